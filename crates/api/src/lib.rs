@@ -1,0 +1,14 @@
+//! The contract on the wire: what bytes a shop, a browser, an operator and a test may rely on.
+//!
+//! Values are parsed here once, at the edge; bodies are read strictly; refusals are [`problem::Problem`]s; every
+//! endpoint stands in one table, from which the OpenAPI document is made. Nothing here does IO, and nothing here
+//! knows how stock is decided.
+
+pub mod admin;
+pub mod event;
+pub mod limits;
+pub mod order;
+pub mod problem;
+pub mod report;
+pub mod sale;
+pub mod value;

@@ -1,0 +1,61 @@
+//! The rows that a transaction of the truth reads and writes.
+//!
+//! A transaction is a function of this crate over a `Ledger`, run between BEGIN and COMMIT by a store. Two things implement it: the
+//! in-memory [`crate::model::Model`] and the stores. Every function runs serialised against all others that touch the same grant or item.
+use crate::id::TicketId;
+use crate::rows::{Feed, Grant, Item, Order, Recall, Resolution};
+use crate::value::{BuyerId, Epoch, GrantId, ItemId, RecallId, RequestKey, SlotKey, TicketN};
+
+/// Rows under a transaction. Reads see this transaction's own writes.
+pub trait Ledger {
+    /// What can go wrong below (a disk, a connection). A transaction that meets one is rolled back whole.
+    type Error;
+
+    /// The item.
+    fn item(&mut self, item: ItemId) -> Result<Option<Item>, Self::Error>;
+    /// Writes an item's `total`, `pool`, `ended` and `paid`.
+    fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
+
+    /// The grant, locked until the transaction ends.
+    fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;
+    /// The slot's open grant.
+    fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
+    /// Every open grant of an item, by slot.
+    fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
+    /// The highest epoch that any grant of the slot had; 0 if none.
+    fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
+    /// Writes a grant, new or changed.
+    fn put_grant(&mut self, grant: &Grant) -> Result<(), Self::Error>;
+    /// Appends a feed row; its `seq` is the grant's new `feed_len`.
+    fn append_feed(&mut self, row: &Feed) -> Result<(), Self::Error>;
+
+    /// The resolution of a ticket; a consumed one is read from its order.
+    fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
+    /// The ticket that this number belongs to.
+    fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
+    /// Records a returned ticket. (A consumed one is recorded by [`Ledger::insert_order`].)
+    fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
+
+    /// The order of this id.
+    fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
+    /// The order that a request holds.
+    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Result<Option<Order>, Self::Error>;
+    /// The buyer's orders of one item (a handful).
+    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Result<Vec<Order>, Self::Error>;
+    /// A new order.
+    fn insert_order(&mut self, order: &Order) -> Result<(), Self::Error>;
+    /// Writes an order's state, `paid_at` and `ended_at`.
+    fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
+
+    /// Units that the buyer holds of an item.
+    fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
+    /// Writes them.
+    fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
+
+    /// The recall.
+    fn recall(&mut self, id: RecallId) -> Result<Option<Recall>, Self::Error>;
+    /// Recalls of this grant that are not done.
+    fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Self::Error>;
+    /// Writes a recall, new or changed.
+    fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
+}

@@ -1,0 +1,39 @@
+//! The rules of a flash sale as values: no IO, no async, no clock, no randomness.
+//!
+//! Stock is decided three times, each time by the cheapest place that can decide:
+//!
+//! 1. **Grant**: the truth store moves units from an item's pool to a slot ([`stock`]).
+//! 2. **Ticket**: a slot pre-deducts for one request, atomically ([`slot`]). A ticket promises nothing.
+//! 3. **Settle**: a ticket is resolved exactly once, consumed or returned ([`settle`]).
+//!
+//! Everything here takes time, ids and rows as arguments and gives decisions back as values. The transactions of the
+//! truth store are functions over a [`Ledger`], so that the simulator attacks the very code that runs on disk.
+#![forbid(unsafe_code)]
+
+mod id;
+mod ledger;
+pub mod limits;
+pub mod loss;
+pub mod model;
+pub mod order;
+mod queue;
+pub mod recall;
+pub mod refuse;
+pub mod rows;
+pub mod rules;
+pub mod sale;
+pub mod settle;
+pub mod slot;
+pub mod stock;
+mod ticket;
+mod value;
+
+pub use id::{IdKey, TicketId, TicketParts};
+pub use ledger::Ledger;
+pub use queue::Delivery;
+pub use rows::{Cause, Feed, Grant, Item, Order, OrderState, Recall, RecallTarget, Resolution, Verdict};
+pub use sale::Phase;
+pub use ticket::{RequestHash, Ticket};
+pub use value::{
+    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,
+};

@@ -1,0 +1,33 @@
+//! Every capacity, timeout and retry of the protocol, with what happens at the bound.
+
+/// Largest number of units that one request may ask for; more is refused at the edge.
+pub const UNITS_MAX: u32 = 1_000_000;
+/// Largest counted stock of one item; more is refused at the edge.
+pub const STOCK_MAX: u64 = 1_000_000_000;
+/// Longest id that people choose (sale, item, buyer) and longest idempotency key, in bytes; longer is refused at the edge.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Tickets that one settle transaction resolves; the rest waits for the next one.
+pub const SETTLE_BATCH_MAX: usize = 500;
+/// Tickets that wait in one slot's queue; at the bound the slot answers [`crate::slot::TicketAnswer::Full`] and deducts nothing.
+pub const SLOT_QUEUE_MAX: usize = 65_536;
+/// Requests that one slot remembers; at the bound it is sealed, drained and rolled to a new epoch.
+pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
+/// Recalls that one slot remembers under one grant; at the bound further recalls are refused until the grant is rolled.
+pub const SLOT_RECALLS_MAX: usize = 65_536;
+/// Time from the draw of a ticket's token to the instant after which it can no longer be consumed.
+pub const DECIDE_WITHIN_MS: i64 = 10_000;
+/// After `decide_by` a verdict is due within this much more, while the store is up.
+pub const VERDICT_GRACE_MS: i64 = 1_000;
+/// Longest time that a request waits, parked, for a commit in flight, a refill or a recall.
+pub const PARK_MS: i64 = 1_000;
+/// Requests parked on one node; at the bound a request that would park hears "overloaded".
+pub const PARKED_MAX: usize = 20_000;
+/// Longest payment window, in seconds; more is refused at the edge.
+pub const HOLD_SECS_MAX: u32 = 86_400;
+/// Attempts to settle one ticket; past them it is returned and becomes a dead letter.
+pub const SETTLE_TRIES_MAX: u32 = 5;
+
+const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
+const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be decided in time");
+const _: () = assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
+const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

@@ -1,0 +1,36 @@
+//! What counts as evidence that a slot lost its memory.
+//!
+//! Evidence is read in the order truth (grant) → slot → feed length, and closes the grant that was read, by its id, so that an old
+//! reading harms nobody.
+use crate::rows::{Cause, Grant};
+use crate::rules::{Rule, keeps};
+use crate::slot::SlotView;
+use crate::value::Seq;
+
+/// What a living slot's answer proves about the grant that was read before asking it. `None`: nothing.
+///
+/// `slot` is `None` when the slot answered that it has no epoch (not when it did not answer). `feed_len` is read last.
+#[must_use]
+pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<Cause> {
+    if !before.open || (!before.acked && keeps(Rule::EvidenceAfterInit)) {
+        return None;
+    }
+    let Some(slot) = slot else { return keeps(Rule::LossEpochMissing).then_some(Cause::EpochMissing) };
+    if slot.grant != before.id || slot.epoch != before.epoch {
+        return keeps(Rule::LossEpochForeign).then_some(Cause::EpochForeign);
+    }
+    let behind = slot.n < before.max_n || slot.applied > feed_len;
+    (behind && keeps(Rule::LossNumberBehind)).then_some(Cause::NumberBehind)
+}
+
+/// What a slot at rest proves: all numbers resolved, feed applied, queue empty, no recall pending, and the truth the same before and after.
+#[must_use]
+pub fn quiet_evidence(before: &Grant, slot: &SlotView, after: &Grant, recalls_pending: bool) -> Option<Cause> {
+    let same = before == after && before.open && before.acked && slot.grant == after.id && slot.epoch == after.epoch;
+    let at_rest = slot.unacknowledged == 0 && slot.n.0 == after.resolved && slot.applied == after.feed_len;
+    if !same || !at_rest || recalls_pending || !after.counted {
+        return None;
+    }
+    let differs = slot.available != after.unsettled();
+    (differs && keeps(Rule::LossQuietMismatch)).then_some(Cause::QuietMismatch)
+}

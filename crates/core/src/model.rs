@@ -1,0 +1,141 @@
+//! The truth in memory: what every store is held against, and what the simulator runs on.
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use crate::id::TicketId;
+use crate::ledger::Ledger;
+use crate::rows::{Feed, Grant, Item, Order, Recall, Resolution, Verdict};
+use crate::value::{BuyerId, Epoch, GrantId, ItemId, RecallId, RequestKey, Seq, SlotKey, TicketN};
+
+/// Every table, in memory. A transaction that must be rolled back is run on a clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    /// Items by number.
+    pub items: BTreeMap<ItemId, Item>,
+    /// Grants by id.
+    pub grants: BTreeMap<GrantId, Grant>,
+    /// Feed rows by (grant, turn).
+    pub feed: BTreeMap<(GrantId, Seq), Feed>,
+    /// Returned tickets.
+    pub resolutions: BTreeMap<TicketId, Resolution>,
+    /// Whose a ticket number is.
+    pub numbers: BTreeMap<(GrantId, TicketN), TicketId>,
+    /// Orders by id.
+    pub orders: BTreeMap<TicketId, Order>,
+    /// Orders by request.
+    pub requests: BTreeMap<(BuyerId, RequestKey), TicketId>,
+    /// Units held by buyers.
+    pub quotas: BTreeMap<(ItemId, BuyerId), u32>,
+    /// Recalls by id.
+    pub recalls: BTreeMap<RecallId, Recall>,
+}
+
+impl Ledger for Model {
+    type Error = Infallible;
+
+    fn item(&mut self, item: ItemId) -> Result<Option<Item>, Infallible> {
+        Ok(self.items.get(&item).cloned())
+    }
+
+    fn put_item(&mut self, item: &Item) -> Result<(), Infallible> {
+        self.items.insert(item.id, item.clone());
+        Ok(())
+    }
+
+    fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Infallible> {
+        Ok(self.grants.get(&grant).cloned())
+    }
+
+    fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Infallible> {
+        Ok(self.grants.values().find(|g| g.open && g.slot == slot).cloned())
+    }
+
+    fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Infallible> {
+        let mut open: Vec<_> = self.grants.values().filter(|g| g.open && g.slot.item == item).cloned().collect();
+        open.sort_by_key(|g| g.slot);
+        Ok(open)
+    }
+
+    fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Infallible> {
+        Ok(self.grants.values().filter(|g| g.slot == slot).map(|g| g.epoch).max().unwrap_or_default())
+    }
+
+    fn put_grant(&mut self, grant: &Grant) -> Result<(), Infallible> {
+        self.grants.insert(grant.id, grant.clone());
+        Ok(())
+    }
+
+    fn append_feed(&mut self, row: &Feed) -> Result<(), Infallible> {
+        self.feed.insert((row.grant, row.seq), row.clone());
+        Ok(())
+    }
+
+    fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Infallible> {
+        let consumed = self.orders.get(ticket).map(|o| Resolution {
+            ticket: o.id,
+            grant: o.grant,
+            n: Some(o.n),
+            verdict: Verdict::Reserved,
+        });
+        Ok(consumed.or_else(|| self.resolutions.get(ticket).cloned()))
+    }
+
+    fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Infallible> {
+        Ok(self.numbers.get(&(grant, n)).copied())
+    }
+
+    fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Infallible> {
+        if let Some(n) = resolution.n {
+            self.numbers.insert((resolution.grant, n), resolution.ticket);
+        }
+        self.resolutions.insert(resolution.ticket, resolution.clone());
+        Ok(())
+    }
+
+    fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Infallible> {
+        Ok(self.orders.get(id).cloned())
+    }
+
+    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Result<Option<Order>, Infallible> {
+        let id = self.requests.get(&(buyer.clone(), key.clone()));
+        Ok(id.and_then(|id| self.orders.get(id)).cloned())
+    }
+
+    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Result<Vec<Order>, Infallible> {
+        Ok(self.orders.values().filter(|o| o.buyer == *buyer && o.item == item).cloned().collect())
+    }
+
+    fn insert_order(&mut self, order: &Order) -> Result<(), Infallible> {
+        self.numbers.insert((order.grant, order.n), order.id);
+        self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
+        self.orders.insert(order.id, order.clone());
+        Ok(())
+    }
+
+    fn put_order(&mut self, order: &Order) -> Result<(), Infallible> {
+        self.orders.insert(order.id, order.clone());
+        Ok(())
+    }
+
+    fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Infallible> {
+        Ok(self.quotas.get(&(item, buyer.clone())).copied().unwrap_or(0))
+    }
+
+    fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Infallible> {
+        self.quotas.insert((item, buyer.clone()), used);
+        Ok(())
+    }
+
+    fn recall(&mut self, id: RecallId) -> Result<Option<Recall>, Infallible> {
+        Ok(self.recalls.get(&id).cloned())
+    }
+
+    fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Infallible> {
+        Ok(self.recalls.values().filter(|r| r.grant == grant && !r.done).cloned().collect())
+    }
+
+    fn put_recall(&mut self, recall: &Recall) -> Result<(), Infallible> {
+        self.recalls.insert(recall.id, recall.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! What becomes of an order: every change is a compare-and-set on its state.
+use crate::id::TicketId;
+use crate::ledger::Ledger;
+use crate::rows::{Feed, FeedCause, Order, OrderState};
+use crate::rules::{Rule, keeps};
+use crate::stock;
+use crate::value::Millis;
+
+/// What an attempt to change an order came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Changed by this transaction.
+    Done(Order),
+    /// It was in the wanted state before.
+    Already(Order),
+    /// Its state does not allow the change.
+    WrongState(Order),
+    /// No such order.
+    NotFound,
+}
+
+/// How an order ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Given up: only a reserved order.
+    Cancel,
+    /// Not paid in time: only a reserved order whose `pay_by` has passed.
+    Expire,
+    /// Money back: only a paid order.
+    Refund,
+}
+
+impl Ending {
+    fn from_state(self) -> OrderState {
+        match self {
+            Self::Cancel | Self::Expire => OrderState::Reserved,
+            Self::Refund => OrderState::Paid,
+        }
+    }
+
+    fn to_state(self) -> OrderState {
+        match self {
+            Self::Cancel => OrderState::Cancelled,
+            Self::Expire => OrderState::Expired,
+            Self::Refund => OrderState::Refunded,
+        }
+    }
+}
+
+/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is open) in its slot.
+pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, now: Millis) -> Result<Changed, L::Error> {
+    let Some(seen) = ledger.order(id)? else { return Ok(Changed::NotFound) };
+    // Locks are taken grant first: the order is read again under it.
+    let grant = ledger.grant(seen.grant)?;
+    let Some(mut order) = ledger.order(id)? else { return Ok(Changed::NotFound) };
+    if order.state == how.to_state() && keeps(Rule::EndOnce) {
+        return Ok(Changed::Already(order));
+    }
+    let early = how == Ending::Expire && now < order.pay_by && keeps(Rule::ExpireWhenDue);
+    if (order.state != how.from_state() && keeps(Rule::EndOnce)) || early {
+        return Ok(Changed::WrongState(order));
+    }
+    order.state = how.to_state();
+    order.ended_at = Some(now);
+    ledger.put_order(&order)?;
+    let units = order.units.wide();
+    if keeps(Rule::QuotaBack) {
+        let used = ledger.quota(order.item, &order.buyer)?;
+        ledger.put_quota(order.item, &order.buyer, used.saturating_sub(order.units.get()))?;
+    }
+    if let Some(mut item) = ledger.item(order.item)? {
+        item.ended += units;
+        if how == Ending::Refund {
+            item.paid = item.paid.saturating_sub(units);
+        }
+        if item.total.is_counted() && keeps(Rule::UnitsBack) {
+            item.pool += units;
+        }
+        ledger.put_item(&item)?;
+    }
+    if let Some(mut grant) = grant
+        && grant.open
+        && keeps(Rule::QuotaBackToSlot)
+    {
+        tell_slot(ledger, &mut grant, &order, -(units as i64), FeedCause::OrderEnded)?;
+    }
+    Ok(Changed::Done(order))
+}
+
+/// What a captured payment came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paid {
+    /// The order is paid by it.
+    Done(Order),
+    /// The order was paid before (by another payment).
+    Already(Order),
+    /// The order ended, and no unit or no limit is left: the money goes back.
+    Refund(Order),
+    /// No such order: the money goes back.
+    NotFound,
+}
+
+/// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit allows it.
+pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Paid, L::Error> {
+    let Some(seen) = ledger.order(id)? else { return Ok(Paid::NotFound) };
+    let grant = ledger.grant(seen.grant)?;
+    let Some(mut order) = ledger.order(id)? else { return Ok(Paid::NotFound) };
+    let Some(mut item) = ledger.item(order.item)? else { return Ok(Paid::NotFound) };
+    let units = order.units.wide();
+    match order.state {
+        OrderState::Paid => return Ok(Paid::Already(order)),
+        OrderState::Refunded => return Ok(Paid::Refund(order)),
+        OrderState::Reserved => {}
+        OrderState::Cancelled | OrderState::Expired => {
+            let used = ledger.quota(order.item, &order.buyer)?;
+            let counted = item.total.is_counted();
+            let holds = used.saturating_add(order.units.get());
+            if holds > item.limit || (counted && item.pool < units) {
+                return Ok(Paid::Refund(order));
+            }
+            ledger.put_quota(order.item, &order.buyer, holds)?;
+            item.ended = item.ended.saturating_sub(units);
+            item.pool -= if counted { units } else { 0 };
+            if let Some(mut grant) = grant
+                && grant.open
+            {
+                tell_slot(ledger, &mut grant, &order, units as i64, FeedCause::OrderRevived)?;
+            }
+        }
+    }
+    item.paid += units;
+    ledger.put_item(&item)?;
+    order.state = OrderState::Paid;
+    order.paid_at = Some(now);
+    order.ended_at = None;
+    ledger.put_order(&order)?;
+    Ok(Paid::Done(order))
+}
+
+/// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the change.
+fn tell_slot<L: Ledger>(
+    ledger: &mut L,
+    grant: &mut crate::rows::Grant,
+    order: &Order,
+    quota_delta: i64,
+    cause: FeedCause,
+) -> Result<(), L::Error> {
+    let row = Feed { buyer: Some(order.buyer.clone()), quota_delta, ..stock::blank(cause) };
+    stock::feed(ledger, grant, row)?;
+    ledger.put_grant(grant)
+}

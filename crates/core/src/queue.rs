@@ -1,0 +1,88 @@
+//! A slot's queue: tickets in the order they were cut, delivered to a settler, kept until acknowledged.
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::limits::SLOT_QUEUE_MAX;
+use crate::rules::{Rule, keeps};
+use crate::ticket::Ticket;
+use crate::value::Token;
+
+/// A ticket as a settler receives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Position in the slot's queue; positions can repeat after a slot lost its memory, so an acknowledgement also compares the token.
+    pub at: u64,
+    /// The ticket.
+    pub ticket: Arc<Ticket>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    ticket: Arc<Ticket>,
+    done: bool,
+}
+
+/// Tickets from the first one not yet acknowledged on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    entries: VecDeque<Entry>,
+    /// Position of `entries[0]`.
+    first: u64,
+    /// How many of the entries were delivered.
+    delivered: usize,
+    /// How many of the entries are not acknowledged.
+    open: usize,
+}
+
+impl Queue {
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= SLOT_QUEUE_MAX
+    }
+
+    /// Tickets not yet acknowledged.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Tickets not yet delivered.
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.len() - self.delivered
+    }
+
+    pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
+        self.entries.push_back(Entry { ticket, done: false });
+        self.open += 1;
+    }
+
+    pub(crate) fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
+        let until = self.entries.len().min(self.delivered + at_most);
+        for i in self.delivered..until {
+            out.push(Delivery { at: self.first + i as u64, ticket: self.entries[i].ticket.clone() });
+        }
+        self.delivered = until;
+    }
+
+    /// Makes what was delivered and not acknowledged deliverable again (its settler died).
+    pub(crate) fn redeliver(&mut self) {
+        self.entries.retain(|e| !e.done);
+        self.first += 1 << 32;
+        self.delivered = 0;
+    }
+
+    /// Forgets a delivered ticket, if the one at this position is the one meant.
+    pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
+        let Some(i) = at.checked_sub(self.first) else { return };
+        let Some(entry) = self.entries.get_mut(i as usize) else { return };
+        let same = entry.ticket.token == token || !keeps(Rule::AcknowledgeCompares);
+        if !same || entry.done {
+            return;
+        }
+        entry.done = true;
+        self.open -= 1;
+        while self.entries.front().is_some_and(|e| e.done) {
+            self.entries.pop_front();
+            self.first += 1;
+            self.delivered = self.delivered.saturating_sub(1);
+        }
+    }
+}

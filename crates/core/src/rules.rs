@@ -1,0 +1,165 @@
+//! The protocol's rules by name, so that the simulator can remove each in turn and must notice.
+//!
+//! Without the `mutants` feature every rule always holds and [`keeps`] compiles to `true`.
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A rule that the simulator can remove.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Rule { $($(#[$doc])* $name,)* }
+
+        impl Rule {
+            /// Every rule.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The rule's name, as on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+rules! {
+    /// Settle closes the grant instead of settling more than was granted.
+    SettleGuard,
+    /// Only an open grant is consumed.
+    GrantOpen,
+    /// Settle refuses what passes the buyer's limit.
+    Quota,
+    /// A resolved ticket is not resolved again.
+    TicketOnce,
+    /// A request that holds an order gets that order, not a second one.
+    OrderExists,
+    /// The order that exists has the same content, else the key was reused.
+    OrderExistsCompares,
+    /// What is not consumed is credited to its slot while the grant is open.
+    CreditWhileOpen,
+    /// What is not consumed is not credited once the grant is closed.
+    NoCreditOnceClosed,
+    /// An order that ends gives its share of the limit back in the truth.
+    QuotaBack,
+    /// An order that ends gives its share of the limit back to its slot.
+    QuotaBackToSlot,
+    /// An order that ends gives its units back to the pool.
+    UnitsBack,
+    /// An order ends once: compare-and-set on its state.
+    EndOnce,
+    /// A credit makes the slot forget the request.
+    ForgetOnCredit,
+    /// A slot applies a feed row only in its turn.
+    ApplySeq,
+    /// A slot applies feed rows only of its own grant and epoch.
+    ApplyEpoch,
+    /// A slot takes only a higher epoch.
+    InitEpoch,
+    /// A slot without an epoch cuts no tickets.
+    FailClosed,
+    /// A slot that lost its epoch is evidence.
+    LossEpochMissing,
+    /// A slot with another epoch is evidence.
+    LossEpochForeign,
+    /// A slot that counted fewer tickets than the truth has seen is evidence.
+    LossNumberBehind,
+    /// A slot at rest whose units differ from the truth is evidence.
+    LossQuietMismatch,
+    /// A slot whose grant was closed gets the next one, even with no units.
+    GrantOfZero,
+    /// Evidence is read truth first, slot second, feed length last.
+    EvidenceOrder,
+    /// Evidence counts only against a slot whose init was acknowledged.
+    EvidenceAfterInit,
+    /// A number that belongs to another ticket is evidence, and is not recorded twice.
+    ReusedNumber,
+    /// A recall takes out of the truth no more than is granted and unsettled.
+    RecallClamp,
+    /// A recall takes out of a closed grant nothing.
+    RecallOpen,
+    /// A recall finishes once.
+    RecallDone,
+    /// A slot remembers what it gave to a recall.
+    RecallMemory,
+    /// A slot of another epoch refuses a recall.
+    RecallEpoch,
+    /// What was recalled for a slot reaches it in the same transaction.
+    RecallTarget,
+    /// A refused recall finishes nothing.
+    RecallRefusalFinishesNothing,
+    /// Closing a grant finishes its recalls.
+    CloseFinishesRecalls,
+    /// Closing a grant returns what was granted and not settled.
+    CloseReturns,
+    /// A grant is closed once.
+    CloseOnce,
+    /// A refill comes out of the pool.
+    RefillFromPool,
+    /// Sold out is said only of units that are not in flight or in transit.
+    InFlightIsFree,
+    /// The snapshot that says sold out carries the requests that hold an order.
+    WinnersInSnapshot,
+    /// Paused and ended are said only after the drain.
+    PhaseAfterDrain,
+    /// A ticket cannot be consumed after its `decide_by`.
+    DecideBy,
+    /// A verdict is forced only after `decide_by`.
+    ForceAfterDecideBy,
+    /// Anyone can force a verdict after `decide_by`.
+    ForcedVerdict,
+    /// A forced verdict is recorded, so that the first commit wins.
+    FirstCommitWins,
+    /// A forced verdict finds the order that the request holds.
+    ForcedFindsOrder,
+    /// A request is asked again under a new epoch only if no id was handed out.
+    AskAgainOnlyWithoutId,
+    /// A slot remembers a request and gives its ticket again.
+    SlotRemembers,
+    /// A slot compares the content of a request that it remembers.
+    SlotDigest,
+    /// A slot holds the buyer's limit as far as it knows.
+    SlotLimit,
+    /// A slot hands out no more than it has.
+    SlotEnough,
+    /// An acknowledgement names the ticket it means.
+    AcknowledgeCompares,
+    /// The queue is acknowledged only after the commit.
+    AcknowledgeAfterCommit,
+    /// Told `reserved` only after the commit.
+    TellAfterCommit,
+    /// An unpaid order expires only after its payment window.
+    ExpireWhenDue,
+    /// Stock is never lowered below what is held or sold.
+    LowerOnlyFree,
+}
+
+#[cfg(feature = "mutants")]
+mod removed {
+    use super::Rule;
+    use std::cell::Cell;
+
+    thread_local! {
+        static REMOVED: Cell<Option<Rule>> = const { Cell::new(None) };
+    }
+
+    /// Whether this rule holds on this thread.
+    #[must_use]
+    pub fn keeps(rule: Rule) -> bool {
+        REMOVED.get() != Some(rule)
+    }
+
+    /// Removes a rule on this thread until the next call.
+    pub fn remove(rule: Option<Rule>) {
+        REMOVED.set(rule);
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use removed::{keeps, remove};
+
+/// Whether this rule holds: always.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+#[must_use]
+pub const fn keeps(_rule: Rule) -> bool {
+    true
+}

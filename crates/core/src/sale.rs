@@ -1,0 +1,131 @@
+//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`, changed by the store's clock only.
+
+/// A sale's phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Being written; buyers do not see it.
+    Draft,
+    /// Announced; opens at its start.
+    Scheduled,
+    /// Selling.
+    Open,
+    /// Stopped for a while by an operator.
+    Paused,
+    /// Over.
+    Closed,
+}
+
+/// What an operator or the clock asks of a sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A draft gets its place in time.
+    Schedule,
+    /// It opens now.
+    Open,
+    /// It stops for a while.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// It ends for good.
+    Close,
+}
+
+/// What a step does to a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// To this phase.
+    To(Phase),
+    /// It is there already.
+    Already,
+    /// Not from this phase.
+    WrongState,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: &[Self] = &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
+
+    /// The word for it, everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Scheduled => "scheduled",
+            Self::Open => "open",
+            Self::Paused => "paused",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The phase that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|p| p.as_str() == word)
+    }
+
+    /// What `step` does in this phase. Repeating a step is harmless.
+    #[must_use]
+    pub fn step(self, step: Step) -> Stepped {
+        use Phase::{Closed, Draft, Open, Paused, Scheduled};
+        match (step, self) {
+            (Step::Schedule, Draft) => Stepped::To(Scheduled),
+            (Step::Open, Draft | Scheduled) | (Step::Resume, Paused) => Stepped::To(Open),
+            (Step::Pause, Open) => Stepped::To(Paused),
+            (Step::Close, Scheduled | Open | Paused) => Stepped::To(Closed),
+            (Step::Schedule, Scheduled)
+            | (Step::Open | Step::Resume, Open)
+            | (Step::Pause, Paused)
+            | (Step::Close, Closed) => Stepped::Already,
+            _ => Stepped::WrongState,
+        }
+    }
+
+    /// Whether prices and limits may still change.
+    #[must_use]
+    pub fn is_before_opening(self) -> bool {
+        matches!(self, Self::Draft | Self::Scheduled)
+    }
+}
+
+impl Step {
+    /// The word for it in paths and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Open => "open",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Close => "close",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_follow_their_table() {
+        use Phase::*;
+        let table = [
+            (Step::Schedule, [Some(Scheduled), None, None, None, None]),
+            (Step::Open, [Some(Open), Some(Open), None, None, None]),
+            (Step::Pause, [None, None, Some(Paused), None, None]),
+            (Step::Resume, [None, None, None, Some(Open), None]),
+            (Step::Close, [None, Some(Closed), Some(Closed), Some(Closed), None]),
+        ];
+        for (step, row) in table {
+            for (phase, wanted) in Phase::ALL.iter().zip(row) {
+                match (phase.step(step), wanted) {
+                    (Stepped::To(got), Some(wanted)) => assert_eq!(got, wanted),
+                    (Stepped::Already | Stepped::WrongState, None) => {}
+                    other => panic!("{phase:?} {step:?}: {other:?}"),
+                }
+            }
+        }
+        assert_eq!(Open.step(Step::Open), Stepped::Already);
+        assert_eq!(Draft.step(Step::Close), Stepped::WrongState);
+        assert_eq!(Paused.step(Step::Open), Stepped::WrongState);
+    }
+}

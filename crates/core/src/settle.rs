@@ -1,0 +1,245 @@
+//! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its slot gets a credit).
+//!
+//! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is oversold.
+use crate::id::{IdKey, TicketId, TicketParts};
+use crate::ledger::Ledger;
+use crate::rows::{Cause, Feed, FeedCause, Grant, Order, OrderState, Resolution, Verdict};
+use crate::rules::{Rule, keeps};
+use crate::stock;
+use crate::ticket::Ticket;
+use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
+
+/// A ticket's verdict, as told to the buyer's node after the commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The ticket's id.
+    pub id: TicketId,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// The order that the verdict names.
+    pub order: Option<Order>,
+    /// Whether this transaction decided it (rather than an earlier one).
+    pub fresh: bool,
+}
+
+/// Resolves one ticket at store time `now`.
+pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Millis) -> Result<Resolved, L::Error> {
+    let id = key.id_of(ticket);
+    let asked = Asked {
+        id,
+        grant: ledger.grant(ticket.grant)?,
+        n: ticket.n,
+        buyer: &ticket.buyer,
+        key: Some(&ticket.key),
+        units: ticket.units.wide(),
+    };
+    if let Some(resolved) = earlier(ledger, &asked)? {
+        return Ok(resolved);
+    }
+    let existing = match keeps(Rule::OrderExists) {
+        true => ledger.order_of(&ticket.buyer, &ticket.key)?,
+        false => None,
+    };
+    let late = now > ticket.decide_by && keeps(Rule::DecideBy);
+    let mut case = Case { asked, reused: false };
+    case.look_for_fault(ledger)?;
+    let used = ledger.quota(ticket.item, &ticket.buyer)?;
+    let Some(item) = ledger.item(ticket.item)? else { return case.give_back(ledger, Verdict::Unavailable, None) };
+    if let Some(order) = existing {
+        let same = order.item == ticket.item && order.units == ticket.units;
+        return match same || !keeps(Rule::OrderExistsCompares) {
+            true => case.give_back(ledger, Verdict::Order(order.id), Some(order)),
+            false => case.give_back(ledger, Verdict::KeyReused, None),
+        };
+    }
+    if late || (!case.is_open() && keeps(Rule::GrantOpen)) {
+        return case.give_back(ledger, Verdict::Unavailable, None);
+    }
+    let holds = u64::from(used) + ticket.units.wide();
+    if holds > u64::from(item.limit) && keeps(Rule::Quota) {
+        return case.give_back(ledger, Verdict::LimitReached, None);
+    }
+    ledger.put_quota(ticket.item, &ticket.buyer, u32::try_from(holds).unwrap_or(u32::MAX))?;
+    case.consume(ledger, ticket, now, item.hold_ms)
+}
+
+/// What asking for a verdict after `decide_by` came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forced {
+    /// The verdict, this one's or an earlier one's.
+    Verdict(Resolved),
+    /// It may still be settled.
+    Undecided,
+}
+
+/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed.
+pub fn force<L: Ledger>(
+    ledger: &mut L,
+    key: &IdKey,
+    id: TicketId,
+    parts: &TicketParts,
+    buyer: &BuyerId,
+    now: Millis,
+) -> Result<Forced, L::Error> {
+    let grant = ledger.grant(parts.grant)?;
+    let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
+    let mut asked = Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide() };
+    if let Some(resolved) = earlier(ledger, &asked)? {
+        return Ok(Forced::Verdict(resolved));
+    }
+    let due = now > parts.decide_by || !keeps(Rule::ForceAfterDecideBy);
+    if !due || !keeps(Rule::ForcedVerdict) {
+        return Ok(Forced::Undecided);
+    }
+    let existing = match keeps(Rule::ForcedFindsOrder) {
+        true => ledger.orders_of_buyer(buyer, item)?.into_iter().find(|o| {
+            o.units == parts.units && key.request_hash(buyer.as_str(), o.key.as_str()).short() == parts.request
+        }),
+        false => None,
+    };
+    if !keeps(Rule::FirstCommitWins) {
+        let verdict = Verdict::Unavailable;
+        return Ok(Forced::Verdict(Resolved { id, verdict, order: None, fresh: false }));
+    }
+    let key_of_order = existing.as_ref().map(|o| o.key.clone());
+    asked.key = key_of_order.as_ref();
+    let mut case = Case { asked, reused: false };
+    case.look_for_fault(ledger)?;
+    let verdict = existing.as_ref().map_or(Verdict::Unavailable, |o| Verdict::Order(o.id));
+    case.give_back(ledger, verdict, existing).map(Forced::Verdict)
+}
+
+/// What a transaction is asked to resolve.
+struct Asked<'a> {
+    id: TicketId,
+    grant: Option<Grant>,
+    n: TicketN,
+    buyer: &'a BuyerId,
+    key: Option<&'a RequestKey>,
+    units: u64,
+}
+
+/// The verdict of an earlier transaction.
+fn earlier<L: Ledger>(ledger: &mut L, asked: &Asked<'_>) -> Result<Option<Resolved>, L::Error> {
+    if !keeps(Rule::TicketOnce) {
+        return Ok(None);
+    }
+    // A number above every number resolved so far was never resolved: no need to look.
+    if asked.grant.as_ref().is_some_and(|g| asked.n > g.max_n) {
+        return Ok(None);
+    }
+    let Some(resolution) = ledger.resolution(&asked.id)? else { return Ok(None) };
+    let order = match resolution.verdict {
+        Verdict::Reserved => ledger.order(&asked.id)?,
+        Verdict::Order(id) => ledger.order(&id)?,
+        _ => None,
+    };
+    Ok(Some(Resolved { id: asked.id, verdict: resolution.verdict, order, fresh: false }))
+}
+
+/// A ticket that this transaction resolves.
+struct Case<'a> {
+    asked: Asked<'a>,
+    /// Its number belongs to another ticket.
+    reused: bool,
+}
+
+impl Case<'_> {
+    fn is_open(&self) -> bool {
+        self.asked.grant.as_ref().is_some_and(|g| g.open)
+    }
+
+    /// Closes the grant here and now if this ticket shows that its slot failed.
+    fn look_for_fault<L: Ledger>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
+        let Some(grant) = &mut self.asked.grant else { return Ok(()) };
+        if self.asked.n <= grant.max_n && keeps(Rule::ReusedNumber) {
+            self.reused = ledger.ticket_of(grant.id, self.asked.n)?.is_some();
+        }
+        let over = grant.counted && grant.settled + self.asked.units > grant.granted && keeps(Rule::SettleGuard);
+        let cause = match (over, self.reused) {
+            (true, _) => Cause::OverGranted,
+            (_, true) => Cause::NumberReused,
+            _ => return Ok(()),
+        };
+        if grant.open {
+            stock::close_locked(ledger, grant, cause)?;
+            ledger.put_grant(grant)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        if let Some(grant) = &mut self.asked.grant
+            && !self.reused
+        {
+            grant.max_n = grant.max_n.max(self.asked.n);
+            grant.resolved += 1;
+        }
+    }
+
+    fn consume<L: Ledger>(
+        mut self,
+        ledger: &mut L,
+        ticket: &Ticket,
+        now: Millis,
+        hold_ms: i64,
+    ) -> Result<Resolved, L::Error> {
+        self.count();
+        let order = Order {
+            id: self.asked.id,
+            item: ticket.item,
+            buyer: ticket.buyer.clone(),
+            key: ticket.key.clone(),
+            units: ticket.units,
+            state: OrderState::Reserved,
+            grant: ticket.grant,
+            n: ticket.n,
+            reserved_at: now,
+            pay_by: now.plus(hold_ms),
+            paid_at: None,
+            ended_at: None,
+        };
+        ledger.insert_order(&order)?;
+        if let Some(grant) = &mut self.asked.grant {
+            grant.settled += self.asked.units;
+            ledger.put_grant(grant)?;
+        }
+        Ok(Resolved { id: order.id, verdict: Verdict::Reserved, order: Some(order), fresh: true })
+    }
+
+    /// Returns the ticket. Only the grant's state decides the credit: units of a closed grant went back when it was closed.
+    fn give_back<L: Ledger>(
+        mut self,
+        ledger: &mut L,
+        verdict: Verdict,
+        order: Option<Order>,
+    ) -> Result<Resolved, L::Error> {
+        self.count();
+        let Asked { id, n, buyer, key, units, .. } = self.asked;
+        if let Some(mut grant) = self.asked.grant {
+            let credit = match grant.open {
+                true => keeps(Rule::CreditWhileOpen),
+                false => !keeps(Rule::NoCreditOnceClosed),
+            };
+            if credit {
+                let row = Feed {
+                    ticket: Some(id),
+                    buyer: Some(buyer.clone()),
+                    key: key.cloned(),
+                    units: if grant.counted { units } else { 0 },
+                    quota_delta: -(units as i64),
+                    ..stock::blank(FeedCause::Returned)
+                };
+                stock::feed(ledger, &mut grant, row)?;
+            }
+            ledger.insert_resolution(&Resolution {
+                ticket: id,
+                grant: grant.id,
+                n: (!self.reused).then_some(n),
+                verdict,
+            })?;
+            ledger.put_grant(&grant)?;
+        }
+        Ok(Resolved { id, verdict, order, fresh: true })
+    }
+}

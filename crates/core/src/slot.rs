@@ -1,0 +1,361 @@
+//! A slot: a small counter close to the crowd that pre-deducts for one request in one atomic step.
+//!
+//! This is the reference that every backend is held against, and (behind a lock) the slot in a node's memory itself.
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::id::IdKey;
+use crate::limits::{SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
+use crate::queue::{Delivery, Queue};
+use crate::rows::{Feed, FeedCause};
+use crate::rules::{Rule, keeps};
+use crate::ticket::{RequestHash, Ticket};
+use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, TicketN, Token, Units};
+
+/// One request for units, as a node puts it to a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Drawn by the node.
+    pub token: Token,
+    /// Who asks.
+    pub buyer: BuyerId,
+    /// Under which key.
+    pub key: RequestKey,
+    /// [`IdKey::buyer_hash`].
+    pub buyer_hash: u64,
+    /// [`IdKey::request_hash`].
+    pub request: RequestHash,
+    /// How many.
+    pub units: Units,
+    /// The item's limit for one buyer.
+    pub limit: u32,
+    /// The verdict's last instant (store time).
+    pub decide_by: Millis,
+    /// The asking node.
+    pub node: NodeId,
+}
+
+/// What a slot remembers of a request: enough to make its ticket's id again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// See [`Ticket::token`].
+    pub token: Token,
+    /// The slot's grant.
+    pub grant: GrantId,
+    /// See [`Ticket::n`].
+    pub n: TicketN,
+    /// See [`Ticket::units`].
+    pub units: Units,
+    /// See [`Ticket::decide_by`].
+    pub decide_by: Millis,
+}
+
+/// A slot's answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketAnswer {
+    /// Deducted, remembered and queued.
+    Cut(Cut),
+    /// The same request again: its ticket again. Nothing was deducted.
+    Again(Cut),
+    /// The key was used for other content.
+    KeyReused,
+    /// The buyer's limit, as far as this slot knows.
+    LimitReached {
+        /// Units that the slot counts for the buyer.
+        used: u32,
+    },
+    /// Too little here; another slot, the pool or a ticket in flight may have more.
+    Short {
+        /// What is left here.
+        available: u64,
+    },
+    /// The queue is full.
+    Full,
+    /// Stopped for a pause, a close or a roll.
+    Stopped,
+    /// The slot has no epoch: try later.
+    NoEpoch,
+}
+
+/// A slot's answer to `init` and `apply`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The slot is at this position of this grant's feed now (whether or not this call moved it).
+    At(Seq),
+    /// The slot has another grant or epoch.
+    Foreign,
+}
+
+/// A slot's answer to a recall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recalled {
+    /// This many units were taken out, by this call or by an earlier one with the same id.
+    Taken(u64),
+    /// Another grant or epoch, or the memory of recalls is full. A refusal finishes nothing.
+    Refused,
+}
+
+/// What a slot says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotView {
+    /// Its grant.
+    pub grant: GrantId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Units it can hand out now. Meaningless for unlimited stock.
+    pub available: u64,
+    /// Feed rows applied.
+    pub applied: Seq,
+    /// Tickets cut under this grant.
+    pub n: TicketN,
+    /// Tickets not yet acknowledged.
+    pub unacknowledged: usize,
+    /// Whether it cuts no tickets for now.
+    pub stopped: bool,
+    /// Whether its memory is full: it must be rolled to a new epoch.
+    pub sealed: bool,
+}
+
+/// [`Cut`] without the grant, packed: there is one for every known request.
+#[derive(Clone, Copy, Debug)]
+struct Packed([u8; 20]);
+
+impl Packed {
+    fn new(cut: &Cut) -> Self {
+        let mut b = [0; 20];
+        b[0..6].copy_from_slice(&cut.token.0.to_be_bytes()[2..]);
+        b[6..11].copy_from_slice(&cut.n.0.to_be_bytes()[3..]);
+        b[11..14].copy_from_slice(&cut.units.get().to_be_bytes()[1..]);
+        b[14..20].copy_from_slice(&cut.decide_by.0.to_be_bytes()[2..]);
+        Self(b)
+    }
+
+    fn cut(&self, grant: GrantId) -> Cut {
+        let big = |range: std::ops::Range<usize>| self.0[range].iter().fold(0u64, |acc, &b| acc << 8 | u64::from(b));
+        Cut {
+            token: Token(big(0..6)),
+            grant,
+            n: TicketN(big(6..11)),
+            units: Units::new(big(11..14) as u32).expect("packed from units in range"),
+            decide_by: Millis(big(14..20) as i64),
+        }
+    }
+}
+
+/// What the slot holds under one grant.
+#[derive(Clone, Debug)]
+struct Term {
+    grant: GrantId,
+    epoch: Epoch,
+    counted: bool,
+    available: u64,
+    applied: Seq,
+    n: u64,
+    requests: HashMap<[u8; 16], Packed, foldhash::fast::FixedState>,
+    buyers: HashMap<[u8; 8], u32, foldhash::fast::FixedState>,
+    recalls: HashMap<RecallId, u64, foldhash::fast::FixedState>,
+}
+
+/// One slot of one item.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    item: ItemId,
+    term: Option<Term>,
+    queue: Queue,
+    stopped: bool,
+}
+
+impl Slot {
+    /// A slot with no epoch: it cuts nothing until `init`.
+    #[must_use]
+    pub fn new(item: ItemId) -> Self {
+        Self { item, term: None, queue: Queue::default(), stopped: false }
+    }
+
+    /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the queue.
+    pub fn init(&mut self, grant: GrantId, epoch: Epoch, counted: bool, available: u64) -> Applied {
+        if let Some(term) = &self.term
+            && epoch <= term.epoch
+            && keeps(Rule::InitEpoch)
+        {
+            return if term.grant == grant && term.epoch == epoch {
+                Applied::At(term.applied)
+            } else {
+                Applied::Foreign
+            };
+        }
+        self.term = Some(Term {
+            grant,
+            epoch,
+            counted,
+            available,
+            applied: Seq(0),
+            n: 0,
+            requests: HashMap::default(),
+            buyers: HashMap::default(),
+            recalls: HashMap::default(),
+        });
+        Applied::At(Seq(0))
+    }
+
+    /// The atomic step: seen before? limit? enough left? then deduct, remember and queue. Nothing is written unless all of it is.
+    pub fn ticket(&mut self, request: &Request) -> TicketAnswer {
+        let Some(term) = &mut self.term else {
+            if !keeps(Rule::FailClosed) {
+                self.init(GrantId(0), Epoch(0), true, request.units.wide());
+                return self.ticket(request);
+            }
+            return TicketAnswer::NoEpoch;
+        };
+        let memory = request.request.0.to_be_bytes();
+        if let Some(known) = term.requests.get(&memory)
+            && keeps(Rule::SlotRemembers)
+        {
+            let cut = known.cut(term.grant);
+            let same = cut.units == request.units || !keeps(Rule::SlotDigest);
+            return if same { TicketAnswer::Again(cut) } else { TicketAnswer::KeyReused };
+        }
+        if self.stopped || term.requests.len() >= SLOT_REQUESTS_MAX {
+            return TicketAnswer::Stopped;
+        }
+        let buyer = request.buyer_hash.to_be_bytes();
+        let used = term.buyers.get(&buyer).copied().unwrap_or(0);
+        if used.saturating_add(request.units.get()) > request.limit && keeps(Rule::SlotLimit) {
+            return TicketAnswer::LimitReached { used };
+        }
+        if term.counted && request.units.wide() > term.available && keeps(Rule::SlotEnough) {
+            return TicketAnswer::Short { available: term.available };
+        }
+        if self.queue.is_full() {
+            return TicketAnswer::Full;
+        }
+        if term.counted {
+            term.available = term.available.saturating_sub(request.units.wide());
+        }
+        term.n += 1;
+        let cut = Cut {
+            token: request.token,
+            grant: term.grant,
+            n: TicketN(term.n),
+            units: request.units,
+            decide_by: request.decide_by,
+        };
+        term.buyers.insert(buyer, used.saturating_add(request.units.get()));
+        term.requests.insert(memory, Packed::new(&cut));
+        self.queue.push(Arc::new(Ticket {
+            token: request.token,
+            grant: term.grant,
+            n: cut.n,
+            item: self.item,
+            buyer: request.buyer.clone(),
+            key: request.key.clone(),
+            units: request.units,
+            decide_by: request.decide_by,
+            node: request.node,
+        }));
+        TicketAnswer::Cut(cut)
+    }
+
+    /// Applies one feed row, in its turn, if grant and epoch are the slot's own.
+    pub fn apply(&mut self, epoch: Epoch, row: &Feed, key: &IdKey) -> Applied {
+        let Some(term) = &mut self.term else { return Applied::Foreign };
+        if (term.grant != row.grant || term.epoch != epoch) && keeps(Rule::ApplyEpoch) {
+            return Applied::Foreign;
+        }
+        if row.seq.0 != term.applied.0 + 1 && keeps(Rule::ApplySeq) {
+            return Applied::At(term.applied);
+        }
+        term.applied = row.seq;
+        term.available += row.units;
+        if let Some(buyer) = &row.buyer {
+            let hash = key.buyer_hash(buyer.as_str()).to_be_bytes();
+            let used = i64::from(term.buyers.get(&hash).copied().unwrap_or(0)) + row.quota_delta;
+            match u32::try_from(used) {
+                Ok(used) if used > 0 => drop(term.buyers.insert(hash, used)),
+                _ => drop(term.buyers.remove(&hash)),
+            }
+        }
+        if row.cause == FeedCause::Returned && keeps(Rule::ForgetOnCredit) {
+            term.forget(row, key);
+        }
+        Applied::At(term.applied)
+    }
+
+    /// Takes at most `units` out, and remembers how many under the recall's id.
+    pub fn recall(&mut self, id: RecallId, grant: GrantId, epoch: Epoch, units: u64) -> Recalled {
+        let Some(term) = &mut self.term else { return Recalled::Refused };
+        if (term.grant != grant || term.epoch != epoch) && keeps(Rule::RecallEpoch) {
+            return Recalled::Refused;
+        }
+        if let Some(&taken) = term.recalls.get(&id)
+            && keeps(Rule::RecallMemory)
+        {
+            return Recalled::Taken(taken);
+        }
+        if term.recalls.len() >= SLOT_RECALLS_MAX {
+            return Recalled::Refused;
+        }
+        let taken = units.min(term.available);
+        term.available -= taken;
+        term.recalls.insert(id, taken);
+        Recalled::Taken(taken)
+    }
+
+    /// Delivers up to `at_most` tickets that were not delivered yet.
+    pub fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
+        self.queue.take(at_most, out);
+    }
+
+    /// Makes deliverable again what was delivered and not acknowledged.
+    pub fn redeliver(&mut self) {
+        self.queue.redeliver();
+    }
+
+    /// Forgets a delivered ticket whose verdict is committed.
+    pub fn acknowledge(&mut self, at: u64, token: Token) {
+        self.queue.acknowledge(at, token);
+    }
+
+    /// Stops or resumes cutting tickets. Known requests still get their tickets.
+    pub fn stop(&mut self, stopped: bool) {
+        self.stopped = stopped;
+    }
+
+    /// Tickets not yet delivered.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// What the slot says of itself; `None`: no epoch.
+    #[must_use]
+    pub fn view(&self) -> Option<SlotView> {
+        self.term.as_ref().map(|term| SlotView {
+            grant: term.grant,
+            epoch: term.epoch,
+            available: term.available,
+            applied: term.applied,
+            n: TicketN(term.n),
+            unacknowledged: self.queue.open(),
+            stopped: self.stopped,
+            sealed: term.requests.len() >= SLOT_REQUESTS_MAX,
+        })
+    }
+}
+
+impl Term {
+    fn forget(&mut self, row: &Feed, key: &IdKey) {
+        let Some(token) = row.ticket.and_then(|t| t.parts()).map(|p| p.token) else { return };
+        if let (Some(buyer), Some(request)) = (&row.buyer, &row.key) {
+            let memory = key.request_hash(buyer.as_str(), request.as_str()).0.to_be_bytes();
+            if self.requests.get(&memory).is_some_and(|p| p.cut(self.grant).token == token) {
+                self.requests.remove(&memory);
+            }
+        } else {
+            // Forced from an id alone, which is rare: look for the ticket.
+            let grant = self.grant;
+            self.requests.retain(|_, p| p.cut(grant).token != token);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Transactions that move units between an item's pool and its slots' grants, and change the total.
+use crate::ledger::Ledger;
+use crate::rows::FeedCause;
+use crate::rows::{Cause, Feed, Grant, Item, Recall, RecallTarget};
+use crate::rules::{Rule, keeps};
+use crate::value::{Epoch, GrantId, ItemId, Seq, SlotKey, Stock, TicketN};
+
+/// Opens a grant of at most `units` for the slot's next epoch.
+///
+/// Returns the slot's open grant instead if it has one: `init` is then sent again for that one. Opening gives the slot nothing by itself;
+/// the units reach it with `init`.
+pub fn open<L: Ledger>(ledger: &mut L, slot: SlotKey, id: GrantId, units: u64) -> Result<Option<Grant>, L::Error> {
+    if let Some(grant) = ledger.open_grant(slot)? {
+        return Ok(Some(grant));
+    }
+    let Some(mut item) = ledger.item(slot.item)? else { return Ok(None) };
+    let granted = take_from_pool(&mut item, units);
+    let Epoch(last) = ledger.last_epoch(slot)?;
+    let grant = Grant {
+        id,
+        slot,
+        epoch: Epoch(last + 1),
+        granted,
+        settled: 0,
+        counted: item.total.is_counted(),
+        open: true,
+        acked: false,
+        max_n: TicketN(0),
+        resolved: 0,
+        feed_len: Seq(0),
+        closed: None,
+    };
+    ledger.put_item(&item)?;
+    ledger.put_grant(&grant)?;
+    Ok(Some(grant))
+}
+
+/// Notes that the slot took this grant.
+pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L::Error> {
+    if let Some(mut grant) = ledger.grant(id)?
+        && !grant.acked
+    {
+        grant.acked = true;
+        ledger.put_grant(&grant)?;
+    }
+    Ok(())
+}
+
+/// Gives at most `units` from the pool to an open grant. Returns how many; 0 does nothing.
+pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64) -> Result<u64, L::Error> {
+    let Some(mut grant) = ledger.grant(id)? else { return Ok(0) };
+    if !grant.open || !grant.counted {
+        return Ok(0);
+    }
+    let Some(mut item) = ledger.item(grant.slot.item)? else { return Ok(0) };
+    let given = take_from_pool(&mut item, units);
+    if given == 0 {
+        return Ok(0);
+    }
+    grant.granted += given;
+    feed(ledger, &mut grant, Feed { units: given, ..blank(FeedCause::Refill) })?;
+    ledger.put_item(&item)?;
+    ledger.put_grant(&grant)?;
+    Ok(given)
+}
+
+/// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are finished. False if it was closed before.
+pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: Cause) -> Result<bool, L::Error> {
+    let Some(mut grant) = ledger.grant(id)? else { return Ok(false) };
+    if !grant.open && keeps(Rule::CloseOnce) {
+        return Ok(false);
+    }
+    close_locked(ledger, &mut grant, cause)?;
+    ledger.put_grant(&grant)?;
+    Ok(true)
+}
+
+/// [`close`] for a grant that the caller holds and will write.
+pub(crate) fn close_locked<L: Ledger>(ledger: &mut L, grant: &mut Grant, cause: Cause) -> Result<(), L::Error> {
+    if keeps(Rule::CloseFinishesRecalls) {
+        for recall in ledger.pending_recalls(grant.id)? {
+            ledger.put_recall(&Recall { taken: 0, done: true, ..recall })?;
+        }
+    }
+    grant.open = false;
+    grant.closed = Some(cause);
+    if grant.counted && keeps(Rule::CloseReturns) {
+        add_to_pool(ledger, grant.slot.item, grant.unsettled())?;
+    }
+    Ok(())
+}
+
+/// What became of a change of an item's total.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adjusted {
+    /// Done; the item as it is now.
+    Done(Item),
+    /// More than the pool holds: recall first, or give up. The pool as it is.
+    NotInPool(u64),
+    /// The total would pass the bound.
+    TooMuch,
+    /// Unlimited stock cannot be adjusted.
+    Unlimited,
+    /// No such item.
+    NotFound,
+}
+
+/// Raises or lowers the total by `delta` units. Lowering takes only what lies in the pool.
+pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64) -> Result<Adjusted, L::Error> {
+    let Some(mut item) = ledger.item(id)? else { return Ok(Adjusted::NotFound) };
+    let Stock::Counted(total) = item.total else { return Ok(Adjusted::Unlimited) };
+    let by = delta.unsigned_abs();
+    if delta >= 0 {
+        let Some(more) = Stock::counted(total.saturating_add(by)) else { return Ok(Adjusted::TooMuch) };
+        item.total = more;
+        item.pool += by;
+    } else {
+        if by > item.pool && keeps(Rule::LowerOnlyFree) {
+            return Ok(Adjusted::NotInPool(item.pool));
+        }
+        item.total = Stock::Counted(total.saturating_sub(by));
+        item.pool = item.pool.saturating_sub(by);
+    }
+    ledger.put_item(&item)?;
+    Ok(Adjusted::Done(item))
+}
+
+/// Units that may yet be had: in the pool, in slots, or in tickets in flight. `None`: without end.
+pub fn free<L: Ledger>(ledger: &mut L, id: ItemId) -> Result<Option<u64>, L::Error> {
+    let Some(item) = ledger.item(id)? else { return Ok(Some(0)) };
+    if !item.total.is_counted() {
+        return Ok(None);
+    }
+    let in_slots: u64 = ledger.open_grants(id)?.iter().map(Grant::unsettled).sum();
+    Ok(Some(item.pool + in_slots))
+}
+
+/// Finishes a recall with what the slot gave up. Each call after the first does nothing.
+pub(crate) fn move_recalled<L: Ledger>(ledger: &mut L, recall: &Recall, units: u64) -> Result<(), L::Error> {
+    let Some(mut from) = ledger.grant(recall.grant)? else { return Ok(()) };
+    from.granted = from.granted.saturating_sub(units);
+    ledger.put_grant(&from)?;
+    if let RecallTarget::Grant(target) = recall.target
+        && keeps(Rule::RecallTarget)
+        && let Some(mut to) = ledger.grant(target)?
+        && to.open
+        && units > 0
+    {
+        to.granted += units;
+        feed(ledger, &mut to, Feed { units, ..blank(FeedCause::Recalled) })?;
+        return ledger.put_grant(&to);
+    }
+    add_to_pool(ledger, from.slot.item, units)
+}
+
+/// Appends a row to a grant that the caller holds and will write.
+pub(crate) fn feed<L: Ledger>(ledger: &mut L, grant: &mut Grant, row: Feed) -> Result<(), L::Error> {
+    grant.feed_len = Seq(grant.feed_len.0 + 1);
+    ledger.append_feed(&Feed { grant: grant.id, seq: grant.feed_len, ..row })
+}
+
+/// A feed row that changes nothing yet.
+pub(crate) fn blank(cause: FeedCause) -> Feed {
+    Feed { grant: GrantId(0), seq: Seq(0), ticket: None, buyer: None, key: None, units: 0, quota_delta: 0, cause }
+}
+
+pub(crate) fn add_to_pool<L: Ledger>(ledger: &mut L, id: ItemId, units: u64) -> Result<(), L::Error> {
+    if units > 0
+        && let Some(mut item) = ledger.item(id)?
+    {
+        item.pool += units;
+        ledger.put_item(&item)?;
+    }
+    Ok(())
+}
+
+fn take_from_pool(item: &mut Item, units: u64) -> u64 {
+    let taken = units.min(item.pool);
+    if keeps(Rule::RefillFromPool) {
+        item.pool -= taken;
+    }
+    taken
+}

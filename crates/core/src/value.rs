@@ -1,0 +1,173 @@
+//! Small values that must not be mixed up, each parsed once at the edge.
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::{NAME_BYTES_MAX, STOCK_MAX, UNITS_MAX};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// Milliseconds since 1970-01-01T00:00:00Z by the store's clock.
+    Millis(i64)
+);
+number!(
+    /// The store's number of an item.
+    ItemId(i64)
+);
+number!(
+    /// A grant's random id (63 bits, so that it fits a signed column).
+    GrantId(u64)
+);
+number!(
+    /// A slot's epoch: each grant opened for a slot has a higher one.
+    Epoch(u64)
+);
+number!(
+    /// Position in a grant's feed, from 1, without gaps.
+    Seq(u64)
+);
+number!(
+    /// Number of a ticket under its grant, from 1, as the slot counted it.
+    TicketN(u64)
+);
+number!(
+    /// 48 random bits that a node draws before it asks a slot.
+    Token(u64)
+);
+number!(
+    /// A recall's random id.
+    RecallId(u64)
+);
+number!(
+    /// A node of the cluster, as told apart in tickets.
+    NodeId(u32)
+);
+
+impl Millis {
+    /// This instant plus `ms` milliseconds (saturating: a time beyond the calendar is a time that never comes).
+    #[must_use]
+    pub fn plus(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+/// A number of units that one request asks for: 1 to [`UNITS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Units(u32);
+
+impl Units {
+    /// `None` outside 1 to [`UNITS_MAX`].
+    #[must_use]
+    pub fn new(units: u32) -> Option<Self> {
+        (1..=UNITS_MAX).contains(&units).then_some(Self(units))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number, as wide as stock is counted.
+    #[must_use]
+    pub fn wide(self) -> u64 {
+        u64::from(self.0)
+    }
+}
+
+impl fmt::Display for Units {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How much of an item there is: a count, or explicitly without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stock {
+    /// This many units, at most [`STOCK_MAX`].
+    Counted(u64),
+    /// Without end; limits still hold, nothing is counted down.
+    Unlimited,
+}
+
+impl Stock {
+    /// `None` above [`STOCK_MAX`].
+    #[must_use]
+    pub fn counted(units: u64) -> Option<Self> {
+        (units <= STOCK_MAX).then_some(Self::Counted(units))
+    }
+
+    /// Whether units are counted (and so can run out).
+    #[must_use]
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::Counted(_))
+    }
+}
+
+/// A slot: one of an item's small counters close to the crowd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotKey {
+    /// Whose units it hands out.
+    pub item: ItemId,
+    /// Which of the item's slots: a partition's number, or a node's.
+    pub index: u32,
+}
+
+impl fmt::Display for SlotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.item.0, self.index)
+    }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $ok:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// `None` unless the text is 1 to [`NAME_BYTES_MAX`] bytes of the allowed characters.
+            #[must_use]
+            pub fn new(text: &str) -> Option<Self> {
+                let ok: fn(u8) -> bool = $ok;
+                let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
+                (fits && text.bytes().all(ok)).then(|| Self(text.into()))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text!(
+    /// A buyer, as the shop names them: `A–Z a–z 0–9 _ . : -`.
+    BuyerId,
+    |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-')
+);
+text!(
+    /// The idempotency key of one request of one buyer: visible ASCII.
+    RequestKey,
+    |b| b.is_ascii_graphic()
+);

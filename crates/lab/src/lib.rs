@@ -1,0 +1,6 @@
+//! The judge of the rest: load from outside (`storm`) and the independent auditor (`audit`).
+//!
+//! It speaks HTTP and SQL and shares no code with what it judges: whatever it knows about orders, limits and stock it
+//! knows from the documents.
+
+pub mod storm;

@@ -1,0 +1,1 @@
+//! The server: configuration, purchase, settle, control, web.

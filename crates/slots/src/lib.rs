@@ -1,0 +1,1 @@
+//! Who may hand out a unit this instant: the slot contract and its backends.

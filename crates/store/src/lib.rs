@@ -1,0 +1,1 @@
+//! Durable truth: the store contract and its backends.
