@@ -31,14 +31,14 @@ pub enum Ending {
 }
 
 impl Ending {
-    fn from_state(self) -> OrderState {
+    fn before(self) -> OrderState {
         match self {
             Self::Cancel | Self::Expire => OrderState::Reserved,
             Self::Refund => OrderState::Paid,
         }
     }
 
-    fn to_state(self) -> OrderState {
+    fn after(self) -> OrderState {
         match self {
             Self::Cancel => OrderState::Cancelled,
             Self::Expire => OrderState::Expired,
@@ -53,14 +53,14 @@ pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, now: Millis) -
     // Locks are taken grant first: the order is read again under it.
     let grant = ledger.grant(seen.grant)?;
     let Some(mut order) = ledger.order(id)? else { return Ok(Changed::NotFound) };
-    if order.state == how.to_state() && keeps(Rule::EndOnce) {
+    if order.state == how.after() && keeps(Rule::EndOnce) {
         return Ok(Changed::Already(order));
     }
     let early = how == Ending::Expire && now < order.pay_by && keeps(Rule::ExpireWhenDue);
-    if (order.state != how.from_state() && keeps(Rule::EndOnce)) || early {
+    if (order.state != how.before() && keeps(Rule::EndOnce)) || early {
         return Ok(Changed::WrongState(order));
     }
-    order.state = how.to_state();
+    order.state = how.after();
     order.ended_at = Some(now);
     ledger.put_order(&order)?;
     let units = order.units.wide();

@@ -63,16 +63,7 @@ pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Mill
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// What asking for a verdict after `decide_by` came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forced {
-    /// The verdict, this one's or an earlier one's.
-    Verdict(Resolved),
-    /// It may still be settled.
-    Undecided,
-}
-
-/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed.
+/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed. `None`: it may still be settled.
 pub fn force<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -80,16 +71,16 @@ pub fn force<L: Ledger>(
     parts: &TicketParts,
     buyer: &BuyerId,
     now: Millis,
-) -> Result<Forced, L::Error> {
+) -> Result<Option<Resolved>, L::Error> {
     let grant = ledger.grant(parts.grant)?;
     let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
     let mut asked = Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide() };
     if let Some(resolved) = earlier(ledger, &asked)? {
-        return Ok(Forced::Verdict(resolved));
+        return Ok(Some(resolved));
     }
     let due = now > parts.decide_by || !keeps(Rule::ForceAfterDecideBy);
     if !due || !keeps(Rule::ForcedVerdict) {
-        return Ok(Forced::Undecided);
+        return Ok(None);
     }
     let existing = match keeps(Rule::ForcedFindsOrder) {
         true => ledger.orders_of_buyer(buyer, item)?.into_iter().find(|o| {
@@ -99,14 +90,14 @@ pub fn force<L: Ledger>(
     };
     if !keeps(Rule::FirstCommitWins) {
         let verdict = Verdict::Unavailable;
-        return Ok(Forced::Verdict(Resolved { id, verdict, order: None, fresh: false }));
+        return Ok(Some(Resolved { id, verdict, order: None, fresh: false }));
     }
     let key_of_order = existing.as_ref().map(|o| o.key.clone());
     asked.key = key_of_order.as_ref();
     let mut case = Case { asked, reused: false };
     case.look_for_fault(ledger)?;
     let verdict = existing.as_ref().map_or(Verdict::Unavailable, |o| Verdict::Order(o.id));
-    case.give_back(ledger, verdict, existing).map(Forced::Verdict)
+    case.give_back(ledger, verdict, existing).map(Some)
 }
 
 /// What a transaction is asked to resolve.

@@ -1,0 +1,287 @@
+//! What goes into and comes out of a store, whatever its backend.
+use std::sync::Arc;
+
+use doorbuster_core::sale::Phase;
+use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Stock, TicketId};
+
+/// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away or too busy: ask again.
+    #[error("the store is not available: {reason}")]
+    Unavailable {
+        /// What the backend said.
+        reason: String,
+        /// Whether the effect may have happened all the same (a lost connection at COMMIT).
+        may_have_happened: bool,
+    },
+    /// The disk failed or is full: the process must stop, and nothing may be retried on this handle.
+    #[error("the store failed and must not be used further: {0}")]
+    Fatal(String),
+    /// A row or a statement is not as it must be. A bug, or a changed file.
+    #[error("the store holds something unexpected: {0}")]
+    Unexpected(String),
+}
+
+/// An item as the shop describes it, with the store's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRow {
+    /// The store's number, unique over all sales.
+    pub id: ItemId,
+    /// The shop's id, unique within the sale.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// A paragraph for people.
+    pub description: String,
+    /// Address of a picture.
+    pub image: Option<String>,
+    /// Price in minor units.
+    pub price_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The crossed-out price, in minor units of `currency`.
+    pub list_price_minor: Option<i64>,
+    /// Units that one buyer may hold.
+    pub limit: u32,
+    /// Payment window in milliseconds.
+    pub hold_ms: i64,
+    /// Whether stock is counted (the count itself lives in [`ItemCounts`]).
+    pub counted: bool,
+}
+
+/// A sale with its items, in the shop's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaleRow {
+    /// The shop's id.
+    pub id: String,
+    /// One line for people.
+    pub title: String,
+    /// Its phase.
+    pub phase: Phase,
+    /// When it opens by itself.
+    pub starts_at: Option<Millis>,
+    /// When it closes by itself.
+    pub ends_at: Option<Millis>,
+    /// Front-door settings, as JSON.
+    pub front_door: String,
+    /// Raised by every change; the `ETag`.
+    pub version: u64,
+    /// When it was created.
+    pub created_at: Millis,
+    /// When it opened.
+    pub opened_at: Option<Millis>,
+    /// When it closed.
+    pub closed_at: Option<Millis>,
+    /// Its items.
+    pub items: Vec<ItemRow>,
+}
+
+/// A sale to be created, as a draft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSale {
+    /// See [`SaleRow`]; so are the others.
+    pub id: String,
+    /// For people.
+    pub title: String,
+    /// Opening.
+    pub starts_at: Option<Millis>,
+    /// Closing.
+    pub ends_at: Option<Millis>,
+    /// JSON.
+    pub front_door: String,
+    /// 1 to 100.
+    pub items: Vec<NewItem>,
+}
+
+/// An item to be created; all its stock starts in the pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewItem {
+    /// See [`ItemRow`]; so are the others.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// For people.
+    pub description: String,
+    /// Picture.
+    pub image: Option<String>,
+    /// Minor units.
+    pub price_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// Minor units.
+    pub list_price_minor: Option<i64>,
+    /// Units for one buyer.
+    pub limit: u32,
+    /// Payment window in milliseconds.
+    pub hold_ms: i64,
+    /// What there is to sell.
+    pub stock: Stock,
+}
+
+/// A change of a sale's description: a function from the row as it is to the row as it shall be (texts, times, prices, limits, front door;
+/// never ids, phase, version or stock). It runs inside the transaction, so it sees the newest row; `Err` is handed back unchanged and nothing is written.
+pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
+
+/// What a patch came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatchOutcome {
+    /// The sale as it is now.
+    Done(SaleRow),
+    /// No such sale.
+    NotFound,
+    /// `If-Match` named another version.
+    VersionMismatch(u64),
+    /// What the patch function said.
+    Refused(String),
+}
+
+/// What a deletion came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// Gone.
+    Done,
+    /// No such sale.
+    NotFound,
+    /// `If-Match` named another version.
+    VersionMismatch(u64),
+    /// Only a draft can be deleted.
+    WrongState(Phase),
+}
+
+/// What a phase step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// The sale as it is now; `changed` is false when it was there already.
+    Done {
+        /// The row.
+        sale: SaleRow,
+        /// Whether this call moved it.
+        changed: bool,
+    },
+    /// Not from this phase.
+    WrongState(Phase),
+    /// No such sale.
+    NotFound,
+}
+
+/// An operator's change of an item's total, recorded in a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Whose stock.
+    pub item: ItemId,
+    /// By how many units (not 0).
+    pub units: i64,
+    /// Why, for the record.
+    pub reason: String,
+    /// Idempotency key, unique per item.
+    pub key: String,
+}
+
+/// What an adjustment came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdjustOutcome {
+    /// Done, by this call or by an earlier one with the same key and units.
+    Done(ItemCounts),
+    /// The key was used for other units.
+    KeyReused,
+    /// See [`doorbuster_core::stock::Adjusted`]: recall into the pool first. The pool as it is.
+    NotInPool(u64),
+    /// The total would pass the bound.
+    TooMuch,
+    /// Unlimited stock cannot be adjusted.
+    Unlimited,
+    /// No such item.
+    NotFound,
+}
+
+/// Where an item's units are, at one commit. For counted stock `total = pool + in_slots + held + paid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemCounts {
+    /// Which item.
+    pub item: ItemId,
+    /// What there is to sell.
+    pub total: Stock,
+    /// Nobody's yet.
+    pub pool: u64,
+    /// Granted and not settled, in open grants.
+    pub in_slots: u64,
+    /// In reserved orders.
+    pub held: u64,
+    /// In paid orders.
+    pub paid: u64,
+}
+
+/// What one commit changed, told before any caller hears that it committed.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// Counts of every item that was touched, after the commit.
+    pub counts: Vec<ItemCounts>,
+    /// Orders that were created or changed state, as they are now, in order.
+    pub orders: Vec<Order>,
+}
+
+/// Called after each commit, in commit order, from the store's own thread, *before* the callers of that commit get their answers. Must be quick and must
+/// not call the store.
+pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
+
+/// Which orders to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct OrderQuery {
+    /// Only of this buyer.
+    pub buyer: Option<BuyerId>,
+    /// Only of these items.
+    pub items: Option<Vec<ItemId>>,
+    /// Only in this state.
+    pub state: Option<OrderState>,
+    /// Continue after this position (from [`OrderPage::next`]).
+    pub after: Option<i64>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A page of orders.
+#[derive(Clone, Debug, Default)]
+pub struct OrderPage {
+    /// Newest first.
+    pub orders: Vec<Order>,
+    /// Position to continue after; `None`: no more.
+    pub next: Option<i64>,
+}
+
+/// What an operator may do. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdminRole {
+    /// Reads.
+    Viewer,
+    /// Also sales, phases, stock, orders.
+    Operator,
+    /// Also keys.
+    Admin,
+}
+
+/// An operator's key, without the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminKey {
+    /// `key_…`.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub role: AdminRole,
+    /// SHA-256 or BLAKE3 of the key, 32 bytes.
+    pub hash: [u8; 32],
+    /// When it was created.
+    pub created_at: Millis,
+}
+
+/// A ticket that could not be settled and was given up: its units went back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The ticket.
+    pub ticket: TicketId,
+    /// What failed.
+    pub reason: String,
+    /// When it was parked.
+    pub at: Millis,
+}
