@@ -1,0 +1,56 @@
+//! An order as operators see it, with its history.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::order::{Order, OrderState};
+use crate::value::{Money, Time};
+
+/// One step of an order's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Time,
+    /// What it became.
+    pub state: OrderState,
+    /// Who or what did it: `buyer`, `operator`, `clock` or `payment`; `null` where that is not recorded.
+    #[schema(required = true)]
+    pub by: Option<String>,
+}
+
+/// Money that came for an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Payment {
+    /// The provider's id of it.
+    pub payment: String,
+    /// The order it names.
+    pub order: String,
+    /// How much.
+    pub amount: Money,
+    /// What became of it.
+    pub state: String,
+}
+
+/// An order with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "cancelled",
+    "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null,
+    "ended_at": "2026-11-20T10:01:00.000Z",
+    "history": [{"at": "2026-11-20T10:00:00.123Z", "state": "reserved", "by": "buyer"},
+                {"at": "2026-11-20T10:01:00.000Z", "state": "cancelled", "by": "operator"}],
+    "payments": []
+})))]
+pub struct OrderDetail {
+    /// The order itself; its members stand beside the other two.
+    #[serde(flatten)]
+    pub order: Order,
+    /// Its life so far, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// Money that came for it; always empty in this version.
+    pub payments: Vec<Payment>,
+}
+
+/// First line of `exports/orders.csv`; one line for each order follows.
+pub const CSV_HEADER: &str = "id,sale,item,buyer,units,amount_minor,currency,state,reserved_at,pay_by,paid_at,ended_at";

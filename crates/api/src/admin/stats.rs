@@ -1,0 +1,64 @@
+//! How a sale is going.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::value::Time;
+
+/// Rates, latencies and refusals of one sale, as this process has seen them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "sale": "spring", "server_time": "2026-11-20T10:00:05.000Z", "window_secs": 10,
+    "per_second": {"requests": 52000.0, "reserved": 1.0, "refused": 51900.0},
+    "latency_ms": {"p50": 0.4, "p99": 3.1, "max": 12.0},
+    "requests": 520000, "reserved": 10, "queued": 0, "replayed": 0, "refusals": {"sold_out": 519990},
+    "queue_depth": 0
+})))]
+pub struct Stats {
+    /// The sale.
+    pub sale: String,
+    /// The server's clock when this was made.
+    pub server_time: Time,
+    /// Rates and latencies are those of this many seconds.
+    pub window_secs: u32,
+    /// Rates.
+    pub per_second: Rates,
+    /// From request to answer, of purchases.
+    pub latency_ms: Latency,
+    /// Purchase requests since the process started.
+    pub requests: u64,
+    /// Answered `201`.
+    pub reserved: u64,
+    /// Answered `202`.
+    pub queued: u64,
+    /// Answered with an order that was there already.
+    pub replayed: u64,
+    /// Refused, by code.
+    pub refusals: BTreeMap<String, u64>,
+    /// Tickets waiting to be settled now.
+    pub queue_depth: u64,
+}
+
+/// Rates per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Rates {
+    /// Purchase requests.
+    pub requests: f64,
+    /// Of these, reserved.
+    pub reserved: f64,
+    /// Of these, refused.
+    pub refused: f64,
+}
+
+/// Latencies in milliseconds; 0 when there was nothing to measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Latency {
+    /// Half of the answers came within this.
+    pub p50: f64,
+    /// All but one in a hundred came within this.
+    pub p99: f64,
+    /// The slowest.
+    pub max: f64,
+}

@@ -1,0 +1,106 @@
+//! Where the units of a sale are, and adjustments of how many there are.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// More or fewer units for an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"units": 50, "reason": "recount"}), json!({"units": -20, "reason": "damaged"})))]
+pub struct Adjustment {
+    /// Units to add, or with a minus to take away; not 0.
+    #[schema(schema_with = crate::admin::schema::adjustment_units)]
+    pub units: i64,
+    /// Why, for the ledger.
+    #[schema(schema_with = crate::admin::schema::title)]
+    pub reason: String,
+}
+
+/// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"item": "phone", "total": 100, "pool": 40, "in_slots": 20, "held": 30, "paid": 10})))]
+pub struct StockRow {
+    /// The item.
+    pub item: String,
+    /// All units; `null` for unlimited stock.
+    #[schema(required = true)]
+    pub total: Option<u64>,
+    /// Units not yet given to a slot; `null` for unlimited stock.
+    #[schema(required = true)]
+    pub pool: Option<u64>,
+    /// Units that a slot may still hand out, and tickets not yet settled; `null` for unlimited stock.
+    #[schema(required = true)]
+    pub in_slots: Option<u64>,
+    /// Units reserved and unpaid.
+    pub held: u64,
+    /// Units paid.
+    pub paid: u64,
+}
+
+/// One snapshot of a sale's stock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StockList {
+    /// One row for each item.
+    pub items: Vec<StockRow>,
+}
+
+/// Which of a partition's two counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Counter {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+/// What a slot may still hand out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Available {
+    /// A slot with one counter.
+    One(u64),
+    /// A slot with two.
+    Two {
+        /// Units in the first.
+        a: u64,
+        /// Units in the second.
+        b: u64,
+    },
+}
+
+/// One slot: a small counter close to the crowd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "slot": "node-1:spring:phone", "item": "phone", "partition": 0, "epoch": 3, "granted": 100, "settled": 40,
+    "open": true, "active": null, "available": 60
+})))]
+pub struct SlotRow {
+    /// The slot's name.
+    pub slot: String,
+    /// The item it hands out.
+    pub item: String,
+    /// Which partition of the item's stock it is.
+    pub partition: u32,
+    /// Its present epoch; grows when it is begun anew.
+    pub epoch: u64,
+    /// Units given to it under its present grant.
+    pub granted: u64,
+    /// Units of these that became orders.
+    pub settled: u64,
+    /// Whether the grant is open.
+    pub open: bool,
+    /// Which counter hands out; `null` for a slot with one.
+    #[schema(required = true)]
+    pub active: Option<Counter>,
+    /// What it may still hand out; `null` while it cannot be asked.
+    #[schema(required = true)]
+    pub available: Option<Available>,
+}
+
+/// The slots of a sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotList {
+    /// One row for each slot.
+    pub slots: Vec<SlotRow>,
+}

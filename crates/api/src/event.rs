@@ -1,0 +1,54 @@
+//! Events: the same JSON over SSE and WebSocket. They are hints; `GET` is the truth.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::order::AnyOrder;
+use crate::sale::Status;
+use crate::value::Time;
+
+/// The WebSocket subprotocol that carries these events.
+pub const SUBPROTOCOL: &str = "doorbuster.v1";
+
+/// A browser, which cannot set headers on a WebSocket, offers its token as a second subprotocol with this prefix.
+pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(examples(
+    json!({"type": "hello", "server_time": "2026-11-20T10:00:00.000Z"}),
+    json!({"type": "order", "order": {
+        "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+        "state": "refused", "code": "sold_out"}})
+))]
+pub enum Event {
+    /// Always the first.
+    Hello {
+        /// The server's clock.
+        server_time: Time,
+    },
+    /// One of the buyer's own orders is now this.
+    Order {
+        /// The order, or the verdict on a queued request.
+        order: AnyOrder,
+    },
+    /// The status of a sale that was asked for is now this.
+    Status {
+        /// The new status.
+        status: Status,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_its_type_first() {
+        let event = Event::Hello { server_time: Time::from_millis(0) };
+        let text = serde_json::to_string(&event).expect("plain data serialises");
+        assert_eq!(text, r#"{"type":"hello","server_time":"1970-01-01T00:00:00.000Z"}"#);
+        assert_eq!(serde_json::from_str::<Event>(&text).expect("its own output"), event);
+    }
+}

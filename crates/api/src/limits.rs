@@ -1,0 +1,76 @@
+//! Every bound of the contract, with what happens there.
+
+/// Longest name of a sale, item or buyer, in bytes; longer: `422`.
+pub const NAME_MAX: usize = 64;
+
+/// Longest `Idempotency-Key`, in bytes; longer: `422`.
+pub const KEY_MAX: usize = 64;
+
+/// Most units in one request; more: `422`.
+pub const UNITS_MAX: u32 = 1_000_000;
+
+/// Most units of counted stock in one item, and the largest adjustment; more: `422`.
+pub const STOCK_MAX: u32 = 1_000_000_000;
+
+/// Highest price in minor units; more: `422`. Times [`UNITS_MAX`] it still fits an `i64`.
+pub const PRICE_MINOR_MAX: i64 = 1_000_000_000_000;
+
+/// Largest body of a buyer's request, in bytes; larger: `413`.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Largest body of an operator's request, in bytes; larger: `413`.
+pub const ADMIN_BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Most items in one sale; more: `422`.
+pub const ITEMS_MAX: usize = 100;
+
+/// Longest title, reason or key name, in characters; longer: `422`.
+pub const TITLE_CHARS_MAX: usize = 200;
+
+/// Longest description, in characters; longer: `422`.
+pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
+
+/// Longest address of an image, in bytes; longer: `422`.
+pub const IMAGE_BYTES_MAX: usize = 2_048;
+
+/// Highest limit per buyer; more: `422`.
+pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
+
+/// Limit per buyer when a new item names none.
+pub const LIMIT_PER_BUYER_DEFAULT: u32 = 1;
+
+/// Longest payment window, in seconds; longer: `422`.
+pub const HOLD_SECS_MAX: u32 = 86_400;
+
+/// Payment window when a new item names none, in seconds.
+pub const HOLD_SECS_DEFAULT: u32 = 900;
+
+/// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer one is ignored.
+pub const WAIT_SECS_MAX: u32 = 30;
+
+/// How long a purchase waits for its verdict when `Prefer` says nothing usable, in seconds.
+pub const WAIT_SECS_DEFAULT: u32 = 2;
+
+/// Most entries of a page; more: `422`.
+pub const PAGE_MAX: u32 = 200;
+
+/// Entries of a page when `limit` is absent.
+pub const PAGE_DEFAULT: u32 = 50;
+
+/// Longest cursor, in bytes; longer: `422`.
+pub const CURSOR_BYTES_MAX: usize = 256;
+
+/// Most faults listed in one answer; further ones are left out and the last entry says so.
+pub const FAULTS_MAX: usize = 256;
+
+/// Most sales that one event stream may follow; more: `422`.
+pub const EVENT_SALES_MAX: usize = 32;
+
+/// Longest list of `Accept`, `Prefer` or `If-Match` elements that is looked at; the rest is ignored.
+pub const HEADER_ELEMENTS_MAX: usize = 64;
+
+const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);
+const _: () = assert!(LIMIT_PER_BUYER_MAX <= UNITS_MAX);
+const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(WAIT_SECS_DEFAULT <= WAIT_SECS_MAX);
+const _: () = assert!(BODY_BYTES_MAX < ADMIN_BODY_BYTES_MAX);

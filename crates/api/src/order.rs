@@ -1,0 +1,254 @@
+//! What a buyer is told about an order: reserved and after, still queued, or refused.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::problem::Code;
+use crate::value::{Money, Time};
+
+/// State of an order that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderState {
+    /// The units are held for the buyer until `pay_by`.
+    Reserved,
+    /// Paid for.
+    Paid,
+    /// Cancelled by the buyer or an operator before it was paid.
+    Cancelled,
+    /// Not paid in time.
+    Expired,
+    /// Paid, and the money given back.
+    Refunded,
+}
+
+impl OrderState {
+    /// Every state, in the order of an order's life.
+    pub const ALL: [OrderState; 5] = [Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Paid => "paid",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// The state that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// An order: units that are, or were, the buyer's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "reserved",
+    "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
+})))]
+pub struct Order {
+    /// The order's id for life, the same that a `202` named.
+    pub id: String,
+    /// The sale it belongs to.
+    pub sale: String,
+    /// The item bought.
+    pub item: String,
+    /// The buyer.
+    pub buyer: String,
+    /// How many units.
+    #[schema(minimum = 1)]
+    pub units: u32,
+    /// Price of all units together.
+    pub amount: Money,
+    /// Where it stands.
+    pub state: OrderState,
+    /// When the units were reserved.
+    pub reserved_at: Time,
+    /// The hold ends here unless it is paid for.
+    pub pay_by: Time,
+    /// When it was paid.
+    #[schema(required = true)]
+    pub paid_at: Option<Time>,
+    /// When it was cancelled, expired or refunded.
+    #[schema(required = true)]
+    pub ended_at: Option<Time>,
+}
+
+/// The word `"queued"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QueuedState {
+    /// Written `"queued"`.
+    #[default]
+    Queued,
+}
+
+/// A place in the queue: no promise yet, a verdict by `decide_by`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "state": "queued", "decide_by": "2026-11-20T10:00:10.123Z"
+})))]
+pub struct QueuedOrder {
+    /// The id the order will have if it becomes one.
+    pub id: String,
+    /// The sale asked for.
+    pub sale: String,
+    /// The item asked for.
+    pub item: String,
+    /// The buyer.
+    pub buyer: String,
+    /// How many units.
+    #[schema(minimum = 1)]
+    pub units: u32,
+    /// Always `queued`.
+    pub state: QueuedState,
+    /// The verdict is there by then.
+    pub decide_by: Time,
+}
+
+/// The word `"refused"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedState {
+    /// Written `"refused"`.
+    #[default]
+    Refused,
+}
+
+/// Why a queued request did not become an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// Fewer units were left than asked for.
+    SoldOut,
+    /// The buyer's limit left too little.
+    LimitReached,
+    /// The sale had not opened.
+    NotStarted,
+    /// The sale was paused.
+    Paused,
+    /// The sale was over.
+    Ended,
+    /// The request was lost before its verdict; nothing was taken.
+    Unavailable,
+    /// The key already belongs to a request with other content.
+    IdempotencyKeyReused,
+}
+
+impl RefusalCode {
+    /// The problem code of the same name.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::SoldOut => Code::SoldOut,
+            Self::LimitReached => Code::LimitReached,
+            Self::NotStarted => Code::NotStarted,
+            Self::Paused => Code::Paused,
+            Self::Ended => Code::Ended,
+            Self::Unavailable => Code::Unavailable,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+        }
+    }
+}
+
+/// A queued request whose verdict was no.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "state": "refused", "code": "sold_out"
+})))]
+pub struct RefusedOrder {
+    /// The id that the `202` named.
+    pub id: String,
+    /// The sale asked for.
+    pub sale: String,
+    /// The item asked for.
+    pub item: String,
+    /// The buyer.
+    pub buyer: String,
+    /// How many units were asked for.
+    #[schema(minimum = 1)]
+    pub units: u32,
+    /// Always `refused`.
+    pub state: RefusedState,
+    /// Why.
+    pub code: RefusalCode,
+}
+
+/// Whatever an order's id stands for now; `state` tells which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum AnyOrder {
+    /// It became an order.
+    Order(Order),
+    /// The verdict is still to come.
+    Queued(QueuedOrder),
+    /// The verdict was no.
+    Refused(RefusedOrder),
+}
+
+impl AnyOrder {
+    /// The id, whatever it stands for.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Order(order) => &order.id,
+            Self::Queued(order) => &order.id,
+            Self::Refused(order) => &order.id,
+        }
+    }
+
+    /// The word in `state`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Order(order) => order.state.as_str(),
+            Self::Queued(_) => "queued",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// A page of orders, newest first, without queued and refused ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderList {
+    /// The orders of this page.
+    pub orders: Vec<Order>,
+    /// Give it as `cursor` to read on; `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_order_is_told_apart_by_its_members() {
+        let check = |text: &str, state: &str| {
+            let order: AnyOrder = serde_json::from_str(text).expect("one of the three shapes");
+            assert_eq!(order.state(), state);
+            assert_eq!(order.id(), "ord_1");
+            assert_eq!(serde_json::to_string(&order).expect("plain data serialises"), text);
+        };
+        check(
+            r#"{"id":"ord_1","sale":"s","item":"i","buyer":"b","units":1,"amount":{"amount_minor":10,"currency":"CNY"},"state":"reserved","reserved_at":"2026-11-20T10:00:00.000Z","pay_by":"2026-11-20T10:15:00.000Z","paid_at":null,"ended_at":null}"#,
+            "reserved",
+        );
+        check(
+            r#"{"id":"ord_1","sale":"s","item":"i","buyer":"b","units":1,"state":"queued","decide_by":"2026-11-20T10:00:10.000Z"}"#,
+            "queued",
+        );
+        check(
+            r#"{"id":"ord_1","sale":"s","item":"i","buyer":"b","units":1,"state":"refused","code":"sold_out"}"#,
+            "refused",
+        );
+    }
+}

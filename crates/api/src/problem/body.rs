@@ -1,0 +1,128 @@
+//! The JSON of a problem.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::{Code, Fault, More, Problem, Requirement, Scope};
+use crate::value::Time;
+
+/// A problem as RFC 9457 writes it. Members after `retryable` belong to some codes only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem, examples(json!({
+    "type": "/docs#sold_out", "title": "Sold out", "status": 409, "code": "sold_out",
+    "detail": "none left right now; units that are held unpaid may return", "retryable": false,
+    "may_return": true, "available": 0
+})))]
+pub struct ProblemBody<'a> {
+    /// What kind of problem, as a reference into the server's documentation.
+    #[serde(rename = "type")]
+    #[schema(format = "uri-reference")]
+    pub type_ref: Cow<'a, str>,
+    /// The kind's short name for a person.
+    pub title: Cow<'a, str>,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// The kind's stable name for a program.
+    pub code: Code,
+    /// What happened this time, for a person.
+    pub detail: Cow<'a, str>,
+    /// Whether the same request with the same key may simply be sent again.
+    pub retryable: bool,
+    /// `sold_out`: whether units may become free again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub may_return: Option<bool>,
+    /// `sold_out`: units still free, fewer than asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub available: Option<u64>,
+    /// `limit_reached`: most units that one buyer may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub limit: Option<u32>,
+    /// `limit_reached`: units this buyer already has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub used: Option<u32>,
+    /// `not_started`: when the sale opens; `null` when that is not fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<Time>)]
+    pub opens_at: Option<Option<Time>>,
+    /// `wrong_state`: the present state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    pub state: Option<Cow<'a, str>>,
+    /// `wrong_state` of an adjustment: units that could be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub free: Option<u64>,
+    /// `rate_limited`: whose requests were too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// `not_eligible`: what is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirement: Option<Requirement>,
+    /// `invalid_request`: everything that is wrong.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<Fault>)]
+    pub errors: Cow<'a, [Fault]>,
+    /// `unavailable` of `/readyz`: what is missing.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub reasons: Cow<'a, [Cow<'static, str>]>,
+}
+
+/// Keeps `null` apart from absent: only called when the member is there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Time>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Problem {
+    /// The body, borrowed from this problem.
+    #[must_use]
+    pub fn body(&self) -> ProblemBody<'_> {
+        let mut body = ProblemBody {
+            type_ref: self.code.type_ref().into(),
+            title: self.code.title().into(),
+            status: self.code.status(),
+            code: self.code,
+            detail: Cow::Borrowed(&self.detail),
+            retryable: self.code.retryable(),
+            may_return: None,
+            available: None,
+            limit: None,
+            used: None,
+            opens_at: None,
+            state: None,
+            free: None,
+            scope: None,
+            requirement: None,
+            errors: Cow::Borrowed(&[]),
+            reasons: Cow::Borrowed(&[]),
+        };
+        match &self.more {
+            More::Nothing => {}
+            More::SoldOut { may_return, available } => {
+                body.may_return = Some(*may_return);
+                body.available = Some(*available);
+            }
+            More::Limit { limit, used } => {
+                body.limit = Some(*limit);
+                body.used = Some(*used);
+            }
+            More::OpensAt(opens_at) => body.opens_at = Some(*opens_at),
+            More::State { state, free } => {
+                body.state = Some(Cow::Borrowed(state));
+                body.free = *free;
+            }
+            More::Scope(scope) => body.scope = Some(*scope),
+            More::Requirement(requirement) => body.requirement = Some(*requirement),
+            More::Errors(faults) => body.errors = Cow::Borrowed(faults),
+            More::Reasons(reasons) => body.reasons = Cow::Borrowed(reasons),
+        }
+        body
+    }
+}

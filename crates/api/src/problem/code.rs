@@ -1,0 +1,190 @@
+//! The closed set of problem codes, with what is always true of each.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What every `type` begins with; the word follows.
+const TYPE_PREFIX: &str = "/docs#";
+
+/// A problem's stable name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The body is not UTF-8 JSON, or not an object.
+    MalformedRequest,
+    /// No token or key, or one that does not hold.
+    Unauthenticated,
+    /// Known, but not allowed this.
+    Forbidden,
+    /// The sale asks for something that this buyer does not have.
+    NotEligible,
+    /// The sale asks for a purchase pass.
+    PassRequired,
+    /// The pass is forged, or for someone or something else.
+    PassInvalid,
+    /// The pass was good once.
+    PassExpired,
+    /// A challenge has to be solved first.
+    ChallengeRequired,
+    /// The challenge was answered wrongly and is spent.
+    ChallengeFailed,
+    /// There is no such thing for this caller.
+    NotFound,
+    /// The address exists, the method does not.
+    MethodNotAllowed,
+    /// The caller accepts nothing that can be served.
+    NotAcceptable,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// Fewer units are free than were asked for.
+    SoldOut,
+    /// The buyer's limit leaves too little.
+    LimitReached,
+    /// The sale opens later.
+    NotStarted,
+    /// The sale is stopped for a while.
+    Paused,
+    /// The sale is over.
+    Ended,
+    /// It cannot be done in the present state.
+    WrongState,
+    /// The name is taken.
+    AlreadyExists,
+    /// Changed since it was read.
+    PreconditionFailed,
+    /// Members, headers or parameters are wrong; each is listed.
+    InvalidRequest,
+    /// The key belongs to a request with other content.
+    IdempotencyKeyReused,
+    /// Too many requests.
+    RateLimited,
+    /// More than can be taken in.
+    Overloaded,
+    /// Something that is needed is away.
+    Unavailable,
+    /// A fault of the server.
+    Internal,
+}
+
+impl Code {
+    /// Every code, by status.
+    pub const ALL: [Code; 28] = [
+        Self::MalformedRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotEligible,
+        Self::PassRequired,
+        Self::PassInvalid,
+        Self::PassExpired,
+        Self::ChallengeRequired,
+        Self::ChallengeFailed,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::SoldOut,
+        Self::LimitReached,
+        Self::NotStarted,
+        Self::Paused,
+        Self::Ended,
+        Self::WrongState,
+        Self::AlreadyExists,
+        Self::PreconditionFailed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidRequest,
+        Self::IdempotencyKeyReused,
+        Self::RateLimited,
+        Self::Internal,
+        Self::Overloaded,
+        Self::Unavailable,
+    ];
+
+    /// Codes of the front door, which no endpoint of this version answers.
+    pub const FRONT_DOOR: [Code; 6] = [
+        Self::NotEligible,
+        Self::PassRequired,
+        Self::PassInvalid,
+        Self::PassExpired,
+        Self::ChallengeRequired,
+        Self::ChallengeFailed,
+    ];
+
+    /// The `type` of RFC 9457 (a reference into the server's own documentation), the status, and the title.
+    const fn facts(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::MalformedRequest => ("/docs#malformed_request", 400, "Malformed request"),
+            Self::Unauthenticated => ("/docs#unauthenticated", 401, "Not signed in"),
+            Self::Forbidden => ("/docs#forbidden", 403, "Not allowed"),
+            Self::NotEligible => ("/docs#not_eligible", 403, "Not eligible"),
+            Self::PassRequired => ("/docs#pass_required", 403, "Pass required"),
+            Self::PassInvalid => ("/docs#pass_invalid", 403, "Pass invalid"),
+            Self::PassExpired => ("/docs#pass_expired", 403, "Pass expired"),
+            Self::ChallengeRequired => ("/docs#challenge_required", 403, "Challenge required"),
+            Self::ChallengeFailed => ("/docs#challenge_failed", 403, "Challenge failed"),
+            Self::NotFound => ("/docs#not_found", 404, "Not found"),
+            Self::MethodNotAllowed => ("/docs#method_not_allowed", 405, "Method not allowed"),
+            Self::NotAcceptable => ("/docs#not_acceptable", 406, "Not acceptable"),
+            Self::SoldOut => ("/docs#sold_out", 409, "Sold out"),
+            Self::LimitReached => ("/docs#limit_reached", 409, "Limit reached"),
+            Self::NotStarted => ("/docs#not_started", 409, "Not started"),
+            Self::Paused => ("/docs#paused", 409, "Paused"),
+            Self::Ended => ("/docs#ended", 409, "Ended"),
+            Self::WrongState => ("/docs#wrong_state", 409, "Wrong state"),
+            Self::AlreadyExists => ("/docs#already_exists", 409, "Already exists"),
+            Self::PreconditionFailed => ("/docs#precondition_failed", 412, "Precondition failed"),
+            Self::BodyTooLarge => ("/docs#body_too_large", 413, "Body too large"),
+            Self::UnsupportedMediaType => ("/docs#unsupported_media_type", 415, "Unsupported media type"),
+            Self::InvalidRequest => ("/docs#invalid_request", 422, "Invalid request"),
+            Self::IdempotencyKeyReused => ("/docs#idempotency_key_reused", 422, "Key reused"),
+            Self::RateLimited => ("/docs#rate_limited", 429, "Too many requests"),
+            Self::Internal => ("/docs#internal", 500, "Internal error"),
+            Self::Overloaded => ("/docs#overloaded", 503, "Overloaded"),
+            Self::Unavailable => ("/docs#unavailable", 503, "Unavailable"),
+        }
+    }
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.type_ref().split_at(TYPE_PREFIX.len()).1
+    }
+
+    /// The HTTP status it is answered with.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        self.facts().1
+    }
+
+    /// A short name for a person, the same each time.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// Whether the same request with the same key may simply be sent again: nothing about it, nor about the sale, has
+    /// to change first.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        matches!(self.status(), 429 | 500 | 503)
+    }
+
+    /// Whether every answer with it carries `Retry-After`.
+    #[must_use]
+    pub const fn has_retry_after(self) -> bool {
+        matches!(self.status(), 429 | 503)
+    }
+
+    /// The `type` of RFC 9457: a reference into the server's own documentation.
+    #[must_use]
+    pub const fn type_ref(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// The code that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+}

@@ -1,0 +1,49 @@
+//! One thing that is wrong with a request, and where.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Where a fault is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the body, at this RFC 6901 pointer; empty for the body as a whole.
+    Body(String),
+    /// In this header.
+    Header(&'static str),
+    /// In this parameter of the query.
+    Query(Cow<'static, str>),
+}
+
+/// One thing that is wrong with a request. Faults of headers and of the query have an empty pointer and name the
+/// header or parameter instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"pointer": "/items/0/price/amount_minor", "detail": "must be a whole number from 0 to 1000000000000"})))]
+pub struct Fault {
+    /// RFC 6901 pointer into the body.
+    pub pointer: String,
+    /// The header at fault, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub header: Option<Cow<'static, str>>,
+    /// The query parameter at fault, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub parameter: Option<Cow<'static, str>>,
+    /// What is wrong, for a person.
+    pub detail: Cow<'static, str>,
+}
+
+impl Fault {
+    /// A fault at `place`.
+    #[must_use]
+    pub fn new(place: Place, detail: impl Into<Cow<'static, str>>) -> Self {
+        let (pointer, header, parameter) = match place {
+            Place::Body(pointer) => (pointer, None, None),
+            Place::Header(name) => (String::new(), Some(Cow::Borrowed(name)), None),
+            Place::Query(name) => (String::new(), None, Some(name)),
+        };
+        Self { pointer, header, parameter, detail: detail.into() }
+    }
+}

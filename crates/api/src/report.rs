@@ -1,0 +1,166 @@
+//! What the commands print for machines: `demo --json`, `storm --json` and the lines of `--answers`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::admin::audit::Finding;
+
+/// Latencies in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyMs {
+    /// Half of the answers came within this.
+    pub p50: f64,
+    /// All but one in a hundred came within this.
+    pub p99: f64,
+    /// The slowest.
+    pub max: f64,
+}
+
+/// What an audit came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditVerdict {
+    /// Whether nothing was found.
+    pub ok: bool,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+/// The one object of `demo --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DemoReport {
+    /// Whether everything adds up.
+    pub ok: bool,
+    /// How many buyers came.
+    pub buyers: u64,
+    /// Units each of them asked for.
+    pub units_each: u32,
+    /// Units on sale.
+    pub stock: u64,
+    /// Orders at the end.
+    pub orders: u64,
+    /// Units in those orders.
+    pub units_sold: u64,
+    /// Units left over.
+    pub units_left: u64,
+    /// Final answers by kind: `reserved`, or the code of the refusal.
+    pub answers: BTreeMap<String, u64>,
+    /// Buyers who never got a final answer.
+    pub lost_answers: u64,
+    /// Requests that reached the truth store.
+    pub reached_store: u64,
+    /// From the first request to the last verdict.
+    pub elapsed_ms: u64,
+    /// Final answers per second.
+    pub answers_per_second: f64,
+    /// From request to answer.
+    pub latency_ms: LatencyMs,
+    /// What the independent auditor says.
+    pub audit: AuditVerdict,
+}
+
+/// The one object of `storm --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StormReport {
+    /// The server asked.
+    pub url: String,
+    /// The sale asked for.
+    pub sale: String,
+    /// The item asked for.
+    pub item: String,
+    /// How many buyers came.
+    pub buyers: u64,
+    /// Units each of them asked for.
+    pub units_each: u32,
+    /// Connections used.
+    pub connections: u32,
+    /// Final answers by kind: `reserved`, or the code of the refusal.
+    pub answers: BTreeMap<String, u64>,
+    /// Buyers who never got a final answer.
+    pub lost_answers: u64,
+    /// Requests sent again after `429` or `503`.
+    pub retries: u64,
+    /// From the first request to the last verdict.
+    pub elapsed_ms: u64,
+    /// Final answers per second.
+    pub answers_per_second: f64,
+    /// From request to answer.
+    pub latency_ms: LatencyMs,
+}
+
+/// One line of `--answers`: the final answer that one buyer was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerLine {
+    /// The buyer.
+    pub buyer: String,
+    /// The buyer's `Idempotency-Key`.
+    pub key: String,
+    /// The sale asked for.
+    pub sale: String,
+    /// The item asked for.
+    pub item: String,
+    /// Units asked for.
+    pub units: u32,
+    /// HTTP status of the final answer; 0 when none came.
+    pub status: u16,
+    /// Code of the refusal, if it was one.
+    pub code: Option<String>,
+    /// Id of the order or queued request, if one was given.
+    pub id: Option<String>,
+    /// State of the order, if there is one.
+    pub state: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_report_has_the_members_that_its_readers_know() {
+        let report = DemoReport {
+            ok: true,
+            buyers: 10_000,
+            units_each: 10,
+            stock: 100,
+            orders: 10,
+            units_sold: 100,
+            units_left: 0,
+            answers: BTreeMap::from([("reserved".into(), 10), ("sold_out".into(), 9_990)]),
+            lost_answers: 0,
+            reached_store: 10,
+            elapsed_ms: 250,
+            answers_per_second: 40_000.0,
+            latency_ms: LatencyMs { p50: 1.0, p99: 2.5, max: 9.0 },
+            audit: AuditVerdict { ok: true, findings: Vec::new() },
+        };
+        let text = serde_json::to_string(&report).expect("plain data serialises");
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"ok":true,"buyers":10000,"units_each":10,"stock":100,"orders":10,"units_sold":100,"units_left":0,"#,
+                r#""answers":{"reserved":10,"sold_out":9990},"lost_answers":0,"reached_store":10,"elapsed_ms":250,"#,
+                r#""answers_per_second":40000.0,"latency_ms":{"p50":1.0,"p99":2.5,"max":9.0},"#,
+                r#""audit":{"ok":true,"findings":[]}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_answer_line_keeps_its_nulls() {
+        let line = AnswerLine {
+            buyer: "b1".into(),
+            key: "k1".into(),
+            sale: "spring".into(),
+            item: "phone".into(),
+            units: 10,
+            status: 409,
+            code: Some("sold_out".into()),
+            id: None,
+            state: None,
+        };
+        assert_eq!(
+            serde_json::to_string(&line).expect("plain data serialises"),
+            r#"{"buyer":"b1","key":"k1","sale":"spring","item":"phone","units":10,"status":409,"code":"sold_out","id":null,"state":null}"#
+        );
+    }
+}
