@@ -1,0 +1,140 @@
+//! One keep-alive connection: opens itself when needed, sends one request at a time, reads one whole answer.
+//!
+//! Nothing is allocated for an answer of ordinary size, and no timer is set for a request: one timer a connection is
+//! looked at only when it fires.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::limits;
+use super::response::{self, Head, Reply};
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// No connection could be made.
+    Connect,
+    /// The connection broke, or ended before the answer did.
+    Broken,
+    /// No whole answer in time.
+    TimedOut,
+    /// What came is not an answer in HTTP/1.1, or not one of the contract.
+    Malformed(&'static str),
+}
+
+impl From<io::Error> for Fault {
+    fn from(_: io::Error) -> Self {
+        Self::Broken
+    }
+}
+
+/// A connection to the server, open or not.
+#[derive(Debug)]
+pub(super) struct Wire {
+    addr: SocketAddr,
+    patience: Duration,
+    stream: Option<TcpStream>,
+    inbox: Vec<u8>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Wire {
+    /// Not open yet; an answer may take `patience`.
+    pub fn new(addr: SocketAddr, patience: Duration) -> Self {
+        let inbox = vec![0; limits::ANSWER_BYTES_START];
+        Self { addr, patience, stream: None, inbox, timer: Box::pin(sleep(patience)) }
+    }
+
+    /// Opens the connection unless it is open.
+    pub async fn open(&mut self) -> Result<(), Fault> {
+        if self.stream.is_none() {
+            self.stream = Some(connect(self.addr).await?);
+        }
+        Ok(())
+    }
+
+    /// Sends `request` and reads its answer: head and body. After a fault the connection is closed.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<(Head, &[u8]), Fault> {
+        self.open().await?;
+        let stream = self.stream.as_mut().expect("just opened");
+        let asked = ask(stream, &mut self.inbox, request);
+        let outcome = before(self.timer.as_mut(), self.patience, asked).await;
+        match outcome {
+            Ok(reply) => {
+                if reply.head.closes {
+                    self.stream = None;
+                }
+                Ok((reply.head, &self.inbox[reply.body]))
+            }
+            Err(fault) => {
+                self.stream = None;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Closes the connection: what came over it cannot be trusted.
+    pub fn close(&mut self) {
+        self.stream = None;
+    }
+}
+
+/// Opens one connection that sends without delay.
+pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, Fault> {
+    match timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
+        Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => Ok(stream),
+        _ => Err(Fault::Connect),
+    }
+}
+
+async fn ask(stream: &mut TcpStream, inbox: &mut Vec<u8>, request: &[u8]) -> Result<Reply, Fault> {
+    stream.write_all(request).await?;
+    let mut filled = 0;
+    loop {
+        if filled == inbox.len() {
+            if filled >= limits::ANSWER_BYTES_MAX {
+                return Err(Fault::Malformed("larger than an answer may be"));
+            }
+            inbox.resize(filled * 2, 0);
+        }
+        let more = stream.read(&mut inbox[filled..]).await?;
+        if more == 0 {
+            return Err(Fault::Broken);
+        }
+        filled += more;
+        if let Some(reply) = response::read(&mut inbox[..filled]).map_err(Fault::Malformed)? {
+            return Ok(reply);
+        }
+    }
+}
+
+/// Runs `work` for at most `patience`. The timer is only moved when it fires, not for each piece of work.
+async fn before<T>(
+    mut timer: Pin<&mut Sleep>,
+    patience: Duration,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let deadline = Instant::now() + patience;
+    let mut work = pin!(work);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = work.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Err(Fault::TimedOut));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    })
+    .await
+}
