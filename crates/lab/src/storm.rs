@@ -10,6 +10,7 @@
 mod answer;
 mod answers_file;
 mod buyers;
+mod case;
 mod connection;
 pub mod limits;
 mod listener;
@@ -18,6 +19,7 @@ mod plan;
 mod report;
 mod request;
 mod response;
+mod shared;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -36,8 +38,8 @@ pub use report::{LatencyMs, Progress, StormReport};
 use answers_file::AnswersFile;
 use buyers::Buyers;
 use plan::Target;
-use tally::{Counts, Tally};
-use worker::Shared;
+use shared::Shared;
+use tally::Tally;
 
 /// Why a storm did not take place, or why its result cannot be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -142,17 +144,5 @@ fn watch(
         if hopeless || shared.plan.stop.load(Ordering::Relaxed) {
             shared.stop();
         }
-    }
-}
-
-impl Shared {
-    /// What all workers have counted up to their last tick.
-    fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        for board in &self.boards {
-            // A poisoned lock means a worker died, which `weather` reports; its last counts are still right.
-            sum.add(&board.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        }
-        sum
     }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::answer::{self, Asked, Ruling};
+use super::case::{Case, Queued};
 use super::request::{self, OrderRequest};
 use super::wire::{Fault, Wire};
-use super::worker::{Case, Queued, Take, Via, Worker};
+use super::worker::{Take, Via, Worker};
 use super::{limits, listener};
 
 /// Serves buyers until the worker has none left.

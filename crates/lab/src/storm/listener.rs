@@ -8,9 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout_at;
 
 use super::answer;
+use super::case::{Case, Queued};
 use super::response::{self, Chunks};
 use super::wire::{self, Fault};
-use super::worker::{Case, Queued, Via, Worker};
+use super::worker::{Via, Worker};
 use super::{limits, request};
 
 /// Listens until the buyer's verdict is known or its time is over.

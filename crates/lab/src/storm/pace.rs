@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::worker::Shared;
+use super::shared::Shared;
 use super::{StormError, limits};
 
 /// Starts the clock when the plan has a rate.

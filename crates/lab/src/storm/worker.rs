@@ -5,173 +5,23 @@
 //! the next buyer.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{Barrier, Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::answer::Told;
-use super::answers_file::{AnswersFile, Line, Lines};
-use super::buyers::Buyers;
-use super::plan::{StormPlan, Target};
-use super::tally::{Counts, Tally};
+use super::answers_file::{Line, Lines};
+use super::case::{Case, Later, Queued};
+use super::shared::{Fresh, Shared};
+use super::tally::Tally;
 use super::wire::Fault;
 use super::{StormError, connection, limits};
-
-/// What all workers of a storm have in common.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// What was asked for.
-    pub plan: StormPlan,
-    /// Where it goes.
-    pub target: Target,
-    /// Names and tokens.
-    pub buyers: Buyers,
-    /// Where answers are written.
-    pub answers: Option<Arc<AnswersFile>>,
-    /// Counts of each worker at its last tick.
-    pub boards: Vec<Mutex<Counts>>,
-    /// Rung when new buyers may have arrived, one a worker.
-    pub paces: Vec<Notify>,
-    /// All connections begin together.
-    pub ready: Barrier,
-    /// Listeners so far.
-    pub listeners: AtomicUsize,
-    order: Vec<u32>,
-    next: AtomicU32,
-    start: OnceLock<Instant>,
-    halted: AtomicBool,
-}
-
-/// The next new buyer, if there is one now.
-enum Fresh {
-    Buyer(u32, Instant),
-    NotYet,
-    NoMore,
-}
-
-impl Shared {
-    /// A storm that has not begun.
-    pub fn new(plan: StormPlan, target: Target, buyers: Buyers, answers: Option<AnswersFile>) -> Self {
-        let mut order: Vec<u32> = (0..plan.buyers).collect();
-        order.shuffle(&mut SmallRng::seed_from_u64(plan.seed));
-        let workers = plan.workers_used();
-        Self {
-            boards: (0..workers).map(|_| Mutex::default()).collect(),
-            paces: (0..workers).map(|_| Notify::new()).collect(),
-            ready: Barrier::new(plan.connections_used()),
-            listeners: AtomicUsize::new(0),
-            next: AtomicU32::new(0),
-            start: OnceLock::new(),
-            halted: AtomicBool::new(false),
-            answers: answers.map(Arc::new),
-            plan,
-            target,
-            buyers,
-            order,
-        }
-    }
-
-    /// Threads that send.
-    pub fn workers(&self) -> usize {
-        self.boards.len()
-    }
-
-    /// The instant of the first request; the first caller makes it.
-    pub fn started_at(&self) -> Instant {
-        *self.start.get_or_init(Instant::now)
-    }
-
-    /// Since the first request.
-    pub fn elapsed(&self) -> Duration {
-        self.start.get().map_or(Duration::ZERO, Instant::elapsed)
-    }
-
-    /// Ends the storm as it stands.
-    pub fn stop(&self) {
-        self.halted.store(true, Ordering::Relaxed);
-    }
-
-    /// The storm ends as it stands.
-    pub fn stopped(&self) -> bool {
-        self.halted.load(Ordering::Relaxed)
-    }
-
-    /// When the next new buyer is meant to come: `None` when nobody waits for a clock.
-    pub fn next_arrival(&self) -> Option<Instant> {
-        self.arrival(self.next.load(Ordering::Relaxed))
-    }
-
-    fn arrival(&self, next: u32) -> Option<Instant> {
-        let rate = self.plan.rate?;
-        let start = *self.start.get()?;
-        Some(start + Duration::from_secs_f64(f64::from(next) / rate))
-    }
-
-    fn peek(&self, next: u32, now: Instant) -> Fresh {
-        let Some(&buyer) = self.order.get(next as usize) else { return Fresh::NoMore };
-        let at = self.arrival(next).unwrap_or(now);
-        if self.plan.duration.is_some_and(|duration| at.duration_since(self.started_at()) >= duration) {
-            return Fresh::NoMore;
-        }
-        if at > now { Fresh::NotYet } else { Fresh::Buyer(buyer, at) }
-    }
-
-    fn fresh(&self, now: Instant) -> Fresh {
-        loop {
-            let next = self.next.load(Ordering::Relaxed);
-            let found = self.peek(next, now);
-            let Fresh::Buyer(..) = found else { return found };
-            if self.next.compare_exchange(next, next + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return found;
-            }
-        }
-    }
-}
-
-/// A buyer on the way to a final answer.
-#[derive(Debug, Clone)]
-pub(super) struct Case {
-    /// The buyer's number.
-    pub buyer: u32,
-    /// The first (with a rate: the intended) send.
-    pub first: Instant,
-    /// A `202` that waits for its verdict.
-    pub queued: Option<Rc<Queued>>,
-    overload_tries: u16,
-    connection_tries: u16,
-}
-
-/// A place in the queue.
-#[derive(Debug)]
-pub(super) struct Queued {
-    /// The order's id.
-    pub id: String,
-    /// When the wait for a verdict ends.
-    pub deadline: Instant,
-    pause: Cell<Duration>,
-    closed: Cell<bool>,
-}
-
-impl Queued {
-    /// Waiting for its verdict from now on, and looked at after `pause` for the first time.
-    pub fn new(id: String, deadline: Instant, pause: Duration) -> Self {
-        Self { id, deadline, pause: Cell::new(pause), closed: Cell::new(false) }
-    }
-
-    /// The verdict has been told, or given up.
-    pub fn closed(&self) -> bool {
-        self.closed.get()
-    }
-}
 
 /// How a final answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,29 +42,6 @@ pub(super) enum Take {
     Wait,
     /// Nothing will be due.
     Done,
-}
-
-/// A case that has to wait; the earliest is the greatest.
-struct Later {
-    due: Instant,
-    case: Case,
-}
-
-impl PartialEq for Later {
-    fn eq(&self, other: &Self) -> bool {
-        self.due == other.due
-    }
-}
-impl Eq for Later {}
-impl PartialOrd for Later {
-    fn partial_cmp(&self, other: &Self) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Later {
-    fn cmp(&self, other: &Self) -> Order {
-        other.due.cmp(&self.due)
-    }
 }
 
 /// The state of one worker.
@@ -320,7 +147,7 @@ impl Worker {
                 self.open.set(self.open.get() + 1);
                 self.tally.borrow_mut().counts.started += 1;
                 self.wake(now);
-                Take::Case(Case { buyer, first, queued: None, overload_tries: 0, connection_tries: 0 })
+                Take::Case(Case::new(buyer, first))
             }
             Fresh::NoMore if self.open.get() == 0 => Take::Done,
             Fresh::NoMore | Fresh::NotYet => Take::Wait,
@@ -338,7 +165,7 @@ impl Worker {
         if self.resting.get() == 0 {
             return;
         }
-        match self.shared.peek(self.shared.next.load(Ordering::Relaxed), now) {
+        match self.shared.peek(now) {
             Fresh::Buyer(..) => self.idle.notify_one(),
             Fresh::NoMore if self.open.get() == 0 => self.idle.notify_waiters(),
             Fresh::NoMore | Fresh::NotYet => {
@@ -353,7 +180,7 @@ impl Worker {
         let mut queue = self.later.borrow_mut();
         while queue.peek().is_some_and(|later| later.due <= now) {
             let case = queue.pop()?.case;
-            if !case.queued.as_ref().is_some_and(|queued| queued.closed()) {
+            if !case.closed() {
                 return Some(case);
             }
         }
@@ -397,7 +224,7 @@ impl Worker {
 
     /// Marks the case as over; `false` when it already was.
     fn close(&self, case: &Case) -> bool {
-        if case.queued.as_ref().is_some_and(|queued| queued.closed.replace(true)) {
+        if case.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
         }
         self.open.set(self.open.get() - 1);
