@@ -1,0 +1,46 @@
+/* The server's contract, as far as a buyer's page needs it. No call throws: an answer that never came has status 0. */
+
+/** One request. `patience` is how long an answer may take before the connection counts as gone. */
+async function call(method, path, { token, headers = {}, body, patience_ms = 10_000, cache = 'default' } = {}) {
+  if (token) headers.Authorization = 'Bearer ' + token;
+  if (body) headers['Content-Type'] = 'application/json';
+  const sent = performance.now(), stop = new AbortController(), timer = setTimeout(() => stop.abort(), patience_ms);
+  try {
+    const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache, signal: stop.signal });
+    const got = performance.now();
+    const data = await answer.json().catch(() => null);
+    const wait = Number(answer.headers.get('Retry-After'));
+    return { status: answer.status, data: data ?? {}, sent, got, date: answer.headers.get('Date'), retry_secs: wait > 0 ? Math.min(wait, 300) : null };
+  } catch {
+    return { status: 0, data: {}, sent, got: performance.now(), date: null, retry_secs: null };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const seg = encodeURIComponent;
+export const getSales = () => call('GET', '/v1/sales');
+export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
+/** The small status answer; `version` keeps an older copy in a cache from answering. */
+export const getStatus = (sale, version) => call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
+export const getOrders = (token, limit) => call('GET', `/v1/orders?limit=${limit}`, { token, cache: 'no-store' });
+export const getOrder = (token, id) => call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
+export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
+/** Asks for units. The server may hold the answer for two seconds, then it says "queued". */
+export const placeOrder = (token, { key, sale, item, units }) => call('POST', '/v1/orders', {
+  token, headers: { 'Idempotency-Key': key, Prefer: 'wait=2' }, body: { sale, item, units }, patience_ms: 15_000 });
+/** A guest's identity; only a demonstration server has it. */
+export const newGuest = () => call('POST', '/demo/guest');
+
+/** 16 random bytes as hex: an Idempotency-Key, a status version. Works without a secure context, unlike randomUUID. */
+export const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join('');
+/** The id that follows `/kind/` in the page's own address, or null. */
+export function idInAddress(kind) {
+  const parts = location.pathname.split('/');
+  try {
+    const id = decodeURIComponent(parts[parts.indexOf(kind) + 1] ?? '');
+    return /^[\w.:-]{1,200}$/.test(id) ? id : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,34 @@
+/* The buyer's event stream. Events are hints: they say that it is worth reading again, or show newer counts sooner.
+   Everything works without them, by asking now and then. */
+import { jitter } from '/assets/clock.js';
+
+const AGAIN_MIN_MS = 1_000, AGAIN_MAX_MS = 60_000;
+
+/** Opens the stream and keeps it open. `on.order(order)` and `on.status(status)` are called with what comes in.
+    Returns `{ isOpen(), close() }`. */
+export function listen({ token, sale, on }) {
+  let socket = null, open = false, closed = false, timer = 0, again = AGAIN_MIN_MS;
+
+  function connect() {
+    const url = location.origin.replace(/^http/, 'ws') + '/v1/ws' + (sale ? '?sale=' + encodeURIComponent(sale) : '');
+    try { socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]); } catch { return; }
+    socket.onmessage = message => {
+      open = true; again = AGAIN_MIN_MS;
+      let event;
+      try { event = JSON.parse(message.data); } catch { return; }
+      if (event.type === 'order') on.order?.(event.order);
+      if (event.type === 'status') on.status?.(event.status);
+    };
+    socket.onclose = () => {
+      open = false;
+      if (closed) return;
+      timer = setTimeout(connect, jitter(again / 2, again));
+      again = Math.min(again * 2, AGAIN_MAX_MS);
+    };
+  }
+  connect();
+  return {
+    isOpen: () => open,
+    close() { closed = true; open = false; clearTimeout(timer); socket?.close(); }
+  };
+}

@@ -1,0 +1,30 @@
+/* Runs in the head, before anything is painted: chooses the language, starts its words loading, and takes a buyer's
+   token out of the address into this tab's storage. A browser without modules stops here and keeps the words for
+   visitors without JavaScript. */
+(() => {
+  'use strict';
+  if (!('noModule' in HTMLScriptElement.prototype)) return;
+  const root = document.documentElement;
+  const attempt = work => { try { return work(); } catch { return null; } };
+
+  const known = lang => (/^zh/i.test(lang) ? 'zh' : /^en/i.test(lang) ? 'en' : null);
+  const asked = known(new URLSearchParams(location.search).get('lang') ?? '');
+  if (asked) attempt(() => localStorage.setItem('doorbuster.lang', asked));
+  const lang = asked ?? known(attempt(() => localStorage.getItem('doorbuster.lang')) ?? '')
+    ?? (navigator.languages ?? []).map(known).find(Boolean) ?? 'en';
+  root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
+  root.classList.add('js');
+  const words = document.createElement('link');
+  words.rel = 'modulepreload';
+  words.href = lang === 'zh' ? '/assets/copy-zh.js' : '/assets/copy-en.js';
+  document.head.append(words);
+
+  /* The shop links to /sale/{sale}#token=<JWT>; nobody should find it in the address or the history. */
+  const parts = new URLSearchParams(location.hash.slice(1)), token = parts.get('token');
+  if (token) {
+    if (attempt(() => { sessionStorage.setItem('doorbuster.token', token); return true; }) === null) window.doorbusterToken = token;
+    parts.delete('token');
+    history.replaceState(null, '', location.pathname + location.search + (String(parts) && '#' + parts));
+  }
+  addEventListener('hashchange', () => { if (/[#&]token=/.test(location.hash)) location.reload(); });
+})();

@@ -1,0 +1,65 @@
+/* One press of the button, from the request to its final answer. One press has one Idempotency-Key; it is kept over
+   reloads and lost connections, so that however often the request is sent it can order only once. */
+import { placeOrder, getOrder, random } from '/assets/api.js';
+import { jitter } from '/assets/clock.js';
+import { tab } from '/assets/store.js';
+
+const slot = sale => 'press.' + sale;
+const LOST_MIN_MS = 1_000, LOST_MAX_MS = 10_000;
+
+/** A new press, written down before anything is sent. */
+export function newPress({ buyer, sale, item, units }) {
+  const press = { key: random(), buyer, sale, item, units, id: null, decide_by: null, unsure: false };
+  tab.set(slot(sale), press);
+  return press;
+}
+/** The press of this buyer that had no final answer when the page was left, or null. */
+export function unfinishedPress(sale, buyer) {
+  const press = tab.get(slot(sale));
+  return press?.key && press.buyer === buyer ? press : null;
+}
+
+/** Sends the press and follows it to its end. `tell(stage, { until_ms })` reports `asking`, `queued`, `retrying`, `offline`;
+    `rest(ms)` waits and is cut short by hints; `hinted()` says whether an event stream is open.
+    Ends with `{ order }`, `{ code, problem }` (refused), `{ busy_secs }` or `{ signin: true }`. */
+export async function pursue(press, { token, tell, rest, hinted }) {
+  const keep = () => tab.set(slot(press.sale), press);
+  const end = verdict => { tab.drop(slot(press.sale)); return verdict; };
+  let lost_ms = LOST_MIN_MS, strayed = false;
+  for (;;) {
+    if (!press.id) tell('asking');
+    const answer = await (press.id ? getOrder(token, press.id) : placeOrder(token, press));
+    const { status, data } = answer;
+
+    if (status === 0) { /* whether it arrived is not known; the key makes asking again harmless */
+      press.unsure = true; keep();
+      tell('offline');
+      await rest(jitter(lost_ms / 2, lost_ms));
+      lost_ms = Math.min(lost_ms * 2, LOST_MAX_MS);
+      continue;
+    }
+    lost_ms = LOST_MIN_MS;
+    if (status === 202 || (status === 200 && data.state === 'queued')) {
+      Object.assign(press, { id: data.id, decide_by: data.decide_by ?? press.decide_by }); keep();
+      tell('queued');
+      await rest(hinted() ? jitter(3_000, 5_000) : jitter(1_000, 2_000));
+      continue;
+    }
+    if (status === 200 || status === 201) {
+      return end(data.state === 'refused' ? { code: data.code ?? 'refused', problem: data } : { order: data });
+    }
+    if (status >= 500 || (status === 429 && (press.id || press.unsure))) {
+      const wait_ms = (answer.retry_secs ?? 2) * 1000 + jitter(0, 500);
+      tell('retrying', { wait_ms });
+      await rest(wait_ms);
+      continue;
+    }
+    if (status === 404 && press.id && !strayed) { /* should not happen; the key still finds the order */
+      strayed = true; press.id = null; keep();
+      continue;
+    }
+    if (status === 429) return end({ busy_secs: answer.retry_secs ?? 10 });
+    if (status === 401) return press.id || press.unsure ? { signin: true } : end({ signin: true });
+    return end({ code: data.code ?? 'refused', problem: data });
+  }
+}

@@ -1,0 +1,194 @@
+/* Shows the sale page's model. Each state fills the same slots, so that nothing jumps. */
+import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
+import { now } from '/assets/clock.js';
+import { count, dayTime, left, moment, money, span, time, when } from '/assets/format.js';
+import { OLD_MS, dealOf, ends, most, row, sceneOf, starts } from '/assets/sale-state.js';
+
+/* The picture, the pill and its tone. */
+const scenes = {
+  before: { light: 'before', pill: 'before' },
+  due:    { light: 'before', pill: 'soon' },
+  live:   { light: 'on', pill: 'live', tone: 'live' },
+  out:    { light: 'low', pill: 'out', tone: 'warn' },
+  sold:   { light: 'off', pill: 'sold' },
+  paused: { light: 'low', pill: 'paused', tone: 'warn' },
+  ended:  { light: 'off', pill: 'ended' }
+};
+/* The button's mode, whether units may be chosen, and what else to do: `act` runs here, `see` leads elsewhere. */
+const deals = {
+  before:   { mode: 'wait', pick: true },
+  due:      { mode: 'wait', pick: true },
+  live:     { mode: 'go', pick: true },
+  asking:   { mode: 'busy' },
+  queued:   { mode: 'busy' },
+  retrying: { mode: 'busy' },
+  cooldown: { mode: 'refill', until: 'calm_ms', pick: true },
+  busy:     { mode: 'refill', until: 'busy_ms', pick: true },
+  reserved: { mode: 'order', tone: 'good', act: 'again' },
+  paid:     { mode: 'order', tone: 'good', act: 'again' },
+  lapsed:   { mode: 'order', act: 'again' },
+  heldout:  { mode: 'wait' },
+  soldout:  { mode: 'wait', see: '/' },
+  limit:    { mode: 'wait', see: '/#orders' },
+  signin:   { mode: 'signin' },
+  nosignin: { mode: 'wait' },
+  paused:   { mode: 'wait' },
+  ended:    { mode: 'wait', see: '/#orders' },
+  offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
+};
+const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'limit', 'cooldown'];
+const buy = $('#buy'), go = $('#go');
+let shown = '';
+
+/** What only changes with the item: its words, picture and price. */
+export function showItem(m) {
+  const { sale, item } = m;
+  put($('#edition'), sale.title === item.title ? '' : sale.title);
+  put($('#name'), item.title);
+  put($('#lead'), item.description ?? '');
+  $('#lead').hidden = !item.description;
+  put($('#price'), money(item.price));
+  $('#before').hidden = !item.list_price;
+  if (item.list_price) put($('#was'), money(item.list_price));
+  put($('#rule'), text('rule', { limit: count(item.limit_per_buyer ?? 1) }));
+  $('.stepper').toggleAttribute('data-wide', (item.limit_per_buyer ?? 1) > 999);
+  if (item.hold_secs) put($('#how-hold'), text('how.3t', { hold: span(item.hold_secs) }));
+  document.title = sale.title === item.title ? item.title : `${item.title} – ${sale.title}`;
+  const image = $('#image');
+  image.hidden = !item.image;
+  if (item.image) { image.onerror = () => { image.hidden = true; }; attr(image, 'src', item.image); attr(image, 'alt', item.title); }
+  for (const input of document.querySelectorAll('#items input')) input.checked = input.value === item.id;
+}
+
+/** The picker, when the sale has several items. */
+export function showItems(m, choose) {
+  $('#items').hidden = m.sale.items.length < 2;
+  $('#items-list').replaceChildren(...m.sale.items.map(item => {
+    const label = document.createElement('label'), input = document.createElement('input');
+    const name = document.createElement('span'), more = document.createElement('span');
+    label.className = 'item'; name.className = 'item__name'; more.className = 'item__more';
+    Object.assign(input, { type: 'radio', name: 'item', value: item.id });
+    input.onclick = event => { if (input.getAttribute('aria-disabled') === 'true') event.preventDefault(); };
+    input.onchange = () => choose(item.id);
+    name.textContent = label.title = item.title; more.dataset.item = item.id;
+    label.append(input, name, more);
+    return label;
+  }));
+}
+
+function values(m, deal, t) {
+  const opens = starts(m), closes = ends(m), item = m.item;
+  const until = deal === 'retrying' ? m.retry_ms : deals[deal].until ? m[deals[deal].until] : t;
+  const units = m.press?.units ?? (m.order && deals[deal].mode === 'order' ? m.order.units : m.units);
+  const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
+  return {
+    units: count(units), sum: money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', ...m.why,
+    opens: opens ? when(opens) : '', closed: closes ? when(closes) : '', by: by ? moment(Date.parse(by)) : '',
+    left: opens ? left(opens - t) : '', s: Math.max(0, Math.ceil((until - t) / 1000))
+  };
+}
+/* A refusal has its own title and text while the button rests; the button's words stay those of the state. */
+function wordsOf(m, deal, part) {
+  if (deal === 'cooldown' && part !== 'button') { const key = `${m.why?.name ?? 'again'}.${part}`; if (has(key)) return key; }
+  if (deal === 'ended' && part === 'title' && !(ends(m) <= now())) return 'endedx.title';
+  if (deal === 'before' && !starts(m)) return 'due.' + part;
+  return `${deal}.${part}`;
+}
+
+function showClock(m, scene, deal, t) {
+  const opens = starts(m), closes = ends(m);
+  let label = 'doors', digits = text('clock.open');
+  if (deal === 'reserved') { label = 'pay'; digits = left(Date.parse(m.order.pay_by) - t); }
+  else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
+  else if (scene === 'ended') { label = closes && closes <= t ? 'ended' : 'doors'; digits = closes && closes <= t ? moment(closes) : text('clock.shut'); }
+  else if (closes) { label = 'live'; digits = left(closes - t); }
+  else if (opens) { label = 'opened'; digits = dayTime(opens); }
+  put($('#clock-label'), text('clock.' + label));
+  put($('#clock'), digits);
+  put($('#server'), time(t));
+  const aim = deal === 'reserved' ? Date.parse(m.order.pay_by) : scene === 'before' ? opens : null;
+  if (aim) countAloud(text(deal === 'reserved' ? 'clock.pay' : 'say.opens'), Math.ceil((aim - t) / 1000));
+}
+
+/* Without counts the words stay and the numbers go; a count is never guessed. */
+function showStock(m, scene, t) {
+  const r = row(m), counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
+  const held = Number.isInteger(r.held) ? r.held : 0, taken = counted ? r.count - r.remaining : 0;
+  const v = { total: count(r.count ?? 0), left: count(r.remaining ?? 0), held: count(held), gone: count(taken), seen: time(m.seen_ms) };
+  const key = scene === 'due' ? 'before' : scene;
+  let words, more = key + '+';
+  if (key === 'out') { words = 'out'; if (!held) more = 'out0+'; }
+  else if (key === 'sold') words = counted ? 'sold' : 'soldx';
+  else if (!counted) { words = key === 'ended' ? 'endedx' : 'free'; more = key === 'ended' ? 'none+' : r.count === null ? 'free+' : 'none+'; }
+  else { words = key; if (key === 'live' && !held) more = 'live0+'; }
+  if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
+  put($('#stock'), text('stock.' + words, v));
+  put($('#stock-more'), text('stock.' + more, v));
+  $('#bar').classList.toggle('is-off', !counted);
+  const part = n => (counted && r.count ? Math.round(1000 * n / r.count) : 0);
+  const sold = key === 'before' ? 0 : part(Math.max(0, taken - held));
+  attr($('#bar-sold'), 'width', sold);
+  attr($('#bar-held'), 'x', sold);
+  attr($('#bar-held'), 'width', key === 'before' ? 0 : part(Math.min(held, taken)));
+}
+
+function showButton(m, deal, t, v) {
+  const plan = deals[deal], away = plan.mode === 'order' || plan.mode === 'signin', on = away ? go : buy;
+  const focused = document.activeElement === buy || document.activeElement === go;
+  go.hidden = !away; buy.hidden = away;
+  if (away) attr(go, 'href', plan.mode === 'order' ? '/order/' + encodeURIComponent(m.order.id) : m.sign_in_url);
+  if (buy.dataset.mode !== plan.mode && !away) {
+    buy.style.setProperty('--refill', Math.max(1, v.s) + 's');
+    buy.dataset.mode = plan.mode;
+  }
+  attr(buy, 'aria-disabled', plan.mode !== 'go');
+  put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
+  if (focused && document.activeElement !== on) on.focus();
+}
+
+function showUnits(m, pick) {
+  const field = $('#units'), top = most(m);
+  if (m.units > top) m.units = top;
+  attr(field, 'max', top);
+  if (document.activeElement !== field || field.readOnly) field.value = m.press?.units ?? m.units;
+  field.readOnly = !pick;
+  attr($('#fewer'), 'aria-disabled', !pick || m.units <= 1);
+  attr($('#more'), 'aria-disabled', !pick || m.units >= top);
+  for (const more of document.querySelectorAll('.item__more')) {
+    const item = m.sale.items.find(i => i.id === more.dataset.item), state = m.status.items?.find(r => r.item === item.id)?.state;
+    put(more, state === 'sold_out' ? text('pill.sold') : state === 'held_out' ? text('pill.out') : money(item.price));
+    attr(more.parentElement.firstElementChild, 'aria-disabled', !!m.press);
+  }
+}
+
+/** Draws everything from the model; cheap enough to be called four times a second. */
+export function show(m) {
+  const t = now(), scene = sceneOf(m, t), deal = dealOf(m, scene, t), plan = deals[deal], v = values(m, deal, t);
+  const look = { ...scenes[scene] };
+  if (deal === 'reserved') Object.assign(look, { light: 'on', pill: 'yours', tone: 'live' });
+  if (deal === 'offline') Object.assign(look, { pill: 'offline', tone: 'warn' });
+  if (look.pill === 'before' && !starts(m)) look.pill = 'soon';
+  attr($('#stage'), 'data-light', look.light);
+  attr($('#pill'), 'class', 'pill needs-js' + (look.tone ? ' pill--' + look.tone : ''));
+  put($('#pill'), text('pill.' + look.pill, v));
+  showClock(m, scene, deal, t);
+  showStock(m, scene, t);
+  showUnits(m, !!plan.pick);
+  showButton(m, deal, t, v);
+
+  attr($('#say'), 'class', 'say' + (plan.tone ? ' say--' + plan.tone : ''));
+  const title = text(wordsOf(m, deal, 'title'), v), words = text(wordsOf(m, deal, 'text'), v).trim();
+  put($('#say-title'), title);
+  put($('#say-text'), words);
+  const act = $('#act'), see = $('#see'), hadAct = document.activeElement === act;
+  act.hidden = !plan.act;
+  see.hidden = !plan.see || (plan.see !== '/' && !m.token);
+  $('#link').hidden = !act.hidden || !see.hidden;
+  if (plan.act) { put(act, text(deal + '.action')); act.dataset.does = plan.act; }
+  if (plan.see) { put(see, text(deal + '.action')); attr(see, 'href', plan.see); }
+  if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
+
+  const state = scene + ' ' + deal + ' ' + (deal === 'cooldown' ? m.why?.name : '');
+  if (shown && shown !== state) announce(title + '. ' + words, verdicts.includes(deal));
+  shown = state;
+}

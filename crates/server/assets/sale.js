@@ -1,0 +1,251 @@
+/* The sale page: reads the sale once, follows its status gently, and turns a press into one request.
+   The page is the same file for everyone; which sale it shows stands in its own address. */
+import { $, announce, put, ready, site, text, translate } from '/assets/words.js';
+import { jitter, now, pauser, setClock } from '/assets/clock.js';
+import { getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.js';
+import { buyerOf, forget, identify, token } from '/assets/who.js';
+import { listen } from '/assets/events.js';
+import { newPress, pursue, unfinishedPress } from '/assets/press.js';
+import { CALM_MS, learn, model as m, most, sceneOf, starts } from '/assets/sale-state.js';
+import { show, showItem, showItems } from '/assets/sale-view.js';
+import { tab } from '/assets/store.js';
+
+const STREAM_EARLY_MS = 600_000; /* the event stream is opened at a random moment of the last ten minutes */
+const QUIET_MS = 60_000;         /* in the last minute before the start nothing is asked */
+const CLOCK_OFF_MS = 5_000;      /* a status this far from our clock means that the clock must be set again */
+const REREAD_MS = 5_000;         /* an order whose time to pay is over is read again this often, until it says so */
+
+const poll = pauser(), press = pauser();
+let version = random(), fresh = true, lost_polls = 0, stream = null, streaming = 0, reread_ms = 0;
+const draw = () => { if (m.sale && m.status) show(m); };
+const scene = () => sceneOf(m);
+
+/* ----- status: what the sale is doing ----- */
+
+/* Every page shares the server's version, so that one cached answer serves them all. A version of our own draws an answer
+   that no cache has: at the start, after an absence, and whenever the clock is to be set. */
+async function refresh() {
+  const own = fresh || !m.status, v = own ? random() : version;
+  const answer = await getStatus(m.id, v);
+  if (answer.status === 404) return lost('lost');
+  if (answer.status === 200) {
+    lost_polls = 0; fresh = false; m.offline = false;
+    version = String(answer.data.version ?? v);
+    if (own) setClock(answer.data.server_time, answer.sent, answer.got);
+    else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS; /* the device slept, perhaps */
+    take(answer.data);
+  } else if (answer.status === 0) {
+    lost_polls += 1;
+    if (lost_polls > 1 || navigator.onLine === false) m.offline = true;
+  }
+  draw();
+  return answer.retry_secs;
+}
+function take(status) {
+  if (status.sale !== m.id || Date.parse(status.server_time) < Date.parse(m.status?.server_time)) return;
+  m.status = status;
+  m.seen_ms = Date.parse(status.server_time);
+  follow();
+}
+
+/** How long until the status is worth asking again. Nothing here may bring thousands of pages into step. */
+function pace_ms() {
+  if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
+  const opens = starts(m);
+  switch (scene()) {
+    case 'before': {
+      const wait = opens ? opens - now() : Infinity;
+      if (wait > QUIET_MS + 30_000) return Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
+      fresh = true; /* the start makes older answers worthless */
+      return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
+    }
+    case 'due': return jitter(1_000, 3_000);
+    case 'ended': return m.status.phase === 'closed' ? Infinity : jitter(1_000, 4_000);
+    case 'sold': return jitter(20_000, 40_000);
+    default: return m.status.started === false ? jitter(1_000, 2_000) : stream?.isOpen() ? jitter(12_000, 18_000) : jitter(2_000, 5_000);
+  }
+}
+async function watch() {
+  for (;;) {
+    const retry_secs = await refresh();
+    if (!m.token && site.guest) m.token = await identify();
+    await poll.rest(Math.max(pace_ms(), (retry_secs ?? 0) * 1000));
+    if (document.hidden && !m.press) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+  }
+}
+
+/* The stream needs a buyer. It is opened before the crowd comes, spread over minutes, never at the start itself. */
+function follow() {
+  if (!m.token || stream || streaming || scene() === 'ended') return;
+  const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
+  if (wait === Infinity) return;
+  const delay = m.press ? 0 : wait > QUIET_MS ? jitter(Math.max(0, wait - STREAM_EARLY_MS), wait - QUIET_MS / 2) : jitter(0, Math.max(4_000, wait / 2));
+  if (delay > 3_600_000) return; /* decided again by a later status */
+  streaming = setTimeout(openStream, delay);
+}
+function openStream() {
+  clearTimeout(streaming); streaming = 0;
+  if (stream || !m.token) return;
+  stream = listen({ token: m.token, sale: m.id, on: {
+    status(status) { take(status); draw(); },
+    order(order) {
+      if (m.press && order?.id === m.press.id) press.wake();
+      if (m.order && order?.id === m.order.id) readOrder(m.order.id);
+      if (['cancelled', 'expired', 'refunded'].includes(order?.state)) delete m.share[order.item];
+    }
+  } });
+}
+function closeStream() { clearTimeout(streaming); streaming = 0; stream?.close(); stream = null; }
+
+/* ----- the press ----- */
+
+async function send() {
+  try {
+    if (!m.token) m.token = await identify();
+    if (!m.token) { m.press = null; return draw(); }
+    openStream();
+    const end = await pursue(m.press, {
+      token: m.token, rest: press.rest, hinted: () => !!stream?.isOpen(),
+      tell(stage, { wait_ms = 0 } = {}) { m.stage = stage; m.retry_ms = now() + wait_ms; draw(); }
+    });
+    finish(end);
+  } finally {
+    m.press = null; m.stage = null; draw();
+  }
+}
+function finish({ order, code, problem, busy_secs, signin }) {
+  if (order) {
+    m.order = order; m.why = null;
+    tab.set('order.' + m.id, order.id);
+  } else if (busy_secs) {
+    m.busy_ms = now() + busy_secs * 1000;
+  } else if (signin) {
+    forget(m.token); closeStream();
+    m.token = token();
+    if (!m.token && site.guest) identify().then(mine => { m.token = mine; draw(); });
+  } else {
+    learn(m, code, problem, m.press);
+    fresh = true; poll.wake();
+  }
+}
+function onPress(event) {
+  event.preventDefault();
+  if ($('#buy').getAttribute('aria-disabled') === 'true' || m.press) return;
+  chooseUnits(Number($('#units').value));
+  m.calm_ms = now() + CALM_MS; m.why = null; m.order = null;
+  tab.set('calm.' + m.id, m.calm_ms);
+  m.press = newPress({ buyer: buyerOf(m.token), sale: m.id, item: m.item.id, units: m.units });
+  m.stage = 'asking';
+  send();
+}
+
+/** Reads an order of ours again; a later state takes the place of "reserved". */
+async function readOrder(id) {
+  const answer = await getOrder(m.token, id);
+  if (answer.status === 200) {
+    if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) { m.order = null; tab.drop('order.' + m.id); } else m.order = answer.data;
+  }
+  draw();
+}
+/** After a reload: the press without an answer goes on with its key; else the last order is shown again. */
+function resume() {
+  const buyer = m.token && buyerOf(m.token), open = m.token && unfinishedPress(m.id, buyer);
+  m.calm_ms = Math.min(tab.get('calm.' + m.id) ?? 0, now() + CALM_MS);
+  const last = tab.get('order.' + m.id);
+  if (open && m.sale.items.some(i => i.id === open.item)) {
+    choose(open.item); m.units = open.units; m.press = open; m.stage = open.id ? 'queued' : 'asking';
+    send();
+  } else if (last && m.token) readOrder(last);
+}
+
+/* ----- the buyer's choices ----- */
+
+function choose(id) {
+  m.item = m.sale.items.find(i => i.id === id) ?? m.sale.items[0];
+  m.units = 1; m.why = null;
+  if (m.order && m.order.item !== m.item.id) m.order = null;
+  showItem(m);
+  draw();
+}
+function chooseUnits(n) {
+  m.units = Math.min(most(m), Math.max(1, Math.trunc(n) || 1));
+  $('#units').value = m.units;
+  draw();
+}
+function bind() {
+  const free = el => el.getAttribute('aria-disabled') !== 'true';
+  $('#deal').onsubmit = onPress;
+  $('#fewer').onclick = e => free(e.currentTarget) && chooseUnits(m.units - 1);
+  $('#more').onclick = e => free(e.currentTarget) && chooseUnits(m.units + 1);
+  $('#units').onchange = () => chooseUnits(Number($('#units').value));
+  $('#units').onkeydown = e => { if (e.key === 'Enter') { e.preventDefault(); chooseUnits(Number($('#units').value)); } };
+  $('#act').onclick = () => {
+    if ($('#act').dataset.does === 'again') { m.order = null; tab.drop('order.' + m.id); }
+    wake();
+    draw();
+  };
+  for (const a of document.querySelectorAll('.tongue a')) a.onclick = () => { a.href = '?lang=' + a.lang.slice(0, 2) + location.hash; };
+  addEventListener('online', wake);
+  addEventListener('offline', () => { m.offline = true; lost_polls = 1; draw(); });
+  addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); });
+}
+/* After an absence or a lost connection: ask at once, with a new version, which also sets the clock again. */
+function wake() { fresh = true; poll.wake(); press.wake(); }
+
+/* ----- the page itself ----- */
+
+/** Nothing to show: no such sale, or no connection yet. */
+function lost(why) {
+  $('#sale').hidden = true; $('#lost').hidden = false;
+  put($('#lost-title'), text(why + '.title'));
+  put($('#lost-text'), text(why + '.text'));
+  $('#lost-retry').hidden = why !== 'far';
+  if (why === 'lost') { document.title = text('lost.title'); closeStream(); }
+  announce(text(why + '.title'), true);
+  ready();
+  return new Promise(() => {}); /* nothing follows */
+}
+async function load() {
+  const who = identify();
+  for (let tries = 0; ; tries += 1) {
+    const [sale, status] = await Promise.all([getSale(m.id), getStatus(m.id, version)]);
+    if (sale.status === 404 || status.status === 404) return lost('lost');
+    if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
+      m.sale = sale.data; m.item = m.sale.items[0];
+      setClock(status.data.server_time, status.sent, status.got);
+      m.token = await who;
+      take(status.data);
+      version = String(status.data.version ?? version);
+      break;
+    }
+    lost('far');
+    await poll.rest(Math.max((sale.retry_secs ?? status.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4)));
+  }
+  $('#lost').hidden = true; $('#sale').hidden = false;
+}
+/* Four times a second, and exactly at the start: the button wakes on time. */
+function tick() {
+  draw();
+  if (m.order?.state === 'reserved' && now() > Math.max(Date.parse(m.order.pay_by), reread_ms) + jitter(1_000, REREAD_MS)) {
+    reread_ms = now();
+    readOrder(m.order.id);
+  }
+  const wait = starts(m) - now();
+  setTimeout(tick, wait > 0 && wait < 250 ? wait + 1 : 250);
+}
+
+translate();
+m.id = idInAddress('sale');
+m.sign_in_url = site.sign_in_url ?? null;
+$('#lost-retry').onclick = () => poll.wake();
+if (!m.id) await lost('lost');
+await load();
+bind();
+showItems(m, id => { choose(id); history.replaceState(null, '', '#item=' + encodeURIComponent(id)); });
+choose(new URLSearchParams(location.hash.slice(1)).get('item'));
+resume();
+draw();
+ready();
+tick();
+poll.rest(pace_ms()).then(watch);

@@ -1,0 +1,100 @@
+/* The list of sales and, for a known buyer, of the buyer's orders. */
+import { $, put, ready, site, text, translate, announce } from '/assets/words.js';
+import { jitter, setClock } from '/assets/clock.js';
+import { moment, money, when } from '/assets/format.js';
+import { getOrders, getSale, getSales } from '/assets/api.js';
+import { identify, token } from '/assets/who.js';
+
+const ORDERS_MAX = 50;
+const tones = { scheduled: '', open: 'live', paused: 'warn', closed: '' };
+const lights = { scheduled: 'before', open: 'on', paused: 'low', closed: 'off' };
+const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
+
+function make(tag, className, words = '') {
+  const el = document.createElement(tag);
+  if (className) el.className = className;
+  el.textContent = words;
+  return el;
+}
+/* A small door, drawn from nodes: its light tells the phase, as on the sale page. */
+function door(light) {
+  const svg = (name, attributes) => {
+    const el = document.createElementNS('http://www.w3.org/2000/svg', name);
+    for (const [key, value] of Object.entries(attributes)) el.setAttribute(key, value);
+    return el;
+  };
+  const el = svg('svg', { class: 'door', viewBox: '0 0 72 84', 'aria-hidden': 'true', 'data-light': light });
+  el.append(
+    svg('path', { d: 'M18 84V40a18 18 0 0 1 36 0v44', fill: '#3a2f20' }),
+    svg('path', { class: 'door__light', d: 'M18 84V40a18 18 0 0 1 36 0v44z' }),
+    svg('path', { d: 'M18 84V40a18 18 0 0 1 36 0v44', fill: 'none', stroke: '#4d402c', 'stroke-width': 4 }));
+  return el;
+}
+function ticket({ href, title, pill, tone, words, picture, level }) {
+  const li = make('li'), card = make('article', 'card ticket'), body = make('div'), head = make(level), a = make('a', '', title);
+  a.href = href;
+  head.append(a);
+  body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
+  if (words) body.append(make('p', 'soft small', words));
+  card.append(picture, body);
+  li.append(card);
+  return li;
+}
+function pictureOf(sale, light) {
+  const image = sale?.items?.find(i => i.image)?.image;
+  if (!image) return door(light);
+  const img = make('img', 'slip__thumb');
+  Object.assign(img, { src: image, alt: '', loading: 'lazy', onerror: () => img.replaceWith(door(light)) });
+  return img;
+}
+
+function saleTicket(sale) {
+  const opens = Date.parse(sale.starts_at), closes = Date.parse(sale.ends_at), { phase } = sale;
+  const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
+  const pill = phase === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + phase);
+  const words = phase === 'closed' ? (closes ? text('l.ended', v) : '') : closes ? text('l.until', v) : phase === 'scheduled' || !opens ? '' : text('l.started', v);
+  return ticket({ href: '/sale/' + encodeURIComponent(sale.id), title: sale.title, pill, tone: tones[phase], words, level: 'h2',
+    picture: pictureOf(sale, lights[phase] ?? 'off') });
+}
+async function showOrders(mine) {
+  const answer = await getOrders(mine, ORDERS_MAX);
+  if (answer.status === 401) return;
+  const orders = answer.data.orders ?? [];
+  $('#orders').hidden = false;
+  $('#orders-none').hidden = orders.length > 0;
+  put($('#orders-none'), text(answer.status === 200 ? 'l.noorders' : 'l.refused'));
+  const ids = [...new Set(orders.map(o => o.sale))];
+  const sales = new Map(await Promise.all(ids.map(async id => [id, (await getSale(id)).data])));
+  $('#orders-list').replaceChildren(...orders.map(order => {
+    const item = sales.get(order.sale)?.items?.find(i => i.id === order.item);
+    const words = order.state === 'reserved' ? text('l.payby', { by: moment(Date.parse(order.pay_by)) }) : order.amount ? money(order.amount) : '';
+    return ticket({ href: '/order/' + encodeURIComponent(order.id), title: `${order.units} × ${item?.title ?? order.item}`, level: 'h3',
+      pill: text('p.' + order.state), tone: orderTones[order.state], words, picture: pictureOf(item && { items: [item] }, order.state === 'reserved' || order.state === 'paid' ? 'on' : 'off') });
+  }));
+  if (location.hash === '#orders') $('#orders').scrollIntoView();
+}
+async function showSales() {
+  for (let tries = 0; ; tries += 1) {
+    const answer = await getSales();
+    if (answer.status === 200) {
+      if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
+      const sales = answer.data.sales ?? [];
+      $('#sales').replaceChildren(...sales.map(saleTicket));
+      $('#none').hidden = sales.length > 0;
+      put($('#none-title'), text('l.none')); put($('#none-text'), text('l.none+'));
+      return;
+    }
+    put($('#none-title'), text('far.title')); put($('#none-text'), text('l.far'));
+    if (tries === 0) announce(text('l.far'), true);
+    ready();
+    await new Promise(done => setTimeout(done, Math.max((answer.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4))));
+  }
+}
+
+translate();
+document.title = text('l.title') + (site.shop ? ' – ' + site.shop : '');
+await showSales();
+ready();
+/* A guest of a demonstration gets an identity on a sale's page; here only a known buyer has orders. */
+const mine = token() && await identify();
+if (mine) await showOrders(mine);

@@ -1,0 +1,49 @@
+/* The words of one language, and how they reach the page: only through textContent, and only through one live region. */
+export const $ = (sel, root = document) => root.querySelector(sel);
+export const zh = document.documentElement.lang.startsWith('zh');
+const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'));
+
+/** What the server says about itself; see site.js. */
+export const site = window.doorbuster ?? {};
+
+export const has = key => key in copy;
+export const text = (key, values = {}) => (copy[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+
+/** Writes only what changed, so that a screen reader or a selection is not disturbed. */
+export function put(el, words) {
+  if (el.textContent !== words) el.textContent = words;
+}
+export function attr(el, name, value) {
+  const words = String(value);
+  if (el.getAttribute(name) !== words) el.setAttribute(name, words);
+}
+
+/** Fills what stays the same in every state, and marks the language in use. */
+export function translate(root = document) {
+  for (const el of root.querySelectorAll('[data-t]')) put(el, text(el.dataset.t));
+  for (const el of root.querySelectorAll('[data-t-label]')) attr(el, 'aria-label', text(el.dataset.tLabel));
+  for (const el of root.querySelectorAll('[data-shop]')) put(el, site.shop || 'Doorbuster');
+  for (const a of root.querySelectorAll('.tongue a')) {
+    if (a.lang.startsWith(zh ? 'zh' : 'en')) a.setAttribute('aria-current', 'true'); else a.removeAttribute('aria-current');
+  }
+}
+/** The page may be seen from now on; until then it keeps still, so that nothing flashes. */
+export const ready = () => document.documentElement.classList.add('ready');
+
+/* One polite live region; at most one announcement per 5 s, the newest wins. A verdict goes out at once. */
+let last = -Infinity, waiting = 0;
+export function announce(words, verdict = false) {
+  clearTimeout(waiting);
+  const speak = () => { last = performance.now(); put($('#announce'), words); };
+  const due = last + 5000 - performance.now();
+  if (verdict || due <= 0) speak(); else waiting = setTimeout(speak, due);
+}
+
+/* A countdown is spoken only at these seconds, once each. */
+const SPOKEN_AT = [600, 300, 60, 30, 10];
+let spoken = 0;
+export function countAloud(words, seconds) {
+  if (!SPOKEN_AT.includes(seconds) || spoken === seconds) return;
+  spoken = seconds;
+  announce(words + ' ' + (seconds >= 60 ? text('say.min', { n: seconds / 60 }) : text('say.sec', { n: seconds })));
+}
