@@ -1,0 +1,202 @@
+-- The durable truth of Doorbuster, in SQLite.
+--
+-- Times are milliseconds since 1970-01-01T00:00:00Z by the store's clock. Flags are 0 or 1. Words are those of the program.
+-- For every item with counted stock, at every commit:
+--   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid orders.
+-- An order's share of a sum is never read from `orders` on a hot path: sum(settled) of all grants of an item - ended = its active units.
+
+PRAGMA application_id = 1147302477; -- "DbrM", so that `file` and the program can tell this file from others
+
+-- A sale: when, what for, and which phase it is in. Phases change by the store's clock or an operator's hand only.
+CREATE TABLE sale (
+    seq        INTEGER PRIMARY KEY,              -- order of creation
+    id         TEXT    NOT NULL UNIQUE,          -- the shop's id
+    title      TEXT    NOT NULL,
+    phase      TEXT    NOT NULL CHECK (phase IN ('draft', 'scheduled', 'open', 'paused', 'closed')),
+    starts_at  INTEGER,
+    ends_at    INTEGER,
+    front_door TEXT    NOT NULL,                 -- JSON
+    version    INTEGER NOT NULL CHECK (version >= 1),
+    created_at INTEGER NOT NULL,
+    opened_at  INTEGER,
+    closed_at  INTEGER
+) STRICT;
+
+-- An item of a sale, its stock, and what became of its orders. AUTOINCREMENT: the number of a deleted draft's item is never used again.
+CREATE TABLE item (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    sale_id          TEXT    NOT NULL REFERENCES sale (id) ON DELETE CASCADE,
+    name             TEXT    NOT NULL,           -- the shop's id, unique within the sale
+    title            TEXT    NOT NULL,
+    description      TEXT    NOT NULL,
+    image            TEXT,
+    price_minor      INTEGER NOT NULL CHECK (price_minor >= 0),
+    currency         TEXT    NOT NULL,
+    list_price_minor INTEGER,
+    limit_per_buyer  INTEGER NOT NULL CHECK (limit_per_buyer >= 1),
+    hold_ms          INTEGER NOT NULL CHECK (hold_ms > 0),
+    initial_total    INTEGER,                    -- NULL: unlimited; total = initial_total + sum of its adjustments
+    total            INTEGER CHECK (total BETWEEN 0 AND 1000000000),
+    pool             INTEGER NOT NULL CHECK (pool >= 0),
+    ended            INTEGER NOT NULL DEFAULT 0 CHECK (ended >= 0), -- units of orders that were settled and then ended
+    paid             INTEGER NOT NULL DEFAULT 0 CHECK (paid >= 0),  -- units of orders that are paid now
+    UNIQUE (sale_id, name),
+    CHECK ((total IS NULL) = (initial_total IS NULL)),
+    CHECK (pool <= coalesce(total, 0))
+) STRICT;
+
+-- Units that left an item's pool for one slot, for one epoch. `settled <= granted` is the guard that nothing oversells.
+CREATE TABLE slot_grant (
+    id           INTEGER PRIMARY KEY,            -- random
+    item_id      INTEGER NOT NULL REFERENCES item (id),
+    slot         INTEGER NOT NULL,               -- which of the item's slots
+    epoch        INTEGER NOT NULL CHECK (epoch >= 1),
+    granted      INTEGER NOT NULL CHECK (granted >= 0), -- given so far, less what was recalled
+    settled      INTEGER NOT NULL CHECK (settled >= 0),
+    counted      INTEGER NOT NULL CHECK (counted IN (0, 1)),
+    open         INTEGER NOT NULL CHECK (open IN (0, 1)),
+    acked        INTEGER NOT NULL CHECK (acked IN (0, 1)),   -- the slot said that it took it
+    max_n        INTEGER NOT NULL,               -- highest ticket number resolved
+    resolved     INTEGER NOT NULL,               -- ticket numbers resolved
+    feed_len     INTEGER NOT NULL,               -- rows of its feed, whose seq run from 1 to here
+    closed_cause TEXT,
+    opened_at    INTEGER NOT NULL,
+    closed_at    INTEGER,
+    UNIQUE (item_id, slot, epoch),
+    CHECK (settled <= granted OR counted = 0),
+    CHECK (resolved <= max_n),
+    CHECK (open = (closed_cause IS NULL)),
+    CHECK (open = (closed_at IS NULL))
+) STRICT;
+
+-- A slot has at most one open grant.
+CREATE UNIQUE INDEX slot_grant_open ON slot_grant (item_id, slot) WHERE open = 1;
+
+-- Everything that a slot must learn under a grant, in its turn: refills, credits, shares of the limit that come back. No gaps.
+CREATE TABLE feed (
+    grant_id    INTEGER NOT NULL,
+    seq         INTEGER NOT NULL CHECK (seq >= 1),
+    ticket      TEXT,                            -- the returned ticket, whose request the slot forgets
+    buyer       TEXT,                            -- whose share of the limit changes
+    request_key TEXT,                            -- the request to forget, if known
+    units       INTEGER NOT NULL CHECK (units >= 0), -- units that become available in the slot
+    quota_delta INTEGER NOT NULL,                -- change of the buyer's share (negative: given back)
+    cause       TEXT    NOT NULL CHECK (cause IN ('refill', 'returned', 'order_ended', 'order_revived', 'recalled')),
+    PRIMARY KEY (grant_id, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same number.
+CREATE TABLE resolution (
+    ticket   TEXT    PRIMARY KEY,
+    grant_id INTEGER NOT NULL,
+    n        INTEGER,                            -- NULL: the number belongs to another ticket
+    verdict  TEXT    NOT NULL CHECK (verdict IN ('order', 'key_reused', 'limit_reached', 'unavailable')),
+    order_id TEXT,                               -- the order that the request already held
+    CHECK ((verdict = 'order') = (order_id IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX resolution_number ON resolution (grant_id, n) WHERE n IS NOT NULL;
+
+-- Promises. One row is order and resolution of its ticket at once. Rows are never deleted, so `seq` only rises.
+CREATE TABLE orders (
+    seq         INTEGER PRIMARY KEY,             -- order of commit; what pages of orders continue by
+    id          TEXT    NOT NULL UNIQUE,         -- ord_…; contains grant_id and n
+    buyer       TEXT    NOT NULL,
+    request_key TEXT    NOT NULL,                -- idempotency key of the request
+    item_id     INTEGER NOT NULL,
+    units       INTEGER NOT NULL CHECK (units >= 1),
+    state       TEXT    NOT NULL CHECK (state IN ('reserved', 'paid', 'cancelled', 'expired', 'refunded')),
+    grant_id    INTEGER NOT NULL,
+    n           INTEGER NOT NULL,
+    reserved_at INTEGER NOT NULL,
+    pay_by      INTEGER NOT NULL,
+    paid_at     INTEGER,
+    ended_at    INTEGER,
+    UNIQUE (buyer, request_key),                 -- one order for each request
+    UNIQUE (grant_id, n),                        -- one verdict for each ticket
+    CHECK ((state IN ('paid', 'refunded')) = (paid_at IS NOT NULL)),
+    CHECK ((state IN ('cancelled', 'expired', 'refunded')) = (ended_at IS NOT NULL))
+) STRICT;
+
+-- What expiry looks through.
+CREATE INDEX orders_due ON orders (pay_by) WHERE state = 'reserved';
+
+CREATE TRIGGER orders_stay BEFORE DELETE ON orders
+BEGIN SELECT raise(ABORT, 'orders are never deleted'); END;
+
+-- Units that a buyer holds of an item in reserved and paid orders. A row stays when it falls to 0: no row means that the buyer never had an order.
+CREATE TABLE quota (
+    buyer   TEXT    NOT NULL,
+    item_id INTEGER NOT NULL,
+    used    INTEGER NOT NULL CHECK (used >= 0),
+    PRIMARY KEY (buyer, item_id)
+) STRICT, WITHOUT ROWID;
+
+-- Units on their way out of a slot, to the pool or to another slot's grant. Finished once.
+CREATE TABLE recall (
+    id           INTEGER PRIMARY KEY,            -- random; the slot remembers under it what it gave
+    grant_id     INTEGER NOT NULL,
+    target_grant INTEGER,                        -- NULL: the pool
+    asked        INTEGER NOT NULL CHECK (asked >= 1),
+    taken        INTEGER NOT NULL CHECK (taken >= 0),
+    done         INTEGER NOT NULL CHECK (done IN (0, 1))
+) STRICT;
+
+CREATE INDEX recall_pending ON recall (grant_id) WHERE done = 0;
+
+-- Every change of an item's total by an operator.
+CREATE TABLE adjustment (
+    seq         INTEGER PRIMARY KEY,
+    item_id     INTEGER NOT NULL REFERENCES item (id) ON DELETE CASCADE,
+    key         TEXT    NOT NULL,                -- idempotency key
+    units       INTEGER NOT NULL CHECK (units <> 0),
+    reason      TEXT    NOT NULL,
+    total_after INTEGER NOT NULL,
+    at          INTEGER NOT NULL,
+    UNIQUE (item_id, key)
+) STRICT;
+
+CREATE TRIGGER adjustment_stays BEFORE UPDATE ON adjustment
+BEGIN SELECT raise(ABORT, 'adjustments are never changed'); END;
+
+-- Tickets that could not be settled: returned, and shown to an operator.
+CREATE TABLE dead_letter (
+    seq         INTEGER PRIMARY KEY,
+    ticket      TEXT    NOT NULL UNIQUE,
+    item_id     INTEGER NOT NULL,
+    buyer       TEXT    NOT NULL,
+    request_key TEXT    NOT NULL,
+    units       INTEGER NOT NULL,
+    reason      TEXT    NOT NULL,
+    at          INTEGER NOT NULL
+) STRICT;
+
+-- Who does the work that one node does for all. It saves work; no safety rests on it.
+CREATE TABLE leader (
+    one   INTEGER PRIMARY KEY CHECK (one = 1),
+    node  INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;
+
+-- Operators' keys, hashed.
+CREATE TABLE admin_key (
+    id         TEXT    PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    role       TEXT    NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    hash       BLOB    NOT NULL UNIQUE CHECK (length(hash) = 32),
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What operators did. Rows are only ever added.
+CREATE TABLE action_log (
+    seq    INTEGER PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    actor  TEXT    NOT NULL,
+    action TEXT    NOT NULL,
+    detail TEXT    NOT NULL
+) STRICT;
+
+CREATE TRIGGER action_log_unchanged BEFORE UPDATE ON action_log
+BEGIN SELECT raise(ABORT, 'the action log is append-only'); END;
+CREATE TRIGGER action_log_kept BEFORE DELETE ON action_log
+BEGIN SELECT raise(ABORT, 'the action log is append-only'); END;
