@@ -1,1 +1,178 @@
 //! Who may hand out a unit this instant: the slot contract and its backends.
+//!
+//! A backend is a variant of [`Slots`], chosen once at boot. What must hold after each call is said at the method; [`conformance`] holds every
+//! backend against it, with `doorbuster_core::slot::Slot` as the reference.
+#![forbid(unsafe_code)]
+
+pub mod conformance;
+mod local;
+
+use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
+use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
+
+pub use local::Local;
+
+/// A slot that could not be asked, or whose answer did not arrive.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the slot did not answer: {reason}")]
+pub struct SlotError {
+    /// What the backend said.
+    pub reason: String,
+    /// Whether the effect may have happened all the same. The protocol asks again with the same request key, never blindly.
+    pub may_have_happened: bool,
+}
+
+/// A ticket as a settler takes it.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// From whose queue.
+    pub slot: SlotKey,
+    /// Position and ticket.
+    pub delivery: Delivery,
+}
+
+/// The ticket that an acknowledgement means.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// Whose queue.
+    pub slot: SlotKey,
+    /// Its position.
+    pub at: u64,
+    /// Its token: positions can repeat after a slot lost its memory.
+    pub token: Token,
+}
+
+/// The slots of this deployment.
+#[derive(Clone, Debug)]
+pub enum Slots {
+    /// In this node's memory.
+    Local(Local),
+}
+
+impl Slots {
+    /// Slots in this node's memory: they live as long as the process.
+    #[must_use]
+    pub fn local(key: IdKey) -> Self {
+        Self::Local(Local::new(key))
+    }
+
+    /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then has `available` units, an empty memory and an
+    /// applied feed of length 0. Sent again, it changes nothing.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached; `init` may be sent again.
+    pub async fn init(
+        &self,
+        slot: SlotKey,
+        grant: GrantId,
+        epoch: Epoch,
+        counted: bool,
+        available: u64,
+    ) -> Result<Applied, SlotError> {
+        match self {
+            Self::Local(local) => Ok(local.init(slot, grant, epoch, counted, available)),
+        }
+    }
+
+    /// One atomic step: seen before? limit? enough left? then deduct, remember and queue.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached; the request may be asked again under the same key only while no id was handed out.
+    pub async fn ticket(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, SlotError> {
+        match self {
+            Self::Local(local) => Ok(local.ticket(slot, request)),
+        }
+    }
+
+    /// Applies feed rows in their turn; rows out of turn, of another grant or epoch change nothing. Says where the slot is now.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached; rows may be sent again.
+    pub async fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, SlotError> {
+        match self {
+            Self::Local(local) => Ok(local.apply(slot, epoch, rows)),
+        }
+    }
+
+    /// Takes at most `units` out of the slot and remembers how many under the recall's id.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached; the recall may be sent again.
+    pub async fn recall(
+        &self,
+        slot: SlotKey,
+        id: RecallId,
+        grant: GrantId,
+        epoch: Epoch,
+        units: u64,
+    ) -> Result<Recalled, SlotError> {
+        match self {
+            Self::Local(local) => Ok(local.recall(slot, id, grant, epoch, units)),
+        }
+    }
+
+    /// Waits until some slot has tickets that were not delivered, and delivers up to `at_most` of them. They stay in their queues until
+    /// [`Slots::acknowledge`]. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the queues cannot be reached.
+    pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
+        match self {
+            Self::Local(local) => Ok(local.take(at_most).await),
+        }
+    }
+
+    /// Forgets tickets whose verdicts are committed. Naming one that is not there does nothing.
+    ///
+    /// # Errors
+    /// When the queues cannot be reached; they are then delivered again, which does no harm.
+    pub async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
+        match self {
+            Self::Local(local) => local.acknowledge(done),
+        }
+        Ok(())
+    }
+
+    /// Makes deliverable again what was delivered and never acknowledged (its settler gave up).
+    ///
+    /// # Errors
+    /// When the queues cannot be reached.
+    pub async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
+        match self {
+            Self::Local(local) => local.redeliver(slot),
+        }
+        Ok(())
+    }
+
+    /// Stops or resumes cutting tickets. After it returns, no further ticket is cut by a stopped slot; known requests still get theirs.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached.
+    pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
+        match self {
+            Self::Local(local) => local.stop(slot, stopped),
+        }
+        Ok(())
+    }
+
+    /// What the slot says of itself; `None`: it has no epoch.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached, which proves nothing.
+    pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
+        match self {
+            Self::Local(local) => Ok(local.view(slot)),
+        }
+    }
+
+    /// Drops a slot whose grant is closed for good and whose queue is empty.
+    ///
+    /// # Errors
+    /// When the slot cannot be reached.
+    pub async fn retire(&self, slot: SlotKey) -> Result<(), SlotError> {
+        match self {
+            Self::Local(local) => local.retire(slot),
+        }
+        Ok(())
+    }
+}

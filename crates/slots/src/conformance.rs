@@ -1,0 +1,247 @@
+//! What every slot backend must do: one body per expectation, run by each backend's tests on a fresh set of slots.
+#![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
+
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::slot::{Applied, Cut, Recalled, Request, TicketAnswer};
+use doorbuster_core::{
+    BuyerId, Epoch, Feed, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Ticket, Token,
+    Units,
+};
+
+use crate::{Done, Slots};
+
+/// The key that a backend under test must be opened with.
+#[must_use]
+pub fn id_key() -> IdKey {
+    IdKey::new([9; 32])
+}
+
+const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
+const GRANT: GrantId = GrantId(77);
+const EPOCH: Epoch = Epoch(5);
+
+fn units(n: u32) -> Units {
+    Units::new(n).expect("in range")
+}
+
+/// A request of `buyer` under `key`.
+#[must_use]
+pub fn request(buyer: &str, key: &str, n: u32, limit: u32) -> Request {
+    let ids = id_key();
+    Request {
+        token: Token(u64::from(blake(buyer, key))),
+        buyer: BuyerId::new(buyer).expect("a test's buyer"),
+        key: RequestKey::new(key).expect("a test's key"),
+        buyer_hash: ids.buyer_hash(buyer),
+        request: ids.request_hash(buyer, key),
+        units: units(n),
+        limit,
+        decide_by: Millis(1_000_000),
+        node: NodeId(1),
+    }
+}
+
+fn blake(buyer: &str, key: &str) -> u32 {
+    id_key().request_hash(buyer, key).short()
+}
+
+async fn ready(slots: &Slots, available: u64) {
+    let applied = slots.init(SLOT, GRANT, EPOCH, true, available).await.expect("reachable");
+    assert_eq!(applied, Applied::At(Seq(0)));
+}
+
+async fn ask(slots: &Slots, buyer: &str, key: &str, n: u32, limit: u32) -> TicketAnswer {
+    slots.ticket(SLOT, &request(buyer, key, n, limit)).await.expect("reachable")
+}
+
+async fn cut(slots: &Slots, buyer: &str, key: &str, n: u32) -> Cut {
+    match ask(slots, buyer, key, n, 1_000_000).await {
+        TicketAnswer::Cut(cut) => cut,
+        other => panic!("expected a ticket, got {other:?}"),
+    }
+}
+
+async fn available(slots: &Slots) -> u64 {
+    slots.view(SLOT).await.expect("reachable").expect("has an epoch").available
+}
+
+fn returned(ticket: &Ticket, seq: u64) -> Feed {
+    Feed {
+        grant: ticket.grant,
+        seq: Seq(seq),
+        ticket: Some(id_key().id_of(ticket)),
+        buyer: Some(ticket.buyer.clone()),
+        key: Some(ticket.key.clone()),
+        units: ticket.units.wide(),
+        quota_delta: -i64::from(ticket.units.get()),
+        cause: FeedCause::Returned,
+    }
+}
+
+fn refill(seq: u64, n: u64) -> Feed {
+    Feed {
+        grant: GRANT,
+        seq: Seq(seq),
+        ticket: None,
+        buyer: None,
+        key: None,
+        units: n,
+        quota_delta: 0,
+        cause: FeedCause::Refill,
+    }
+}
+
+/// A slot without an epoch cuts nothing, applies nothing and gives nothing up.
+pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
+    assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
+    assert_eq!(slots.apply(SLOT, EPOCH, &[refill(1, 5)]).await.expect("reachable"), Applied::Foreign);
+    let recalled = slots.recall(SLOT, RecallId(1), GRANT, EPOCH, 5).await.expect("reachable");
+    assert_eq!(recalled, Recalled::Refused);
+    assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
+}
+
+/// `init` is taken only with a higher epoch.
+pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
+    ready(&slots, 10).await;
+    cut(&slots, "a", "k", 4).await;
+    ready(&slots, 10).await;
+    assert_eq!(available(&slots).await, 6, "sent again it changes nothing");
+    let older = slots.init(SLOT, GrantId(1), Epoch(4), true, 99).await.expect("reachable");
+    assert_eq!(older, Applied::Foreign);
+    assert_eq!(available(&slots).await, 6);
+    let newer = slots.init(SLOT, GrantId(2), Epoch(6), true, 3).await.expect("reachable");
+    assert_eq!(newer, Applied::At(Seq(0)));
+    assert_eq!(available(&slots).await, 3);
+}
+
+/// The step deducts what is there, and not a unit more.
+pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
+    ready(&slots, 10).await;
+    assert_eq!(cut(&slots, "a", "1", 4).await.n.0, 1);
+    assert_eq!(cut(&slots, "b", "1", 4).await.n.0, 2);
+    assert_eq!(ask(&slots, "c", "1", 4, 9).await, TicketAnswer::Short { available: 2 });
+    assert_eq!(cut(&slots, "c", "2", 2).await.n.0, 3);
+    assert_eq!(ask(&slots, "d", "1", 1, 9).await, TicketAnswer::Short { available: 0 });
+    assert_eq!(available(&slots).await, 0);
+}
+
+/// Unlimited stock never runs out, and limits still hold.
+pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
+    slots.init(SLOT, GRANT, EPOCH, false, 0).await.expect("reachable");
+    for i in 0..20 {
+        cut(&slots, &format!("b{i}"), "k", 1_000_000).await;
+    }
+    assert_eq!(ask(&slots, "b0", "k2", 2, 1_000_001).await, TicketAnswer::LimitReached { used: 1_000_000 });
+}
+
+/// The same request gets its ticket again; other content is a reused key; neither deducts.
+pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
+    ready(&slots, 10).await;
+    let first = cut(&slots, "a", "k", 4).await;
+    let mut again = request("a", "k", 4, 9);
+    again.token = Token(1);
+    let answer = slots.ticket(SLOT, &again).await.expect("reachable");
+    assert_eq!(answer, TicketAnswer::Again(first));
+    assert_eq!(ask(&slots, "a", "k", 5, 9).await, TicketAnswer::KeyReused);
+    cut(&slots, "b", "k", 1).await;
+    assert_eq!(available(&slots).await, 5);
+}
+
+/// The limit counts a buyer's tickets over all requests.
+pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
+    ready(&slots, 100).await;
+    assert!(matches!(ask(&slots, "a", "1", 6, 10).await, TicketAnswer::Cut(_)));
+    assert_eq!(ask(&slots, "a", "2", 5, 10).await, TicketAnswer::LimitReached { used: 6 });
+    assert!(matches!(ask(&slots, "a", "3", 4, 10).await, TicketAnswer::Cut(_)));
+    assert_eq!(ask(&slots, "a", "4", 1, 10).await, TicketAnswer::LimitReached { used: 10 });
+    assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Cut(_)));
+}
+
+/// A credit gives units and limit back once, and the request is a new one after it.
+pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
+    ready(&slots, 5).await;
+    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(_)));
+    let taken = slots.take(10).await.expect("reachable");
+    let row = returned(&taken[0].delivery.ticket, 1);
+    for _ in 0..2 {
+        let applied = slots.apply(SLOT, EPOCH, std::slice::from_ref(&row)).await.expect("reachable");
+        assert_eq!(applied, Applied::At(Seq(1)));
+        assert_eq!(available(&slots).await, 5);
+    }
+    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(cut) if cut.n.0 == 2));
+}
+
+/// A credit forced from an id alone, without the key, forgets the request all the same.
+pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
+    ready(&slots, 5).await;
+    cut(&slots, "a", "k", 5).await;
+    let taken = slots.take(10).await.expect("reachable");
+    let row = Feed { key: None, ..returned(&taken[0].delivery.ticket, 1) };
+    slots.apply(SLOT, EPOCH, &[row]).await.expect("reachable");
+    assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(_)));
+}
+
+/// Feed rows are applied in their turn, of the slot's own grant and epoch.
+pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
+    ready(&slots, 0).await;
+    let apply = async |epoch, rows: Vec<Feed>| slots.apply(SLOT, epoch, &rows).await.expect("reachable");
+    assert_eq!(apply(EPOCH, vec![refill(2, 5)]).await, Applied::At(Seq(0)));
+    assert_eq!(apply(EPOCH, vec![refill(1, 5), refill(2, 7)]).await, Applied::At(Seq(2)));
+    assert_eq!(apply(Epoch(4), vec![refill(3, 5)]).await, Applied::Foreign);
+    let foreign = Feed { grant: GrantId(1), ..refill(3, 5) };
+    assert_eq!(apply(EPOCH, vec![foreign]).await, Applied::Foreign);
+    assert_eq!(available(&slots).await, 12);
+}
+
+/// A recall takes what is there, once per id, from its own epoch.
+pub async fn a_recall_takes_once(slots: Slots) {
+    ready(&slots, 10).await;
+    let recall =
+        async |id, grant, epoch, n| slots.recall(SLOT, RecallId(id), grant, epoch, n).await.expect("reachable");
+    assert_eq!(recall(1, GRANT, EPOCH, 4).await, Recalled::Taken(4));
+    assert_eq!(recall(1, GRANT, EPOCH, 4).await, Recalled::Taken(4));
+    assert_eq!(recall(2, GRANT, Epoch(4), 4).await, Recalled::Refused);
+    assert_eq!(recall(3, GrantId(1), EPOCH, 4).await, Recalled::Refused);
+    assert_eq!(recall(4, GRANT, EPOCH, 40).await, Recalled::Taken(6));
+    assert_eq!(available(&slots).await, 0);
+}
+
+/// The queue delivers in order, keeps until acknowledged, and delivers again when asked.
+pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
+    ready(&slots, 10).await;
+    for i in 0..4 {
+        cut(&slots, &format!("b{i}"), "k", 1).await;
+    }
+    let first = slots.take(3).await.expect("reachable");
+    assert_eq!(first.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 2, 3]);
+    let done = |t: &crate::Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let wrong = Done { token: Token(u64::MAX), ..done(&first[0]) };
+    slots.acknowledge(&[wrong, done(&first[1])]).await.expect("reachable");
+    assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 3);
+    slots.redeliver(SLOT).await.expect("reachable");
+    let second = slots.take(10).await.expect("reachable");
+    assert_eq!(second.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 3, 4]);
+    slots.acknowledge(&second.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
+    assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 0);
+}
+
+/// Tickets of an earlier epoch stay in the queue when the slot is rolled.
+pub async fn a_roll_keeps_the_queue(slots: Slots) {
+    ready(&slots, 10).await;
+    cut(&slots, "a", "k", 1).await;
+    slots.init(SLOT, GrantId(2), Epoch(6), true, 3).await.expect("reachable");
+    cut(&slots, "b", "k", 1).await;
+    let taken = slots.take(10).await.expect("reachable");
+    assert_eq!(taken.iter().map(|t| t.delivery.ticket.grant.0).collect::<Vec<_>>(), [GRANT.0, 2]);
+}
+
+/// A stopped slot cuts nothing; a known request still gets its ticket.
+pub async fn a_stopped_slot_cuts_nothing(slots: Slots) {
+    ready(&slots, 10).await;
+    let known = cut(&slots, "a", "k", 1).await;
+    slots.stop(SLOT, true).await.expect("reachable");
+    assert_eq!(ask(&slots, "b", "k", 1, 9).await, TicketAnswer::Stopped);
+    assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::Again(known));
+    slots.stop(SLOT, false).await.expect("reachable");
+    cut(&slots, "b", "k", 1).await;
+}
