@@ -1,8 +1,9 @@
 //! What goes into and comes out of a store, whatever its backend.
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use doorbuster_core::sale::Phase;
-use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Stock, TicketId};
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, OrderState, Stock, TicketId};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -284,4 +285,55 @@ pub struct DeadLetter {
     pub reason: String,
     /// When it was parked.
     pub at: Millis,
+}
+
+/// How to open a store in SQLite.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// The directory that holds the store and nothing else's files; created if need be.
+    pub dir: PathBuf,
+    /// The deployment's key.
+    pub id_key: IdKey,
+    /// The store's clock.
+    pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
+    /// Told of every commit.
+    pub sink: CommitSink,
+    /// Called once, from a thread of the store, when the disk failed: the process must stop.
+    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Why a store could not be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process uses the directory.
+    #[error("{} is in use by another doorbuster process: stop that one, or name another data directory", .0.display())]
+    Locked(PathBuf),
+    /// The file is something else.
+    #[error("{} is not a doorbuster store", .0.display())]
+    NotAStore(PathBuf),
+    /// A newer program wrote it.
+    #[error("the store has schema version {found}, this program knows versions up to {known}: run the newer program")]
+    TooNew {
+        /// The file's version.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// The integrity check failed.
+    #[error("the store is damaged ({0}): restore a backup")]
+    Damaged(String),
+    /// The file system or SQLite said no.
+    #[error("the store cannot be opened: {0}")]
+    Failed(String),
+}
+
+/// Why a backup was not made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Something is there already, and stays.
+    #[error("{} exists already; a backup never overwrites", .0.display())]
+    Exists(PathBuf),
+    /// The file system or SQLite said no; nothing is left behind.
+    #[error("the backup failed: {0}")]
+    Failed(String),
 }

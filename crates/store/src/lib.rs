@@ -4,8 +4,13 @@
 //! variants of a closed enum; `conformance` holds each against the same expectations.
 
 mod contract;
+mod sqlite;
+mod store;
 
 pub use contract::{
-    AdminKey, AdminRole, Adjustment, AdjustOutcome, CommitSink, Committed, DeadLetter, DeleteOutcome, ItemCounts, ItemRow, NewItem,
-    NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, StepOutcome, StoreError,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, CommitSink, Committed, DeadLetter, DeleteOutcome,
+    ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
+    SqliteOptions, StepOutcome, StoreError,
 };
+pub use sqlite::Sqlite;
+pub use store::{Store, StoreResult};
