@@ -1,11 +1,15 @@
 //! What operators send and see.
 
 pub mod audit;
+pub mod front_door;
 pub mod keys;
 pub mod new_sale;
 pub mod order;
 pub mod sale;
 pub mod sale_patch;
-mod schema;
+pub(crate) mod schema;
 pub mod stats;
 pub mod stock;
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,13 @@
 //! knows how stock is decided.
 
 pub mod admin;
+pub mod body;
 pub mod event;
+pub mod header;
 pub mod limits;
 pub mod order;
 pub mod problem;
+pub mod query;
 pub mod report;
 pub mod sale;
 pub mod value;

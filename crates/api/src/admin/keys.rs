@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::body::{self, read};
+use crate::problem::Problem;
 use crate::value::Time;
 
 /// What a key allows; each role may do what the ones before it may.
@@ -48,6 +50,21 @@ pub struct NewKey {
     pub name: String,
     /// What it allows.
     pub role: Role,
+}
+
+impl NewKey {
+    /// Reads the body of `POST /v1/admin/keys`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["name", "role"], |body| {
+            let name = body.required("name", read::title);
+            let role = body.required("role", read::word(&["viewer", "operator", "admin"]));
+            // The reader let only words of roles through.
+            Some(Self { name: name?, role: Role::parse(role?)? })
+        })
+    }
 }
 
 /// A key just made: the only time that `key` is shown.

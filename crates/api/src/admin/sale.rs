@@ -3,29 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::sale::{Off, Phase};
+use super::front_door::FrontDoor;
+use crate::sale::Phase;
 use crate::value::{Money, Stock, Time};
-
-/// What a sale asks of its buyers; everything is off in this version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(examples(json!({
-    "pass": "off", "challenge": "off", "members_only": false, "min_level": 0, "access_codes": "off",
-    "waiting_room": "off"
-})))]
-pub struct FrontDoor {
-    /// Whether a purchase pass is asked for.
-    pub pass: Off,
-    /// Which challenge is asked for.
-    pub challenge: Off,
-    /// Whether only members may buy.
-    pub members_only: bool,
-    /// Lowest level that may buy.
-    pub min_level: u8,
-    /// Whether access codes are asked for.
-    pub access_codes: Off,
-    /// Whether there is a waiting room.
-    pub waiting_room: Off,
-}
 
 /// A sale with everything that operators set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,37 +1,14 @@
 //! Changes to a sale, as a JSON merge patch (RFC 7396): a member left out stays, `null` clears, a value replaces.
 
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::sale::FrontDoor;
+use super::front_door::{self, FrontDoor};
+use super::new_sale::check_order;
+use crate::body::{self, Change, Faults, Object, read};
+use crate::limits::{HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX};
+use crate::problem::Problem;
 use crate::value::{Money, Stock, Time};
-
-/// What a merge patch says of one member that may also be cleared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Change<T> {
-    /// Left out: it stays.
-    #[default]
-    Keep,
-    /// `null`: it is cleared.
-    Clear,
-    /// A value: it is replaced.
-    Set(T),
-}
-
-impl<T> Change<T> {
-    /// The value after the change, given the one before it.
-    pub fn apply(self, before: Option<T>) -> Option<T> {
-        match self {
-            Self::Keep => before,
-            Self::Clear => None,
-            Self::Set(value) => Some(value),
-        }
-    }
-
-    /// Whether it changes nothing.
-    pub const fn is_keep(&self) -> bool {
-        matches!(self, Self::Keep)
-    }
-}
 
 /// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the sale opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
@@ -80,10 +57,11 @@ pub struct ItemPatch {
     /// What it costs elsewhere, to compare; before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Change<Money>,
-    /// Most units that one buyer may have; before the sale opens.
+    /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds; before the sale opens.
+    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is the
+    /// default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Only the stock it already has: stock is changed by an adjustment.
@@ -97,4 +75,62 @@ impl SalePatch {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+impl SalePatch {
+    /// Reads the body of `PATCH /v1/admin/sales/{sale}`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["title", "starts_at", "ends_at", "items", "front_door"], |sale| {
+            let title = sale.optional("title", None, some(read::title));
+            let starts_at = sale.patched("starts_at", read::time);
+            let ends_at = sale.patched("ends_at", read::time);
+            let items = sale.optional("items", Vec::new(), read::items(item, |item: &ItemPatch| &item.id));
+            let front_door = sale.patched("front_door", front_door::read);
+            check_order(sale, starts_at.and_then(Change::set), ends_at.and_then(Change::set));
+            Some(Self {
+                title: title?,
+                starts_at: starts_at?,
+                ends_at: ends_at?,
+                items: items?,
+                front_door: front_door?.or_cleared(FrontDoor::default()),
+            })
+        })
+    }
+}
+
+const ITEM: &[&str] =
+    &["id", "title", "description", "image", "price", "list_price", "limit_per_buyer", "hold_secs", "stock"];
+
+fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch> {
+    let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;
+    let id = item.required("id", read::name);
+    let title = item.optional("title", None, some(read::title));
+    let description = item.patched("description", read::description);
+    let image = item.patched("image", read::image);
+    let price = item.optional("price", None, some(read::price));
+    let list_price = item.patched("list_price", read::price);
+    let limit_per_buyer = item.patched("limit_per_buyer", read::count(1..=LIMIT_PER_BUYER_MAX));
+    let hold_secs = item.patched("hold_secs", read::count(1..=HOLD_SECS_MAX));
+    let stock = item.optional("stock", None, some(read::stock));
+    Some(ItemPatch {
+        id: id?.into_owned(),
+        title: title?,
+        description: description?.or_cleared(String::new()),
+        image: image?,
+        price: price?,
+        list_price: list_price?,
+        limit_per_buyer: limit_per_buyer?.or_cleared(LIMIT_PER_BUYER_DEFAULT),
+        hold_secs: hold_secs?.or_cleared(HOLD_SECS_DEFAULT),
+        stock: stock?,
+    })
+}
+
+/// A member that cannot be cleared: its `null` is a fault like any other wrong type.
+fn some<'a, T>(
+    reader: impl FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>,
+) -> impl FnOnce(&'a RawValue, &str, &mut Faults) -> Option<Option<T>> {
+    move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
 }

@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::body::{self, read};
+use crate::limits::STOCK_MAX;
+use crate::problem::Problem;
+
 /// More or fewer units for an item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +18,24 @@ pub struct Adjustment {
     /// Why, for the ledger.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
+}
+
+impl Adjustment {
+    /// Reads the body of an adjustment.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        let most = i64::from(STOCK_MAX);
+        body::object(bytes, &["units", "reason"], |body| {
+            let units = body.required("units", read::integer(-most..=most));
+            if units == Some(0) {
+                body.fault("units", "must not be 0");
+            }
+            let reason = body.required("reason", read::title);
+            Some(Self { units: units?, reason: reason? })
+        })
+    }
 }
 
 /// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant.

@@ -1,0 +1,215 @@
+//! What operators may send, and what they are told when it is wrong.
+
+use super::keys::{NewKey, Role};
+use super::new_sale::NewSale;
+use super::sale_patch::{ItemPatch, SalePatch};
+use super::stock::Adjustment;
+use crate::body::Change;
+use crate::problem::Problem;
+use crate::value::{Currency, Money, Stock, Time};
+
+const ITEM: &str = r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
+
+/// What the reader finds wrong with `body`: each pointer with the start of its detail.
+fn check<T: std::fmt::Debug>(read: fn(&[u8]) -> Result<T, Problem>, body: &str, expected: &[(&str, &str)]) {
+    let found = read(body.as_bytes());
+    if expected.is_empty() {
+        assert!(found.is_ok(), "{body}\n  {found:?}");
+        return;
+    }
+    let problem = found.expect_err(body);
+    assert_eq!(problem.status(), 422, "{body}");
+    let faults: Vec<_> = problem.faults().iter().map(|fault| (fault.pointer.as_str(), fault.detail.as_ref())).collect();
+    let same = faults.len() == expected.len()
+        && faults.iter().zip(expected).all(|(found, wanted)| found.0 == wanted.0 && found.1.starts_with(wanted.1));
+    assert!(same, "{body}\n  {faults:?}");
+}
+
+fn sale(more: &str) -> String {
+    format!(r#"{{"id":"spring","title":"Spring drop","items":[{ITEM}]{more}}}"#)
+}
+
+fn sale_of(item: &str) -> String {
+    format!(r#"{{"id":"spring","title":"Spring drop","items":[{item}]}}"#)
+}
+
+fn with(member: &str) -> String {
+    ITEM.replacen('{', &format!("{{{member},"), 1)
+}
+
+#[test]
+fn a_new_sale_gets_its_defaults() {
+    let sale = NewSale::from_json(sale("").as_bytes()).expect("the least that is asked for");
+    let item = &sale.items[0];
+    assert_eq!((sale.id.as_str(), sale.starts_at, sale.ends_at), ("spring", None, None));
+    assert_eq!((item.limit_per_buyer, item.hold_secs, item.description.as_str()), (1, 900, ""));
+    assert_eq!((item.stock, item.image.as_deref(), item.list_price), (Stock::Counted(100), None, None));
+}
+
+#[test]
+fn a_new_sale_is_read_in_full() {
+    let new = |body: &str, expected: &[(&str, &str)]| check(NewSale::from_json, body, expected);
+    new(&sale(r#","starts_at":"2026-11-20T10:00:00Z","ends_at":null"#), &[]);
+    new(
+        &sale(r#","starts_at":"2026-11-20T10:00:00Z","ends_at":"2026-11-20T11:00:00+01:00""#),
+        &[("/ends_at", "must be after")],
+    );
+    new(&sale(r#","starts_at":"tomorrow""#), &[("/starts_at", "must be a time")]);
+    new(&sale(r#","starts_at":1795168800"#), &[("/starts_at", "must be a string, not a number")]);
+    new(&sale(r#","colour":1"#), &[("/colour", "is not known here")]);
+    new("{}", &[("/id", "is missing"), ("/title", "is missing"), ("/items", "is missing")]);
+    new(
+        r#"{"id":"a b","title":" ","items":[]}"#,
+        &[("/id", "must be 1"), ("/title", "must not be blank"), ("/items", "must have 1 to 100")],
+    );
+    new(r#"{"id":"a","title":"x\ny","items":{}}"#, &[("/title", "must be one line"), ("/items", "must be a list")]);
+    new(
+        &format!(r#"{{"id":"a","title":"A","items":[{ITEM},7,{ITEM}]}}"#),
+        &[("/items/1", "must be an object"), ("/items/2/id", "is the id of an earlier")],
+    );
+    let many = vec![ITEM; 101].join(",");
+    new(&sale_of(&many), &[("/items", "must have 1 to 100")]);
+}
+
+#[test]
+fn each_member_of_an_item_has_its_bounds() {
+    let item = |item: String, expected: &[(&str, &str)]| check(NewSale::from_json, &sale_of(&item), expected);
+    for right in [
+        r#""limit_per_buyer":1000000"#,
+        r#""hold_secs":86400"#,
+        r#""description":"two\nlines""#,
+        r#""image":null"#,
+        r#""image":"https://shop.example/a.png""#,
+        r#""image":"/assets/a.png""#,
+        r#""image":"a.png""#,
+        r#""list_price":null"#,
+        r#""list_price":{"amount_minor":0,"currency":"EUR"}"#,
+    ] {
+        item(with(right), &[]);
+    }
+    item(with(r#""limit_per_buyer":0"#), &[("/items/0/limit_per_buyer", "must be a whole number from 1 to 1000000")]);
+    item(
+        with(r#""limit_per_buyer":null"#),
+        &[("/items/0/limit_per_buyer", "must be a whole number from 1 to 1000000, not null")],
+    );
+    item(with(r#""hold_secs":86401"#), &[("/items/0/hold_secs", "must be a whole number from 1 to 86400")]);
+    item(with(r#""description":"\u0000""#), &[("/items/0/description", "must not hold control")]);
+    item(with(r#""image":"javascript:alert(1)""#), &[("/items/0/image", "must be an http")]);
+    item(with(r#""image":"a b""#), &[("/items/0/image", "must be an http")]);
+    item(with(r#""image":"""#), &[("/items/0/image", "must be an http")]);
+    item(with(r#""id":"phone""#), &[("/items/0/id", "is given twice")]);
+    item(ITEM.replace("10,", "-1,"), &[("/items/0/price/amount_minor", "must be a whole number from 0")]);
+    item(
+        ITEM.replace("10,", "0.1,"),
+        &[("/items/0/price/amount_minor", "must be a whole number from 0 to 1000000000000, without fraction")],
+    );
+    item(ITEM.replace("CNY", "cny"), &[("/items/0/price/currency", "must be three capital")]);
+    item(
+        ITEM.replace("\"currency\"", "\"unit\""),
+        &[("/items/0/price/unit", "is not known"), ("/items/0/price/currency", "is missing")],
+    );
+    for right in ["0", "1000000000", "\"unlimited\""] {
+        item(ITEM.replace(":100", &format!(":{right}")), &[]);
+    }
+    for wrong in ["-1", "1000000001", "1.0", "1e3", "\"100\"", "null", "\"Unlimited\"", "[]"] {
+        item(
+            ITEM.replace(":100", &format!(":{wrong}")),
+            &[("/items/0/stock", "must be a whole number from 0 to 1000000000, or")],
+        );
+    }
+}
+
+#[test]
+fn a_front_door_that_is_not_off_is_refused_by_name() {
+    let door = |door: &str, expected: &[(&str, &str)]| {
+        check(NewSale::from_json, &sale(&format!(",\"front_door\":{door}")), expected)
+    };
+    door("{}", &[]);
+    door(
+        r#"{"pass":"off","challenge":"off","members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off","limits":{}}"#,
+        &[],
+    );
+    let not_here = "only \"off\" is available in this version";
+    door(r#"{"pass":"required"}"#, &[("/front_door/pass", not_here)]);
+    door(
+        r#"{"challenge":"pow","access_codes":"required","waiting_room":"auto","members_only":true,"min_level":1}"#,
+        &[
+            ("/front_door/challenge", not_here),
+            ("/front_door/access_codes", not_here),
+            ("/front_door/waiting_room", not_here),
+            ("/front_door/members_only", "true is not available in this version"),
+            ("/front_door/min_level", "a level is not available in this version"),
+        ],
+    );
+    door(
+        r#"{"limits":{"buyer":{"burst":1,"per_minute":1},"ip":null}}"#,
+        &[
+            ("/front_door/limits/buyer", "is not available in this version"),
+            ("/front_door/limits/ip", "is not available in this version"),
+        ],
+    );
+    door(r#"{"pass":"maybe"}"#, &[("/front_door/pass", "must be one of off, required")]);
+    door(r#"{"min_level":256}"#, &[("/front_door/min_level", "must be a whole number from 0 to 255")]);
+    door(r#"{"colour":"red"}"#, &[("/front_door/colour", "is not known")]);
+    door("null", &[("/front_door", "must be an object, not null")]);
+}
+
+#[test]
+fn a_patch_tells_absent_null_and_value_apart() {
+    let read = |body: &str| SalePatch::from_json(body.as_bytes()).expect(body);
+    assert!(read("{}").is_empty());
+    let patch = read(r#"{"title":"New","starts_at":null,"ends_at":"2026-11-20T10:00:00Z","front_door":null}"#);
+    assert_eq!(patch.title.as_deref(), Some("New"));
+    assert_eq!(patch.starts_at, Change::Clear);
+    assert_eq!(patch.ends_at, Change::Set(Time::from_millis(1_795_168_800_000)));
+    assert_eq!(patch.front_door, Some(super::front_door::FrontDoor::default()));
+    assert_eq!(patch.starts_at.apply(Some(Time::from_millis(0))), None);
+
+    let patch = read(
+        r#"{"items":[{"id":"phone","price":{"amount_minor":12,"currency":"CNY"},"limit_per_buyer":null,"description":null,"image":null}]}"#,
+    );
+    let price = Money { amount_minor: 12, currency: Currency::parse("CNY").expect("three capital letters") };
+    let expected = ItemPatch {
+        id: "phone".into(),
+        price: Some(price),
+        limit_per_buyer: Some(1),
+        description: Some(String::new()),
+        image: Change::Clear,
+        ..ItemPatch::default()
+    };
+    assert_eq!(patch.items, [expected]);
+
+    let wrong = |body: &str, expected: &[(&str, &str)]| check(SalePatch::from_json, body, expected);
+    wrong(r#"{"title":null}"#, &[("/title", "must be a string, not null")]);
+    wrong(r#"{"phase":"open"}"#, &[("/phase", "is not known here")]);
+    wrong(r#"{"items":[]}"#, &[("/items", "must have 1 to 100")]);
+    wrong(r#"{"items":[{"title":"x"}]}"#, &[("/items/0/id", "is missing")]);
+    wrong(r#"{"items":[{"id":"a","price":null}]}"#, &[("/items/0/price", "must be an object, not null")]);
+    wrong(r#"{"front_door":{"pass":"required"}}"#, &[("/front_door/pass", "only \"off\"")]);
+    wrong(
+        r#"{"starts_at":"2026-11-20T10:00:00Z","ends_at":"2026-11-20T10:00:00Z"}"#,
+        &[("/ends_at", "must be after starts_at")],
+    );
+}
+
+#[test]
+fn an_adjustment_has_units_and_a_reason() {
+    let adjustment = |body: &str, expected: &[(&str, &str)]| check(Adjustment::from_json, body, expected);
+    adjustment(r#"{"units":50,"reason":"recount"}"#, &[]);
+    adjustment(r#"{"units":-1000000000,"reason":"recount"}"#, &[]);
+    adjustment(r#"{"units":0,"reason":"recount"}"#, &[("/units", "must not be 0")]);
+    adjustment(r#"{"units":1000000001,"reason":"recount"}"#, &[("/units", "must be a whole number from -1000000000")]);
+    adjustment(r#"{"units":1.5,"reason":"recount"}"#, &[("/units", "must be a whole number from -1000000000")]);
+    adjustment(r#"{"units":"5"}"#, &[("/units", "must be a whole number"), ("/reason", "is missing")]);
+    adjustment(r#"{"units":5,"reason":""}"#, &[("/reason", "must not be blank")]);
+}
+
+#[test]
+fn a_key_has_a_name_and_a_role() {
+    let read = NewKey::from_json(br#"{"name":"night shift","role":"operator"}"#).expect("all is well");
+    assert_eq!(read, NewKey { name: "night shift".into(), role: Role::Operator });
+    let key = |body: &str, expected: &[(&str, &str)]| check(NewKey::from_json, body, expected);
+    key(r#"{"name":"x","role":"root"}"#, &[("/role", "must be one of viewer, operator, admin")]);
+    key("{}", &[("/name", "is missing"), ("/role", "is missing")]);
+    assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Admin);
+}

@@ -1,0 +1,60 @@
+//! Request bodies, read strictly: every fault is found and named by its pointer, and nothing is guessed.
+//!
+//! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
+//! `422 invalid_request`. Nesting costs no stack: only what a shape asks for is descended into.
+
+mod change;
+mod json;
+mod object;
+mod purchase;
+pub(crate) mod read;
+
+pub use change::Change;
+pub(crate) use object::{Faults, Object};
+pub use purchase::Purchase;
+
+use serde_json::value::RawValue;
+
+use crate::problem::{Fault, Problem};
+
+/// Reads `bytes` as one object with `members`, which `shape` takes out of it.
+pub(crate) fn object<'a, T>(
+    bytes: &'a [u8],
+    members: &'static [&'static str],
+    shape: impl FnOnce(&mut Object<'a, '_>) -> Option<T>,
+) -> Result<T, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::malformed_request("the body is not UTF-8"))?;
+    let root: &RawValue = serde_json::from_str(text)
+        .map_err(|fault| Problem::malformed_request(format!("the body is not JSON: {fault}")))?;
+    if !json::Kind::of(root).is_object() {
+        return Err(Problem::malformed_request("the body is not a JSON object"));
+    }
+    let mut faults = Faults::default();
+    let found = Object::open(root, String::new(), members, &mut faults).and_then(|mut object| shape(&mut object));
+    faults.verdict(found)
+}
+
+/// A body and the `Idempotency-Key` beside it, with the faults of both in one answer.
+///
+/// # Errors
+/// The problem of the body, the fault of the key, or both together.
+pub fn with_key<T>(key: Result<&str, Fault>, body: Result<T, Problem>) -> Result<(&str, T), Problem> {
+    match (key, body) {
+        (Ok(key), Ok(body)) => Ok((key, body)),
+        (Ok(_), Err(problem)) => Err(problem),
+        (Err(fault), Ok(_)) => Err(Problem::invalid_request(vec![fault])),
+        (Err(fault), Err(problem)) if problem.faults().is_empty() => {
+            // A body that cannot be read at all comes first; the key will be seen to next time.
+            drop(fault);
+            Err(problem)
+        }
+        (Err(fault), Err(problem)) => {
+            let mut faults = vec![fault];
+            faults.extend_from_slice(problem.faults());
+            Err(Problem::invalid_request(faults))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! One object being read, and the faults found on the way.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::change::Change;
+use super::json::{self, Kind};
+use crate::limits::FAULTS_MAX;
+use crate::problem::{Fault, Place, Problem};
+
+/// Everything found wrong so far, up to [`FAULTS_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes a fault at `pointer`.
+    pub(crate) fn add(&mut self, pointer: &str, detail: impl Into<Cow<'static, str>>) {
+        match self.0.len() {
+            full if full > FAULTS_MAX => {}
+            FAULTS_MAX => {
+                self.0.push(Fault::new(Place::Body(String::new()), "there are more faults; mend these first"))
+            }
+            _ => self.0.push(Fault::new(Place::Body(pointer.to_owned()), detail)),
+        }
+    }
+
+    /// What was read, or everything that is wrong with it.
+    pub(super) fn verdict<T>(self, found: Option<T>) -> Result<T, Problem> {
+        match found {
+            Some(found) if self.0.is_empty() => Ok(found),
+            _ => Err(Problem::invalid_request(self.0)),
+        }
+    }
+}
+
+/// An object whose members are taken out one by one. A reader that returns `None` has noted why; reading goes on, so
+/// that all faults are found.
+pub(crate) struct Object<'a, 'f> {
+    pointer: String,
+    members: Vec<(&'static str, &'a RawValue)>,
+    faults: &'f mut Faults,
+}
+
+/// How one member's value is read: a fault is noted at the pointer, and `None` returned.
+pub(crate) trait Reader<'a, T>: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T> {}
+impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> Reader<'a, T> for F {}
+
+impl<'a, 'f> Object<'a, 'f> {
+    /// Opens the object in `raw`, which may have the `known` members and no others, none of them twice.
+    pub(crate) fn open(
+        raw: &'a RawValue,
+        pointer: String,
+        known: &'static [&'static str],
+        faults: &'f mut Faults,
+    ) -> Option<Self> {
+        let kind = Kind::of(raw);
+        if !kind.is_object() {
+            faults.add(&pointer, format!("must be an object, not {}", kind.words()));
+            return None;
+        }
+        let Some(found) = json::members(raw) else {
+            faults.add(&pointer, "has a member whose name is not Unicode");
+            return None;
+        };
+        let mut members: Vec<(&'static str, &'a RawValue)> = Vec::with_capacity(known.len());
+        for (name, value) in found {
+            let at = |name: &str| format!("{pointer}/{}", escaped(name));
+            match known.iter().find(|known| **known == name) {
+                None => faults.add(&at(&name), unknown(known)),
+                Some(known) if members.iter().any(|(seen, _)| seen == known) => {
+                    faults.add(&at(&name), "is given twice")
+                }
+                Some(known) => members.push((known, value)),
+            }
+        }
+        Some(Self { pointer, members, faults })
+    }
+
+    fn find(&self, name: &'static str) -> Option<&'a RawValue> {
+        self.members.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    fn read<T>(&mut self, name: &'static str, value: &'a RawValue, reader: impl Reader<'a, T>) -> Option<T> {
+        reader(value, &format!("{}/{name}", self.pointer), self.faults)
+    }
+
+    /// A member that must be there.
+    pub(crate) fn required<T>(&mut self, name: &'static str, reader: impl Reader<'a, T>) -> Option<T> {
+        match self.find(name) {
+            Some(value) => self.read(name, value, reader),
+            None => {
+                self.faults.add(&format!("{}/{name}", self.pointer), "is missing");
+                None
+            }
+        }
+    }
+
+    /// A member that stands for `default` when it is left out.
+    pub(crate) fn optional<T>(&mut self, name: &'static str, default: T, reader: impl Reader<'a, T>) -> Option<T> {
+        match self.find(name) {
+            Some(value) => self.read(name, value, reader),
+            None => Some(default),
+        }
+    }
+
+    /// A member that is left out, `null`, or read: what a merge patch tells apart.
+    pub(crate) fn patched<T>(&mut self, name: &'static str, reader: impl Reader<'a, T>) -> Option<Change<T>> {
+        match self.find(name) {
+            None => Some(Change::Keep),
+            Some(value) if Kind::of(value) == Kind::Null => Some(Change::Clear),
+            Some(value) => self.read(name, value, reader).map(Change::Set),
+        }
+    }
+
+    /// Notes a fault of the member `name` that only shows when members are compared.
+    pub(crate) fn fault(&mut self, name: &'static str, detail: &'static str) {
+        self.faults.add(&format!("{}/{name}", self.pointer), detail);
+    }
+}
+
+fn unknown(known: &[&str]) -> String {
+    format!("is not known here; known are {}", known.join(", "))
+}
+
+/// A member's name as RFC 6901 writes it in a pointer.
+fn escaped(name: &str) -> Cow<'_, str> {
+    if name.contains(['~', '/']) { name.replace('~', "~0").replace('/', "~1").into() } else { name.into() }
+}

@@ -1,0 +1,224 @@
+//! Readers of single values. Each notes what is wrong, in words for a person, and returns `None`.
+
+use std::ops::RangeInclusive;
+
+use serde_json::value::RawValue;
+
+use super::json::{self, Kind};
+use super::object::{Faults, Object};
+use crate::limits::{
+    DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, ITEMS_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX, UNITS_MAX,
+};
+use crate::value::{Currency, Money, Stock, Time, is_name};
+
+type Raw<'a> = &'a RawValue;
+
+/// A whole number within `range`, written with digits alone.
+pub(crate) fn integer<'a>(range: RangeInclusive<i64>) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<i64> {
+    move |raw, pointer, faults| {
+        let kind = Kind::of(raw);
+        if kind == Kind::Number {
+            let text = raw.get();
+            let signed = text.starts_with('-') && *range.start() >= 0;
+            match text.parse().ok().filter(|number| range.contains(number) && !signed) {
+                Some(number) => return Some(number),
+                None if text.contains(['.', 'e', 'E']) => {
+                    faults.add(pointer, format!("{}, without fraction or exponent", wanted(&range)));
+                }
+                None => faults.add(pointer, wanted(&range)),
+            }
+        } else {
+            faults.add(pointer, format!("{}, not {}", wanted(&range), kind.words()));
+        }
+        None
+    }
+}
+
+fn wanted(range: &RangeInclusive<i64>) -> String {
+    format!("must be a whole number from {} to {}", range.start(), range.end())
+}
+
+/// The same where the range fits a `u32`.
+pub(crate) fn count<'a>(range: RangeInclusive<u32>) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<u32> {
+    let range = i64::from(*range.start())..=i64::from(*range.end());
+    move |raw, pointer, faults| integer(range)(raw, pointer, faults).and_then(|number| u32::try_from(number).ok())
+}
+
+/// Units of one request.
+pub(crate) fn units(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<u32> {
+    count(1..=UNITS_MAX)(raw, pointer, faults)
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<bool> {
+    match Kind::of(raw) {
+        Kind::Bool(value) => Some(value),
+        kind => {
+            faults.add(pointer, format!("must be true or false, not {}", kind.words()));
+            None
+        }
+    }
+}
+
+/// Any string.
+pub(crate) fn string<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<std::borrow::Cow<'a, str>> {
+    match Kind::of(raw) {
+        Kind::String => {
+            let text = json::string(raw);
+            if text.is_none() {
+                faults.add(pointer, "is not Unicode: it holds half of a surrogate pair");
+            }
+            text
+        }
+        kind => {
+            faults.add(pointer, format!("must be a string, not {}", kind.words()));
+            None
+        }
+    }
+}
+
+/// One of `words`.
+pub(crate) fn word<'a>(
+    words: &'static [&'static str],
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<&'static str> {
+    move |raw, pointer, faults| {
+        let text = string(raw, pointer, faults)?;
+        let found = words.iter().find(|word| **word == text).copied();
+        if found.is_none() {
+            faults.add(pointer, format!("must be one of {}", words.join(", ")));
+        }
+        found
+    }
+}
+
+/// The name of a sale, item or buyer.
+pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<std::borrow::Cow<'a, str>> {
+    let text = string(raw, pointer, faults)?;
+    if is_name(&text) {
+        return Some(text);
+    }
+    faults.add(pointer, "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -");
+    None
+}
+
+/// One line of text that is not blank.
+pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
+    let text = string(raw, pointer, faults)?;
+    let blank = !text.chars().any(|char| char > ' ' && char != '\u{7F}');
+    if blank {
+        faults.add(pointer, "must not be blank");
+    } else if text.chars().any(|char| char < ' ' || char == '\u{7F}') {
+        faults.add(pointer, "must be one line without control characters");
+    } else if text.chars().count() > TITLE_CHARS_MAX {
+        faults.add(pointer, format!("must have at most {TITLE_CHARS_MAX} characters"));
+    } else {
+        return Some(text.into_owned());
+    }
+    None
+}
+
+/// A text of several lines, maybe empty.
+pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
+    let text = string(raw, pointer, faults)?;
+    if text.chars().any(|char| (char < ' ' && !matches!(char, '\n' | '\r' | '\t')) || char == '\u{7F}') {
+        faults.add(pointer, "must not hold control characters other than tabs and line ends");
+    } else if text.chars().count() > DESCRIPTION_CHARS_MAX {
+        faults.add(pointer, format!("must have at most {DESCRIPTION_CHARS_MAX} characters"));
+    } else {
+        return Some(text.into_owned());
+    }
+    None
+}
+
+/// Address of a picture: `http(s)`, or a reference without a scheme; visible ASCII only.
+pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
+    let text = string(raw, pointer, faults)?;
+    let absolute = ["https://", "http://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !visible || (!absolute && text.contains(':')) {
+        faults.add(pointer, "must be an http or https address, or a path, in visible ASCII");
+    } else if text.len() > IMAGE_BYTES_MAX {
+        faults.add(pointer, format!("must have at most {IMAGE_BYTES_MAX} characters"));
+    } else {
+        return Some(text.into_owned());
+    }
+    None
+}
+
+/// An instant.
+pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Time> {
+    let time = Time::parse(&string(raw, pointer, faults)?);
+    if time.is_none() {
+        faults.add(pointer, "must be a time of RFC 3339, such as 2026-11-20T10:00:00.000Z");
+    }
+    time
+}
+
+/// A count or the word `"unlimited"`.
+pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Stock> {
+    let text = raw.get();
+    if Kind::of(raw) == Kind::String && json::string(raw).is_some_and(|text| text == "unlimited") {
+        return Some(Stock::UNLIMITED);
+    }
+    match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
+        // `parse` takes a plus sign, JSON does not, so digits alone come this far.
+        Some(units) => Some(Stock::Counted(units)),
+        None => {
+            faults.add(pointer, format!("must be a whole number from 0 to {STOCK_MAX}, or \"unlimited\""));
+            None
+        }
+    }
+}
+
+/// A price.
+pub(crate) fn price(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Money> {
+    let mut object = Object::open(raw, pointer.to_owned(), &["amount_minor", "currency"], faults)?;
+    let amount_minor = object.required("amount_minor", integer(0..=PRICE_MINOR_MAX));
+    let currency = object.required("currency", currency);
+    Some(Money { amount_minor: amount_minor?, currency: currency? })
+}
+
+fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency> {
+    let currency = Currency::parse(&string(raw, pointer, faults)?);
+    if currency.is_none() {
+        faults.add(pointer, "must be three capital letters, as ISO 4217 has them, such as CNY");
+    }
+    currency
+}
+
+/// `null`, or what `reader` reads.
+pub(crate) fn nullable<'a, T>(
+    reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
+    move |raw, pointer, faults| match Kind::of(raw) {
+        Kind::Null => Some(None),
+        _ => reader(raw, pointer, faults).map(Some),
+    }
+}
+
+/// A list of 1 to [`ITEMS_MAX`] things, each read by `reader`; no two of them with the same `id`.
+pub(crate) fn items<'a, T>(
+    reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
+    id: impl Fn(&T) -> &str,
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Vec<T>> {
+    move |raw, pointer, faults| {
+        let Some(elements) = json::elements(raw) else {
+            faults.add(pointer, format!("must be a list, not {}", Kind::of(raw).words()));
+            return None;
+        };
+        if !(1..=ITEMS_MAX).contains(&elements.len()) {
+            faults.add(pointer, format!("must have 1 to {ITEMS_MAX} entries"));
+            return None;
+        }
+        let all = elements.len();
+        let mut found: Vec<T> = Vec::with_capacity(all);
+        for (index, element) in elements.into_iter().enumerate() {
+            let Some(item) = reader(element, &format!("{pointer}/{index}"), faults) else { continue };
+            if found.iter().any(|other| id(other) == id(&item)) {
+                faults.add(&format!("{pointer}/{index}/id"), "is the id of an earlier entry");
+            }
+            found.push(item);
+        }
+        (found.len() == all).then_some(found)
+    }
+}

@@ -1,0 +1,73 @@
+//! `Accept`: whether a caller takes what an address serves.
+
+use super::{elements, halves};
+
+/// Whether a caller whose `Accept` headers are `values` takes `served`, such as `application/json`. No header, or one
+/// that cannot be read, accepts everything.
+#[must_use]
+pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
+    let mut best: Option<(u8, bool)> = None;
+    for element in elements(values) {
+        let (range, parameters) = halves(element, b';');
+        let Some(precision) = precision(range, served.as_bytes()) else {
+            best = best.or(Some((0, false)));
+            continue;
+        };
+        // The most precise range that fits decides, as RFC 9110 has it.
+        if best.is_none_or(|(known, _)| precision > known) {
+            best = Some((precision, !is_refused(parameters)));
+        }
+    }
+    best.is_none_or(|(_, taken)| taken)
+}
+
+/// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it does not.
+fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
+    let (first, second) = halves(range, b'/');
+    let (kind, _) = halves(served, b'/');
+    if range.eq_ignore_ascii_case(served) {
+        Some(3)
+    } else if second == b"*" && first.eq_ignore_ascii_case(kind) {
+        Some(2)
+    } else if range == b"*/*" || range == b"*" {
+        Some(1)
+    } else {
+        None
+    }
+}
+
+/// Whether the parameters of a range hold a weight of 0.
+fn is_refused(parameters: &[u8]) -> bool {
+    parameters.split(|byte| *byte == b';').any(|parameter| {
+        let (name, value) = halves(parameter.trim_ascii(), b'=');
+        let digits = value.strip_prefix(b"0").map(|rest| rest.strip_prefix(b".").unwrap_or(rest));
+        name.eq_ignore_ascii_case(b"q") && digits.is_some_and(|rest| rest.iter().all(|byte| *byte == b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_takes_json_unless_its_accept_rules_it_out() {
+        let check = |values: &[&str], expected: bool| {
+            let found = accepts(values.iter().map(|value| value.as_bytes()), "application/json");
+            assert_eq!(found, expected, "{values:?}");
+        };
+        check(&[], true);
+        check(&[""], true);
+        check(&["*/*"], true);
+        check(&["application/json"], true);
+        check(&["Application/JSON;q=0.5"], true);
+        check(&["application/*"], true);
+        check(&["text/html,application/xhtml+xml,*/*;q=0.8"], true);
+        check(&["text/html", "application/json"], true);
+        check(&["text/html"], false);
+        check(&["text/*, image/png"], false);
+        check(&["application/json;q=0"], false);
+        check(&["application/json;q=0.000, */*"], false);
+        check(&["*/*;q=0"], false);
+        check(&["application/json, */*;q=0"], true);
+    }
+}

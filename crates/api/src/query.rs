@@ -1,0 +1,209 @@
+//! Query strings of lists, streams and exports. A parameter left out or empty counts as absent; one that is not known
+//! is ignored; one that is wrong, or given twice, is a fault.
+
+mod pairs;
+
+use pairs::Pairs;
+
+use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::order::OrderState;
+use crate::problem::Problem;
+use crate::sale::Phase;
+use crate::value::is_name;
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where the page before ended; absent for the first.
+    pub cursor: Option<String>,
+    /// Most entries wanted.
+    pub limit: u32,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { cursor: None, limit: PAGE_DEFAULT }
+    }
+}
+
+/// `GET /v1/sales` and `GET /v1/admin/sales`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SaleQuery {
+    /// Only sales in this phase; buyers cannot ask for one.
+    pub phase: Option<Phase>,
+    /// Which part.
+    pub page: Page,
+}
+
+/// `GET /v1/orders` and `GET /v1/admin/orders`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderQuery {
+    /// Only orders of this sale; operators only.
+    pub sale: Option<String>,
+    /// Only orders of this item; operators only.
+    pub item: Option<String>,
+    /// Only orders of this buyer; operators only.
+    pub buyer: Option<String>,
+    /// Only orders in this state.
+    pub state: Option<OrderState>,
+    /// Which part.
+    pub page: Page,
+}
+
+impl SaleQuery {
+    /// Reads what a buyer may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn of_buyer(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let page = page(&mut pairs);
+        pairs.verdict(Self { phase: None, page })
+    }
+
+    /// Reads what an operator may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let phase = pairs.one("phase", "must be draft, scheduled, open, paused or closed", Phase::parse);
+        let page = page(&mut pairs);
+        pairs.verdict(Self { phase, page })
+    }
+}
+
+impl OrderQuery {
+    /// Reads what a buyer may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn of_buyer(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let state = state(&mut pairs);
+        let page = page(&mut pairs);
+        pairs.verdict(Self { state, page, ..Self::default() })
+    }
+
+    /// Reads what an operator may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let [sale, item, buyer] = ["sale", "item", "buyer"].map(|parameter| name(&mut pairs, parameter));
+        let state = state(&mut pairs);
+        let page = page(&mut pairs);
+        pairs.verdict(Self { sale, item, buyer, state, page })
+    }
+}
+
+/// Reads the sales that an event stream is to follow, each once.
+///
+/// # Errors
+/// `422` for a name that cannot be one, or too many of them.
+pub fn followed_sales(query: &str) -> Result<Vec<String>, Problem> {
+    let mut pairs = Pairs::parse(query);
+    let mut sales = pairs.many("sale", NAME, a_name);
+    sales.sort_unstable();
+    sales.dedup();
+    if sales.len() > EVENT_SALES_MAX {
+        pairs.fault("sale", format!("may be given at most {EVENT_SALES_MAX} times"));
+    }
+    pairs.verdict(sales)
+}
+
+/// Reads the sale whose orders are exported; absent for all.
+///
+/// # Errors
+/// `422` for a name that cannot be one.
+pub fn exported_sale(query: &str) -> Result<Option<String>, Problem> {
+    let mut pairs = Pairs::parse(query);
+    let sale = name(&mut pairs, "sale");
+    pairs.verdict(sale)
+}
+
+const NAME: &str = "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -";
+
+fn a_name(text: &str) -> Option<String> {
+    is_name(text).then(|| text.to_owned())
+}
+
+fn name(pairs: &mut Pairs<'_>, parameter: &'static str) -> Option<String> {
+    pairs.one(parameter, NAME, a_name)
+}
+
+fn state(pairs: &mut Pairs<'_>) -> Option<OrderState> {
+    pairs.one("state", "must be reserved, paid, cancelled, expired or refunded", OrderState::parse)
+}
+
+fn page(pairs: &mut Pairs<'_>) -> Page {
+    let cursor = pairs.one("cursor", "is not a cursor that was given out", |text| {
+        let fits = text.len() <= CURSOR_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| text.to_owned())
+    });
+    let limit = pairs.one("limit", "must be a whole number from 1 to 200", |text| {
+        // `str::parse` would also take a sign.
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|limit| plain && (1..=PAGE_MAX).contains(limit))
+    });
+    Page { cursor, limit: limit.unwrap_or(PAGE_DEFAULT) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_orders_are_asked_for_by_name_state_and_page() {
+        let check =
+            |query: &str, expected: Result<OrderQuery, &[&str]>| match (OrderQuery::of_operator(query), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{query}"),
+                (Err(problem), Err(parameters)) => {
+                    let found: Vec<_> =
+                        problem.faults().iter().filter_map(|fault| fault.parameter.as_deref()).collect();
+                    assert_eq!(found, parameters, "{query}");
+                    assert_eq!(problem.status(), 422);
+                }
+                (found, _) => panic!("{query}: {found:?}"),
+            };
+        let all = OrderQuery::default();
+        check("", Ok(all.clone()));
+        check("state=&cursor=&limit=", Ok(all.clone()));
+        check("unknown=1&&=&x", Ok(all.clone()));
+        check(
+            "state=paid&limit=200",
+            Ok(OrderQuery { state: Some(OrderState::Paid), page: Page { cursor: None, limit: 200 }, ..all.clone() }),
+        );
+        check(
+            "sale=a%3Ab&item=i&buyer=b&cursor=abc",
+            Ok(OrderQuery {
+                sale: Some("a:b".into()),
+                item: Some("i".into()),
+                buyer: Some("b".into()),
+                page: Page { cursor: Some("abc".into()), limit: 50 },
+                ..all
+            }),
+        );
+        for wrong in ["0", "201", "-1", "+5", "1.0", "ten", "99999999999999999999", "5&limit=5", "%", "%zz", "%FF"] {
+            check(&format!("limit={wrong}"), Err(&["limit"]));
+        }
+        check("limit=%35", Ok(OrderQuery { page: Page { cursor: None, limit: 5 }, ..OrderQuery::default() }));
+        check("state=queued&sale=a+b&limit=0&cursor=%00", Err(&["sale", "state", "cursor", "limit"]));
+    }
+
+    #[test]
+    fn a_stream_follows_each_named_sale_once() {
+        let check = |query: &str, expected: Option<&[&str]>| {
+            let found = followed_sales(query).ok();
+            let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{query}");
+        };
+        check("", Some(&[]));
+        check("sale=b&sale=a&sale=b", Some(&["a", "b"]));
+        check("sale=", Some(&[]));
+        check("sale=a%20b", None);
+        let many: Vec<String> = (0..33).map(|number| format!("sale=s{number}")).collect();
+        check(&many.join("&"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! The pairs of a query string, and what is wrong with them.
+
+use std::borrow::Cow;
+
+use crate::problem::{Fault, Place, Problem};
+
+/// Decoded pairs; a value that is not percent-encoded UTF-8 is `None`.
+pub(super) struct Pairs<'a> {
+    pairs: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Takes `query` apart. Its length is bounded by that of a request's head.
+    pub(super) fn parse(query: &'a str) -> Self {
+        let pairs = query
+            .split('&')
+            .filter_map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                Some((decoded(name)?, decoded(value)))
+            })
+            .filter(|(_, value)| value.as_deref() != Some(""))
+            .collect();
+        Self { pairs, faults: Vec::new() }
+    }
+
+    /// Notes a fault of a parameter.
+    pub(super) fn fault(&mut self, parameter: &'static str, detail: impl Into<Cow<'static, str>>) {
+        self.faults.push(Fault::new(Place::Query(parameter.into()), detail));
+    }
+
+    /// Every value of a parameter that may be repeated.
+    pub(super) fn many<T>(
+        &mut self,
+        parameter: &'static str,
+        wanted: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
+        let values = self.pairs.iter().filter(|(name, _)| name == parameter);
+        let read: Vec<Option<T>> = values.map(|(_, value)| value.as_deref().and_then(&read)).collect();
+        if read.iter().any(Option::is_none) {
+            self.fault(parameter, wanted);
+        }
+        read.into_iter().flatten().collect()
+    }
+
+    /// The value of a parameter that may be given once.
+    pub(super) fn one<T>(
+        &mut self,
+        parameter: &'static str,
+        wanted: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        if self.pairs.iter().filter(|(name, _)| name == parameter).count() > 1 {
+            self.fault(parameter, "is given twice");
+            return None;
+        }
+        self.many(parameter, wanted, read).pop()
+    }
+
+    /// What was read, or everything that is wrong.
+    pub(super) fn verdict<T>(self, found: T) -> Result<T, Problem> {
+        if self.faults.is_empty() { Ok(found) } else { Err(Problem::invalid_request(self.faults)) }
+    }
+}
+
+/// `text` with `+` and `%XX` decoded; `None` when that is not possible, or not UTF-8.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
