@@ -19,7 +19,7 @@ pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 #[schema(examples(
     json!({"type": "hello", "server_time": "2026-11-20T10:00:00.000Z"}),
     json!({"type": "order", "order": {
-        "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+        "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
         "state": "refused", "code": "sold_out"}})
 ))]
 pub enum Event {

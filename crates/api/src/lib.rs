@@ -6,8 +6,10 @@
 
 pub mod admin;
 pub mod body;
+pub mod endpoints;
 pub mod event;
 pub mod header;
+pub mod health;
 pub mod limits;
 pub mod order;
 pub mod problem;

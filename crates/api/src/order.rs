@@ -48,7 +48,7 @@ impl OrderState {
 /// An order: units that are, or were, the buyer's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "reserved",
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
@@ -92,7 +92,7 @@ pub enum QueuedState {
 /// A place in the queue: no promise yet, a verdict by `decide_by`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "state": "queued", "decide_by": "2026-11-20T10:00:10.123Z"
 })))]
 pub struct QueuedOrder {
@@ -161,7 +161,7 @@ impl RefusalCode {
 /// A queued request whose verdict was no.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "state": "refused", "code": "sold_out"
 })))]
 pub struct RefusedOrder {

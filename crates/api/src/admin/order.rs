@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::order::{Order, OrderState};
+use crate::order::{Order, OrderState, QueuedOrder, RefusedOrder};
 use crate::value::{Money, Time};
 
 /// One step of an order's life.
@@ -34,7 +34,7 @@ pub struct Payment {
 /// An order with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "ord_4fTz0qk8J2mX", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
+    "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "cancelled",
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null,
     "ended_at": "2026-11-20T10:01:00.000Z",
@@ -50,6 +50,18 @@ pub struct OrderDetail {
     pub history: Vec<HistoryEntry>,
     /// Money that came for it; always empty in this version.
     pub payments: Vec<Payment>,
+}
+
+/// Whatever an order's id stands for now, as operators see it; `state` tells which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum AnyOrderDetail {
+    /// It became an order.
+    Order(OrderDetail),
+    /// The verdict is still to come.
+    Queued(QueuedOrder),
+    /// The verdict was no.
+    Refused(RefusedOrder),
 }
 
 /// First line of `exports/orders.csv`; one line for each order follows.

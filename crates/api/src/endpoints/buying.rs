@@ -1,0 +1,145 @@
+//! What buyers use: purchases, their orders, the sales there are, events.
+
+use super::answer::{json, ok};
+use super::{Answer, AnswerHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, Shape};
+use crate::body::Purchase;
+use crate::event::Event;
+use crate::header::BodyType;
+use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
+use crate::problem::Code;
+use crate::sale::{Sale, SaleList, Status};
+
+const BUYING: Endpoint = Endpoint {
+    method: Method::Get,
+    path: "",
+    id: "",
+    chapter: Chapter::Buying,
+    auth: Auth::Buyer,
+    summary: "",
+    description: "",
+    params: &[],
+    body: None,
+    answers: &[],
+    codes: &[],
+};
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/orders",
+        id: "purchase",
+        summary: "Buy units of an item",
+        description: "The first check that fails answers, in this order: body and headers, who asks, sale and item, \
+            the key, the sale's phase, rate limits, stock and the buyer's limit. An order is remembered by its key, a \
+            refusal is not: the same key is then a new try.",
+        params: &[Param::IdempotencyKey, Param::Prefer],
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<Purchase<'static>>() }),
+        answers: &[
+            ok::<Order>("The key already has this order; here it is as it stands now.")
+                .headers(&[AnswerHeader::IdempotentReplayed, AnswerHeader::Location]),
+            Answer::new(201, json::<Order>(), "The units are reserved.").headers(&[AnswerHeader::Location]),
+            Answer::new(202, json::<QueuedOrder>(), "A place in the queue; the verdict follows by `decide_by`.")
+                .headers(&[AnswerHeader::Location, AnswerHeader::RetryAfter]),
+        ],
+        codes: &[
+            Code::NotFound,
+            Code::SoldOut,
+            Code::LimitReached,
+            Code::NotStarted,
+            Code::Paused,
+            Code::Ended,
+            Code::IdempotencyKeyReused,
+            Code::RateLimited,
+        ],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/orders",
+        id: "list_orders",
+        summary: "List the buyer's own orders",
+        description: "Newest first, without queued and refused ones.",
+        params: &[Param::State, Param::Cursor, Param::Limit],
+        answers: &[ok::<OrderList>("A page of orders.")],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/orders/{order}",
+        id: "get_order",
+        auth: Auth::BuyerOrOperator,
+        summary: "Read an order, or the verdict on a queued request",
+        description: "The buyer's own; an operator may read anyone's. Another buyer's order is not found.",
+        answers: &[ok::<AnyOrder>("What the id stands for now.")],
+        ..BUYING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/orders/{order}/cancel",
+        id: "cancel_order",
+        summary: "Cancel an unpaid order",
+        description: "An order that is cancelled already is answered as it is. Its units go back on sale.",
+        answers: &[ok::<Order>("The order, cancelled.")],
+        codes: &[Code::WrongState],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/sales",
+        id: "list_sales",
+        auth: Auth::Nobody,
+        summary: "List the sales that a buyer may see",
+        description: "Every sale but drafts.",
+        params: &[Param::Cursor, Param::Limit],
+        answers: &[ok::<SaleList>("A page of sales.").headers(&[AnswerHeader::CacheControl])],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/sales/{sale}",
+        id: "get_sale",
+        auth: Auth::Nobody,
+        summary: "Read a sale and its items",
+        description: "Texts, prices, limits and times; cacheable for a minute.",
+        params: &[Param::IfNoneMatch],
+        answers: &[
+            ok::<Sale>("The sale.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            Answer::new(304, Content::None, "Still what `If-None-Match` says.")
+                .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+        ],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/sales/{sale}/status",
+        id: "get_status",
+        auth: Auth::Nobody,
+        summary: "Read what changes quickly: phase, and what is left of each item",
+        description: "Cacheable for a second.",
+        answers: &[ok::<Status>("The status.").headers(&[AnswerHeader::CacheControl])],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/events",
+        id: "stream_events",
+        summary: "Follow one's own orders, and the status of sales, as server-sent events",
+        description: "`hello` comes first. Events are hints; `GET` is the truth. A reader that lets more than 1 MiB \
+            wait is dropped.",
+        params: &[Param::Follow, Param::LastEventId],
+        answers: &[Answer::new(200, Content::Events(Shape::of::<Event>()), "A stream of events.")
+            .headers(&[AnswerHeader::CacheControl])],
+        codes: &[Code::NotFound, Code::RateLimited],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/ws",
+        id: "open_websocket",
+        summary: "Follow the same over a WebSocket",
+        description: "Subprotocol `doorbuster.v1`; a browser, which cannot set `Authorization` here, offers its \
+            token as a second one, `bearer.<JWT>`. A bad token is refused before the upgrade. A reader that lets \
+            more than 1 MiB wait is closed with code 1013.",
+        params: &[Param::Follow],
+        answers: &[Answer::new(
+            101,
+            Content::WebSocket(Shape::of::<Event>()),
+            "The connection is a WebSocket from here on; each text frame is an event.",
+        )],
+        codes: &[Code::NotFound, Code::RateLimited],
+        ..BUYING
+    },
+];

@@ -1,0 +1,237 @@
+//! What operators use: sales and their phases, stock, orders, keys, audit, exports.
+
+use super::answer::{json, ok};
+use super::{Answer, AnswerHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, Shape};
+use crate::admin::audit::Audit;
+use crate::admin::keys::{CreatedKey, KeyList, NewKey, Role};
+use crate::admin::new_sale::NewSale;
+use crate::admin::order::AnyOrderDetail;
+use crate::admin::sale::{AdminSale, AdminSaleList};
+use crate::admin::sale_patch::SalePatch;
+use crate::admin::stats::Stats;
+use crate::admin::stock::{Adjustment, SlotList, StockList, StockRow};
+use crate::header::BodyType;
+use crate::order::{Order, OrderList};
+use crate::problem::Code;
+
+const VIEWING: Endpoint = Endpoint {
+    method: Method::Get,
+    path: "",
+    id: "",
+    chapter: Chapter::Operating,
+    auth: Auth::Operator(Role::Viewer),
+    summary: "",
+    description: "",
+    params: &[],
+    body: None,
+    answers: &[],
+    codes: &[],
+};
+
+const RUNNING: Endpoint = Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWING };
+
+/// A move from one phase to another.
+const PHASE: Endpoint = Endpoint {
+    method: Method::Post,
+    answers: &[ok::<AdminSale>("The sale, in its new phase.").headers(&[AnswerHeader::ETag])],
+    codes: &[Code::WrongState],
+    ..RUNNING
+};
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales",
+        id: "create_sale",
+        summary: "Make a sale",
+        description: "It begins as a draft, which buyers do not see.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewSale>() }),
+        answers: &[
+            Answer::new(201, json::<AdminSale>(), "The draft.").headers(&[AnswerHeader::Location, AnswerHeader::ETag])
+        ],
+        codes: &[Code::AlreadyExists],
+        ..RUNNING
+    },
+    Endpoint {
+        path: "/v1/admin/sales",
+        id: "list_all_sales",
+        summary: "List all sales",
+        params: &[Param::Phase, Param::Cursor, Param::Limit],
+        answers: &[ok::<AdminSaleList>("A page of sales.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}",
+        id: "get_any_sale",
+        summary: "Read a sale with all its settings",
+        answers: &[ok::<AdminSale>("The sale.").headers(&[AnswerHeader::ETag])],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Patch,
+        path: "/v1/admin/sales/{sale}",
+        id: "change_sale",
+        summary: "Change a sale by a JSON merge patch",
+        description: "Title, times, texts and front door at any time; prices and limits until it opens. Entries of \
+            `items` change the item of that id; items that are not named stay as they are.",
+        params: &[Param::IfMatch],
+        body: Some(Body { media: BodyType::MergePatch, shape: Shape::of::<SalePatch>() }),
+        answers: &[ok::<AdminSale>("The sale, changed.").headers(&[AnswerHeader::ETag])],
+        codes: &[Code::WrongState],
+        ..RUNNING
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/sales/{sale}",
+        id: "delete_sale",
+        summary: "Delete a draft",
+        params: &[Param::IfMatch],
+        answers: &[Answer::new(204, Content::None, "The draft is gone.")],
+        codes: &[Code::WrongState],
+        ..RUNNING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/schedule",
+        id: "schedule_sale",
+        summary: "Schedule a draft to open at its `starts_at`",
+        description: "`starts_at` has to lie in the future. Repeating is harmless.",
+        codes: &[Code::WrongState, Code::InvalidRequest],
+        ..PHASE
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/open",
+        id: "open_sale",
+        summary: "Open a draft or a scheduled sale at once",
+        description: "Repeating is harmless.",
+        ..PHASE
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/pause",
+        id: "pause_sale",
+        summary: "Pause an open sale",
+        description: "Answers when what was in flight has settled. Repeating is harmless.",
+        ..PHASE
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/resume",
+        id: "resume_sale",
+        summary: "Resume a paused sale",
+        description: "Repeating is harmless.",
+        ..PHASE
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/close",
+        id: "close_sale",
+        summary: "Close a sale for good",
+        description: "Any sale but a draft. Unpaid orders keep their holds. Answers when what was in flight has \
+            settled. Repeating is harmless.",
+        ..PHASE
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
+        id: "adjust_stock",
+        summary: "Raise or lower an item's stock",
+        description: "Lowering takes what is free; more than is free is refused, with `free` in the answer. Stock \
+            without end cannot be adjusted. The same key with the same content is done once.",
+        params: &[Param::IdempotencyKey],
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<Adjustment>() }),
+        answers: &[ok::<StockRow>("The item's stock after it.").headers(&[AnswerHeader::IdempotentReplayed])],
+        codes: &[Code::WrongState, Code::IdempotencyKeyReused],
+        ..RUNNING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/stock",
+        id: "get_stock",
+        summary: "Read where the units of a sale are",
+        description: "One snapshot: for counted stock `total = pool + in_slots + held + paid`, at every instant.",
+        answers: &[ok::<StockList>("One row for each item.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/slots",
+        id: "get_slots",
+        summary: "Read the slots of a sale",
+        answers: &[ok::<SlotList>("One row for each slot.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/stats",
+        id: "get_stats",
+        summary: "Read how a sale is going: rates, latencies, refusals by code, queue depth",
+        answers: &[ok::<Stats>("The numbers, as this process has seen them.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/orders",
+        id: "list_all_orders",
+        summary: "List orders of all buyers",
+        description: "Newest first, without queued and refused ones.",
+        params: &[Param::Sale, Param::Item, Param::Buyer, Param::State, Param::Cursor, Param::Limit],
+        answers: &[ok::<OrderList>("A page of orders.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/orders/{order}",
+        id: "get_any_order",
+        summary: "Read an order with its history and payments",
+        answers: &[ok::<AnyOrderDetail>("What the id stands for now.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/orders/{order}/cancel",
+        id: "cancel_any_order",
+        summary: "Cancel a buyer's unpaid order",
+        description: "Done exactly once; repeating is harmless.",
+        answers: &[ok::<Order>("The order, cancelled.")],
+        codes: &[Code::WrongState],
+        ..RUNNING
+    },
+    Endpoint {
+        path: "/v1/admin/keys",
+        id: "list_keys",
+        summary: "List operators' keys",
+        description: "Those that were made here; not the configured one, and never a key itself.",
+        answers: &[ok::<KeyList>("The keys.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/keys",
+        id: "create_key",
+        auth: Auth::Operator(Role::Admin),
+        summary: "Make an operator's key",
+        description: "The key is shown in this answer and never again.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewKey>() }),
+        answers: &[Answer::new(201, json::<CreatedKey>(), "The key.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/keys/{key}",
+        id: "delete_key",
+        auth: Auth::Operator(Role::Admin),
+        summary: "Delete an operator's key",
+        description: "It stops working at once.",
+        answers: &[Answer::new(204, Content::None, "The key is gone.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/audit",
+        id: "audit",
+        summary: "Check every invariant now",
+        answers: &[ok::<Audit>("What was found.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/exports/orders.csv",
+        id: "export_orders",
+        summary: "Export orders as CSV",
+        description: "Of one sale or of all, oldest first, streamed.",
+        params: &[Param::Sale],
+        answers: &[Answer::new(200, Content::Csv, "A line of names, then one line for each order.")],
+        codes: &[Code::NotFound],
+        ..VIEWING
+    },
+];

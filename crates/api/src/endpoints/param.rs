@@ -1,0 +1,191 @@
+//! Parameters of endpoints: in the path, in the query, in headers.
+
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, Schema, Type};
+
+use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN};
+use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::order::OrderState;
+use crate::sale::Phase;
+use crate::value::NAME_PATTERN;
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamPlace {
+    /// In the path.
+    Path,
+    /// In the query.
+    Query,
+    /// In a header.
+    Header,
+}
+
+/// One parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Param {
+    /// Path: the sale's name.
+    PathSale,
+    /// Path: the item's name.
+    PathItem,
+    /// Path: the order's id.
+    PathOrder,
+    /// Path: the operator key's id.
+    PathKey,
+    /// Query: only this sale's.
+    Sale,
+    /// Query: only this item's.
+    Item,
+    /// Query: only this buyer's.
+    Buyer,
+    /// Query: only orders in this state.
+    State,
+    /// Query: only sales in this phase.
+    Phase,
+    /// Query: where the page before ended.
+    Cursor,
+    /// Query: most entries wanted.
+    Limit,
+    /// Query: sales whose status is wanted; may be repeated.
+    Follow,
+    /// Header: what makes a request repeatable.
+    IdempotencyKey,
+    /// Header: how long to wait for the verdict.
+    Prefer,
+    /// Header: change only what is still so.
+    IfMatch,
+    /// Header: send only what is not so any more.
+    IfNoneMatch,
+    /// Header: the last event that was received.
+    LastEventId,
+}
+
+impl Param {
+    /// The parameter that a path calls `name`.
+    #[must_use]
+    pub fn of_path(name: &str) -> Option<Self> {
+        [Self::PathSale, Self::PathItem, Self::PathOrder, Self::PathKey].into_iter().find(|param| param.name() == name)
+    }
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PathSale | Self::Sale | Self::Follow => "sale",
+            Self::PathItem | Self::Item => "item",
+            Self::PathOrder => "order",
+            Self::PathKey => "key",
+            Self::Buyer => "buyer",
+            Self::State => "state",
+            Self::Phase => "phase",
+            Self::Cursor => "cursor",
+            Self::Limit => "limit",
+            Self::IdempotencyKey => IDEMPOTENCY_KEY,
+            Self::Prefer => "Prefer",
+            Self::IfMatch => "If-Match",
+            Self::IfNoneMatch => "If-None-Match",
+            Self::LastEventId => "Last-Event-ID",
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn place(self) -> ParamPlace {
+        match self {
+            Self::PathSale | Self::PathItem | Self::PathOrder | Self::PathKey => ParamPlace::Path,
+            Self::IdempotencyKey | Self::Prefer | Self::IfMatch | Self::IfNoneMatch | Self::LastEventId => {
+                ParamPlace::Header
+            }
+            _ => ParamPlace::Query,
+        }
+    }
+
+    /// Whether it has to be there.
+    #[must_use]
+    pub const fn is_required(self) -> bool {
+        matches!(self.place(), ParamPlace::Path) || matches!(self, Self::IdempotencyKey)
+    }
+
+    /// Whether a wrong value is answered with `422`. A path that cannot exist is not found; the other headers are
+    /// ignored when they cannot be read.
+    #[must_use]
+    pub const fn can_be_wrong(self) -> bool {
+        matches!(self.place(), ParamPlace::Query) || matches!(self, Self::IdempotencyKey)
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::PathSale => "The sale's name.",
+            Self::PathItem => "The item's name within its sale.",
+            Self::PathOrder => "The id that the purchase was answered with.",
+            Self::PathKey => "The key's id, not the key itself.",
+            Self::Sale => "Only of this sale.",
+            Self::Item => "Only of this item.",
+            Self::Buyer => "Only of this buyer.",
+            Self::State => "Only orders in this state.",
+            Self::Phase => "Only sales in this phase.",
+            Self::Cursor => "The `next_cursor` of the page before.",
+            Self::Limit => "Most entries wanted.",
+            Self::Follow => "A sale whose status is wanted. May be repeated.",
+            Self::IdempotencyKey => {
+                "A word of your own, new for each thing you want done, the same when you send that again. Sent once, \
+                 1 to 64 visible ASCII characters."
+            }
+            Self::Prefer => {
+                "`wait=N`: wait up to N seconds, 0 to 30, for the verdict; 2 by default. `respond-async`: do not \
+                 wait. Anything else is ignored."
+            }
+            Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
+            Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
+            Self::LastEventId => "The id of the last event received, when a stream is taken up again.",
+        }
+    }
+
+    /// An example of a value.
+    #[must_use]
+    pub fn example(self) -> serde_json::Value {
+        match self {
+            Self::PathSale | Self::Sale => "spring".into(),
+            Self::Follow => ["spring"].into(),
+            Self::PathItem | Self::Item => "phone".into(),
+            Self::PathOrder => EXAMPLE_ORDER.into(),
+            Self::PathKey => "key_8Qm2Zr".into(),
+            Self::Buyer => "alice".into(),
+            Self::State => "reserved".into(),
+            Self::Phase => "open".into(),
+            Self::Cursor => "b3JkXzE".into(),
+            Self::Limit => PAGE_DEFAULT.into(),
+            Self::IdempotencyKey => "5b1f6f0e-press-1".into(),
+            Self::Prefer => "wait=2".into(),
+            Self::IfMatch | Self::IfNoneMatch => "\"3\"".into(),
+            Self::LastEventId => "42".into(),
+        }
+    }
+
+    /// What a value looks like.
+    #[must_use]
+    pub fn schema(self) -> Schema {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let name = || text().pattern(Some(NAME_PATTERN));
+        match self {
+            Self::PathSale | Self::PathItem | Self::Sale | Self::Item | Self::Buyer => name().into(),
+            Self::PathOrder => text().pattern(Some("^ord_[A-Za-z0-9_-]{1,64}$")).into(),
+            Self::PathKey => text().pattern(Some("^key_[A-Za-z0-9_-]{1,64}$")).into(),
+            Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),
+            Self::Phase => text().enum_values(Some(Phase::ALL.map(Phase::as_str))).into(),
+            Self::Cursor => text().pattern(Some("^[!-~]+$")).max_length(Some(CURSOR_BYTES_MAX)).into(),
+            Self::Limit => ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .maximum(Some(PAGE_MAX))
+                .default(Some(PAGE_DEFAULT.into()))
+                .into(),
+            Self::Follow => ArrayBuilder::new().items(name()).max_items(Some(EVENT_SALES_MAX)).into(),
+            Self::IdempotencyKey => text().pattern(Some(KEY_PATTERN)).into(),
+            Self::Prefer | Self::IfMatch | Self::IfNoneMatch | Self::LastEventId => text().into(),
+        }
+    }
+}
+
+/// The order id of every example.
+pub(crate) const EXAMPLE_ORDER: &str = "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa";

@@ -1,0 +1,53 @@
+//! What must be true of the table as a whole.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn each_endpoint_stands_once_and_in_full() {
+    let mut seen = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for endpoint in all() {
+        assert!(seen.insert((endpoint.path, endpoint.method)), "{} {}", endpoint.method.as_str(), endpoint.path);
+        assert!(ids.insert(endpoint.id), "{}", endpoint.id);
+        assert!(endpoint.path.starts_with('/') && !endpoint.summary.is_empty(), "{}", endpoint.id);
+        assert!(!endpoint.answers.is_empty(), "{}", endpoint.id);
+        assert_eq!(endpoint.path.matches('{').count(), endpoint.path_params().count());
+        assert!(endpoint.params.iter().all(|param| param.place() != ParamPlace::Path), "{}", endpoint.id);
+        let admin = endpoint.path.starts_with("/v1/admin/");
+        assert_eq!(admin, matches!(endpoint.auth, Auth::Operator(_)), "{}", endpoint.id);
+    }
+}
+
+#[test]
+fn what_follows_from_an_endpoints_shape_is_among_its_codes() {
+    let check = |id: &str, expected: &str| {
+        let endpoint = all().find(|endpoint| endpoint.id == id).expect(id);
+        let codes: Vec<&str> = endpoint.problem_codes().into_iter().map(Code::as_str).collect();
+        assert_eq!(codes.join(" "), expected, "{id}");
+    };
+    check(
+        "purchase",
+        "malformed_request unauthenticated not_found method_not_allowed not_acceptable sold_out limit_reached \
+         not_started paused ended body_too_large unsupported_media_type invalid_request idempotency_key_reused \
+         rate_limited overloaded unavailable",
+    );
+    check(
+        "change_sale",
+        "malformed_request unauthenticated forbidden not_found method_not_allowed not_acceptable wrong_state \
+         precondition_failed body_too_large unsupported_media_type invalid_request overloaded unavailable",
+    );
+    check("get_status", "not_found method_not_allowed not_acceptable overloaded unavailable");
+    check("delete_key", "unauthenticated forbidden not_found method_not_allowed overloaded unavailable");
+    check("readiness", "method_not_allowed unavailable");
+}
+
+#[test]
+fn every_code_is_somebodys_unless_it_is_of_the_front_door() {
+    for code in Code::ALL {
+        let answered = all().any(|endpoint| endpoint.problem_codes().contains(&code));
+        let elsewhere = Code::FRONT_DOOR.contains(&code) || code == Code::Internal;
+        assert_ne!(answered, elsewhere, "{}", code.as_str());
+    }
+}
