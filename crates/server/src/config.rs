@@ -1,0 +1,164 @@
+//! Settings in two stages: gathered raw from four layers, then checked into [`Settings`].
+//!
+//! Weakest first: built-in defaults (the commented file `config/default.toml`, which `config default` prints), the file
+//! of `--config`, the environment, the command line. Everything that is wrong is found at once and told with the name of
+//! the setting, where it was set, and what to write instead; nothing starts on settings that are not understood.
+
+mod check;
+mod cidr;
+mod fault;
+mod raw;
+mod show;
+mod table;
+
+pub use cidr::Cidr;
+pub use fault::{SettingFault, SettingsError};
+pub use table::{ENV_PREFIX, SETTINGS, Setting};
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// The default file, word for word.
+pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
+
+/// What the command line says about settings; `None` leaves a setting to the weaker layers.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`: a TOML file.
+    pub config: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--roles`, separated by commas.
+    pub roles: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<String>,
+    /// `--demo`.
+    pub demo: bool,
+}
+
+/// Settings that were checked: each is in range, and none contradicts another.
+#[derive(Debug)]
+pub struct Settings {
+    /// Address to serve on.
+    pub listen: SocketAddr,
+    /// Threads that serve HTTP.
+    pub workers: NonZeroUsize,
+    /// Where the embedded store and generated secrets are.
+    pub data_dir: PathBuf,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// The shop's name on the page.
+    pub shop: String,
+    /// Who may buy and who may operate.
+    pub auth: AuthSettings,
+    /// Money that comes in.
+    pub payment: PaymentSettings,
+    /// How long a purchase pass may be used.
+    pub pass_ttl: Duration,
+    /// Whether outgoing webhooks may go to `http://` and to private addresses.
+    pub webhooks_allow_private: bool,
+    /// Most connections at once.
+    pub connections_max: usize,
+    /// How long a connection may be idle, or take for a request head.
+    pub idle: Duration,
+    /// How to log.
+    pub log: LogSettings,
+    /// Whether this is a demonstration: sample sale, guests.
+    pub demo: bool,
+}
+
+/// Who may buy and who may operate.
+#[derive(Debug)]
+pub struct AuthSettings {
+    /// How buyers' tokens are checked; `None`: by a secret that is generated into the data directory.
+    pub buyers: Option<BuyerKeys>,
+    /// Issuer that a token must name.
+    pub issuer: Option<String>,
+    /// Audience that a token must name.
+    pub audience: Option<String>,
+    /// The operators' key; `None`: generated into the data directory.
+    pub admin_key: Option<SecretString>,
+    /// Where the page sends a visitor without a token.
+    pub sign_in_url: Option<String>,
+}
+
+/// How buyers' tokens are checked.
+#[derive(Debug)]
+pub enum BuyerKeys {
+    /// HS256 with this secret.
+    Secret(SecretString),
+    /// The public keys in this file.
+    JwksFile(PathBuf),
+    /// The public keys at this address.
+    JwksUrl(String),
+}
+
+/// Money that comes in.
+#[derive(Debug)]
+pub struct PaymentSettings {
+    /// Secret of incoming payment events; `None`: generated into the data directory.
+    pub webhook_secret: Option<SecretString>,
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// In which form.
+    pub format: LogFormat,
+    /// Which levels of which parts.
+    pub filter: tracing_subscriber::filter::Targets,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// Lines for machines.
+    Json,
+}
+
+/// One layer after the other, then checked.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, SettingsError> {
+    gather(flags, environment).1
+}
+
+/// The settings as they would be used, one line each with where it comes from, and without secrets. Beside it what is
+/// wrong with them, if anything is.
+pub fn show(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> (String, Result<(), SettingsError>) {
+    let (raw, settings) = gather(flags, environment);
+    (show::lines(&raw, settings.as_ref().ok()), settings.map(drop))
+}
+
+fn gather(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> (raw::Raw, Result<Settings, SettingsError>) {
+    // A map of the environment: the home directory is looked up there too, so that a test needs no real one.
+    let environment = environment.into_iter().collect();
+    let mut faults = Vec::new();
+    let raw = raw::gather(flags, &environment, &mut faults);
+    let settings = check::check(&raw, flags.demo, &environment, faults);
+    (raw, settings)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Stage two: each raw value understood, each range and contradiction checked.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use doorbuster_api::limits::TITLE_CHARS_MAX;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::fault::{SettingFault, SettingsError};
+use super::raw::{Environment, Origin, Raw};
+use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, PaymentSettings, Settings};
+
+mod reader;
+
+use reader::Reader;
+
+/// Shortest secret and operators' key, in bytes.
+const SECRET_BYTES_MIN: usize = 32;
+/// Bytes of a webhook secret, as Standard Webhooks has them.
+const WEBHOOK_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// Checks everything; `faults` are those found while gathering.
+pub(super) fn check(
+    raw: &Raw,
+    demo: bool,
+    environment: &Environment,
+    faults: Vec<SettingFault>,
+) -> Result<Settings, SettingsError> {
+    let mut read = Reader::new(raw, faults);
+    shape(&mut read);
+    roles(&mut read);
+    let listen = read.parsed("listen", "is not an address with a port; write it like 127.0.0.1:8080 or [::1]:8080");
+    let workers = read.whole("workers", 1..=1024).map_or_else(cores, clamp);
+    let data_dir = data_dir(&mut read, environment);
+    let trusted_proxies = proxies(&mut read);
+    let shop = shop(&mut read);
+    let auth = auth(&mut read, demo);
+    let payment = payment(&mut read);
+    let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
+    let webhooks_allow_private = read.flag("webhooks.allow_private");
+    let unset = read.origin("webhooks.allow_private") == Some(&Origin::Default);
+    let connections_max = read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
+    let idle = read.whole("limits.idle_secs", 1..=3600).map(Duration::from_secs);
+    let log = log(&mut read);
+    let settings = (|| {
+        Some(Settings {
+            listen: listen?,
+            workers,
+            data_dir: data_dir?,
+            trusted_proxies,
+            shop: shop?,
+            auth,
+            payment,
+            pass_ttl: pass_ttl?,
+            webhooks_allow_private: webhooks_allow_private? || (demo && unset),
+            connections_max: connections_max?,
+            idle: idle?,
+            log: log?,
+            demo,
+        })
+    })();
+    read.verdict(settings)
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A checked number, which is never 0, as a size.
+fn clamp(number: u64) -> NonZeroUsize {
+    usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn shape(read: &mut Reader<'_>) {
+    match read.text("shape").as_deref() {
+        None | Some("embedded") => {
+            for path in ["store.url", "slots.urls"] {
+                if read.is_given(path) {
+                    read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
+                }
+            }
+        }
+        Some("postgres" | "cluster") => read.fault("shape", "is not in this version; write embedded"),
+        Some(_) => read.fault("shape", "is no shape; write embedded (postgres and cluster are not in this version)"),
+    }
+}
+
+fn roles(read: &mut Reader<'_>) {
+    const ROLES: [&str; 3] = ["api", "settle", "control"];
+    let Some(roles) = read.list("roles") else { return };
+    if let Some(other) = roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
+        read.fault("roles", format!("{other:?} is no role; roles are api, settle and control"));
+    } else if !ROLES.iter().all(|role| roles.iter().any(|other| other == role)) {
+        read.fault("roles", "shape = \"embedded\" does all work in one process; write api,settle,control");
+    }
+}
+
+fn data_dir(read: &mut Reader<'_>, environment: &Environment) -> Option<PathBuf> {
+    if read.is_given("data_dir") {
+        let text = read.text("data_dir")?;
+        if text.is_empty() {
+            read.fault("data_dir", "is empty; write the path of a directory");
+            return None;
+        }
+        return Some(text.into());
+    }
+    let set = |name: &str| environment.get(name.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty());
+    let path = match (set("XDG_DATA_HOME"), set("HOME")) {
+        // A relative XDG path is to be ignored, says its specification.
+        (Some(xdg), _) if std::path::Path::new(xdg).is_absolute() => Some(PathBuf::from(xdg)),
+        (_, Some(home)) => Some(PathBuf::from(home).join(".local/share")),
+        _ => None,
+    };
+    if path.is_none() {
+        read.fault("data_dir", "has no default here, as neither XDG_DATA_HOME nor HOME is set; write a directory");
+    }
+    path.map(|path| path.join("doorbuster"))
+}
+
+fn proxies(read: &mut Reader<'_>) -> Vec<Cidr> {
+    let mut networks = Vec::new();
+    for text in read.list("trusted_proxies").unwrap_or_default() {
+        match Cidr::parse(&text) {
+            Some(network) => networks.push(network),
+            None => read.fault("trusted_proxies", format!("{text:?} is no network; write them like 10.0.0.0/8")),
+        }
+    }
+    networks
+}
+
+fn shop(read: &mut Reader<'_>) -> Option<String> {
+    let shop = read.text("page.shop")?;
+    let one_line = !shop.trim().is_empty() && !shop.chars().any(char::is_control);
+    if !one_line || shop.chars().count() > TITLE_CHARS_MAX {
+        read.fault("page.shop", format!("must be one line of 1 to {TITLE_CHARS_MAX} characters"));
+    }
+    Some(shop)
+}
+
+fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
+    let secret = read.secret("auth.buyer_secret").inspect(|secret| {
+        if secret.expose_secret().len() < SECRET_BYTES_MIN {
+            read.fault("auth.buyer_secret", format!("is shorter than {SECRET_BYTES_MIN} bytes; make a longer one"));
+        }
+    });
+    let jwks = read.is_given("auth.buyer_jwks").then(|| jwks(read)).flatten();
+    if read.is_given("auth.buyer_jwks") && read.is_given("auth.buyer_secret") {
+        read.fault("auth.buyer_jwks", "contradicts auth.buyer_secret; keep one of the two");
+    }
+    if read.is_given("auth.buyer_jwks") && demo {
+        read.fault("auth.buyer_jwks", "contradicts --demo, which signs guests in with a secret; keep one of the two");
+    }
+    AuthSettings {
+        buyers: jwks.or(secret.map(BuyerKeys::Secret)),
+        issuer: word(read, "auth.issuer"),
+        audience: word(read, "auth.audience"),
+        admin_key: admin_key(read),
+        sign_in_url: sign_in_url(read),
+    }
+}
+
+/// A text that is not empty, if it is set at all.
+fn word(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
+    let text = read.optional(path)?;
+    if text.trim().is_empty() {
+        read.fault(path, "is empty; write a value or remove it");
+    }
+    Some(text)
+}
+
+fn admin_key(read: &mut Reader<'_>) -> Option<SecretString> {
+    let key = read.secret("auth.admin_key")?;
+    let text = key.expose_secret();
+    if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        read.fault(
+            "auth.admin_key",
+            format!("must be at least {SECRET_BYTES_MIN} visible ASCII characters, without spaces"),
+        );
+    }
+    Some(key)
+}
+
+fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
+    let text = word(read, "auth.buyer_jwks")?;
+    if text.starts_with("https://") || text.starts_with("http://") {
+        let Ok(url) = reqwest::Url::parse(&text) else {
+            read.fault("auth.buyer_jwks", "is no address; write https://… or the path of a file");
+            return None;
+        };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let here = host == "localhost" || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
+        if url.scheme() == "http" && !here {
+            read.fault("auth.buyer_jwks", "would fetch keys unprotected; write https://… or the path of a file");
+        }
+        return Some(BuyerKeys::JwksUrl(text));
+    }
+    if let Err(error) = std::fs::metadata(&text) {
+        read.fault("auth.buyer_jwks", format!("cannot read {text}: {error}; write https://… or the path of a file"));
+    }
+    Some(BuyerKeys::JwksFile(text.into()))
+}
+
+fn sign_in_url(read: &mut Reader<'_>) -> Option<String> {
+    let text = read.optional("auth.sign_in_url")?;
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let absolute = ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
+    // `//host` would be another site, `javascript:` another language.
+    let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
+    if !visible || !(absolute || path) {
+        read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");
+    }
+    Some(text)
+}
+
+fn payment(read: &mut Reader<'_>) -> PaymentSettings {
+    if read.text("payment.provider").is_some_and(|provider| provider != "sandbox") {
+        read.fault("payment.provider", "is no provider of this version; write sandbox");
+    }
+    let webhook_secret = read.secret("payment.webhook_secret").inspect(|secret| {
+        let bytes = secret.expose_secret().strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+        if !bytes.is_some_and(|bytes| WEBHOOK_SECRET_BYTES.contains(&bytes.len())) {
+            read.fault("payment.webhook_secret", "must be whsec_ and 24 to 64 bytes in base64");
+        }
+    });
+    PaymentSettings { webhook_secret }
+}
+
+fn log(read: &mut Reader<'_>) -> Option<LogSettings> {
+    let format = match read.text("log.format").as_deref() {
+        Some("auto") => Some(LogFormat::Auto),
+        Some("text") => Some(LogFormat::Text),
+        Some("json") => Some(LogFormat::Json),
+        Some(_) => {
+            read.fault("log.format", "is no form; write auto, text or json");
+            None
+        }
+        None => None,
+    };
+    let filter =
+        read.parsed("log.filter", "is no filter; write a level, or levels by part: info,doorbuster_server=debug");
+    Some(LogSettings { format: format?, filter: filter? })
+}

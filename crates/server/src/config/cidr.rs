@@ -1,0 +1,84 @@
+//! A network of addresses, such as `10.0.0.0/8`.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// A network of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Cidr {
+    /// Reads `ADDRESS/BITS`, or an address alone.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (address.parse::<IpAddr>().ok()?, Some(bits.parse().ok()?))
+            }
+            Some(_) => return None,
+            None => (text.parse().ok()?, None),
+        };
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        (bits <= most).then_some(Self { address, bits })
+    }
+
+    /// Whether `address` is in this network. An IPv4 address written as IPv6 counts as what it is.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                leading_equal(network.to_bits().into(), address.to_bits().into(), self.bits + 96)
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                leading_equal(network.to_bits(), address.to_bits(), self.bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn leading_equal(a: u128, b: u128, bits: u8) -> bool {
+    bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.address, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_the_addresses_that_share_its_leading_bits() {
+        let check = |network: &str, address: &str, expected: bool| {
+            let network = Cidr::parse(network).expect("a network");
+            assert_eq!(network.contains(address.parse().expect("an address")), expected, "{network} {address}");
+        };
+        check("10.0.0.0/8", "10.200.3.4", true);
+        check("10.0.0.0/8", "11.0.0.0", false);
+        check("10.1.2.3/8", "10.200.3.4", true);
+        check("127.0.0.1", "127.0.0.1", true);
+        check("127.0.0.1", "127.0.0.2", false);
+        check("0.0.0.0/0", "203.0.113.9", true);
+        check("10.0.0.0/8", "::ffff:10.1.1.1", true);
+        check("fd00::/8", "fd12::1", true);
+        check("fd00::/8", "fe80::1", false);
+        check("::/0", "2001:db8::1", true);
+        check("::/0", "10.0.0.1", false);
+        check("2001:db8::1", "2001:db8::1", true);
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/+8", "host/8"] {
+            assert_eq!(Cidr::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What is wrong with a setting, and what to do about it.
+
+use std::fmt;
+
+/// One thing that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingFault {
+    /// The setting, and where it was set.
+    pub setting: String,
+    /// What is wrong, and the fix.
+    pub detail: String,
+}
+
+/// Everything that is wrong with the settings. The program does not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<SettingFault>);
+
+impl fmt::Display for SettingFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.setting, self.detail)
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.write_str("\n")?;
+            }
+            fault.fmt(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SettingsError {}

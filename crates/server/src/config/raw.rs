@@ -1,0 +1,218 @@
+//! Stage one: what each layer says of each setting, the strongest kept, nothing understood yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::fault::SettingFault;
+use super::table::{COMMAND_LINE_NAMES, ENV_PREFIX, FILE_SUFFIX, SETTINGS};
+use super::{DEFAULT_FILE, Flags};
+
+/// The environment, by name.
+pub(super) type Environment = HashMap<OsString, OsString>;
+
+/// A setting's value as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// In a file, between quotes.
+    Text(String),
+    /// In a file, a number.
+    Whole(i64),
+    /// In a file, `true` or `false`.
+    Flag(bool),
+    /// In a file, a list of texts.
+    List(Vec<String>),
+    /// In the environment or on the command line: text, whatever it stands for.
+    Spelled(String),
+    /// The value is in this file.
+    InFile(PathBuf),
+}
+
+/// Which layer a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The default file.
+    Default,
+    /// The file of `--config`.
+    File(PathBuf),
+    /// The environment, under this name.
+    Environment(String),
+    /// The command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File(path) => write!(out, "{}", path.display()),
+            Self::Environment(name) => out.write_str(name),
+            Self::Flag(flag) => out.write_str(flag),
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub value: Value,
+    pub origin: Origin,
+}
+
+/// The strongest value of each setting that has one.
+#[derive(Debug, Default)]
+pub(super) struct Raw(BTreeMap<&'static str, Given>);
+
+impl Raw {
+    pub(super) fn get(&self, path: &str) -> Option<&Given> {
+        self.0.get(path)
+    }
+
+    fn set(&mut self, path: &'static str, value: Value, origin: Origin) {
+        self.0.insert(path, Given { value, origin });
+    }
+}
+
+/// Lays the four layers over each other. What cannot belong to any setting is noted in `faults`.
+pub(super) fn gather(flags: &Flags, environment: &Environment, faults: &mut Vec<SettingFault>) -> Raw {
+    let mut raw = Raw::default();
+    read_file(&mut raw, DEFAULT_FILE, &Origin::Default, faults);
+    if let Some(path) = &flags.config {
+        match std::fs::read_to_string(path) {
+            Ok(text) => read_file(&mut raw, &text, &Origin::File(path.clone()), faults),
+            Err(error) => faults.push(SettingFault {
+                setting: "--config".into(),
+                detail: format!("cannot read {}: {error}", path.display()),
+            }),
+        }
+    }
+    read_environment(&mut raw, environment, faults);
+    read_flags(&mut raw, flags, faults);
+    raw
+}
+
+fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<SettingFault>) {
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            let detail = format!("is not TOML: {}", error.to_string().trim_end());
+            return faults.push(SettingFault { setting: origin.to_string(), detail });
+        }
+    };
+    let mut layer = Layer::default();
+    flatten(&table, "", &mut |path, value| match named(path) {
+        Some((setting, in_file)) => match file_value(value, in_file) {
+            Some(value) => layer.add(setting, value, origin.clone()),
+            None => faults.push(fault(path, origin, "write a text, a whole number, true, false, or a list of texts")),
+        },
+        None => faults.push(fault(path, origin, "there is no such setting; `doorbuster config default` lists them")),
+    });
+    layer.settle(raw, faults);
+}
+
+/// Calls `each` with every path that holds something other than a table.
+fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
+    for (name, value) in table {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let holds_settings = SETTINGS.iter().any(|setting| setting.path.starts_with(&format!("{path}.")));
+        match value {
+            toml::Value::Table(inner) if holds_settings => flatten(inner, &path, each),
+            value => each(&path, value),
+        }
+    }
+}
+
+/// The setting that `path` names, and whether it names the file of a secret.
+fn named(path: &str) -> Option<(&'static str, bool)> {
+    let plain = SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
+    plain.or_else(|| {
+        let path = path.strip_suffix(FILE_SUFFIX)?;
+        SETTINGS.iter().find(|setting| setting.secret && setting.path == path).map(|setting| (setting.path, true))
+    })
+}
+
+fn file_value(value: &toml::Value, in_file: bool) -> Option<Value> {
+    Some(match value {
+        toml::Value::String(path) if in_file => Value::InFile(path.into()),
+        _ if in_file => return None,
+        toml::Value::String(text) => Value::Text(text.clone()),
+        toml::Value::Integer(number) => Value::Whole(*number),
+        toml::Value::Boolean(flag) => Value::Flag(*flag),
+        toml::Value::Array(entries) => {
+            Value::List(entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<_>>()?)
+        }
+        _ => return None,
+    })
+}
+
+fn read_environment(raw: &mut Raw, environment: &Environment, faults: &mut Vec<SettingFault>) {
+    let mut names: Vec<&OsString> = environment.keys().collect();
+    names.sort_unstable();
+    let mut layer = Layer::default();
+    for name in names {
+        let shown = name.to_string_lossy();
+        if !shown.starts_with(ENV_PREFIX) || COMMAND_LINE_NAMES.contains(&shown.as_ref()) {
+            continue;
+        }
+        let origin = Origin::Environment(shown.to_string());
+        let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to have made.
+        let spelled = name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
+        let Some((setting, in_file)) = spelled.and_then(|_| named(&path)) else {
+            let detail = "there is no such setting; `doorbuster config default` lists them";
+            faults.push(SettingFault { setting: shown.to_string(), detail: detail.into() });
+            continue;
+        };
+        match environment[name].to_str() {
+            _ if in_file => layer.add(setting, Value::InFile(Path::new(&environment[name]).into()), origin),
+            Some(text) => layer.add(setting, Value::Spelled(text.to_owned()), origin),
+            None => faults.push(SettingFault { setting: shown.to_string(), detail: "is not UTF-8".into() }),
+        }
+    }
+    layer.settle(raw, faults);
+}
+
+fn read_flags(raw: &mut Raw, flags: &Flags, faults: &mut Vec<SettingFault>) {
+    let mut set = |path, flag, value: &Option<String>| {
+        if let Some(value) = value {
+            raw.set(path, Value::Spelled(value.clone()), Origin::Flag(flag));
+        }
+    };
+    set("listen", "--listen", &flags.listen);
+    set("roles", "--roles", &flags.roles);
+    set("log.format", "--log-format", &flags.log_format);
+    let data_dir = flags.data_dir.as_ref().map(|path| path.to_str().map(str::to_owned));
+    if data_dir == Some(None) {
+        faults.push(SettingFault { setting: "--data-dir".into(), detail: "is not UTF-8".into() });
+    }
+    set("data_dir", "--data-dir", &data_dir.flatten());
+}
+
+/// One layer's values. A secret and its file in one layer contradict each other.
+#[derive(Default)]
+struct Layer(Vec<(&'static str, Given)>);
+
+impl Layer {
+    fn add(&mut self, path: &'static str, value: Value, origin: Origin) {
+        self.0.push((path, Given { value, origin }));
+    }
+
+    fn settle(self, raw: &mut Raw, faults: &mut Vec<SettingFault>) {
+        for (index, (path, given)) in self.0.iter().enumerate() {
+            if self.0[..index].iter().any(|(earlier, _)| earlier == path) {
+                faults.push(fault(path, &given.origin, "is given both itself and as a file; keep one of the two"));
+            }
+            raw.set(path, given.value.clone(), given.origin.clone());
+        }
+    }
+}
+
+/// A fault of the setting at `path`.
+pub(super) fn fault(path: &str, origin: &Origin, detail: impl Into<String>) -> SettingFault {
+    let setting = match origin {
+        Origin::Default => path.to_owned(),
+        origin => format!("{path} ({origin})"),
+    };
+    SettingFault { setting, detail: detail.into() }
+}

@@ -1,0 +1,56 @@
+//! The settings as they are used, for a person: one line each, secrets hidden.
+
+use std::fmt::Write;
+
+use super::raw::{Origin, Raw, Value};
+use super::{SETTINGS, Settings};
+
+/// One line for each setting that has a value: TOML, and where it comes from.
+pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for setting in SETTINGS {
+        let (table, name) = setting.path.split_once('.').unwrap_or(("", setting.path));
+        if table != section {
+            section = table;
+            let _ = write!(out, "\n[{table}]\n");
+        }
+        let given = raw.get(setting.path);
+        let origin = given.map_or(&Origin::Default, |given| &given.origin);
+        let value = match given.map(|given| &given.value) {
+            Some(Value::InFile(path)) => Some(format!("\"***\"  # from the file {}", path.display())),
+            Some(Value::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
+            Some(_) if setting.secret => Some("\"***\"".to_owned()),
+            Some(value) => Some(shown(value)),
+            None => derived(setting.path, settings),
+        };
+        // Writing into a string cannot fail.
+        let _ = match value {
+            Some(value) => writeln!(out, "{name} = {value}  # {origin}"),
+            None => writeln!(out, "# {name} is not set"),
+        };
+    }
+    out
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) | Value::Spelled(text) => toml::Value::String(text.clone()).to_string(),
+        Value::Whole(number) => number.to_string(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::List(entries) => {
+            toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect()).to_string()
+        }
+        Value::InFile(path) => path.display().to_string(),
+    }
+}
+
+/// Values that are found out rather than written.
+fn derived(path: &str, settings: Option<&Settings>) -> Option<String> {
+    let settings = settings?;
+    match path {
+        "workers" => Some(settings.workers.to_string()),
+        "data_dir" => Some(toml::Value::String(settings.data_dir.display().to_string()).to_string()),
+        _ => None,
+    }
+}

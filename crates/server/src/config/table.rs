@@ -1,0 +1,62 @@
+//! The closed table of settings: every path that a file, the environment or the command line may name.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its path in the file, such as `auth.buyer_secret`.
+    pub path: &'static str,
+    /// Whether its value is never shown, and may be read from a file.
+    pub secret: bool,
+}
+
+impl Setting {
+    /// Its name in the environment.
+    #[must_use]
+    pub fn env_name(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.path.replace('.', "__").to_ascii_uppercase())
+    }
+}
+
+/// What every name in the environment begins with.
+pub const ENV_PREFIX: &str = "DOORBUSTER_";
+
+/// Names in the environment that belong to the command line, not to the server.
+pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY"];
+
+/// What follows the path of a secret that is read from a file.
+pub const FILE_SUFFIX: &str = "_file";
+
+/// Every setting, in the order of the default file.
+pub const SETTINGS: [Setting; 23] = [
+    plain("shape"),
+    plain("listen"),
+    plain("workers"),
+    plain("roles"),
+    plain("data_dir"),
+    plain("trusted_proxies"),
+    plain("page.shop"),
+    secret("auth.buyer_secret"),
+    plain("auth.buyer_jwks"),
+    plain("auth.issuer"),
+    plain("auth.audience"),
+    secret("auth.admin_key"),
+    plain("auth.sign_in_url"),
+    secret("store.url"),
+    secret("slots.urls"),
+    plain("payment.provider"),
+    secret("payment.webhook_secret"),
+    plain("pass.ttl_secs"),
+    plain("webhooks.allow_private"),
+    plain("limits.connections"),
+    plain("limits.idle_secs"),
+    plain("log.format"),
+    plain("log.filter"),
+];
+
+const fn plain(path: &'static str) -> Setting {
+    Setting { path, secret: false }
+}
+
+const fn secret(path: &'static str) -> Setting {
+    Setting { path, secret: true }
+}

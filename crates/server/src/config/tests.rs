@@ -1,0 +1,173 @@
+//! What the layers make of each other, and what refuses to start.
+
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::scratch::Scratch;
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    let home = [("HOME", "/home/someone"), ("PATH", "/bin")];
+    home.iter().chain(pairs).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn file(text: &str) -> (Scratch, Flags) {
+    let dir = Scratch::new();
+    let path = dir.path().join("doorbuster.toml");
+    std::fs::write(&path, text).expect("a scratch file");
+    (dir, Flags { config: Some(path), ..Flags::default() })
+}
+
+#[test]
+fn the_defaults_alone_are_a_working_configuration() {
+    let settings = load(&Flags::default(), environment(&[])).expect("the defaults");
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.data_dir.to_str(), Some("/home/someone/.local/share/doorbuster"));
+    assert_eq!(settings.pass_ttl.as_secs(), 120);
+    assert!(settings.auth.buyers.is_none() && settings.auth.admin_key.is_none() && !settings.webhooks_allow_private);
+}
+
+#[test]
+fn the_default_file_names_every_setting_and_no_other() {
+    let table: toml::Table = DEFAULT_FILE.parse().expect("TOML");
+    for setting in SETTINGS {
+        let (section, name) = setting.path.split_once('.').unwrap_or(("", setting.path));
+        let body =
+            DEFAULT_FILE.split("\n[").find(|part| section.is_empty() || part.starts_with(&format!("{section}]")));
+        let body = body.unwrap_or_else(|| panic!("the default file has no section {section}"));
+        let stands = body.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
+        assert!(stands, "{} stands in the default file", setting.path);
+    }
+    assert!(table.contains_key("listen"));
+}
+
+#[test]
+fn a_stronger_layer_wins() {
+    let (_dir, mut flags) = file("listen = \"127.0.0.1:1\"\nworkers = 3\n[pass]\nttl_secs = 60\n");
+    let told = environment(&[("DOORBUSTER_LISTEN", "127.0.0.1:2"), ("DOORBUSTER_WORKERS", "4")]);
+    let settings = load(&flags, told.clone()).expect("valid");
+    assert_eq!((settings.listen.port(), settings.workers.get(), settings.pass_ttl.as_secs()), (2, 4, 60));
+    flags.listen = Some("127.0.0.1:3".into());
+    assert_eq!(load(&flags, told).expect("valid").listen.port(), 3);
+}
+
+#[test]
+fn a_demonstration_lets_webhooks_go_to_private_addresses_unless_told_otherwise() {
+    let flags = Flags { demo: true, ..Flags::default() };
+    assert!(load(&flags, environment(&[])).expect("valid").webhooks_allow_private);
+    let told = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
+    assert!(!load(&flags, told).expect("valid").webhooks_allow_private);
+}
+
+#[test]
+fn what_is_wrong_in_the_environment_is_named() {
+    let check = |name: &str, value: &str, setting: &str, word: &str| {
+        let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);
+        let told = error.to_string();
+        assert_eq!(error.0.len(), 1, "{told}");
+        assert!(told.contains(name) && told.starts_with(setting) && told.contains(word), "{name}={value}: {told}");
+    };
+    check("DOORBUSTER_LISTEN", "nowhere", "listen", "127.0.0.1:8080");
+    check("DOORBUSTER_LISTEN", "", "listen", "127.0.0.1:8080");
+    check("DOORBUSTER_WORKERS", "0", "workers", "1 to 1024");
+    check("DOORBUSTER_WORKERS", "two", "workers", "1 to 1024");
+    check("DOORBUSTER_WORKERS", "-1", "workers", "1 to 1024");
+    check("DOORBUSTER_SHAPE", "postgres", "shape", "not in this version");
+    check("DOORBUSTER_SHAPE", "cluster", "shape", "not in this version");
+    check("DOORBUSTER_SHAPE", "round", "shape", "write embedded");
+    check("DOORBUSTER_ROLES", "api", "roles", "api,settle,control");
+    check("DOORBUSTER_ROLES", "api,settle,control,cook", "roles", "\"cook\"");
+    check("DOORBUSTER_DATA_DIR", "", "data_dir", "directory");
+    check("DOORBUSTER_STORE__URL", "postgres://x", "store.url", "contradicts");
+    check("DOORBUSTER_SLOTS__URLS", "redis://x", "slots.urls", "contradicts");
+    check("DOORBUSTER_AUTH__BUYER_SECRET", "short", "auth.buyer_secret", "32 bytes");
+    check("DOORBUSTER_AUTH__BUYER_JWKS", "/no/such/file", "auth.buyer_jwks", "cannot read");
+    check("DOORBUSTER_AUTH__BUYER_JWKS", "http://shop.example/jwks", "auth.buyer_jwks", "https://");
+    check("DOORBUSTER_AUTH__BUYER_JWKS", "https://", "auth.buyer_jwks", "https://");
+    check("DOORBUSTER_AUTH__ADMIN_KEY", "too-short", "auth.admin_key", "32");
+    check("DOORBUSTER_AUTH__ADMIN_KEY", &"a b".repeat(20), "auth.admin_key", "visible");
+    check("DOORBUSTER_AUTH__SIGN_IN_URL", "javascript:alert(1)", "auth.sign_in_url", "https://");
+    check("DOORBUSTER_AUTH__SIGN_IN_URL", "//evil.example", "auth.sign_in_url", "https://");
+    check("DOORBUSTER_AUTH__ISSUER", " ", "auth.issuer", "empty");
+    check("DOORBUSTER_PAYMENT__PROVIDER", "bank", "payment.provider", "sandbox");
+    check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_short", "payment.webhook_secret", "24 to 64");
+    check("DOORBUSTER_PASS__TTL_SECS", "4", "pass.ttl_secs", "5 to 3600");
+    check("DOORBUSTER_PASS__TTL_SECS", "3601", "pass.ttl_secs", "5 to 3600");
+    check("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "perhaps", "webhooks.allow_private", "true or false");
+    check("DOORBUSTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "trusted_proxies", "\"proxy\"");
+    check("DOORBUSTER_LIMITS__CONNECTIONS", "1", "limits.connections", "16 to");
+    check("DOORBUSTER_LOG__FORMAT", "xml", "log.format", "json");
+    check("DOORBUSTER_LOG__FILTER", "info,=,x=loud", "log.filter", "level");
+    check("DOORBUSTER_PAGE__SHOP", "a\nb", "page.shop", "one line");
+    for unknown in [
+        "DOORBUSTER_LISTENN",
+        "DOORBUSTER_AUTH_BUYER_SECRET",
+        "DOORBUSTER_listen",
+        "DOORBUSTER_",
+        "DOORBUSTER_LISTEN_FILE",
+    ] {
+        check(unknown, "x", unknown, "no such setting");
+    }
+}
+
+#[test]
+fn names_of_the_command_line_are_left_alone() {
+    let told = environment(&[("DOORBUSTER_URL", "http://x"), ("DOORBUSTER_ADMIN_KEY", "k"), ("NOTDOORBUSTER_X", "1")]);
+    assert!(load(&Flags::default(), told).is_ok());
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named_all_at_once() {
+    let (_dir, flags) =
+        file("listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = 1.5\n");
+    let told = load(&flags, environment(&[])).expect_err("five faults").to_string();
+    for word in ["listen", "workers", "nonsense", "auth.admin ", "pass.ttl_secs", "doorbuster.toml"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let (_dir, flags) = file("listen = ");
+    assert!(load(&flags, environment(&[])).expect_err("no TOML").to_string().contains("not TOML"));
+    let flags = Flags { config: Some("/no/such/file".into()), ..Flags::default() };
+    assert!(load(&flags, environment(&[])).expect_err("no file").to_string().contains("--config"));
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let secret = ("DOORBUSTER_AUTH__BUYER_SECRET", "0123456789012345678901234567890123456789");
+    let jwks = ("DOORBUSTER_AUTH__BUYER_JWKS", "https://shop.example/jwks.json");
+    let told = load(&Flags::default(), environment(&[secret, jwks])).expect_err("both").to_string();
+    assert!(told.contains("auth.buyer_jwks") && told.contains("auth.buyer_secret"), "{told}");
+    let flags = Flags { demo: true, ..Flags::default() };
+    assert!(load(&flags, environment(&[jwks])).expect_err("demo").to_string().contains("--demo"));
+    let file = ("DOORBUSTER_AUTH__BUYER_SECRET_FILE", "/run/secret");
+    let told = load(&Flags::default(), environment(&[secret, file])).expect_err("both").to_string();
+    assert!(told.contains("as a file"), "{told}");
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_without_its_line_end() {
+    let (dir, flags) = file("");
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "0123456789012345678901234567890123456789\n").expect("a scratch file");
+    let told = environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", path.to_str().expect("UTF-8"))]);
+    match load(&flags, told).expect("valid").auth.buyers {
+        Some(BuyerKeys::Secret(secret)) => {
+            assert_eq!(secret.expose_secret(), "0123456789012345678901234567890123456789");
+        }
+        other => panic!("{other:?}"),
+    }
+    let told = environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", "/no/such/file")]);
+    assert!(load(&flags, told).expect_err("no file").to_string().contains("/no/such/file"));
+}
+
+#[test]
+fn showing_hides_secrets_and_says_where_each_value_comes_from() {
+    let told = environment(&[
+        ("DOORBUSTER_AUTH__ADMIN_KEY", "dontshowdontshowdontshowdontshow"),
+        ("DOORBUSTER_LISTEN", "127.0.0.1:9"),
+    ]);
+    let (text, verdict) = show(&Flags::default(), told);
+    assert!(verdict.is_ok() && !text.contains("dontshow"), "{text}");
+    assert!(text.contains("listen = \"127.0.0.1:9\"  # DOORBUSTER_LISTEN"), "{text}");
+    assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
+    assert!(text.contains("data_dir = \"/home/someone/.local/share/doorbuster\"  # default"), "{text}");
+    assert!(text.parse::<toml::Table>().is_ok(), "{text}");
+}
