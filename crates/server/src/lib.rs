@@ -1,1 +1,18 @@
 //! The server: configuration, purchase, settle, control, web.
+
+pub mod catalogue;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod gauge;
+pub mod holders;
+pub mod meter;
+pub mod notify;
+pub mod purchase;
+mod settle;
+pub mod tally;
+mod waiters;
+
+#[cfg(test)]
+mod scratch;

@@ -337,3 +337,23 @@ pub enum BackupError {
     #[error("the backup failed: {0}")]
     Failed(String),
 }
+
+/// Something in the rows that does not add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The invariant, such as `I2`.
+    pub rule: &'static str,
+    /// Which item, if it is about one.
+    pub item: Option<ItemId>,
+    /// The numbers.
+    pub detail: String,
+}
+
+/// What adding up the rows came to, in one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// When (store time).
+    pub checked_at: Millis,
+    /// Empty: all is well.
+    pub findings: Vec<Finding>,
+}

@@ -8,9 +8,9 @@ mod sqlite;
 mod store;
 
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, CommitSink, Committed, DeadLetter, DeleteOutcome,
-    ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
-    SqliteOptions, StepOutcome, StoreError,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Check, CommitSink, Committed, DeadLetter,
+    DeleteOutcome, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome,
+    SalePatch, SaleRow, SqliteOptions, StepOutcome, StoreError,
 };
 pub use sqlite::Sqlite;
 pub use store::{Store, StoreResult};

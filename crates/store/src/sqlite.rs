@@ -171,4 +171,10 @@ impl Sqlite {
     pub(crate) async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         not_yet()
     }
+    pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
+        not_yet()
+    }
+    pub(crate) async fn check(&self) -> StoreResult<crate::contract::Check> {
+        not_yet()
+    }
 }

@@ -14,7 +14,7 @@ use doorbuster_core::{
 };
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, BackupError, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OpenError,
+    AdjustOutcome, Adjustment, AdminKey, BackupError, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OpenError,
     OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SqliteOptions, StepOutcome, StoreError,
 };
 use crate::sqlite::Sqlite;
@@ -353,6 +353,24 @@ impl Store {
     pub async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lead(node, lease_ms).await,
+        }
+    }
+}
+
+/// Checks.
+impl Store {
+    /// Units that the buyer holds of an item.
+    pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
+        match self {
+            Self::Sqlite(s) => s.quota(item, buyer).await,
+        }
+    }
+
+    /// Adds the rows up in one read snapshot, by SQL of its own: I1, I2 (active units recomputed from the orders), I4 (quotas against orders and
+    /// limits), `settled <= granted`, feeds without gaps, `paid` and `ended` against the orders. Quick enough to run every few seconds.
+    pub async fn check(&self) -> StoreResult<Check> {
+        match self {
+            Self::Sqlite(s) => s.check().await,
         }
     }
 }

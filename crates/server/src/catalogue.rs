@@ -1,0 +1,130 @@
+//! Sales and items in node memory: what a page view, a status request or a purchase reads instead of the store.
+//!
+//! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in which one sale is new.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use doorbuster_core::{IdKey, ItemId, Phase, SlotKey};
+use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
+
+use crate::gauge::Gauge;
+use crate::tally::Tally;
+
+/// An item, as buyers' requests see it.
+#[derive(Debug)]
+pub struct ItemState {
+    /// Its sale.
+    pub sale: Arc<str>,
+    /// What the shop wrote.
+    pub row: ItemRow,
+    /// Its counts.
+    pub gauge: Arc<Gauge>,
+    /// The slot that serves it on this node.
+    pub slot: SlotKey,
+    /// Held by whoever moves the item's units between pool and slot. Saves work; safety rests on the store's rows.
+    pub tending: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What outlives a change of a sale's row.
+#[derive(Debug, Default)]
+pub struct SaleFlags {
+    /// A pause or close is waiting for what is in flight: buyers get 503.
+    pub draining: AtomicBool,
+    /// Counts answers.
+    pub tally: Tally,
+    /// Number of the last status event.
+    pub status_seq: AtomicU64,
+}
+
+/// A sale with its items.
+#[derive(Debug)]
+pub struct SaleState {
+    /// What the shop wrote, and the phase.
+    pub row: SaleRow,
+    /// Its items, in the shop's order.
+    pub items: Vec<Arc<ItemState>>,
+    /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
+    pub state_version: u64,
+    /// What outlives the row.
+    pub flags: Arc<SaleFlags>,
+}
+
+impl SaleState {
+    /// The item of this name.
+    #[must_use]
+    pub fn item(&self, name: &str) -> Option<&Arc<ItemState>> {
+        self.items.iter().find(|i| i.row.name == name)
+    }
+
+    /// Whether a pause or close waits for what is in flight.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.flags.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether its slots hold units: from its announcement to its close.
+    #[must_use]
+    pub fn is_warm(&self) -> bool {
+        matches!(self.row.phase, Phase::Scheduled | Phase::Open | Phase::Paused)
+    }
+}
+
+/// Every sale of this deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    sales: HashMap<Arc<str>, Arc<SaleState>>,
+    items: HashMap<ItemId, Arc<ItemState>>,
+}
+
+impl Catalogue {
+    /// The sale of this id.
+    #[must_use]
+    pub fn sale(&self, id: &str) -> Option<&Arc<SaleState>> {
+        self.sales.get(id)
+    }
+
+    /// Every sale, in no order.
+    pub fn sales(&self) -> impl Iterator<Item = &Arc<SaleState>> {
+        self.sales.values()
+    }
+
+    /// The item of this number.
+    #[must_use]
+    pub fn item_of(&self, item: ItemId) -> Option<&Arc<ItemState>> {
+        self.items.get(&item)
+    }
+
+    /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on; `counts` are for new ones.
+    pub fn put(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey) {
+        let id: Arc<str> = row.id.as_str().into();
+        let before = self.sales.get(&id).cloned();
+        let flags = before.map_or_else(Arc::default, |b| b.flags.clone());
+        let items: Vec<_> = row
+            .items
+            .iter()
+            .filter_map(|item| {
+                let (gauge, tending) = match self.items.get(&item.id) {
+                    Some(known) => (known.gauge.clone(), known.tending.clone()),
+                    None => (Arc::new(Gauge::new(*counts.iter().find(|c| c.item == item.id)?)), Arc::default()),
+                };
+                let slot = SlotKey { item: item.id, index: 0 };
+                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slot, tending }))
+            })
+            .collect();
+        for item in &items {
+            self.items.insert(item.row.id, item.clone());
+        }
+        let state_version = key.request_hash(&id, &format!("{} {}", row.version, row.phase.as_str())).half();
+        self.sales.insert(id, Arc::new(SaleState { row, items, state_version, flags }));
+    }
+
+    /// Forgets a deleted sale.
+    pub fn remove(&mut self, id: &str) {
+        if let Some(sale) = self.sales.remove(id) {
+            for item in &sale.items {
+                self.items.remove(&item.row.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The continuous audit: the store's rows are added up every few seconds. A finding pauses the sale and raises an alarm: better no sale than a
+//! wrong one. (The auditor of the command line shares no code with this.)
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use doorbuster_core::sale::Step;
+use doorbuster_store::ItemCounts;
+
+use crate::engine::{Engine, EngineError};
+
+const EVERY: Duration = Duration::from_secs(5);
+
+/// What the audit saw.
+#[derive(Clone, Debug)]
+pub struct AuditView {
+    /// When.
+    pub checked_at: Millis,
+    /// Grants closed because a slot failed.
+    pub repairs: u64,
+    /// What does not add up. Empty: all is well.
+    pub findings: Vec<FindingView>,
+    /// Every item's counts.
+    pub items: Vec<ItemAudit>,
+}
+
+/// Something that does not add up.
+#[derive(Clone, Debug)]
+pub struct FindingView {
+    /// The invariant.
+    pub rule: String,
+    /// Sale and item, if it is about one.
+    pub item: Option<(String, String)>,
+    /// The numbers.
+    pub detail: String,
+}
+
+/// One item in an audit.
+#[derive(Clone, Debug)]
+pub struct ItemAudit {
+    /// Its sale.
+    pub sale: String,
+    /// Its name.
+    pub item: String,
+    /// Where its units are.
+    pub counts: ItemCounts,
+}
+
+/// Audits until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        match engine.audit().await {
+            Ok(view) => act(&engine, &view).await,
+            Err(error) => tracing::warn!(%error, "the audit could not be made"),
+        }
+    }
+}
+
+async fn act(engine: &Engine, view: &AuditView) {
+    engine.meter().find(view.findings.len());
+    for finding in &view.findings {
+        tracing::error!(rule = finding.rule, item = ?finding.item, detail = finding.detail, "the audit found a fault");
+        let Some((sale, _)) = &finding.item else { continue };
+        if let Err(error) = engine.step_sale(sale, Step::Pause).await {
+            tracing::error!(%error, sale, "the sale could not be paused");
+        }
+    }
+}
+
+impl Engine {
+    /// Adds up the store's rows.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn audit(&self) -> Result<AuditView, EngineError> {
+        let check = self.store().check().await?;
+        let repairs = self.store().repairs().await?;
+        let counts = self.store().counts(None).await?;
+        let catalogue = self.catalogue();
+        let name = |id| catalogue.item_of(id).map(|i| (i.sale.to_string(), i.row.name.clone()));
+        let findings = check.findings.into_iter().map(|f| FindingView {
+            rule: f.rule.to_owned(),
+            item: f.item.and_then(name),
+            detail: f.detail,
+        });
+        let items = counts.iter().filter_map(|c| {
+            let (sale, item) = name(c.item)?;
+            Some(ItemAudit { sale, item, counts: *c })
+        });
+        Ok(AuditView { checked_at: check.checked_at, repairs, findings: findings.collect(), items: items.collect() })
+    }
+}

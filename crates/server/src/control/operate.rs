@@ -1,0 +1,140 @@
+//! What operators do to sales. Each change is in the store and in the catalogue before it is answered.
+use std::sync::atomic::Ordering;
+
+use doorbuster_core::sale::{Step, Stepped};
+use doorbuster_core::{Cause, SlotKey};
+use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome};
+
+use crate::catalogue::SaleState;
+use crate::engine::{Engine, EngineError};
+
+use super::tend;
+
+impl Engine {
+    /// Creates a draft; `None`: the id is taken.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
+        let _alone = self.operating().lock().await;
+        let Some(row) = self.store().create_sale(sale).await? else { return Ok(None) };
+        self.take_in(row.clone()).await?;
+        Ok(Some(row))
+    }
+
+    /// Changes a sale's description.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn patch_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+        patch: SalePatch,
+    ) -> Result<PatchOutcome, EngineError> {
+        let _alone = self.operating().lock().await;
+        let outcome = self.store().patch_sale(id, if_version, patch).await?;
+        if let PatchOutcome::Done(row) = &outcome {
+            self.take_in(row.clone()).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Deletes a draft.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> Result<DeleteOutcome, EngineError> {
+        let _alone = self.operating().lock().await;
+        let outcome = self.store().delete_sale(id, if_version).await?;
+        if outcome == DeleteOutcome::Done {
+            self.change_catalogue(|c| c.remove(id));
+        }
+        Ok(outcome)
+    }
+
+    /// Moves a sale to another phase. Pause and close answer when what was in flight has settled; in between buyers are asked to come again.
+    ///
+    /// # Errors
+    /// When the store is away or the drain takes too long; the step may be repeated.
+    pub async fn step_sale(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
+        let _alone = self.operating().lock().await;
+        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(StepOutcome::NotFound) };
+        match sale.row.phase.step(step) {
+            Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
+            Stepped::Already => return Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
+            Stepped::To(_) => {}
+        }
+        let outcome = match step {
+            Step::Pause | Step::Close => self.step_drained(&sale, step).await?,
+            Step::Schedule | Step::Open | Step::Resume => self.store().step_sale(id, step).await?,
+        };
+        if let StepOutcome::Done { sale: row, .. } = &outcome {
+            self.take_in(row.clone()).await?;
+            self.after_step(step, id).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Stops the slots, waits until their tickets are settled, and only then lets the phase show.
+    async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
+        let slots: Vec<SlotKey> = sale.items.iter().map(|i| i.slot).collect();
+        sale.flags.draining.store(true, Ordering::Release);
+        let stepped = async {
+            for &slot in &slots {
+                self.slots().stop(slot, true).await?;
+            }
+            self.drain(&slots).await?;
+            Ok::<_, EngineError>(self.store().step_sale(&sale.row.id, step).await?)
+        };
+        let outcome = stepped.await;
+        let done = matches!(outcome, Ok(StepOutcome::Done { .. }));
+        if let Ok(StepOutcome::Done { sale: row, .. }) = &outcome {
+            self.take_in(row.clone()).await?;
+        }
+        if !done {
+            for &slot in &slots {
+                self.slots().stop(slot, false).await?;
+            }
+        }
+        sale.flags.draining.store(false, Ordering::Release);
+        outcome
+    }
+
+    async fn after_step(&self, step: Step, id: &str) -> Result<(), EngineError> {
+        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
+        for item in &sale.items {
+            match step {
+                Step::Schedule | Step::Open => tend::tend(self, item).await?,
+                Step::Resume => {
+                    self.slots().stop(item.slot, false).await?;
+                    tend::tend(self, item).await?;
+                }
+                Step::Pause => {}
+                Step::Close => {
+                    let _alone = item.tending.lock().await;
+                    for grant in self.store().grants(item.row.id).await?.iter().filter(|g| g.open) {
+                        self.store().close_grant(grant.id, Cause::Ended).await?;
+                    }
+                    self.slots().retire(item.slot).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a new or changed row into the catalogue and tells whoever watches it.
+    async fn take_in(&self, row: SaleRow) -> Result<(), EngineError> {
+        let known = self.catalogue().sale(&row.id).is_some();
+        let counts = match known {
+            true => Vec::new(),
+            false => self.store().counts(Some(row.items.iter().map(|i| i.id).collect())).await?,
+        };
+        let id: std::sync::Arc<str> = row.id.as_str().into();
+        let key = self.id_key().clone();
+        self.change_catalogue(|c| c.put(row, &counts, &key));
+        self.control().announce(&id);
+        self.control().retime();
+        Ok(())
+    }
+}

@@ -1,0 +1,398 @@
+//! The house: what every room of the stock side shares, how it starts and how it stops.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use doorbuster_core::order::{Changed, Ending};
+use doorbuster_core::{BuyerId, Cause, IdKey, ItemId, Millis, NodeId, OrderState, SlotKey, TicketId, Units, Verdict};
+use doorbuster_slots::{SlotError, Slots};
+use doorbuster_store::{Committed, OpenError, SqliteOptions, Store, StoreError};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalogue::{Catalogue, ItemState};
+use crate::clock::Clock;
+use crate::control::{self, Control};
+use crate::holders::Holders;
+use crate::meter::Meter;
+use crate::notify::{Hub, Kind};
+use crate::settle;
+use crate::waiters::Waiters;
+
+/// How long a pause, a close or a stop waits for what is in flight.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// Between two looks at a draining queue, besides being told.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Requests read at once while a node's memory is rebuilt.
+const HOLDERS_PAGE: usize = 10_000;
+
+/// Why the engine could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A slot failed.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// What was in flight did not settle in time.
+    #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
+    Drain,
+}
+
+/// What an engine is started with.
+pub struct EngineOptions {
+    /// Where the embedded store lives.
+    pub data_dir: PathBuf,
+    /// The deployment's key for ids.
+    pub id_key: IdKey,
+    /// The store's clock.
+    pub clock: Clock,
+    /// This node.
+    pub node: NodeId,
+    /// Called once when the store has failed for good: the process must end.
+    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What commits are published to; the store's own thread writes it.
+#[derive(Debug)]
+struct Views {
+    catalogue: ArcSwap<Catalogue>,
+    holders: Holders,
+    hub: Hub,
+    control: Control,
+    key: IdKey,
+}
+
+/// The stock side of the program.
+pub struct Engine {
+    views: Arc<Views>,
+    store: Store,
+    slots: Slots,
+    clock: Clock,
+    node: NodeId,
+    waiters: Waiters,
+    parked: AtomicUsize,
+    meter: Meter,
+    drained: Notify,
+    operating: Mutex<()>,
+    stopping: AtomicBool,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What an id stands for.
+#[derive(Clone, Debug)]
+pub enum Looked {
+    /// An order.
+    Order(doorbuster_core::Order),
+    /// Not decided yet.
+    Queued {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// How many.
+        units: Units,
+        /// The verdict's last instant.
+        decide_by: Millis,
+    },
+    /// Refused after all.
+    Refused {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// How many.
+        units: Units,
+        /// Why.
+        verdict: Verdict,
+    },
+    /// Not an id of ours, or another buyer's.
+    NotFound,
+}
+
+impl Engine {
+    /// Opens the store, recovers what a stopped or killed program left, warms the slots and starts settling.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or read.
+    pub async fn start(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
+        let views = Arc::new(Views {
+            catalogue: ArcSwap::default(),
+            holders: Holders::default(),
+            hub: Hub::default(),
+            control: Control::default(),
+            key: options.id_key.clone(),
+        });
+        let (sink, clock) = (views.clone(), options.clock.clone());
+        let store = Store::open_sqlite(SqliteOptions {
+            dir: options.data_dir,
+            id_key: options.id_key.clone(),
+            clock: Arc::new(move || clock.now()),
+            sink: Arc::new(move |committed| sink.publish(committed)),
+            on_fatal: options.on_fatal,
+        })?;
+        let engine = Arc::new(Self {
+            views,
+            store,
+            slots: Slots::local(options.id_key),
+            clock: options.clock,
+            node: options.node,
+            waiters: Waiters::default(),
+            parked: AtomicUsize::new(0),
+            meter: Meter::default(),
+            drained: Notify::new(),
+            operating: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        engine.recover().await?;
+        control::spawn(&engine, &engine.tasks, &engine.stop);
+        let (settler, stop) = (engine.clone(), engine.stop.clone());
+        engine.tasks.spawn(async move {
+            tokio::select! { () = stop.cancelled() => {} () = settle::run(settler) => {} }
+        });
+        Ok(engine)
+    }
+
+    /// Slots in memory died with the last process: their grants are closed, and warm items get the next ones.
+    async fn recover(&self) -> Result<(), EngineError> {
+        for grant in self.store.open_grants().await? {
+            self.store.close_grant(grant.id, Cause::LeaseLapsed).await?;
+        }
+        let mut after = 0;
+        loop {
+            let (page, next) = self.store.requests_since(Millis(0), after, HOLDERS_PAGE).await?;
+            page.iter().for_each(|&half| self.views.holders.insert(half));
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        let counts = self.store.counts(None).await?;
+        let sales = self.store.sales().await?;
+        self.change_catalogue(|c| sales.into_iter().for_each(|row| c.put(row, &counts, &self.views.key)));
+        for item in self.warm_items() {
+            control::tend(self, &item).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what is new, settles what was accepted, and closes the store.
+    pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let slots: Vec<SlotKey> = self.warm_items().iter().map(|i| i.slot).collect();
+        for &slot in &slots {
+            if let Err(error) = self.slots.stop(slot, true).await {
+                tracing::warn!(%error, %slot, "a slot could not be stopped");
+            }
+        }
+        if let Err(error) = self.drain(&slots).await {
+            tracing::warn!(%error, "stopping with tickets in flight: they will be returned at the next start");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close().await;
+    }
+
+    /// Waits until every ticket of these slots is settled and acknowledged.
+    pub(crate) async fn drain(&self, slots: &[SlotKey]) -> Result<(), EngineError> {
+        let until = Instant::now() + DRAIN_MAX;
+        for &slot in slots {
+            while self.slots.view(slot).await?.is_some_and(|v| v.unacknowledged > 0) {
+                if Instant::now() > until {
+                    return Err(EngineError::Drain);
+                }
+                // Told after each batch; looked at now and then all the same.
+                drop(tokio::time::timeout(DRAIN_LOOK, self.drained.notified()).await);
+            }
+        }
+        Ok(())
+    }
+
+    fn warm_items(&self) -> Vec<Arc<ItemState>> {
+        self.catalogue().sales().filter(|s| s.is_warm()).flat_map(|s| s.items.iter().cloned()).collect()
+    }
+
+    pub(crate) fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
+        let mut next = Catalogue::clone(&self.views.catalogue.load());
+        change(&mut next);
+        self.views.catalogue.store(Arc::new(next));
+    }
+
+    /// What this id stands for; `None` for `buyer` asks as an operator.
+    ///
+    /// # Errors
+    /// When the store is away: an answer is never guessed.
+    pub async fn look(&self, id: TicketId, buyer: Option<&BuyerId>) -> Result<Looked, EngineError> {
+        let parts = match buyer {
+            Some(buyer) => self.views.key.open(&id, buyer.as_str()),
+            None => id.parts(),
+        };
+        let Some(parts) = parts else { return Ok(Looked::NotFound) };
+        let mut resolved = self.store.verdict(id).await?;
+        if resolved.is_none()
+            && let Some(buyer) = buyer
+            && self.now() > parts.decide_by
+        {
+            resolved = self.store.force(id, parts, buyer.clone()).await?;
+        }
+        if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
+            return Ok(Looked::Order(order));
+        }
+        let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
+        let catalogue = self.catalogue();
+        let Some(item) = catalogue.item_of(grant.slot.item).cloned() else { return Ok(Looked::NotFound) };
+        Ok(match (resolved, buyer) {
+            (Some(resolved), _) => Looked::Refused { item, units: parts.units, verdict: resolved.verdict },
+            (None, Some(_)) => Looked::Queued { item, units: parts.units, decide_by: parts.decide_by },
+            // Without its buyer an id does not prove itself.
+            (None, None) => Looked::NotFound,
+        })
+    }
+
+    /// Cancels a reserved order.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn cancel(&self, id: TicketId) -> Result<Changed, EngineError> {
+        Ok(self.store.end_order(id, Ending::Cancel).await?)
+    }
+
+    /// Whether the program can sell: empty, or the reasons why not.
+    pub async fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_stopping() {
+            reasons.push("stopping".to_owned());
+        }
+        if let Err(error) = self.store.health().await {
+            reasons.push(error.to_string());
+        }
+        reasons
+    }
+
+    /// The truth.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The slots.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Events.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.views.hub
+    }
+
+    /// Sales and items.
+    #[must_use]
+    pub fn catalogue(&self) -> Guard<Arc<Catalogue>> {
+        self.views.catalogue.load()
+    }
+
+    /// The store's time.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// The store's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The deployment's key for ids.
+    #[must_use]
+    pub fn id_key(&self) -> &IdKey {
+        &self.views.key
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Requests parked now.
+    #[must_use]
+    pub fn parked(&self) -> &AtomicUsize {
+        &self.parked
+    }
+
+    /// Requests that hold an order.
+    #[must_use]
+    pub fn holders(&self) -> &Holders {
+        &self.views.holders
+    }
+
+    /// Requests that wait for a verdict.
+    #[must_use]
+    pub fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// Whether the program is about to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.views.control
+    }
+
+    pub(crate) fn drained(&self) -> &Notify {
+        &self.drained
+    }
+
+    pub(crate) fn operating(&self) -> &Mutex<()> {
+        &self.operating
+    }
+}
+
+impl Views {
+    /// Shows a commit to this node, in this order: who holds an order, then the counts that may say "sold out", then the hints.
+    fn publish(&self, committed: &Committed) {
+        let mut woken: Option<ItemId> = None;
+        for order in &committed.orders {
+            if order.state == OrderState::Reserved {
+                self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
+            } else if woken != Some(order.item) {
+                self.control.wake(order.item);
+                woken = Some(order.item);
+            }
+        }
+        let catalogue = self.catalogue.load();
+        for counts in &committed.counts {
+            let Some(item) = catalogue.item_of(counts.item) else { continue };
+            item.gauge.publish(*counts);
+            self.control.announce(&item.sale);
+            if counts.pool > 0 {
+                self.control.wake(counts.item);
+            }
+        }
+        if self.hub.readers() > 0 {
+            for order in &committed.orders {
+                self.hub.publish(Kind::Order(Arc::new(order.clone())));
+            }
+        }
+    }
+}

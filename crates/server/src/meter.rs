@@ -1,0 +1,81 @@
+//! What the engine counts about itself: atomic adds, read by the metrics page and the statistics.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Upper bounds of the settle batch buckets, in tickets; the last bucket has none.
+pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
+
+/// Counters of the engine.
+#[derive(Debug, Default)]
+pub struct Meter {
+    batches: [AtomicU64; BATCH_BOUNDS.len()],
+    tickets: AtomicU64,
+    refills: AtomicU64,
+    refilled_units: AtomicU64,
+    expired: AtomicU64,
+    recalls: AtomicU64,
+    findings: AtomicU64,
+}
+
+/// A reading of [`Meter`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Settle batches by size: at most [`BATCH_BOUNDS`]`[i]` tickets (not cumulative).
+    pub batches: [u64; BATCH_BOUNDS.len()],
+    /// Tickets settled.
+    pub tickets: u64,
+    /// Refills from the pool.
+    pub refills: u64,
+    /// Units in them.
+    pub refilled_units: u64,
+    /// Orders expired.
+    pub expired: u64,
+    /// Recalls finished.
+    pub recalls: u64,
+    /// Findings of the continuous audit.
+    pub findings: u64,
+}
+
+impl Meter {
+    /// A batch of this many tickets was taken.
+    pub fn settle_batch(&self, tickets: usize) {
+        let i = BATCH_BOUNDS.iter().position(|&b| tickets <= b).unwrap_or(BATCH_BOUNDS.len() - 1);
+        self.batches[i].fetch_add(1, Ordering::Relaxed);
+        self.tickets.fetch_add(tickets as u64, Ordering::Relaxed);
+    }
+
+    /// Units went from a pool to a slot.
+    pub fn refill(&self, units: u64) {
+        self.refills.fetch_add(1, Ordering::Relaxed);
+        self.refilled_units.fetch_add(units, Ordering::Relaxed);
+    }
+
+    /// Orders expired.
+    pub fn expire(&self, orders: usize) {
+        self.expired.fetch_add(orders as u64, Ordering::Relaxed);
+    }
+
+    /// A recall was finished.
+    pub fn recall(&self) {
+        self.recalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The continuous audit found something.
+    pub fn find(&self, findings: usize) {
+        self.findings.fetch_add(findings as u64, Ordering::Relaxed);
+    }
+
+    /// All counters now.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Reading {
+            batches: std::array::from_fn(|i| get(&self.batches[i])),
+            tickets: get(&self.tickets),
+            refills: get(&self.refills),
+            refilled_units: get(&self.refilled_units),
+            expired: get(&self.expired),
+            recalls: get(&self.recalls),
+            findings: get(&self.findings),
+        }
+    }
+}

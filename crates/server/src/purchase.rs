@@ -1,0 +1,365 @@
+//! The use case: one request for units, from the first look to its answer.
+//!
+//! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is left asks the item's slot for a ticket and waits
+//! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
+//! dropped future changes nothing.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
+use doorbuster_core::refuse::SoldOut;
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::slot::{Cut, Request, TicketAnswer};
+use doorbuster_core::{BuyerId, Millis, Order, Phase, RequestKey, TicketId, TicketParts, Token, Units, Verdict};
+use doorbuster_store::StoreError;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::catalogue::{ItemState, SaleState};
+use crate::engine::Engine;
+use crate::tally::Answer;
+
+/// Seconds after which a refused request that may be sent again should be.
+const RETRY_SECS: u32 = 1;
+
+/// A purchase that passed the look from node memory.
+#[derive(Clone, Debug)]
+pub struct Purchase {
+    /// Who.
+    pub buyer: BuyerId,
+    /// Under which key.
+    pub key: RequestKey,
+    /// In which sale.
+    pub sale: Arc<SaleState>,
+    /// What.
+    pub item: Arc<ItemState>,
+    /// How many.
+    pub units: Units,
+    /// How long to wait for the verdict.
+    pub wait: Duration,
+}
+
+/// The answer to a purchase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bought {
+    /// The order was created by this request.
+    Created(Order),
+    /// The order that the request holds, in its present state.
+    Replayed(Order),
+    /// A place, no promise.
+    Queued {
+        /// Final: the order's id if it becomes one.
+        id: TicketId,
+        /// The verdict's last instant.
+        decide_by: Millis,
+    },
+    /// Not now.
+    Refused(Refusal),
+}
+
+/// Why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// None sellable now.
+    SoldOut(SoldOut),
+    /// The buyer's limit.
+    LimitReached {
+        /// The limit.
+        limit: u32,
+        /// Units that the buyer holds or asked for.
+        used: u32,
+    },
+    /// Too early.
+    NotStarted {
+        /// When it opens, if that is known.
+        opens_at: Option<Millis>,
+    },
+    /// Paused.
+    Paused,
+    /// Over.
+    Ended,
+    /// The key was used for other content.
+    KeyReused,
+    /// A bound was met: later.
+    Overloaded {
+        /// Seconds.
+        retry_after_secs: u32,
+    },
+    /// Send the same request with the same key again.
+    Unavailable {
+        /// Seconds.
+        retry_after_secs: u32,
+    },
+}
+
+/// Send the same request again.
+const UNAVAILABLE: Bought = Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
+/// A bound was met.
+const OVERLOADED: Bought = Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+
+impl Bought {
+    /// How it is counted.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Created(_) => Answer::Reserved,
+            Self::Replayed(_) => Answer::Replayed,
+            Self::Queued { .. } => Answer::Queued,
+            Self::Refused(refusal) => refusal.answer(),
+        }
+    }
+}
+
+impl Refusal {
+    /// How it is counted.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::SoldOut(_) => Answer::SoldOut,
+            Self::LimitReached { .. } => Answer::LimitReached,
+            Self::NotStarted { .. } => Answer::NotStarted,
+            Self::Paused => Answer::Paused,
+            Self::Ended => Answer::Ended,
+            Self::KeyReused => Answer::KeyReused,
+            Self::Overloaded { .. } => Answer::Overloaded,
+            Self::Unavailable { .. } => Answer::Unavailable,
+        }
+    }
+}
+
+/// One attempt at the slot.
+enum Attempt {
+    /// An answer.
+    Answer(Bought),
+    /// The slot is short, though units may yet be had.
+    Short,
+    /// The slot has no epoch yet.
+    NotReady,
+    /// The ticket was returned because its grant is gone, and nobody heard its id: ask again.
+    AskAgain,
+}
+
+impl Engine {
+    /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with [`Engine::buy`].
+    ///
+    /// The counts are read before the set of requests that hold an order, so that a replay never hears "sold out".
+    #[must_use]
+    pub fn glance(&self, buyer: &str, key: &str, sale: &SaleState, item: &ItemState, units: Units) -> Option<Refusal> {
+        let sold_out = item.gauge.free().refuses(units);
+        if sold_out.is_none() && sale.row.phase == Phase::Open && !sale.is_draining() {
+            return None;
+        }
+        if self.holders().may_hold(self.id_key().request_hash(buyer, key)) && keeps(Rule::WinnersInSnapshot) {
+            return None;
+        }
+        self.refusal_of_phase(sale).or(sold_out.map(Refusal::SoldOut))
+    }
+
+    fn refusal_of_phase(&self, sale: &SaleState) -> Option<Refusal> {
+        if sale.is_draining() || self.is_stopping() {
+            return Some(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
+        }
+        match sale.row.phase {
+            Phase::Open => None,
+            Phase::Draft | Phase::Scheduled => Some(Refusal::NotStarted { opens_at: sale.row.starts_at }),
+            Phase::Paused => Some(Refusal::Paused),
+            Phase::Closed => Some(Refusal::Ended),
+        }
+    }
+
+    /// Asks for units and waits up to `wait` for the verdict.
+    pub async fn buy(&self, purchase: Purchase) -> Bought {
+        let request = self.request(&purchase);
+        if self.holders().may_hold(request.request) {
+            match self.replay(&purchase).await {
+                Ok(Some(bought)) => return bought,
+                Ok(None) => {}
+                Err(_) => return UNAVAILABLE,
+            }
+        }
+        if let Some(refusal) = self.refusal_of_phase(&purchase.sale) {
+            return Bought::Refused(refusal);
+        }
+        self.buy_fresh(&purchase, request).await
+    }
+
+    fn request(&self, purchase: &Purchase) -> Request {
+        let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
+        Request {
+            token: Token(rand::random::<u64>() >> 16),
+            buyer: purchase.buyer.clone(),
+            key: purchase.key.clone(),
+            buyer_hash: self.id_key().buyer_hash(buyer),
+            request: self.id_key().request_hash(buyer, key),
+            units: purchase.units,
+            limit: purchase.item.row.limit,
+            decide_by: self.now().plus(DECIDE_WITHIN_MS),
+            node: self.node(),
+        }
+    }
+
+    /// The order that the request holds.
+    async fn replay(&self, purchase: &Purchase) -> Result<Option<Bought>, StoreError> {
+        let order = self.store().order_of(purchase.buyer.clone(), purchase.key.clone()).await?;
+        Ok(order.map(|order| match order.item == purchase.item.row.id && order.units == purchase.units {
+            true => Bought::Replayed(order),
+            false => Bought::Refused(Refusal::KeyReused),
+        }))
+    }
+
+    async fn buy_fresh(&self, purchase: &Purchase, mut request: Request) -> Bought {
+        let give_up = Instant::now() + Duration::from_millis(PARK_MS as u64);
+        let mut parked = None;
+        let mut is_short = false;
+        loop {
+            // Enabled before the slot is asked: a change after the answer is not missed.
+            let changed = purchase.item.gauge.changed().notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.attempt(purchase, &request).await {
+                Attempt::Answer(bought) => return bought,
+                Attempt::NotReady => is_short = false,
+                Attempt::Short => {
+                    is_short = true;
+                    if let Some(bought) = self.refuse_short(purchase, &request).await {
+                        return bought;
+                    }
+                }
+                Attempt::AskAgain => {
+                    request.token = Token(rand::random::<u64>() >> 16);
+                    request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
+                }
+            }
+            if parked.is_none() {
+                match Parked::enter(self) {
+                    Some(place) => parked = Some(place),
+                    None => return OVERLOADED,
+                }
+            }
+            if tokio::time::timeout_at(give_up, changed).await.is_err() {
+                return self.parked_too_long(purchase, is_short);
+            }
+        }
+    }
+
+    fn parked_too_long(&self, purchase: &Purchase, is_short: bool) -> Bought {
+        let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
+        match sale.and_then(|sale| self.refusal_of_phase(&sale)) {
+            Some(refusal) => Bought::Refused(refusal),
+            None if is_short => Bought::Refused(Refusal::SoldOut(purchase.item.gauge.free().parked_too_long())),
+            None => UNAVAILABLE,
+        }
+    }
+
+    /// Says "sold out" if the truth allows it: counts first, holders second.
+    async fn refuse_short(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
+        let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
+        if self.holders().may_hold(request.request)
+            && let Some(bought) = self.replay(purchase).await.transpose()
+        {
+            return Some(bought.unwrap_or(UNAVAILABLE));
+        }
+        Some(Bought::Refused(Refusal::SoldOut(sold_out)))
+    }
+
+    async fn attempt(&self, purchase: &Purchase, request: &Request) -> Attempt {
+        let verdict = self.waiters().open(request.token);
+        let answer = self.slots().ticket(purchase.item.slot, request).await;
+        let Ok(TicketAnswer::Cut(cut)) = answer else {
+            self.waiters().close(request.token);
+            return self.not_cut(purchase, answer.unwrap_or(TicketAnswer::NoEpoch)).await;
+        };
+        self.wait(purchase, &cut, verdict, true).await
+    }
+
+    async fn not_cut(&self, purchase: &Purchase, answer: TicketAnswer) -> Attempt {
+        Attempt::Answer(match answer {
+            TicketAnswer::Cut(_) => UNAVAILABLE,
+            TicketAnswer::Again(cut) => match self.waiters().join(cut.token) {
+                Some(verdict) => return self.wait(purchase, &cut, verdict, false).await,
+                None => self.find(purchase, &cut).await,
+            },
+            TicketAnswer::Short { .. } => return Attempt::Short,
+            TicketAnswer::KeyReused => Bought::Refused(Refusal::KeyReused),
+            TicketAnswer::LimitReached { used } => {
+                Bought::Refused(Refusal::LimitReached { limit: purchase.item.row.limit, used })
+            }
+            TicketAnswer::Full => OVERLOADED,
+            TicketAnswer::NoEpoch => return Attempt::NotReady,
+            TicketAnswer::Stopped => UNAVAILABLE,
+        })
+    }
+
+    /// The verdict of a ticket that nobody on this node waits for any more.
+    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Bought {
+        let id = self.id_of(purchase, cut);
+        match self.store().verdict(id).await {
+            Ok(Some(resolved)) => self.answer(purchase, resolved, false).await,
+            Ok(None) => Bought::Queued { id, decide_by: cut.decide_by },
+            Err(_) => UNAVAILABLE,
+        }
+    }
+
+    async fn wait(&self, purchase: &Purchase, cut: &Cut, verdict: oneshot::Receiver<Resolved>, mine: bool) -> Attempt {
+        match tokio::time::timeout(purchase.wait, verdict).await {
+            Ok(Ok(resolved)) => {
+                let again = resolved.verdict == Verdict::Unavailable && mine && keeps(Rule::AskAgainOnlyWithoutId);
+                match again && self.now() <= cut.decide_by {
+                    true => Attempt::AskAgain,
+                    false => Attempt::Answer(self.answer(purchase, resolved, mine).await),
+                }
+            }
+            // The settler is gone: the verdict can be asked for.
+            Ok(Err(_)) | Err(_) => {
+                let id = self.id_of(purchase, cut);
+                Attempt::Answer(Bought::Queued { id, decide_by: cut.decide_by })
+            }
+        }
+    }
+
+    async fn answer(&self, purchase: &Purchase, resolved: Resolved, mine: bool) -> Bought {
+        match (resolved.verdict, resolved.order) {
+            (Verdict::Reserved, Some(order)) if mine => Bought::Created(order),
+            (Verdict::Reserved | Verdict::Order(_), Some(order)) => Bought::Replayed(order),
+            (Verdict::KeyReused, _) => Bought::Refused(Refusal::KeyReused),
+            (Verdict::LimitReached, _) => {
+                let limit = purchase.item.row.limit;
+                let used = self.store().quota(purchase.item.row.id, purchase.buyer.clone()).await.unwrap_or(limit);
+                Bought::Refused(Refusal::LimitReached { limit, used })
+            }
+            _ => UNAVAILABLE,
+        }
+    }
+
+    fn id_of(&self, purchase: &Purchase, cut: &Cut) -> TicketId {
+        let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
+        let parts = TicketParts {
+            decide_by: cut.decide_by,
+            token: cut.token,
+            grant: cut.grant,
+            n: cut.n,
+            units: cut.units,
+            request: self.id_key().request_hash(buyer, key).short(),
+        };
+        self.id_key().seal(&parts, buyer)
+    }
+}
+
+/// A bounded place among the parked.
+struct Parked<'a>(&'a Engine);
+
+impl<'a> Parked<'a> {
+    fn enter(engine: &'a Engine) -> Option<Self> {
+        let before = engine.parked().fetch_add(1, Ordering::AcqRel);
+        let place = Self(engine);
+        (before < PARKED_MAX).then_some(place)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.parked().fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,73 @@
+//! The settler: takes tickets in batches, has the store resolve them, and tells whoever waits.
+//!
+//! Runs as one task per node with the role. A batch is whatever gathered while the last one committed, so it grows with the load by itself.
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{Ticket, Verdict};
+use doorbuster_slots::{Done, Taken};
+use doorbuster_store::StoreError;
+
+use crate::engine::Engine;
+use crate::notify::Kind;
+
+/// Pause before a batch is tried again while the store is away.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Settles until the program stops. What was taken and not committed stays in its queue.
+pub async fn run(engine: Arc<Engine>) {
+    loop {
+        let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!(%error, "tickets cannot be taken");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        engine.meter().settle_batch(taken.len());
+        if !settle(&engine, &taken).await {
+            return;
+        }
+    }
+}
+
+/// Resolves one batch, however long the store is away. False when the store has failed for good.
+async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
+    let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
+    let resolved = loop {
+        match engine.store().settle(tickets.clone()).await {
+            Ok(resolved) => break resolved,
+            Err(StoreError::Fatal(_)) => return false,
+            Err(error) => {
+                tracing::warn!(%error, tickets = tickets.len(), "a batch could not be settled yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    let done: Vec<Done> =
+        taken.iter().map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token }).collect();
+    if let Err(error) = engine.slots().acknowledge(&done).await {
+        tracing::warn!(%error, "settled tickets will be delivered again");
+    }
+    for (ticket, resolved) in tickets.iter().zip(resolved) {
+        tell(engine, ticket, resolved);
+    }
+    engine.drained().notify_waiters();
+    true
+}
+
+fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
+    let refused = !matches!(resolved.verdict, Verdict::Reserved);
+    if refused && resolved.fresh {
+        engine.control().wake(ticket.item);
+    }
+    let (id, verdict) = (resolved.id, resolved.verdict);
+    let heard = engine.waiters().tell(ticket.token, resolved);
+    if refused && !heard && engine.hub().readers() > 0 {
+        let (item, units) = (ticket.item, ticket.units);
+        engine.hub().publish(Kind::Refused { id, item, buyer: ticket.buyer.clone(), units, verdict });
+    }
+}

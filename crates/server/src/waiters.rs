@@ -1,0 +1,87 @@
+//! Requests that wait for their ticket's verdict on this node.
+//!
+//! An entry exists from before its ticket is cut until its verdict is out, so whoever finds none can ask the store.
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::Token;
+use doorbuster_core::settle::Resolved;
+use tokio::sync::oneshot;
+
+const SHARDS: usize = 64;
+
+/// Whoever wait for one ticket.
+#[derive(Debug, Default)]
+struct Entry {
+    first: Option<oneshot::Sender<Resolved>>,
+    others: Vec<oneshot::Sender<Resolved>>,
+}
+
+/// Waiting requests by their tickets' tokens.
+#[derive(Debug)]
+pub struct Waiters {
+    shards: Vec<Mutex<HashMap<Token, Entry, foldhash::fast::FixedState>>>,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Waiters {
+    fn with<T>(&self, token: Token, f: impl FnOnce(&mut HashMap<Token, Entry, foldhash::fast::FixedState>) -> T) -> T {
+        let shard = &self.shards[token.0 as usize % SHARDS];
+        f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens an entry for a token that was just drawn.
+    #[must_use]
+    pub fn open(&self, token: Token) -> oneshot::Receiver<Resolved> {
+        let (tx, rx) = oneshot::channel();
+        self.with(token, |map| map.insert(token, Entry { first: Some(tx), others: Vec::new() }));
+        rx
+    }
+
+    /// Waits too, if the verdict is not out yet.
+    #[must_use]
+    pub fn join(&self, token: Token) -> Option<oneshot::Receiver<Resolved>> {
+        self.with(token, |map| {
+            let entry = map.get_mut(&token)?;
+            let (tx, rx) = oneshot::channel();
+            entry.others.retain(|other| !other.is_closed());
+            entry.others.push(tx);
+            Some(rx)
+        })
+    }
+
+    /// Drops an entry whose ticket was never cut.
+    pub fn close(&self, token: Token) {
+        self.with(token, |map| map.remove(&token));
+    }
+
+    /// Tells everybody, and says whether anybody listened.
+    pub fn tell(&self, token: Token, resolved: Resolved) -> bool {
+        let Some(entry) = self.with(token, |map| map.remove(&token)) else { return false };
+        let mut heard = false;
+        for other in entry.others {
+            heard |= other.send(resolved.clone()).is_ok();
+        }
+        match entry.first {
+            Some(first) => first.send(resolved).is_ok() || heard,
+            None => heard,
+        }
+    }
+
+    /// Entries open now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
