@@ -1,2 +1,29 @@
-//! Chores as code.
-fn main() {}
+//! Chores as code: `cargo xtask tidy | licences | sim | bench`.
+
+mod licences;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check what a reviewer would nag about: headers, sizes, arrows between crates, forbidden words, documents that name what exists.
+    Tidy,
+    /// Check the licences of everything that the program is built from.
+    Licences,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().chore {
+        Chore::Tidy => tidy::run(),
+        Chore::Licences => licences::run(),
+    }
+}

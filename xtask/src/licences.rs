@@ -1,0 +1,71 @@
+//! Licences of every package in the dependency tree, read from `cargo metadata`: works offline.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// Licences that may be part of the program. An expression passes if one of its alternatives has only these.
+const ALLOWED: [&str; 13] = [
+    "MIT",
+    "MIT-0",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "0BSD",
+    "CC0-1.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "CDLA-Permissive-2.0",
+];
+
+/// Fails on a package whose licence is not allowed.
+pub fn run() -> Result<()> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .output()
+        .context("cargo metadata could not be run")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let bad: Vec<String> = packages
+        .iter()
+        .filter(|p| !p["license"].as_str().is_some_and(allowed))
+        .map(|p| format!("{} {}: {}", p["name"], p["version"], p["license"]))
+        .collect();
+    if !bad.is_empty() {
+        bail!("licences that are not on the list:\n{}", bad.join("\n"));
+    }
+    println!("licences: {} packages, all allowed", packages.len());
+    Ok(())
+}
+
+fn allowed(expression: &str) -> bool {
+    let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
+    let whole_is_and = expression.contains(" AND ");
+    if whole_is_and {
+        return plain.split(" AND ").all(|part| part.split(" OR ").any(|one| ALLOWED.contains(&one.trim())));
+    }
+    plain.split(" OR ").any(|one| ALLOWED.contains(&one.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allowed;
+
+    #[test]
+    fn expressions_are_read_as_alternatives_and_conjunctions() {
+        for good in [
+            "MIT",
+            "GPL-3.0 OR MIT",
+            "MIT/Apache-2.0",
+            "(MIT OR Apache-2.0) AND Unicode-3.0",
+            "ISC AND (Apache-2.0 OR ISC)",
+        ] {
+            assert!(allowed(good), "{good}");
+        }
+        for bad in ["GPL-3.0", "MIT AND GPL-3.0", ""] {
+            assert!(!allowed(bad), "{bad}");
+        }
+    }
+}

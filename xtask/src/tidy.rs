@@ -1,0 +1,207 @@
+//! What a reviewer would nag about, checked by a program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Longest source file, in lines: a longer one is two ideas.
+const FILE_LINES_MAX: usize = 400;
+/// Longest function, in lines.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Words that must not reach the repository.
+const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
+/// Which workspace crates a crate may depend on.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("core", &[]),
+    ("api", &[]),
+    ("slots", &["core"]),
+    ("store", &["core"]),
+    ("server", &["core", "slots", "store", "api"]),
+    ("lab", &["api"]),
+    ("doorbuster", &["api", "server", "lab", "store", "core"]),
+    ("sim", &["core", "slots", "store"]),
+];
+/// The only files that may read a clock of the machine.
+const CLOCKS: [&str; 2] = ["crates/server/src/clock.rs", "crates/api/src/value/time.rs"];
+
+/// Runs every check and prints what it found.
+pub fn run() -> Result<()> {
+    let found = check(&root()?)?;
+    if !found.is_empty() {
+        bail!("tidy found:\n{}", found.join("\n"));
+    }
+    println!("tidy: nothing to nag about");
+    Ok(())
+}
+
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(Path::to_path_buf).context("xtask lies below the root")
+}
+
+fn check(root: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for file in tracked(root)? {
+        let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
+        let source = [".rs", ".js", ".css", ".sql", ".lua", ".html"].iter().any(|e| file.ends_with(e));
+        if source && !file.contains("vendor") && !file.contains("assets-docs") {
+            check_source(&file, &text, &mut found);
+        }
+        if file.ends_with(".rs") {
+            check_rust(&file, &text, &mut found);
+        }
+    }
+    check_arrows(root, &mut found)?;
+    check_documents(root, &mut found)?;
+    Ok(found)
+}
+
+fn tracked(root: &Path) -> Result<Vec<String>> {
+    let output = std::process::Command::new("git")
+        .current_dir(root)
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .output()
+        .context("git could not be asked for the files")?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+fn check_source(file: &str, text: &str, found: &mut Vec<String>) {
+    let lines = text.lines().count();
+    if lines > FILE_LINES_MAX {
+        found.push(format!("{file}: {lines} lines, more than {FILE_LINES_MAX}"));
+    }
+    if file.ends_with("xtask/src/tidy.rs") {
+        return;
+    }
+    for (number, line) in text.lines().enumerate() {
+        for word in FORBIDDEN.iter().filter(|w| line.contains(*w)) {
+            found.push(format!("{file}:{}: {word}", number + 1));
+        }
+    }
+}
+
+fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
+    if !text.starts_with("//!") {
+        found.push(format!("{file}: does not start by saying what it is for (//!)"));
+    }
+    if file.ends_with("/mod.rs") {
+        found.push(format!("{file}: name it after its folder, beside it"));
+    }
+    let product = ["crates/core/", "crates/slots/", "crates/store/", "crates/server/", "crates/api/"];
+    let is_test = file.contains("/tests") || file.contains("/examples/");
+    if product.iter().any(|p| file.starts_with(p)) && !is_test && !CLOCKS.contains(&file) {
+        for (number, line) in text.lines().enumerate().filter(|(_, l)| l.contains("SystemTime::now")) {
+            found.push(format!("{file}:{}: reads the wall clock: {line}", number + 1));
+        }
+    }
+    check_functions(file, text, found);
+}
+
+/// Measures functions by the indentation of their closing brace, which rustfmt guarantees.
+fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
+    let mut open: Option<(usize, String, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        let indent: String = line.chars().take_while(|c| *c == ' ').collect();
+        let code = line.trim_start();
+        let starts = [
+            "fn ",
+            "pub fn ",
+            "pub(crate) fn ",
+            "pub(super) fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(crate) async fn ",
+            "pub(super) async fn ",
+        ]
+        .iter()
+        .any(|s| code.starts_with(s));
+        if open.is_none() && starts && !code.ends_with(';') && !code.ends_with('}') {
+            open = Some((number, indent, code.to_owned()));
+        } else if let Some((from, at, head)) = &open
+            && code == "}"
+            && indent == *at
+        {
+            let lines = number - from + 1;
+            if lines > FUNCTION_LINES_MAX {
+                found.push(format!("{file}:{}: {lines} lines in one function: {head}", from + 1));
+            }
+            open = None;
+        }
+    }
+}
+
+fn check_arrows(root: &Path, found: &mut Vec<String>) -> Result<()> {
+    for (name, allowed) in ARROWS {
+        let manifest = fs::read_to_string(root.join("crates").join(name).join("Cargo.toml"))?;
+        let manifest: toml::Table = manifest.parse().with_context(|| format!("{name}'s manifest"))?;
+        let Some(dependencies) = manifest.get("dependencies").and_then(|d| d.as_table()) else { continue };
+        for dependency in dependencies.keys().filter_map(|d| d.strip_prefix("doorbuster-")) {
+            if !allowed.contains(&dependency) {
+                found.push(format!("crates/{name}: must not depend on {dependency}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Metrics and settings that documents name must exist in the code.
+fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
+    let mut code = String::new();
+    for file in tracked(root)? {
+        if (file.ends_with(".rs") || file.ends_with(".toml")) && !file.starts_with("xtask/") {
+            code.push_str(&fs::read_to_string(root.join(&file)).unwrap_or_default());
+        }
+    }
+    for file in tracked(root)?.iter().filter(|f| f.ends_with(".md")) {
+        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        for word in words(&text, "doorbuster_") {
+            let stem =
+                ["_total", "_bucket", "_count", "_sum"].iter().find_map(|s| word.strip_suffix(s)).unwrap_or(&word);
+            let name = stem.trim_start_matches("doorbuster_");
+            if !name.is_empty() && !code.contains(name) {
+                found.push(format!("{file}: names the metric {word}, which the code does not have"));
+            }
+        }
+        for word in words(&text, "DOORBUSTER_") {
+            let last = word
+                .trim_start_matches("DOORBUSTER_")
+                .trim_end_matches("_FILE")
+                .rsplit("__")
+                .next()
+                .unwrap_or_default();
+            let known = code.contains(&last.to_lowercase()) || code.contains(word.as_str());
+            if !last.is_empty() && !known {
+                found.push(format!("{file}: names the setting {word}, which the code does not have"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn words(text: &str, prefix: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|w| w.starts_with(prefix) && !w.ends_with('_'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_is_tidy() {
+        let found = check(&root().expect("xtask lies below the root")).expect("the tree can be read");
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn a_long_function_and_a_missing_header_are_found() {
+        let long = format!("fn long() {{\n{}}}\n", "    let _ = 1;\n".repeat(FUNCTION_LINES_MAX));
+        let mut found = Vec::new();
+        check_rust("crates/core/src/x.rs", &long, &mut found);
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+}
