@@ -1,6 +1,7 @@
 //! The judge of the rest: load from outside (`storm`) and the independent auditor (`audit`).
 //!
 //! It speaks HTTP and SQL and shares no code with what it judges: whatever it knows about orders, limits and stock it
-//! knows from the documents.
+//! knows from the documents; only the shapes of its reports are those of `doorbuster-api`.
 
+pub mod audit;
 pub mod storm;

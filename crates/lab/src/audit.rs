@@ -1,0 +1,126 @@
+//! The independent auditor: reads the truth store by SQL, in one snapshot, and checks it with a model of its own.
+//!
+//! What must hold is written here from the documents: I1 to I8 of the protocol, and what an order may look like. With an
+//! answers file it also checks that every promise a buyer was given has its order, and that no verdict changed.
+//!
+//! Only reading the rows is a backend's business ([`sqlite`]); the checks see plain rows.
+
+mod answers;
+mod feed;
+mod findings;
+mod grants;
+mod limits;
+mod order_id;
+mod orders;
+mod quotas;
+mod rows;
+mod sqlite;
+mod stock;
+#[cfg(test)]
+mod tests;
+mod tickets;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use doorbuster_api::admin::audit::{Audit, AuditItem};
+use doorbuster_api::value::Time;
+use serde::{Deserialize, Serialize};
+
+use findings::Findings;
+use rows::Truth;
+
+/// Where the truth is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// A database file of the embedded shape.
+    Sqlite(PathBuf),
+}
+
+/// Why there is no report: the audit did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The store could not be opened or read.
+    #[error("cannot read the store {store}: {reason}")]
+    Store {
+        /// Which store.
+        store: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The answers file could not be read, or is none.
+    #[error("cannot read the answers {path}: {reason}")]
+    Answers {
+        /// Which file.
+        path: String,
+        /// What went wrong, with the line.
+        reason: String,
+    },
+}
+
+/// What an audit found: the report of the contract, and how much was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// The report of the contract.
+    #[serde(flatten)]
+    pub audit: Audit,
+    /// Orders in the store.
+    pub orders_checked: u64,
+    /// Lines of the answers file.
+    pub answers_checked: u64,
+}
+
+/// Audits `store`, and with `answers` every promise in that file. Changes nothing; the program may run meanwhile.
+pub fn run(store: &Store, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
+    let Store::Sqlite(path) = store;
+    let truth = sqlite::read(path)?;
+    let mut findings = Findings::new(&truth);
+    check(&truth, &mut findings);
+    let answers_checked = match answers {
+        Some(path) => answers::check(&truth, path, &mut findings)?,
+        None => 0,
+    };
+    Ok(report(&truth, findings, answers_checked))
+}
+
+fn check(truth: &Truth, findings: &mut Findings<'_>) {
+    for damage in &truth.damage {
+        findings.store("store", damage.clone());
+    }
+    stock::check(truth, findings);
+    grants::check(truth, findings);
+    feed::check(truth, findings);
+    tickets::check(truth, findings);
+    orders::check(truth, findings);
+    quotas::check(truth, findings);
+}
+
+fn report(truth: &Truth, findings: Findings<'_>, answers_checked: u64) -> AuditReport {
+    let (findings, notices) = findings.into_parts();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let audit = Audit {
+        ok: findings.is_empty(),
+        checked_at: Time::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
+        repairs: truth.grants.values().filter(|grant| grant.is_repair()).count() as u64,
+        findings,
+        notices,
+        items: truth.items.values().map(|item| audit_item(truth, item)).collect(),
+    };
+    AuditReport { audit, orders_checked: truth.orders.len() as u64, answers_checked }
+}
+
+fn audit_item(truth: &Truth, item: &rows::Item) -> AuditItem {
+    // A store that breaks its own bounds has findings; the numbers here only have to be numbers.
+    let shown = |units: i128| u64::try_from(units).unwrap_or(0);
+    let sums = truth.sums(item.id);
+    let counted = item.total.is_some();
+    AuditItem {
+        sale: item.sale.clone(),
+        item: item.name.clone(),
+        total: item.total.map(|total| shown(total.into())),
+        pool: counted.then(|| shown(item.pool.into())),
+        in_slots: counted.then(|| shown(sums.in_slots)),
+        held: shown(sums.held),
+        paid: shown(sums.paid),
+    }
+}

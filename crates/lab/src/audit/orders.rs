@@ -1,0 +1,116 @@
+//! Orders one by one: whose, of what, in which state, and when.
+
+use std::collections::HashSet;
+
+use super::findings::Findings;
+use super::rows::{Order, Sale, Truth};
+
+/// Checks that each request has one order, and each order a story that can be true.
+pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
+    let mut ids = HashSet::with_capacity(truth.orders.len());
+    let mut requests = HashSet::with_capacity(truth.orders.len());
+    let mut clock = i64::MIN;
+    let mut back = None;
+    for order in &truth.orders {
+        if !ids.insert(&*order.id) {
+            findings.item("I8", order.item, format!("two orders have the id {}", order.id));
+        }
+        if !requests.insert((&*order.buyer, &*order.key)) {
+            let detail = format!("{}'s request {:?} has two orders, one is {}", order.buyer, order.key, order.id);
+            findings.item("I8", order.item, detail);
+        }
+        names(truth, order, findings);
+        state(order, findings);
+        back = back.or((order.reserved_at < clock).then_some((order, clock)));
+        clock = clock.max(order.reserved_at);
+    }
+    if let Some((order, clock)) = back {
+        let by = clock - order.reserved_at;
+        findings.notice(
+            "clock",
+            Some(&order.id),
+            format!("reserved {by} ms before an earlier order: the clock went back"),
+        );
+    }
+}
+
+/// Item, grant and sale of an order fit together.
+fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
+    let Order { id, item, .. } = order;
+    if truth.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
+        findings.item(
+            "I2",
+            *item,
+            format!("order {id} was settled under grant {}, which is not one of its item", order.grant),
+        );
+    }
+    let Some(known) = truth.items.get(item) else {
+        findings.item("I2", *item, format!("order {id} is of item {item}, which does not exist"));
+        return;
+    };
+    if order.pay_by.checked_sub(order.reserved_at) != Some(known.hold_ms) {
+        let detail = format!(
+            "order {id}: from {} to {} is not the {} ms it has to be paid in",
+            order.reserved_at, order.pay_by, known.hold_ms
+        );
+        findings.item("order", *item, detail);
+    }
+    if let Some(sale) = truth.sales.get(&known.sale) {
+        when(order, sale, findings);
+    }
+}
+
+/// Nothing is sold before the opening or after the end.
+fn when(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
+    let Order { id, item, reserved_at, .. } = order;
+    match sale.opened_at {
+        None => {
+            findings.item("phase", *item, format!("order {id} of a sale that never opened (phase {:?})", sale.phase))
+        }
+        Some(opened) if *reserved_at < opened => {
+            findings.item(
+                "phase",
+                *item,
+                format!("order {id} was made {} ms before the sale opened", opened - reserved_at),
+            );
+        }
+        Some(_) => {}
+    }
+    if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
+        findings.item("phase", *item, format!("order {id} was made {} ms after the sale closed", reserved_at - closed));
+    }
+}
+
+/// The times of an order are those of its state.
+fn state(order: &Order, findings: &mut Findings<'_>) {
+    let Order { id, item, units, .. } = order;
+    if *units < 1 {
+        findings.item("order", *item, format!("order {id} is of {units} units"));
+    }
+    let right = match (&*order.state, order.paid_at, order.ended_at) {
+        ("reserved", None, None)
+        | ("paid", Some(_), None)
+        | ("cancelled", None, Some(_))
+        | ("refunded", Some(_), Some(_)) => true,
+        ("expired", None, Some(ended)) => {
+            if ended < order.pay_by {
+                let early = order.pay_by - ended;
+                findings.item("order", *item, format!("order {id} expired {early} ms before it had to be paid"));
+            }
+            true
+        }
+        _ => false,
+    };
+    if !right {
+        findings.item(
+            "order",
+            *item,
+            format!("order {id} is {:?}, paid at {:?}, ended at {:?}", order.state, order.paid_at, order.ended_at),
+        );
+    }
+    // Only a clock that went back can do this; it harms no stock.
+    let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
+    if !steps.into_iter().flatten().is_sorted() {
+        findings.notice("clock", Some(id), "it was paid or ended before what came before: the clock went back".into());
+    }
+}

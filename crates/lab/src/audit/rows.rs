@@ -1,0 +1,201 @@
+//! The rows of the truth store, as plain values, and the sums that several checks need.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// A whole store, as of one snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub sales: HashMap<String, Sale>,
+    pub items: BTreeMap<i64, Item>,
+    pub grants: BTreeMap<i64, Grant>,
+    /// By grant and turn.
+    pub feed: Vec<Feed>,
+    pub resolutions: Vec<Resolution>,
+    /// By order of commit.
+    pub orders: Vec<Order>,
+    pub quotas: Vec<Quota>,
+    pub recalls: Vec<Recall>,
+    /// By order of commit.
+    pub adjustments: Vec<Adjustment>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// What the database says about itself when it is damaged.
+    pub damage: Vec<String>,
+    /// Filled by [`Truth::add_up`].
+    pub index: Index,
+}
+
+/// What is worked out once from the rows.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    sums: HashMap<i64, Sums>,
+    by_id: HashMap<String, usize>,
+}
+
+/// Units of one item, added up from grants and orders.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sums {
+    /// Granted and not settled, in open grants.
+    pub in_slots: i128,
+    /// In reserved orders.
+    pub held: i128,
+    /// In paid orders.
+    pub paid: i128,
+    /// In orders that ended.
+    pub ended: i128,
+}
+
+impl Sums {
+    /// Units that somebody has.
+    pub fn active(&self) -> i128 {
+        self.held + self.paid
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sale {
+    pub phase: String,
+    pub opened_at: Option<i64>,
+    pub closed_at: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Item {
+    pub id: i64,
+    pub sale: String,
+    pub name: String,
+    pub limit: i64,
+    pub hold_ms: i64,
+    pub initial_total: Option<i64>,
+    pub total: Option<i64>,
+    pub pool: i64,
+    pub ended: i64,
+    pub paid: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub id: i64,
+    pub item: i64,
+    pub slot: i64,
+    pub epoch: i64,
+    pub granted: i64,
+    pub settled: i64,
+    pub counted: bool,
+    pub open: bool,
+    pub max_n: i64,
+    pub resolved: i64,
+    pub feed_len: i64,
+    pub closed_cause: Option<String>,
+    pub opened_at: i64,
+    pub closed_at: Option<i64>,
+}
+
+impl Grant {
+    /// Closed because its slot failed, and not by plan: each of these is a repair.
+    pub fn is_repair(&self) -> bool {
+        self.closed_cause.as_deref().is_some_and(|cause| !matches!(cause, "ended" | "rolled" | "lease_lapsed"))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub grant: i64,
+    pub seq: i64,
+    pub ticket: Option<String>,
+    pub buyer: Option<String>,
+    pub units: i64,
+    pub quota_delta: i64,
+    pub cause: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Resolution {
+    pub ticket: String,
+    pub grant: i64,
+    pub n: Option<i64>,
+    pub verdict: String,
+    pub order: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Order {
+    pub id: String,
+    pub buyer: String,
+    pub key: String,
+    pub item: i64,
+    pub units: i64,
+    pub state: String,
+    pub grant: i64,
+    pub n: i64,
+    pub reserved_at: i64,
+    pub pay_by: i64,
+    pub paid_at: Option<i64>,
+    pub ended_at: Option<i64>,
+}
+
+impl Order {
+    /// Its units are somebody's.
+    pub fn is_active(&self) -> bool {
+        matches!(&*self.state, "reserved" | "paid")
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Quota {
+    pub buyer: String,
+    pub item: i64,
+    pub used: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Recall {
+    pub id: i64,
+    pub grant: i64,
+    pub target: Option<i64>,
+    pub asked: i64,
+    pub taken: i64,
+    pub done: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Adjustment {
+    pub item: i64,
+    pub units: i64,
+    pub total_after: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    pub ticket: String,
+    pub item: i64,
+}
+
+impl Truth {
+    /// Adds up what the checks share; called once, when all rows are read.
+    pub fn add_up(&mut self) {
+        for grant in self.grants.values().filter(|grant| grant.open) {
+            self.index.sums.entry(grant.item).or_default().in_slots +=
+                i128::from(grant.granted) - i128::from(grant.settled);
+        }
+        for (at, order) in self.orders.iter().enumerate() {
+            let sums = self.index.sums.entry(order.item).or_default();
+            let part = match &*order.state {
+                "reserved" => &mut sums.held,
+                "paid" => &mut sums.paid,
+                _ => &mut sums.ended,
+            };
+            *part += i128::from(order.units);
+            self.index.by_id.insert(order.id.clone(), at);
+        }
+    }
+
+    /// The sums of one item.
+    pub fn sums(&self, item: i64) -> Sums {
+        self.index.sums.get(&item).copied().unwrap_or_default()
+    }
+
+    /// The order of this id.
+    pub fn order(&self, id: &str) -> Option<&Order> {
+        self.index.by_id.get(id).map(|&at| &self.orders[at])
+    }
+}

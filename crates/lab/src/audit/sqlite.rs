@@ -1,0 +1,155 @@
+//! Reads the rows out of a database file of the embedded shape: read-only, in one snapshot, while the program may run.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Row};
+
+use super::AuditError;
+use super::rows::{Adjustment, DeadLetter, Feed, Grant, Index, Item, Order, Quota, Recall, Resolution, Sale, Truth};
+
+/// Marks a file as Doorbuster's own ("DbrM").
+const APPLICATION_ID: i64 = 1_147_302_477;
+
+/// Reads everything that the checks look at.
+pub(super) fn read(path: &Path) -> Result<Truth, AuditError> {
+    let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).map_err(|error| failed(error.to_string()))?;
+    let application: i64 =
+        db.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(|error| failed(error.to_string()))?;
+    if application != APPLICATION_ID {
+        return Err(failed("not a store of Doorbuster".into()));
+    }
+    read_rows(&mut db).map_err(|error| failed(error.to_string()))
+}
+
+fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
+    // Deferred: the first SELECT takes the snapshot that all of them see.
+    let snapshot = db.transaction()?;
+    let mut truth = Truth {
+        sales: all(&snapshot, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?.into_iter().collect(),
+        items: all(&snapshot, ITEMS, item)?.into_iter().map(|item| (item.id, item)).collect(),
+        grants: all(&snapshot, GRANTS, grant)?.into_iter().map(|grant| (grant.id, grant)).collect(),
+        feed: all(&snapshot, FEED, feed)?,
+        resolutions: all(&snapshot, "SELECT ticket, grant_id, n, verdict, order_id FROM resolution", resolution)?,
+        orders: all(&snapshot, ORDERS, order)?,
+        quotas: all(&snapshot, "SELECT buyer, item_id, used FROM quota", quota)?,
+        recalls: all(&snapshot, "SELECT id, grant_id, target_grant, asked, taken, done FROM recall", recall)?,
+        adjustments: all(&snapshot, "SELECT item_id, units, total_after FROM adjustment ORDER BY seq", adjustment)?,
+        dead_letters: all(&snapshot, "SELECT ticket, item_id FROM dead_letter", dead_letter)?,
+        damage: all(&snapshot, "PRAGMA quick_check", |row| row.get(0))?,
+        index: Index::default(),
+    };
+    truth.damage.retain(|line: &String| line != "ok");
+    truth.add_up();
+    Ok(truth)
+}
+
+fn all<T>(db: &Connection, sql: &str, read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
+    db.prepare(sql)?.query_map([], |row| read(row))?.collect()
+}
+
+fn sale(row: &Row<'_>) -> rusqlite::Result<(String, Sale)> {
+    Ok((row.get(0)?, Sale { phase: row.get(1)?, opened_at: row.get(2)?, closed_at: row.get(3)? }))
+}
+
+const ITEMS: &str =
+    "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid FROM item";
+
+fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
+    Ok(Item {
+        id: row.get(0)?,
+        sale: row.get(1)?,
+        name: row.get(2)?,
+        limit: row.get(3)?,
+        hold_ms: row.get(4)?,
+        initial_total: row.get(5)?,
+        total: row.get(6)?,
+        pool: row.get(7)?,
+        ended: row.get(8)?,
+        paid: row.get(9)?,
+    })
+}
+
+const GRANTS: &str = "SELECT id, item_id, slot, epoch, granted, settled, counted, open, max_n, resolved, feed_len, \
+                      closed_cause, opened_at, closed_at FROM slot_grant";
+
+fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
+    Ok(Grant {
+        id: row.get(0)?,
+        item: row.get(1)?,
+        slot: row.get(2)?,
+        epoch: row.get(3)?,
+        granted: row.get(4)?,
+        settled: row.get(5)?,
+        counted: row.get(6)?,
+        open: row.get(7)?,
+        max_n: row.get(8)?,
+        resolved: row.get(9)?,
+        feed_len: row.get(10)?,
+        closed_cause: row.get(11)?,
+        opened_at: row.get(12)?,
+        closed_at: row.get(13)?,
+    })
+}
+
+const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed ORDER BY grant_id, seq";
+
+fn feed(row: &Row<'_>) -> rusqlite::Result<Feed> {
+    Ok(Feed {
+        grant: row.get(0)?,
+        seq: row.get(1)?,
+        ticket: row.get(2)?,
+        buyer: row.get(3)?,
+        units: row.get(4)?,
+        quota_delta: row.get(5)?,
+        cause: row.get(6)?,
+    })
+}
+
+fn resolution(row: &Row<'_>) -> rusqlite::Result<Resolution> {
+    Ok(Resolution { ticket: row.get(0)?, grant: row.get(1)?, n: row.get(2)?, verdict: row.get(3)?, order: row.get(4)? })
+}
+
+const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, \
+                      ended_at FROM orders ORDER BY seq";
+
+fn order(row: &Row<'_>) -> rusqlite::Result<Order> {
+    Ok(Order {
+        id: row.get(0)?,
+        buyer: row.get(1)?,
+        key: row.get(2)?,
+        item: row.get(3)?,
+        units: row.get(4)?,
+        state: row.get(5)?,
+        grant: row.get(6)?,
+        n: row.get(7)?,
+        reserved_at: row.get(8)?,
+        pay_by: row.get(9)?,
+        paid_at: row.get(10)?,
+        ended_at: row.get(11)?,
+    })
+}
+
+fn quota(row: &Row<'_>) -> rusqlite::Result<Quota> {
+    Ok(Quota { buyer: row.get(0)?, item: row.get(1)?, used: row.get(2)? })
+}
+
+fn recall(row: &Row<'_>) -> rusqlite::Result<Recall> {
+    Ok(Recall {
+        id: row.get(0)?,
+        grant: row.get(1)?,
+        target: row.get(2)?,
+        asked: row.get(3)?,
+        taken: row.get(4)?,
+        done: row.get(5)?,
+    })
+}
+
+fn adjustment(row: &Row<'_>) -> rusqlite::Result<Adjustment> {
+    Ok(Adjustment { item: row.get(0)?, units: row.get(1)?, total_after: row.get(2)? })
+}
+
+fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+    Ok(DeadLetter { ticket: row.get(0)?, item: row.get(1)? })
+}

@@ -1,0 +1,120 @@
+//! Every ticket has one verdict (I8): each number of a grant belongs to one order or one returned ticket, and ids say so.
+
+use std::collections::{HashMap, HashSet};
+
+use super::findings::Findings;
+use super::order_id;
+use super::rows::{Order, Resolution, Truth};
+
+/// Numbers resolved under one grant.
+#[derive(Debug, Default)]
+struct Numbers {
+    seen: HashSet<i64>,
+    most: i64,
+}
+
+/// Checks numbers, verdicts, ids and dead letters.
+pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
+    let mut numbers: HashMap<i64, Numbers> = HashMap::new();
+    let orders = truth.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
+    let returned = truth.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
+    for (grant, n, ticket) in orders.chain(returned) {
+        let Some(n) = n else { continue };
+        let numbers = numbers.entry(grant).or_default();
+        numbers.most = numbers.most.max(n);
+        if !numbers.seen.insert(n) {
+            let item = truth.grants.get(&grant).map_or(0, |grant| grant.item);
+            findings.item(
+                "I8",
+                item,
+                format!("number {n} of grant {grant} has two verdicts, one of them for {ticket}"),
+            );
+        }
+    }
+    counts(truth, &numbers, findings);
+    for order in &truth.orders {
+        order_says(order, findings);
+    }
+    let mut tickets = HashSet::new();
+    for row in &truth.resolutions {
+        returned_ticket(truth, row, findings);
+        if !tickets.insert(&*row.ticket) {
+            findings.store("I8", format!("ticket {} was returned twice", row.ticket));
+        }
+    }
+    for letter in truth.dead_letters.iter().filter(|letter| !tickets.contains(&*letter.ticket)) {
+        findings.item("I8", letter.item, format!("ticket {} is a dead letter, but was not returned", letter.ticket));
+    }
+}
+
+fn counts(truth: &Truth, numbers: &HashMap<i64, Numbers>, findings: &mut Findings<'_>) {
+    let nothing = Numbers::default();
+    for grant in truth.grants.values() {
+        let found = numbers.get(&grant.id).unwrap_or(&nothing);
+        let count = found.seen.len() as i64;
+        if (grant.resolved, grant.max_n) != (count, found.most) {
+            findings.item(
+                "I8",
+                grant.item,
+                format!(
+                    "grant {} says {} tickets resolved up to number {}; there are {count} up to {}",
+                    grant.id, grant.resolved, grant.max_n, found.most
+                ),
+            );
+        }
+    }
+}
+
+/// An order's id carries grant, number and units of its ticket, and when the verdict was due: none is consumed later.
+fn order_says(order: &Order, findings: &mut Findings<'_>) {
+    let Some(parts) = order_id::read(&order.id) else {
+        findings.item("I8", order.item, format!("order {} has an id that is none", order.id));
+        return;
+    };
+    if (parts.grant, parts.n, parts.units) != (order.grant, order.n, order.units) {
+        findings.item(
+            "I8",
+            order.item,
+            format!(
+                "order {} is of grant {} number {} with {} units, its id says {}, {}, {}",
+                order.id, order.grant, order.n, order.units, parts.grant, parts.n, parts.units
+            ),
+        );
+    }
+    if order.reserved_at > parts.decide_by {
+        let late = order.reserved_at - parts.decide_by;
+        findings.item("I8", order.item, format!("order {} was made {late} ms after its verdict was due", order.id));
+    }
+}
+
+fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>) {
+    let Resolution { ticket, grant, verdict, .. } = row;
+    let Some(known) = truth.grants.get(grant) else {
+        findings.store("I8", format!("ticket {ticket} was returned under grant {grant}, which does not exist"));
+        return;
+    };
+    let item = known.item;
+    if truth.order(ticket).is_some() {
+        findings.item("I8", item, format!("ticket {ticket} was consumed and returned"));
+    }
+    match order_id::read(ticket) {
+        None => findings.item("I8", item, format!("ticket {ticket} has an id that is none")),
+        Some(parts) if parts.grant != *grant || row.n.is_some_and(|n| n != parts.n) => {
+            let detail = format!(
+                "ticket {ticket} was returned as number {:?} of grant {grant}, its id says {} of {}",
+                row.n, parts.n, parts.grant
+            );
+            findings.item("I8", item, detail);
+        }
+        Some(_) => {}
+    }
+    match (&**verdict, row.order.as_deref()) {
+        ("order", Some(order)) => {
+            if truth.order(order).is_none_or(|order| order.item != item) {
+                findings.item("I3", item, format!("ticket {ticket} was told of order {order}, which is not there"));
+            }
+        }
+        ("key_reused" | "limit_reached" | "unavailable", None) => {}
+        _ => findings.item("I8", item, format!("ticket {ticket} has the verdict {verdict:?} for {:?}", row.order)),
+    }
+}
