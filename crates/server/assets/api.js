@@ -19,7 +19,7 @@ async function call(method, path, { token, headers = {}, body, patience_ms = 10_
 }
 
 const seg = encodeURIComponent;
-export const getSales = () => call('GET', '/v1/sales');
+export const getSales = () => call('GET', '/v1/sales?limit=200');
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
 /** The small status answer; `version` keeps an older copy in a cache from answering. */
 export const getStatus = (sale, version) => call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);

@@ -1,6 +1,6 @@
 /* Every sentence a buyer can read, in English. The same keys as copy-zh.js. */
 export default {
-  'skip': 'Skip to the sale', 'at': 'at {t}', 'on': 'on {t}', 'days': '{d} d', 'tongue': 'Language',
+  'skip': 'Skip to the sale', 'at': 'at {t}', 'on': 'on {t}', 'days': '{d} d',
   'say.opens': 'Opens in', 'say.min': '{n} minutes', 'say.min1': '1 minute', 'say.sec': '{n} seconds',
 
   /* the sale page: what stands still */
@@ -34,7 +34,7 @@ export default {
   'cooldown.button': 'Press again in {s} s', 'cooldown.title': 'None for you that time', 'cooldown.text': 'You can ask once every 10 seconds. Pressing more often does not improve your chance.',
   'again.title': 'One press in 10 seconds', 'again.text': 'You can ask once every 10 seconds. Pressing more often does not improve your chance.',
   'less.title': 'Only {available} left right now', 'less.text': 'That is fewer than you asked for, so nothing was ordered. Choose a smaller number.',
-  'share.title': 'You have {used} of your {limit}', 'share.text': 'The limit is {limit} per buyer over all orders. Choose a smaller number.',
+  'share.title': 'You have {used} of your {limit}', 'share.text': 'The limit is {limit} per buyer over all orders, so you can still have {rest}.',
   'undecided.title': 'No decision in time', 'undecided.text': 'Nothing was ordered and nothing is lost. You can ask again.',
   'refused.title': 'That was not accepted', 'refused.text': 'Nothing was ordered. {detail}',
   'reserved.button': 'See your order', 'reserved.title': '{units} reserved for you', 'reserved.text': 'Pay by {by}. Until then it is held for you; closing this page does not lose it.', 'reserved.action': 'Ask for more',
@@ -52,7 +52,7 @@ export default {
 
   /* no page to show */
   'lost.title': 'There is no such sale', 'lost.text': 'The address may be mistyped, or the shop has taken the sale away.',
-  'far.title': 'The connection is gone', 'far.text': 'The page could not be loaded. We keep trying; you need not reload.',
+  'far.title': 'The page could not be loaded', 'far.text': 'The connection is gone, or the shop is very busy. We keep trying; no need to reload.',
   'all': 'See all sales',
 
   /* the order page */
@@ -75,17 +75,17 @@ export default {
   'o.refunded': 'Refunded', 'o.refunded+': 'The full sum goes back to you.',
   'o.missing': 'There is no such order', 'o.missing+': 'The address may be mistyped, or the order belongs to someone else than you are signed in as.',
   'o.signin': 'Sign in to see your order', 'o.signin+': 'An order is shown only to its buyer.', 'o.signin.b': 'Sign in', 'o.nosignin+': 'An order is shown only to its buyer. Come back here by the shop’s own link.',
-  'o.far': 'The connection is gone', 'o.far+': 'Your order could not be read. What was reserved stays reserved. We keep trying.',
+  'o.far': 'Your order could not be read', 'o.far+': 'The connection is gone, or the shop is very busy. What was reserved stays reserved; we keep trying.',
   'o.offline+': 'The connection is gone; the reservation is not. The time shown runs on by our clock.', 'o.old+': 'The connection is gone. This is what we knew last.', 'o.retry': 'Try now',
   'p.reserved': 'Reserved', 'p.queued': 'In line', 'p.refused': 'Refused', 'p.paid': 'Paid', 'p.cancelled': 'Cancelled', 'p.expired': 'Expired', 'p.refunded': 'Refunded', 'p.offline': 'Not connected', 'p.none': 'No order',
   'h.queued': 'Asked', 'h.reserved': 'Reserved', 'h.payby': 'Pay by', 'h.answerby': 'Answer by', 'h.paid': 'Paid', 'h.cancelled': 'Cancelled', 'h.expired': 'Expired, units returned', 'h.refunded': 'Refunded', 'h.refused': 'Refused',
-  'o.sure': 'Cancel this order?', 'o.sure+': 'All {units} go back on sale at once. Someone else may take them.', 'o.sure1+': 'It goes back on sale at once. Someone else may take it.', 'o.keep': 'Keep it', 'o.yes': 'Cancel order',
+  'o.sure': 'Cancel this order?', 'o.sure+': 'All {units} units go back on sale at once. Someone else may take them.', 'o.sure1+': 'It goes back on sale at once. Someone else may take it.', 'o.keep': 'Keep it', 'o.yes': 'Cancel order',
   'o.uncancelled': 'The cancellation did not get through. Please try again.',
 
   /* the list of sales */
   'l.title': 'Sales', 'l.skip': 'Skip to the sales', 'l.none': 'No sales right now', 'l.none+': 'When the shop announces one, it will be listed here.',
   'l.orders': 'Your orders', 'l.noorders': 'You have no orders yet.', 'l.loading': 'One moment',
   'l.scheduled': 'Opens {opens}', 'l.open': 'Open now', 'l.paused': 'Paused', 'l.closed': 'Ended', 'l.soon': 'Opens soon',
-  'l.until': 'Closes {closes}', 'l.started': 'Opened {opens}', 'l.ended': 'Closed {closes}', 'l.far': 'The list could not be loaded. We keep trying.',
+  'l.until': 'Closes {closes}', 'l.started': 'Opened {opens}', 'l.ended': 'Closed {closes}', 'l.far': 'The list could not be loaded',
   'l.payby': 'Pay by {by}', 'l.refused': 'Your orders could not be read just now.'
 };

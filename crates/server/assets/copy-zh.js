@@ -1,6 +1,6 @@
 /* Every sentence a buyer can read, in Chinese. The same keys as copy-en.js. */
 export default {
-  'skip': '跳到抢购区', 'at': '{t}', 'on': '{t}', 'days': '{d} 天', 'tongue': '语言',
+  'skip': '跳到抢购区', 'at': '{t}', 'on': '{t}', 'days': '{d} 天',
   'say.opens': '距开抢还有', 'say.min': '{n} 分钟', 'say.min1': '1 分钟', 'say.sec': '{n} 秒',
 
   /* the sale page: what stands still */
@@ -34,7 +34,7 @@ export default {
   'cooldown.button': '{s} 秒后可再试', 'cooldown.title': '这次没抢到', 'cooldown.text': '每 10 秒可以抢一次，多按不会增加机会。',
   'again.title': '每 10 秒可以抢一次', 'again.text': '请稍等片刻，多按不会增加机会。',
   'less.title': '目前只剩 {available} 件', 'less.text': '少于你要的数量，因此没有下单。请减少数量后再试。',
-  'share.title': '你已抢到 {used} 件，限购 {limit} 件', 'share.text': '每人限购 {limit} 件，所有订单合计。请减少数量后再试。',
+  'share.title': '你已抢到 {used} 件，限购 {limit} 件', 'share.text': '每人限购 {limit} 件，所有订单合计。你还可以抢 {rest} 件。',
   'undecided.title': '未能及时得出结果', 'undecided.text': '这次没有下单，也没有任何损失。你可以再试一次。',
   'refused.title': '请求未被接受', 'refused.text': '这次没有下单。{detail}',
   'reserved.button': '查看订单', 'reserved.title': '抢到了！已为你保留 {units} 件', 'reserved.text': '请在 {by} 前付款，在此之前一直为你保留。关闭页面也不会丢失。', 'reserved.action': '再抢一次',
@@ -52,7 +52,7 @@ export default {
 
   /* no page to show */
   'lost.title': '没有这场抢购', 'lost.text': '可能是网址有误，或者商家已撤下本场活动。',
-  'far.title': '网络连接已断开', 'far.text': '页面未能加载。正在自动重试，无需刷新。',
+  'far.title': '页面未能加载', 'far.text': '网络已断开，或系统繁忙。正在自动重试，无需刷新。',
   'all': '查看全部活动',
 
   /* the order page */
@@ -75,7 +75,7 @@ export default {
   'o.refunded': '已退款', 'o.refunded+': '货款将全额退回。',
   'o.missing': '没有这个订单', 'o.missing+': '可能是网址有误，或者订单不属于你当前登录的账号。',
   'o.signin': '登录后查看订单', 'o.signin+': '订单只对下单的买家显示。', 'o.signin.b': '登录', 'o.nosignin+': '订单只对下单的买家显示。请从商家提供的链接进入本页。',
-  'o.far': '网络连接已断开', 'o.far+': '未能读取你的订单。已保留的商品仍然为你保留。正在自动重试。',
+  'o.far': '未能读取你的订单', 'o.far+': '网络已断开，或系统繁忙。已保留的商品仍然为你保留，正在自动重试。',
   'o.offline+': '网络已断开，但保留仍然有效。倒计时按服务器时间继续。', 'o.old+': '网络已断开，以下是最近一次读到的内容。', 'o.retry': '立即重试',
   'p.reserved': '已保留', 'p.queued': '排队中', 'p.refused': '未抢到', 'p.paid': '已付款', 'p.cancelled': '已取消', 'p.expired': '已过期', 'p.refunded': '已退款', 'p.offline': '连接中断', 'p.none': '无订单',
   'h.queued': '已提交', 'h.reserved': '已保留', 'h.payby': '付款截止', 'h.answerby': '最迟出结果', 'h.paid': '已付款', 'h.cancelled': '已取消', 'h.expired': '已过期，商品放回', 'h.refunded': '已退款', 'h.refused': '未抢到',
@@ -86,6 +86,6 @@ export default {
   'l.title': '抢购活动', 'l.skip': '跳到活动列表', 'l.none': '目前没有活动', 'l.none+': '商家发布新活动后会显示在这里。',
   'l.orders': '我的订单', 'l.noorders': '你还没有订单。', 'l.loading': '请稍候',
   'l.scheduled': '{opens} 开抢', 'l.open': '正在抢购', 'l.paused': '已暂停', 'l.closed': '已结束', 'l.soon': '即将开抢',
-  'l.until': '{closes} 结束', 'l.started': '{opens} 已开抢', 'l.ended': '已于 {closes} 结束', 'l.far': '未能加载列表，正在自动重试。',
+  'l.until': '{closes} 结束', 'l.started': '{opens} 已开抢', 'l.ended': '已于 {closes} 结束', 'l.far': '未能加载列表',
   'l.payby': '请在 {by} 前付款', 'l.refused': '暂时无法读取你的订单。'
 };

@@ -35,8 +35,8 @@ function showSlip(m) {
   put($('#slip-sale'), sale && sale.title !== item?.title ? sale.title : '');
   put($('#id'), order.id);
   put($('#units'), count(order.units));
-  for (const el of document.querySelectorAll('.priced')) el.hidden = !sum;
-  if (sum) { put($('#each'), money({ ...sum, amount_minor: sum.amount_minor / order.units })); put($('#sum'), money(sum)); }
+  for (const el of document.querySelectorAll('.priced')) el.hidden = !sum || order.state === 'refused';
+  if (sum && order.state !== 'refused') { put($('#each'), money({ ...sum, amount_minor: sum.amount_minor / order.units })); put($('#sum'), money(sum)); }
   $('#image').hidden = !item?.image; $('#thumb').toggleAttribute('hidden', !!item?.image);
   if (item?.image) { $('#image').onerror = () => { $('#image').hidden = true; $('#thumb').toggleAttribute('hidden', false); }; attr($('#image'), 'src', item.image); }
   return sum;
@@ -56,7 +56,8 @@ function showSteps(steps) {
 export function showOrder(m) {
   const name = stateOf(m), view = views[name] ?? bare[name] ?? views.reserved, { order } = m;
   const go = $('#go'), side = $('#side'), focus = document.activeElement;
-  $('#slip').hidden = $('#back').hidden = $('#orders').hidden = !order;
+  $('#slip').hidden = $('#orders').hidden = !order;
+  $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
   const sum = order ? showSlip(m) : null;
   const v = order && { by: at(name === 'queued' ? order.decide_by : order.pay_by), units: count(order.units), sum: sum ? money(sum) : '' };
@@ -84,12 +85,15 @@ export function showOrder(m) {
   const way = pay ? [pay, 'o.pay'] : view.back ? [backToSale(order), 'o.back'] : name === 'signin' && m.sign_in_url ? [m.sign_in_url, 'o.signin.b'] : null;
   go.hidden = !way;
   if (way) { attr(go, 'href', way[0]); put(go.firstElementChild, text(way[1], v ?? {})); }
-  if (order) { attr($('#back'), 'href', backToSale(order)); $('#back').hidden = !!view.back; }
+  attr($('#back'), 'href', order ? backToSale(order) : '/');
+  put($('#back'), text(order ? 'o.back' : 'all'));
+  $('#back').hidden = !!view.back;
   const retry = name === 'far' || (m.offline && !!order), cancel = order?.state === 'reserved' && !retry;
   side.hidden = !retry && !cancel;
   side.dataset.does = retry ? 'retry' : 'cancel';
   put(side, text(retry ? 'o.retry' : m.cancelling ? 'o.cancelling' : 'o.cancel'));
   attr(side, 'aria-disabled', m.cancelling);
+  $('.order__do').hidden = !order && go.hidden && side.hidden;
   if (focus === side && side.hidden) (go.hidden ? $('#main') : go).focus();
   if (order) {
     showSteps(view.steps?.(order) ?? []);

@@ -23,15 +23,16 @@ async function read() {
     const first = !m.order;
     if (first) await learnMore(answer);
     m.order = answer.data;
+    if (m.order.state !== 'reserved') m.failed = false;
     listenIn();
   } else if (answer.status === 401) {
     forget(m.token); stream?.close(); stream = null;
-    m.trouble = 'signin'; m.order = null;
+    m.trouble = site.guest ? 'missing' : 'signin'; m.order = null; /* a new guest has no old orders */
   } else if (answer.status === 404 || answer.status === 403) {
     m.trouble = 'missing'; m.order = null;
   } else {
     lost += 1;
-    m.offline = true; m.trouble = 'far';
+    m.offline = answer.status === 0; m.trouble = 'far';
   }
   return answer.retry_secs;
 }
@@ -49,7 +50,7 @@ function listenIn() {
 
 function pace_ms() {
   if (m.trouble === 'missing' || m.trouble === 'signin') return Infinity;
-  if (lost || m.trouble === 'far') return jitter(500, 1_000) * 2 ** Math.min(lost, 4);
+  if (lost || !m.order) return jitter(500, 1_000) * 2 ** Math.min(lost, 4);
   const heard = stream?.isOpen();
   switch (m.order.state) {
     case 'queued': return heard ? jitter(3_000, 5_000) : jitter(1_000, 2_000);
@@ -66,7 +67,8 @@ async function watch() {
     const retry_secs = await read();
     draw();
     ready();
-    await poll.rest(Math.max(pace_ms(), (retry_secs ?? 0) * 1000));
+    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
+    await poll.rest(pace_ms());
     if (document.hidden) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
   }
 }

@@ -19,7 +19,7 @@ export function unfinishedPress(sale, buyer) {
   return press?.key && press.buyer === buyer ? press : null;
 }
 
-/** Sends the press and follows it to its end. `tell(stage, { until_ms })` reports `asking`, `queued`, `retrying`, `offline`;
+/** Sends the press and follows it to its end. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying`, `offline`;
     `rest(ms)` waits and is cut short by hints; `hinted()` says whether an event stream is open.
     Ends with `{ order }`, `{ code, problem }` (refused), `{ busy_secs }` or `{ signin: true }`. */
 export async function pursue(press, { token, tell, rest, hinted }) {
@@ -42,7 +42,7 @@ export async function pursue(press, { token, tell, rest, hinted }) {
     if (status === 202 || (status === 200 && data.state === 'queued')) {
       Object.assign(press, { id: data.id, decide_by: data.decide_by ?? press.decide_by }); keep();
       tell('queued');
-      await rest(hinted() ? jitter(3_000, 5_000) : jitter(1_000, 2_000));
+      await rest(hinted() ? jitter(3_000, 5_000) : Math.min(answer.retry_secs ?? 1, 5) * 1000 + jitter(0, 1_000));
       continue;
     }
     if (status === 200 || status === 201) {
@@ -51,7 +51,7 @@ export async function pursue(press, { token, tell, rest, hinted }) {
     if (status >= 500 || (status === 429 && (press.id || press.unsure))) {
       const wait_ms = (answer.retry_secs ?? 2) * 1000 + jitter(0, 500);
       tell('retrying', { wait_ms });
-      await rest(wait_ms);
+      await new Promise(done => setTimeout(done, wait_ms)); /* as long as the server asked; no hint cuts it short */
       continue;
     }
     if (status === 404 && press.id && !strayed) { /* should not happen; the key still finds the order */

@@ -37,6 +37,7 @@ const deals = {
   offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
 };
 const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'limit', 'cooldown'];
+const LONG_TITLE = 28; /* characters; longer ones are set smaller, so that the button stays in view */
 const buy = $('#buy'), go = $('#go');
 let shown = '';
 
@@ -45,6 +46,7 @@ export function showItem(m) {
   const { sale, item } = m;
   put($('#edition'), sale.title === item.title ? '' : sale.title);
   put($('#name'), item.title);
+  $('#name').toggleAttribute('data-long', item.title.length > LONG_TITLE);
   put($('#lead'), item.description ?? '');
   $('#lead').hidden = !item.description;
   put($('#price'), money(item.price));
@@ -82,7 +84,7 @@ function values(m, deal, t) {
   const units = m.press?.units ?? (m.order && deals[deal].mode === 'order' ? m.order.units : m.units);
   const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
   return {
-    units: count(units), sum: money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', ...m.why,
+    units: count(units), sum: money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', rest: count(most(m)), ...m.why,
     opens: opens ? when(opens) : '', closed: closes ? when(closes) : '', by: by ? moment(Date.parse(by)) : '',
     left: opens ? left(opens - t) : '', s: Math.max(0, Math.ceil((until - t) / 1000))
   };
@@ -90,7 +92,7 @@ function values(m, deal, t) {
 /* A refusal has its own title and text while the button rests; the button's words stay those of the state. */
 function wordsOf(m, deal, part) {
   if (deal === 'cooldown' && part !== 'button') { const key = `${m.why?.name ?? 'again'}.${part}`; if (has(key)) return key; }
-  if (deal === 'ended' && part === 'title' && !(ends(m) <= now())) return 'endedx.title';
+  if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= now())) return 'endedx.title';
   if (deal === 'before' && !starts(m)) return 'due.' + part;
   return `${deal}.${part}`;
 }

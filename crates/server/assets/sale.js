@@ -16,7 +16,7 @@ const CLOCK_OFF_MS = 5_000;      /* a status this far from our clock means that 
 const REREAD_MS = 5_000;         /* an order whose time to pay is over is read again this often, until it says so */
 
 const poll = pauser(), press = pauser();
-let version = random(), fresh = true, lost_polls = 0, stream = null, streaming = 0, reread_ms = 0;
+let version = random(), fresh = true, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
 const draw = () => { if (m.sale && m.status) show(m); };
 const scene = () => sceneOf(m);
 
@@ -69,7 +69,8 @@ async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) m.token = await identify();
-    await poll.rest(Math.max(pace_ms(), (retry_secs ?? 0) * 1000));
+    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
+    await poll.rest(pace_ms());
     if (document.hidden && !m.press) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
   }
 }
@@ -89,9 +90,9 @@ function openStream() {
   stream = listen({ token: m.token, sale: m.id, on: {
     status(status) { take(status); draw(); },
     order(order) {
-      if (m.press && order?.id === m.press.id) press.wake();
+      if (m.press) { heard = order?.id; press.wake(); }
       if (m.order && order?.id === m.order.id) readOrder(m.order.id);
-      if (['cancelled', 'expired', 'refunded'].includes(order?.state)) delete m.share[order.item];
+      if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) { delete m.share[order.item]; m.why = null; }
     }
   } });
 }
@@ -99,13 +100,19 @@ function closeStream() { clearTimeout(streaming); streaming = 0; stream?.close()
 
 /* ----- the press ----- */
 
+/* An event about our press may come before the answer that names its id; then nothing is waited for, once. */
+function rest(ms) {
+  const known = heard && heard === m.press.id;
+  heard = null;
+  return known ? Promise.resolve() : press.rest(ms);
+}
 async function send() {
   try {
     if (!m.token) m.token = await identify();
     if (!m.token) { m.press = null; return draw(); }
     openStream();
     const end = await pursue(m.press, {
-      token: m.token, rest: press.rest, hinted: () => !!stream?.isOpen(),
+      token: m.token, rest, hinted: () => !!stream?.isOpen(),
       tell(stage, { wait_ms = 0 } = {}) { m.stage = stage; m.retry_ms = now() + wait_ms; draw(); }
     });
     finish(end);

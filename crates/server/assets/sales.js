@@ -1,8 +1,8 @@
 /* The list of sales and, for a known buyer, of the buyer's orders. */
 import { $, put, ready, site, text, translate, announce } from '/assets/words.js';
-import { jitter, setClock } from '/assets/clock.js';
+import { jitter, now, setClock } from '/assets/clock.js';
 import { moment, money, when } from '/assets/format.js';
-import { getOrders, getSale, getSales } from '/assets/api.js';
+import { getOrders, getSale, getSales, getStatus, random } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
 
 const ORDERS_MAX = 50;
@@ -48,8 +48,16 @@ function pictureOf(sale, light) {
   return img;
 }
 
-function saleTicket(sale) {
-  const opens = Date.parse(sale.starts_at), closes = Date.parse(sale.ends_at), { phase } = sale;
+/* The list says when a sale opens and closes; only for one that may be open now, its status says what it is doing. */
+async function phaseOf(sale) {
+  const opens = Date.parse(sale.starts_at), closes = Date.parse(sale.ends_at);
+  if (opens > now()) return 'scheduled';
+  if (closes < now()) return 'closed';
+  const { data } = await getStatus(sale.id, random());
+  return data.phase ?? 'open';
+}
+function saleTicket(sale, phase) {
+  const opens = Date.parse(sale.starts_at), closes = Date.parse(sale.ends_at);
   const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
   const pill = phase === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + phase);
   const words = phase === 'closed' ? (closes ? text('l.ended', v) : '') : closes ? text('l.until', v) : phase === 'scheduled' || !opens ? '' : text('l.started', v);
@@ -79,12 +87,13 @@ async function showSales() {
     if (answer.status === 200) {
       if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
       const sales = answer.data.sales ?? [];
-      $('#sales').replaceChildren(...sales.map(saleTicket));
+      const phases = await Promise.all(sales.map(phaseOf));
+      $('#sales').replaceChildren(...sales.map((sale, i) => saleTicket(sale, phases[i])));
       $('#none').hidden = sales.length > 0;
       put($('#none-title'), text('l.none')); put($('#none-text'), text('l.none+'));
       return;
     }
-    put($('#none-title'), text('far.title')); put($('#none-text'), text('l.far'));
+    put($('#none-title'), text('l.far')); put($('#none-text'), text('far.text'));
     if (tries === 0) announce(text('l.far'), true);
     ready();
     await new Promise(done => setTimeout(done, Math.max((answer.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4))));
