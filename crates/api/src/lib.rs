@@ -11,6 +11,7 @@ pub mod event;
 pub mod header;
 pub mod health;
 pub mod limits;
+pub mod openapi;
 pub mod order;
 pub mod problem;
 pub mod query;

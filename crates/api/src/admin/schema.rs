@@ -9,7 +9,12 @@ use crate::value::{Currency, NAME_PATTERN};
 
 /// A name that people choose.
 pub(crate) fn name() -> Schema {
-    ObjectBuilder::new().schema_type(Type::String).pattern(Some(NAME_PATTERN)).examples(["spring"]).into()
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(NAME_PATTERN))
+        .description(Some("A name: 1 to 64 of `A-Z a-z 0-9 _ . : -`."))
+        .examples(["spring"])
+        .into()
 }
 
 /// One line of text that is not blank.
@@ -19,6 +24,7 @@ pub(crate) fn title() -> Schema {
         .pattern(Some(r"^[^\u0000-\u001F\u007F]*[^\u0000-\u0020\u007F][^\u0000-\u001F\u007F]*$"))
         .min_length(Some(1))
         .max_length(Some(TITLE_CHARS_MAX))
+        .description(Some("One line of text, not blank."))
         .into()
 }
 
@@ -37,6 +43,7 @@ fn text(kind: SchemaType) -> ObjectBuilder {
         .schema_type(kind)
         .pattern(Some(r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F]*$"))
         .max_length(Some(DESCRIPTION_CHARS_MAX))
+        .description(Some("A longer text, maybe empty."))
 }
 
 /// Address of a picture: `http(s)`, or a reference without a scheme.
@@ -46,19 +53,19 @@ pub(crate) fn image() -> Schema {
         .pattern(Some("^(https?://[!-~]+|[!-9;-~]+)$"))
         .min_length(Some(1))
         .max_length(Some(IMAGE_BYTES_MAX))
-        .default(Some(serde_json::Value::Null))
+        .description(Some("Address of a picture: http, https, or a path."))
         .examples(["https://shop.example/phone.webp"])
         .into()
 }
 
 /// A price that a shop may ask.
 pub(crate) fn price() -> Schema {
-    price_object(Type::Object.into()).into()
+    price_object(Type::Object.into()).description(Some("Price of one unit.")).into()
 }
 
 /// The same, or `null`.
 pub(crate) fn nullable_price() -> Schema {
-    price_object(nullable(Type::Object)).into()
+    price_object(nullable(Type::Object)).description(Some("What one unit costs elsewhere, to compare.")).into()
 }
 
 fn price_object(kind: SchemaType) -> ObjectBuilder {
@@ -83,7 +90,11 @@ pub(crate) fn adjustment_units() -> Schema {
     let range = |from: i64, to: i64| {
         ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to)).build()
     };
-    OneOfBuilder::new().item(range(1, most)).item(range(-most, -1)).into()
+    OneOfBuilder::new()
+        .item(range(1, most))
+        .item(range(-most, -1))
+        .description(Some("Units to add, or with a minus to take away; not 0."))
+        .into()
 }
 
 /// The front door of this version: everything off.

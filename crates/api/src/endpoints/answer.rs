@@ -26,6 +26,13 @@ impl Shape {
         (self.name)()
     }
 
+    /// The type's own first example, if it has one.
+    #[must_use]
+    pub fn example(self) -> Option<serde_json::Value> {
+        let schema = serde_json::to_value((self.schema)()).expect("a schema is plain data");
+        schema.pointer("/examples/0").cloned()
+    }
+
     /// Its own schema, and those of every type in it.
     pub fn collect(self, schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((self.name().into_owned(), (self.schema)()));

@@ -1,0 +1,93 @@
+//! The OpenAPI 3.1 document, made from the table of endpoints.
+
+mod operation;
+mod problems;
+
+use utoipa::openapi::path::{PathItem, PathsBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, OpenApiVersion};
+
+use crate::endpoints::{self, Chapter, Method};
+use crate::problem::Code;
+
+/// Names of the ways to present oneself.
+const BUYER: &str = "buyer";
+const OPERATOR: &str = "operator";
+
+/// The document that `GET /openapi.json` answers with; `version` is the program's.
+#[must_use]
+pub fn openapi(version: &str) -> OpenApi {
+    let info =
+        InfoBuilder::new().title("Doorbuster").version(version).description(Some(description())).license(Some(
+            LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build(),
+        ));
+    OpenApiBuilder::new()
+        .openapi(OpenApiVersion::Version31)
+        .info(info)
+        .paths(paths())
+        .components(Some(components()))
+        .tags(Some([
+            tag(Chapter::Buying, "What buyers use."),
+            tag(Chapter::Operating, "What operators use."),
+            tag(Chapter::Service, "What machines around the server use."),
+        ]))
+        .build()
+}
+
+fn description() -> String {
+    let mut text = String::from(
+        "A flash-sale engine: nobody is oversold, nobody who was told `reserved` is forgotten.\n\n\
+         `HEAD` works wherever `GET` does. Times are RFC 3339 in UTC with milliseconds, money is in minor units. \
+         Members may be added to answers; unknown members of request bodies are refused.\n\n\
+         Every answer that is not a success is a problem of RFC 9457 with a stable `code`:\n\n\
+         | status | code | means |\n|---|---|---|\n",
+    );
+    for code in Code::ALL {
+        text.push_str(&format!("| {} | `{}` | {} |\n", code.status(), code.as_str(), code.title()));
+    }
+    text
+}
+
+fn tag(chapter: Chapter, description: &str) -> utoipa::openapi::Tag {
+    TagBuilder::new().name(chapter.as_str()).description(Some(description)).build()
+}
+
+fn paths() -> PathsBuilder {
+    endpoints::all().fold(PathsBuilder::new(), |paths, endpoint| {
+        let method = match endpoint.method {
+            Method::Get => utoipa::openapi::HttpMethod::Get,
+            Method::Post => utoipa::openapi::HttpMethod::Post,
+            Method::Patch => utoipa::openapi::HttpMethod::Patch,
+            Method::Delete => utoipa::openapi::HttpMethod::Delete,
+        };
+        paths.path(endpoint.path, PathItem::new(method, operation::operation(endpoint)))
+    })
+}
+
+fn components() -> utoipa::openapi::Components {
+    let mut schemas = Vec::new();
+    for endpoint in endpoints::all() {
+        let bodies = endpoint.body.iter().map(|body| body.shape);
+        let answers = endpoint.answers.iter().filter_map(|answer| answer.content.shape());
+        bodies.chain(answers).for_each(|shape| shape.collect(&mut schemas));
+    }
+    schemas.extend(problems::schemas());
+    ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .responses_from_iter(problems::responses())
+        .security_scheme(BUYER, bearer(Some("JWT"), "The shop's token for a buyer."))
+        .security_scheme(OPERATOR, bearer(None, "An operator's key; its role decides what it may do."))
+        .build()
+}
+
+fn bearer(format: Option<&str>, description: &str) -> SecurityScheme {
+    let http = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
+    SecurityScheme::Http(match format {
+        Some(format) => http.bearer_format(format).build(),
+        None => http.build(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What must be true of the document.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::problems::sample;
+use super::*;
+
+fn document() -> Value {
+    serde_json::to_value(openapi("0.1.0")).expect("a document is plain data")
+}
+
+#[test]
+fn the_document_is_3_1_and_has_every_endpoint_with_every_status() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    let operations: usize = document["paths"]
+        .as_object()
+        .expect("paths are an object")
+        .values()
+        .map(|item| item.as_object().expect("a path item is an object").len())
+        .sum();
+    assert_eq!(operations, endpoints::all().count());
+    for endpoint in endpoints::all() {
+        let operation = &document["paths"][endpoint.path][endpoint.method.as_str().to_ascii_lowercase()];
+        assert_eq!(operation["operationId"], endpoint.id);
+        let answers = endpoint.answers.iter().map(|answer| answer.status);
+        let expected: BTreeSet<String> =
+            answers.chain(endpoint.problem_codes().iter().map(|code| code.status())).map(|s| s.to_string()).collect();
+        let found: BTreeSet<String> =
+            operation["responses"].as_object().into_iter().flatten().map(|(s, _)| s.clone()).collect();
+        assert_eq!(found, expected, "{}", endpoint.id);
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk(value: &Value, document: &Value) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(reference)) = members.get("$ref") {
+                    let pointer = reference.strip_prefix('#').expect("references stay within the document");
+                    assert!(document.pointer(pointer).is_some(), "{reference}");
+                }
+                members.values().for_each(|value| walk(value, document));
+            }
+            Value::Array(values) => values.iter().for_each(|value| walk(value, document)),
+            _ => {}
+        }
+    }
+    let document = document();
+    walk(&document, &document);
+}
+
+#[test]
+fn every_code_has_its_schema_and_a_true_example() {
+    let document = document();
+    let codes = document["components"]["schemas"]["Code"]["enum"].as_array().expect("the closed set of codes");
+    assert_eq!(codes.len(), Code::ALL.len());
+    for code in Code::ALL {
+        assert_eq!(sample(code).code(), code);
+        let schema = &document["components"]["schemas"][format!("Problem.{}", code.as_str())];
+        assert_eq!(schema["examples"][0]["code"], code.as_str());
+        let members = schema["allOf"][1]["required"].as_array().cloned().unwrap_or_default();
+        for member in members {
+            let name = member.as_str().expect("names are strings");
+            assert!(document["components"]["schemas"]["Problem"]["properties"][name].is_object(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_answer_that_must_say_when_to_come_back_does() {
+    let document = document();
+    for code in Code::ALL {
+        let headers = &document["components"]["responses"][code.as_str()]["headers"];
+        assert_eq!(headers["Retry-After"].is_object(), code.has_retry_after(), "{}", code.as_str());
+    }
+}
