@@ -1,0 +1,26 @@
+//! Who is asking: buyers by the shop's tokens, operators by their keys.
+
+mod bearer;
+mod buyers;
+mod claims;
+mod hs256;
+mod issue;
+mod jwks;
+mod operators;
+
+pub use bearer::bearer;
+pub use buyers::{Buyers, JwksError};
+pub use claims::{BuyerName, Expected};
+pub use issue::{NewToken, token};
+pub use operators::{CONFIGURED_KEY, Operator, Operators, role, stored};
+
+/// Why somebody is not let in, for a person: it says nothing about secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Nothing was presented.
+    Missing,
+    /// Something was, and it does not hold.
+    Bad(&'static str),
+    /// It cannot be judged now: public keys have not been had yet.
+    Unknown,
+}

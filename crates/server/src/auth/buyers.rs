@@ -1,0 +1,98 @@
+//! Buyers: whoever presents a token of the shop.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Denied;
+use super::claims::{BuyerName, Expected};
+use super::hs256::Hs256;
+use super::jwks::{Jwks, REFRESH_EVERY, Source};
+use crate::config::BuyerKeys;
+
+pub use super::jwks::JwksError;
+
+/// Checks buyers' tokens.
+pub struct Buyers {
+    by: By,
+    expected: Expected,
+}
+
+enum By {
+    Secret(Hs256),
+    Keys(Jwks),
+}
+
+impl Buyers {
+    /// Checks with a shared secret.
+    #[must_use]
+    pub fn with_secret(secret: &SecretString, expected: Expected) -> Self {
+        Self { by: By::Secret(Hs256::new(secret.expose_secret().as_bytes())), expected }
+    }
+
+    /// Checks with public keys, read now. A file must be there; an address may answer later.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no keys.
+    pub async fn with_keys(keys: &BuyerKeys, expected: Expected) -> Result<Self, JwksError> {
+        let (source, needed) = match keys {
+            BuyerKeys::Secret(secret) => return Ok(Self::with_secret(secret, expected)),
+            BuyerKeys::JwksFile(path) => (Source::File(path.clone()), true),
+            BuyerKeys::JwksUrl(url) => (Source::Url(url.clone()), false),
+        };
+        let jwks = Jwks::new(source);
+        match jwks.refresh().await {
+            Err(error) if needed => return Err(error),
+            Err(error) => tracing::warn!(%error, "buyers cannot be let in until this succeeds"),
+            Ok(()) => {}
+        }
+        Ok(Self { by: By::Keys(jwks), expected })
+    }
+
+    /// The buyer that `token` names, from what is known now. [`Denied::Unknown`]: ask [`Buyers::check_again`].
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, token: &str, now_secs: i64) -> Result<BuyerName, Denied> {
+        match &self.by {
+            By::Secret(secret) => secret.check(token, &self.expected, now_secs),
+            By::Keys(keys) => keys.check(token, &self.expected, now_secs),
+        }
+    }
+
+    /// The same after reading the public keys again, for a token whose key was not known.
+    ///
+    /// # Errors
+    /// Why not; [`Denied::Unknown`] when no keys can be had at all.
+    pub async fn check_again(&self, token: &str, now_secs: i64) -> Result<BuyerName, Denied> {
+        let By::Keys(keys) = &self.by else { return self.check(token, now_secs) };
+        if let Err(error) = keys.refresh().await {
+            tracing::warn!(%error, "the buyers' public keys could not be read again");
+        }
+        match keys.check(token, &self.expected, now_secs) {
+            Err(Denied::Unknown) if !keys.is_empty() => Err(Denied::Bad("the token is signed with an unknown key")),
+            verdict => verdict,
+        }
+    }
+
+    /// Reads the public keys again now and then, so that one the shop takes back stops working. Ends with the program.
+    pub async fn keep_fresh(&self) {
+        let By::Keys(keys) = &self.by else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            if let Err(error) = keys.refresh().await {
+                tracing::warn!(%error, "the buyers' public keys could not be read again");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Buyers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match &self.by {
+            By::Secret(_) => "a secret",
+            By::Keys(_) => "public keys",
+        };
+        out.debug_struct("Buyers").field("by", &by).field("expected", &self.expected).finish()
+    }
+}

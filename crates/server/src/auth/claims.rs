@@ -1,0 +1,191 @@
+//! What a buyer's token says, and whether that holds now.
+
+use std::borrow::Cow;
+
+use doorbuster_api::limits::NAME_MAX;
+use doorbuster_api::value::is_name;
+use serde::Deserialize;
+
+use super::Denied;
+
+/// How far the shop's clock may be from this one, in seconds.
+pub(super) const LEEWAY_SECS: i64 = 30;
+
+/// A buyer's name, without an allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BuyerName {
+    bytes: [u8; NAME_MAX],
+    len: u8,
+}
+
+impl BuyerName {
+    /// The name that `text` is, if it can be one.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        if !is_name(text) {
+            return None;
+        }
+        let mut bytes = [0; NAME_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: text.len() as u8 })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a name is ASCII")
+    }
+}
+
+impl std::fmt::Debug for BuyerName {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// What every token must say, beside being signed and in time.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// The issuer, if one is configured.
+    pub issuer: Option<String>,
+    /// The audience, if one is configured.
+    pub audience: Option<String>,
+}
+
+/// Claims of a token. A claim given twice is refused by the reader.
+#[derive(Debug, Deserialize)]
+pub(super) struct Claims<'a> {
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    exp: Seconds,
+    #[serde(default)]
+    nbf: Option<Seconds>,
+    #[serde(borrow, default)]
+    iss: Option<Cow<'a, str>>,
+    #[serde(default)]
+    aud: Option<Audience>,
+    /// Read so that a wrong type is refused; sales for members only are not in this version.
+    #[serde(default, rename = "member")]
+    _member: Option<bool>,
+    /// The same.
+    #[serde(default, rename = "level")]
+    _level: Option<u8>,
+}
+
+/// An instant in seconds since the epoch, maybe with a fraction.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Whole(i64),
+    Fraction(f64),
+}
+
+impl Seconds {
+    /// Whole seconds; what is beyond the range stops at its ends.
+    fn whole(self) -> i64 {
+        match self {
+            Self::Whole(seconds) => seconds,
+            Self::Fraction(seconds) => seconds as i64,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Claims<'_> {
+    /// Reads the claims of a token whose signature holds, and judges them.
+    pub(super) fn judge(json: &[u8], expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+        // A list of as many values would pass for the object otherwise.
+        let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
+        match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
+            Some(claims) => claims.hold(expected, now_secs),
+            None => Err(Denied::Bad("the token's claims are not as they must be: sub and exp, rightly typed")),
+        }
+    }
+
+    fn hold(&self, expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+        if self.exp.whole().saturating_add(LEEWAY_SECS) < now_secs {
+            return Err(Denied::Bad("the token has expired"));
+        }
+        if self.nbf.is_some_and(|nbf| nbf.whole() > now_secs.saturating_add(LEEWAY_SECS)) {
+            return Err(Denied::Bad("the token is not valid yet"));
+        }
+        if expected.issuer.is_some() && self.iss.as_deref() != expected.issuer.as_deref() {
+            return Err(Denied::Bad("the token is of another issuer"));
+        }
+        if let Some(wanted) = &expected.audience {
+            let named = match &self.aud {
+                Some(Audience::One(audience)) => audience == wanted,
+                Some(Audience::Many(audiences)) => audiences.contains(wanted),
+                None => false,
+            };
+            if !named {
+                return Err(Denied::Bad("the token is for another audience"));
+            }
+        }
+        BuyerName::new(&self.sub).ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_hold_within_thirty_seconds_of_their_times() {
+        let check = |json: &str, expected: Result<&str, &str>| {
+            let found = Claims::judge(json.as_bytes(), &Expected::default(), 1_000);
+            match (&found, expected) {
+                (Ok(name), Ok(wanted)) => assert_eq!(name.as_str(), wanted, "{json}"),
+                (Err(Denied::Bad(why)), Err(word)) => assert!(why.contains(word), "{json}: {why}"),
+                _ => panic!("{json}: {found:?}"),
+            }
+        };
+        check(r#"{"sub":"anna","exp":1000}"#, Ok("anna"));
+        check(r#"{"sub":"anna","exp":970}"#, Ok("anna"));
+        check(r#"{"sub":"anna","exp":969}"#, Err("expired"));
+        check(r#"{"sub":"anna","exp":1e300}"#, Ok("anna"));
+        check(r#"{"sub":"anna","exp":1000.5}"#, Ok("anna"));
+        check(r#"{"sub":"anna","exp":18446744073709551615}"#, Ok("anna"));
+        check(r#"{"sub":"anna","exp":-1e300}"#, Err("expired"));
+        check(r#"{"sub":"anna","exp":9999,"nbf":1030}"#, Ok("anna"));
+        check(r#"{"sub":"anna","exp":9999,"nbf":1031}"#, Err("not valid yet"));
+        check(r#"{"sub":"anna","exp":9999,"nbf":null,"iss":null,"aud":null}"#, Ok("anna"));
+        check(
+            r#"{"sub":"\u0061nna","exp":9999,"other":[1],"iss":"x","aud":["y"],"member":true,"level":255}"#,
+            Ok("anna"),
+        );
+        check(r#"{"sub":"anna"}"#, Err("claims"));
+        check(r#"{"exp":9999}"#, Err("claims"));
+        check(r#"{"sub":"anna","exp":"9999"}"#, Err("claims"));
+        check(r#"{"sub":"anna","exp":9999,"nbf":"1"}"#, Err("claims"));
+        check(r#"{"sub":"anna","exp":9999,"exp":9999}"#, Err("claims"));
+        check(r#"{"sub":"anna","sub":"bert","exp":9999}"#, Err("claims"));
+        check(r#"{"sub":"anna","exp":9999,"member":"yes"}"#, Err("claims"));
+        check(r#"{"sub":"anna","exp":9999,"level":256}"#, Err("claims"));
+        check(r#"{"sub":7,"exp":9999}"#, Err("claims"));
+        check(r#"{"sub":"a b","exp":9999}"#, Err("sub"));
+        check(r#"{"sub":"","exp":9999}"#, Err("sub"));
+        check(r#"["anna",9999]"#, Err("claims"));
+        check("", Err("claims"));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_asked_for_only_when_configured() {
+        let wants = Expected { issuer: Some("shop".into()), audience: Some("door".into()) };
+        let check = |json: &str, holds: bool| {
+            assert_eq!(Claims::judge(json.as_bytes(), &wants, 0).is_ok(), holds, "{json}");
+        };
+        check(r#"{"sub":"a","exp":1,"iss":"shop","aud":"door"}"#, true);
+        check(r#"{"sub":"a","exp":1,"iss":"shop","aud":["x","door"]}"#, true);
+        check(r#"{"sub":"a","exp":1,"iss":"shop","aud":["x"]}"#, false);
+        check(r#"{"sub":"a","exp":1,"iss":"shop"}"#, false);
+        check(r#"{"sub":"a","exp":1,"iss":"other","aud":"door"}"#, false);
+        check(r#"{"sub":"a","exp":1,"aud":"door"}"#, false);
+    }
+}

@@ -1,0 +1,200 @@
+//! Tokens signed with a private key of the shop (RS256, ES256, EdDSA), checked with the public ones in a JSON Web Key
+//! Set from a file or an address.
+//!
+//! The algorithm comes from the key, never from the token. The set is read at start, again every [`REFRESH_EVERY`], and
+//! when a token names a key that is not in it, but no more often than [`REFRESH_AT_MOST_EVERY`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Denied;
+use super::claims::{BuyerName, Claims, Expected};
+
+/// How often the set is read again.
+pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
+/// Least time between two readings, whatever tokens name.
+const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+/// How long an address may take to answer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest set, in bytes; a larger one is refused.
+const SET_BYTES_MAX: usize = 256 * 1024;
+/// Most keys that are kept; the rest of the set is ignored.
+const KEYS_MAX: usize = 64;
+
+/// Where a set comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    File(PathBuf),
+    Url(String),
+}
+
+/// A set that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the buyers' public keys from {from}: {why}")]
+pub struct JwksError {
+    from: String,
+    why: String,
+}
+
+struct Key {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+/// The shop's public keys.
+pub(super) struct Jwks {
+    source: Source,
+    client: reqwest::Client,
+    keys: ArcSwap<Vec<Key>>,
+    read_at: Mutex<Option<Instant>>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    kid: Option<String>,
+    #[serde(default)]
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
+
+impl Jwks {
+    pub(super) fn new(source: Source) -> Self {
+        let client = reqwest::Client::builder()
+            .timeout(FETCH_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client without certificates of its own can be made");
+        Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
+    }
+
+    /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is not in the set.
+    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+        const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
+        let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
+        let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
+        let header: Header =
+            serde_json::from_slice(&header).map_err(|_| Denied::Bad("the token's header cannot be read"))?;
+        if header.crit.is_some() {
+            return Err(Denied::Bad("the token asks for an extension that is not known"));
+        }
+        let algorithm = match header.alg.as_str() {
+            "RS256" => Algorithm::RS256,
+            "ES256" => Algorithm::ES256,
+            "EdDSA" => Algorithm::EdDSA,
+            _ => return Err(Denied::Bad("the token is not signed with RS256, ES256 or EdDSA")),
+        };
+        let keys = self.keys.load();
+        let mut fitting = keys
+            .iter()
+            .filter(|key| key.algorithm == algorithm && (header.kid.is_none() || key.kid == header.kid))
+            .peekable();
+        if fitting.peek().is_none() {
+            return Err(Denied::Unknown);
+        }
+        let holds = fitting.any(|key| {
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm).is_ok_and(|holds| holds)
+        });
+        if !holds {
+            return Err(Denied::Bad("the token's signature does not hold"));
+        }
+        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)?;
+        Claims::judge(&claims, expected, now_secs)
+    }
+
+    /// Whether no set has been had yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.load().is_empty()
+    }
+
+    /// Reads the set again unless that was done a moment ago. Whoever comes meanwhile waits and finds it done.
+    pub(super) async fn refresh(&self) -> Result<(), JwksError> {
+        self.refresh_at(Instant::now()).await
+    }
+
+    async fn refresh_at(&self, now: Instant) -> Result<(), JwksError> {
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
+            return Ok(());
+        }
+        // A failure counts too: an address that is away is not asked by every request.
+        *read_at = Some(now);
+        let (from, read) = match &self.source {
+            Source::File(path) => (path.display().to_string(), read_file(path).await),
+            Source::Url(url) => (url.clone(), self.fetch(url).await),
+        };
+        let keys = read.and_then(|bytes| keys(&bytes)).map_err(|why| JwksError { from, why })?;
+        self.keys.store(Arc::new(keys));
+        Ok(())
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Vec<u8>, String> {
+        let why = |error: reqwest::Error| error.without_url().to_string();
+        let mut answer =
+            self.client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(why)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(why)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > SET_BYTES_MAX {
+                return Err(format!("it is larger than {SET_BYTES_MAX} bytes"));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+async fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        if std::fs::metadata(&path)?.len() > SET_BYTES_MAX as u64 {
+            return Err(std::io::Error::other(format!("it is larger than {SET_BYTES_MAX} bytes")));
+        }
+        std::fs::read(&path)
+    });
+    read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+/// The keys of a set that can check a token. One that cannot be read, or is for something else, is passed over.
+fn keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
+    let set: Set = serde_json::from_slice(bytes).map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
+    let keys: Vec<Key> = set.keys.into_iter().filter_map(key).take(KEYS_MAX).collect();
+    if keys.is_empty() {
+        return Err("it holds no key for RS256, ES256 or EdDSA".to_owned());
+    }
+    Ok(keys)
+}
+
+fn key(value: serde_json::Value) -> Option<Key> {
+    let jwk: Jwk = serde_json::from_value(value).ok()?;
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(of) if of.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::OctetKeyPair(of) if of.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        _ => return None,
+    };
+    let said = jwk.common.key_algorithm.map(|said| said.to_string());
+    let fits = said.is_none_or(|said| said == format!("{algorithm:?}"));
+    let signs = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    (fits && signs).then_some(Key { kid: jwk.common.key_id, algorithm, key })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Operators: whoever presents a key. Keys are kept as hashes; the one that is configured is an `admin`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
+use doorbuster_api::admin::keys::Role;
+use doorbuster_store::{AdminKey, AdminRole};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use super::Denied;
+
+/// The id of the configured key in the log of actions.
+pub const CONFIGURED_KEY: &str = "configured";
+
+/// Who presented a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The key's id.
+    pub id: Arc<str>,
+    /// What it allows.
+    pub role: Role,
+}
+
+struct Known {
+    operator: Operator,
+    hash: [u8; 32],
+}
+
+/// Checks operators' keys.
+pub struct Operators {
+    configured: Known,
+    made: ArcSwap<Vec<Known>>,
+}
+
+impl Operators {
+    /// Knows the configured key alone.
+    #[must_use]
+    pub fn new(configured: &SecretString) -> Self {
+        let operator = Operator { id: CONFIGURED_KEY.into(), role: Role::Admin };
+        let hash = Self::hash(configured.expose_secret());
+        Self { configured: Known { operator, hash }, made: ArcSwap::default() }
+    }
+
+    /// How a key is kept. Keys are random and long, so that one round is enough.
+    #[must_use]
+    pub fn hash(key: &str) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
+        hash
+    }
+
+    /// Takes over the keys that were made, as the store has them now.
+    pub fn know(&self, keys: Vec<AdminKey>) {
+        let known =
+            |key: AdminKey| Known { operator: Operator { id: key.id.into(), role: role(key.role) }, hash: key.hash };
+        self.made.store(Arc::new(keys.into_iter().map(known).collect()));
+    }
+
+    /// The operator whose key this is. Every known hash is compared, each in constant time.
+    ///
+    /// # Errors
+    /// [`Denied::Bad`] when it is nobody's.
+    pub fn check(&self, key: &str) -> Result<Operator, Denied> {
+        let hash = Self::hash(key);
+        let made = self.made.load();
+        let mut found = None;
+        for known in std::iter::once(&self.configured).chain(made.iter()) {
+            if bool::from(known.hash.ct_eq(&hash)) {
+                found = Some(&known.operator);
+            }
+        }
+        found.cloned().ok_or(Denied::Bad("this is no operator's key"))
+    }
+}
+
+impl std::fmt::Debug for Operators {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Operators").field("made", &self.made.load().len()).finish()
+    }
+}
+
+/// The store's word for a role, in the contract's.
+#[must_use]
+pub fn role(role: AdminRole) -> Role {
+    match role {
+        AdminRole::Viewer => Role::Viewer,
+        AdminRole::Operator => Role::Operator,
+        AdminRole::Admin => Role::Admin,
+    }
+}
+
+/// The contract's word for a role, in the store's.
+#[must_use]
+pub fn stored(role: Role) -> AdminRole {
+    match role {
+        Role::Viewer => AdminRole::Viewer,
+        Role::Operator => AdminRole::Operator,
+        Role::Admin => AdminRole::Admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_core::Millis;
+
+    #[test]
+    fn a_key_has_the_role_it_was_made_with_until_it_is_gone() {
+        let operators = Operators::new(&SecretString::from("configured-configured-configured"));
+        let made = AdminKey {
+            id: "key_1".into(),
+            name: "night shift".into(),
+            role: AdminRole::Viewer,
+            hash: Operators::hash("made"),
+            created_at: Millis(0),
+        };
+        let check = |key: &str, expected: Option<Role>| {
+            assert_eq!(operators.check(key).ok().map(|operator| operator.role), expected, "{key}");
+        };
+        operators.know(vec![made]);
+        check("configured-configured-configured", Some(Role::Admin));
+        check("made", Some(Role::Viewer));
+        check("configured-configured-configureD", None);
+        check("", None);
+        operators.know(Vec::new());
+        check("made", None);
+    }
+}
