@@ -1,0 +1,98 @@
+//! Every JSON example of the page is read by the type that its comment names, and is all that this type writes.
+
+use doorbuster_api::admin::audit::Audit;
+use doorbuster_api::admin::keys::{CreatedKey, NewKey};
+use doorbuster_api::admin::new_sale::NewSale;
+use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
+use doorbuster_api::admin::sale::AdminSale;
+use doorbuster_api::admin::sale_patch::SalePatch;
+use doorbuster_api::admin::stats::Stats;
+use doorbuster_api::admin::stock::{Adjustment, SlotList, StockRow};
+use doorbuster_api::body::Purchase;
+use doorbuster_api::event::Event;
+use doorbuster_api::health::Health;
+use doorbuster_api::order::{AnyOrder, Order, QueuedOrder, RefusedOrder};
+use doorbuster_api::problem::{Problem, ProblemBody};
+use doorbuster_api::report::{AnswerLine, DemoReport};
+use doorbuster_api::sale::{Sale, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::page::page;
+
+/// The page's JSON examples, each with the shape that the comment above it names.
+fn examples(page: &str) -> Vec<(String, String)> {
+    let mut blocks = page.split("```json\n");
+    let mut before = blocks.next().unwrap_or_default();
+    let mut examples = Vec::new();
+    for block in blocks {
+        let (json, after) = block.split_once("```").expect("a block of code has an end");
+        let comment = before.trim_end().lines().last().unwrap_or_default();
+        let shape = comment.strip_prefix("<!-- shape: ").and_then(|comment| comment.strip_suffix(" -->"));
+        examples.push((shape.expect("every example names its shape").to_owned(), json.to_owned()));
+        before = after;
+    }
+    examples
+}
+
+/// Reads an answer, and compares what is written with what was read.
+fn check<T: Serialize + DeserializeOwned>(json: &str) {
+    let read: T = serde_json::from_str(json).expect(json);
+    same(&read, json);
+}
+
+/// Reads a request, and compares what is written with what was read.
+fn check_request<'a, T: Serialize>(read: impl FnOnce(&'a [u8]) -> Result<T, Problem>, json: &'a str) {
+    match read(json.as_bytes()) {
+        Ok(request) => same(&request, json),
+        Err(problem) => panic!("{json}\n{:?}", problem.faults()),
+    }
+}
+
+fn same(value: &impl Serialize, json: &str) {
+    let expected: Value = serde_json::from_str(json).expect("it was read before");
+    assert_eq!(serde_json::to_value(value).expect("plain data serialises"), expected);
+}
+
+#[test]
+fn every_example_is_what_its_type_reads_and_writes() {
+    for (shape, json) in examples(&page()) {
+        let json = json.as_str();
+        match shape.as_str() {
+            "Problem" => check::<ProblemBody<'static>>(json),
+            "Order" => {
+                check::<Order>(json);
+                check::<AnyOrder>(json);
+            }
+            "QueuedOrder" => {
+                check::<QueuedOrder>(json);
+                check::<AnyOrderDetail>(json);
+            }
+            "RefusedOrder" => check::<RefusedOrder>(json),
+            "OrderDetail" => {
+                check::<OrderDetail>(json);
+                check::<AnyOrderDetail>(json);
+            }
+            "Sale" => check::<Sale>(json),
+            "Status" => check::<Status>(json),
+            "Event" => check::<Event>(json),
+            "AdminSale" => check::<AdminSale>(json),
+            "StockRow" => check::<StockRow>(json),
+            "SlotList" => check::<SlotList>(json),
+            "Stats" => check::<Stats>(json),
+            "Audit" => check::<Audit>(json),
+            "CreatedKey" => check::<CreatedKey>(json),
+            "Health" => check::<Health>(json),
+            "DemoReport" => check::<DemoReport>(json),
+            "AnswerLine" => check::<AnswerLine>(json),
+            "Purchase" => check_request(Purchase::from_json, json),
+            "NewSale" => check_request(NewSale::from_json, json),
+            "Adjustment" => check_request(Adjustment::from_json, json),
+            "NewKey" => check_request(NewKey::from_json, json),
+            // A patch is only ever read.
+            "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
+            other => panic!("no type is called {other}"),
+        }
+    }
+}
