@@ -1,5 +1,6 @@
 //! The server: configuration, purchase, settle, control, web.
 
+pub mod auth;
 pub mod catalogue;
 pub mod clock;
 pub mod config;
@@ -7,9 +8,11 @@ pub mod control;
 pub mod engine;
 pub mod gauge;
 pub mod holders;
+pub mod log;
 pub mod meter;
 pub mod notify;
 pub mod purchase;
+pub mod secrets;
 mod settle;
 pub mod tally;
 mod waiters;
