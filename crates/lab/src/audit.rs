@@ -37,6 +37,19 @@ pub enum Store {
     Sqlite(PathBuf),
 }
 
+impl Store {
+    /// Reads `--store`: `sqlite:PATH`, or just a path, to a database file or to the directory that holds it.
+    pub fn parse(text: &str) -> Result<Self, AuditError> {
+        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite") {
+            let reason = format!("{scheme} is not a store that can be audited; give sqlite:PATH or a path");
+            return Err(AuditError::Store { store: text.into(), reason });
+        }
+        let path = text.strip_prefix("sqlite:").unwrap_or(text);
+        let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+        if path.is_dir() { sqlite::find(&path).map(Self::Sqlite) } else { Ok(Self::Sqlite(path)) }
+    }
+}
+
 /// Why there is no report: the audit did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {

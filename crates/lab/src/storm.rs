@@ -101,7 +101,9 @@ fn weather(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Tally,
         let thread = std::thread::Builder::new()
             .name(format!("storm-{index}"))
             .spawn(move || {
-                let _ = done.send(worker::run(shared, index));
+                let _others = StopOnPanic(&shared);
+                // Nobody hears it only when the storm is over.
+                let _ = done.send(worker::run(&shared, index));
             })
             .map_err(|error| StormError::Generator(error.to_string()))?;
         threads.push(thread);
@@ -114,6 +116,17 @@ fn weather(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Tally,
         thread.join().map_err(|_| StormError::Generator("a thread panicked".into()))?;
     }
     outcome
+}
+
+/// A worker that dies takes the storm with it, or the others would wait for its connections.
+struct StopOnPanic<'a>(&'a Shared);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
 }
 
 /// Collects the workers' tallies, shows progress, and stops a storm that no longer gets any answer.

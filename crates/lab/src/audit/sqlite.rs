@@ -1,26 +1,52 @@
 //! Reads the rows out of a database file of the embedded shape: read-only, in one snapshot, while the program may run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::AuditError;
+use super::limits::BUSY_TIMEOUT;
 use super::rows::{Adjustment, DeadLetter, Feed, Grant, Index, Item, Order, Quota, Recall, Resolution, Sale, Truth};
 
 /// Marks a file as Doorbuster's own ("DbrM").
 const APPLICATION_ID: i64 = 1_147_302_477;
 
+/// Finds the one store in a directory: by what the files say, so that a name is nobody's secret.
+pub(super) fn find(dir: &Path) -> Result<PathBuf, AuditError> {
+    let failed = |reason: String| AuditError::Store { store: dir.display().to_string(), reason };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))? {
+        let path = entry.map_err(|error| failed(error.to_string()))?.path();
+        let is_database = path.extension().is_some_and(|end| end == "db" || end == "sqlite");
+        if is_database && open(&path).is_ok() {
+            found.push(path);
+        }
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(path), true) => Ok(path),
+        (Some(_), false) => Err(failed("holds several stores; name the file".into())),
+        (None, _) => Err(failed("holds no store of Doorbuster".into())),
+    }
+}
+
 /// Reads everything that the checks look at.
 pub(super) fn read(path: &Path) -> Result<Truth, AuditError> {
     let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags).map_err(|error| failed(error.to_string()))?;
-    let application: i64 =
-        db.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(|error| failed(error.to_string()))?;
-    if application != APPLICATION_ID {
-        return Err(failed("not a store of Doorbuster".into()));
-    }
+    let mut db = open(path).map_err(&failed)?;
     read_rows(&mut db).map_err(|error| failed(error.to_string()))
+}
+
+fn open(path: &Path) -> Result<Connection, String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|error| error.to_string())?;
+    // A program that is just starting or stopping holds the file for a moment.
+    db.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
+    let application: i64 =
+        db.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(|error| error.to_string())?;
+    if application != APPLICATION_ID {
+        return Err("not a store of Doorbuster".into());
+    }
+    Ok(db)
 }
 
 fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {

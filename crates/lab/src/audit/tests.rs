@@ -1,10 +1,12 @@
 //! The auditor against stores that are broken on purpose, one rule at a time, and against one that is not.
 
+mod promises;
 mod shop;
 
 use std::time::Instant;
 
 use super::{AuditError, AuditReport, Store, run};
+use promises::line;
 use shop::{OPENED, Shop, order_of, ticket};
 
 fn audit(shop: &Shop) -> AuditReport {
@@ -27,31 +29,6 @@ fn breaks(sql: &str, rule: &str, words: &str) {
         found.iter().any(|(its_rule, detail)| *its_rule == rule && detail.contains(words)),
         "no {rule} with {words:?} in {found:#?}"
     );
-}
-
-/// Tells a buyer of a good store `lines`; the auditor must find `rule` with these `words`, or nothing when empty.
-#[track_caller]
-fn promises(lines: &str, rule: &str, words: &str) {
-    let shop = Shop::good();
-    let answers = shop.answers(lines);
-    let report = run(&Store::Sqlite(shop.path()), Some(&answers)).expect("the audit takes place");
-    let found = found(&report);
-    match rule {
-        "" => assert!(found.is_empty(), "{found:#?}"),
-        _ => assert!(
-            matches!(&found[..], [(its_rule, detail)] if *its_rule == rule && detail.contains(words)),
-            "not just {rule} with {words:?}: {found:#?}"
-        ),
-    }
-    assert_eq!(report.answers_checked, lines.lines().count() as u64);
-}
-
-fn line(buyer: &str, units: u32, status: u16, code: &str, id: &str, state: &str) -> String {
-    let word = |text: &str| if text.is_empty() { "null".into() } else { format!("{text:?}") };
-    let (code, id, state) = (word(code), word(id), word(state));
-    format!(
-        r#"{{"buyer":"{buyer}","key":"k-{buyer}","sale":"spring","item":"phone","units":{units},"status":{status},"code":{code},"id":{id},"state":{state}}}"#
-    ) + "\n"
 }
 
 #[test]
@@ -281,55 +258,6 @@ fn repairs_are_counted_and_a_clock_that_went_back_is_a_notice() {
 }
 
 #[test]
-fn promises_that_were_kept_are_no_finding() {
-    promises(&line("ann", 10, 201, "", "<ann>", "reserved"), "", "");
-    promises(&line("ann", 10, 200, "", "<12:5>", "reserved"), "", "");
-    promises(&line("bob", 10, 201, "", "<bob>", "reserved"), "", "");
-    promises(&line("cat", 10, 202, "", "<cat>", "reserved"), "", "");
-    promises(&line("dan", 5, 200, "", "<dan>", "expired"), "", "");
-    promises(&line("joe", 2, 202, "unavailable", "<12:9>", "refused"), "", "");
-    promises(&line("ann", 5, 202, "limit_reached", "<12:2>", "refused"), "", "");
-    promises(&line("bob", 1, 202, "idempotency_key_reused", "<12:7>", "refused"), "", "");
-    promises(&line("zoe", 10, 409, "sold_out", "", ""), "", "");
-    let first_refused = line("ann", 10, 409, "paused", "", "") + &line("ann", 10, 201, "", "<ann>", "reserved");
-    promises(&first_refused, "", "");
-    promises(&line("ann", 10, 422, "idempotency_key_reused", "", ""), "", "");
-}
-
-#[test]
-fn promises_that_were_broken_are_found() {
-    let nobody = ticket(12, 99, 10);
-    promises(&line("zoe", 10, 201, "", &nobody, "reserved"), "I3", "zoe was told reserved of order");
-    promises(&line("zoe", 10, 201, "", "", "reserved"), "I3", "without an order's id");
-    promises(&line("zoe", 10, 201, "", "<ann>", "reserved"), "I3", "it is ann's");
-    promises(&line("ann", 9, 201, "", "<ann>", "reserved"), "I3", "9 units of spring/phone");
-    promises(&line("eve", 3, 201, "", "<eve>", "reserved"), "I3", "3 units of item 2");
-    promises(&line("ann", 10, 200, "", "<ann>", "paid"), "I8", "which is reserved now");
-    promises(&line("rob", 4, 202, "unavailable", "<rob>", "refused"), "I8", "which is an order (refunded)");
-    promises(&line("joe", 2, 202, "limit_reached", "<12:9>", "refused"), "I8", "the store has unavailable");
-    promises(&line("joe", 10, 202, "unavailable", &nobody, "refused"), "I8", "the store has no verdict");
-    promises(&line("joe", 10, 202, "sold_out", "<12:9>", "refused"), "I8", "refused (sold_out)");
-    promises(&line("ann", 10, 409, "sold_out", "", ""), "I8", "was refused (sold_out), but holds order");
-}
-
-#[test]
-fn orders_that_nobody_was_told_of_are_a_notice() {
-    let shop = Shop::good();
-    let lines = line("ann", 10, 201, "", "<ann>", "reserved") + "{\"buyer\":\"bo";
-    let report = run(&Store::Sqlite(shop.path()), Some(&shop.answers(&lines))).expect("the audit takes place");
-    assert!(report.audit.ok);
-    let notices: Vec<_> = report.audit.notices.iter().map(|notice| &*notice.detail).collect();
-    assert_eq!(notices, ["line 2 is cut off", "5 orders of the items asked for are in no answer"]);
-}
-
-#[test]
-fn a_storm_writes_what_the_auditor_reads() {
-    let told = crate::storm::answer_line_of_a_sold_out_buyer();
-    let line: doorbuster_api::report::AnswerLine = serde_json::from_slice(&told).expect("the same shape");
-    assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
-}
-
-#[test]
 fn what_is_no_store_or_no_answer_is_an_error_and_not_a_clean_report() {
     let shop = Shop::good();
     let store = Store::Sqlite(shop.path());
@@ -343,6 +271,24 @@ fn what_is_no_store_or_no_answer_is_an_error_and_not_a_clean_report() {
     assert!(matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("not a store")));
     shop.run("PRAGMA application_id = 1147302477; DROP TABLE quota");
     assert!(matches!(run(&store, None), Err(AuditError::Store { reason, .. }) if reason.contains("quota")));
+}
+
+#[test]
+fn a_store_is_named_by_file_by_directory_or_by_address() {
+    let shop = Shop::good();
+    let (file, dir) = (shop.path(), shop.path().parent().expect("its directory").to_owned());
+    let (file_text, dir_text) = (file.display().to_string(), dir.display().to_string());
+    let found = |text: &str| Store::parse(text).map_err(|error| error.to_string());
+    for text in [&file_text, &dir_text, &format!("sqlite:{file_text}"), &format!("sqlite://{dir_text}")] {
+        assert_eq!(found(text), Ok(Store::Sqlite(file.clone())), "{text}");
+    }
+    assert!(found("postgres://host/db").is_err_and(|error| error.contains("postgres is not a store")));
+    std::fs::write(dir.join("other.db"), "no database").expect("a scratch file");
+    assert_eq!(found(&dir_text), Ok(Store::Sqlite(file.clone())), "what is no store is passed over");
+    std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");
+    assert!(found(&dir_text).is_err_and(|error| error.contains("several stores")));
+    std::fs::create_dir(dir.join("empty")).expect("a scratch directory");
+    assert!(found(&format!("{dir_text}/empty")).is_err_and(|error| error.contains("no store")));
 }
 
 #[test]
@@ -385,15 +331,16 @@ fn big(count: i64) -> (Shop, String) {
 
 #[test]
 fn a_hundred_thousand_orders_are_audited_in_seconds() {
-    // An unoptimised build is several times slower than the two seconds that are owed; this bound still notices a
-    // check that is not linear.
-    let (shop, answers) = big(100_000);
+    // An unoptimised build, several times slower, gets a fifth of the orders; its bound still notices a check that is
+    // not linear.
+    let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
+    let (shop, answers) = big(count);
     let answers = shop.answers(&answers);
     let started = Instant::now();
     let report = run(&Store::Sqlite(shop.path()), Some(&answers)).expect("the audit takes place");
     let took = started.elapsed();
     assert_eq!(found(&report), []);
-    assert_eq!((report.orders_checked, report.answers_checked), (100_000, 100_000));
-    assert!(took.as_secs() < if cfg!(debug_assertions) { 20 } else { 2 }, "took {took:?}");
+    assert_eq!((report.orders_checked, report.answers_checked), (count as u64, count as u64));
+    assert!(took.as_secs() < if cfg!(debug_assertions) { 4 } else { 2 }, "took {took:?}");
     println!("audited in {took:?}");
 }

@@ -19,6 +19,8 @@ pub const CONNECTING_MAX: usize = 64;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than `Prefer: wait` an answer may take; then the connection is dropped and counts as an error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
+/// A connection that lay idle for longer is looked at before it is used.
+pub const IDLE_TRUSTED: Duration = Duration::from_secs(1);
 /// An answer larger than this is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// What a connection reads into at first.

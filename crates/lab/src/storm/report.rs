@@ -36,7 +36,7 @@ impl Progress {
             started: counts.started,
             answered: counts.answered(),
             answers: counts.kinds(),
-            retries: counts.overloaded_retries + counts.rate_limited_retries + counts.server_error_retries,
+            retries: counts.retries(),
             connection_errors: counts.connection_errors,
             elapsed_ms: whole_ms(elapsed),
         }
@@ -61,9 +61,15 @@ impl LatencyMs {
     }
 }
 
-/// The result of a storm.
+/// The result of a storm: the report of the contract, and more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StormReport {
+    /// The server asked.
+    pub url: String,
+    /// The sale asked for.
+    pub sale: String,
+    /// The item asked for.
+    pub item: String,
     /// Buyers that sent something; each has one final answer or is lost.
     pub buyers: u64,
     /// Units that each asked for.
@@ -80,6 +86,8 @@ pub struct StormReport {
     pub told_by_event: u64,
     /// Verdicts of a `202` that came by asking.
     pub told_by_poll: u64,
+    /// Requests sent again after `429` or `5xx`: the sum of the next three.
+    pub retries: u64,
     /// Requests sent again after `503`.
     pub overloaded_retries: u64,
     /// Requests sent again after `429`.
@@ -117,6 +125,9 @@ impl StormReport {
         // A clock outside the years that a timestamp can hold would have failed long before.
         let first_sent_at = Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
         Self {
+            url: plan.url.clone(),
+            sale: plan.sale.clone(),
+            item: plan.item.clone(),
             buyers: counts.started,
             units_each: plan.units,
             answers: counts.kinds(),
@@ -125,6 +136,7 @@ impl StormReport {
             queued: counts.queued,
             told_by_event: counts.told_by_event,
             told_by_poll: counts.told_by_poll,
+            retries: counts.retries(),
             overloaded_retries: counts.overloaded_retries,
             rate_limited_retries: counts.rate_limited_retries,
             server_error_retries: counts.server_error_retries,

@@ -51,6 +51,11 @@ impl Counts {
         }
     }
 
+    /// Requests sent again because the server asked for it or failed.
+    pub fn retries(&self) -> u64 {
+        self.overloaded_retries + self.rate_limited_retries + self.server_error_retries
+    }
+
     /// Final answers of all kinds.
     pub fn answered(&self) -> u64 {
         self.kinds.iter().map(|(_, count)| count).sum()

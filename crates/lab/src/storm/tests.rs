@@ -102,6 +102,9 @@ fn overload_is_sent_again_with_the_same_key_and_is_no_refusal() {
     assert_eq!((report.overloaded_retries, report.rate_limited_retries, report.server_error_retries), (20, 20, 20));
     assert_eq!((report.requests, report.lost_answers), (80, 0));
     assert_eq!(report.faults.get("http_500"), Some(&20));
+    let json = serde_json::to_value(&report).expect("plain values");
+    let contract: doorbuster_api::report::StormReport = serde_json::from_value(json).expect("what the contract has");
+    assert_eq!((contract.retries, contract.buyers, &*contract.sale), (60, 20, "spring"));
     let keys: HashSet<_> = server.seen().into_iter().map(|request| (request.key.clone(), request.buyer())).collect();
     assert_eq!(keys.len(), 20, "a key never changes");
 }
@@ -141,6 +144,16 @@ fn a_connection_that_the_server_ends_politely_is_no_error() {
     });
     let report = storm(plan(&server, 40));
     assert_eq!((kinds(&report), report.connection_errors, report.requests), (vec![("ended", 40)], 0, 40));
+}
+
+#[test]
+fn a_connection_that_the_server_dropped_while_it_was_idle_is_no_error() {
+    let server = Fake::start(|_| [refusal("ended"), vec![Act::Close]].concat());
+    let mut plan = plan(&server, 2);
+    plan.connections = 1;
+    plan.rate = Some(0.8);
+    let report = storm(plan);
+    assert_eq!((kinds(&report), report.connection_errors, report.requests), (vec![("ended", 2)], 0, 2));
 }
 
 #[test]

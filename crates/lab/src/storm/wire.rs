@@ -42,6 +42,7 @@ pub(super) struct Wire {
     addr: SocketAddr,
     patience: Duration,
     stream: Option<TcpStream>,
+    used: Instant,
     inbox: Vec<u8>,
     timer: Pin<Box<Sleep>>,
 }
@@ -50,11 +51,16 @@ impl Wire {
     /// Not open yet; an answer may take `patience`.
     pub fn new(addr: SocketAddr, patience: Duration) -> Self {
         let inbox = vec![0; limits::ANSWER_BYTES_START];
-        Self { addr, patience, stream: None, inbox, timer: Box::pin(sleep(patience)) }
+        Self { addr, patience, stream: None, used: Instant::now(), inbox, timer: Box::pin(sleep(patience)) }
     }
 
-    /// Opens the connection unless it is open.
+    /// Opens the connection unless it is open. One that lay idle may have been dropped by the server, which is no fault.
     pub async fn open(&mut self) -> Result<(), Fault> {
+        let idle = self.used.elapsed() > limits::IDLE_TRUSTED;
+        self.used = Instant::now();
+        if idle && self.stream.as_ref().is_some_and(|stream| !is_quiet(stream)) {
+            self.stream = None;
+        }
         if self.stream.is_none() {
             self.stream = Some(connect(self.addr).await?);
         }
@@ -66,7 +72,7 @@ impl Wire {
         self.open().await?;
         let stream = self.stream.as_mut().expect("just opened");
         let asked = ask(stream, &mut self.inbox, request);
-        let outcome = before(self.timer.as_mut(), self.patience, asked).await;
+        let outcome = before(self.timer.as_mut(), self.used + self.patience, asked).await;
         match outcome {
             Ok(reply) => {
                 if reply.head.closes {
@@ -116,13 +122,17 @@ async fn ask(stream: &mut TcpStream, inbox: &mut Vec<u8>, request: &[u8]) -> Res
     }
 }
 
-/// Runs `work` for at most `patience`. The timer is only moved when it fires, not for each piece of work.
+/// Whether nothing has come over an idle connection: neither its end nor an answer that nobody asked for.
+fn is_quiet(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Runs `work` until `deadline` at most. The timer is only moved when it fires, not for each piece of work.
 async fn before<T>(
     mut timer: Pin<&mut Sleep>,
-    patience: Duration,
+    deadline: Instant,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
-    let deadline = Instant::now() + patience;
     let mut work = pin!(work);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(outcome) = work.as_mut().poll(cx) {

@@ -60,14 +60,14 @@ pub(super) struct Worker {
 }
 
 /// Runs worker `index` to its end: all its buyers answered or lost, or the storm stopped.
-pub(super) fn run(shared: Arc<Shared>, index: usize) -> Result<Tally, StormError> {
+pub(super) fn run(shared: &Arc<Shared>, index: usize) -> Result<Tally, StormError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         shared.stop();
         StormError::Generator(error.to_string())
     })?;
     let (all, workers) = (shared.plan.connections_used(), shared.workers());
     let connections = all / workers + usize::from(index < all % workers);
-    let worker = Rc::new(Worker::new(shared, index));
+    let worker = Rc::new(Worker::new(Arc::clone(shared), index));
     LocalSet::new().block_on(&runtime, async {
         let mut crew = JoinSet::new();
         for _ in 0..connections {
