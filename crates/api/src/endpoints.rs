@@ -149,7 +149,7 @@ impl Endpoint {
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));
         match code {
             Code::MethodNotAllowed => true,
-            Code::NotAcceptable => api && self.answers.iter().any(|answer| !matches!(answer.content, Content::None)),
+            Code::NotAcceptable => api && self.answers.iter().any(|answer| answer.content.media_type().is_some()),
             Code::Unauthenticated => self.auth != Auth::Nobody,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),

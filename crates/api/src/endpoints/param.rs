@@ -1,6 +1,6 @@
 //! Parameters of endpoints: in the path, in the query, in headers.
 
-use utoipa::openapi::{ArrayBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN};
 use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, PAGE_DEFAULT, PAGE_MAX};
@@ -162,13 +162,26 @@ impl Param {
         }
     }
 
-    /// What a value looks like.
+    /// What a value looks like. One in the query may also be empty, which counts as absent.
     #[must_use]
     pub fn schema(self) -> Schema {
+        let empty = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(0));
+        match (self, self.place()) {
+            (Self::Follow, _) => {
+                let item = OneOfBuilder::new().item(self.value()).item(empty());
+                ArrayBuilder::new().items(RefOr::T(item.into())).max_items(Some(EVENT_SALES_MAX)).into()
+            }
+            (_, ParamPlace::Query) => OneOfBuilder::new().item(self.value()).item(empty()).into(),
+            _ => self.value(),
+        }
+    }
+
+    /// What one value looks like that is there.
+    fn value(self) -> Schema {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let name = || text().pattern(Some(NAME_PATTERN));
         match self {
-            Self::PathSale | Self::PathItem | Self::Sale | Self::Item | Self::Buyer => name().into(),
+            Self::PathSale | Self::PathItem | Self::Sale | Self::Item | Self::Buyer | Self::Follow => name().into(),
             Self::PathOrder => text().pattern(Some("^ord_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::PathKey => text().pattern(Some("^key_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),
@@ -180,7 +193,6 @@ impl Param {
                 .maximum(Some(PAGE_MAX))
                 .default(Some(PAGE_DEFAULT.into()))
                 .into(),
-            Self::Follow => ArrayBuilder::new().items(name()).max_items(Some(EVENT_SALES_MAX)).into(),
             Self::IdempotencyKey => text().pattern(Some(KEY_PATTERN)).into(),
             Self::Prefer | Self::IfMatch | Self::IfNoneMatch | Self::LastEventId => text().into(),
         }
