@@ -21,6 +21,10 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
         }
         names(truth, order, findings);
         state(order, findings);
+        // After a clock that went back, a time says nothing about the opening any more.
+        if order.reserved_at >= clock {
+            opening(truth, order, findings);
+        }
         back = back.or((order.reserved_at < clock).then_some((order, clock)));
         clock = clock.max(order.reserved_at);
     }
@@ -56,25 +60,25 @@ fn names(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
         findings.item("order", *item, detail);
     }
     if let Some(sale) = truth.sales.get(&known.sale) {
-        when(order, sale, findings);
+        ending(order, sale, findings);
     }
 }
 
-/// Nothing is sold before the opening or after the end.
-fn when(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
+/// Nothing is sold before the opening.
+fn opening(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
-    match sale.opened_at {
-        None => {
-            findings.item("phase", *item, format!("order {id} of a sale that never opened (phase {:?})", sale.phase))
-        }
-        Some(opened) if *reserved_at < opened => {
-            findings.item(
-                "phase",
-                *item,
-                format!("order {id} was made {} ms before the sale opened", opened - reserved_at),
-            );
-        }
-        Some(_) => {}
+    let sale = truth.items.get(item).and_then(|item| truth.sales.get(&item.sale));
+    if let Some(opened) = sale.and_then(|sale| sale.opened_at).filter(|opened| reserved_at < opened) {
+        let early = opened - reserved_at;
+        findings.item("phase", *item, format!("order {id} was made {early} ms before the sale opened"));
+    }
+}
+
+/// Nothing is sold in a sale that never opened, or after its end.
+fn ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
+    let Order { id, item, reserved_at, .. } = order;
+    if sale.opened_at.is_none() {
+        findings.item("phase", *item, format!("order {id} of a sale that never opened (phase {:?})", sale.phase));
     }
     if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
         findings.item("phase", *item, format!("order {id} was made {} ms after the sale closed", reserved_at - closed));

@@ -268,7 +268,7 @@ fn a_silent_server_ends_the_storm_with_what_was_answered_written() {
         _ => vec![Act::Hang],
     });
     let mut plan = plan(&server, 20);
-    plan.patience = Duration::from_millis(300);
+    plan.patience = Duration::from_secs(1);
     let path = scratch("silent");
     plan.answers = Some(path.clone());
     let report = storm(plan);
