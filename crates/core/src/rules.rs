@@ -94,6 +94,8 @@ rules! {
     CloseOnce,
     /// A refill comes out of the pool.
     RefillFromPool,
+    /// Units reach a grant by its feed only once its slot took it with `init`, which carries what was granted before.
+    RefillAfterInit,
     /// Sold out is said only of units that are not in flight or in transit.
     InFlightIsFree,
     /// The snapshot that says sold out carries the requests that hold an order.
@@ -120,6 +122,8 @@ rules! {
     SlotLimit,
     /// A slot hands out no more than it has.
     SlotEnough,
+    /// A slot's "limit reached" or "key reused" is told only once a later snapshot shows no order of that request.
+    SlotRefusalConfirmed,
     /// An acknowledgement names the ticket it means.
     AcknowledgeCompares,
     /// The queue is acknowledged only after the commit.

@@ -47,9 +47,11 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
 }
 
 /// Gives at most `units` from the pool to an open grant. Returns how many; 0 does nothing.
+///
+/// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted, and the feed would carry it again.
 pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64) -> Result<u64, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(0) };
-    if !grant.open || !grant.counted {
+    if !grant.open || !grant.counted || !takes_feed(&grant) {
         return Ok(0);
     }
     let Some(mut item) = ledger.item(grant.slot.item)? else { return Ok(0) };
@@ -62,6 +64,10 @@ pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64) -> Result<u64,
     ledger.put_item(&item)?;
     ledger.put_grant(&grant)?;
     Ok(given)
+}
+
+fn takes_feed(grant: &Grant) -> bool {
+    grant.acked || !keeps(Rule::RefillAfterInit)
 }
 
 /// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are finished. False if it was closed before.
@@ -144,6 +150,7 @@ pub(crate) fn move_recalled<L: Ledger>(ledger: &mut L, recall: &Recall, units: u
         && keeps(Rule::RecallTarget)
         && let Some(mut to) = ledger.grant(target)?
         && to.open
+        && takes_feed(&to)
         && units > 0
     {
         to.granted += units;
