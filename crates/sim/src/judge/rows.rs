@@ -1,0 +1,229 @@
+//! I1, I2, I4, I5 and I7 after every commit, and what a single commit may never do: sums over the rows, done again from nothing.
+use doorbuster_core::model::Model;
+use doorbuster_core::{Cause, ItemId, Millis, OrderState, Phase, Stock, Verdict};
+
+use super::{Counts, Held, Judge, Moment};
+use crate::truth::{Done, Payment, Truth, Tx};
+use crate::world::BUYERS_ALL;
+use doorbuster_core::settle::Resolved;
+
+/// Sums of one item.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    in_slots: u64,
+    reserved: u64,
+    paid: u64,
+    ended: u64,
+    held_by: [u32; BUYERS_ALL],
+}
+
+fn place(item: ItemId) -> usize {
+    item.0 as usize - 1
+}
+
+/// The number in a name such as `b07`.
+fn number(name: &str) -> u8 {
+    name.bytes().filter(u8::is_ascii_digit).fold(0, |acc, b| acc * 10 + (b - b'0'))
+}
+
+fn sums(model: &Model) -> [Sums; 2] {
+    let mut all = [Sums::default(); 2];
+    for grant in model.grants.values().filter(|g| g.open && g.counted) {
+        let in_slots = &mut all[place(grant.slot.item)].in_slots;
+        *in_slots = in_slots.wrapping_add(grant.granted.wrapping_sub(grant.settled));
+    }
+    for order in model.orders.values() {
+        let sums = &mut all[place(order.item)];
+        let units = u64::from(order.units.get());
+        match order.state {
+            OrderState::Reserved => sums.reserved += units,
+            OrderState::Paid => sums.paid += units,
+            _ => sums.ended += units,
+        }
+        if matches!(order.state, OrderState::Reserved | OrderState::Paid) {
+            sums.held_by[usize::from(number(order.buyer.as_str()))] += order.units.get();
+        }
+    }
+    all
+}
+
+impl Judge {
+    /// Judges one commit.
+    pub(crate) fn committed(&mut self, truth: &Truth, tx: &Tx, done: &Done, now: Millis) {
+        let model = &truth.model;
+        let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
+        self.remember(model, truth.version, now, phases);
+        self.grants(model);
+        self.orders(truth, now);
+        self.payments(truth);
+        match done {
+            Done::Settled(all) => all.iter().for_each(|r| self.resolved(truth, r)),
+            Done::Forced(Some(resolved)) => {
+                if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
+                    self.check(now > parts.decide_by, "I8", || format!("{id} forced before its decide_by"));
+                }
+                self.resolved(truth, resolved);
+            }
+            _ => {}
+        }
+        if let Tx::RecallFinish(..) = tx {
+            self.recalled(model, done);
+        }
+    }
+
+    /// I1, I2 and I4, and the sums that the rows carry.
+    pub(super) fn remember(&mut self, model: &Model, version: u64, at: Millis, phases: [Phase; 2]) {
+        let mut items = [Counts::default(); 2];
+        for (sums, item) in sums(model).iter().zip(model.items.values()) {
+            let active = sums.reserved + sums.paid;
+            let counted = match item.total {
+                Stock::Counted(total) => Some(total),
+                Stock::Unlimited => None,
+            };
+            if let Some(total) = counted {
+                self.check(active <= total, "I1", || format!("{active} active of {total}"));
+                let all = item.pool.wrapping_add(sums.in_slots).wrapping_add(active);
+                self.check(all == total, "I2", || {
+                    format!("total {total} ≠ pool {} + in slots {} + active {active}", item.pool, sums.in_slots)
+                });
+            }
+            let carried = item.paid == sums.paid && item.ended == sums.ended;
+            self.check(carried, "I2", || {
+                format!("item says paid {} ended {}, orders say {} {}", item.paid, item.ended, sums.paid, sums.ended)
+            });
+            items[place(item.id)] =
+                Counts { free: counted.map(|_| item.pool.wrapping_add(sums.in_slots)), reserved: sums.reserved };
+            for ((of, buyer), &used) in &model.quotas {
+                let held = sums.held_by[usize::from(number(buyer.as_str()))];
+                if *of == item.id {
+                    self.check(used == held && used <= item.limit, "I4", || {
+                        format!("{buyer}: quota {used}, holds {held}, limit {}", item.limit)
+                    });
+                }
+            }
+            for (buyer, &held) in sums.held_by.iter().enumerate() {
+                self.check(held <= item.limit, "I4", || format!("buyer {buyer} holds {held}, limit {}", item.limit));
+            }
+        }
+        self.history.push(Moment { version, at, items, phases });
+    }
+
+    /// I7, and what a grant's row may never say.
+    fn grants(&mut self, model: &Model) {
+        for grant in model.grants.values() {
+            let (id, granted, settled) = (grant.id, grant.granted, grant.settled);
+            self.check(!grant.counted || settled <= granted, "I2", || {
+                format!("grant {id}: settled {settled} > {granted}")
+            });
+            let Some(cause) = grant.closed else { continue };
+            // A closed grant's units went back when it was closed: nothing is promised to its slot any more.
+            if let Some(&len) = self.closed.get(&id) {
+                self.check(len == grant.feed_len, "feed", || format!("a row for the closed grant {id}"));
+                continue;
+            }
+            self.closed.insert(id, grant.feed_len);
+            let fault = !matches!(cause, Cause::Ended | Cause::Rolled | Cause::LeaseLapsed);
+            self.check(self.faulty || !fault, "I7", || format!("grant {id} closed: {}", cause.as_str()));
+        }
+        let mut open: Vec<_> = model.grants.values().filter(|g| g.open).map(|g| g.slot).collect();
+        open.sort_unstable();
+        self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || "a slot has two open grants".into());
+    }
+
+    fn orders(&mut self, truth: &Truth, now: Millis) {
+        for order in truth.model.orders.values() {
+            match self.orders.get(&order.id).map(|h| h.state) {
+                None => self.order_appeared(truth, order),
+                Some(before) if before != order.state => {
+                    use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
+                    let may = matches!(
+                        (before, order.state),
+                        (Reserved, Paid | Cancelled | Expired) | (Paid, Refunded) | (Cancelled | Expired, Paid)
+                    );
+                    let early = order.state == Expired && now < order.pay_by;
+                    self.check(may && !early, "order", || {
+                        format!("{}: {} → {}", order.id, before.as_str(), order.state.as_str())
+                    });
+                    if let Some(held) = self.orders.get_mut(&order.id) {
+                        held.state = order.state;
+                        held.revived |= order.state == Paid && before != Reserved;
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        let gone = self.orders.len() != truth.model.orders.len();
+        self.check(!gone, "I3", || "an order is gone".into());
+    }
+
+    fn order_appeared(&mut self, truth: &Truth, order: &doorbuster_core::Order) {
+        let request = (number(order.buyer.as_str()), number(order.key.as_str()));
+        let id = order.id;
+        self.orders.insert(id, Held { version: truth.version, state: order.state, revived: false });
+        let other = self.requests.insert(request, id);
+        self.check(other.is_none(), "one order", || format!("{id} beside {other:?} for one request"));
+        let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
+        self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
+        let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by);
+        self.check(!late, "decide_by", || format!("{id} consumed after its decide_by"));
+        let shown = truth.phases.get(&order.item).map(|p| p.shown);
+        self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));
+        let refused = self.told.get(&id).is_some_and(|v| *v != Verdict::Reserved);
+        self.check(!refused, "I8", || format!("{id} was refused and is an order now"));
+        // An attempt that was answered with an id is over with that id: no other order may come of it.
+        let handed = self.cuts.get(&id).and_then(|c| self.handed_by.get(&c.asked.attempt)).filter(|h| **h != id);
+        if let Some(handed) = handed.copied()
+            && self.told.get(&handed).is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
+        {
+            self.find("ask again", || format!("{handed} was refused, yet its request became {id}"));
+        }
+    }
+
+    /// A verdict was committed or found: it is the first one, and knows the order that existed then.
+    fn resolved(&mut self, truth: &Truth, resolved: &Resolved) {
+        let (id, verdict) = (resolved.id, resolved.verdict);
+        if let Some((first, _)) = self.verdicts.get(&id).copied() {
+            return self.check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
+        }
+        self.verdicts.insert(id, (verdict, truth.version));
+        let Some(cut) = self.cuts.get(&id).copied() else { return };
+        let Some(order) = self.requests.get(&cut.asked.request()).filter(|o| **o != id) else { return };
+        // Within one commit a ticket may be returned before another one of its request is consumed.
+        let earlier = self.orders.get(order).is_some_and(|held| held.version < truth.version);
+        let Some(row) = truth.model.orders.get(order).filter(|_| earlier) else { return };
+        let same = row.item == cut.asked.item && row.units == cut.units;
+        let right = match verdict {
+            Verdict::Order(shown) => same && shown == *order,
+            Verdict::KeyReused => !same,
+            _ => !same,
+        };
+        self.check(right, "two ids", || format!("{id}: {verdict:?}, though its request holds an order"));
+    }
+
+    /// I5: a payment pays one order or is sent back; a paid order has one payment.
+    fn payments(&mut self, truth: &Truth) {
+        for order in truth.model.orders.values() {
+            let paying = truth.payments.values().filter(|p| **p == Payment::Paid(order.id)).count();
+            let wanted = usize::from(order.state == OrderState::Paid);
+            self.check(paying == wanted, "I5", || {
+                format!("{} is {} with {paying} payments", order.id, order.state.as_str())
+            });
+        }
+    }
+
+    /// What was recalled for a slot is granted to that slot, unless its grant is closed by then.
+    fn recalled(&mut self, model: &Model, done: &Done) {
+        let Done::Moved(moved) = *done else { return };
+        for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {
+            if !self.recalls.insert(recall.id) {
+                continue;
+            }
+            self.check(moved == recall.taken, "recall", || format!("{} moved, {} taken", moved, recall.taken));
+            let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
+            let Some(grant) = model.grants.get(&target).filter(|g| g.open && g.acked) else { continue };
+            let row = model.feed.get(&(target, grant.feed_len));
+            let fed = row.is_some_and(|r| r.units == recall.taken);
+            self.check(fed, "recall", || format!("{moved} units recalled for grant {target} did not reach it"));
+        }
+    }
+}

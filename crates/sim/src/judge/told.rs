@@ -1,0 +1,127 @@
+//! What buyers hear, held against what the truth was when it was said.
+use doorbuster_core::slot::Cut;
+use doorbuster_core::{Millis, OrderState, Phase, TicketId, TicketParts, Verdict};
+
+use super::{Asked, Cutting, Judge, Told};
+use crate::truth::Truth;
+use crate::world::answer_id;
+
+/// How old the snapshot may be that refuses somebody.
+const AGE_MAX_MS: i64 = 1_000;
+
+impl Judge {
+    /// A slot cut a ticket.
+    pub(crate) fn cut(&mut self, truth: &Truth, asked: &Asked, cut: &Cut, limit: u32) {
+        let id = answer_id(asked, cut);
+        let known = truth.model.grants.get(&cut.grant);
+        self.check(known.is_some(), "fail closed", || format!("{id} cut under a grant that the truth does not know"));
+        if !self.faulty && known.is_some_and(|g| g.open) {
+            self.cut_by_a_sound_slot(truth, asked, cut, limit);
+        }
+        self.cuts.insert(id, Cutting { asked: *asked, units: cut.units, grant: cut.grant });
+        self.tickets.entry(asked.request()).or_default().push(id);
+    }
+
+    /// A slot that lost nothing knows its own requests, and counts the limit of each buyer as far as they go.
+    fn cut_by_a_sound_slot(&mut self, truth: &Truth, asked: &Asked, cut: &Cut, limit: u32) {
+        let mut held = cut.units.get();
+        let mut again = None;
+        for (id, earlier) in self.cuts.iter().filter(|(_, c)| c.grant == cut.grant && c.asked.buyer == asked.buyer) {
+            let order = truth.model.orders.get(id);
+            let undecided = order.is_none() && !truth.model.resolutions.contains_key(id);
+            let active = order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
+            // The slot may not know yet that an order lives again.
+            let revived = self.orders.get(id).is_some_and(|held| held.revived);
+            if undecided || (active && !revived) {
+                held += earlier.units.get();
+            }
+            if (undecided || order.is_some()) && earlier.asked.key == asked.key {
+                again = Some(*id);
+            }
+        }
+        self.check(again.is_none(), "one ticket", || format!("a second ticket beside {again:?} under one grant"));
+        self.check(held <= limit, "slot limit", || format!("one grant's slot cut {held} for one buyer, limit {limit}"));
+    }
+
+    /// A buyer hears the answer to an attempt.
+    pub(crate) fn told(&mut self, truth: &Truth, asked: &Asked, told: Told, now: Millis) {
+        self.answers.insert(asked.attempt, told);
+        match told {
+            Told::Order(id) => self.told_order(truth, asked, id),
+            Told::Queued(id) => {
+                self.handed.push((id, asked.buyer));
+                self.handed_by.insert(asked.attempt, id);
+            }
+            Told::SoldOut { refusal, as_of, parked } => {
+                self.fresh_enough(as_of, now, "sold_out");
+                self.refused(asked, told, Some(as_of));
+                let counts = self.moment(as_of).items[asked.item.0 as usize - 1];
+                let fits = counts.free.is_none_or(|free| asked.units.wide() <= free);
+                self.check(parked || !fits, "sold_out", || format!("{asked:?} refused with {:?} free", counts.free));
+                let returns = counts.free.unwrap_or(0) + counts.reserved > 0;
+                let wrong = if parked { !refusal.may_return } else { refusal.may_return != returns };
+                self.check(!wrong, "may_return", || {
+                    format!("{refusal:?}, free {:?}, {}", counts.free, counts.reserved)
+                });
+            }
+            Told::Phase { phase, as_of } => {
+                self.fresh_enough(as_of, now, "phase");
+                self.refused(asked, told, Some(as_of));
+                let was = self.moment(as_of).phases[asked.item.0 as usize - 1];
+                self.check(was == phase && phase != Phase::Open, "phase", || format!("told {phase:?}, was {was:?}"));
+            }
+            Told::LimitReached | Told::KeyReused => self.refused(asked, told, None),
+            Told::Unavailable | Told::Retry => {}
+        }
+        if told == Told::KeyReused {
+            let others = self.tickets.get(&asked.request());
+            let other =
+                |id: &TicketId| self.cuts.get(id).is_some_and(|c| c.asked.item != asked.item || c.units != asked.units);
+            let used = others.is_some_and(|ids| ids.iter().any(other));
+            self.check(used, "key reused", || format!("{asked:?}: no other content was ever asked"));
+        }
+    }
+
+    fn told_order(&mut self, truth: &Truth, asked: &Asked, id: TicketId) {
+        let order = truth.model.orders.get(&id);
+        let own = |o: &doorbuster_core::Order| o.buyer == asked.buyer() && o.key == asked.key();
+        self.check(order.is_some_and(own), "I3", || format!("{asked:?} told of {id}, which is no order of theirs"));
+        let same = order.is_some_and(|o| o.item == asked.item && o.units == asked.units);
+        self.check(same, "key reused", || format!("{asked:?} told of {id}, which has other content"));
+        self.told_orders.insert((asked.node, id));
+    }
+
+    fn fresh_enough(&mut self, as_of: u64, now: Millis, what: &'static str) {
+        let age = now.0 - self.until(as_of, now).0;
+        self.check(age <= AGE_MAX_MS, what, || format!("said from a snapshot {age} ms old"));
+    }
+
+    /// A request that holds an order is not refused. What a node says from a snapshot may be as old as that snapshot, unless the node has told
+    /// of that order itself.
+    fn refused(&mut self, asked: &Asked, told: Told, as_of: Option<u64>) {
+        let Some(id) = self.requests.get(&asked.request()).copied() else { return };
+        let Some(held) = self.orders.get(&id).copied() else { return };
+        let before = as_of.map_or(asked.began, |v| v.max(0));
+        let known = held.version <= before || (as_of.is_some() && self.told_orders.contains(&(asked.node, id)));
+        let same = self.cuts.get(&id).is_some_and(|c| c.asked.item == asked.item && c.units == asked.units);
+        let fine = !known || (told == Told::KeyReused && !same);
+        self.check(fine, "replay", || format!("{asked:?} told {told:?}, though it holds {id}"));
+    }
+
+    /// A buyer hears the verdict of an id, by event or by asking.
+    pub(crate) fn verdict_told(&mut self, truth: &Truth, id: TicketId, verdict: Verdict, _now: Millis) {
+        let committed = truth.verdict(&id);
+        self.check(committed == Some(verdict), "I8", || format!("{id}: told {verdict:?}, committed {committed:?}"));
+        if let Verdict::Order(order) = verdict {
+            self.check(truth.model.orders.contains_key(&order), "I3", || format!("{id} told of {order}, no order"));
+        }
+        let first = *self.told.entry(id).or_insert(verdict);
+        self.check(first == verdict, "I8", || format!("{id}: told {first:?}, then {verdict:?}"));
+    }
+
+    /// A buyer asked for a verdict and was told that there is none yet.
+    pub(crate) fn undecided_told(&mut self, parts: &TicketParts, now: Millis) {
+        let due = now > parts.decide_by;
+        self.check(!due, "I8", || format!("undecided {} ms after decide_by", now.0 - parts.decide_by.0));
+    }
+}

@@ -1,0 +1,294 @@
+//! Seeds become lists of operations: a profile says what is frequent.
+use crate::dice::Dice;
+use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
+
+/// What a list stresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// No fault at all: messages only wait for their turn.
+    Calm,
+    /// Messages are lost, repeated and late; leaders and settlers die. Slots keep what they know.
+    Network,
+    /// Slots come back empty or old.
+    Slots,
+    /// Nodes die and start again, with the slots in their memory.
+    Restarts,
+    /// Large requests, many recalls and refills.
+    Tail,
+    /// Orders end: cancelled, expired, refunded, paid late.
+    Endings,
+    /// The same requests again and again, at several nodes.
+    Replays,
+    /// Pauses, closings, rolls.
+    Phases,
+}
+
+impl Profile {
+    /// Every profile; seeds go round.
+    pub const ALL: &[Self] = &[
+        Self::Calm,
+        Self::Network,
+        Self::Slots,
+        Self::Restarts,
+        Self::Tail,
+        Self::Endings,
+        Self::Replays,
+        Self::Phases,
+    ];
+
+    /// The profile of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self::ALL[(seed % Self::ALL.len() as u64) as usize]
+    }
+}
+
+/// How often each group of operations comes, relative to the others.
+struct Weights {
+    buy: u64,
+    replay: u64,
+    hand_out: u64,
+    endings: u64,
+    time: u64,
+    deliver: u64,
+    lose: u64,
+    settle: u64,
+    grants: u64,
+    recalls: u64,
+    look: u64,
+    phases: u64,
+    rolls: u64,
+    snapshots: u64,
+    crashes: u64,
+    faults: u64,
+}
+
+fn weights(profile: Profile) -> Weights {
+    let base = Weights {
+        buy: 14,
+        replay: 5,
+        hand_out: 5,
+        endings: 4,
+        time: 3,
+        deliver: 46,
+        lose: 3,
+        settle: 13,
+        grants: 7,
+        recalls: 4,
+        look: 4,
+        phases: 1,
+        rolls: 1,
+        snapshots: 5,
+        crashes: 1,
+        faults: 0,
+    };
+    match profile {
+        Profile::Calm => Weights { lose: 0, crashes: 0, ..base },
+        Profile::Network => Weights { lose: 9, crashes: 2, ..base },
+        Profile::Slots => Weights { faults: 5, look: 7, ..base },
+        Profile::Restarts => Weights { crashes: 5, rolls: 2, ..base },
+        Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
+        Profile::Endings => Weights { endings: 12, time: 6, ..base },
+        Profile::Replays => Weights { replay: 16, snapshots: 8, endings: 6, ..base },
+        Profile::Phases => Weights { phases: 8, rolls: 4, ..base },
+    }
+}
+
+/// The list of a seed.
+#[must_use]
+pub fn case(seed: u64) -> Case {
+    let profile = Profile::of(seed);
+    let mut dice = Dice::new(seed);
+    let setup = setup(profile, &mut dice);
+    let count = dice.between(40, 150);
+    let weights = weights(profile);
+    let ops = (0..count).map(|_| op(profile, &weights, &mut dice)).collect();
+    Case { setup, ops }
+}
+
+fn setup(profile: Profile, dice: &mut Dice) -> Setup {
+    let items = 1 + u8::from(dice.chance(25));
+    let nodes = dice.between(1, 3) as u8;
+    let local = match profile {
+        Profile::Restarts => true,
+        Profile::Slots => false,
+        _ => dice.chance(40),
+    };
+    let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes };
+    for item in 0..items {
+        let total = (!dice.chance(6)).then(|| dice.between(0, 14) as u8);
+        let (limit, hold_secs) = (dice.between(1, 5) as u8, dice.between(1, 30) as u8);
+        setup.items.push(ItemSetup { total, limit, hold_secs });
+        let slots = if local { nodes } else { dice.between(1, 3) as u8 };
+        for slot in 0..slots {
+            let share = u64::from(total.unwrap_or(0)) / u64::from(slots);
+            let first = dice.between(share / 2, share + 1) as u8;
+            setup.slots.push(SlotSetup { item, node: local.then_some(slot), first });
+        }
+    }
+    setup
+}
+
+fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
+    let groups: [(u64, fn(Profile, &mut Dice) -> Op); 16] = [
+        (w.buy, buy),
+        (w.replay, replay),
+        (w.hand_out, hand_out),
+        (w.endings, ending),
+        (w.time, time),
+        (w.deliver, deliver),
+        (w.lose, lose),
+        (w.settle, settle),
+        (w.grants, grants),
+        (w.recalls, recalls),
+        (w.look, look),
+        (w.phases, phases),
+        (w.rolls, rolls),
+        (w.snapshots, snapshot),
+        (w.crashes, crash),
+        (w.faults, fault),
+    ];
+    let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
+    let mut at = dice.below(all);
+    for (weight, make) in groups {
+        if at < weight {
+            return make(profile, dice);
+        }
+        at -= weight;
+    }
+    Op::Tick { tenths: 1 }
+}
+
+fn small(dice: &mut Dice) -> u8 {
+    dice.below(4) as u8
+}
+
+fn any(dice: &mut Dice) -> u8 {
+    dice.below(256) as u8
+}
+
+fn buy(profile: Profile, dice: &mut Dice) -> Op {
+    let most = if profile == Profile::Tail { 5 } else { 3 };
+    let units = dice.between(1, most) as u8;
+    Op::Buy { node: small(dice), buyer: dice.below(6) as u8, key: dice.below(6) as u8, item: small(dice), units }
+}
+
+fn replay(_: Profile, dice: &mut Dice) -> Op {
+    let more = if dice.chance(12) { 1 } else { 0 };
+    Op::Replay { node: small(dice), attempt: any(dice), more }
+}
+
+fn hand_out(_: Profile, dice: &mut Dice) -> Op {
+    match dice.below(6) {
+        0 | 1 => Op::HandOut { attempt: any(dice) },
+        2 => Op::Get { id: any(dice) },
+        3 => Op::Poll { attempt: any(dice) },
+        _ => Op::Retry { attempt: any(dice) },
+    }
+}
+
+fn ending(_: Profile, dice: &mut Dice) -> Op {
+    let order = any(dice);
+    match dice.below(10) {
+        0..=3 => Op::Cancel { order },
+        4 | 5 => Op::Expire { order },
+        6 | 7 => Op::Pay { order, event: dice.below(8) as u8 },
+        8 => Op::Pay { order, event: any(dice) },
+        _ => Op::Refund { order },
+    }
+}
+
+fn time(_: Profile, dice: &mut Dice) -> Op {
+    match dice.below(8) {
+        0..=3 => Op::Tick { tenths: dice.between(1, 5) as u8 },
+        4 | 5 => Op::Tick { tenths: dice.between(5, 30) as u8 },
+        6 => Op::Tick { tenths: dice.between(50, 150) as u8 },
+        _ => Op::Skew { node: small(dice), tenths: dice.between(0, 40) as i8 - 20 },
+    }
+}
+
+fn which(dice: &mut Dice) -> u8 {
+    if dice.chance(60) { 0 } else { any(dice) }
+}
+
+fn deliver(_: Profile, dice: &mut Dice) -> Op {
+    if dice.chance(35) {
+        return Op::DeliverMany { count: dice.between(2, 12) as u8 };
+    }
+    Op::Deliver { message: which(dice) }
+}
+
+fn lose(_: Profile, dice: &mut Dice) -> Op {
+    let message = which(dice);
+    if dice.chance(50) { Op::Lose { message } } else { Op::Repeat { message } }
+}
+
+fn settle(_: Profile, dice: &mut Dice) -> Op {
+    let slot = small(dice);
+    if dice.chance(12) {
+        return Op::Redeliver { slot };
+    }
+    Op::Take { slot, at_most: dice.between(1, 8) as u8 }
+}
+
+fn grants(_: Profile, dice: &mut Dice) -> Op {
+    let (leader, slot, units) = (small(dice), small(dice), dice.between(0, 5) as u8);
+    match dice.below(6) {
+        0 => Op::Open { leader, slot, units },
+        1 | 2 => Op::Refill { leader, slot, units },
+        _ => Op::Feed { leader, slot },
+    }
+}
+
+fn recalls(_: Profile, dice: &mut Dice) -> Op {
+    let leader = small(dice);
+    match dice.below(8) {
+        0 | 1 => Op::Recall { leader, slot: small(dice), units: dice.between(1, 5) as u8, target: dice.below(5) as u8 },
+        2 => Op::RecallAgain { leader, recall: any(dice) },
+        3 => Op::Adjust { item: small(dice), delta: dice.between(0, 8) as i8 - 4 },
+        _ => Op::ServeParked { leader, item: small(dice) },
+    }
+}
+
+fn look(_: Profile, dice: &mut Dice) -> Op {
+    Op::Look { leader: small(dice), slot: small(dice) }
+}
+
+fn phases(_: Profile, dice: &mut Dice) -> Op {
+    let item = small(dice);
+    match dice.below(9) {
+        0 | 1 => Op::Pause { item },
+        2 | 3 => Op::Resume { item },
+        4 if dice.chance(30) => Op::Close { item },
+        _ => Op::Drain { leader: small(dice), item },
+    }
+}
+
+fn rolls(_: Profile, dice: &mut Dice) -> Op {
+    let (leader, slot) = (small(dice), small(dice));
+    match dice.below(4) {
+        0 => Op::Lapse { leader, slot },
+        1 => Op::Unstop { leader, slot },
+        _ => Op::Roll { leader, slot },
+    }
+}
+
+fn snapshot(_: Profile, dice: &mut Dice) -> Op {
+    Op::Snapshot { node: small(dice) }
+}
+
+fn crash(_: Profile, dice: &mut Dice) -> Op {
+    if dice.chance(50) {
+        return Op::CrashLeader { leader: small(dice) };
+    }
+    Op::CrashNode { node: small(dice) }
+}
+
+fn fault(_: Profile, dice: &mut Dice) -> Op {
+    let slot = small(dice);
+    match dice.below(5) {
+        0 => Op::Forget { slot },
+        1 | 2 => Op::Save { slot },
+        _ => Op::Swap { slot },
+    }
+}

@@ -1,0 +1,165 @@
+//! Makes a failing list small: drops chunks, then single operations, then makes the arguments and the setup simple, as long as it still fails.
+use serde_json::Value;
+
+use crate::judge::Finding;
+use crate::op::{Case, Op};
+
+/// Runs of a candidate at most; a list that is not small by then stays as it is.
+const RUNS_MAX: usize = 20_000;
+
+/// A smaller list that is judged in the same way, with its finding.
+pub fn shrink(case: &Case, finding: Finding, run: impl Fn(&Case) -> Option<Finding>) -> (Case, Finding) {
+    let mut shrinker = Shrinker { best: case.clone(), finding, run, runs: 0 };
+    loop {
+        let before = shrinker.best.clone();
+        shrinker.drop_ops();
+        shrinker.simplify_ops();
+        shrinker.simplify_setup();
+        if shrinker.best == before || shrinker.runs >= RUNS_MAX {
+            return (shrinker.best, shrinker.finding);
+        }
+    }
+}
+
+struct Shrinker<F> {
+    best: Case,
+    finding: Finding,
+    run: F,
+    runs: usize,
+}
+
+impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
+    /// Keeps the candidate if it breaks the same promise.
+    fn accept(&mut self, candidate: Case) -> bool {
+        self.runs += 1;
+        if self.runs >= RUNS_MAX || candidate == self.best {
+            return false;
+        }
+        match (self.run)(&candidate) {
+            Some(finding) if finding.what == self.finding.what => {
+                self.best = candidate;
+                self.finding = finding;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn drop_ops(&mut self) {
+        let mut chunk = self.best.ops.len().div_ceil(2).max(1);
+        loop {
+            let mut at = 0;
+            while at < self.best.ops.len() {
+                let mut candidate = self.best.clone();
+                candidate.ops.drain(at..(at + chunk).min(candidate.ops.len()));
+                if !self.accept(candidate) {
+                    at += chunk;
+                }
+            }
+            if chunk == 1 {
+                return;
+            }
+            chunk /= 2;
+        }
+    }
+
+    /// Tries 0, half and one less for every argument.
+    fn simplify_ops(&mut self) {
+        for at in 0..self.best.ops.len() {
+            if let Op::DeliverMany { count } = self.best.ops[at] {
+                self.unfold(at, count);
+            }
+        }
+        for at in 0..self.best.ops.len() {
+            for argument in 0..arguments(&self.best.ops[at]) {
+                self.simplify(|case, smaller| {
+                    let op = with_argument(&case.ops[at], argument, smaller)?;
+                    Some(Case { ops: replaced(&case.ops, at, op), ..case.clone() })
+                });
+            }
+        }
+    }
+
+    /// `DeliverMany` as single deliveries is longer, but each of them can go.
+    fn unfold(&mut self, at: usize, count: u8) {
+        let mut ops = self.best.ops.clone();
+        let singles = (0..count).map(|_| Op::Deliver { message: 0 });
+        ops.splice(at..=at, singles);
+        self.accept(Case { ops, ..self.best.clone() });
+    }
+
+    fn simplify_setup(&mut self) {
+        for item in 0..self.best.setup.items.len() {
+            self.simplify(|case, smaller| {
+                let mut next = case.clone();
+                let total = next.setup.items[item].total.as_mut()?;
+                *total = smaller(i64::from(*total))? as u8;
+                Some(next)
+            });
+            self.simplify(|case, smaller| {
+                let mut next = case.clone();
+                let limit = &mut next.setup.items[item].limit;
+                *limit = (smaller(i64::from(*limit))? as u8).max(1);
+                Some(next)
+            });
+        }
+        for slot in 0..self.best.setup.slots.len() {
+            self.simplify(|case, smaller| {
+                let mut next = case.clone();
+                let first = &mut next.setup.slots[slot].first;
+                *first = smaller(i64::from(*first))? as u8;
+                Some(next)
+            });
+        }
+        while self.best.setup.slots.len() > 1 {
+            let mut next = self.best.clone();
+            next.setup.slots.pop();
+            if !self.accept(next) {
+                break;
+            }
+        }
+        while self.best.setup.nodes > 1 {
+            let mut next = self.best.clone();
+            next.setup.nodes -= 1;
+            if !self.accept(next) {
+                break;
+            }
+        }
+    }
+
+    fn simplify(&mut self, change: impl Fn(&Case, &dyn Fn(i64) -> Option<i64>) -> Option<Case>) {
+        let ways: [&dyn Fn(i64) -> Option<i64>; 3] =
+            [&|n| (n != 0).then_some(0), &|n| (n.abs() > 2).then_some(n / 2), &|n| {
+                (n.abs() > 1).then_some(n - n.signum())
+            }];
+        for way in ways {
+            while let Some(candidate) = change(&self.best, way) {
+                if !self.accept(candidate) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
+    let mut ops = ops.to_vec();
+    ops[at] = op;
+    ops
+}
+
+/// The operation as JSON: one name over its arguments.
+fn opened(op: &Op) -> Value {
+    serde_json::to_value(op).expect("an operation is a name over numbers")
+}
+
+fn arguments(op: &Op) -> usize {
+    opened(op).as_object().and_then(|o| o.values().next()?.as_object().map(serde_json::Map::len)).unwrap_or(0)
+}
+
+fn with_argument(op: &Op, argument: usize, smaller: &dyn Fn(i64) -> Option<i64>) -> Option<Op> {
+    let mut value = opened(op);
+    let slot = value.as_object_mut()?.values_mut().next()?.as_object_mut()?.values_mut().nth(argument)?;
+    *slot = Value::from(smaller(slot.as_i64()?)?);
+    serde_json::from_value(value).ok()
+}

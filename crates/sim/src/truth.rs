@@ -1,0 +1,294 @@
+//! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same transactions can be run against a real store and compared.
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use doorbuster_core::model::Model;
+use doorbuster_core::order::{self, Changed, Ending, Paid};
+use doorbuster_core::refuse::Free;
+use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
+use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::stock::{self, Adjusted};
+use doorbuster_core::{
+    BuyerId, Cause, Grant, GrantId, IdKey, ItemId, Ledger, Millis, Phase, Recall, RecallId, RequestKey, SlotKey,
+    Ticket, TicketId, TicketParts, recall,
+};
+use hashbrown::HashMap;
+
+/// A transaction.
+#[derive(Clone, Debug)]
+pub enum Tx {
+    /// [`stock::open`].
+    Open(SlotKey, GrantId, u64),
+    /// [`stock::acknowledge_init`].
+    AckInit(GrantId),
+    /// [`stock::refill`].
+    Refill(GrantId, u64),
+    /// [`stock::close`].
+    Close(GrantId, Cause),
+    /// [`stock::adjust`].
+    Adjust(ItemId, i64),
+    /// [`settle::settle`] for each ticket, in one transaction.
+    Settle(Vec<Arc<Ticket>>, Millis),
+    /// [`settle::force`].
+    Force(TicketId, TicketParts, BuyerId, Millis),
+    /// [`order::end`].
+    End(TicketId, Ending, Millis),
+    /// [`order::pay`] behind an inbox of events: a repeated event gets its first outcome.
+    Pay(u32, TicketId, Millis),
+    /// [`recall::begin`].
+    RecallBegin(RecallId, GrantId, RecallTarget, u64),
+    /// [`recall::finish`].
+    RecallFinish(RecallId, u64),
+    /// An item is to stop for this phase: no new grants; slots are told to stop.
+    Intend(ItemId, Phase),
+    /// The phase that buyers are shown from now on.
+    Show(ItemId, Phase),
+}
+
+/// What a transaction came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Of [`Tx::Open`].
+    Opened(Option<Grant>),
+    /// Nothing to say.
+    Nothing,
+    /// Units moved.
+    Moved(u64),
+    /// Whether this transaction closed it.
+    Closed(bool),
+    /// Of [`Tx::Adjust`].
+    Adjusted(Adjusted),
+    /// Of [`Tx::Settle`].
+    Settled(Vec<Resolved>),
+    /// Of [`Tx::Force`].
+    Forced(Option<Resolved>),
+    /// Of [`Tx::End`].
+    Ended(Changed),
+    /// Of [`Tx::Pay`].
+    Payment(Payment),
+    /// Of [`Tx::RecallBegin`].
+    Recall(Option<Recall>),
+}
+
+/// What became of a captured payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payment {
+    /// It paid this order.
+    Paid(TicketId),
+    /// It was sent back, once.
+    Refunded(TicketId),
+}
+
+/// An item's phase in the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseRow {
+    /// What buyers are shown.
+    pub shown: Phase,
+    /// What it is on its way to, while its slots drain.
+    pub intent: Option<Phase>,
+}
+
+/// The truth store and the few rows that `core` leaves to stores.
+#[derive(Debug)]
+pub struct Truth {
+    /// The rows under the rules.
+    pub model: Model,
+    /// By item.
+    pub phases: BTreeMap<ItemId, PhaseRow>,
+    /// The inbox: payments by event.
+    pub payments: BTreeMap<u32, Payment>,
+    /// Commits so far.
+    pub version: u64,
+    /// When each closed grant was closed.
+    closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
+    /// Place of each request that holds an order, by half its hash, in the order of the commits.
+    winners: HashMap<u64, usize, foldhash::fast::FixedState>,
+    key: IdKey,
+    /// Every transaction with its outcome, when asked for.
+    pub trace: Option<Vec<(Tx, Done)>>,
+}
+
+fn sure<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+    }
+}
+
+impl Truth {
+    /// Over these rows.
+    #[must_use]
+    pub fn new(model: Model, key: IdKey) -> Self {
+        let phases = model.items.keys().map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None })).collect();
+        let (closed, winners) = (HashMap::default(), HashMap::default());
+        Self { model, phases, payments: BTreeMap::new(), version: 0, closed, winners, key, trace: None }
+    }
+
+    /// Runs one transaction and commits it.
+    pub fn commit(&mut self, tx: Tx) -> Done {
+        self.version += 1;
+        let done = self.run(&tx);
+        if !matches!(tx, Tx::AckInit(_) | Tx::Refill(..) | Tx::End(..) | Tx::Pay(..)) {
+            for grant in self.model.grants.values().filter(|g| !g.open) {
+                self.closed.entry(grant.id).or_insert(self.version);
+            }
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.push((tx, done.clone()));
+        }
+        done
+    }
+
+    fn run(&mut self, tx: &Tx) -> Done {
+        let model = &mut self.model;
+        match tx {
+            Tx::Open(slot, id, units) => Done::Opened(sure(stock::open(model, *slot, *id, *units))),
+            Tx::AckInit(id) => {
+                sure(stock::acknowledge_init(model, *id));
+                Done::Nothing
+            }
+            Tx::Refill(id, units) => Done::Moved(sure(stock::refill(model, *id, *units))),
+            Tx::Close(id, cause) => Done::Closed(sure(stock::close(model, *id, *cause))),
+            Tx::Adjust(item, delta) => Done::Adjusted(sure(stock::adjust(model, *item, *delta))),
+            Tx::Settle(tickets, now) => self.settle(tickets, *now),
+            Tx::Force(id, parts, buyer, now) => {
+                Done::Forced(sure(settle::force(model, &self.key, *id, parts, buyer, *now)))
+            }
+            Tx::End(id, how, now) => self.end(id, *how, *now),
+            Tx::Pay(event, id, now) => Done::Payment(self.pay(*event, *id, *now)),
+            Tx::RecallBegin(id, grant, target, units) => {
+                Done::Recall(sure(recall::begin(model, *id, *grant, *target, *units)))
+            }
+            Tx::RecallFinish(id, taken) => Done::Moved(sure(recall::finish(model, *id, *taken))),
+            Tx::Intend(item, phase) => {
+                if let Some(row) = self.phases.get_mut(item) {
+                    row.intent = Some(*phase);
+                }
+                Done::Nothing
+            }
+            Tx::Show(item, phase) => {
+                if *phase == Phase::Closed {
+                    for grant in sure(self.model.open_grants(*item)) {
+                        sure(stock::close(&mut self.model, grant.id, Cause::Ended));
+                    }
+                }
+                self.phases.insert(*item, PhaseRow { shown: *phase, intent: None });
+                Done::Nothing
+            }
+        }
+    }
+
+    fn settle(&mut self, tickets: &[Arc<Ticket>], now: Millis) -> Done {
+        let mut all = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            let resolved = sure(settle::settle(&mut self.model, &self.key, ticket, now));
+            if let Some(order) = &resolved.order {
+                let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
+                let place = self.winners.len();
+                self.winners.entry(half).or_insert(place);
+            }
+            all.push(resolved);
+        }
+        Done::Settled(all)
+    }
+
+    fn end(&mut self, id: &TicketId, how: Ending, now: Millis) -> Done {
+        let changed = sure(order::end(&mut self.model, id, how, now));
+        if let (Changed::Done(order), Ending::Refund) = (&changed, how) {
+            for payment in self.payments.values_mut().filter(|p| **p == Payment::Paid(order.id)) {
+                *payment = Payment::Refunded(order.id);
+            }
+        }
+        Done::Ended(changed)
+    }
+
+    fn pay(&mut self, event: u32, id: TicketId, now: Millis) -> Payment {
+        if let Some(&earlier) = self.payments.get(&event) {
+            return earlier;
+        }
+        let payment = match sure(order::pay(&mut self.model, &id, now)) {
+            Paid::Done(_) => Payment::Paid(id),
+            Paid::Already(_) | Paid::Refund(_) | Paid::NotFound => Payment::Refunded(id),
+        };
+        self.payments.insert(event, payment);
+        payment
+    }
+
+    /// The grant, as committed.
+    #[must_use]
+    pub fn grant(&self, id: GrantId) -> Option<&Grant> {
+        self.model.grants.get(&id)
+    }
+
+    /// The slot's open grant.
+    #[must_use]
+    pub fn open_grant(&self, slot: SlotKey) -> Option<&Grant> {
+        self.model.grants.values().find(|g| g.open && g.slot == slot)
+    }
+
+    /// Whether the grant was closed by this commit or an earlier one.
+    #[must_use]
+    pub fn closed_by(&self, id: GrantId, version: u64) -> bool {
+        self.closed.get(&id).is_some_and(|&at| at <= version)
+    }
+
+    /// The order that a request holds.
+    #[must_use]
+    pub fn order_of(&self, buyer: &BuyerId, key: &RequestKey) -> Option<&doorbuster_core::Order> {
+        let id = self.model.requests.get(&(buyer.clone(), key.clone()))?;
+        self.model.orders.get(id)
+    }
+
+    /// A ticket's verdict, if it has one.
+    #[must_use]
+    pub fn verdict(&self, id: &TicketId) -> Option<Verdict> {
+        match self.model.orders.contains_key(id) {
+            true => Some(Verdict::Reserved),
+            false => self.model.resolutions.get(id).map(|r| r.verdict),
+        }
+    }
+
+    /// Whether the phase that buyers see allows new grants.
+    #[must_use]
+    pub fn sells(&self, item: ItemId) -> bool {
+        self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
+    }
+
+    /// How many requests hold an order: what a snapshot calls complete.
+    #[must_use]
+    pub fn winners(&self) -> usize {
+        self.winners.len()
+    }
+
+    /// Whether this request is among the first `complete` that got an order.
+    #[must_use]
+    pub fn won(&self, half: u64, complete: usize) -> bool {
+        self.winners.get(&half).is_some_and(|&place| place < complete)
+    }
+
+    /// The item's counts, as a store computes them: from items and grants alone.
+    #[must_use]
+    pub fn free(&self, id: ItemId, in_flight: u64) -> Free {
+        let Some(item) = self.model.items.get(&id) else { return Free::default() };
+        let (mut in_slots, mut settled) = (0, 0);
+        for grant in self.model.grants.values().filter(|g| g.slot.item == id) {
+            settled += grant.settled;
+            in_slots += if grant.open { grant.unsettled() } else { 0 };
+        }
+        let reserved = settled.saturating_sub(item.ended + item.paid);
+        match item.total.is_counted() {
+            true => Free::of(item.pool, in_slots, in_flight, reserved),
+            false => Free { free: None, reserved },
+        }
+    }
+
+    /// Recalls that are not done, oldest id first.
+    pub fn pending(&self) -> impl Iterator<Item = &Recall> {
+        self.model.recalls.values().filter(|r| !r.done)
+    }
+
+    /// Orders in one state, by id.
+    pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
+        self.model.orders.values().filter(move |o| o.state == state)
+    }
+}

@@ -1,0 +1,239 @@
+//! The simulated sale: nodes, slots, settlers, leaders and the truth, joined by messages that an operation picks one by one.
+//!
+//! What is here plays the part of the server: it calls the rules of `core` in the order in which the server does, and never lets two of its
+//! actors share a step unless they do so in one transaction or in one atomic step of a slot.
+mod answer;
+mod buyer;
+mod control;
+mod faults;
+mod flight;
+mod loss;
+mod node;
+mod phase;
+mod rest;
+mod settler;
+
+use std::sync::LazyLock;
+
+use doorbuster_core::model::Model;
+use doorbuster_core::rows::Item;
+use doorbuster_core::slot::Slot;
+use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units};
+
+use crate::dice::mix;
+use crate::judge::{Finding, Judge};
+use crate::op::{Op, Setup};
+use crate::truth::{Done, Truth, Tx};
+pub(crate) use answer::id_of as answer_id;
+use flight::Message;
+use node::{Attempt, Node};
+
+/// Buyers that operations name; the ones above are fresh buyers who ask at the end.
+pub const BUYERS: usize = 6;
+/// Buyers in all.
+pub const BUYERS_ALL: usize = 16;
+/// Keys that one buyer uses.
+pub const KEYS: usize = 24;
+/// The store's clock at the start.
+const START: Millis = Millis(1_800_000_000_000);
+/// Messages in flight at most; beyond it the oldest is lost.
+const FLIGHT_MAX: usize = 256;
+
+/// Names and their hashes, made once: they are the same in every simulated sale.
+pub(crate) struct Names {
+    pub(crate) key: IdKey,
+    pub(crate) buyers: Vec<BuyerId>,
+    pub(crate) keys: Vec<RequestKey>,
+    requests: Vec<RequestHash>,
+    hashes: Vec<u64>,
+}
+
+impl Names {
+    fn new() -> Self {
+        let key = IdKey::new([7; 32]);
+        let name = |c: char, i: usize| format!("{c}{i:02}");
+        let buyers =
+            (0..BUYERS_ALL).map(|i| BuyerId::new(&name('b', i)).expect("a letter and digits")).collect::<Vec<_>>();
+        let keys = (0..KEYS).map(|i| RequestKey::new(&name('k', i)).expect("a letter and digits")).collect::<Vec<_>>();
+        let hash = |b: &BuyerId| keys.iter().map(|k| key.request_hash(b.as_str(), k.as_str())).collect::<Vec<_>>();
+        let requests = buyers.iter().flat_map(hash).collect();
+        let hashes = buyers.iter().map(|b| key.buyer_hash(b.as_str())).collect();
+        Self { key, buyers, keys, requests, hashes }
+    }
+
+    pub(crate) fn request_hash(&self, buyer: u8, key: u8) -> RequestHash {
+        self.requests[usize::from(buyer) * KEYS + usize::from(key)]
+    }
+
+    pub(crate) fn half(&self, buyer: u8, key: u8) -> u64 {
+        self.request_hash(buyer, key).half()
+    }
+
+    pub(crate) fn buyer_hash(&self, buyer: u8) -> u64 {
+        self.hashes[usize::from(buyer)]
+    }
+}
+
+pub(crate) static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
+
+/// A slot where it stands, with the copy that was kept of it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) at: SlotKey,
+    pub(crate) node: Option<u8>,
+    pub(crate) slot: Slot,
+    pub(crate) kept: Option<Slot>,
+}
+
+/// The simulated sale.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) setup: Setup,
+    pub(crate) truth: Truth,
+    pub(crate) places: Vec<Place>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) flight: Vec<Message>,
+    pub(crate) now: Millis,
+    pub(crate) judge: Judge,
+    draws: u64,
+}
+
+impl World {
+    /// A sale that has just opened: each slot has its first grant.
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
+        let mut model = Model::default();
+        for (i, item) in setup.items.iter().enumerate() {
+            let id = ItemId(i as i64 + 1);
+            let total = match item.total {
+                Some(units) => Stock::Counted(u64::from(units)),
+                None => Stock::Unlimited,
+            };
+            let pool = u64::from(item.total.unwrap_or(0));
+            let (limit, hold_ms) = (u32::from(item.limit), i64::from(item.hold_secs) * 1_000);
+            model.items.insert(id, Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0 });
+        }
+        let places = setup.slots.iter().enumerate().map(|(i, s)| Place {
+            at: SlotKey { item: ItemId(i64::from(s.item) + 1), index: i as u32 },
+            node: s.node,
+            slot: Slot::new(ItemId(i64::from(s.item) + 1)),
+            kept: None,
+        });
+        let places: Vec<_> = places.collect();
+        let judge = Judge::new(&model);
+        let mut world = Self {
+            setup: setup.clone(),
+            truth: Truth::new(model, NAMES.key.clone()),
+            places,
+            nodes: (0..setup.nodes).map(|_| Node::default()).collect(),
+            attempts: Vec::new(),
+            flight: Vec::new(),
+            now: START,
+            judge,
+            draws: 0,
+        };
+        for i in 0..world.places.len() {
+            world.open_slot(0, i, u64::from(setup.slots[i].first));
+        }
+        world.deliver_all();
+        for i in 0..world.nodes.len() {
+            world.boot_snapshot(i);
+        }
+        world
+    }
+
+    /// Runs a whole list and then lets the sale come to rest. The first finding ends it.
+    pub fn run(&mut self, ops: &[Op]) -> Option<Finding> {
+        for &op in ops {
+            self.step(op);
+            if self.judge.found() {
+                return self.judge.finding.take();
+            }
+        }
+        self.rest();
+        self.judge.finding.take()
+    }
+
+    /// Runs one operation.
+    pub fn step(&mut self, op: Op) {
+        match op {
+            Op::Buy { node, buyer, key, item, units } => self.buy(node, buyer, key, item, units),
+            Op::Replay { node, attempt, more } => self.replay(node, attempt, more),
+            Op::HandOut { attempt } => self.hand_out(attempt),
+            Op::Get { id, .. } => self.get(id),
+            Op::Poll { attempt } => self.poll_one(attempt),
+            Op::Retry { attempt } => self.retry_one(attempt),
+            Op::Cancel { order } => self.cancel(order),
+            Op::Pay { order, event } => self.pay(order, event),
+            Op::Refund { order } => self.refund(order),
+            Op::Expire { order } => self.expire(order),
+            Op::Deliver { message } => self.deliver(message),
+            Op::DeliverMany { count } => self.deliver_many(usize::from(count)),
+            Op::Lose { message } => self.lose(message),
+            Op::Repeat { message } => self.repeat(message),
+            Op::Take { slot, at_most } => self.take_op(slot, at_most),
+            Op::Redeliver { slot } => self.redeliver(slot),
+            Op::Snapshot { node } => self.send_snapshot(node),
+            Op::Tick { tenths } => self.tick(tenths),
+            Op::Skew { node, tenths } => self.skew(node, tenths),
+            Op::CrashNode { node } => self.crash_node(node),
+            Op::CrashLeader { leader } => self.crash_leader(leader % 2),
+            Op::Forget { slot } => self.forget(slot),
+            Op::Save { slot } => self.save(slot),
+            Op::Swap { slot } => self.swap(slot),
+            control => self.control(control),
+        }
+    }
+
+    fn control(&mut self, op: Op) {
+        match op {
+            Op::Open { leader, slot, units } => self.open_slot(leader % 2, self.slot_of(slot), u64::from(units)),
+            Op::Refill { slot, units, .. } => self.refill(self.slot_of(slot), u64::from(units)),
+            Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
+            Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
+            Op::Recall { leader, slot, units, target } => self.recall(leader % 2, slot, units, target),
+            Op::RecallAgain { leader, recall } => self.recall_again(leader % 2, recall),
+            Op::ServeParked { leader, item } => self.serve_parked(leader % 2, self.item_of(item)),
+            Op::Adjust { item, delta } => self.adjust(self.item_of(item), i64::from(delta)),
+            Op::Pause { item } => self.pause(self.item_of(item)),
+            Op::Resume { item } => self.resume(self.item_of(item)),
+            Op::Close { item } => self.close_sale(self.item_of(item)),
+            Op::Drain { leader, item } => self.drain(leader % 2, self.item_of(item)),
+            Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
+            Op::Unstop { slot, .. } => self.unstop(self.slot_of(slot)),
+            Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),
+            _ => {}
+        }
+    }
+
+    fn slot_of(&self, slot: u8) -> usize {
+        usize::from(slot) % self.places.len()
+    }
+
+    fn item_of(&self, item: u8) -> ItemId {
+        ItemId((usize::from(item) % self.setup.items.len()) as i64 + 1)
+    }
+
+    /// One transaction, judged.
+    pub(crate) fn commit(&mut self, tx: Tx) -> Done {
+        let done = self.truth.commit(tx.clone());
+        self.judge.committed(&self.truth, &tx, &done, self.now);
+        done
+    }
+
+    /// Random bits that depend on nothing but how many were drawn before: an id that an actor draws.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.draws += 1;
+        mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn draw_grant(&mut self) -> GrantId {
+        GrantId(self.draw() >> 1)
+    }
+}
+
+/// A number of units that an operation names.
+pub(crate) fn units_of(units: u8) -> Units {
+    Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
+}

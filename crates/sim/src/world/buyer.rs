@@ -1,0 +1,113 @@
+//! What buyers and operators do with requests, ids and orders.
+use doorbuster_core::order::Ending;
+use doorbuster_core::{OrderState, TicketId, Units, Verdict};
+
+use super::node::State;
+use super::{BUYERS, KEYS, NAMES, World, units_of};
+use crate::judge::Told;
+use crate::truth::{Done, Tx};
+
+/// Attempts in one simulated sale at most.
+const ATTEMPTS_MAX: usize = 200;
+
+impl World {
+    pub(crate) fn buy(&mut self, node: u8, buyer: u8, key: u8, item: u8, units: u8) {
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            return;
+        }
+        let item = self.item_of(item);
+        let (buyer, key) = (buyer % BUYERS as u8, key % KEYS as u8);
+        self.arrive(node % self.setup.nodes, buyer, key, item, units_of(units));
+    }
+
+    pub(crate) fn replay(&mut self, node: u8, attempt: u8, more: u8) {
+        if self.attempts.is_empty() || self.attempts.len() >= ATTEMPTS_MAX {
+            return;
+        }
+        let asked = self.attempts[usize::from(attempt) % self.attempts.len()].asked;
+        let units = Units::new(asked.units.get() + u32::from(more % 4)).expect("at most 12");
+        self.arrive(node % self.setup.nodes, asked.buyer, asked.key, asked.item, units);
+    }
+
+    fn pick(&self, pick: u8, wanted: impl Fn(&State) -> bool) -> Option<usize> {
+        let count = self.attempts.iter().filter(|a| wanted(&a.state)).count();
+        let nth = usize::from(pick).checked_rem(count)?;
+        self.attempts.iter().enumerate().filter(|(_, a)| wanted(&a.state)).nth(nth).map(|(i, _)| i)
+    }
+
+    pub(crate) fn hand_out(&mut self, attempt: u8) {
+        let Some(i) = self.pick(attempt, |s| matches!(s, State::Waiting { .. })) else { return };
+        if let State::Waiting { id } = self.attempts[i].state {
+            self.tell(i, Told::Queued(id));
+        }
+    }
+
+    pub(crate) fn poll_one(&mut self, attempt: u8) {
+        if let Some(i) = self.pick(attempt, |s| matches!(s, State::Waiting { .. } | State::Handed { .. })) {
+            self.poll(i);
+        }
+    }
+
+    pub(crate) fn retry_one(&mut self, attempt: u8) {
+        if let Some(i) = self.pick(attempt, |s| matches!(s, State::Parked)) {
+            self.retry(i);
+        }
+    }
+
+    pub(crate) fn get(&mut self, pick: u8) {
+        let handed = self.judge.handed();
+        let Some(nth) = usize::from(pick).checked_rem(handed.len()) else { return };
+        let (id, buyer) = handed[nth];
+        self.get_id(id, buyer);
+    }
+
+    /// A buyer asks for the verdict of an id: the truth's, or one that is forced now.
+    pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
+        let name = &NAMES.buyers[usize::from(buyer)];
+        let parts = NAMES.key.open(&id, name.as_str()).expect("an id that was handed out to this buyer");
+        let verdict = match self.truth.verdict(&id) {
+            Some(verdict) => Some(verdict),
+            None => match self.commit(Tx::Force(id, parts, name.clone(), self.now)) {
+                Done::Forced(Some(resolved)) => Some(resolved.verdict),
+                _ => None,
+            },
+        };
+        match verdict {
+            Some(verdict) => self.judge.verdict_told(&self.truth, id, verdict, self.now),
+            None => self.judge.undecided_told(&parts, self.now),
+        }
+        verdict
+    }
+
+    fn nth_order(&self, pick: u8) -> Option<TicketId> {
+        let nth = usize::from(pick).checked_rem(self.truth.model.orders.len())?;
+        self.truth.model.orders.keys().nth(nth).copied()
+    }
+
+    pub(crate) fn cancel(&mut self, order: u8) {
+        if let Some(id) = self.nth_order(order) {
+            self.commit(Tx::End(id, Ending::Cancel, self.now));
+        }
+    }
+
+    pub(crate) fn refund(&mut self, order: u8) {
+        if let Some(id) = self.nth_order(order) {
+            self.commit(Tx::End(id, Ending::Refund, self.now));
+        }
+    }
+
+    pub(crate) fn pay(&mut self, order: u8, event: u8) {
+        if let Some(id) = self.nth_order(order) {
+            self.commit(Tx::Pay(u32::from(event), id, self.now));
+        }
+    }
+
+    pub(crate) fn expire(&mut self, order: u8) {
+        let reserved = self.truth.orders_in(OrderState::Reserved).count();
+        let Some(nth) = usize::from(order).checked_rem(reserved) else { return };
+        let id = self.truth.orders_in(OrderState::Reserved).nth(nth).map(|o| o.id);
+        if let Some(id) = id {
+            self.commit(Tx::End(id, Ending::Expire, self.now));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Messages in flight. Whatever an actor will do later is a message too, so that anything can happen before it does.
+use std::sync::Arc;
+
+use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
+use doorbuster_core::{Cause, Delivery, Epoch, Feed, Grant, GrantId, ItemId, RecallId, TicketId, Token, Verdict};
+
+use super::node::Snapshot;
+use super::{FLIGHT_MAX, NAMES, World};
+use crate::truth::Tx;
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// Node to slot.
+    Ticket { attempt: usize, slot: usize, request: Arc<Request> },
+    /// Slot to node.
+    Answer { attempt: usize, slot: usize, token: Token, answer: TicketAnswer },
+    /// A settler's transaction.
+    Settle { slot: usize, batch: Arc<[Delivery]> },
+    /// Settler to slot.
+    Acknowledge { slot: usize, batch: Arc<[Delivery]> },
+    /// Settler to node.
+    Notice { node: u8, id: TicketId, verdict: Verdict },
+    /// Leader to slot.
+    Init { leader: u8, slot: usize, grant: GrantId, epoch: Epoch, counted: bool, units: u64 },
+    /// A leader's transaction: the slot took the grant.
+    InitAcknowledged { leader: u8, grant: GrantId },
+    /// Leader to slot.
+    Apply { slot: usize, epoch: Epoch, row: Arc<Feed> },
+    /// Leader to slot.
+    Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
+    /// A leader's transaction: what the slot gave.
+    Recalled { leader: u8, id: RecallId, units: u64 },
+    /// A leader has read the truth and will ask the slot.
+    AskView { leader: u8, slot: usize, before: Arc<Grant> },
+    /// The slot has answered, and the leader will read the truth again.
+    View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
+    /// A leader's transaction.
+    Close { leader: u8, grant: GrantId, cause: Cause },
+    /// Leader to slot.
+    Stop { slot: usize, stopped: bool },
+    /// A leader goes from slot to slot of a stopping item.
+    Drain { leader: u8, item: ItemId, next: usize },
+    /// A leader waits for a stopped slot to drain, to give it a new epoch.
+    Roll { leader: u8, slot: usize },
+    /// To a node.
+    Snapshot { node: u8, snapshot: Snapshot },
+}
+
+impl Message {
+    /// The leader whose memory this is, if it dies with that leader.
+    pub(crate) fn leader(&self) -> Option<u8> {
+        match self {
+            Self::InitAcknowledged { leader, .. }
+            | Self::Recalled { leader, .. }
+            | Self::AskView { leader, .. }
+            | Self::View { leader, .. }
+            | Self::Close { leader, .. }
+            | Self::Drain { leader, .. }
+            | Self::Roll { leader, .. } => Some(*leader),
+            _ => None,
+        }
+    }
+
+    /// The node whose memory this is, if it dies with that node.
+    pub(crate) fn node(&self) -> Option<u8> {
+        match self {
+            Self::Notice { node, .. } | Self::Snapshot { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn send(&mut self, message: Message) {
+        if self.flight.len() >= FLIGHT_MAX {
+            self.flight.remove(0);
+        }
+        self.flight.push(message);
+    }
+
+    fn place_of(&self, pick: u8) -> Option<usize> {
+        usize::from(pick).checked_rem(self.flight.len())
+    }
+
+    pub(crate) fn deliver(&mut self, pick: u8) {
+        if let Some(i) = self.place_of(pick) {
+            let message = self.flight.remove(i);
+            self.arrives(message);
+        }
+    }
+
+    pub(crate) fn lose(&mut self, pick: u8) {
+        if let Some(i) = self.place_of(pick) {
+            self.flight.remove(i);
+        }
+    }
+
+    pub(crate) fn repeat(&mut self, pick: u8) {
+        if let Some(i) = self.place_of(pick) {
+            let message = match &self.flight[i] {
+                // A connection does not repeat a command, and clients' own retries are off: a request is put to a slot once each time.
+                Message::Ticket { .. } => self.flight.remove(i),
+                other => other.clone(),
+            };
+            self.arrives(message);
+        }
+    }
+
+    pub(crate) fn deliver_many(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.flight.is_empty() || self.judge.found() {
+                return;
+            }
+            self.deliver(0);
+        }
+    }
+
+    /// Everything in flight arrives, with all that it causes.
+    pub(crate) fn deliver_all(&mut self) {
+        self.deliver_many(4 * FLIGHT_MAX);
+    }
+
+    fn arrives(&mut self, message: Message) {
+        match message {
+            Message::Ticket { attempt, slot, request } => self.cut(attempt, slot, &request),
+            Message::Answer { attempt, slot, token, answer } => self.answered(attempt, slot, token, answer),
+            Message::Settle { slot, batch } => self.settle(slot, &batch),
+            Message::Acknowledge { slot, batch } => {
+                for delivery in batch.iter() {
+                    self.places[slot].slot.acknowledge(delivery.at, delivery.ticket.token);
+                }
+            }
+            Message::Notice { node, id, verdict } => self.notice(node, id, verdict),
+            Message::Init { leader, slot, grant, epoch, counted, units } => {
+                if let Applied::At(_) = self.places[slot].slot.init(grant, epoch, counted, units) {
+                    self.send(Message::InitAcknowledged { leader, grant });
+                }
+            }
+            Message::InitAcknowledged { grant, .. } => drop(self.commit(Tx::AckInit(grant))),
+            Message::Apply { slot, epoch, row } => drop(self.places[slot].slot.apply(epoch, &row, &NAMES.key)),
+            Message::Recall { leader, slot, id, grant, epoch, units } => {
+                let answer = self.places[slot].slot.recall(id, grant, epoch, units);
+                self.recall_answered(leader, id, answer);
+            }
+            Message::Recalled { id, units, .. } => drop(self.commit(Tx::RecallFinish(id, units))),
+            Message::AskView { leader, slot, before } => {
+                let view = self.places[slot].slot.view();
+                self.send(Message::View { leader, before, view });
+            }
+            Message::View { leader, before, view } => self.viewed(leader, &before, view.as_ref()),
+            Message::Close { grant, cause, .. } => drop(self.commit(Tx::Close(grant, cause))),
+            Message::Stop { slot, stopped } => self.places[slot].slot.stop(stopped),
+            Message::Drain { leader, item, next } => self.drained(leader, item, next),
+            Message::Roll { leader, slot } => self.rolled(leader, slot),
+            Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
+        }
+    }
+
+    /// The slot's atomic step for one request.
+    fn cut(&mut self, attempt: usize, slot: usize, request: &Request) {
+        let answer = self.places[slot].slot.ticket(request);
+        if let TicketAnswer::Cut(cut) = &answer {
+            let asked = self.attempts[attempt].asked;
+            self.judge.cut(&self.truth, &asked, cut, request.limit);
+        }
+        self.send(Message::Answer { attempt, slot, token: request.token, answer });
+    }
+
+    fn recall_answered(&mut self, leader: u8, id: RecallId, answer: Recalled) {
+        use doorbuster_core::rules::{Rule, keeps};
+        match answer {
+            Recalled::Taken(units) => self.send(Message::Recalled { leader, id, units }),
+            Recalled::Refused if !keeps(Rule::RecallRefusalFinishesNothing) => {
+                self.send(Message::Recalled { leader, id, units: 0 });
+            }
+            Recalled::Refused => {}
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! How a leader learns that a slot lost its memory: truth first, then the slot, then the truth again.
+use std::sync::Arc;
+
+use doorbuster_core::loss::{evidence, quiet_evidence};
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::slot::SlotView;
+use doorbuster_core::{Cause, Grant};
+
+use super::World;
+use super::flight::Message;
+use crate::truth::Tx;
+
+impl World {
+    /// Starts to look: reads the grant.
+    pub(crate) fn look(&mut self, leader: u8, slot: usize) {
+        let Some(before) = self.truth.open_grant(self.places[slot].at) else { return };
+        let before = Arc::new(before.clone());
+        let message = match keeps(Rule::EvidenceOrder) {
+            true => Message::AskView { leader, slot, before },
+            false => Message::View { leader, before, view: self.places[slot].slot.view() },
+        };
+        self.send(message);
+    }
+
+    /// The slot has answered: reads the truth again and decides.
+    pub(crate) fn viewed(&mut self, leader: u8, before: &Grant, view: Option<&SlotView>) {
+        let Some(after) = self.truth.grant(before.id) else { return };
+        let before = if keeps(Rule::EvidenceOrder) { before } else { after };
+        let recalls = self.truth.pending().any(|r| r.grant == before.id);
+        let quiet = || view.and_then(|view| quiet_evidence(before, view, after, recalls));
+        if let Some(cause) = evidence(before, view, after.feed_len).or_else(quiet) {
+            self.send(Message::Close { leader, grant: before.id, cause });
+        }
+    }
+
+    /// A slot's lease counts as lapsed: its grant is closed at once, whether or not it lives.
+    pub(crate) fn lapse(&mut self, slot: usize) {
+        if let Some(id) = self.truth.open_grant(self.places[slot].at).map(|g| g.id) {
+            self.commit(Tx::Close(id, Cause::LeaseLapsed));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A node: what it knows of the truth, and the requests that wait in it.
+use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS};
+use doorbuster_core::refuse::Free;
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::slot::Request;
+use doorbuster_core::{ItemId, Millis, NodeId, Phase, TicketId, Token, Units, Verdict};
+
+use super::flight::Message;
+use super::{NAMES, World};
+use crate::judge::{Asked, Told};
+use crate::truth::PhaseRow;
+
+/// A snapshot older than this refuses nobody any more.
+pub(crate) const SNAPSHOT_AGE_MS: i64 = 1_000;
+/// How often one attempt asks again under a new epoch.
+const ASKS_MAX: u8 = 3;
+const PICK: &str = "an attempt that was picked from the list";
+
+/// What a node knows of one item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) free: Free,
+    pub(crate) phase: PhaseRow,
+}
+
+/// The truth at one commit, as sent to nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    pub(crate) at: Millis,
+    /// The requests that hold an order, complete up to this commit.
+    pub(crate) winners: usize,
+    pub(crate) items: [Seen; 2],
+}
+
+/// A node that answers buyers.
+#[derive(Debug, Default)]
+pub(crate) struct Node {
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Requests whose order this node has told of itself.
+    pub(crate) own: Vec<u64>,
+    /// How far its clock is from the store's.
+    pub(crate) skew_ms: i64,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A slot was asked.
+    Asking { slot: usize },
+    /// Its ticket is cut; the verdict is awaited.
+    Waiting { id: TicketId },
+    /// Every slot is short; units are awaited.
+    Parked,
+    /// A slot refused it; told once a snapshot that is newer shows no order of it.
+    Refused { told: Told, version: u64 },
+    /// Answered `202`; the verdict will be told as an event.
+    Handed { id: TicketId },
+    /// Answered, or its node died.
+    Over,
+}
+
+/// One request of a buyer at a node, from arrival to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) asked: Asked,
+    pub(crate) state: State,
+    pub(crate) half: u64,
+    token: Token,
+    /// Slots asked in this round.
+    round: u8,
+    /// Times that it asked again under a new epoch.
+    again: u8,
+    /// When it was parked first.
+    pub(crate) parked: Option<Millis>,
+    /// The last round before it is answered.
+    last: bool,
+    /// A verdict that came before the slot's answer.
+    early: Option<(TicketId, Verdict)>,
+}
+
+impl World {
+    /// A request arrives at a node.
+    pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
+        let half = NAMES.half(buyer, key);
+        let asked = Asked { node, buyer, key, item, units, began: self.truth.version, attempt: self.attempts.len() };
+        self.judge.asked(&asked);
+        let token = Token(0);
+        let state = State::Over;
+        self.attempts.push(Attempt {
+            asked,
+            state,
+            half,
+            token,
+            round: 0,
+            again: 0,
+            parked: None,
+            last: false,
+            early: None,
+        });
+        let i = self.attempts.len() - 1;
+        if self.answer_from_order(i) || self.answer_from_snapshot(i) {
+            return;
+        }
+        self.ask(i);
+    }
+
+    /// Whether the request holds an order as far as its node knows, and is answered with it.
+    pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
+        let Attempt { asked, half, .. } = self.attempts[i];
+        let node = &self.nodes[usize::from(asked.node)];
+        let complete = node.snapshot.map_or(0, |s| s.winners);
+        let known = self.truth.won(half, complete) || node.own.contains(&half);
+        if !known || !keeps(Rule::WinnersInSnapshot) {
+            return false;
+        }
+        let Some(order) = self.truth.order_of(&asked.buyer(), &asked.key()) else { return false };
+        let same = order.item == asked.item && order.units == asked.units;
+        let told = if same { Told::Order(order.id) } else { Told::KeyReused };
+        self.tell(i, told);
+        true
+    }
+
+    /// Whether the node's snapshot allows a refusal, and the request is answered with it.
+    pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
+        let asked = self.attempts[i].asked;
+        let Some(snapshot) = self.nodes[usize::from(asked.node)].snapshot else { return false };
+        if self.now.0 - snapshot.at.0 > SNAPSHOT_AGE_MS {
+            return false;
+        }
+        let seen = snapshot.items[asked.item.0 as usize - 1];
+        let as_of = snapshot.version;
+        let phase = seen.phase.shown;
+        if phase != Phase::Open {
+            self.tell(i, Told::Phase { phase, as_of });
+            return true;
+        }
+        let Some(refusal) = seen.free.refuses(asked.units) else { return false };
+        self.tell(i, Told::SoldOut { refusal, as_of, parked: false });
+        true
+    }
+
+    /// The slots that a request may be put to, its own first.
+    pub(crate) fn reachable(&self, asked: &Asked) -> Vec<usize> {
+        let all = self.places.iter().enumerate();
+        let can = |(i, p): (usize, &super::Place)| {
+            let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
+            here.then_some(i)
+        };
+        let mut slots: Vec<usize> = all.filter_map(can).collect();
+        if !slots.is_empty() {
+            let home = usize::from(asked.buyer) % slots.len();
+            slots.rotate_left(home);
+        }
+        slots
+    }
+
+    /// Puts the request to the next slot of its round.
+    pub(crate) fn ask(&mut self, i: usize) {
+        let slots = self.reachable(&self.attempts[i].asked);
+        let Some(&slot) = slots.get(usize::from(self.attempts[i].round)) else { return self.short_everywhere(i) };
+        let token = Token(self.draw() >> 16);
+        let asked = self.attempts[i].asked;
+        let skew = self.nodes[usize::from(asked.node)].skew_ms;
+        let attempt = &mut self.attempts[i];
+        attempt.token = token;
+        attempt.round += 1;
+        attempt.early = None;
+        attempt.state = State::Asking { slot };
+        let limit = u32::from(self.setup.items[asked.item.0 as usize - 1].limit);
+        let request = Request {
+            token,
+            buyer: asked.buyer(),
+            key: asked.key(),
+            buyer_hash: NAMES.buyer_hash(asked.buyer),
+            request: NAMES.request_hash(asked.buyer, asked.key),
+            units: asked.units,
+            limit,
+            decide_by: self.now.plus(skew + DECIDE_WITHIN_MS),
+            node: NodeId(u32::from(asked.node)),
+        };
+        self.send(Message::Ticket { attempt: i, slot, request: request.into() });
+    }
+
+    /// Every slot is short: it is parked, or answered if it was parked as long as it may be.
+    pub(crate) fn short_everywhere(&mut self, i: usize) {
+        let Attempt { asked, last, .. } = self.attempts[i];
+        if self.answer_from_order(i) || self.answer_from_snapshot(i) {
+            return;
+        }
+        self.attempts[i].round = 0;
+        if !last {
+            self.attempts[i].parked.get_or_insert(self.now);
+            self.attempts[i].state = State::Parked;
+            return;
+        }
+        let told = match self.nodes[usize::from(asked.node)].snapshot {
+            Some(s) if s.version >= asked.began && self.now.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
+                let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long();
+                Told::SoldOut { refusal, as_of: s.version, parked: true }
+            }
+            _ => Told::Retry,
+        };
+        self.tell(i, told);
+    }
+
+    /// A parked request is put to the slots again; the last time when it has waited as long as it may.
+    pub(crate) fn retry(&mut self, i: usize) {
+        let since = self.attempts[i].parked.unwrap_or(self.now);
+        self.attempts[i].last = self.now.0 - since.0 >= PARK_MS;
+        self.attempts[i].round = 0;
+        self.ask(i);
+    }
+
+    /// The request is put to the slots once more, because the epoch of its ticket is over.
+    pub(crate) fn ask_again(&mut self, i: usize) -> bool {
+        let attempt = &mut self.attempts[i];
+        if attempt.again >= ASKS_MAX {
+            return false;
+        }
+        attempt.again += 1;
+        attempt.round = 0;
+        self.ask(i);
+        true
+    }
+
+    /// The node has a snapshot; what waited for one goes on.
+    pub(crate) fn take_snapshot(&mut self, node: usize, snapshot: Snapshot) {
+        let current = &mut self.nodes[node].snapshot;
+        if current.is_some_and(|c| c.version > snapshot.version) {
+            return;
+        }
+        *current = Some(snapshot);
+        for i in 0..self.attempts.len() {
+            if usize::from(self.attempts[i].asked.node) != node {
+                continue;
+            }
+            match self.attempts[i].state {
+                State::Parked => drop(self.answer_from_order(i) || self.answer_from_snapshot(i)),
+                State::Refused { told, version } if snapshot.version >= version => {
+                    if !self.answer_from_order(i) {
+                        self.tell(i, told);
+                    }
+                }
+                State::Waiting { id } => self.epoch_over(i, id, snapshot.version),
+                State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => self.epoch_over(i, id, snapshot.version),
+                _ => {}
+            }
+        }
+    }
+
+    /// Asks again if the ticket's grant is closed as of this commit.
+    fn epoch_over(&mut self, i: usize, id: TicketId, version: u64) {
+        let grant = id.parts().expect("an id of a ticket that was cut").grant;
+        if self.truth.closed_by(grant, version) {
+            self.ask_again(i);
+        }
+    }
+
+    pub(crate) fn tell(&mut self, i: usize, told: Told) {
+        let asked = self.attempts[i].asked;
+        self.judge.told(&self.truth, &asked, told, self.now);
+        self.attempts[i].state = match told {
+            Told::Queued(id) => State::Handed { id },
+            _ => State::Over,
+        };
+        if let Told::Order(_) = told {
+            let half = self.attempts[i].half;
+            self.nodes[usize::from(asked.node)].own.push(half);
+        }
+    }
+
+    pub(crate) fn token_of(&self, i: usize) -> Token {
+        self.attempts[i].token
+    }
+
+    pub(crate) fn note_early(&mut self, i: usize, id: TicketId, verdict: Verdict) {
+        self.attempts[i].early = Some((id, verdict));
+    }
+
+    pub(crate) fn early_of(&self, i: usize) -> Option<(TicketId, Verdict)> {
+        self.attempts.get(i).expect(PICK).early
+    }
+}

@@ -1,0 +1,96 @@
+//! Pause, resume, close, and rolling a slot to a new epoch: stop, drain, and only then the rest.
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::{Cause, ItemId, Phase};
+
+use super::World;
+use super::flight::Message;
+use crate::truth::Tx;
+
+impl World {
+    fn stop_for(&mut self, item: ItemId, phase: Phase) {
+        self.commit(Tx::Intend(item, phase));
+        self.tell_slots(item, true);
+    }
+
+    fn tell_slots(&mut self, item: ItemId, stopped: bool) {
+        for slot in 0..self.places.len() {
+            if self.places[slot].at.item == item {
+                self.send(Message::Stop { slot, stopped });
+            }
+        }
+    }
+
+    pub(crate) fn pause(&mut self, item: ItemId) {
+        if self.truth.sells(item) {
+            self.stop_for(item, Phase::Paused);
+        }
+    }
+
+    pub(crate) fn close_sale(&mut self, item: ItemId) {
+        let Some(row) = self.truth.phases.get(&item) else { return };
+        if row.shown != Phase::Closed && row.intent != Some(Phase::Closed) {
+            self.stop_for(item, Phase::Closed);
+        }
+    }
+
+    pub(crate) fn resume(&mut self, item: ItemId) {
+        let Some(row) = self.truth.phases.get(&item) else { return };
+        if row.shown == Phase::Paused && row.intent.is_none() {
+            self.commit(Tx::Show(item, Phase::Open));
+            self.tell_slots(item, false);
+        }
+    }
+
+    /// Starts to go from slot to slot of a stopping item.
+    pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
+        if self.truth.phases.get(&item).is_some_and(|p| p.intent.is_some()) {
+            self.tell_slots(item, true);
+            self.send(Message::Drain { leader, item, next: 0 });
+        }
+    }
+
+    /// Looks at the next slot; behind the last one the phase is shown.
+    pub(crate) fn drained(&mut self, leader: u8, item: ItemId, next: usize) {
+        let Some(intent) = self.truth.phases.get(&item).and_then(|p| p.intent) else { return };
+        match self.places.get(next) {
+            Some(place) if place.at.item == item && !self.is_drained(next) && keeps(Rule::PhaseAfterDrain) => {}
+            Some(_) => self.send(Message::Drain { leader, item, next: next + 1 }),
+            None => drop(self.commit(Tx::Show(item, intent))),
+        }
+    }
+
+    /// Whether every ticket that the slot cut is resolved and no further one can be cut.
+    fn is_drained(&self, slot: usize) -> bool {
+        let place = &self.places[slot];
+        let Some(grant) = self.truth.open_grant(place.at) else { return true };
+        let Some(view) = place.slot.view() else { return !grant.acked };
+        let same = view.grant == grant.id && view.epoch == grant.epoch;
+        view.stopped && same && view.unacknowledged == 0 && view.n.0 == grant.resolved
+    }
+
+    /// Starts to roll a slot to a new epoch.
+    pub(crate) fn roll(&mut self, leader: u8, slot: usize) {
+        self.send(Message::Stop { slot, stopped: true });
+        self.send(Message::Roll { leader, slot });
+    }
+
+    /// Goes on rolling: closes the drained grant and opens the next.
+    pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
+        let at = self.places[slot].at;
+        let Some(grant) = self.truth.open_grant(at) else { return };
+        if !self.is_drained(slot) || !self.truth.sells(at.item) {
+            return;
+        }
+        let (id, units) = (grant.id, grant.unsettled());
+        self.commit(Tx::Close(id, Cause::Rolled));
+        self.open_slot(leader, slot, units);
+        self.send(Message::Stop { slot, stopped: false });
+    }
+
+    /// Lets a slot cut again that stands still though its item sells.
+    pub(crate) fn unstop(&mut self, slot: usize) {
+        if self.truth.sells(self.places[slot].at.item) {
+            self.send(Message::Stop { slot, stopped: false });
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The end of a simulated sale: no more faults, every message arrives, every loop runs until nothing changes. Then fresh buyers ask.
+use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
+use doorbuster_core::{ItemId, Units};
+
+use super::node::State;
+use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
+use crate::judge::Told;
+
+/// Rounds of all loops within which a sale comes to rest.
+const ROUNDS_MAX: usize = 40;
+
+/// What must stay the same for a round to have changed nothing.
+#[derive(PartialEq, Eq)]
+struct Signature {
+    version: u64,
+    attempts: usize,
+    open: usize,
+    slots: u64,
+}
+
+impl World {
+    pub(super) fn rest(&mut self) {
+        for node in &mut self.nodes {
+            node.skew_ms = 0;
+        }
+        self.settle_down();
+        self.answer_rest();
+        self.decide_rest();
+        self.settle_down();
+        let slots: Vec<_> = self.places.iter().map(|p| (p.at, p.slot.view())).collect();
+        self.judge.slots_at_rest(&self.truth, &slots);
+        self.judge.verdicts_at_rest(&self.truth);
+        for item in 0..self.setup.items.len() {
+            self.ask_at_rest(ItemId(item as i64 + 1));
+        }
+    }
+
+    fn signature(&self) -> Signature {
+        let weight = |a: &super::Attempt| match a.state {
+            State::Over => 0,
+            State::Asking { .. } => 1,
+            State::Waiting { .. } => 1_000,
+            State::Parked => 1_000_000,
+            State::Refused { .. } => 1_000_000_000,
+            State::Handed { .. } => 1_000_000_000_000,
+        };
+        let open = self.attempts.iter().map(weight).sum();
+        let slot = |p: &super::Place| {
+            p.slot
+                .view()
+                .map_or(0, |v| v.available + 1_000 * v.applied.0 + 1_000_000 * (v.n.0 + 100 * v.unacknowledged as u64))
+        };
+        let slots = self.places.iter().map(slot).sum();
+        Signature { version: self.truth.version, attempts: self.attempts.len(), open, slots }
+    }
+
+    /// Rounds until one changes nothing.
+    fn settle_down(&mut self) {
+        self.deliver_all();
+        for place in &mut self.places {
+            place.slot.redeliver();
+        }
+        for _ in 0..ROUNDS_MAX {
+            let before = self.signature();
+            self.round();
+            if self.judge.found() || self.signature() == before {
+                return;
+            }
+        }
+        self.judge.find("rest", || "the loops never come to rest".into());
+    }
+
+    fn round(&mut self) {
+        for slot in 0..self.places.len() {
+            self.take(slot, SETTLE_BATCH_MAX);
+        }
+        self.deliver_all();
+        for slot in 0..self.places.len() {
+            let first = u64::from(self.setup.slots[slot].first);
+            self.open_slot(0, slot, first);
+            self.unstop_if_stopped(slot);
+            self.deliver_all();
+            self.feed_all(slot);
+            self.look(0, slot);
+        }
+        let pending: Vec<_> = self.truth.pending().map(|r| r.id).collect();
+        for id in pending {
+            self.send_recall(0, id);
+        }
+        for item in 0..self.setup.items.len() {
+            self.drain(0, ItemId(item as i64 + 1));
+        }
+        self.deliver_all();
+        for node in 0..self.nodes.len() {
+            self.boot_snapshot(node);
+        }
+        self.deliver_all();
+        self.attempts_go_on();
+    }
+
+    fn unstop_if_stopped(&mut self, slot: usize) {
+        if self.places[slot].slot.view().is_some_and(|v| v.stopped) {
+            self.unstop(slot);
+        }
+    }
+
+    fn feed_all(&mut self, slot: usize) {
+        for _ in 0..ROUNDS_MAX {
+            let before = self.flight.len();
+            self.send_feed(0, slot);
+            if self.flight.len() == before {
+                return;
+            }
+            self.deliver_all();
+        }
+    }
+
+    fn attempts_go_on(&mut self) {
+        for i in 0..self.attempts.len() {
+            match self.attempts[i].state {
+                State::Waiting { .. } | State::Handed { .. } => self.poll(i),
+                // Nothing is in flight: the slot's answer was lost.
+                State::Asking { .. } => self.tell(i, Told::Retry),
+                State::Parked => {
+                    self.serve_parked(0, self.attempts[i].asked.item);
+                    self.deliver_all();
+                    for slot in 0..self.places.len() {
+                        self.feed_all(slot);
+                    }
+                    if self.attempts[i].state == State::Parked {
+                        self.retry(i);
+                    }
+                }
+                State::Refused { .. } | State::Over => continue,
+            }
+            self.deliver_all();
+        }
+    }
+
+    /// Nobody waits for ever.
+    fn answer_rest(&mut self) {
+        let waits =
+            |a: &&super::Attempt| !matches!(a.state, State::Over | State::Handed { .. } | State::Waiting { .. });
+        let stuck = self.attempts.iter().find(waits).map(|a| (a.asked, a.state));
+        if let Some((asked, state)) = stuck {
+            self.judge.find("answer", || format!("{asked:?} is never answered: {state:?}"));
+        }
+    }
+
+    /// Tickets that died with their slots get their verdicts from those who ask.
+    fn decide_rest(&mut self) {
+        self.now = self.now.plus(DECIDE_WITHIN_MS + VERDICT_GRACE_MS + 10_000);
+        for (id, buyer) in self.judge.handed().to_vec() {
+            self.get_id(id, buyer);
+        }
+    }
+
+    fn probe(&mut self, node: usize, buyer: u8, key: u8, item: ItemId, units: u64) -> usize {
+        let units = Units::new(units as u32).expect("asked for at least one");
+        let i = self.attempts.len();
+        self.arrive(node as u8, buyer, key, item, units);
+        self.settle_down();
+        i
+    }
+
+    fn ask_at_rest(&mut self, item: ItemId) {
+        if !self.truth.sells(item) || self.judge.found() {
+            return;
+        }
+        self.replay_winners(item);
+        self.try_again(item);
+        let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
+        for fresh in BUYERS..BUYERS_ALL {
+            let free = self.judge.free(item).unwrap_or(limit);
+            let node = fresh % self.nodes.len();
+            let key = item.0 as u8;
+            let i = self.probe(node, fresh as u8, key, item, free.clamp(1, limit));
+            let asked = self.attempts[i].asked;
+            if free == 0 {
+                return self.judge.must_be_refused(&asked);
+            }
+            self.judge.must_be_served(&asked);
+            if self.judge.found() || self.judge.free(item).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// A request that holds an order finds it at any node.
+    fn replay_winners(&mut self, item: ItemId) {
+        let ids: Vec<_> = self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
+        for (nth, id) in ids.into_iter().enumerate().take(2) {
+            let Some(asked) = self.attempts.iter().map(|a| a.asked).find(|a| self.judge.holds(a, id)) else { continue };
+            let node = nth % self.nodes.len();
+            let i = self.probe(node, asked.buyer, asked.key, item, asked.units.wide());
+            let asked = self.attempts[i].asked;
+            self.judge.must_be_served(&asked);
+        }
+    }
+
+    /// A request that was refused is a new try with the same key, and its buyer's limit counts only what they hold.
+    fn try_again(&mut self, item: ItemId) {
+        let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
+        for buyer in 0..BUYERS as u8 {
+            let used = self.truth.model.quotas.get(&(item, NAMES.buyers[usize::from(buyer)].clone()));
+            let may = limit.saturating_sub(u64::from(used.copied().unwrap_or(0)));
+            let free = self.judge.free(item).unwrap_or(may);
+            let earlier = self.attempts.iter().map(|a| a.asked).find(|a| {
+                let fits = a.units.wide() <= may.min(free);
+                a.buyer == buyer && a.item == item && fits && !self.judge.holds_any(a)
+            });
+            let i = match earlier {
+                Some(a) => self.probe(usize::from(a.node), a.buyer, a.key, item, a.units.wide()),
+                None if may.min(free) > 0 && used.is_some() => {
+                    self.probe(0, buyer, KEYS as u8 - item.0 as u8, item, may.min(free))
+                }
+                None => continue,
+            };
+            let asked = self.attempts[i].asked;
+            self.judge.must_be_served(&asked);
+        }
+    }
+}

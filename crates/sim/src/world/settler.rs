@@ -1,0 +1,53 @@
+//! Settlers: take tickets from a slot's queue, resolve them in one transaction, then acknowledge and tell.
+use std::sync::Arc;
+
+use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::{Delivery, Verdict};
+
+use super::flight::Message;
+use super::{NAMES, World};
+use crate::truth::{Done, Tx};
+
+impl World {
+    pub(crate) fn take_op(&mut self, slot: u8, at_most: u8) {
+        let slot = self.slot_of(slot);
+        self.take(slot, usize::from(at_most.max(1)));
+    }
+
+    /// A settler takes a batch. What it does with it is a message: it may be lost with its settler, or run twice.
+    pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
+        let mut batch = Vec::new();
+        self.places[slot].slot.take(at_most.min(SETTLE_BATCH_MAX), &mut batch);
+        if batch.is_empty() {
+            return;
+        }
+        let batch: Arc<[Delivery]> = batch.into();
+        if !keeps(Rule::TellAfterCommit) {
+            for delivery in batch.iter() {
+                let node = delivery.ticket.node.0 as u8;
+                self.send(Message::Notice { node, id: NAMES.key.id_of(&delivery.ticket), verdict: Verdict::Reserved });
+            }
+        }
+        if !keeps(Rule::AcknowledgeAfterCommit) {
+            self.send(Message::Acknowledge { slot, batch: batch.clone() });
+        }
+        self.send(Message::Settle { slot, batch });
+    }
+
+    /// The transaction; after its commit the queue is acknowledged and the nodes are told.
+    pub(crate) fn settle(&mut self, slot: usize, batch: &Arc<[Delivery]>) {
+        let tickets = batch.iter().map(|d| d.ticket.clone()).collect();
+        let Done::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
+        self.send(Message::Acknowledge { slot, batch: batch.clone() });
+        for (delivery, resolved) in batch.iter().zip(all) {
+            let node = delivery.ticket.node.0 as u8;
+            self.send(Message::Notice { node, id: resolved.id, verdict: resolved.verdict });
+        }
+    }
+
+    pub(crate) fn redeliver(&mut self, slot: u8) {
+        let slot = self.slot_of(slot);
+        self.places[slot].slot.redeliver();
+    }
+}
