@@ -269,12 +269,20 @@ impl Engine {
         let answer = self.slots().ticket(purchase.item.slot, request).await;
         let Ok(TicketAnswer::Cut(cut)) = answer else {
             self.waiters().close(request.token);
-            return self.not_cut(purchase, answer.unwrap_or(TicketAnswer::NoEpoch)).await;
+            return self.not_cut(purchase, request, answer.unwrap_or(TicketAnswer::NoEpoch)).await;
         };
         self.wait(purchase, &cut, verdict, true).await
     }
 
-    async fn not_cut(&self, purchase: &Purchase, answer: TicketAnswer) -> Attempt {
+    async fn not_cut(&self, purchase: &Purchase, request: &Request, answer: TicketAnswer) -> Attempt {
+        let refused = matches!(answer, TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. });
+        // The slot may have begun a new epoch since this request was first looked up: its order comes before a refusal.
+        if refused
+            && self.holders().may_hold(request.request)
+            && let Some(bought) = self.replay(purchase).await.transpose()
+        {
+            return Attempt::Answer(bought.unwrap_or(UNAVAILABLE));
+        }
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
             TicketAnswer::Again(cut) => match self.waiters().join(cut.token) {
