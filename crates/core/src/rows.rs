@@ -65,7 +65,7 @@ impl Grant {
 pub enum Cause {
     /// The sale closed.
     Ended,
-    /// The slot's memory was full, or its settings changed: drained, then rolled to a new epoch.
+    /// The slot's memory was full, its settings changed, or its sale paused: drained, then rolled to a new epoch.
     Rolled,
     /// The slot's process ended: its lease lapsed, or the program started again.
     LeaseLapsed,

@@ -102,6 +102,8 @@ rules! {
     WinnersInSnapshot,
     /// Paused and ended are said only after the drain.
     PhaseAfterDrain,
+    /// The transaction that shows paused or ended closes the item's grants.
+    PhaseClosesGrants,
     /// A ticket cannot be consumed after its `decide_by`.
     DecideBy,
     /// A verdict is forced only after `decide_by`.
