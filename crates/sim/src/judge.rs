@@ -108,6 +108,7 @@ struct Cutting {
     asked: Asked,
     units: Units,
     grant: GrantId,
+    version: u64,
 }
 
 /// An order that the judge saw appear.
@@ -156,6 +157,8 @@ pub struct Judge {
     handed_by: Map<usize, TicketId>,
     /// Orders that a buyer was told of, by the node that did so.
     told_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
+    /// When each item was asked to stop.
+    stopping: [u64; 2],
     answers: Map<usize, Told>,
     /// Closed grants with the length of their feed.
     closed: Map<GrantId, Seq>,
@@ -179,6 +182,7 @@ impl Judge {
             handed: Vec::new(),
             handed_by: Map::default(),
             told_orders: HashSet::default(),
+            stopping: [0; 2],
             answers: Map::default(),
             closed: Map::default(),
             recalls: HashSet::default(),

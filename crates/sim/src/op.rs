@@ -127,6 +127,16 @@ pub enum Op {
         /// Among the messages in flight.
         message: u8,
     },
+    /// A message is held up: it arrives late, after any number of later ones.
+    Delay {
+        /// Among the messages in flight.
+        message: u8,
+    },
+    /// A message that was held up arrives.
+    Late {
+        /// Among the messages held up.
+        message: u8,
+    },
     /// A message arrives and stays in flight: it will arrive again.
     Repeat {
         /// Among the messages in flight.

@@ -11,6 +11,8 @@ pub enum Profile {
     Network,
     /// Slots come back empty or old.
     Slots,
+    /// Slots come back empty or old while units are on their way between them.
+    SlotsTail,
     /// Nodes die and start again, with the slots in their memory.
     Restarts,
     /// Large requests, many recalls and refills.
@@ -21,6 +23,8 @@ pub enum Profile {
     Replays,
     /// Pauses, closings, rolls.
     Phases,
+    /// Grants are closed and opened all the time, while old messages still arrive.
+    Epochs,
 }
 
 impl Profile {
@@ -29,11 +33,13 @@ impl Profile {
         Self::Calm,
         Self::Network,
         Self::Slots,
+        Self::SlotsTail,
         Self::Restarts,
         Self::Tail,
         Self::Endings,
         Self::Replays,
         Self::Phases,
+        Self::Epochs,
     ];
 
     /// The profile of a seed.
@@ -86,6 +92,8 @@ fn weights(profile: Profile) -> Weights {
         Profile::Calm => Weights { lose: 0, crashes: 0, ..base },
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
         Profile::Slots => Weights { faults: 5, look: 7, ..base },
+        Profile::SlotsTail => Weights { faults: 5, recalls: 12, grants: 9, look: 7, ..base },
+        Profile::Epochs => Weights { rolls: 8, recalls: 8, grants: 12, lose: 8, endings: 6, ..base },
         Profile::Restarts => Weights { crashes: 5, rolls: 2, ..base },
         Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
         Profile::Endings => Weights { endings: 12, time: 6, ..base },
@@ -100,7 +108,7 @@ pub fn case(seed: u64) -> Case {
     let profile = Profile::of(seed);
     let mut dice = Dice::new(seed);
     let setup = setup(profile, &mut dice);
-    let count = dice.between(40, 150);
+    let count = dice.between(40, 200);
     let weights = weights(profile);
     let ops = (0..count).map(|_| op(profile, &weights, &mut dice)).collect();
     Case { setup, ops }
@@ -111,7 +119,7 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
     let nodes = dice.between(1, 3) as u8;
     let local = match profile {
         Profile::Restarts => true,
-        Profile::Slots => false,
+        Profile::Slots | Profile::SlotsTail => false,
         _ => dice.chance(40),
     };
     let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes };
@@ -220,7 +228,12 @@ fn deliver(_: Profile, dice: &mut Dice) -> Op {
 
 fn lose(_: Profile, dice: &mut Dice) -> Op {
     let message = which(dice);
-    if dice.chance(50) { Op::Lose { message } } else { Op::Repeat { message } }
+    match dice.below(8) {
+        0 | 1 => Op::Lose { message },
+        2 | 3 => Op::Repeat { message },
+        4 | 5 => Op::Delay { message },
+        _ => Op::Late { message: any(dice) },
+    }
 }
 
 fn settle(_: Profile, dice: &mut Dice) -> Op {

@@ -10,8 +10,8 @@ use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::stock::{self, Adjusted};
 use doorbuster_core::{
-    BuyerId, Cause, Grant, GrantId, IdKey, ItemId, Ledger, Millis, Phase, Recall, RecallId, RequestKey, SlotKey,
-    Ticket, TicketId, TicketParts, recall,
+    BuyerId, Cause, Grant, GrantId, IdKey, ItemId, Millis, Phase, Recall, RecallId, RequestKey, SlotKey, Ticket,
+    TicketId, TicketParts, recall,
 };
 use hashbrown::HashMap;
 
@@ -167,10 +167,13 @@ impl Truth {
                 Done::Nothing
             }
             Tx::Show(item, phase) => {
-                if *phase == Phase::Closed {
-                    for grant in sure(self.model.open_grants(*item)) {
-                        sure(stock::close(&mut self.model, grant.id, Cause::Ended));
-                    }
+                let cause = match phase {
+                    Phase::Closed => Some(Cause::Ended),
+                    Phase::Paused => Some(Cause::Rolled),
+                    _ => None,
+                };
+                if let Some(cause) = cause {
+                    sure(stock::close_item(&mut self.model, *item, cause));
                 }
                 self.phases.insert(*item, PhaseRow { shown: *phase, intent: None });
                 Done::Nothing

@@ -53,6 +53,11 @@ impl Judge {
         let model = &truth.model;
         let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
         self.remember(model, truth.version, now, phases);
+        match tx {
+            Tx::Intend(item, _) => self.stopping[place(*item)] = truth.version,
+            Tx::Show(item, _) => self.shown(truth, *item),
+            _ => {}
+        }
         self.grants(model);
         self.orders(truth, now);
         self.payments(truth);
@@ -128,6 +133,19 @@ impl Judge {
         let mut open: Vec<_> = model.grants.values().filter(|g| g.open).map(|g| g.slot).collect();
         open.sort_unstable();
         self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || "a slot has two open grants".into());
+    }
+
+    /// What was cut before the item was asked to stop is decided before its new phase shows.
+    fn shown(&mut self, truth: &Truth, item: ItemId) {
+        let asked_to_stop = self.stopping[place(item)];
+        let waits = self.cuts.iter().find(|(id, cut)| {
+            let closes =
+                truth.model.grants.get(&cut.grant).is_some_and(|g| !g.open) && !self.closed.contains_key(&cut.grant);
+            closes && cut.asked.item == item && cut.version < asked_to_stop && truth.verdict(id).is_none()
+        });
+        if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
+            self.find("drain", || format!("{id} was in flight when the phase was shown"));
+        }
     }
 
     fn orders(&mut self, truth: &Truth, now: Millis) {

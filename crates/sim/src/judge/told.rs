@@ -18,7 +18,7 @@ impl Judge {
         if !self.faulty && known.is_some_and(|g| g.open) {
             self.cut_by_a_sound_slot(truth, asked, cut, limit);
         }
-        self.cuts.insert(id, Cutting { asked: *asked, units: cut.units, grant: cut.grant });
+        self.cuts.insert(id, Cutting { asked: *asked, units: cut.units, grant: cut.grant, version: truth.version });
         self.tickets.entry(asked.request()).or_default().push(id);
     }
 

@@ -59,6 +59,7 @@ impl World {
             attempt.state = State::Over;
         }
         self.flight.retain(|m| m.node() != Some(node));
+        self.late.retain(|m| m.node() != Some(node));
         let skew_ms = self.nodes[usize::from(node)].skew_ms;
         self.nodes[usize::from(node)] = Node { skew_ms, ..Node::default() };
         for i in 0..self.places.len() {
@@ -77,6 +78,7 @@ impl World {
 
     pub(crate) fn crash_leader(&mut self, leader: u8) {
         self.flight.retain(|m| m.leader() != Some(leader));
+        self.late.retain(|m| m.leader() != Some(leader));
     }
 
     pub(crate) fn forget(&mut self, slot: u8) {

@@ -96,6 +96,20 @@ impl World {
         }
     }
 
+    pub(crate) fn delay(&mut self, pick: u8) {
+        if let Some(i) = self.place_of(pick) {
+            let message = self.flight.remove(i);
+            self.late.push(message);
+        }
+    }
+
+    pub(crate) fn late(&mut self, pick: u8) {
+        if let Some(i) = usize::from(pick).checked_rem(self.late.len()) {
+            let message = self.late.remove(i);
+            self.arrives(message);
+        }
+    }
+
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.place_of(pick) {
             let message = match &self.flight[i] {

@@ -24,6 +24,10 @@ impl World {
             node.skew_ms = 0;
         }
         self.settle_down();
+        while !self.late.is_empty() && !self.judge.found() {
+            self.late(0);
+        }
+        self.settle_down();
         self.answer_rest();
         self.decide_rest();
         self.settle_down();
