@@ -24,6 +24,18 @@ pub enum StoreError {
     Unexpected(String),
 }
 
+impl StoreError {
+    /// The store was closed in good order.
+    pub(crate) fn closed() -> Self {
+        Self::Unavailable { reason: "the store is closed".to_owned(), may_have_happened: false }
+    }
+
+    /// More waits than a queue holds.
+    pub(crate) fn busy() -> Self {
+        Self::Unavailable { reason: "too much waits for the store".to_owned(), may_have_happened: false }
+    }
+}
+
 /// An item as the shop describes it, with the store's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemRow {

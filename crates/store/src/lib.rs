@@ -4,6 +4,8 @@
 //! variants of a closed enum; `conformance` holds each against the same expectations.
 
 mod contract;
+pub mod inspect;
+pub mod limits;
 mod sqlite;
 mod store;
 
@@ -12,5 +14,5 @@ pub use contract::{
     DeleteOutcome, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome,
     SalePatch, SaleRow, SqliteOptions, StepOutcome, StoreError,
 };
-pub use sqlite::Sqlite;
+pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
 pub use store::{Store, StoreResult};

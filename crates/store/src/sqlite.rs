@@ -1,180 +1,191 @@
-//! The truth in SQLite: one writer that commits whole groups, readers apart.
-#![allow(unused_variables)]
-use std::path::Path;
-use std::sync::Arc;
+//! The truth in SQLite: one writer that commits whole groups of jobs, readers apart.
+//!
+//! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a [`SqliteLedger`], or to a reader (`read`).
+//! A job that was sent runs to its end whether or not its caller still waits.
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 
-use doorbuster_core::order::{Changed, Ending, Paid};
-use doorbuster_core::sale::Step;
-use doorbuster_core::settle::Resolved;
-use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RecallId, RecallTarget, RequestKey, Seq,
-    SlotKey, Ticket, TicketId, TicketParts,
-};
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
 
-use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, BackupError, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OpenError,
-    OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SqliteOptions, StepOutcome, StoreError,
-};
+use doorbuster_core::Millis;
+
+use crate::contract::{BackupError, OpenError, SqliteOptions, StoreError};
+use crate::limits::{READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 use crate::store::StoreResult;
 
-/// A store in SQLite.
-#[derive(Clone)]
-pub struct Sqlite(Arc<SqliteOptions>);
+mod backup;
+mod calls;
+mod check;
+mod copies;
+mod dump;
+mod failure;
+mod ledger;
+mod open;
+mod operators;
+mod orders;
+mod read;
+mod rows;
+mod sales;
+mod shared;
+mod statements;
+mod txn;
+mod writer;
 
-fn not_yet<T>() -> StoreResult<T> {
-    Err(StoreError::Unexpected("not built yet".into()))
+pub use backup::backup;
+pub use dump::Memory;
+pub use failure::Failure;
+pub use ledger::SqliteLedger;
+
+use read::Reader;
+use shared::Shared;
+use txn::Txn;
+
+/// A store in SQLite. Cheap to clone.
+#[derive(Clone)]
+pub struct Sqlite(Arc<Handle>);
+
+struct Handle {
+    dir: PathBuf,
+    shared: Arc<Shared>,
+    writes: SyncSender<writer::Job>,
+    reads: SyncSender<read::Job>,
+    /// Ends when every reader has.
+    readers_end: watch::Receiver<()>,
+    /// Ends when the writer has, and the directory's lock is free.
+    writer_ends: watch::Receiver<()>,
 }
 
 impl Sqlite {
     pub(crate) fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        Ok(Self(Arc::new(options)))
+        let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
+        let lock = open::lock(&dir)?;
+        let conn = open::writer(&dir)?;
+        let (failed, closed) = (OnceLock::new(), false.into());
+        let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, failed, closed });
+        let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
+        let (reads, read_jobs) = sync_channel(READ_QUEUE_MAX);
+        let (readers_live, readers_end) = watch::channel(());
+        let (writer_lives, writer_ends) = watch::channel(());
+        let read_jobs = Arc::new(Mutex::new(read_jobs));
+        let readers_live = Arc::new(readers_live);
+        for _ in 0..READERS {
+            let (conn, jobs, lives) = (open::reader(&dir)?, Arc::clone(&read_jobs), Arc::clone(&readers_live));
+            spawn("store-read", move || {
+                read::work(conn, &jobs);
+                drop(lives);
+            })?;
+        }
+        let (wake, woken) = sync_channel(1);
+        let (carrier, shared_too) = (open::checkpointer(&dir)?, Arc::clone(&shared));
+        let carrier = spawn("store-checkpoint", move || carry_log(carrier, &woken, &shared_too))?;
+        let writer =
+            writer::Writer { conn, jobs: write_jobs, shared: Arc::clone(&shared), checkpoint: wake, carrier, lock };
+        spawn("store-write", move || {
+            writer.run();
+            drop(writer_lives);
+        })?;
+        Ok(Self(Arc::new(Handle { dir, shared, writes, reads, readers_end, writer_ends })))
     }
+
     pub(crate) fn now(&self) -> Millis {
-        (self.0.clock)()
+        (self.0.shared.clock)()
     }
+
     pub(crate) fn health(&self) -> StoreResult<()> {
-        not_yet()
+        self.0.shared.gate()
     }
-    pub(crate) async fn close(&self) {}
+
     pub(crate) async fn backup(&self, path: &Path) -> Result<(), BackupError> {
-        Err(BackupError::Failed("not built yet".into()))
+        let (dir, path) = (self.0.dir.clone(), path.to_owned());
+        let copied = tokio::task::spawn_blocking(move || backup(&dir, &path)).await;
+        copied.unwrap_or_else(|e| Err(BackupError::Failed(e.to_string())))
     }
-    pub(crate) async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
-        not_yet()
+
+    pub(crate) async fn close(&self) {
+        let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
+        shared.close_gate();
+        let (writes, reads) = (writes.clone(), reads.clone());
+        // The queues may be full: waiting for room must not hold up the runtime. What cannot be sent has ended already.
+        let stopped = tokio::task::spawn_blocking(move || {
+            (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
+            drop(writes.send(writer::Job::Stop));
+        });
+        let _ = stopped.await;
+        // An error is what is waited for: nobody holds the other end any more.
+        let _ = readers_end.clone().changed().await;
+        let _ = writer_ends.clone().changed().await;
     }
-    pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
-        not_yet()
-    }
-    pub(crate) async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
-        not_yet()
-    }
-    pub(crate) async fn patch_sale(
+
+    /// Runs `work` in the writer's next commit; the answer comes when it is durable.
+    async fn write<T: Send + 'static>(
         &self,
-        id: &str,
-        if_version: Option<u64>,
-        patch: SalePatch,
-    ) -> StoreResult<PatchOutcome> {
-        not_yet()
+        weight: usize,
+        work: impl FnOnce(&mut Txn<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (answer, answered) = oneshot::channel();
+        let shared = Arc::clone(&self.0.shared);
+        // A caller that went away does not hear the answer: nothing to do about it.
+        let run: writer::Run = Box::new(move |txn| {
+            let result = txn.and_then(|txn| match work(txn) {
+                Err(failure) if failure.is_fatal() => Err(shared.judge(failure)),
+                result => Ok(result.map_err(StoreError::from)),
+            });
+            match result {
+                Ok(result) => Ok(Box::new(move |fate: StoreResult<()>| drop(answer.send(fate.and(result))))),
+                Err(why) => {
+                    let _ = answer.send(Err(why.clone()));
+                    Err(why)
+                }
+            }
+        });
+        self.submit(&self.0.writes, writer::Job::Write { weight, run })?;
+        self.answer(answered).await
     }
-    pub(crate) async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> StoreResult<DeleteOutcome> {
-        not_yet()
-    }
-    pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
-        not_yet()
-    }
-    pub(crate) async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
-        not_yet()
-    }
-    pub(crate) async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
-        not_yet()
-    }
-    pub(crate) async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
-        not_yet()
-    }
-    pub(crate) async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
-        not_yet()
-    }
-    pub(crate) async fn refill(&self, id: GrantId, units: u64) -> StoreResult<u64> {
-        not_yet()
-    }
-    pub(crate) async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
-        not_yet()
-    }
-    pub(crate) async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
-        not_yet()
-    }
-    pub(crate) async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
-        not_yet()
-    }
-    pub(crate) async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
-        not_yet()
-    }
-    pub(crate) async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
-        not_yet()
-    }
-    pub(crate) async fn begin_recall(
+
+    /// Runs `work` on a snapshot.
+    async fn read<T: Send + 'static>(
         &self,
-        id: RecallId,
-        grant: GrantId,
-        target: RecallTarget,
-        asked: u64,
-    ) -> StoreResult<Option<Recall>> {
-        not_yet()
+        work: impl FnOnce(&mut Reader<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (answer, answered) = oneshot::channel();
+        let shared = Arc::clone(&self.0.shared);
+        let run: read::Run = Box::new(move |reader| {
+            let _ = answer.send(reader.and_then(|reader| work(reader).map_err(|failure| shared.judge(failure))));
+        });
+        self.submit(&self.0.reads, read::Job::Read(run))?;
+        self.answer(answered).await
     }
-    pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
-        not_yet()
+
+    fn submit<J>(&self, queue: &SyncSender<J>, job: J) -> StoreResult<()> {
+        self.0.shared.gate()?;
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::busy(),
+            TrySendError::Disconnected(_) => self.gone(),
+        })
     }
-    pub(crate) async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
-        not_yet()
+
+    async fn answer<T>(&self, answered: oneshot::Receiver<StoreResult<T>>) -> StoreResult<T> {
+        answered.await.unwrap_or_else(|_| Err(self.gone()))
     }
-    pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
-        not_yet()
+
+    fn gone(&self) -> StoreError {
+        self.0.shared.health().err().unwrap_or_else(StoreError::closed)
     }
-    pub(crate) async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
-        not_yet()
+}
+
+/// Carries pages of the write-ahead log into the file, whenever the writer says that there are many, until the writer ends.
+fn carry_log(conn: Connection, woken: &Receiver<()>, shared: &Shared) {
+    while woken.recv().is_ok() && shared.health().is_ok() {
+        if let Err(error) = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            shared.judge(error.into());
+        }
     }
-    pub(crate) async fn force(
-        &self,
-        id: TicketId,
-        parts: TicketParts,
-        buyer: BuyerId,
-    ) -> StoreResult<Option<Resolved>> {
-        not_yet()
-    }
-    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
-        not_yet()
-    }
-    pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        not_yet()
-    }
-    pub(crate) async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
-        not_yet()
-    }
-    pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        not_yet()
-    }
-    pub(crate) async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
-        not_yet()
-    }
-    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
-        not_yet()
-    }
-    pub(crate) async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
-        not_yet()
-    }
-    pub(crate) async fn next_due(&self) -> StoreResult<Option<Millis>> {
-        not_yet()
-    }
-    pub(crate) async fn requests_since(
-        &self,
-        since: Millis,
-        after: i64,
-        limit: usize,
-    ) -> StoreResult<(Vec<u64>, Option<i64>)> {
-        not_yet()
-    }
-    pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
-        not_yet()
-    }
-    pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
-        not_yet()
-    }
-    pub(crate) async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
-        not_yet()
-    }
-    pub(crate) async fn delete_key(&self, id: &str) -> StoreResult<bool> {
-        not_yet()
-    }
-    pub(crate) async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
-        not_yet()
-    }
-    pub(crate) async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        not_yet()
-    }
-    pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
-        not_yet()
-    }
-    pub(crate) async fn check(&self) -> StoreResult<crate::contract::Check> {
-        not_yet()
-    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, OpenError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map_err(|error| OpenError::Failed(format!("a thread cannot be started: {error}")))
 }

@@ -1,0 +1,43 @@
+//! The store seen from below, for those who compare it with the model: whole tables as the rules' values, and the rules' ledger without threads.
+use doorbuster_core::model::Model;
+use doorbuster_core::{Item, Millis};
+
+use crate::contract::StoreError;
+use crate::sqlite::{Failure, Memory, SqliteLedger};
+use crate::store::{Store, StoreResult};
+
+/// Every row of the rules' tables, in one snapshot.
+pub async fn dump(store: &Store) -> StoreResult<Model> {
+    match store {
+        Store::Sqlite(s) => s.dump().await,
+    }
+}
+
+/// The rules' ledger over a SQLite database in memory: the same tables, statements and copies as on disk, in the caller's thread.
+pub struct InMemory(Memory);
+
+impl InMemory {
+    /// An empty store.
+    pub fn open() -> StoreResult<Self> {
+        Memory::open().map(Self)
+    }
+
+    /// Puts an item there as it is, under its own number, in a sale of its own.
+    pub fn insert_item(&mut self, item: &Item) -> StoreResult<()> {
+        self.0.insert_item(item).map_err(StoreError::from)
+    }
+
+    /// Runs `work` as one transaction at `now`: whole, or not at all.
+    pub fn run<T>(
+        &mut self,
+        now: Millis,
+        work: impl FnOnce(&mut SqliteLedger<'_>) -> Result<T, Failure>,
+    ) -> StoreResult<T> {
+        self.0.run(now, work).map_err(StoreError::from)
+    }
+
+    /// Every row of the rules' tables.
+    pub fn dump(&mut self) -> StoreResult<Model> {
+        self.0.dump().map_err(StoreError::from)
+    }
+}

@@ -1,0 +1,60 @@
+//! Backups: a consistent copy beside a store that goes on.
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use crate::contract::BackupError;
+use crate::limits::LOCK_WAIT;
+
+use super::open::file_in;
+
+/// Copies the store of a directory to `path`, which must not exist, whether a program uses the store or not. The copy appears whole or not at all.
+pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
+    if path.exists() {
+        return Err(BackupError::Exists(path.to_owned()));
+    }
+    let part = part_of(path);
+    let copied = copy(&file_in(dir), &part).and_then(|()| publish(&part, path));
+    if copied.is_err() {
+        // Best effort: what failed may be the file system itself.
+        let _ = fs::remove_file(&part);
+    }
+    copied
+}
+
+/// The name under which the copy grows, of this backup alone.
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(format!(".part-{:08x}", rand::random::<u32>()));
+    path.with_file_name(name)
+}
+
+fn failed(error: impl std::fmt::Display) -> BackupError {
+    BackupError::Failed(error.to_string())
+}
+
+fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
+    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| failed(format!("{}: {e}", file.display())))?;
+    source.busy_timeout(LOCK_WAIT).map_err(failed)?;
+    let target = part.to_str().ok_or_else(|| failed("the path is not UTF-8"))?;
+    source.execute("VACUUM INTO ?1", params![target]).map_err(failed)?;
+    Ok(())
+}
+
+/// Gives the copy its name, once it is on the disk, without ever replacing a file.
+fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
+    File::open(part).and_then(|file| file.sync_all()).map_err(failed)?;
+    match fs::hard_link(part, path) {
+        Ok(()) => fs::remove_file(part).map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(BackupError::Exists(path.to_owned())),
+        // A file system without hard links.
+        Err(_) if !path.exists() => fs::rename(part, path).map_err(failed)?,
+        Err(_) => return Err(BackupError::Exists(path.to_owned())),
+    }
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)
+}

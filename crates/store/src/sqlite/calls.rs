@@ -1,0 +1,224 @@
+//! The store's methods as jobs: what runs at the writer, what at a reader.
+use std::sync::Arc;
+
+use doorbuster_core::order::{self, Changed, Ending, Paid};
+use doorbuster_core::sale::Step;
+use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::{
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RecallId, RecallTarget, RequestKey, Seq,
+    SlotKey, Ticket, TicketId, TicketParts, recall, stock,
+};
+
+use crate::contract::{
+    AdjustOutcome, Adjustment, AdminKey, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OrderPage, OrderQuery,
+    PatchOutcome, SalePatch, SaleRow, StepOutcome,
+};
+use crate::store::StoreResult;
+
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::{Sqlite, check, operators, orders, read, sales};
+
+impl Sqlite {
+    /// A job that stands or falls as one.
+    pub(super) async fn job<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteLedger<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.write(1, move |txn| txn.attempt(|ledger| work(ledger))).await
+    }
+
+    pub(crate) async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
+        self.read(sales::all).await
+    }
+
+    pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
+        let id = id.to_owned();
+        self.read(move |sql| sales::one(sql, &id)).await
+    }
+
+    pub(crate) async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
+        self.job(move |ledger| sales::create(ledger, &sale)).await
+    }
+
+    pub(crate) async fn patch_sale(&self, id: &str, v: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
+        let id = id.to_owned();
+        self.job(move |ledger| sales::patch(ledger, &id, v, patch)).await
+    }
+
+    pub(crate) async fn delete_sale(&self, id: &str, v: Option<u64>) -> StoreResult<DeleteOutcome> {
+        let id = id.to_owned();
+        self.job(move |ledger| sales::delete(ledger, &id, v)).await
+    }
+
+    pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
+        let id = id.to_owned();
+        self.job(move |ledger| sales::step(ledger, &id, step)).await
+    }
+
+    pub(crate) async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
+        self.read(move |sql| read::counts(sql, items.as_deref())).await
+    }
+
+    pub(crate) async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
+        self.job(move |ledger| sales::adjust(ledger, &adjustment)).await
+    }
+
+    pub(crate) async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
+        self.job(move |ledger| stock::open(ledger, slot, id, units)).await
+    }
+
+    pub(crate) async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
+        self.job(move |ledger| stock::acknowledge_init(ledger, id)).await
+    }
+
+    pub(crate) async fn refill(&self, id: GrantId, units: u64) -> StoreResult<u64> {
+        self.job(move |ledger| stock::refill(ledger, id, units)).await
+    }
+
+    pub(crate) async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
+        self.job(move |ledger| stock::close(ledger, id, cause)).await
+    }
+
+    pub(crate) async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
+        self.read(read::open_grants).await
+    }
+
+    pub(crate) async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
+        self.read(move |sql| read::grant(sql, id)).await
+    }
+
+    pub(crate) async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
+        self.read(move |sql| read::grants(sql, item)).await
+    }
+
+    pub(crate) async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
+        self.read(move |sql| read::feed_after(sql, id, seq, limit)).await
+    }
+
+    pub(crate) async fn begin_recall(
+        &self,
+        id: RecallId,
+        grant: GrantId,
+        target: RecallTarget,
+        asked: u64,
+    ) -> StoreResult<Option<Recall>> {
+        self.job(move |ledger| recall::begin(ledger, id, grant, target, asked)).await
+    }
+
+    pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
+        self.job(move |ledger| recall::finish(ledger, id, taken)).await
+    }
+
+    pub(crate) async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
+        self.read(read::pending_recalls).await
+    }
+
+    pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
+        self.read(read::closings).await
+    }
+
+    pub(crate) async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
+        let key = self.0.shared.id_key.clone();
+        self.write(tickets.len().max(1), move |txn| orders::settle(txn, &key, &tickets)).await
+    }
+
+    pub(crate) async fn force(
+        &self,
+        id: TicketId,
+        parts: TicketParts,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<Resolved>> {
+        let key = self.0.shared.id_key.clone();
+        self.job(move |ledger| {
+            let now = ledger.now;
+            settle::force(ledger, &key, id, &parts, &buyer, now)
+        })
+        .await
+    }
+
+    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
+        self.read(move |sql| read::verdict(sql, &id)).await
+    }
+
+    pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
+        self.read(move |sql| read::order(sql, &id)).await
+    }
+
+    pub(crate) async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
+        self.read(move |sql| read::order_of(sql, &buyer, &key)).await
+    }
+
+    pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        self.read(move |sql| orders::page(sql, &query)).await
+    }
+
+    pub(crate) async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
+        self.job(move |ledger| {
+            let now = ledger.now;
+            order::end(ledger, &id, how, now)
+        })
+        .await
+    }
+
+    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
+        self.job(move |ledger| {
+            let now = ledger.now;
+            order::pay(ledger, &id, now)
+        })
+        .await
+    }
+
+    pub(crate) async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
+        self.job(move |ledger| orders::expire_due(ledger, limit)).await
+    }
+
+    pub(crate) async fn next_due(&self) -> StoreResult<Option<Millis>> {
+        self.read(read::next_due).await
+    }
+
+    pub(crate) async fn requests_since(
+        &self,
+        since: Millis,
+        after: i64,
+        limit: usize,
+    ) -> StoreResult<(Vec<u64>, Option<i64>)> {
+        let key = self.0.shared.id_key.clone();
+        self.read(move |sql| orders::requests_since(sql, &key, since, after, limit)).await
+    }
+
+    pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
+        self.read(move |sql| orders::dead_letters(sql, limit)).await
+    }
+
+    pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
+        self.read(operators::keys).await
+    }
+
+    pub(crate) async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
+        self.job(move |ledger| operators::insert_key(&mut ledger.sql, &key)).await
+    }
+
+    pub(crate) async fn delete_key(&self, id: &str) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(move |ledger| operators::delete_key(&mut ledger.sql, &id)).await
+    }
+
+    pub(crate) async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
+        let (actor, action, detail) = (actor.to_owned(), action.to_owned(), detail.to_owned());
+        self.job(move |ledger| operators::log_action(ledger, &actor, &action, &detail)).await
+    }
+
+    pub(crate) async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
+        self.job(move |ledger| operators::lead(ledger, node, lease_ms)).await
+    }
+
+    pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
+        self.read(move |sql| read::quota(sql, item, &buyer)).await
+    }
+
+    pub(crate) async fn check(&self) -> StoreResult<Check> {
+        let now = self.now();
+        self.read(move |sql| check::check(sql, now)).await
+    }
+}

@@ -1,0 +1,180 @@
+//! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables say.
+//!
+//! It reads every order, about a microsecond each, on a reader's thread; the writer does not wait for it.
+use std::collections::BTreeMap;
+
+use rusqlite::Row;
+
+use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Stock};
+
+use crate::contract::{Check, Finding};
+use crate::limits::FINDINGS_MAX;
+
+use super::failure::Failure;
+use super::read::Reader;
+use super::rows;
+
+type Done<T> = Result<T, Failure>;
+
+/// What the orders of an item add up to.
+#[derive(Default)]
+struct Sums {
+    active: u64,
+    paid: u64,
+    ended: u64,
+}
+
+/// What the orders add up to, and what was found on the way.
+#[derive(Default)]
+struct Pass {
+    items: BTreeMap<ItemId, Sums>,
+    settled: BTreeMap<GrantId, u64>,
+    findings: Vec<Finding>,
+}
+
+impl Pass {
+    fn find(&mut self, rule: &'static str, item: Option<ItemId>, detail: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { rule, item, detail });
+        }
+    }
+
+    fn count(&mut self, order: &Counted) {
+        let units = order.units;
+        let sums = self.items.entry(order.item).or_default();
+        match order.state.is_active() {
+            true => sums.active += units,
+            false => sums.ended += units,
+        }
+        sums.paid += if order.state == OrderState::Paid { units } else { 0 };
+        *self.settled.entry(order.grant).or_default() += units;
+    }
+}
+
+/// What is counted of an order.
+struct Counted {
+    buyer: String,
+    item: ItemId,
+    grant: GrantId,
+    state: OrderState,
+    units: u64,
+}
+
+fn counted(row: &Row<'_>) -> Done<Counted> {
+    let state = row.get_ref(3)?.as_str().ok().and_then(OrderState::parse);
+    Ok(Counted {
+        buyer: row.get(0)?,
+        item: ItemId(row.get(1)?),
+        grant: GrantId(row.get::<_, i64>(2)?.cast_unsigned()),
+        state: state.ok_or_else(|| Failure::Row("an order has no state".to_owned()))?,
+        units: u64::from(row.get::<_, u32>(4)?),
+    })
+}
+
+fn quota(row: &Row<'_>) -> Done<(String, ItemId, u64)> {
+    Ok((row.get(0)?, ItemId(row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
+}
+
+/// Checks I1, I2, I4, the guard of every grant, and that feeds have no gaps.
+pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
+    let mut pass = Pass::default();
+    let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| Ok((ItemId(row.get(0)?), row.get(1)?)))?;
+    buyers(sql, &mut pass, &limits.into_iter().collect())?;
+    let in_slots = grants(sql, &mut pass)?;
+    items(sql, &mut pass, &in_slots)?;
+    Ok(Check { checked_at: now, findings: pass.findings })
+}
+
+/// Orders and quotas side by side, buyer by buyer.
+fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
+    let conn = sql.conn();
+    let mut orders = conn.prepare_cached("SELECT buyer, item_id, grant_id, state, units FROM orders ORDER BY buyer")?;
+    let mut quotas = conn.prepare_cached("SELECT buyer, item_id, used FROM quota ORDER BY buyer")?;
+    let mut orders = orders.query_and_then([], counted)?.peekable();
+    let mut quotas = quotas.query_and_then([], quota)?.peekable();
+    loop {
+        let order = orders.peek().and_then(|o| o.as_ref().ok()).map(|o| &o.buyer);
+        let quota = quotas.peek().and_then(|q| q.as_ref().ok()).map(|q| &q.0);
+        let buyer = [order, quota].into_iter().flatten().min().cloned();
+        // Units in active orders, and in the quota, by item.
+        let mut both: BTreeMap<ItemId, (u64, u64)> = BTreeMap::new();
+        while let Some(order) = orders.next_if(|o| o.as_ref().map_or(true, |o| Some(&o.buyer) == buyer.as_ref())) {
+            let order = order?;
+            pass.count(&order);
+            both.entry(order.item).or_default().0 += if order.state.is_active() { order.units } else { 0 };
+        }
+        while let Some(quota) = quotas.next_if(|q| q.as_ref().map_or(true, |q| Some(&q.0) == buyer.as_ref())) {
+            let (_, item, used) = quota?;
+            both.entry(item).or_default().1 += used;
+        }
+        let Some(buyer) = buyer else { return Ok(()) };
+        for (item, (held, used)) in both {
+            let limit = limits.get(&item).copied().map_or(0, u64::from);
+            if held != used || held > limit {
+                let detail =
+                    format!("buyer {buyer}: {held} units in active orders, {used} in the quota, limit {limit}");
+                pass.find("I4", Some(item), detail);
+            }
+        }
+    }
+}
+
+/// Every grant against its orders and its feed. Units in slots by item.
+fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> {
+    let mut in_slots = BTreeMap::new();
+    let grants = sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)?;
+    for grant in grants {
+        let (item, id) = (Some(grant.slot.item), grant.id);
+        let sold = pass.settled.remove(&id).unwrap_or(0);
+        if grant.settled != sold {
+            pass.find("I2", item, format!("grant {id}: settled {}, its orders {sold} units", grant.settled));
+        }
+        if grant.counted && grant.settled > grant.granted {
+            pass.find("I1", item, format!("grant {id}: settled {} of {} granted", grant.settled, grant.granted));
+        }
+        if grant.open && grant.counted {
+            *in_slots.entry(grant.slot.item).or_default() += grant.unsettled();
+        }
+        let feed = sql.one(
+            "SELECT count(*), coalesce(max(seq), 0) FROM feed WHERE grant_id = ?1",
+            [rows::int(id.0)],
+            |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned())),
+        )?;
+        let len = grant.feed_len.0;
+        if feed.is_some_and(|feed| feed != (len, len)) {
+            pass.find("I6", item, format!("grant {id}: a feed of {len} rows, rows and last {feed:?}"));
+        }
+    }
+    for (id, units) in std::mem::take(&mut pass.settled) {
+        pass.find("I2", None, format!("orders of {units} units name grant {id}, which is none"));
+    }
+    Ok(in_slots)
+}
+
+/// Every item's stock against its orders.
+fn items(sql: &mut Reader<'_>, pass: &mut Pass, in_slots: &BTreeMap<ItemId, u64>) -> Done<()> {
+    for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
+        let sums = pass.items.remove(&item.id).unwrap_or_default();
+        if (item.paid, item.ended) != (sums.paid, sums.ended) {
+            let detail = format!(
+                "paid {} and ended {} noted, {} and {} in the orders",
+                item.paid, item.ended, sums.paid, sums.ended
+            );
+            pass.find("I2", Some(item.id), detail);
+        }
+        let Stock::Counted(total) = item.total else { continue };
+        if sums.active > total {
+            pass.find("I1", Some(item.id), format!("{} units active, {total} in all", sums.active));
+        }
+        let in_slots = in_slots.get(&item.id).copied().unwrap_or(0);
+        if item.pool + in_slots + sums.active != total {
+            let detail = format!("total {total}, pool {} + in slots {in_slots} + active {}", item.pool, sums.active);
+            pass.find("I2", Some(item.id), detail);
+        }
+    }
+    for (id, sums) in std::mem::take(&mut pass.items) {
+        let detail = format!("orders of {} active units name an item that is none", sums.active);
+        pass.find("I2", Some(id), detail);
+    }
+    Ok(())
+}

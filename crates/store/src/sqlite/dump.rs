@@ -1,0 +1,107 @@
+//! Whole tables as the model that the rules are held against.
+use rusqlite::{Connection, params};
+
+use doorbuster_core::model::Model;
+use doorbuster_core::{BuyerId, Item, ItemId, Millis, Stock};
+
+use crate::contract::StoreError;
+use crate::limits::STATEMENTS_MAX;
+use crate::store::StoreResult;
+
+use super::Sqlite;
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::rows::{self, int};
+use super::statements::Statements;
+use super::txn::Txn;
+use super::{open, read::Reader};
+
+type Done<T> = Result<T, Failure>;
+
+/// Every row.
+fn dump(sql: &mut Reader<'_>) -> Done<Model> {
+    let mut model = Model::default();
+    for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
+        model.items.insert(item.id, item);
+    }
+    for grant in sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)? {
+        model.grants.insert(grant.id, grant);
+    }
+    for row in sql.all(concat!("SELECT ", rows::feed_columns!(), " FROM feed"), [], rows::feed)? {
+        model.feed.insert((row.grant, row.seq), row);
+    }
+    for row in sql.all(concat!("SELECT ", rows::resolution_columns!(), " FROM resolution"), [], rows::resolution)? {
+        model.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
+        model.resolutions.insert(row.ticket, row);
+    }
+    for order in sql.all(concat!("SELECT ", rows::order_columns!(), " FROM orders"), [], rows::order)? {
+        model.numbers.insert((order.grant, order.n), order.id);
+        model.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
+        model.orders.insert(order.id, order);
+    }
+    let quotas = sql.all("SELECT item_id, buyer, used FROM quota", [], |row| {
+        let buyer = row.get_ref(1)?.as_str().ok().and_then(BuyerId::new);
+        let buyer = buyer.ok_or_else(|| Failure::Row("a quota row has no buyer".to_owned()))?;
+        Ok(((ItemId(row.get(0)?), buyer), row.get(2)?))
+    })?;
+    model.quotas.extend(quotas);
+    for recall in sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall"), [], rows::recall)? {
+        model.recalls.insert(recall.id, recall);
+    }
+    Ok(model)
+}
+
+impl Sqlite {
+    pub(crate) async fn dump(&self) -> StoreResult<Model> {
+        self.read(dump).await
+    }
+}
+
+/// A store in memory, without threads.
+pub struct Memory(Connection);
+
+impl Memory {
+    pub(crate) fn open() -> StoreResult<Self> {
+        let mut conn = Connection::open_in_memory().map_err(Failure::from)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        open::migrate(&mut conn).map_err(|e| StoreError::Unexpected(e.to_string()))?;
+        let sale = "INSERT INTO sale (id, title, phase, front_door, version, created_at) VALUES ('sale', '', 'open', '{}', 1, 0)";
+        conn.execute(sale, []).map_err(Failure::from)?;
+        Ok(Self(conn))
+    }
+
+    pub(crate) fn insert_item(&mut self, item: &Item) -> Done<()> {
+        let total = match item.total {
+            Stock::Counted(units) => Some(int(units)),
+            Stock::Unlimited => None,
+        };
+        self.0.execute(
+            "INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total,
+                               total, pool, ended, paid)
+             VALUES (?1, 'sale', ?1, '', '', 0, 'CNY', ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
+            params![
+                item.id.0,
+                item.limit,
+                item.hold_ms,
+                total,
+                int(item.pool),
+                int(item.ended),
+                int(item.paid)
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn run<T>(&mut self, now: Millis, work: impl FnOnce(&mut SqliteLedger<'_>) -> Done<T>) -> Done<T> {
+        let mut txn = Txn::new(Statements::new(&self.0));
+        txn.begin()?;
+        txn.set_now(now);
+        let outcome = txn.attempt(work);
+        txn.commit()?;
+        outcome
+    }
+
+    pub(crate) fn dump(&mut self) -> Done<Model> {
+        dump(&mut Statements::new(&self.0))
+    }
+}

@@ -1,0 +1,62 @@
+//! What goes wrong below, and what it means: try again, a bug, or stop the process.
+use rusqlite::ErrorCode;
+
+use crate::contract::StoreError;
+
+/// Why a statement, and so its transaction, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// SQLite said no.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    /// A row is not as the program wrote it.
+    #[error("{0}")]
+    Row(String),
+    /// The transaction is gone, and what earlier jobs of its group did with it.
+    #[error("the transaction was lost: {0}")]
+    Lost(String),
+    /// The transaction's own code panicked.
+    #[error("a transaction panicked: {0}")]
+    Panicked(String),
+}
+
+impl Failure {
+    /// Whether nothing may be written any more: the disk is full or failed, or the file is not what it was. Retrying could turn a promise that was
+    /// never durable into one that looks so.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Row(_) | Self::Panicked(_) => false,
+            Self::Sql(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::PermissionDenied
+                )
+            ),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_fatal() {
+            return Self::Fatal(failure.to_string());
+        }
+        match failure.is_busy() {
+            true => Self::Unavailable { reason: failure.to_string(), may_have_happened: false },
+            false => Self::Unexpected(failure.to_string()),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The rules' [`Ledger`] over SQLite.
+//!
+//! Items and grants are read once and written once, however many tickets pass through them (see `copies`). Everything else is written as it comes.
+use rusqlite::params;
+
+use doorbuster_core::{
+    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId, RecallTarget,
+    RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict,
+};
+
+use super::copies::Copies;
+use super::failure::Failure;
+use super::rows::{self, int};
+use super::statements::Statements;
+
+type Done<T> = Result<T, Failure>;
+
+/// What the quota table says of the buyer asked for last: tickets of one buyer come in a row, and most buyers are new.
+struct Seen {
+    buyer: BuyerId,
+    used: Vec<(ItemId, u32)>,
+    /// Whether `used` is all there is.
+    all: bool,
+}
+
+/// Quota rows that are read of a buyer at once.
+const SEEN_ROWS: usize = 4;
+
+/// The tables under one transaction.
+pub struct SqliteLedger<'c> {
+    pub(super) sql: Statements<'c>,
+    /// The store's time; set by each job.
+    pub(super) now: Millis,
+    copies: Copies,
+    seen: Option<Seen>,
+    /// Orders made or changed, for those who are told of the commit.
+    pub(super) orders: Vec<Order>,
+    /// Items whose units moved, for the same.
+    pub(super) touched: Vec<ItemId>,
+}
+
+impl<'c> SqliteLedger<'c> {
+    pub(super) fn new(sql: Statements<'c>) -> Self {
+        let (copies, orders, touched) = (Copies::default(), Vec::new(), Vec::new());
+        Self { sql, now: Millis(0), copies, seen: None, orders, touched }
+    }
+
+    /// Writes every copy that changed.
+    pub(super) fn flush(&mut self) -> Done<()> {
+        self.copies.flush(&mut self.sql, self.now)
+    }
+
+    /// Forgets every copy: the tables may have changed under them.
+    pub(super) fn forget(&mut self) {
+        self.copies = Copies::default();
+        self.seen = None;
+    }
+
+    pub(super) fn touch(&mut self, item: ItemId) {
+        if !self.touched.contains(&item) {
+            self.touched.push(item);
+        }
+    }
+
+    /// Looks at the buyer's quota rows unless they were looked at last.
+    fn look_at(&mut self, buyer: &BuyerId) -> Done<&mut Seen> {
+        if self.seen.as_ref().is_none_or(|seen| seen.buyer != *buyer) {
+            let used = self.sql.all(
+                "SELECT item_id, used FROM quota WHERE buyer = ?1 LIMIT ?2",
+                params![buyer.as_str(), SEEN_ROWS as i64],
+                |row| Ok((ItemId(row.get(0)?), row.get(1)?)),
+            )?;
+            self.seen = Some(Seen { buyer: buyer.clone(), all: used.len() < SEEN_ROWS, used });
+        }
+        Ok(self.seen.as_mut().expect("set above if it was not"))
+    }
+
+    fn order_at(&mut self, id: &TicketId) -> Done<Option<Order>> {
+        let Some(parts) = id.parts() else { return Ok(None) };
+        let found = self.sql.one(
+            concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE grant_id = ?1 AND n = ?2"),
+            params![int(parts.grant.0), int(parts.n.0)],
+            rows::order,
+        )?;
+        Ok(found.filter(|order| order.id == *id))
+    }
+}
+
+impl Ledger for SqliteLedger<'_> {
+    type Error = Failure;
+
+    fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
+        if let Some(copy) = self.copies.item(item) {
+            return Ok(Some(copy.clone()));
+        }
+        let found = self.sql.one(
+            concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ?1"),
+            params![item.0],
+            rows::item,
+        )?;
+        Ok(found.map(|row| self.copies.keep_item(row)))
+    }
+
+    fn put_item(&mut self, item: &Item) -> Done<()> {
+        self.touch(item.id);
+        self.copies.put_item(item);
+        Ok(())
+    }
+
+    fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
+        if let Some(copy) = self.copies.grant(grant) {
+            return Ok(Some(copy.clone()));
+        }
+        let found = self.sql.one(
+            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = ?1"),
+            params![int(grant.0)],
+            rows::grant,
+        )?;
+        Ok(found.map(|row| self.copies.keep_grant(row)))
+    }
+
+    fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
+        self.flush()?;
+        let found = self.sql.one(
+            concat!(
+                "SELECT ",
+                rows::grant_columns!(),
+                " FROM slot_grant WHERE item_id = ?1 AND slot = ?2 AND open = 1"
+            ),
+            params![slot.item.0, slot.index],
+            rows::grant,
+        )?;
+        Ok(found.map(|row| self.copies.keep_grant(row)))
+    }
+
+    fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
+        self.flush()?;
+        self.sql.all(
+            concat!(
+                "SELECT ",
+                rows::grant_columns!(),
+                " FROM slot_grant WHERE item_id = ?1 AND open = 1 ORDER BY slot"
+            ),
+            params![item.0],
+            rows::grant,
+        )
+    }
+
+    fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
+        self.flush()?;
+        let last = self.sql.one(
+            "SELECT coalesce(max(epoch), 0) FROM slot_grant WHERE item_id = ?1 AND slot = ?2",
+            params![slot.item.0, slot.index],
+            |row| Ok(row.get::<_, i64>(0)?),
+        )?;
+        Ok(Epoch(last.unwrap_or(0).cast_unsigned()))
+    }
+
+    fn put_grant(&mut self, grant: &Grant) -> Done<()> {
+        self.touch(grant.slot.item);
+        self.copies.put_grant(grant);
+        Ok(())
+    }
+
+    fn append_feed(&mut self, row: &Feed) -> Done<()> {
+        let ticket = row.ticket.map(|t| t.text());
+        self.sql.run(
+            "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, quota_delta, cause)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                int(row.grant.0),
+                int(row.seq.0),
+                ticket.as_ref().map(|t| t.as_str()),
+                row.buyer.as_ref().map(BuyerId::as_str),
+                row.key.as_ref().map(RequestKey::as_str),
+                int(row.units),
+                row.quota_delta,
+                row.cause.as_str()
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
+        if let Some(order) = self.order_at(ticket)? {
+            let (grant, n, verdict) = (order.grant, Some(order.n), Verdict::Reserved);
+            return Ok(Some(Resolution { ticket: order.id, grant, n, verdict }));
+        }
+        self.sql.one(
+            concat!("SELECT ", rows::resolution_columns!(), " FROM resolution WHERE ticket = ?1"),
+            params![ticket.text().as_str()],
+            rows::resolution,
+        )
+    }
+
+    fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
+        self.sql.one(
+            "SELECT id FROM orders WHERE grant_id = ?1 AND n = ?2
+             UNION ALL SELECT ticket FROM resolution WHERE grant_id = ?1 AND n = ?2",
+            params![int(grant.0), int(n.0)],
+            |row| rows::ticket(row, 0),
+        )
+    }
+
+    fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
+        let (verdict, order) = rows::verdict_words(&resolution.verdict);
+        let order = order.map(|id| id.text());
+        self.sql.run(
+            "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                resolution.ticket.text().as_str(),
+                int(resolution.grant.0),
+                resolution.n.map(|n| int(n.0)),
+                verdict,
+                order.as_ref().map(|id| id.as_str())
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
+        self.order_at(id)
+    }
+
+    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
+        let seen = self.look_at(buyer)?;
+        if seen.used.is_empty() {
+            return Ok(None); // a quota row is made with the first order of a buyer, and stays
+        }
+        self.sql.one(
+            concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND request_key = ?2"),
+            params![buyer.as_str(), key.as_str()],
+            rows::order,
+        )
+    }
+
+    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
+        let mut orders = self.sql.all(
+            concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND item_id = ?2"),
+            params![buyer.as_str(), item.0],
+            rows::order,
+        )?;
+        orders.sort_unstable_by_key(|order| order.id);
+        Ok(orders)
+    }
+
+    fn insert_order(&mut self, order: &Order) -> Done<()> {
+        self.sql.run(
+            "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                order.id.text().as_str(),
+                order.buyer.as_str(),
+                order.key.as_str(),
+                order.item.0,
+                order.units.get(),
+                order.state.as_str(),
+                int(order.grant.0),
+                int(order.n.0),
+                order.reserved_at.0,
+                order.pay_by.0,
+                order.paid_at.map(|t| t.0),
+                order.ended_at.map(|t| t.0)
+            ],
+        )?;
+        self.orders.push(order.clone());
+        Ok(())
+    }
+
+    fn put_order(&mut self, order: &Order) -> Done<()> {
+        self.sql.run(
+            "UPDATE orders SET state = ?3, paid_at = ?4, ended_at = ?5 WHERE grant_id = ?1 AND n = ?2",
+            params![
+                int(order.grant.0),
+                int(order.n.0),
+                order.state.as_str(),
+                order.paid_at.map(|t| t.0),
+                order.ended_at.map(|t| t.0)
+            ],
+        )?;
+        self.orders.push(order.clone());
+        Ok(())
+    }
+
+    fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Done<u32> {
+        let seen = self.look_at(buyer)?;
+        let used = seen.used.iter().find(|(of, _)| *of == item).map(|(_, used)| *used);
+        if used.is_some() || seen.all {
+            return Ok(used.unwrap_or(0));
+        }
+        let used = self.sql.one(
+            "SELECT used FROM quota WHERE buyer = ?1 AND item_id = ?2",
+            params![buyer.as_str(), item.0],
+            |row| Ok(row.get(0)?),
+        )?;
+        Ok(used.unwrap_or(0))
+    }
+
+    fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Done<()> {
+        let seen = self.look_at(buyer)?;
+        match seen.used.iter_mut().find(|(of, _)| *of == item) {
+            Some(row) => row.1 = used,
+            None => seen.used.push((item, used)),
+        }
+        self.sql.run(
+            "INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)
+             ON CONFLICT (buyer, item_id) DO UPDATE SET used = excluded.used",
+            params![buyer.as_str(), item.0, used],
+        )?;
+        Ok(())
+    }
+
+    fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
+        self.sql.one(
+            concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = ?1"),
+            params![int(id.0)],
+            rows::recall,
+        )
+    }
+
+    fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
+        self.sql.all(
+            concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE grant_id = ?1 AND done = 0"),
+            params![int(grant.0)],
+            rows::recall,
+        )
+    }
+
+    fn put_recall(&mut self, recall: &Recall) -> Done<()> {
+        let target = match recall.target {
+            RecallTarget::Pool => None,
+            RecallTarget::Grant(id) => Some(int(id.0)),
+        };
+        self.sql.run(
+            "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (id) DO UPDATE SET taken = excluded.taken, done = excluded.done",
+            params![int(recall.id.0), int(recall.grant.0), target, int(recall.asked), int(recall.taken), recall.done],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Opening: the directory's lock, the file's checks, its migrations, and a connection's settings.
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::contract::OpenError;
+use crate::limits::{LOCK_WAIT, READER_CACHE_KIB, WRITER_CACHE_KIB};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// "DbrM": what the first migration writes into the file's header.
+const APPLICATION_ID: i64 = 1_147_302_477;
+const FILE: &str = "doorbuster.sqlite3";
+
+/// Where the store of a directory lies.
+pub(super) fn file_in(dir: &Path) -> PathBuf {
+    dir.join(FILE)
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
+    OpenError::Failed(format!("{what}: {error}"))
+}
+
+/// Creates the directory if need be and takes its lock, which lasts as long as the file is open.
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+    fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
+    let path = dir.join("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.map_err(|e| failed(&path.display().to_string(), e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(TryLockError::Error(e)) => Err(failed(&path.display().to_string(), e)),
+    }
+}
+
+/// The connection that writes: the file is created, checked and migrated.
+pub(super) fn writer(dir: &Path) -> Result<Connection, OpenError> {
+    let path = file_in(dir);
+    let mut conn = Connection::open(&path).map_err(|e| failed(&path.display().to_string(), e))?;
+    let fault = |e| fault(&path, &e);
+    conn.busy_timeout(LOCK_WAIT).map_err(fault)?;
+    check(&conn, &path)?;
+    set_up_writer(&conn).map_err(fault)?;
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+/// What a connection that writes is set to. A commit is on the disk before it returns; the log is carried by a thread of its own.
+fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA cache_size = -{WRITER_CACHE_KIB};"
+    ))
+}
+
+/// A connection that carries pages of the log into the file.
+pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
+    let open = || {
+        let conn = Connection::open_with_flags(
+            file_in(dir),
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(LOCK_WAIT)?;
+        set_up_writer(&conn)?;
+        Ok(conn)
+    };
+    open().map_err(|e| fault(&file_in(dir), &e))
+}
+
+/// A connection that only reads.
+pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
+    let open = || {
+        let conn = Connection::open_with_flags(
+            file_in(dir),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(LOCK_WAIT)?;
+        conn.execute_batch(&format!("PRAGMA cache_size = -{READER_CACHE_KIB};"))?;
+        Ok(conn)
+    };
+    open().map_err(|e| fault(&file_in(dir), &e))
+}
+
+fn fault(path: &Path, error: &rusqlite::Error) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore(path.to_owned()),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => OpenError::Damaged(error.to_string()),
+        _ => failed(&path.display().to_string(), error),
+    }
+}
+
+/// That the file is ours (or new), whole, and not from the future.
+fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    let fault = |e| fault(path, &e);
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).map_err(fault)?;
+    if tables == 0 {
+        return Ok(());
+    }
+    let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(fault)?;
+    // The migrations' own table is made before the first migration runs: a crash between leaves only that.
+    if id != APPLICATION_ID && !(id == 0 && only_history(conn).map_err(fault)?) {
+        return Err(OpenError::NotAStore(path.to_owned()));
+    }
+    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(fault)?;
+    if verdict != "ok" {
+        return Err(OpenError::Damaged(verdict));
+    }
+    let found: i64 = conn
+        .query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |r| r.get(0))
+        .map_err(fault)?;
+    let known = embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
+    match known.unwrap_or(0) {
+        known if found > known => Err(OpenError::TooNew { found, known }),
+        _ => Ok(()),
+    }
+}
+
+fn only_history(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row(
+        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name <> 'refinery_schema_history')",
+        [],
+        |r| r.get(0),
+    )
+}
+
+/// Brings the schema to what this program knows.
+pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
+    let report = embedded::migrations::runner().run(conn).map_err(|e| failed("migration", e))?;
+    for migration in report.applied_migrations() {
+        tracing::info!(version = migration.version(), name = migration.name(), "migrated the store");
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Orders: settling tickets, ending and paying orders, and lists of them.
+use std::sync::Arc;
+
+use rusqlite::{params, params_from_iter, types::Value};
+
+use doorbuster_core::order::{self, Changed, Ending};
+use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::{IdKey, Millis, Order, Ticket, TicketId, Verdict};
+
+use crate::contract::{DeadLetter, OrderPage, OrderQuery};
+use crate::limits::PAGE_ROWS_MAX;
+
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::read::{Reader, as_limit};
+use super::rows;
+use super::txn::Txn;
+
+type Done<T> = Result<T, Failure>;
+
+/// Settles every ticket. If one cannot be, they are settled one by one, and that one is given up.
+pub(super) fn settle(txn: &mut Txn<'_>, key: &IdKey, tickets: &[Arc<Ticket>]) -> Done<Vec<Resolved>> {
+    let now = txn.now();
+    let together = txn.attempt(|ledger| {
+        let mut resolved = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            resolved.push(settle::settle(ledger, key, ticket, now)?);
+        }
+        Ok(resolved)
+    });
+    match together {
+        Err(failure) if !failure.is_fatal() => {
+            tracing::warn!(%failure, tickets = tickets.len(), "a ticket cannot be settled: settling them one by one");
+            tickets.iter().map(|ticket| settle_alone(txn, key, ticket, now)).collect()
+        }
+        outcome => outcome,
+    }
+}
+
+fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) -> Done<Resolved> {
+    let failure = match txn.attempt(|ledger| settle::settle(ledger, key, ticket, now)) {
+        Err(failure) if !failure.is_fatal() => failure,
+        outcome => return outcome,
+    };
+    let reason = failure.to_string();
+    tracing::error!(%reason, ticket = %key.id_of(ticket), "a ticket cannot be settled and is given up");
+    // Past its `decide_by` a ticket is never consumed: what remains of the rules is to return it.
+    let late = ticket.decide_by.plus(1).max(now);
+    let returned = txn.attempt(|ledger| {
+        let resolved = settle::settle(ledger, key, ticket, late)?;
+        bury(ledger, &resolved.id, ticket, &reason)?;
+        Ok(resolved)
+    });
+    match returned {
+        Err(failure) if !failure.is_fatal() => {
+            // Not even that: its units come back when its grant is closed.
+            let id = key.id_of(ticket);
+            let reason = format!("{reason}; and it cannot be returned: {failure}");
+            if let Err(failure) = txn.attempt(|ledger| bury(ledger, &id, ticket, &reason)) {
+                if failure.is_fatal() {
+                    return Err(failure);
+                }
+                tracing::error!(%failure, ticket = %id, "the dead letter cannot be written");
+            }
+            Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
+        }
+        outcome => outcome,
+    }
+}
+
+fn bury(ledger: &mut SqliteLedger<'_>, id: &TicketId, ticket: &Ticket, reason: &str) -> Done<()> {
+    let now = ledger.now;
+    ledger.sql.run(
+        "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (ticket) DO NOTHING",
+        params![
+            id.text().as_str(),
+            ticket.item.0,
+            ticket.buyer.as_str(),
+            ticket.key.as_str(),
+            ticket.units.get(),
+            reason,
+            now.0
+        ],
+    )?;
+    Ok(())
+}
+
+/// At most `limit` dead letters, newest first.
+pub(super) fn dead_letters(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadLetter>> {
+    sql.all("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1", params![as_limit(limit)], |row| {
+        Ok(DeadLetter { ticket: rows::ticket(row, 0)?, reason: row.get(1)?, at: Millis(row.get(2)?) })
+    })
+}
+
+/// Expires at most `limit` orders that are due.
+pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Vec<Order>> {
+    let now = ledger.now;
+    let due = ledger.sql.all(
+        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by <= ?1 ORDER BY pay_by LIMIT ?2",
+        params![now.0, as_limit(limit)],
+        |row| rows::ticket(row, 0),
+    )?;
+    let mut expired = Vec::with_capacity(due.len());
+    for id in due {
+        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, now)? {
+            expired.push(order);
+        }
+    }
+    Ok(expired)
+}
+
+/// A page of orders, newest first.
+pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery) -> Done<OrderPage> {
+    let limit = query.limit.min(PAGE_ROWS_MAX);
+    let mut text = concat!("SELECT ", rows::order_columns!(), ", seq FROM orders WHERE seq < ?").to_owned();
+    let mut values = vec![Value::Integer(query.after.unwrap_or(i64::MAX))];
+    if let Some(buyer) = &query.buyer {
+        text.push_str(" AND buyer = ?");
+        values.push(Value::Text(buyer.as_str().to_owned()));
+    }
+    if let Some(items) = &query.items {
+        let marks = vec!["?"; items.len()].join(", ");
+        text.push_str(&format!(" AND item_id IN ({marks})"));
+        values.extend(items.iter().map(|item| Value::Integer(item.0)));
+    }
+    if let Some(state) = query.state {
+        text.push_str(" AND state = ?");
+        values.push(Value::Text(state.as_str().to_owned()));
+    }
+    text.push_str(" ORDER BY seq DESC LIMIT ?");
+    // One more than asked tells whether there is a next page.
+    values.push(Value::Integer(as_limit(limit + 1)));
+    let mut statement = sql.conn().prepare_cached(&text)?;
+    let mut found = statement.query(params_from_iter(values))?;
+    let mut page = OrderPage::default();
+    let mut last = None;
+    while let Some(row) = found.next()? {
+        if page.orders.len() == limit {
+            page.next = last;
+            break;
+        }
+        page.orders.push(rows::order(row)?);
+        last = Some(row.get(12)?);
+    }
+    Ok(page)
+}
+
+/// Requests that hold an order, oldest first, and where to continue.
+pub(super) fn requests_since(
+    sql: &mut Reader<'_>,
+    key: &IdKey,
+    since: Millis,
+    after: i64,
+    limit: usize,
+) -> Done<(Vec<u64>, Option<i64>)> {
+    let limit = limit.min(PAGE_ROWS_MAX);
+    let mut last = None;
+    let requests = sql.all(
+        "SELECT buyer, request_key, seq FROM orders WHERE seq > ?1 AND reserved_at >= ?2 ORDER BY seq LIMIT ?3",
+        params![after, since.0, as_limit(limit)],
+        |row| {
+            last = Some(row.get(2)?);
+            let text = |at: usize| row.get_ref(at)?.as_str().map_err(|e| Failure::Row(e.to_string()));
+            Ok(key.request_hash(text(0)?, text(1)?).half())
+        },
+    )?;
+    let next = if requests.len() < limit { None } else { last };
+    Ok((requests, next))
+}

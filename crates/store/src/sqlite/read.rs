@@ -1,0 +1,186 @@
+//! Readers: a few threads with read-only connections of their own, and what is read there.
+//!
+//! A read sees one snapshot, which holds every commit that was told before it was asked.
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, Row, params};
+
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, Stock, TicketId, Verdict,
+};
+
+use crate::contract::{ItemCounts, StoreError};
+use crate::limits::STATEMENTS_MAX;
+
+use super::failure::Failure;
+use super::rows::{self, int};
+use super::statements::Statements;
+
+type Done<T> = Result<T, Failure>;
+/// What a reader can use.
+pub(super) type Reader<'c> = Statements<'c>;
+/// Reads and answers its caller, or hears why it cannot.
+pub(super) type Run = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
+
+/// What a handle sends to the readers.
+pub(super) enum Job {
+    /// Something to read.
+    Read(Run),
+    /// One reader ends.
+    Stop,
+}
+
+/// A reader's thread.
+pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    let mut reader = Statements::new(&conn);
+    loop {
+        // One waits in `recv`, the others wait for the lock. A panic of another reader leaves the receiver as it was.
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job::Read(run)) = job else { return };
+        match reader.run("BEGIN", []) {
+            Ok(_) => run(Ok(&mut reader)),
+            Err(failure) => run(Err(failure.into())),
+        }
+        // It only read: whether the snapshot ends by this or with the connection does not matter.
+        let _ = reader.run("ROLLBACK", []);
+    }
+}
+
+macro_rules! counts {
+    () => {
+        "SELECT item.id, total, pool, ended, paid,
+                (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = item.id AND open = 1 AND counted = 1),
+                (SELECT coalesce(sum(settled), 0) FROM slot_grant WHERE item_id = item.id)
+         FROM item"
+    };
+}
+pub(super) const COUNTS_OF_ITEM: &str = concat!(counts!(), " WHERE item.id = ?1");
+const COUNTS_OF_ALL: &str = concat!(counts!(), " ORDER BY item.id");
+
+pub(super) fn counts_row(row: &Row<'_>) -> Done<ItemCounts> {
+    let at = |i: usize| row.get::<_, i64>(i).map(i64::cast_unsigned);
+    let total = row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned);
+    let (ended, paid, settled) = (at(3)?, at(4)?, at(6)?);
+    let held = settled.checked_sub(ended).and_then(|active| active.checked_sub(paid));
+    Ok(ItemCounts {
+        item: ItemId(row.get(0)?),
+        total: total.map_or(Stock::Unlimited, Stock::Counted),
+        pool: at(2)?,
+        in_slots: at(5)?,
+        held: held.ok_or_else(|| Failure::Row("an item has more units ended and paid than settled".to_owned()))?,
+        paid,
+    })
+}
+
+pub(super) fn counts(sql: &mut Reader<'_>, items: Option<&[ItemId]>) -> Done<Vec<ItemCounts>> {
+    let Some(items) = items else { return sql.all(COUNTS_OF_ALL, [], counts_row) };
+    let mut ids: Vec<ItemId> = items.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut counts = Vec::with_capacity(ids.len());
+    for id in ids {
+        counts.extend(sql.one(COUNTS_OF_ITEM, params![id.0], counts_row)?);
+    }
+    Ok(counts)
+}
+
+pub(super) fn grant(sql: &mut Reader<'_>, id: GrantId) -> Done<Option<Grant>> {
+    sql.one(
+        concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = ?1"),
+        params![int(id.0)],
+        rows::grant,
+    )
+}
+
+pub(super) fn grants(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Grant>> {
+    sql.all(
+        concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = ?1 ORDER BY slot, epoch DESC"),
+        params![item.0],
+        rows::grant,
+    )
+}
+
+pub(super) fn open_grants(sql: &mut Reader<'_>) -> Done<Vec<Grant>> {
+    sql.all(
+        concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE open = 1 ORDER BY item_id, slot"),
+        [],
+        rows::grant,
+    )
+}
+
+pub(super) fn feed_after(sql: &mut Reader<'_>, id: GrantId, seq: Seq, limit: usize) -> Done<Vec<Feed>> {
+    sql.all(
+        concat!("SELECT ", rows::feed_columns!(), " FROM feed WHERE grant_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"),
+        params![int(id.0), int(seq.0), as_limit(limit)],
+        rows::feed,
+    )
+}
+
+pub(super) fn pending_recalls(sql: &mut Reader<'_>) -> Done<Vec<Recall>> {
+    sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE done = 0 ORDER BY id"), [], rows::recall)
+}
+
+pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(Cause, u64)>> {
+    sql.all(
+        "SELECT closed_cause, count(*) FROM slot_grant WHERE open = 0 GROUP BY closed_cause ORDER BY closed_cause",
+        [],
+        |row| Ok((rows::closing(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned())),
+    )
+}
+
+pub(super) fn order(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Order>> {
+    // The id names its grant and number, by which orders are unique; the rest of it must be the same as well.
+    let Some(parts) = id.parts() else { return Ok(None) };
+    let found = sql.one(
+        concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE grant_id = ?1 AND n = ?2"),
+        params![int(parts.grant.0), int(parts.n.0)],
+        rows::order,
+    )?;
+    Ok(found.filter(|order| order.id == *id))
+}
+
+pub(super) fn order_of(sql: &mut Reader<'_>, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
+    sql.one(
+        concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND request_key = ?2"),
+        params![buyer.as_str(), key.as_str()],
+        rows::order,
+    )
+}
+
+pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Resolved>> {
+    if let Some(order) = order(sql, id)? {
+        return Ok(Some(Resolved { id: *id, verdict: Verdict::Reserved, order: Some(order), fresh: false }));
+    }
+    let found = sql.one(
+        concat!("SELECT ", rows::resolution_columns!(), " FROM resolution WHERE ticket = ?1"),
+        params![id.text().as_str()],
+        rows::resolution,
+    )?;
+    let Some(found) = found else { return Ok(None) };
+    let order = match found.verdict {
+        Verdict::Order(id) => order(sql, &id)?,
+        _ => None,
+    };
+    Ok(Some(Resolved { id: *id, verdict: found.verdict, order, fresh: false }))
+}
+
+pub(super) fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
+    let due = sql.one("SELECT min(pay_by) FROM orders WHERE state = 'reserved'", [], |row| Ok(row.get(0)?))?;
+    Ok(due.flatten().map(Millis))
+}
+
+pub(super) fn quota(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<u32> {
+    let used =
+        sql.one("SELECT used FROM quota WHERE buyer = ?1 AND item_id = ?2", params![buyer.as_str(), item.0], |row| {
+            Ok(row.get(0)?)
+        })?;
+    Ok(used.unwrap_or(0))
+}
+
+/// A bound as SQL takes it.
+pub(super) fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

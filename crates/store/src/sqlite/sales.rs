@@ -1,0 +1,253 @@
+//! Sales and their items: the catalogue, its phases, and changes of stock.
+use rusqlite::{Row, params};
+
+use doorbuster_core::sale::{Phase, Step, Stepped};
+use doorbuster_core::stock::{self, Adjusted};
+use doorbuster_core::{ItemId, Millis, Stock};
+
+use crate::contract::{
+    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome,
+};
+
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::read;
+use super::rows::int;
+use super::statements::Statements;
+
+type Done<T> = Result<T, Failure>;
+
+macro_rules! sale_columns {
+    () => {
+        "id, title, phase, starts_at, ends_at, front_door, version, created_at, opened_at, closed_at"
+    };
+}
+macro_rules! item_columns {
+    () => {
+        "id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer, hold_ms, total, sale_id"
+    };
+}
+
+fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
+    let time = |at: usize| row.get::<_, Option<i64>>(at).map(|t| t.map(Millis));
+    let phase: String = row.get(2)?;
+    Ok(SaleRow {
+        id: row.get(0)?,
+        title: row.get(1)?,
+        phase: Phase::parse(&phase).ok_or_else(|| Failure::Row(format!("no phase is called {phase:?}")))?,
+        starts_at: time(3)?,
+        ends_at: time(4)?,
+        front_door: row.get(5)?,
+        version: row.get::<_, i64>(6)?.cast_unsigned(),
+        created_at: Millis(row.get(7)?),
+        opened_at: time(8)?,
+        closed_at: time(9)?,
+        items: Vec::new(),
+    })
+}
+
+fn item_row(row: &Row<'_>) -> Done<ItemRow> {
+    Ok(ItemRow {
+        id: ItemId(row.get(0)?),
+        name: row.get(1)?,
+        title: row.get(2)?,
+        description: row.get(3)?,
+        image: row.get(4)?,
+        price_minor: row.get(5)?,
+        currency: row.get(6)?,
+        list_price_minor: row.get(7)?,
+        limit: row.get(8)?,
+        hold_ms: row.get(9)?,
+        counted: row.get::<_, Option<i64>>(10)?.is_some(),
+    })
+}
+
+/// Every sale, newest first.
+pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
+    let mut sales = sql.all(concat!("SELECT ", sale_columns!(), " FROM sale ORDER BY seq DESC"), [], sale_row)?;
+    let at: std::collections::HashMap<String, usize> =
+        sales.iter().enumerate().map(|(at, sale)| (sale.id.clone(), at)).collect();
+    let items = sql.all(concat!("SELECT ", item_columns!(), " FROM item ORDER BY id"), [], |row| {
+        Ok((row.get::<_, String>(11)?, item_row(row)?))
+    })?;
+    for (sale, item) in items {
+        if let Some(at) = at.get(&sale) {
+            sales[*at].items.push(item);
+        }
+    }
+    Ok(sales)
+}
+
+/// The sale of this id.
+pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
+    let sale = sql.one(concat!("SELECT ", sale_columns!(), " FROM sale WHERE id = ?1"), params![id], sale_row)?;
+    let Some(mut sale) = sale else { return Ok(None) };
+    sale.items = sql.all(
+        concat!("SELECT ", item_columns!(), " FROM item WHERE sale_id = ?1 ORDER BY id"),
+        params![id],
+        item_row,
+    )?;
+    Ok(Some(sale))
+}
+
+/// A draft with all its stock in the pools. `None`: the id is taken.
+pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let made = sql.run(
+        "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
+         VALUES (?1, ?2, 'draft', ?3, ?4, ?5, 1, ?6) ON CONFLICT (id) DO NOTHING",
+        params![new.id, new.title, new.starts_at.map(|t| t.0), new.ends_at.map(|t| t.0), new.front_door, now.0],
+    )?;
+    if made == 0 {
+        return Ok(None);
+    }
+    for item in &new.items {
+        create_item(sql, &new.id, item)?;
+    }
+    let sale = one(sql, &new.id)?;
+    for item in sale.iter().flat_map(|sale| &sale.items) {
+        ledger.touch(item.id);
+    }
+    Ok(sale)
+}
+
+fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()> {
+    let total = match item.stock {
+        Stock::Counted(units) => Some(int(units)),
+        Stock::Unlimited => None,
+    };
+    sql.run(
+        "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer,
+                           hold_ms, initial_total, total, pool)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0))",
+        params![
+            sale,
+            item.name,
+            item.title,
+            item.description,
+            item.image,
+            item.price_minor,
+            item.currency,
+            item.list_price_minor,
+            item.limit,
+            item.hold_ms,
+            total
+        ],
+    )?;
+    Ok(())
+}
+
+/// Changes texts, times, prices, limits and front door.
+pub(super) fn patch(
+    ledger: &mut SqliteLedger<'_>,
+    id: &str,
+    if_version: Option<u64>,
+    patch: SalePatch,
+) -> Done<PatchOutcome> {
+    let Some(before) = one(&mut ledger.sql, id)? else { return Ok(PatchOutcome::NotFound) };
+    if if_version.is_some_and(|wanted| wanted != before.version) {
+        return Ok(PatchOutcome::VersionMismatch(before.version));
+    }
+    let mut after = before.clone();
+    if let Err(refusal) = patch(&mut after) {
+        return Ok(PatchOutcome::Refused(refusal));
+    }
+    if after == before {
+        return Ok(PatchOutcome::Done(before));
+    }
+    // Copies of the items would hide the new limits.
+    ledger.flush()?;
+    ledger.forget();
+    let sql = &mut ledger.sql;
+    sql.run(
+        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, version = version + 1 WHERE id = ?1",
+        params![id, after.title, after.starts_at.map(|t| t.0), after.ends_at.map(|t| t.0), after.front_door],
+    )?;
+    for item in after.items.iter().filter(|item| !before.items.contains(item)) {
+        sql.run(
+            "UPDATE item SET title = ?3, description = ?4, image = ?5, price_minor = ?6, currency = ?7, list_price_minor = ?8,
+                             limit_per_buyer = ?9, hold_ms = ?10
+             WHERE sale_id = ?1 AND id = ?2",
+            params![
+                id,
+                item.id.0,
+                item.title,
+                item.description,
+                item.image,
+                item.price_minor,
+                item.currency,
+                item.list_price_minor,
+                item.limit,
+                item.hold_ms
+            ],
+        )?;
+    }
+    Ok(one(sql, id)?.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
+}
+
+/// Deletes a draft with its items.
+pub(super) fn delete(ledger: &mut SqliteLedger<'_>, id: &str, if_version: Option<u64>) -> Done<DeleteOutcome> {
+    let Some(sale) = one(&mut ledger.sql, id)? else { return Ok(DeleteOutcome::NotFound) };
+    if if_version.is_some_and(|wanted| wanted != sale.version) {
+        return Ok(DeleteOutcome::VersionMismatch(sale.version));
+    }
+    if sale.phase != Phase::Draft {
+        return Ok(DeleteOutcome::WrongState(sale.phase));
+    }
+    ledger.flush()?;
+    ledger.forget();
+    ledger.sql.run("DELETE FROM sale WHERE id = ?1", params![id])?;
+    Ok(DeleteOutcome::Done)
+}
+
+/// Moves a sale to its next phase, and notes when it first opened and when it closed.
+pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: Step) -> Done<StepOutcome> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let Some(sale) = one(sql, id)? else { return Ok(StepOutcome::NotFound) };
+    let phase = match sale.phase.step(step) {
+        Stepped::To(phase) => phase,
+        Stepped::Already => return Ok(StepOutcome::Done { sale, changed: false }),
+        Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
+    };
+    sql.run(
+        "UPDATE sale SET phase = ?2, version = version + 1,
+                         opened_at = CASE WHEN ?2 = 'open' THEN coalesce(opened_at, ?3) ELSE opened_at END,
+                         closed_at = CASE WHEN ?2 = 'closed' THEN ?3 ELSE closed_at END
+         WHERE id = ?1",
+        params![id, phase.as_str(), now.0],
+    )?;
+    Ok(one(sql, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+}
+
+/// Changes an item's total and records it, once for each key.
+pub(super) fn adjust(ledger: &mut SqliteLedger<'_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
+    let Adjustment { item, units, reason, key } = adjustment;
+    let earlier = ledger.sql.one(
+        "SELECT units FROM adjustment WHERE item_id = ?1 AND key = ?2",
+        params![item.0, key],
+        |row| Ok(row.get::<_, i64>(0)?),
+    )?;
+    match earlier {
+        Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
+        Some(_) => {}
+        None => match stock::adjust(ledger, *item, *units)? {
+            Adjusted::Done(done) => {
+                let Stock::Counted(total) = done.total else {
+                    return Err(Failure::Row("an adjusted item has no total".to_owned()));
+                };
+                let now = ledger.now;
+                ledger.sql.run(
+                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![item.0, key, units, reason, int(total), now.0],
+                )?;
+                ledger.flush()?;
+            }
+            Adjusted::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
+            Adjusted::TooMuch => return Ok(AdjustOutcome::TooMuch),
+            Adjusted::Unlimited => return Ok(AdjustOutcome::Unlimited),
+            Adjusted::NotFound => return Ok(AdjustOutcome::NotFound),
+        },
+    }
+    let counts = ledger.sql.one(read::COUNTS_OF_ITEM, params![item.0], read::counts_row)?;
+    Ok(counts.map_or(AdjustOutcome::NotFound, AdjustOutcome::Done))
+}

@@ -1,0 +1,64 @@
+//! Prepared statements, kept as long as their connection works, found by the address of their text.
+use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
+
+use super::failure::Failure;
+
+/// The statements of one connection.
+///
+/// A text is a constant beside its use, so its address names it: no hashing of the text on the way to a statement.
+pub(super) struct Statements<'c> {
+    conn: &'c Connection,
+    kept: Vec<(*const str, CachedStatement<'c>)>,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn new(conn: &'c Connection) -> Self {
+        Self { conn, kept: Vec::new() }
+    }
+
+    pub(super) fn conn(&self) -> &'c Connection {
+        self.conn
+    }
+
+    fn get(&mut self, sql: &'static str) -> Result<&mut Statement<'c>, Failure> {
+        let at = match self.kept.iter().position(|(text, _)| std::ptr::eq(*text, sql)) {
+            Some(at) => at,
+            None => {
+                self.kept.push((sql, self.conn.prepare_cached(sql)?));
+                self.kept.len() - 1
+            }
+        };
+        Ok(&mut self.kept[at].1)
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(super) fn run(&mut self, sql: &'static str, params: impl Params) -> Result<usize, Failure> {
+        Ok(self.get(sql)?.execute(params)?)
+    }
+
+    /// The first row.
+    pub(super) fn one<T>(
+        &mut self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        let mut rows = self.get(sql)?.query(params)?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// Every row.
+    pub(super) fn all<T>(
+        &mut self,
+        sql: &'static str,
+        params: impl Params,
+        mut read: impl FnMut(&Row<'_>) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut rows = self.get(sql)?.query(params)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(read(row)?);
+        }
+        Ok(all)
+    }
+}
