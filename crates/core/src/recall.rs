@@ -35,7 +35,8 @@ pub fn finish<L: Ledger>(ledger: &mut L, id: RecallId, taken: u64) -> Result<u64
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    let open = from.open || !keeps(Rule::RecallOpen);
+    // Closing finished its recalls, so none of a closed grant is pending; were one, its units went back to the pool then.
+    let open = from.open;
     let most = if keeps(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };
     ledger.put_recall(&Recall { taken: units, done: true, ..recall.clone() })?;

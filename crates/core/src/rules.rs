@@ -74,8 +74,6 @@ rules! {
     ReusedNumber,
     /// A recall takes out of the truth no more than is granted and unsettled.
     RecallClamp,
-    /// A recall takes out of a closed grant nothing.
-    RecallOpen,
     /// A recall finishes once.
     RecallDone,
     /// A slot remembers what it gave to a recall.
