@@ -3,6 +3,8 @@ mod rest;
 mod rows;
 mod told;
 
+use std::collections::BTreeMap;
+
 use doorbuster_core::model::Model;
 use doorbuster_core::refuse::SoldOut;
 use doorbuster_core::{
@@ -90,6 +92,22 @@ pub enum Told {
 }
 
 impl Told {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Order(_) => "told order",
+            Self::Queued(_) => "told queued",
+            Self::SoldOut { parked: true, .. } => "told sold_out after parking",
+            Self::SoldOut { refusal: SoldOut { may_return: true, .. }, .. } => "told sold_out, may return",
+            Self::SoldOut { .. } => "told sold_out",
+            Self::LimitReached => "told limit_reached",
+            Self::KeyReused => "told key_reused",
+            Self::Phase { phase: Phase::Paused, .. } => "told paused",
+            Self::Phase { .. } => "told ended",
+            Self::Unavailable => "told unavailable",
+            Self::Retry => "told retry",
+        }
+    }
+
     /// What a refusing verdict is called in an answer.
     pub(crate) fn of(verdict: Verdict) -> Self {
         match verdict {
@@ -99,6 +117,9 @@ impl Told {
         }
     }
 }
+
+/// How often each interesting thing happened.
+pub type Reached = BTreeMap<&'static str, u64>;
 
 type Request = (u8, u8);
 
@@ -141,6 +162,8 @@ struct Moment {
 pub struct Judge {
     /// The first thing that must never be.
     pub finding: Option<Finding>,
+    /// What was reached, and how often: a simulation that reaches nothing finds nothing.
+    pub reached: Reached,
     faulty: bool,
     history: Vec<Moment>,
     cuts: Map<TicketId, Cutting>,
@@ -170,6 +193,7 @@ impl Judge {
     pub(crate) fn new(model: &Model) -> Self {
         let mut judge = Self {
             finding: None,
+            reached: Reached::default(),
             faulty: false,
             history: Vec::with_capacity(128),
             cuts: Map::default(),
@@ -207,6 +231,7 @@ impl Judge {
 
     pub(crate) fn asked(&mut self, asked: &Asked) {
         self.answers.remove(&asked.attempt);
+        self.reach("request");
     }
 
     /// The first finding counts.
@@ -220,6 +245,10 @@ impl Judge {
         if !holds {
             self.find(what, detail);
         }
+    }
+
+    pub(crate) fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     /// What the item had free at the latest commit, in the judge's own sums; `None`: without end.

@@ -154,6 +154,11 @@ pub enum Op {
         /// Which slot.
         slot: u8,
     },
+    /// A ticket cannot be settled: it is given up, and the rest of its batch settles.
+    Poison {
+        /// Among the batches in flight.
+        message: u8,
+    },
     /// A leader opens the slot's next grant, or sends the open one again.
     Open {
         /// Which leader.

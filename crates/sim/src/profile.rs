@@ -91,8 +91,8 @@ fn weights(profile: Profile) -> Weights {
     match profile {
         Profile::Calm => Weights { lose: 0, crashes: 0, ..base },
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
-        Profile::Slots => Weights { faults: 5, look: 7, ..base },
-        Profile::SlotsTail => Weights { faults: 5, recalls: 12, grants: 9, look: 7, ..base },
+        Profile::Slots => Weights { faults: 8, look: 7, ..base },
+        Profile::SlotsTail => Weights { faults: 7, recalls: 12, grants: 9, look: 7, ..base },
         Profile::Epochs => Weights { rolls: 8, recalls: 8, grants: 12, lose: 8, endings: 6, ..base },
         Profile::Restarts => Weights { crashes: 5, rolls: 2, ..base },
         Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
@@ -241,6 +241,9 @@ fn settle(_: Profile, dice: &mut Dice) -> Op {
     if dice.chance(12) {
         return Op::Redeliver { slot };
     }
+    if dice.chance(3) {
+        return Op::Poison { message: any(dice) };
+    }
     Op::Take { slot, at_most: dice.between(1, 8) as u8 }
 }
 
@@ -299,9 +302,9 @@ fn crash(_: Profile, dice: &mut Dice) -> Op {
 
 fn fault(_: Profile, dice: &mut Dice) -> Op {
     let slot = small(dice);
-    match dice.below(5) {
+    match dice.below(10) {
         0 => Op::Forget { slot },
-        1 | 2 => Op::Save { slot },
+        1..=4 => Op::Save { slot },
         _ => Op::Swap { slot },
     }
 }

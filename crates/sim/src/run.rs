@@ -1,42 +1,33 @@
-//! Runs seeds and reports.
+//! Runs lists and seeds, on several threads, and reports.
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::judge::Finding;
+use doorbuster_core::rules::{Rule, remove};
+
+use crate::judge::{Finding, Reached};
 use crate::op::Case;
 use crate::profile;
 use crate::world::World;
 
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
+/// Seeds that one thread takes at once.
+const CHUNK: u64 = 64;
 
-/// Runs one list. `None`: nothing that must never be. A panic in the rules is a finding too.
-#[must_use]
-pub fn run_case(case: &Case) -> Option<Finding> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                usual(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let result = std::panic::catch_unwind(|| World::new(&case.setup).run(&case.ops));
-    QUIET.set(false);
-    result.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        Some(Finding { what: "panic", detail: said.unwrap_or("no message").into() })
-    })
-}
-
-/// Runs one seed.
-#[must_use]
-pub fn run_seed(seed: u64) -> Option<Finding> {
-    run_case(&profile::case(seed))
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct SimPlan {
+    /// First seed.
+    pub first_seed: u64,
+    /// How many.
+    pub seeds: u64,
+    /// On how many threads.
+    pub threads: usize,
+    /// The rule that is removed.
+    pub without: Option<Rule>,
+    /// Whether to stop at the first finding.
+    pub stop_at_first: bool,
 }
 
 /// A seed that broke a promise.
@@ -57,19 +48,106 @@ pub struct Report {
     pub took: Duration,
     /// Seeds that broke a promise, lowest first.
     pub broken: Vec<Broken>,
+    /// What was reached.
+    pub reached: Reached,
 }
 
-/// Runs the seeds from `first` on.
-#[must_use]
-pub fn seeds(first: u64, count: u64) -> Report {
-    let start = Instant::now();
-    let mut report = Report::default();
-    for seed in first..first.saturating_add(count) {
-        report.seeds += 1;
-        if let Some(finding) = run_seed(seed) {
-            report.broken.push(Broken { seed, finding });
-        }
+impl Report {
+    /// Seeds a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.seeds as f64 / self.took.as_secs_f64().max(1e-9)
     }
-    report.took = start.elapsed();
-    report
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps panics that are findings from being printed.
+fn quiet_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                usual(info);
+            }
+        }));
+    });
+}
+
+/// Runs one list. `None`: nothing that must never be. A panic in the rules is a finding too.
+#[must_use]
+pub fn run_case(case: &Case) -> Option<Finding> {
+    run_counting(case, &mut Reached::default())
+}
+
+fn run_counting(case: &Case, reached: &mut Reached) -> Option<Finding> {
+    quiet_panics();
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(&case.setup);
+        let finding = world.run(&case.ops);
+        for (what, times) in &world.judge.reached {
+            *reached.entry(what).or_default() += times;
+        }
+        finding
+    }));
+    QUIET.set(false);
+    result.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        Some(Finding { what: "panic", detail: said.unwrap_or("no message").into() })
+    })
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run_seed(seed: u64) -> Option<Finding> {
+    run_case(&profile::case(seed))
+}
+
+/// Runs many seeds.
+#[must_use]
+pub fn run(plan: SimPlan) -> Report {
+    let start = Instant::now();
+    let end = plan.first_seed.saturating_add(plan.seeds);
+    let next = AtomicU64::new(plan.first_seed);
+    let work = || {
+        let mut report = Report::default();
+        remove(plan.without);
+        loop {
+            let from = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if from >= end {
+                break;
+            }
+            for seed in from..end.min(from + CHUNK) {
+                report.seeds += 1;
+                if let Some(finding) = run_counting(&profile::case(seed), &mut report.reached) {
+                    report.broken.push(Broken { seed, finding });
+                    if plan.stop_at_first {
+                        next.store(end, Ordering::Relaxed);
+                        break;
+                    }
+                }
+            }
+        }
+        remove(None);
+        report
+    };
+    let mut all = Report::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..plan.threads.max(1)).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            let one = thread.join().expect("findings are caught, and nothing else panics");
+            all.seeds += one.seeds;
+            all.broken.extend(one.broken);
+            for (what, times) in one.reached {
+                *all.reached.entry(what).or_default() += times;
+            }
+        }
+    });
+    all.broken.sort_by_key(|b| b.seed);
+    all.took = start.elapsed();
+    all
 }

@@ -10,6 +10,7 @@ mod flight;
 mod loss;
 mod node;
 mod phase;
+mod probe;
 mod rest;
 mod settler;
 
@@ -177,6 +178,7 @@ impl World {
             Op::Delay { message } => self.delay(message),
             Op::Late { message } => self.late(message),
             Op::Take { slot, at_most } => self.take_op(slot, at_most),
+            Op::Poison { message } => self.poison(message),
             Op::Redeliver { slot } => self.redeliver(slot),
             Op::Snapshot { node } => self.send_snapshot(node),
             Op::Tick { tenths } => self.tick(tenths),

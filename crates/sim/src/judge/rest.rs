@@ -56,4 +56,11 @@ impl Judge {
         let refused = matches!(heard, Some(Told::SoldOut { .. }));
         self.check(refused, "sold_out", || format!("{asked:?} heard {heard:?} at rest with nothing free"));
     }
+
+    /// A request that asks at rest when the sale is not open hears why.
+    pub(crate) fn must_hear_phase(&mut self, asked: &Asked, wanted: Phase) {
+        let heard = self.heard(asked.attempt);
+        let right = matches!(heard, Some(Told::Phase { phase, .. }) if phase == wanted);
+        self.check(right, "phase", || format!("{asked:?} heard {heard:?} at rest, {wanted:?}"));
+    }
 }

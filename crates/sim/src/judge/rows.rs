@@ -127,6 +127,7 @@ impl Judge {
                 continue;
             }
             self.closed.insert(id, grant.feed_len);
+            self.reach(cause.as_str());
             let fault = !matches!(cause, Cause::Ended | Cause::Rolled | Cause::LeaseLapsed);
             self.check(self.faulty || !fault, "I7", || format!("grant {id} closed: {}", cause.as_str()));
         }
@@ -164,7 +165,9 @@ impl Judge {
                     });
                     if let Some(held) = self.orders.get_mut(&order.id) {
                         held.state = order.state;
+                        let state = order.state.as_str();
                         held.revived |= order.state == Paid && before != Reserved;
+                        self.reach(state);
                     }
                 }
                 Some(_) => {}
@@ -204,6 +207,13 @@ impl Judge {
             return self.check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
         }
         self.verdicts.insert(id, (verdict, truth.version));
+        self.reach(match verdict {
+            Verdict::Reserved => "verdict reserved",
+            Verdict::Order(_) => "verdict order",
+            Verdict::KeyReused => "verdict key_reused",
+            Verdict::LimitReached => "verdict limit_reached",
+            Verdict::Unavailable => "verdict unavailable",
+        });
         let Some(cut) = self.cuts.get(&id).copied() else { return };
         let Some(order) = self.requests.get(&cut.asked.request()).filter(|o| **o != id) else { return };
         // Within one commit a ticket may be returned before another one of its request is consumed.
@@ -237,7 +247,9 @@ impl Judge {
                 continue;
             }
             self.check(moved == recall.taken, "recall", || format!("{} moved, {} taken", moved, recall.taken));
+            self.reach("recalled");
             let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
+            self.reach("recalled for a slot");
             let Some(grant) = model.grants.get(&target).filter(|g| g.open && g.acked) else { continue };
             let row = model.feed.get(&(target, grant.feed_len));
             let fed = row.is_some_and(|r| r.units == recall.taken);

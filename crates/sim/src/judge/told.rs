@@ -46,6 +46,7 @@ impl Judge {
     /// A buyer hears the answer to an attempt.
     pub(crate) fn told(&mut self, truth: &Truth, asked: &Asked, told: Told, now: Millis) {
         self.answers.insert(asked.attempt, told);
+        self.reach(told.name());
         match told {
             Told::Order(id) => self.told_order(truth, asked, id),
             Told::Queued(id) => {

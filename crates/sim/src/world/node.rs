@@ -190,6 +190,7 @@ impl World {
         }
         self.attempts[i].round = 0;
         if !last {
+            self.judge.reach("parked");
             self.attempts[i].parked.get_or_insert(self.now);
             self.attempts[i].state = State::Parked;
             return;
@@ -219,6 +220,8 @@ impl World {
             return false;
         }
         attempt.again += 1;
+        self.judge.reach("asked again");
+        let attempt = &mut self.attempts[i];
         attempt.round = 0;
         self.ask(i);
         true

@@ -1,9 +1,9 @@
 //! The end of a simulated sale: no more faults, every message arrives, every loop runs until nothing changes. Then fresh buyers ask.
+use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
-use doorbuster_core::{ItemId, Units};
 
+use super::World;
 use super::node::State;
-use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
 use crate::judge::Told;
 
 /// Rounds of all loops within which a sale comes to rest.
@@ -35,7 +35,9 @@ impl World {
         self.judge.slots_at_rest(&self.truth, &slots);
         self.judge.verdicts_at_rest(&self.truth);
         for item in 0..self.setup.items.len() {
-            self.ask_at_rest(ItemId(item as i64 + 1));
+            if !self.judge.found() {
+                self.ask_at_rest(ItemId(item as i64 + 1));
+            }
         }
     }
 
@@ -59,7 +61,7 @@ impl World {
     }
 
     /// Rounds until one changes nothing.
-    fn settle_down(&mut self) {
+    pub(super) fn settle_down(&mut self) {
         self.deliver_all();
         for place in &mut self.places {
             place.slot.redeliver();
@@ -156,72 +158,6 @@ impl World {
         self.now = self.now.plus(DECIDE_WITHIN_MS + VERDICT_GRACE_MS + 10_000);
         for (id, buyer) in self.judge.handed().to_vec() {
             self.get_id(id, buyer);
-        }
-    }
-
-    fn probe(&mut self, node: usize, buyer: u8, key: u8, item: ItemId, units: u64) -> usize {
-        let units = Units::new(units as u32).expect("asked for at least one");
-        let i = self.attempts.len();
-        self.arrive(node as u8, buyer, key, item, units);
-        self.settle_down();
-        i
-    }
-
-    fn ask_at_rest(&mut self, item: ItemId) {
-        if !self.truth.sells(item) || self.judge.found() {
-            return;
-        }
-        self.replay_winners(item);
-        self.try_again(item);
-        let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
-        for fresh in BUYERS..BUYERS_ALL {
-            let free = self.judge.free(item).unwrap_or(limit);
-            let node = fresh % self.nodes.len();
-            let key = item.0 as u8;
-            let i = self.probe(node, fresh as u8, key, item, free.clamp(1, limit));
-            let asked = self.attempts[i].asked;
-            if free == 0 {
-                return self.judge.must_be_refused(&asked);
-            }
-            self.judge.must_be_served(&asked);
-            if self.judge.found() || self.judge.free(item).is_none() {
-                return;
-            }
-        }
-    }
-
-    /// A request that holds an order finds it at any node.
-    fn replay_winners(&mut self, item: ItemId) {
-        let ids: Vec<_> = self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
-        for (nth, id) in ids.into_iter().enumerate().take(2) {
-            let Some(asked) = self.attempts.iter().map(|a| a.asked).find(|a| self.judge.holds(a, id)) else { continue };
-            let node = nth % self.nodes.len();
-            let i = self.probe(node, asked.buyer, asked.key, item, asked.units.wide());
-            let asked = self.attempts[i].asked;
-            self.judge.must_be_served(&asked);
-        }
-    }
-
-    /// A request that was refused is a new try with the same key, and its buyer's limit counts only what they hold.
-    fn try_again(&mut self, item: ItemId) {
-        let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
-        for buyer in 0..BUYERS as u8 {
-            let used = self.truth.model.quotas.get(&(item, NAMES.buyers[usize::from(buyer)].clone()));
-            let may = limit.saturating_sub(u64::from(used.copied().unwrap_or(0)));
-            let free = self.judge.free(item).unwrap_or(may);
-            let earlier = self.attempts.iter().map(|a| a.asked).find(|a| {
-                let fits = a.units.wide() <= may.min(free);
-                a.buyer == buyer && a.item == item && fits && !self.judge.holds_any(a)
-            });
-            let i = match earlier {
-                Some(a) => self.probe(usize::from(a.node), a.buyer, a.key, item, a.units.wide()),
-                None if may.min(free) > 0 && used.is_some() => {
-                    self.probe(0, buyer, KEYS as u8 - item.0 as u8, item, may.min(free))
-                }
-                None => continue,
-            };
-            let asked = self.attempts[i].asked;
-            self.judge.must_be_served(&asked);
         }
     }
 }

@@ -46,6 +46,20 @@ impl World {
         }
     }
 
+    /// The first ticket of a batch in flight cannot be settled: it is returned as if its time were over, and becomes a dead letter.
+    pub(crate) fn poison(&mut self, pick: u8) {
+        let batches = self.flight.iter().filter_map(|m| match m {
+            Message::Settle { batch, .. } => batch.first(),
+            _ => None,
+        });
+        let batches: Vec<_> = batches.map(|d| d.ticket.clone()).collect();
+        let Some(nth) = usize::from(pick).checked_rem(batches.len()) else { return };
+        let ticket = batches[nth].clone();
+        let late = ticket.decide_by.plus(1).max(self.now);
+        self.judge.reach("poison");
+        self.commit(Tx::Settle(vec![ticket], late));
+    }
+
     pub(crate) fn redeliver(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
         self.places[slot].slot.redeliver();

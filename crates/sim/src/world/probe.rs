@@ -1,0 +1,155 @@
+//! Fresh buyers, returning buyers and operators ask at rest for what must be possible then.
+use doorbuster_core::order::Ending;
+use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
+
+use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
+use crate::truth::{Done, Payment, Tx};
+use doorbuster_core::stock::Adjusted;
+
+/// The event that reports a payment at rest.
+const LATE_EVENT: u32 = 1_000;
+
+impl World {
+    pub(super) fn ask_at_rest(&mut self, item: ItemId) {
+        let Some(phase) = self.truth.phases.get(&item).map(|p| p.shown) else { return };
+        self.replay_winners(item);
+        if phase != Phase::Open {
+            let i = self.probe(0, BUYERS as u8, item.0 as u8, item, 1);
+            let asked = self.attempts[i].asked;
+            return self.judge.must_hear_phase(&asked, phase);
+        }
+        self.try_again(item);
+        self.pay_late(item);
+        if self.judge.free(item).is_some_and(|free| free % 3 == 1) {
+            self.lower(item);
+        }
+        self.sell_out(item);
+    }
+
+    fn limit(&self, item: ItemId) -> u64 {
+        u64::from(self.setup.items[item.0 as usize - 1].limit)
+    }
+
+    fn may_hold(&self, item: ItemId, buyer: u8) -> u64 {
+        let used = self.truth.model.quotas.get(&(item, NAMES.buyers[usize::from(buyer)].clone()));
+        self.limit(item).saturating_sub(u64::from(used.copied().unwrap_or(0)))
+    }
+
+    fn probe(&mut self, node: usize, buyer: u8, key: u8, item: ItemId, units: u64) -> usize {
+        let units = Units::new(units as u32).expect("asked for at least one");
+        let i = self.attempts.len();
+        self.arrive(node as u8, buyer, key, item, units);
+        self.settle_down();
+        i
+    }
+
+    /// What is free is sold to whoever asks, unit by unit of it, until nothing is left.
+    fn sell_out(&mut self, item: ItemId) {
+        let limit = self.limit(item);
+        for fresh in BUYERS..BUYERS_ALL {
+            if self.judge.found() {
+                return;
+            }
+            let free = self.judge.free(item).unwrap_or(limit);
+            let node = fresh % self.nodes.len();
+            let i = self.probe(node, fresh as u8, item.0 as u8, item, free.clamp(1, limit));
+            let asked = self.attempts[i].asked;
+            if free == 0 {
+                return self.judge.must_be_refused(&asked);
+            }
+            self.judge.must_be_served(&asked);
+            if self.judge.free(item).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// A request that holds an order finds it at any node, in any phase.
+    fn replay_winners(&mut self, item: ItemId) {
+        let ids: Vec<_> = self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
+        for (nth, id) in ids.into_iter().rev().enumerate().take(2) {
+            let Some(asked) = self.attempts.iter().map(|a| a.asked).find(|a| self.judge.holds(a, id)) else { continue };
+            let node = nth % self.nodes.len();
+            let i = self.probe(node, asked.buyer, asked.key, item, asked.units.wide());
+            let asked = self.attempts[i].asked;
+            self.judge.must_be_served(&asked);
+        }
+    }
+
+    /// A request that was refused is a new try with the same key, and its buyer's limit counts only what they hold.
+    fn try_again(&mut self, item: ItemId) {
+        for buyer in 0..BUYERS as u8 {
+            if self.judge.found() {
+                return;
+            }
+            let may = self.may_hold(item, buyer);
+            let free = self.judge.free(item).unwrap_or(may);
+            let earlier = self.attempts.iter().map(|a| a.asked).find(|a| {
+                let fits = a.units.wide() <= may.min(free);
+                a.buyer == buyer && a.item == item && fits && !self.judge.holds_any(a)
+            });
+            let held = may < self.limit(item) || self.truth.model.quotas.len() > usize::from(buyer);
+            let i = match earlier {
+                Some(a) => self.probe(usize::from(a.node), a.buyer, a.key, item, a.units.wide()),
+                None if may.min(free) > 0 && held => {
+                    self.probe(0, buyer, KEYS as u8 - item.0 as u8, item, may.min(free))
+                }
+                None => continue,
+            };
+            let asked = self.attempts[i].asked;
+            self.judge.must_be_served(&asked);
+        }
+    }
+
+    /// Takes up to so many units out of the slots, into the pool.
+    fn recall_to_pool(&mut self, item: ItemId, units: u64) {
+        let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
+        let mut lacks = units.saturating_sub(pool);
+        for slot in 0..self.places.len() {
+            let has = self.places[slot].slot.view().map_or(0, |v| v.available).min(lacks);
+            if self.places[slot].at.item == item && has > 0 {
+                self.begin_recall(0, slot, has, None);
+                lacks -= has;
+            }
+        }
+        self.settle_down();
+    }
+
+    /// An order that ended is paid after all when its units and its buyer's limit are free.
+    fn pay_late(&mut self, item: ItemId) {
+        let ended = |o: &&doorbuster_core::Order| {
+            o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
+        };
+        let first = self.truth.model.orders.values().find(ended).map(|o| (o.id, o.units.wide(), o.buyer.clone()));
+        let Some((id, units, buyer)) = first.filter(|_| !self.judge.found()) else { return };
+        let Some(buyer) = NAMES.buyers.iter().position(|b| *b == buyer) else { return };
+        if self.judge.free(item).is_some_and(|free| free < units) || self.may_hold(item, buyer as u8) < units {
+            return;
+        }
+        if self.truth.model.items.get(&item).is_some_and(|i| i.total.is_counted()) {
+            self.recall_to_pool(item, units);
+        }
+        let paid = self.commit(Tx::Pay(LATE_EVENT + item.0 as u32, id, self.now));
+        if paid != Done::Payment(Payment::Paid(id)) {
+            self.judge.find("undersell", || format!("{id} paid late with units free: {paid:?}"));
+        }
+        self.give_up(id);
+    }
+
+    /// A paid order is refunded, so that its units are free again.
+    fn give_up(&mut self, id: TicketId) {
+        self.commit(Tx::End(id, Ending::Refund, self.now));
+        self.settle_down();
+    }
+
+    /// Everything that is free can be taken out of the sale.
+    fn lower(&mut self, item: ItemId) {
+        let Some(free) = self.judge.free(item).filter(|_| !self.judge.found()) else { return };
+        self.recall_to_pool(item, free);
+        let done = self.commit(Tx::Adjust(item, -(free as i64)));
+        let lowered = matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_)));
+        if !lowered {
+            self.judge.find("lower", || format!("{free} free, but: {done:?}"));
+        }
+    }
+}
