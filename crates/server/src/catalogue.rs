@@ -63,10 +63,10 @@ impl SaleState {
         self.flags.draining.load(Ordering::Acquire)
     }
 
-    /// Whether its slots hold units: from its announcement to its close.
+    /// Whether its slots hold units: from its announcement to its close, but for its pauses.
     #[must_use]
     pub fn is_warm(&self) -> bool {
-        matches!(self.row.phase, Phase::Scheduled | Phase::Open | Phase::Paused)
+        matches!(self.row.phase, Phase::Scheduled | Phase::Open)
     }
 }
 

@@ -2,7 +2,7 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{Step, Stepped};
-use doorbuster_core::{Cause, SlotKey};
+use doorbuster_core::SlotKey;
 use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome};
 
 use crate::catalogue::SaleState;
@@ -76,7 +76,7 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Stops the slots, waits until their tickets are settled, and only then lets the phase show.
+    /// Stops the slots, waits until their tickets are settled, and only then lets the phase show. The transaction that shows it closes the grants.
     async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
         let slots: Vec<SlotKey> = sale.items.iter().map(|i| i.slot).collect();
         sale.flags.draining.store(true, Ordering::Release);
@@ -107,17 +107,11 @@ impl Engine {
             match step {
                 Step::Schedule | Step::Open => tend::tend(self, item).await?,
                 Step::Resume => {
-                    self.slots().stop(item.slot, false).await?;
                     tend::tend(self, item).await?;
+                    self.slots().stop(item.slot, false).await?;
                 }
                 Step::Pause => {}
-                Step::Close => {
-                    let _alone = item.tending.lock().await;
-                    for grant in self.store().grants(item.row.id).await?.iter().filter(|g| g.open) {
-                        self.store().close_grant(grant.id, Cause::Ended).await?;
-                    }
-                    self.slots().retire(item.slot).await?;
-                }
+                Step::Close => self.slots().retire(item.slot).await?,
             }
         }
         Ok(())

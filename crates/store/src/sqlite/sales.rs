@@ -3,7 +3,7 @@ use rusqlite::{Row, params};
 
 use doorbuster_core::sale::{Phase, Step, Stepped};
 use doorbuster_core::stock::{self, Adjusted};
-use doorbuster_core::{ItemId, Millis, Stock};
+use doorbuster_core::{Cause, ItemId, Millis, Stock};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome,
@@ -202,13 +202,24 @@ pub(super) fn delete(ledger: &mut SqliteLedger<'_>, id: &str, if_version: Option
 
 /// Moves a sale to its next phase, and notes when it first opened and when it closed.
 pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: Step) -> Done<StepOutcome> {
-    let (now, sql) = (ledger.now, &mut ledger.sql);
-    let Some(sale) = one(sql, id)? else { return Ok(StepOutcome::NotFound) };
+    let now = ledger.now;
+    let Some(sale) = one(&mut ledger.sql, id)? else { return Ok(StepOutcome::NotFound) };
     let phase = match sale.phase.step(step) {
         Stepped::To(phase) => phase,
         Stepped::Already => return Ok(StepOutcome::Done { sale, changed: false }),
         Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
     };
+    let closing = match phase {
+        Phase::Paused => Some(Cause::Rolled),
+        Phase::Closed => Some(Cause::Ended),
+        Phase::Draft | Phase::Scheduled | Phase::Open => None,
+    };
+    if let Some(cause) = closing {
+        for item in &sale.items {
+            stock::close_item(ledger, item.id, cause)?;
+        }
+    }
+    let sql = &mut ledger.sql;
     sql.run(
         "UPDATE sale SET phase = ?2, version = version + 1,
                          opened_at = CASE WHEN ?2 = 'open' THEN coalesce(opened_at, ?3) ELSE opened_at END,
