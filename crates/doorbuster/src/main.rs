@@ -1,2 +1,52 @@
-//! The command line.
-fn main() {}
+//! The command line: understands the arguments, calls the room that does the work, tells what came of it.
+//!
+//! Exit codes: 0 all is well; 1 refused, failed or something was found; 2 wrong usage or settings.
+
+mod audit;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod exit;
+mod order;
+mod print;
+mod sale;
+mod serve;
+mod signals;
+mod storm;
+mod table;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command};
+use exit::Outcome;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    exit::code(run(Cli::parse().command))
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Storm(args) => storm::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Sale(args) => sale::run(args),
+        Command::Order(args) => order::run(args),
+        Command::Config(args) => config::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "doorbuster", &mut script);
+    print::text(&String::from_utf8_lossy(&script))
+}

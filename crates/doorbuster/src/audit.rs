@@ -1,0 +1,70 @@
+//! `audit`: the independent auditor over a store, and how its report reads.
+
+use anyhow::Context;
+use comfy_table::Cell;
+use doorbuster_lab::audit::{self, AuditReport, Store};
+
+use crate::cli::AuditArgs;
+use crate::exit::{Failure, Outcome, Verdict};
+use crate::{config, print, table};
+
+/// Runs `audit`.
+pub fn run(args: &AuditArgs) -> Outcome {
+    let store = match &args.store {
+        Some(url) => Store::parse(url).map_err(|error| Failure::Settings(format!("--store: {error}")))?,
+        None => configured(args)?,
+    };
+    let report = audit::run(&store, args.answers.as_deref()).context("there is no audit")?;
+    if args.json {
+        print::json(&report)?;
+    } else {
+        print::text(&told(&report, args.answers.is_some()))?;
+    }
+    Ok(Verdict::of(report.audit.ok))
+}
+
+/// The store in the data directory of the settings.
+fn configured(args: &AuditArgs) -> Result<Store, Failure> {
+    Ok(Store::parse(&config::settings(&args.settings)?.data_dir.display().to_string()).context("there is no audit")?)
+}
+
+fn told(report: &AuditReport, with_answers: bool) -> String {
+    let audit = &report.audit;
+    let mut out = String::new();
+    if !audit.items.is_empty() {
+        let mut rows = table::with_header(&["sale", "item", "total", "pool", "in slots", "held", "paid"]);
+        for item in &audit.items {
+            rows.add_row([
+                Cell::new(&item.sale),
+                Cell::new(&item.item),
+                table::number(item.total.map_or_else(|| "unlimited".into(), table::grouped)),
+                table::number(table::grouped_or_dash(item.pool)),
+                table::number(table::grouped_or_dash(item.in_slots)),
+                table::number(table::grouped(item.held)),
+                table::number(table::grouped(item.paid)),
+            ]);
+        }
+        out += &format!("{rows}\n");
+    }
+    for finding in &audit.findings {
+        let place = [&finding.sale, &finding.item].into_iter().flatten().cloned().collect::<Vec<_>>().join("/");
+        let at = if place.is_empty() { String::new() } else { format!(" {place}") };
+        out += &format!("{}{at}: {}\n", finding.rule, finding.detail);
+    }
+    for notice in &audit.notices {
+        let order = notice.order.as_deref().map(|order| format!(" {order}")).unwrap_or_default();
+        out += &format!("note, {}{order}: {}\n", notice.kind, notice.detail);
+    }
+    if audit.repairs > 0 {
+        out +=
+            &format!("{} slots were begun anew after a fault; their units are back.\n", table::grouped(audit.repairs));
+    }
+    let answers =
+        if with_answers { format!(" and {} answers", table::grouped(report.answers_checked)) } else { String::new() };
+    let found = match audit.findings.len() {
+        0 => "nothing is wrong".to_owned(),
+        1 => "1 finding".to_owned(),
+        findings => format!("{} findings", table::grouped(findings as u64)),
+    };
+    out + &format!("{} orders{answers} checked: {found}.\n", table::grouped(report.orders_checked))
+}

@@ -1,0 +1,89 @@
+//! What can be asked on the command line, and the help for it; nothing is done here.
+
+mod audit;
+mod demo;
+mod order;
+mod sale;
+mod serve;
+mod settings;
+mod shop;
+mod storm;
+mod token;
+pub mod values;
+
+use clap::{Parser, Subcommand};
+
+pub use audit::AuditArgs;
+pub use demo::DemoArgs;
+pub use order::{OrderArgs, OrderCommand, OrderQuery};
+pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
+pub use serve::ServeArgs;
+pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
+pub use shop::ShopArgs;
+pub use storm::StormArgs;
+pub use token::{BuyerArgs, TokenArgs, TokenCommand};
+
+/// A flash-sale engine that sells what there is: never more, and no promise lost.
+#[derive(Debug, Parser)]
+#[command(name = "doorbuster", version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  doorbuster demo               10,000 buyers storm 100 units, and every promise is checked
+  doorbuster serve --demo       a sample sale with a page to try in a browser
+  doorbuster config default     every setting, with its meaning and default";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Serve(ServeArgs),
+    Demo(DemoArgs),
+    Storm(StormArgs),
+    Audit(AuditArgs),
+    Sale(SaleArgs),
+    Order(OrderArgs),
+    Config(ConfigArgs),
+    Token(TokenArgs),
+    /// Print a completion script for a shell.
+    ///
+    /// Put it where your shell looks for completions, or load it in its start file.
+    #[command(
+        after_help = "Example:\n  doorbuster completions bash > ~/.local/share/bash-completion/completions/doorbuster"
+    )]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} says what it does");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some() || argument.is_hide_set(), "{path} {argument} is explained");
+            }
+            for inner in command.get_subcommands() {
+                check(inner, &path);
+            }
+        }
+        check(&Cli::command(), "");
+    }
+}

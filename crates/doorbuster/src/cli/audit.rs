@@ -1,0 +1,29 @@
+//! `audit`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::settings::SettingsArgs;
+
+/// Check the store with a model of its own, and every promise that buyers were given.
+///
+/// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or stopped. It shares no code
+/// with what it checks. Exit 1 when something is found.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl"
+)]
+pub struct AuditArgs {
+    /// The store: a data directory, a database file, or sqlite:PATH [default: the data directory of the settings].
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// Also check every answer in this file, as `storm --answers` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}

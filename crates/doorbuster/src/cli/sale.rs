@@ -1,0 +1,135 @@
+//! `sale`: the admin API's sales from a shell.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use doorbuster_api::admin::new_sale::NewItem;
+use doorbuster_api::limits::PAGE_DEFAULT;
+use doorbuster_api::sale::Phase;
+use doorbuster_api::value::Time;
+
+use super::shop::ShopArgs;
+use super::values;
+
+/// Make and run sales on a running server.
+///
+/// A sale begins as a draft, which buyers do not see. It opens at its time (`schedule`) or at once (`open`), can be
+/// paused and resumed, and is closed for good.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  export DOORBUSTER_ADMIN_KEY=…
+  doorbuster sale create spring --title 'Spring drop' --item id=phone,stock=100,price=10CNY,limit=10
+  doorbuster sale open spring
+  doorbuster sale show spring")]
+pub struct SaleArgs {
+    #[command(flatten)]
+    pub shop: ShopArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SaleCommand,
+}
+
+/// What to do with a sale.
+#[derive(Debug, Subcommand)]
+pub enum SaleCommand {
+    Create(CreateArgs),
+    /// List sales, newest first.
+    #[command(after_help = "Example:\n  doorbuster sale list --phase open")]
+    List {
+        /// Only those in this phase: draft, scheduled, open, paused or closed.
+        #[arg(long, value_parser = values::phase)]
+        phase: Option<Phase>,
+        /// At most this many, 1 to 200.
+        #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT)]
+        limit: u32,
+        /// Read on where the last list ended.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Show a sale, its items and where their units are.
+    #[command(after_help = "Example:\n  doorbuster sale show spring")]
+    Show {
+        /// The sale's id.
+        #[arg(value_parser = values::name)]
+        sale: String,
+    },
+    /// Let a draft open by itself at its `starts_at`.
+    #[command(after_help = "Example:\n  doorbuster sale schedule spring")]
+    Schedule(Step),
+    /// Open a draft or a scheduled sale at once.
+    #[command(after_help = "Example:\n  doorbuster sale open spring")]
+    Open(Step),
+    /// Stop an open sale for a while; ends when what was in flight has settled.
+    #[command(after_help = "Example:\n  doorbuster sale pause spring")]
+    Pause(Step),
+    /// Let a paused sale go on.
+    #[command(after_help = "Example:\n  doorbuster sale resume spring")]
+    Resume(Step),
+    /// Close a sale for good; unpaid orders keep their holds.
+    #[command(after_help = "Example:\n  doorbuster sale close spring")]
+    Close(Step),
+    Adjust(AdjustArgs),
+}
+
+/// The sale that goes to another phase. Repeating it is harmless.
+#[derive(Debug, Args)]
+pub struct Step {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+}
+
+/// Make a sale; it begins as a draft.
+///
+/// Give its title and at least one item, or the whole sale as JSON in a file, with everything that the admin API knows.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster sale create spring --title 'Spring drop' --starts-at 2026-11-20T10:00:00Z \\
+      --item id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=15m
+  doorbuster sale create --file spring.json")]
+pub struct CreateArgs {
+    /// The sale's id: 1 to 64 of A-Z a-z 0-9 _ . : -
+    #[arg(value_parser = values::name, required_unless_present = "file", requires = "title", requires = "item")]
+    pub sale: Option<String>,
+    /// What the sale is called on the page.
+    #[arg(long, conflicts_with = "file")]
+    pub title: Option<String>,
+    /// When it opens, once scheduled.
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
+    pub starts_at: Option<Time>,
+    /// When it closes by itself.
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
+    pub ends_at: Option<Time>,
+    /// An item: id=, stock= (a number or unlimited) and price= (minor units and currency: 10CNY), and if you like title=
+    /// [default: the id], limit= for each buyer [default: 1], hold= for payment [default: 15m]. May be given again.
+    #[arg(long, value_name = "NAME=VALUE,…", value_parser = values::item, conflicts_with = "file")]
+    pub item: Vec<NewItem>,
+    /// Read the sale as JSON from this file; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "sale")]
+    pub file: Option<PathBuf>,
+}
+
+/// Raise or lower an item's stock, while the sale runs.
+///
+/// Lowering takes what is free: never what is held or sold.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster sale adjust spring phone +50 --reason recount
+  doorbuster sale adjust spring phone -20 --reason damaged")]
+pub struct AdjustArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// The item's id.
+    #[arg(value_parser = values::name)]
+    pub item: String,
+    /// How many units to add, or with a minus to take away.
+    #[arg(allow_hyphen_values = true, value_parser = values::units_change)]
+    pub units: i64,
+    /// Why, for the ledger.
+    #[arg(long)]
+    pub reason: String,
+    /// Names this adjustment, so that sending it again does it once [default: a new one each time].
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}

@@ -1,0 +1,83 @@
+//! Flags that say where settings come from, and `config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use doorbuster_server::config::Flags;
+
+/// Where settings come from, for commands that need few of them.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingsArgs {
+    /// Read settings from this TOML file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Use this data directory [default: `doorbuster` in the XDG data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl SettingsArgs {
+    /// As the server's settings want them.
+    pub fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), data_dir: self.data_dir.clone(), ..Flags::default() }
+    }
+}
+
+/// Every flag that sets a setting.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingsFlags {
+    #[command(flatten)]
+    pub places: SettingsArgs,
+    /// Serve on this address; port 0 picks a free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Parts of the work to do here, separated by commas [default: api,settle,control].
+    #[arg(long, value_name = "ROLES")]
+    pub roles: Option<String>,
+    /// Write logs as auto, text or json [default: auto, which is text on a terminal].
+    #[arg(long, value_name = "FORM")]
+    pub log_format: Option<String>,
+    /// Open a sample sale, let visitors in as guests.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+impl SettingsFlags {
+    /// As the server's settings want them.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            listen: self.listen.clone(),
+            roles: self.roles.clone(),
+            log_format: self.log_format.clone(),
+            demo: self.demo,
+            ..self.places.flags()
+        }
+    }
+}
+
+/// Show, check or explain the settings.
+///
+/// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_ and the setting's
+/// path in capitals, levels joined by two underscores) and flags.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What to do with the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting as `serve` would use it, and where it comes from; secrets are hidden.
+    #[command(after_help = "Example:\n  doorbuster config show --config /etc/doorbuster.toml")]
+    Show(SettingsFlags),
+    /// Check the settings without starting anything; exit 2 and the reasons if something is wrong.
+    #[command(after_help = "Example:\n  doorbuster config check --config /etc/doorbuster.toml")]
+    Check(SettingsFlags),
+    /// Print the default settings file, with every setting explained.
+    #[command(after_help = "Example:\n  doorbuster config default > doorbuster.toml")]
+    Default,
+}

@@ -1,0 +1,93 @@
+//! `storm`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use clap::value_parser;
+use doorbuster_api::limits::UNITS_MAX;
+use doorbuster_lab::storm::limits;
+
+use super::settings::SettingsArgs;
+use super::values;
+
+/// Send many different buyers at an item of a running server, each asking once.
+///
+/// Every buyer is followed to a final answer: an order, a refusal, or the verdict of a place in the queue. 429 and 503
+/// are sent again with the same key. Exit 1 when an answer was lost or something came that is no answer.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster storm --sale spring --item phone --buyers 10000
+  doorbuster storm --url http://shop:8080 --sale spring --item phone --buyers 100000 --rate 5000 \\
+      --buyer-secret-file /run/secrets/buyer --answers answers.jsonl
+  doorbuster audit --answers answers.jsonl")]
+pub struct StormArgs {
+    /// Address of the running server: http://host:port.
+    #[arg(
+        long,
+        env = "DOORBUSTER_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub url: String,
+    /// The sale to buy in.
+    #[arg(long, value_parser = values::name)]
+    pub sale: String,
+    /// The item to buy.
+    #[arg(long, value_parser = values::name)]
+    pub item: String,
+    /// How many different buyers come, 1 to 10,000,000.
+    #[arg(long, value_name = "N", value_parser = buyers())]
+    pub buyers: u32,
+    /// Units that each buyer asks for.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = units())]
+    pub units: u32,
+    /// Keep-alive connections, at most one for each buyer.
+    #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = connections())]
+    pub connections: usize,
+    /// Buyers that arrive each second [default: as fast as answers come].
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
+    /// Let new buyers arrive for this long at most, such as 30s [default: until all came].
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// Two storms with the same seed are the same buyers in the same order [default: a new one each time].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Sign the buyers' tokens with the secret in this file [default: the secret of the settings].
+    #[arg(long, value_name = "FILE")]
+    pub buyer_secret_file: Option<PathBuf>,
+    /// Write each final answer to this file, one JSON line each, for `audit --answers`.
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// Print one JSON object instead of a table, and no progress.
+    #[arg(long)]
+    pub json: bool,
+    /// Print progress and the report as JSON lines: for the demo, whose storm is a process of its own.
+    #[arg(long, hide = true)]
+    pub relay: bool,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// How many buyers a storm may have.
+pub fn buyers() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=limits::BUYERS_MAX.into())
+}
+
+/// How many units may be asked for.
+pub fn units() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=UNITS_MAX.into())
+}
+
+/// How many connections a storm may have.
+pub fn connections() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=limits::CONNECTIONS_MAX as u64)
+}
+
+/// How much stock the demo may have.
+pub fn stock() -> impl clap::builder::TypedValueParser<Value = u32> {
+    value_parser!(u32).range(0..=i64::from(doorbuster_api::limits::STOCK_MAX))
+}

@@ -1,0 +1,45 @@
+//! `token`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::settings::SettingsArgs;
+use super::values;
+
+/// Make a token, as the shop would for somebody who is signed in.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// For whom.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// For whom.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    Buyer(BuyerArgs),
+}
+
+/// Print a token that presents its bearer as this buyer.
+///
+/// It is signed with the shop's secret: the setting `auth.buyer_secret`, or the one generated into the data directory.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
+    The sale page takes it in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]
+pub struct BuyerArgs {
+    /// The buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -
+    #[arg(value_parser = values::name)]
+    pub name: String,
+    /// Say that the buyer is a member.
+    #[arg(long)]
+    pub member: bool,
+    /// Say which level the buyer has, 0 to 255.
+    #[arg(long, value_name = "N")]
+    pub level: Option<u8>,
+    /// How long the token is good, such as 90s, 15m or 1h30m.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::duration)]
+    pub ttl: Duration,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}

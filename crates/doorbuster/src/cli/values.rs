@@ -1,0 +1,156 @@
+//! Values as people type them, each understood once.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use doorbuster_api::admin::new_sale::NewItem;
+use doorbuster_api::limits;
+use doorbuster_api::order::OrderState;
+use doorbuster_api::sale::Phase;
+use doorbuster_api::value::{self, Currency, Money, Stock, Time};
+
+type Parsed<T> = Result<T, String>;
+
+/// An id that people choose.
+pub fn name(text: &str) -> Parsed<String> {
+    if value::is_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into()) }
+}
+
+/// A time as the contract writes it.
+pub fn time(text: &str) -> Parsed<Time> {
+    Time::parse(text).ok_or_else(|| "is no time; write it like 2026-11-20T10:00:00Z".into())
+}
+
+/// A span of time: `90s`, `15m`, `1h30m`.
+pub fn duration(text: &str) -> Parsed<Duration> {
+    let wrong = || "is no span of time; write it like 90s, 15m or 1h30m".to_owned();
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(wrong)
+}
+
+/// A sale's phase.
+pub fn phase(text: &str) -> Parsed<Phase> {
+    Phase::parse(text).ok_or_else(|| one_of(Phase::ALL.map(Phase::as_str)))
+}
+
+/// An order's state.
+pub fn order_state(text: &str) -> Parsed<OrderState> {
+    OrderState::parse(text).ok_or_else(|| one_of(OrderState::ALL.map(OrderState::as_str)))
+}
+
+fn one_of<const N: usize>(words: [&str; N]) -> String {
+    format!("must be one of {}", words.join(", "))
+}
+
+/// Units to add or, with a minus, to take away.
+pub fn units_change(text: &str) -> Parsed<i64> {
+    text.parse().ok().filter(|units| *units != 0).ok_or_else(|| "must be like 50, +50 or -20, and not 0".into())
+}
+
+/// An item of a sale to be made: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`.
+pub fn item(text: &str) -> Parsed<NewItem> {
+    let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) = (None, None, None, None, None, None);
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not like stock=100"))?;
+        let again = match key {
+            "id" => id.replace(name(value)?).is_some(),
+            "title" => title.replace(value.to_owned()).is_some(),
+            "stock" => stock.replace(count_or_unlimited(value)?).is_some(),
+            "price" => price.replace(money(value)?).is_some(),
+            "limit" => limit.replace(number(key, value)?).is_some(),
+            "hold" => hold_secs.replace(whole_secs(value)?).is_some(),
+            _ => return Err(format!("{key:?} is unknown; there are id, title, stock, price, limit and hold")),
+        };
+        if again {
+            return Err(format!("{key} is given twice"));
+        }
+    }
+    let missing = |what: &str| format!("{what}= is missing");
+    let id = id.ok_or_else(|| missing("id"))?;
+    Ok(NewItem {
+        title: title.unwrap_or_else(|| id.clone()),
+        id,
+        price: price.ok_or_else(|| missing("price"))?,
+        stock: stock.ok_or_else(|| missing("stock"))?,
+        limit_per_buyer: limit.unwrap_or(limits::LIMIT_PER_BUYER_DEFAULT),
+        hold_secs: hold_secs.unwrap_or(limits::HOLD_SECS_DEFAULT),
+        description: String::new(),
+        image: None,
+        list_price: None,
+    })
+}
+
+fn whole_secs(text: &str) -> Parsed<u32> {
+    let span = duration(text)?;
+    let secs = u32::try_from(span.as_secs()).ok().filter(|_| span.subsec_nanos() == 0);
+    secs.ok_or_else(|| format!("{text} is no number of whole seconds that fits"))
+}
+
+fn number<T: FromStr>(key: &str, text: &str) -> Parsed<T> {
+    text.parse().map_err(|_| format!("{key}={text} is no whole number that fits"))
+}
+
+fn count_or_unlimited(text: &str) -> Parsed<Stock> {
+    if text == "unlimited" { Ok(Stock::UNLIMITED) } else { number("stock", text).map(Stock::Counted) }
+}
+
+fn money(text: &str) -> Parsed<Money> {
+    let letters = text.len().saturating_sub(3);
+    text.split_at_checked(letters)
+        .and_then(|(amount, currency)| {
+            let amount_minor = amount.trim_end().parse().ok().filter(|amount: &i64| *amount >= 0)?;
+            Some(Money { amount_minor, currency: Currency::parse(currency)? })
+        })
+        .ok_or_else(|| format!("price={text} is not like 10CNY: whole minor units, then the currency's three letters"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_read_from_its_parts_in_any_order() {
+        let full = item("price=10CNY,id=phone,stock=100,hold=15m,limit=10,title=The Phone").expect("a whole item");
+        assert_eq!((full.id.as_str(), full.title.as_str()), ("phone", "The Phone"));
+        assert_eq!((full.stock, full.limit_per_buyer, full.hold_secs), (Stock::Counted(100), 10, 900));
+        assert_eq!((full.price.amount_minor, full.price.currency.as_str()), (10, "CNY"));
+        let least = item("id=a,stock=unlimited,price=0EUR").expect("what is required");
+        assert_eq!((least.title.as_str(), least.stock, least.limit_per_buyer), ("a", Stock::UNLIMITED, 1));
+    }
+
+    #[test]
+    fn an_item_that_is_not_understood_is_refused_with_the_part_that_is_wrong() {
+        let check = |text: &str, part: &str| {
+            let refusal = item(text).expect_err("not an item");
+            assert!(refusal.contains(part), "{text}: {refusal}");
+        };
+        check("phone", "\"phone\"");
+        check("id=phone,price=10CNY", "stock=");
+        check("id=phone,stock=100", "price=");
+        check("stock=100,price=10CNY", "id=");
+        check("id=phone,stock=-1,price=10CNY", "stock=-1");
+        check("id=phone,stock=1.5,price=10CNY", "stock=1.5");
+        check("id=phone,stock=100,price=0.10CNY", "price=0.10CNY");
+        check("id=phone,stock=100,price=10cny", "price=10cny");
+        check("id=phone,stock=100,price=é", "price=é");
+        check("id=phone,stock=100,price=-5CNY", "price=-5CNY");
+        check("id=phone,stock=100,price=10CNY,hold=1500ms", "whole seconds");
+        check("id=phone,stock=100,price=10CNY,colour=red", "\"colour\"");
+        check("id=phone,id=phone,stock=100,price=10CNY", "twice");
+    }
+
+    #[test]
+    fn spans_of_time_have_a_unit_and_are_not_zero() {
+        let check = |text: &str, secs: Option<u64>| {
+            assert_eq!(duration(text).ok().map(|span| span.as_secs()), secs, "{text}");
+        };
+        check("90s", Some(90));
+        check("15m", Some(900));
+        check("1h30m", Some(5400));
+        check("1h", Some(3600));
+        check("90", None);
+        check("0s", None);
+        check("-5s", None);
+        check("soon", None);
+    }
+}

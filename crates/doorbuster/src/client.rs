@@ -1,0 +1,192 @@
+//! A small client of the admin API: one request at a time, each answer whole, each refusal told in one sentence.
+
+mod problem;
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use reqwest::{Method, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cli::ShopArgs;
+use crate::exit::{Failure, Outcome};
+use crate::print;
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take: a pause or a close waits for what is in flight.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Talks to one server as one operator.
+pub struct Client {
+    http: reqwest::Client,
+    url: Url,
+    key: String,
+    json: bool,
+}
+
+/// What asking came to.
+pub type Asked = Result<Answer, Refused>;
+
+/// An answer that is no refusal.
+pub struct Answer {
+    /// Its body, byte for byte.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body, understood.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        Ok(serde_json::from_str(&self.text).context("the server's answer is not what this program knows")?)
+    }
+}
+
+/// Runs one conversation with a server to its end.
+pub fn block_on<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start an event loop")?.block_on(conversation)
+}
+
+/// Why there is no such answer.
+pub enum Refused {
+    /// The server said no.
+    Problem(problem::Problem),
+    /// Nobody answered, or nothing that could be understood; whether anything was done is unknown.
+    Broken(anyhow::Error),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Problem(problem) => Self::Refused(problem.sentence()),
+            Refused::Broken(error) => Self::Refused(format!("{error:#}")),
+        }
+    }
+}
+
+/// Where a request goes, from the parts of its path, so that each part is escaped.
+pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
+
+impl<'a> Path<'a> {
+    /// A path without a query.
+    pub fn of(parts: &'a [&'a str]) -> Self {
+        Self(parts, &[])
+    }
+}
+
+impl Client {
+    /// A client for the server and the key that the command line or the environment names.
+    pub fn new(shop: &ShopArgs) -> Result<Self, Failure> {
+        let key = shop.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
+            let text = "an operator's key is needed: give --key, or set DOORBUSTER_ADMIN_KEY";
+            Failure::Settings(text.into())
+        })?;
+        Ok(Self { json: shop.json, ..Self::with(shop.url.clone(), key)? })
+    }
+
+    /// A client for this server, with this key.
+    pub fn with(url: Url, key: String) -> Result<Self, Failure> {
+        if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
+            return Err(Failure::Settings(format!("{url} is not an address like http://127.0.0.1:8080")));
+        }
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
+        if url.scheme() == "http" {
+            // Without this the system's certificates are read, and must exist, though none is asked for.
+            http = http.tls_certs_only([]);
+        }
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        if host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback()) {
+            http = http.no_proxy();
+        }
+        let http = http.build().context("cannot set up HTTP")?;
+        Ok(Self { http, url, key, json: false })
+    }
+
+    /// Reads something.
+    pub async fn get(&self, path: Path<'_>) -> Asked {
+        self.send(self.request(Method::GET, &path)).await
+    }
+
+    /// Does something that needs no words.
+    pub async fn post(&self, path: Path<'_>) -> Asked {
+        self.send(self.request(Method::POST, &path)).await
+    }
+
+    /// Sends a JSON value.
+    pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> Asked {
+        self.send(self.request(Method::POST, &path).json(body)).await
+    }
+
+    /// Sends a JSON value under a key, so that sending it again does it once.
+    pub async fn post_once(&self, path: Path<'_>, key: &str, body: &impl Serialize) -> Asked {
+        self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
+    }
+
+    /// Tells what came of asking: the server's own JSON, or what `human` makes of it.
+    pub fn tell<T: DeserializeOwned>(&self, asked: Asked, human: impl FnOnce(&T) -> String) -> Outcome {
+        match asked {
+            Ok(answer) if self.json => print::line(answer.text.trim_end()),
+            Ok(answer) => print::text(&human(&answer.read()?)),
+            Err(Refused::Problem(problem)) if self.json => {
+                print::line(problem.text.trim_end())?;
+                Err(Failure::Told)
+            }
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Whether the server's own JSON is wanted.
+    pub fn wants_json(&self) -> bool {
+        self.json
+    }
+
+    fn request(&self, method: Method, path: &Path<'_>) -> reqwest::RequestBuilder {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.0);
+        }
+        if !path.1.is_empty() {
+            url.query_pairs_mut().extend_pairs(path.1);
+        }
+        self.http.request(method, url).bearer_auth(&self.key)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Asked {
+        let answer = request.send().await.map_err(|error| self.broken(error))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| self.broken(error))?;
+        if status.is_success() {
+            return Ok(Answer { text });
+        }
+        Err(match problem::Problem::read(&text) {
+            Some(problem) => Refused::Problem(problem),
+            None => Refused::Broken(anyhow!("{} answers {status}, and not as a doorbuster server would", self.url)),
+        })
+    }
+
+    fn broken(&self, error: reqwest::Error) -> Refused {
+        let url = self.url.as_str().trim_end_matches('/');
+        if error.is_connect() {
+            let error = anyhow!("nothing answers at {url} ({}); is the server running there?", cause(&error));
+            return Refused::Broken(error);
+        }
+        if error.is_timeout() {
+            return Refused::Broken(anyhow!("{url} did not answer within {} s", ANSWER_TIMEOUT.as_secs()));
+        }
+        Refused::Broken(anyhow!("the connection to {url} broke: {}", cause(&error)))
+    }
+}
+
+/// The innermost reason: what the system said.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

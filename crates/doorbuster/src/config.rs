@@ -1,0 +1,34 @@
+//! `config`: the settings as they would be used, whether they hold, and the commented default file.
+
+use doorbuster_server::config::{self, DEFAULT_FILE, Settings, SettingsError};
+
+use crate::cli::{ConfigArgs, ConfigCommand, SettingsArgs};
+use crate::exit::{Failure, Outcome};
+use crate::print;
+
+/// Runs `config`.
+pub fn run(args: &ConfigArgs) -> Outcome {
+    match &args.command {
+        ConfigCommand::Default => print::text(DEFAULT_FILE),
+        ConfigCommand::Show(flags) => {
+            let (lines, verdict) = config::show(&flags.flags(), std::env::vars_os());
+            print::text(&lines)?;
+            verdict.map_err(refused)?;
+            print::text("")
+        }
+        ConfigCommand::Check(flags) => {
+            config::load(&flags.flags(), std::env::vars_os()).map_err(refused)?;
+            print::line("The settings are fine.")
+        }
+    }
+}
+
+/// The settings of a command that needs few of them.
+pub fn settings(args: &SettingsArgs) -> Result<Settings, Failure> {
+    config::load(&args.flags(), std::env::vars_os()).map_err(refused)
+}
+
+/// Everything that is wrong with the settings, one line each.
+pub fn refused(error: SettingsError) -> Failure {
+    Failure::Settings(format!("these settings cannot be used\n{error}"))
+}

@@ -1,0 +1,117 @@
+//! `demo`: a whole flash sale on this machine, from a scratch directory to an audited verdict.
+//!
+//! Three processes, as in real life: the server, the crowd, and this one, which runs the sale and then judges it.
+
+mod crowd;
+mod house;
+mod scratch;
+mod sum;
+mod told;
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_api::admin::new_sale::{NewItem, NewSale};
+use doorbuster_api::admin::stock::{StockList, StockRow};
+use doorbuster_api::limits::HOLD_SECS_DEFAULT;
+use doorbuster_api::value::{Currency, Money, Stock};
+use doorbuster_lab::audit::{self, Store};
+use doorbuster_lab::storm::StormReport;
+
+use crate::cli::DemoArgs;
+use crate::client::{self, Path};
+use crate::exit::{Failure, Outcome, Verdict};
+use crate::print;
+use crate::signals::Stop;
+use crate::storm::progress::Bar;
+use crate::storm::raise_handles;
+use house::House;
+use scratch::Scratch;
+use sum::Sum;
+
+/// The sale of the demo.
+const SALE: &str = "demo";
+/// What is sold in it.
+const ITEM: &str = "phone";
+
+/// Runs `demo`.
+pub fn run(args: &DemoArgs) -> Outcome {
+    // The children inherit it.
+    raise_handles();
+    client::block_on(async {
+        let mut stop = Stop::listen()?;
+        let scratch = Scratch::make(args.keep)?;
+        let sum = hold(args, &scratch, &mut stop).await?;
+        let (report, faults) = (sum.report(), sum.faults());
+        if args.json {
+            print::json(&report)?;
+            for fault in &faults {
+                eprintln!("doorbuster: it does not add up: {fault}");
+            }
+        } else {
+            print::text(&told::report(&sum, &report, &faults))?;
+        }
+        Ok(Verdict::of(report.ok))
+    })
+}
+
+/// Opens the house, holds the sale, closes the house, audits.
+async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum, Failure> {
+    let bar = Bar::new(args.buyers, !args.json && std::io::stderr().is_terminal());
+    bar.say("starting a server");
+    let mut house = House::build(scratch)?;
+    let sold = tokio::select! {
+        sold = sell(args, &mut house, scratch, &bar) => sold,
+        () = stop.asked() => Err(Failure::Refused("stopped before the end".into())),
+    };
+    bar.say("stopping the server");
+    let stopped = house.stop().await;
+    let (storm, row, reached_store) = sold.map_err(|failure| house.explain(failure))?;
+    bar.say("auditing");
+    let store = Store::parse(&house.data_dir().display().to_string()).context("the audit did not take place")?;
+    let audit = audit::run(&store, Some(&scratch.answers())).context("the audit did not take place")?;
+    bar.finish();
+    Ok(Sum { buyers: args.buyers, units: args.units, stock: args.stock, storm, row, audit, reached_store, stopped })
+}
+
+/// Makes the sale, opens it, sends the crowd, and asks the server how it went.
+async fn sell(
+    args: &DemoArgs,
+    house: &mut House,
+    scratch: &Scratch,
+    bar: &Bar,
+) -> Result<(StormReport, StockRow, u64), Failure> {
+    let client = house.open().await?;
+    client.post_json(Path::of(&["v1", "admin", "sales"]), &sale(args)).await?;
+    client.post(Path::of(&["v1", "admin", "sales", SALE, "open"])).await?;
+    bar.say("signing the buyers in");
+    let storm = crowd::send(args, house, scratch, bar).await?;
+    let stock: StockList = client.get(Path::of(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
+    let row = stock.items.into_iter().next().context("the sale has lost its item")?;
+    let reached_store = house::tickets_settled(&client).await?;
+    Ok((storm, row, reached_store))
+}
+
+fn sale(args: &DemoArgs) -> NewSale {
+    let currency = Currency::parse("CNY").expect("three capital letters");
+    let item = NewItem {
+        id: ITEM.into(),
+        title: "Phone".into(),
+        price: Money { amount_minor: 10, currency },
+        stock: Stock::Counted(args.stock),
+        limit_per_buyer: args.units,
+        hold_secs: HOLD_SECS_DEFAULT,
+        description: String::new(),
+        image: None,
+        list_price: None,
+    };
+    NewSale {
+        id: SALE.into(),
+        title: "Demo".into(),
+        starts_at: None,
+        ends_at: None,
+        items: vec![item],
+        front_door: FrontDoor::default(),
+    }
+}

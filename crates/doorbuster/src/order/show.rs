@@ -1,0 +1,75 @@
+//! Orders as people read them.
+
+use comfy_table::Cell;
+use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
+use doorbuster_api::order::{Order, OrderList};
+
+use crate::table;
+
+/// A page of orders.
+pub fn list(list: &OrderList) -> String {
+    if list.orders.is_empty() {
+        return "There are no such orders.\n".into();
+    }
+    let mut rows = table::with_header(&["order", "sale", "item", "buyer", "units", "amount", "state", "reserved"]);
+    for order in &list.orders {
+        rows.add_row([
+            Cell::new(&order.id),
+            Cell::new(&order.sale),
+            Cell::new(&order.item),
+            Cell::new(&order.buyer),
+            table::number(table::grouped(order.units.into())),
+            table::number(table::money(&order.amount)),
+            Cell::new(order.state.as_str()),
+            Cell::new(order.reserved_at),
+        ]);
+    }
+    table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+/// Whatever an id stands for.
+pub fn one(order: &AnyOrderDetail) -> String {
+    match order {
+        AnyOrderDetail::Order(detail) => whole(detail),
+        AnyOrderDetail::Queued(queued) => format!(
+            "{} of {} for {} of {} is queued; its verdict comes by {}.\n",
+            queued.id,
+            queued.buyer,
+            table::units(queued.units.into()),
+            queued.item,
+            queued.decide_by
+        ),
+        AnyOrderDetail::Refused(refused) => format!(
+            "{} of {} for {} of {} was refused ({}).\n",
+            refused.id,
+            refused.buyer,
+            table::units(refused.units.into()),
+            refused.item,
+            refused.code.code().as_str()
+        ),
+    }
+}
+
+fn whole(detail: &OrderDetail) -> String {
+    let Order { id, sale, item, buyer, amount, state, pay_by, .. } = &detail.order;
+    let mut rows = table::report();
+    for (name, text) in [
+        ("order", id.clone()),
+        ("state", state.as_str().into()),
+        ("buyer", buyer.clone()),
+        ("item", format!("{} of {item} in {sale}", table::units(detail.order.units.into()))),
+        ("amount", table::money(amount)),
+        ("pay by", pay_by.to_string()),
+    ] {
+        rows.add_row([name, &text]);
+    }
+    for entry in &detail.history {
+        let by = entry.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+        rows.add_row([entry.state.as_str(), &format!("{}{by}", entry.at)]);
+    }
+    for payment in &detail.payments {
+        let text = format!("{} {}, {}", payment.payment, table::money(&payment.amount), payment.state);
+        rows.add_row(["payment", &text]);
+    }
+    format!("{rows}\n")
+}

@@ -1,0 +1,27 @@
+//! Standard output: written whole, and a reader that has gone away is no failure (`doorbuster sale list | head`).
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::exit::{Outcome, Verdict};
+
+/// Prints a text that brings its own line ends.
+pub fn text(text: &str) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output")?,
+        _ => Ok(Verdict::Fine),
+    }
+}
+
+/// Prints one line.
+pub fn line(line: &str) -> Outcome {
+    text(&format!("{line}\n"))
+}
+
+/// Prints one JSON value on a line of its own.
+pub fn json(value: &impl Serialize) -> Outcome {
+    line(&serde_json::to_string(value).context("cannot write JSON")?)
+}

@@ -1,0 +1,124 @@
+//! `sale`: makes, shows and runs sales over the admin API.
+
+mod show;
+
+use std::io::Read;
+use std::path::Path as FilePath;
+
+use anyhow::Context;
+use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_api::admin::new_sale::NewSale;
+use doorbuster_api::admin::sale::AdminSale;
+use doorbuster_api::admin::stock::{Adjustment, StockRow};
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::sale::Phase;
+
+use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
+use crate::client::{self, Asked, Client, Path, Refused};
+use crate::exit::{Failure, Outcome};
+use crate::table;
+
+/// Runs `sale`.
+pub fn run(args: SaleArgs) -> Outcome {
+    let client = Client::new(&args.shop)?;
+    client::block_on(async {
+        match args.command {
+            SaleCommand::Create(args) => create(&client, args).await,
+            SaleCommand::List { phase, limit, cursor } => list(&client, phase, limit, cursor.as_deref()).await,
+            SaleCommand::Show { sale } => show(&client, &sale).await,
+            SaleCommand::Schedule(to) => step(&client, &to.sale, "schedule").await,
+            SaleCommand::Open(to) => step(&client, &to.sale, "open").await,
+            SaleCommand::Pause(to) => step(&client, &to.sale, "pause").await,
+            SaleCommand::Resume(to) => step(&client, &to.sale, "resume").await,
+            SaleCommand::Close(to) => step(&client, &to.sale, "close").await,
+            SaleCommand::Adjust(args) => adjust(&client, &args).await,
+        }
+    })
+}
+
+async fn create(client: &Client, args: CreateArgs) -> Outcome {
+    let body = match &args.file {
+        Some(file) => read(file)?,
+        None => serde_json::to_value(sale_of(args)).context("cannot write JSON")?,
+    };
+    let asked = client.post_json(Path::of(&["v1", "admin", "sales"]), &body).await;
+    client.tell(asked, |sale: &AdminSale| {
+        format!("{} is made, as a {}. Open it with: doorbuster sale open {}\n", sale.id, sale.phase.as_str(), sale.id)
+    })
+}
+
+/// The sale that the flags describe. The parser has seen to it that there is an id, a title and an item.
+fn sale_of(args: CreateArgs) -> NewSale {
+    NewSale {
+        id: args.sale.unwrap_or_default(),
+        title: args.title.unwrap_or_default(),
+        starts_at: args.starts_at,
+        ends_at: args.ends_at,
+        items: args.item,
+        front_door: FrontDoor::default(),
+    }
+}
+
+/// The JSON in a file or on standard input. Only the server judges what it says.
+fn read(file: &FilePath) -> Result<serde_json::Value, Failure> {
+    let mut text = String::new();
+    let most = ADMIN_BODY_BYTES_MAX as u64 + 1;
+    let read = if file == FilePath::new("-") {
+        std::io::stdin().lock().take(most).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
+    };
+    let wrong = |why: String| Failure::Settings(format!("the sale in {} cannot be read: {why}", file.display()));
+    read.map_err(|error| wrong(error.to_string()))?;
+    if text.len() > ADMIN_BODY_BYTES_MAX {
+        return Err(wrong(format!("it is larger than {} KiB", ADMIN_BODY_BYTES_MAX / 1024)));
+    }
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+async fn list(client: &Client, phase: Option<Phase>, limit: u32, cursor: Option<&str>) -> Outcome {
+    let limit = limit.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    query.extend(phase.map(|phase| ("phase", phase.as_str())));
+    query.extend(cursor.map(|cursor| ("cursor", cursor)));
+    let asked = client.get(Path(&["v1", "admin", "sales"], &query)).await;
+    client.tell(asked, show::list)
+}
+
+async fn show(client: &Client, sale: &str) -> Outcome {
+    let asked = client.get(Path::of(&["v1", "admin", "sales", sale])).await;
+    if client.wants_json() || asked.is_err() {
+        return client.tell(asked, |_: &AdminSale| String::new());
+    }
+    let stock = client.get(Path::of(&["v1", "admin", "sales", sale, "stock"])).await?.read()?;
+    client.tell(asked, |sale| show::one(sale, &stock))
+}
+
+async fn step(client: &Client, sale: &str, step: &str) -> Outcome {
+    let asked = client.post(Path::of(&["v1", "admin", "sales", sale, step])).await;
+    client.tell(asked, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
+}
+
+async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
+    let key = args.idempotency_key.clone().unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
+    let path = ["v1", "admin", "sales", &args.sale, "items", &args.item, "adjustments"];
+    let body = Adjustment { units: args.units, reason: args.reason.clone() };
+    let asked = client.post_once(Path::of(&path), &key, &body).await;
+    if may_be_done(&asked) {
+        eprintln!("To send the same adjustment again and have it done once, add: --idempotency-key {key}");
+    }
+    client.tell(asked, |row: &StockRow| {
+        let total = table::grouped_or_dash(row.total);
+        let free = table::grouped_or_dash(row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool + in_slots));
+        format!("{} of {} has {total} units now; {free} of them are free.\n", row.item, args.sale)
+    })
+}
+
+/// Whether it is unknown, or may yet be, that the server did what it was asked.
+fn may_be_done(asked: &Asked) -> bool {
+    match asked {
+        Ok(_) => false,
+        Err(Refused::Problem(problem)) => problem.retryable,
+        Err(Refused::Broken(_)) => true,
+    }
+}

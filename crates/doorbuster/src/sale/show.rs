@@ -1,0 +1,59 @@
+//! Sales as people read them.
+
+use comfy_table::Cell;
+use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
+use doorbuster_api::admin::stock::StockList;
+use doorbuster_api::sale::Phase;
+
+use crate::table;
+
+/// A page of sales.
+pub fn list(list: &AdminSaleList) -> String {
+    if list.sales.is_empty() {
+        return "There are no such sales.\n".into();
+    }
+    let mut rows = table::with_header(&["sale", "phase", "opens", "closes", "items", "title"]);
+    for sale in &list.sales {
+        rows.add_row([
+            Cell::new(&sale.id),
+            Cell::new(sale.phase.as_str()),
+            Cell::new(table::or_dash(sale.starts_at)),
+            Cell::new(table::or_dash(sale.ends_at)),
+            table::number(sale.items.len()),
+            Cell::new(&sale.title),
+        ]);
+    }
+    table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+/// One sale, its items and where their units are.
+pub fn one(sale: &AdminSale, stock: &StockList) -> String {
+    let mut rows = table::with_header(&["item", "price", "limit", "hold", "total", "free", "held", "paid", "title"]);
+    for item in &sale.items {
+        let row = stock.items.iter().find(|row| row.item == item.id);
+        let free = row.and_then(|row| row.pool.zip(row.in_slots)).map(|(pool, in_slots)| pool + in_slots);
+        let total = item.stock.count().map_or_else(|| "unlimited".into(), |count| table::grouped(count.into()));
+        rows.add_row([
+            Cell::new(if item.paused { format!("{} (stopped by the audit)", item.id) } else { item.id.clone() }),
+            table::number(table::money(&item.price)),
+            table::number(item.limit_per_buyer),
+            table::number(format!("{} s", item.hold_secs)),
+            table::number(total),
+            table::number(table::grouped_or_dash(free)),
+            table::number(table::grouped_or_dash(row.map(|row| row.held))),
+            table::number(table::grouped_or_dash(row.map(|row| row.paid))),
+            Cell::new(&item.title),
+        ]);
+    }
+    format!("{}: {} is {}.\n{rows}\n", sale.id, sale.title, phase(sale))
+}
+
+/// Where a sale stands, with the time that belongs to it.
+pub fn phase(sale: &AdminSale) -> String {
+    match (sale.phase, sale.starts_at, sale.ends_at) {
+        (Phase::Draft, ..) => "a draft".into(),
+        (Phase::Scheduled, Some(starts_at), _) => format!("scheduled to open at {starts_at}"),
+        (Phase::Open, _, Some(ends_at)) => format!("open until {ends_at}"),
+        (phase, ..) => phase.as_str().into(),
+    }
+}

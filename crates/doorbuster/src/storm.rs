@@ -1,0 +1,145 @@
+//! `storm`: load from outside, with live progress, and how its report reads.
+
+pub mod progress;
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use comfy_table::Table;
+use doorbuster_lab::storm::{self, Progress, StormError, StormPlan, StormReport};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::StormArgs;
+use crate::exit::{Failure, Outcome, Verdict};
+use crate::table::{self, grouped, number};
+use crate::{config, print, signals, token};
+use progress::Bar;
+
+/// What a relayed storm prints, one JSON line each.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// How far it has come.
+    Progress(Progress),
+    /// Its end.
+    Report(Box<StormReport>),
+}
+
+/// Runs `storm`.
+pub fn run(args: &StormArgs) -> Outcome {
+    raise_handles();
+    let secret = match &args.buyer_secret_file {
+        Some(file) => storm::read_secret(file).map_err(refused)?,
+        None => token::buyer_secret(&config::settings(&args.settings)?)?.expose_secret().as_bytes().to_vec(),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    signals::set_when_asked(Arc::clone(&stop))?;
+    let report = send(plan(args, secret, Arc::clone(&stop)), args, &stop)?;
+    let line = Line::Report(Box::new(report));
+    let Line::Report(report) = &line else { return Ok(Verdict::Fine) };
+    if args.relay {
+        print::json(&line)?;
+    } else if args.json {
+        print::json(report)?;
+    } else {
+        print::text(&told(report))?;
+    }
+    Ok(Verdict::of(report.lost_answers == 0 && report.faults.is_empty()))
+}
+
+/// Raises the soft limit of open files to the hard one: each connection is a file.
+pub fn raise_handles() {
+    // Where it cannot be raised, the check of the plan says what is missing.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+}
+
+fn plan(args: &StormArgs, secret: Vec<u8>, stop: Arc<AtomicBool>) -> StormPlan {
+    let plan = StormPlan::new(&args.url, &args.sale, &args.item, args.buyers, secret);
+    StormPlan {
+        units: args.units,
+        connections: args.connections,
+        rate: args.rate,
+        duration: args.duration,
+        seed: args.seed.unwrap_or(plan.seed),
+        answers: args.answers.clone(),
+        stop,
+        ..plan
+    }
+}
+
+fn send(plan: StormPlan, args: &StormArgs, stop: &AtomicBool) -> Result<StormReport, Failure> {
+    if args.relay {
+        return storm::run(plan, |progress| relay(progress, stop)).map_err(refused);
+    }
+    let shown = !args.json && std::io::stderr().is_terminal();
+    let bar = Bar::new(args.buyers, shown);
+    let report = storm::run(plan, |progress| bar.show(progress)).map_err(refused);
+    bar.finish();
+    report
+}
+
+/// Passes progress on. When nobody reads it any more, nobody waits for the storm either.
+fn relay(progress: &Progress, stop: &AtomicBool) {
+    let mut line = serde_json::to_vec(&Line::Progress(progress.clone())).expect("numbers and words are JSON");
+    line.push(b'\n');
+    if std::io::stdout().lock().write_all(&line).is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn refused(error: StormError) -> Failure {
+    match error {
+        StormError::Plan(text) => Failure::Settings(text),
+        other => Failure::Refused(other.to_string()),
+    }
+}
+
+fn told(report: &StormReport) -> String {
+    let mut rows = table::report();
+    let connections = format!("over {} keep-alive connections", grouped(report.connections as u64));
+    rows.add_row(["Buyers".into(), number(grouped(report.buyers)), connections.as_str().into()]);
+    add_answers(&mut rows, report);
+    add_speed(&mut rows, report);
+    let verdict = match (report.lost_answers, report.faults.is_empty()) {
+        (0, true) => "Every buyer has a final answer.".to_owned(),
+        (0, false) => "Something came that is no answer.".to_owned(),
+        (lost, _) => format!("{} buyers have no final answer.", grouped(lost)),
+    };
+    format!("{rows}\n{verdict}\n")
+}
+
+/// The rows of the answers: by kind, and whatever went wrong on the way, if anything did.
+pub fn add_answers(rows: &mut Table, report: &StormReport) {
+    for (index, (kind, count)) in report.answers.iter().enumerate() {
+        let name = if index == 0 { "Answers" } else { "" };
+        rows.add_row([name.into(), number(grouped(*count)), kind.replace('_', " ").into()]);
+    }
+    for (kind, count) in &report.faults {
+        rows.add_row(["No answer".into(), number(grouped(*count)), kind.replace('_', " ").into()]);
+    }
+    for (name, count, remark) in [
+        ("Lost answers", report.lost_answers, "no final answer came"),
+        ("Queued", report.queued, "told later"),
+        ("Sent again", report.retries, "after 429 or 5xx, with the same key"),
+        ("Broken connections", report.connection_errors, "opened again"),
+    ] {
+        if count > 0 {
+            rows.add_row([name.into(), number(grouped(count)), remark.into()]);
+        }
+    }
+}
+
+/// The rows of speed and latency.
+pub fn add_speed(rows: &mut Table, report: &StormReport) {
+    let secs = format!("in {:.2} s", report.elapsed().as_secs_f64());
+    // Fractions of an answer say nothing.
+    let rate = grouped(report.answers_per_second.round() as u64);
+    rows.add_row(["Answers a second".into(), number(rate), secs.as_str().into()]);
+    let latency = &report.latency_ms;
+    for (name, ms, remark) in [("Latency", latency.p50, "p50"), ("", latency.p99, "p99"), ("", latency.max, "slowest")]
+    {
+        rows.add_row([name.into(), number(format!("{ms:.1} ms")), remark.into()]);
+    }
+}

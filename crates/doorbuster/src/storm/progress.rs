@@ -1,0 +1,42 @@
+//! Live progress on the terminal: how many buyers have their answer, and which.
+
+use doorbuster_lab::storm::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::table::grouped;
+
+/// A bar on standard error; silent where nobody looks.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar for this many buyers.
+    pub fn new(buyers: u32, shown: bool) -> Self {
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{bar:32.cyan/dim} {msg}").expect("the template is fixed and valid");
+        Self(ProgressBar::with_draw_target(Some(buyers.into()), target).with_style(style.progress_chars("━━─")))
+    }
+
+    /// Says what is being done before the first answer.
+    pub fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+        self.0.tick();
+    }
+
+    /// Shows how far the storm has come.
+    pub fn show(&self, progress: &Progress) {
+        let mut message = format!("{} of {} answered", grouped(progress.answered), grouped(progress.buyers));
+        for (kind, count) in &progress.answers {
+            message += &format!(" · {} {}", grouped(*count), kind.replace('_', " "));
+        }
+        if progress.retries > 0 {
+            message += &format!(" · {} sent again", grouped(progress.retries));
+        }
+        self.0.set_message(message);
+        self.0.set_position(progress.answered);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,87 @@
+//! Tables for people, and how numbers, money and times look in them.
+
+use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use doorbuster_api::value::Money;
+
+/// A list: one line under its headings.
+const LIST: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// A report: framed, nothing between its rows.
+const REPORT: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('╭', '─', '─', '╮'))
+    .content_lines(ContentLineStyle::none().left('│').right('│'))
+    .bottom_border(LineStyle::new('╰', '─', '─', '╯'));
+
+/// An empty table with these headings.
+pub fn with_header(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(LIST);
+    table.set_header(header.iter().map(Cell::new));
+    table
+}
+
+/// An empty framed table without headings.
+pub fn report() -> Table {
+    let mut table = Table::new();
+    table.load_style(REPORT);
+    table
+}
+
+/// A table, and how to read on if there is more.
+pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
+    let more = next_cursor.map(|cursor| format!("There are more: add --cursor {cursor}\n")).unwrap_or_default();
+    format!("{table}\n{more}")
+}
+
+/// A cell whose text stands at the right: a number.
+pub fn number(text: impl ToString) -> Cell {
+    Cell::new(text.to_string()).set_alignment(CellAlignment::Right)
+}
+
+/// A whole number with its thousands apart: `10,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 unit`, `10 units`.
+pub fn units(units: u64) -> String {
+    format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
+}
+
+/// The number, or a dash where there is none: unlimited stock has no count.
+pub fn grouped_or_dash(number: Option<u64>) -> String {
+    number.map_or_else(|| "–".into(), grouped)
+}
+
+/// An amount as it is sent: minor units, for only the shop knows how many make a whole.
+pub fn money(money: &Money) -> String {
+    format!("{} {}", money.amount_minor, money.currency)
+}
+
+/// The text, or a dash where there is none.
+pub fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "–".into(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        let check = |number: u64, text: &str| assert_eq!(grouped(number), text);
+        check(0, "0");
+        check(999, "999");
+        check(1_000, "1,000");
+        check(10_000, "10,000");
+        check(1_234_567, "1,234,567");
+    }
+}

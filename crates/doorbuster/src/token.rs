@@ -1,0 +1,43 @@
+//! `token buyer`: a buyer's token, as the shop would sign it.
+
+use std::time::SystemTime;
+
+use anyhow::Context;
+use doorbuster_server::auth::{NewToken, token};
+use doorbuster_server::config::{BuyerKeys, Settings};
+use doorbuster_server::secrets;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::cli::{BuyerArgs, TokenArgs, TokenCommand};
+use crate::exit::{Failure, Outcome};
+use crate::{config, print};
+
+/// Runs `token`.
+pub fn run(args: &TokenArgs) -> Outcome {
+    let TokenCommand::Buyer(args) = &args.command;
+    buyer(args)
+}
+
+fn buyer(args: &BuyerArgs) -> Outcome {
+    let settings = config::settings(&args.settings)?;
+    let secret = buyer_secret(&settings)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock stands before 1970")?;
+    let now_secs = i64::try_from(now.as_secs()).context("the clock is beyond all years")?;
+    let claims = NewToken {
+        iss: settings.auth.issuer.as_deref(),
+        aud: settings.auth.audience.as_deref(),
+        member: args.member,
+        level: args.level,
+        ..NewToken::new(&args.name, now_secs, args.ttl)
+    };
+    print::line(&token(secret.expose_secret().as_bytes(), &claims))
+}
+
+/// The secret that buyers' tokens are signed with, where there is one: configured, or kept in the data directory.
+pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
+    if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
+        let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the shop can sign one";
+        return Err(Failure::Settings(text.into()));
+    }
+    Ok(secrets::buyer_secret(settings).context("there is no secret to sign with")?)
+}
