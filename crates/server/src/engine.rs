@@ -396,3 +396,6 @@ impl Views {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

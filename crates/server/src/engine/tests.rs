@@ -1,0 +1,222 @@
+//! The stock side without HTTP: a small crowd at the real store and the real slot.
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::order::Changed;
+use doorbuster_core::sale::Step;
+use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Stock, Units};
+use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
+
+use super::{Engine, EngineOptions, Looked};
+use crate::clock::Clock;
+use crate::control::Adjusted;
+use crate::purchase::{Bought, Purchase, Refusal};
+use crate::scratch::Scratch;
+
+const WAIT: Duration = Duration::from_secs(5);
+
+async fn engine(dir: &Scratch) -> Arc<Engine> {
+    Engine::start(EngineOptions {
+        data_dir: dir.path().to_owned(),
+        id_key: IdKey::new([3; 32]),
+        clock: Clock::default(),
+        node: NodeId(1),
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+    })
+    .await
+    .expect("a fresh directory opens")
+}
+
+async fn open_sale(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
+    let item = NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit,
+        hold_ms,
+        stock,
+    };
+    let sale = NewSale {
+        id: "spring".into(),
+        title: "Spring".into(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".into(),
+        items: vec![item],
+    };
+    engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+    step(engine, Step::Open).await;
+}
+
+async fn step(engine: &Engine, step: Step) {
+    let outcome = engine.step_sale("spring", step).await.expect("the store is there");
+    assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
+}
+
+async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> Bought {
+    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let item = sale.item("phone").cloned().expect("created");
+    let units = Units::new(units).expect("in range");
+    if let Some(refusal) = engine.glance(buyer, key, &sale, &item, units) {
+        return Bought::Refused(refusal);
+    }
+    let (buyer, key) = (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
+    engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT }).await
+}
+
+async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {
+    match buy(engine, buyer, key, units).await {
+        Bought::Created(order) => order,
+        other => panic!("expected an order, got {other:?}"),
+    }
+}
+
+fn counts(engine: &Engine) -> ItemCounts {
+    engine.catalogue().sale("spring").expect("created").items[0].gauge.counts()
+}
+
+fn is_sold_out(bought: &Bought, may_return: bool) -> bool {
+    matches!(bought, Bought::Refused(Refusal::SoldOut(s)) if s.may_return == may_return)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_gets_exactly_what_there_is() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(100), 10, 900_000).await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for i in 0..2_000 {
+        let engine = engine.clone();
+        crowd.spawn(async move { buy(&engine, &format!("b{i}"), "k", 10).await });
+    }
+    let answers = crowd.join_all().await;
+    let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
+    let sold_out = answers.iter().filter(|a| is_sold_out(a, true)).count();
+    assert_eq!((created, sold_out), (10, 1_990));
+    let counts = counts(&engine);
+    assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
+    assert!(engine.meter().read().tickets < 100, "only a handful reached the store");
+    let audit = engine.audit().await.expect("the store is there");
+    assert!(audit.findings.is_empty(), "{audit:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(3), 3, 900_000).await;
+    let first = bought(&engine, "anna", "k1", 2).await;
+    let answer = buy(&engine, "bert", "k1", 2).await;
+    assert!(matches!(answer, Bought::Refused(Refusal::SoldOut(s)) if s.available == 1 && s.may_return), "{answer:?}");
+    let last = bought(&engine, "bert", "k1", 1).await;
+    assert!(is_sold_out(&buy(&engine, "carl", "k1", 1).await, true));
+    assert_eq!(buy(&engine, "anna", "k1", 2).await, Bought::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "anna", "k1", 1).await, Bought::Refused(Refusal::KeyReused));
+    assert!(matches!(engine.cancel(first.id).await, Ok(Changed::Done(_))));
+    assert!(matches!(engine.cancel(first.id).await, Ok(Changed::Already(_))));
+    assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
+    let limit = buy(&engine, "carl", "k2", 2).await;
+    assert!(matches!(limit, Bought::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })), "{limit:?}");
+    let Looked::Order(seen) = engine.look(last.id, Some(&last.buyer)).await.expect("there") else { panic!("an order") };
+    assert_eq!(seen, last);
+    let other = BuyerId::new("anna").expect("a buyer");
+    assert!(matches!(engine.look(last.id, Some(&other)).await, Ok(Looked::NotFound)));
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(1), 1, 300).await;
+    let order = bought(&engine, "anna", "k", 1).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+    loop {
+        match buy(&engine, "bert", "k", 1).await {
+            Bought::Created(_) => break,
+            other => assert!(is_sold_out(&other, true) && tokio::time::Instant::now() < deadline, "{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let Looked::Order(seen) = engine.look(order.id, None).await.expect("there") else { panic!("an order") };
+    assert_eq!(seen.state.as_str(), "expired");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_sale_goes_on_where_it_stopped_and_a_restart_keeps_every_promise() {
+    let dir = Scratch::new();
+    let first = engine(&dir).await;
+    open_sale(&first, Stock::Counted(10), 10, 900_000).await;
+    let kept = bought(&first, "anna", "k", 4).await;
+    step(&first, Step::Pause).await;
+    assert_eq!(buy(&first, "bert", "k", 1).await, Bought::Refused(Refusal::Paused));
+    assert_eq!(buy(&first, "anna", "k", 4).await, Bought::Replayed(kept.clone()));
+    assert_eq!((counts(&first).pool, counts(&first).in_slots), (6, 0));
+    step(&first, Step::Resume).await;
+    bought(&first, "bert", "k", 1).await;
+    first.stop().await;
+    drop(first);
+    let second = engine(&dir).await;
+    assert_eq!(buy(&second, "anna", "k", 4).await, Bought::Replayed(kept));
+    bought(&second, "carl", "k", 5).await;
+    assert!(is_sold_out(&buy(&second, "dora", "k", 1).await, true));
+    assert_eq!(second.store().repairs().await.expect("there"), 0);
+    step(&second, Step::Close).await;
+    assert_eq!(buy(&second, "dora", "k", 1).await, Bought::Refused(Refusal::Ended));
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is_taken() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
+    bought(&engine, "anna", "k", 4).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
+    let adjust = async |units, key: &str| {
+        let adjustment = Adjustment { item, units, reason: "recount".into(), key: key.into() };
+        engine.adjust(adjustment).await.expect("the store is there")
+    };
+    assert!(matches!(adjust(-5, "a").await, Adjusted::Done(c) if c.total == Stock::Counted(5)));
+    assert!(matches!(adjust(-5, "a").await, Adjusted::Done(_)), "the same key does nothing twice");
+    assert_eq!(adjust(-2, "b").await, Adjusted::MoreThanFree { free: 1 });
+    assert_eq!(adjust(-1, "a").await, Adjusted::KeyReused);
+    assert!(is_sold_out(&buy(&engine, "bert", "k", 2).await, true));
+    assert!(matches!(adjust(1, "c").await, Adjusted::Done(c) if c.total == Stock::Counted(6)));
+    bought(&engine, "bert", "k", 2).await;
+    assert_eq!(adjust(-1, "d").await, Adjusted::MoreThanFree { free: 0 });
+    let audit = engine.audit().await.expect("the store is there");
+    assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_request_at_once_is_one_order() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(100), 100, 900_000).await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let engine = engine.clone();
+        crowd.spawn(async move { buy(&engine, "anna", "k", 2).await });
+    }
+    let answers = crowd.join_all().await;
+    let mut ids: Vec<_> = answers
+        .iter()
+        .map(|a| match a {
+            Bought::Created(order) | Bought::Replayed(order) => order.id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(answers.iter().filter(|a| matches!(a, Bought::Created(_))).count(), 1);
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(counts(&engine).held, 2);
+    engine.stop().await;
+}
