@@ -3,6 +3,7 @@
 -- Times are milliseconds since 1970-01-01T00:00:00Z by the store's clock. Flags are 0 or 1. Words are those of the program.
 -- For every item with counted stock, at every commit:
 --   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid orders.
+-- On tables that grow with the crowd a CHECK has no IN with more than two words: SQLite would build that list anew for every row.
 -- An order's share of a sum is never read from `orders` on a hot path: sum(settled) of all grants of an item - ended = its active units.
 
 PRAGMA application_id = 1147302477; -- "DbrM", so that `file` and the program can tell this file from others
@@ -81,8 +82,9 @@ CREATE TABLE feed (
     request_key TEXT,                            -- the request to forget, if known
     units       INTEGER NOT NULL CHECK (units >= 0), -- units that become available in the slot
     quota_delta INTEGER NOT NULL,                -- change of the buyer's share (negative: given back)
-    cause       TEXT    NOT NULL CHECK (cause IN ('refill', 'returned', 'order_ended', 'order_revived', 'recalled')),
-    PRIMARY KEY (grant_id, seq)
+    cause       TEXT    NOT NULL,
+    PRIMARY KEY (grant_id, seq),
+    CHECK (cause = 'returned' OR cause = 'order_ended' OR cause = 'refill' OR cause = 'recalled' OR cause = 'order_revived')
 ) STRICT, WITHOUT ROWID;
 
 -- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same number.
@@ -90,9 +92,15 @@ CREATE TABLE resolution (
     ticket   TEXT    PRIMARY KEY,
     grant_id INTEGER NOT NULL,
     n        INTEGER,                            -- NULL: the number belongs to another ticket
-    verdict  TEXT    NOT NULL CHECK (verdict IN ('order', 'key_reused', 'limit_reached', 'unavailable')),
+    verdict  TEXT    NOT NULL,
     order_id TEXT,                               -- the order that the request already held
-    CHECK ((verdict = 'order') = (order_id IS NOT NULL))
+    CHECK (CASE verdict
+               WHEN 'order'         THEN order_id IS NOT NULL
+               WHEN 'unavailable'   THEN order_id IS NULL
+               WHEN 'limit_reached' THEN order_id IS NULL
+               WHEN 'key_reused'    THEN order_id IS NULL
+               ELSE FALSE
+           END)
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX resolution_number ON resolution (grant_id, n) WHERE n IS NOT NULL;
@@ -100,12 +108,12 @@ CREATE UNIQUE INDEX resolution_number ON resolution (grant_id, n) WHERE n IS NOT
 -- Promises. One row is order and resolution of its ticket at once. Rows are never deleted, so `seq` only rises.
 CREATE TABLE orders (
     seq         INTEGER PRIMARY KEY,             -- order of commit; what pages of orders continue by
-    id          TEXT    NOT NULL UNIQUE,         -- ord_…; contains grant_id and n
+    id          TEXT    NOT NULL,                -- ord_…; contains grant_id and n, which are unique below
     buyer       TEXT    NOT NULL,
     request_key TEXT    NOT NULL,                -- idempotency key of the request
     item_id     INTEGER NOT NULL,
     units       INTEGER NOT NULL CHECK (units >= 1),
-    state       TEXT    NOT NULL CHECK (state IN ('reserved', 'paid', 'cancelled', 'expired', 'refunded')),
+    state       TEXT    NOT NULL,
     grant_id    INTEGER NOT NULL,
     n           INTEGER NOT NULL,
     reserved_at INTEGER NOT NULL,
@@ -114,8 +122,14 @@ CREATE TABLE orders (
     ended_at    INTEGER,
     UNIQUE (buyer, request_key),                 -- one order for each request
     UNIQUE (grant_id, n),                        -- one verdict for each ticket
-    CHECK ((state IN ('paid', 'refunded')) = (paid_at IS NOT NULL)),
-    CHECK ((state IN ('cancelled', 'expired', 'refunded')) = (ended_at IS NOT NULL))
+    CHECK (CASE state
+               WHEN 'reserved'  THEN paid_at IS NULL     AND ended_at IS NULL
+               WHEN 'paid'      THEN paid_at IS NOT NULL AND ended_at IS NULL
+               WHEN 'cancelled' THEN paid_at IS NULL     AND ended_at IS NOT NULL
+               WHEN 'expired'   THEN paid_at IS NULL     AND ended_at IS NOT NULL
+               WHEN 'refunded'  THEN paid_at IS NOT NULL AND ended_at IS NOT NULL
+               ELSE FALSE
+           END)
 ) STRICT;
 
 -- What expiry looks through.

@@ -12,9 +12,9 @@ pub const GROUP_JOBS_MAX: usize = 1_000;
 /// Tickets (and other jobs, each counted as one) after which a group takes no further job along.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// Pages in the write-ahead log from which they are carried into the database beside the writer.
-pub const CHECKPOINT_PAGES: i64 = 2_000;
+pub const CHECKPOINT_PAGES: i64 = 8_000;
 /// Pages still to be carried that the writer carries itself, so that the log can begin anew.
-pub const CHECKPOINT_REST_PAGES: i64 = 200;
+pub const CHECKPOINT_REST_PAGES: i64 = 400;
 /// Pages in the write-ahead log at which the writer waits until they are carried, so that the log does not grow without end.
 pub const LOG_PAGES_MAX: i64 = 32_000;
 /// How long a connection waits for a lock that a foreign process holds on the file; past it the job is refused.
