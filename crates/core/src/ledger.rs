@@ -16,6 +16,9 @@ pub trait Ledger {
     /// Writes an item's `total`, `pool`, `ended` and `paid`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
+    /// Whether the item's sale is announced or open as of this transaction: not a draft, not paused, not ended.
+    fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
+
     /// The grant, locked until the transaction ends.
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;
     /// The slot's open grant.

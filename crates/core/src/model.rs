@@ -1,5 +1,5 @@
 //! The truth in memory: what every store is held against, and what the simulator runs on.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use crate::id::TicketId;
@@ -12,6 +12,8 @@ use crate::value::{BuyerId, Epoch, GrantId, ItemId, RecallId, RequestKey, Seq, S
 pub struct Model {
     /// Items by number.
     pub items: BTreeMap<ItemId, Item>,
+    /// Items whose sale is paused or ended.
+    pub stopped: BTreeSet<ItemId>,
     /// Grants by id.
     pub grants: BTreeMap<GrantId, Grant>,
     /// Feed rows by (grant, turn).
@@ -40,6 +42,10 @@ impl Ledger for Model {
     fn put_item(&mut self, item: &Item) -> Result<(), Infallible> {
         self.items.insert(item.id, item.clone());
         Ok(())
+    }
+
+    fn on_sale(&mut self, item: ItemId) -> Result<bool, Infallible> {
+        Ok(!self.stopped.contains(&item))
     }
 
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Infallible> {

@@ -88,6 +88,10 @@ rules! {
     CloseFinishesRecalls,
     /// Closing a grant returns what was granted and not settled.
     CloseReturns,
+    /// An id opens one grant.
+    OpenOnce,
+    /// An item whose sale is paused or ended gets no grant.
+    OpenOnSale,
     /// A grant is closed once.
     CloseOnce,
     /// A refill comes out of the pool.

@@ -9,9 +9,16 @@ use crate::value::{Epoch, GrantId, ItemId, Seq, SlotKey, Stock, TicketN};
 ///
 /// Returns the slot's open grant instead if it has one: `init` is then sent again for that one. Opening gives the slot nothing by itself;
 /// the units reach it with `init`.
+///
+/// `None`: no such item; or its sale is not announced or open, whatever the caller read before this transaction; or this id opened a grant before that is closed
+/// by now (a transaction whose outcome was not learnt is run again).
 pub fn open<L: Ledger>(ledger: &mut L, slot: SlotKey, id: GrantId, units: u64) -> Result<Option<Grant>, L::Error> {
     if let Some(grant) = ledger.open_grant(slot)? {
         return Ok(Some(grant));
+    }
+    let used = ledger.grant(id)?.is_some() && keeps(Rule::OpenOnce);
+    if used || (!ledger.on_sale(slot.item)? && keeps(Rule::OpenOnSale)) {
+        return Ok(None);
     }
     let Some(mut item) = ledger.item(slot.item)? else { return Ok(None) };
     let granted = take_from_pool(&mut item, units);

@@ -107,6 +107,15 @@ impl Ledger for SqliteLedger<'_> {
         Ok(())
     }
 
+    fn on_sale(&mut self, item: ItemId) -> Done<bool> {
+        let phase = self.sql.one(
+            "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = ?1",
+            params![item.0],
+            |row| Ok(row.get::<_, bool>(0)?),
+        )?;
+        Ok(phase.unwrap_or(false))
+    }
+
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
         if let Some(copy) = self.copies.grant(grant) {
             return Ok(Some(copy.clone()));
