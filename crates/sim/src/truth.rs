@@ -42,8 +42,8 @@ pub enum Tx {
     RecallFinish(RecallId, u64),
     /// An item is to stop for this phase: no new grants; slots are told to stop.
     Intend(ItemId, Phase),
-    /// The phase that buyers are shown from now on.
-    Show(ItemId, Phase),
+    /// The phase that buyers are shown from now on: the one that was intended by that commit, or open again (`None`) after a pause.
+    Show(ItemId, Option<(Phase, u64)>),
 }
 
 /// What a transaction came to.
@@ -85,8 +85,8 @@ pub enum Payment {
 pub struct PhaseRow {
     /// What buyers are shown.
     pub shown: Phase,
-    /// What it is on its way to, while its slots drain.
-    pub intent: Option<Phase>,
+    /// What it is on its way to while its slots drain, and the commit that said so.
+    pub intent: Option<(Phase, u64)>,
 }
 
 /// The truth store and the few rows that `core` leaves to stores.
@@ -162,23 +162,31 @@ impl Truth {
             Tx::RecallFinish(id, taken) => Done::Moved(sure(recall::finish(model, *id, *taken))),
             Tx::Intend(item, phase) => {
                 if let Some(row) = self.phases.get_mut(item) {
-                    row.intent = Some(*phase);
+                    row.intent = Some((*phase, self.version));
                 }
                 Done::Nothing
             }
-            Tx::Show(item, phase) => {
-                let cause = match phase {
-                    Phase::Closed => Some(Cause::Ended),
-                    Phase::Paused => Some(Cause::Rolled),
-                    _ => None,
-                };
-                if let Some(cause) = cause {
-                    sure(stock::close_item(&mut self.model, *item, cause));
-                }
-                self.phases.insert(*item, PhaseRow { shown: *phase, intent: None });
-                Done::Nothing
-            }
+            Tx::Show(item, intent) => Done::Closed(self.show(*item, *intent)),
         }
+    }
+
+    /// An old leader's wish to show a phase that is no longer intended does nothing.
+    fn show(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
+        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent) else { return false };
+        let (phase, cause) = match intent {
+            Some((Phase::Closed, _)) => (Phase::Closed, Cause::Ended),
+            Some((phase, _)) => (phase, Cause::Rolled),
+            None if row.shown == Phase::Paused => {
+                *row = PhaseRow { shown: Phase::Open, intent: None };
+                self.model.stopped.remove(&item);
+                return true;
+            }
+            None => return false,
+        };
+        *row = PhaseRow { shown: phase, intent: None };
+        self.model.stopped.insert(item);
+        sure(stock::close_item(&mut self.model, item, cause));
+        true
     }
 
     fn settle(&mut self, tickets: &[Arc<Ticket>], now: Millis) -> Done {

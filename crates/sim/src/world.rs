@@ -195,7 +195,7 @@ impl World {
     fn control(&mut self, op: Op) {
         match op {
             Op::Open { leader, slot, units } => self.open_slot(leader % 2, self.slot_of(slot), u64::from(units)),
-            Op::Refill { slot, units, .. } => self.refill(self.slot_of(slot), u64::from(units)),
+            Op::Refill { leader, slot, units } => self.refill(leader % 2, self.slot_of(slot), u64::from(units)),
             Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
             Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
             Op::Recall { leader, slot, units, target } => self.recall(leader % 2, slot, units, target),

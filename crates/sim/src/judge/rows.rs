@@ -55,7 +55,7 @@ impl Judge {
         self.remember(model, truth.version, now, phases);
         match tx {
             Tx::Intend(item, _) => self.stopping[place(*item)] = truth.version,
-            Tx::Show(item, _) => self.shown(truth, *item),
+            Tx::Show(item, Some(_)) => self.shown(truth, *item),
             _ => {}
         }
         self.grants(model);

@@ -8,7 +8,7 @@ use doorbuster_core::{ItemId, RecallId, Seq};
 use super::World;
 use super::flight::Message;
 use super::node::State;
-use crate::truth::{Done, Tx};
+use crate::truth::Tx;
 
 /// Feed rows that a leader sends at once.
 const FEED_ROWS: u64 = 4;
@@ -26,23 +26,23 @@ impl World {
             if !worth || !self.truth.sells(at.item) {
                 return;
             }
-            let id = self.draw_grant();
-            self.commit(Tx::Open(at, id, units));
+            let tx = Tx::Open(at, self.draw_grant(), units);
+            return self.send(Message::Commit { leader, tx });
         }
         self.send_init(leader, slot);
     }
 
-    fn send_init(&mut self, leader: u8, slot: usize) {
+    pub(crate) fn send_init(&mut self, leader: u8, slot: usize) {
         let Some(grant) = self.truth.open_grant(self.places[slot].at).filter(|g| !g.acked) else { return };
         let (id, epoch, counted, units) = (grant.id, grant.epoch, grant.counted, grant.granted);
         self.send(Message::Init { leader, slot, grant: id, epoch, counted, units });
     }
 
-    pub(crate) fn refill(&mut self, slot: usize, units: u64) {
+    pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64) {
         let Some(grant) = self.truth.open_grant(self.places[slot].at) else { return };
         if units > 0 && self.truth.sells(grant.slot.item) {
-            let id = grant.id;
-            self.commit(Tx::Refill(id, units));
+            let tx = Tx::Refill(grant.id, units);
+            self.send(Message::Commit { leader, tx });
         }
     }
 
@@ -87,9 +87,7 @@ impl World {
             return;
         }
         let id = RecallId(self.draw() >> 1);
-        if let Done::Recall(Some(_)) = self.commit(Tx::RecallBegin(id, from, target, units)) {
-            self.send_recall(leader, id);
-        }
+        self.send(Message::Commit { leader, tx: Tx::RecallBegin(id, from, target, units) });
     }
 
     pub(crate) fn recall_again(&mut self, leader: u8, pick: u8) {
@@ -126,7 +124,7 @@ impl World {
         let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
         let refill = lacks.min(pool);
         if refill > 0 {
-            self.refill(home, refill);
+            self.refill(leader, home, refill);
         }
         let mut lacks = lacks - refill;
         for other in 0..self.places.len() {

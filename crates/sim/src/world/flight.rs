@@ -2,11 +2,11 @@
 use std::sync::Arc;
 
 use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
-use doorbuster_core::{Cause, Delivery, Epoch, Feed, Grant, GrantId, ItemId, RecallId, TicketId, Token, Verdict};
+use doorbuster_core::{Delivery, Epoch, Feed, Grant, GrantId, ItemId, RecallId, TicketId, Token, Verdict};
 
 use super::node::Snapshot;
 use super::{FLIGHT_MAX, NAMES, World};
-use crate::truth::Tx;
+use crate::truth::{Done, Tx};
 
 /// What travels.
 #[derive(Clone, Debug)]
@@ -23,20 +23,16 @@ pub(crate) enum Message {
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// Leader to slot.
     Init { leader: u8, slot: usize, grant: GrantId, epoch: Epoch, counted: bool, units: u64 },
-    /// A leader's transaction: the slot took the grant.
-    InitAcknowledged { leader: u8, grant: GrantId },
+    /// A leader's transaction, decided and not yet run.
+    Commit { leader: u8, tx: Tx },
     /// Leader to slot.
     Apply { slot: usize, epoch: Epoch, row: Arc<Feed> },
     /// Leader to slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader's transaction: what the slot gave.
-    Recalled { leader: u8, id: RecallId, units: u64 },
     /// A leader has read the truth and will ask the slot.
     AskView { leader: u8, slot: usize, before: Arc<Grant> },
     /// The slot has answered, and the leader will read the truth again.
     View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
-    /// A leader's transaction.
-    Close { leader: u8, grant: GrantId, cause: Cause },
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader goes from slot to slot of a stopping item.
@@ -51,11 +47,9 @@ impl Message {
     /// The leader whose memory this is, if it dies with that leader.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
-            Self::InitAcknowledged { leader, .. }
-            | Self::Recalled { leader, .. }
+            Self::Commit { leader, .. }
             | Self::AskView { leader, .. }
             | Self::View { leader, .. }
-            | Self::Close { leader, .. }
             | Self::Drain { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
             _ => None,
@@ -148,26 +142,37 @@ impl World {
             Message::Notice { node, id, verdict } => self.notice(node, id, verdict),
             Message::Init { leader, slot, grant, epoch, counted, units } => {
                 if let Applied::At(_) = self.places[slot].slot.init(grant, epoch, counted, units) {
-                    self.send(Message::InitAcknowledged { leader, grant });
+                    self.send(Message::Commit { leader, tx: Tx::AckInit(grant) });
                 }
             }
-            Message::InitAcknowledged { grant, .. } => drop(self.commit(Tx::AckInit(grant))),
+            Message::Commit { leader, tx } => self.leader_commits(leader, tx),
             Message::Apply { slot, epoch, row } => drop(self.places[slot].slot.apply(epoch, &row, &NAMES.key)),
             Message::Recall { leader, slot, id, grant, epoch, units } => {
                 let answer = self.places[slot].slot.recall(id, grant, epoch, units);
                 self.recall_answered(leader, id, answer);
             }
-            Message::Recalled { id, units, .. } => drop(self.commit(Tx::RecallFinish(id, units))),
             Message::AskView { leader, slot, before } => {
                 let view = self.places[slot].slot.view();
                 self.send(Message::View { leader, before, view });
             }
             Message::View { leader, before, view } => self.viewed(leader, &before, view.as_ref()),
-            Message::Close { grant, cause, .. } => drop(self.commit(Tx::Close(grant, cause))),
             Message::Stop { slot, stopped } => self.places[slot].slot.stop(stopped),
             Message::Drain { leader, item, next } => self.drained(leader, item, next),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
+        }
+    }
+
+    /// A leader's transaction, and what follows from its outcome.
+    fn leader_commits(&mut self, leader: u8, tx: Tx) {
+        match self.commit(tx) {
+            Done::Opened(Some(grant)) => {
+                if let Some(slot) = self.places.iter().position(|p| p.at == grant.slot) {
+                    self.send_init(leader, slot);
+                }
+            }
+            Done::Recall(Some(recall)) => self.send_recall(leader, recall.id),
+            _ => {}
         }
     }
 
@@ -184,9 +189,9 @@ impl World {
     fn recall_answered(&mut self, leader: u8, id: RecallId, answer: Recalled) {
         use doorbuster_core::rules::{Rule, keeps};
         match answer {
-            Recalled::Taken(units) => self.send(Message::Recalled { leader, id, units }),
+            Recalled::Taken(units) => self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) }),
             Recalled::Refused if !keeps(Rule::RecallRefusalFinishesNothing) => {
-                self.send(Message::Recalled { leader, id, units: 0 });
+                self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, 0) });
             }
             Recalled::Refused => {}
         }

@@ -29,7 +29,7 @@ impl World {
         let recalls = self.truth.pending().any(|r| r.grant == before.id);
         let quiet = || view.and_then(|view| quiet_evidence(before, view, after, recalls));
         if let Some(cause) = evidence(before, view, after.feed_len).or_else(quiet) {
-            self.send(Message::Close { leader, grant: before.id, cause });
+            self.send(Message::Commit { leader, tx: Tx::Close(before.id, cause) });
         }
     }
 

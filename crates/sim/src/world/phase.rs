@@ -28,7 +28,7 @@ impl World {
 
     pub(crate) fn close_sale(&mut self, item: ItemId) {
         let Some(row) = self.truth.phases.get(&item) else { return };
-        if row.shown != Phase::Closed && row.intent != Some(Phase::Closed) {
+        if row.shown != Phase::Closed && row.intent.is_none_or(|(phase, _)| phase != Phase::Closed) {
             self.stop_for(item, Phase::Closed);
         }
     }
@@ -36,7 +36,7 @@ impl World {
     pub(crate) fn resume(&mut self, item: ItemId) {
         let Some(row) = self.truth.phases.get(&item) else { return };
         if row.shown == Phase::Paused && row.intent.is_none() {
-            self.commit(Tx::Show(item, Phase::Open));
+            self.commit(Tx::Show(item, None));
             self.tell_slots(item, false);
         }
     }
@@ -55,7 +55,7 @@ impl World {
         match self.places.get(next) {
             Some(place) if place.at.item == item && !self.is_drained(next) && keeps(Rule::PhaseAfterDrain) => {}
             Some(_) => self.send(Message::Drain { leader, item, next: next + 1 }),
-            None => drop(self.commit(Tx::Show(item, intent))),
+            None => self.send(Message::Commit { leader, tx: Tx::Show(item, Some(intent)) }),
         }
     }
 
