@@ -1,2 +1,86 @@
-//! Chores as code.
-fn main() {}
+//! Comparisons with peers, measured as ratios in one run: `cargo xtask bench`.
+//!
+//! Each figure starts what it measures, privately, and checks what came of it; a figure whose result is wrong says so instead of a number.
+
+mod buyers;
+mod cores;
+mod disk;
+mod figure;
+mod figures;
+mod limits;
+mod load;
+mod peer;
+mod process;
+mod scratch;
+mod server;
+mod setting;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::setting::Setting;
+
+/// Compares Doorbuster with its peers on this machine, side by side, and prints one table.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask bench",
+    max_term_width = 100,
+    after_help = "Example:\n  cargo xtask bench R1 R2 --rounds 7"
+)]
+struct Cli {
+    /// Figures to measure, such as R1; all of them if none is named.
+    names: Vec<String>,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Rounds that count, besides the warm-up.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: Option<u16>,
+    /// One short round of everything: shows that it works, not how fast it is.
+    #[arg(long)]
+    quick: bool,
+    /// Count memory and growth with ten million buyers instead of one million.
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
+    /// The server to measure; the one built beside this program if none is named.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// Directory for data; it must be on a disk.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Measures and prints. Whether everything owed is there.
+fn run(cli: &Cli) -> Result<bool> {
+    let wanted = figures::choose(&cli.names)?;
+    // Ten thousand connections need as many descriptors here and in the server.
+    rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;
+    let setting = Setting::new(cli)?;
+    let mut found = Vec::new();
+    for group in wanted {
+        found.extend(group.measure(&setting));
+    }
+    let machine = setting.machine();
+    if cli.json {
+        println!("{:#}", table::json(&machine, &found));
+    } else {
+        println!("{}", table::text(&machine, &found));
+    }
+    Ok(found.iter().all(|figure| figure.verdict().is_owed()))
+}

@@ -1,5 +1,6 @@
 //! Chores as code: `cargo xtask tidy | licences | sim | bench`.
 
+mod bench;
 mod licences;
 mod tidy;
 
@@ -19,11 +20,19 @@ enum Chore {
     Tidy,
     /// Check the licences of everything that the program is built from.
     Licences,
+    /// Compare with peers on this machine, side by side: `bench [NAME…] [--json] [--rounds N] [--quick]`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What the benches are asked; `--help` tells.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
+        Chore::Bench { arguments } => bench::run(&arguments),
     }
 }

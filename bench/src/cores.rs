@@ -1,0 +1,30 @@
+//! Which core what runs on: the server and the generator of a comparison with one worker get one core each.
+use anyhow::{Context, Result};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Cores that this process may use.
+#[must_use]
+pub fn usable() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(None) else { return vec![0] };
+    (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
+}
+
+/// A core for the server and one for the generator, when there are two.
+#[must_use]
+pub fn pair() -> (Option<usize>, Option<usize>) {
+    let usable = usable();
+    match (usable.first(), usable.last()) {
+        (Some(&server), Some(&generator)) if server != generator => (Some(server), Some(generator)),
+        _ => (None, None),
+    }
+}
+
+/// Keeps the calling thread on this core.
+///
+/// # Errors
+/// When the system does not allow it.
+pub fn pin(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("core {core} cannot be used"))
+}

@@ -1,0 +1,35 @@
+//! What this disk needs to make a write durable.
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::limits::{SYNC_MIN, SYNCS};
+
+/// A page of the store.
+const PAGE: [u8; 4096] = [0x5a; 4096];
+
+/// The median time of one page appended and synced (`fdatasync`) in this directory.
+///
+/// # Errors
+/// When it is not on a disk: durable figures would mean nothing.
+pub fn sync_time(dir: &Path) -> Result<Duration> {
+    let path = dir.join("sync");
+    let mut file = OpenOptions::new().create(true).append(true).open(&path).context("making a file")?;
+    let mut times = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let start = Instant::now();
+        file.write_all(&PAGE)?;
+        file.sync_data()?;
+        times.push(start.elapsed());
+    }
+    drop(std::fs::remove_file(path));
+    times.sort_unstable();
+    let median = times[SYNCS / 2];
+    if median < SYNC_MIN {
+        bail!("{} is not on a disk (a sync takes {median:?}): name another directory with --dir", dir.display());
+    }
+    Ok(median)
+}

@@ -1,0 +1,260 @@
+//! A figure: what was measured, against what, and how it stands to its floor and its goal.
+
+/// What a figure is held to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// The more, the better.
+    AtLeast {
+        /// Owed.
+        floor: f64,
+        /// Wanted.
+        goal: f64,
+    },
+    /// The less, the better.
+    AtMost {
+        /// Owed.
+        floor: f64,
+        /// Wanted.
+        goal: f64,
+    },
+    /// The less, the better, and nothing owed.
+    Reported {
+        /// Wanted.
+        goal: f64,
+    },
+}
+
+/// How a figure stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As wanted.
+    Goal,
+    /// As owed.
+    Floor,
+    /// Less than owed.
+    Below,
+    /// Not as wanted, and nothing owed.
+    Reported,
+    /// It does not count: a result was wrong, or it could not be measured.
+    Invalid,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Which figure, such as `R1`.
+    pub id: &'static str,
+    /// What was measured.
+    pub measured: String,
+    /// What was measured on our side, and its unit.
+    pub ours: Option<(f64, &'static str)>,
+    /// The same of the peer, and who that is.
+    pub peer: Option<(f64, &'static str)>,
+    /// What is judged: a ratio, or the figure itself.
+    pub value: f64,
+    /// Its unit, for a figure that is no ratio.
+    pub unit: &'static str,
+    /// What it is held to.
+    pub target: Target,
+    /// The judged value of each round.
+    pub rounds: Vec<f64>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+    /// Why it does not count.
+    pub invalid: Option<String>,
+}
+
+impl Figure {
+    /// A figure without a value yet.
+    #[must_use]
+    pub fn new(id: &'static str, measured: impl Into<String>, target: Target) -> Self {
+        Self {
+            id,
+            measured: measured.into(),
+            ours: None,
+            peer: None,
+            value: f64::NAN,
+            unit: "×",
+            target,
+            rounds: Vec::new(),
+            notes: Vec::new(),
+            invalid: None,
+        }
+    }
+
+    /// A ratio over several rounds.
+    #[must_use]
+    pub fn compared(mut self, compared: &Compared, unit: &'static str, peer: &'static str) -> Self {
+        self.ours = Some((median(&compared.ours), unit));
+        self.peer = Some((median(&compared.peer), peer));
+        self.rounds = compared.ratios();
+        self.value = median(&self.rounds);
+        self
+    }
+
+    /// A figure in a unit of its own.
+    #[must_use]
+    pub fn plain(mut self, value: f64, unit: &'static str) -> Self {
+        self.ours = Some((value, unit));
+        self.value = value;
+        self.unit = unit;
+        self.rounds = vec![value];
+        self
+    }
+
+    /// Adds what a reader should know.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// A figure that could not be measured, or whose result was wrong.
+    #[must_use]
+    pub fn invalid(mut self, reason: &anyhow::Error) -> Self {
+        self.invalid = Some(format!("{reason:#}"));
+        self
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.invalid.is_some() || !self.value.is_finite() {
+            return Verdict::Invalid;
+        }
+        let value = self.value;
+        match self.target {
+            Target::AtLeast { goal, .. } if value >= goal => Verdict::Goal,
+            Target::AtLeast { floor, .. } if value >= floor => Verdict::Floor,
+            Target::AtMost { goal, .. } | Target::Reported { goal } if value <= goal => Verdict::Goal,
+            Target::AtMost { floor, .. } if value <= floor => Verdict::Floor,
+            Target::AtLeast { .. } | Target::AtMost { .. } => Verdict::Below,
+            Target::Reported { .. } => Verdict::Reported,
+        }
+    }
+}
+
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Goal => "goal",
+            Self::Floor => "floor",
+            Self::Below => "below the floor",
+            Self::Reported => "reported",
+            Self::Invalid => "invalid",
+        }
+    }
+
+    /// Whether what is owed is there.
+    #[must_use]
+    pub fn is_owed(self) -> bool {
+        !matches!(self, Self::Below | Self::Invalid)
+    }
+}
+
+/// Both sides of a comparison, round by round.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// Ours.
+    pub ours: Vec<f64>,
+    /// The peer's.
+    pub peer: Vec<f64>,
+}
+
+impl Compared {
+    /// Ours divided by the peer's, for each round.
+    #[must_use]
+    pub fn ratios(&self) -> Vec<f64> {
+        self.ours.iter().zip(&self.peer).map(|(ours, peer)| ours / peer).collect()
+    }
+}
+
+/// Measures two sides in turn, the first one changing from round to round, after a round that does not count.
+///
+/// # Errors
+/// When either side could not be measured, or its result was wrong.
+pub fn alternate(
+    rounds: usize,
+    mut ours: impl FnMut() -> anyhow::Result<f64>,
+    mut peer: impl FnMut() -> anyhow::Result<f64>,
+) -> anyhow::Result<Compared> {
+    let mut compared = Compared::default();
+    for round in 0..=rounds {
+        let (a, b) = if round % 2 == 0 {
+            let a = ours()?;
+            (a, peer()?)
+        } else {
+            let b = peer()?;
+            (ours()?, b)
+        };
+        if round > 0 {
+            compared.ours.push(a);
+            compared.peer.push(b);
+        }
+    }
+    Ok(compared)
+}
+
+/// The middle value; of an even number, the mean of the two in the middle. Not a number for none.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(target: Target, value: f64, verdict: Verdict) {
+        let figure = Figure { value, ..Figure::new("R0", "a test", target) };
+        assert_eq!(figure.verdict(), verdict, "{value}");
+    }
+
+    #[test]
+    fn a_figure_stands_at_its_goal_at_its_floor_or_below() {
+        let more = Target::AtLeast { floor: 0.85, goal: 1.0 };
+        check(more, 1.0, Verdict::Goal);
+        check(more, 0.85, Verdict::Floor);
+        check(more, 0.84, Verdict::Below);
+        check(more, f64::NAN, Verdict::Invalid);
+        let less = Target::AtMost { floor: 200.0, goal: 100.0 };
+        check(less, 100.0, Verdict::Goal);
+        check(less, 150.0, Verdict::Floor);
+        check(less, 201.0, Verdict::Below);
+        check(Target::Reported { goal: 1.2 }, 1.1, Verdict::Goal);
+        check(Target::Reported { goal: 1.2 }, 1.3, Verdict::Reported);
+    }
+
+    #[test]
+    fn an_invalid_figure_never_counts_whatever_its_value() {
+        let figure = Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).plain(0.5, "×");
+        assert_eq!(figure.clone().invalid(&anyhow::anyhow!("oversold")).verdict(), Verdict::Invalid);
+        assert_eq!(figure.verdict(), Verdict::Goal);
+    }
+
+    #[test]
+    fn rounds_alternate_and_the_warm_up_does_not_count() {
+        let order = std::cell::RefCell::new(String::new());
+        let ours = || {
+            order.borrow_mut().push('o');
+            Ok(order.borrow().len() as f64)
+        };
+        let peer = || {
+            order.borrow_mut().push('p');
+            Ok(2.0)
+        };
+        let compared = alternate(2, ours, peer).expect("nothing fails");
+        assert_eq!(*order.borrow(), "oppoop");
+        assert_eq!(compared.ratios(), [2.0, 2.5]);
+        assert!((median(&compared.ratios()) - 2.25).abs() < 1e-9);
+    }
+}

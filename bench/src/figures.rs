@@ -1,0 +1,91 @@
+//! The figures, one file each.
+
+mod growth;
+mod latency;
+mod memory;
+mod orders;
+mod overload;
+mod processor;
+mod refusals;
+mod settling;
+mod shop;
+mod start;
+
+use anyhow::{Result, bail};
+
+use crate::figure::{Figure, Target};
+use crate::setting::Setting;
+
+/// Measures some figures of a group.
+type Measure = fn(&Setting, &[&'static str]) -> Vec<Figure>;
+
+/// Figures that are measured together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    ids: Vec<&'static str>,
+    measure: Measure,
+}
+
+/// Every group, with the ids that it measures.
+const GROUPS: [(&[&str], Measure); 9] = [
+    (&["R1"], refusals::measure),
+    (&["R2", "R3"], orders::measure),
+    (&["R5"], settling::measure),
+    (&["R6"], memory::measure),
+    (&["R7"], latency::measure),
+    (&["R8"], overload::measure),
+    (&["R9"], processor::measure),
+    (&["R10"], growth::measure),
+    (&["R11"], start::measure),
+];
+
+/// The groups that these names ask for, in their order; all without a name.
+///
+/// # Errors
+/// When there is no such figure.
+pub fn choose(names: &[String]) -> Result<Vec<Group>> {
+    let known: Vec<&'static str> = GROUPS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
+    if let Some(name) = names.iter().find(|name| !known.iter().any(|id| id.eq_ignore_ascii_case(name))) {
+        bail!("there is no figure {name}: there are {}", known.join(", "));
+    }
+    let asked = |id: &&&'static str| names.is_empty() || names.iter().any(|name| id.eq_ignore_ascii_case(name));
+    let groups = GROUPS
+        .iter()
+        .map(|(ids, measure)| Group { ids: ids.iter().filter(asked).copied().collect(), measure: *measure });
+    Ok(groups.filter(|group| !group.ids.is_empty()).collect())
+}
+
+impl Group {
+    /// Measures these figures.
+    #[must_use]
+    pub fn measure(&self, setting: &Setting) -> Vec<Figure> {
+        eprintln!("bench: {} …", self.ids.join(", "));
+        (self.measure)(setting, &self.ids)
+    }
+}
+
+/// The figure that `measured` gives, or why it does not count.
+fn or_invalid(id: &'static str, what: &str, target: Target, measured: Result<Figure>) -> Figure {
+    measured.unwrap_or_else(|error| Figure::new(id, what, target).invalid(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(names: &[&str], chosen: &[&[&str]]) {
+        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+        let groups = choose(&names).expect("known names");
+        let ids: Vec<&[&str]> = groups.iter().map(|g| &g.ids[..]).collect();
+        assert_eq!(ids, chosen);
+    }
+
+    #[test]
+    fn figures_are_chosen_by_name_and_measured_in_their_order() {
+        check(&["r7", "R3"], &[&["R3"], &["R7"]]);
+        check(&["R2", "R3"], &[&["R2", "R3"]]);
+        assert_eq!(choose(&[]).expect("all").len(), GROUPS.len());
+        assert!(choose(&["R4".to_owned()]).is_err());
+    }
+}

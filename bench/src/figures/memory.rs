@@ -1,0 +1,211 @@
+//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, and for an idle WebSocket.
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use doorbuster_core::slot::{Request, Slot, TicketAnswer};
+use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units};
+
+use super::or_invalid;
+use super::shop::{self, Shop};
+use crate::buyers::Buyers;
+use crate::figure::{Figure, Target};
+use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
+use crate::load::http::Purchases;
+use crate::load::{Kind, Pace, Script};
+use crate::process;
+use crate::setting::Setting;
+
+const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
+const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
+const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
+const KIB: f64 = 1024.0;
+/// Long enough for any number of orders.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(1800);
+/// An answer that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Measures R6.
+pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+    let rows: [(&str, Target, Result<Figure>); 3] = [
+        ("memory for a known buyer", BUYER, known_buyers(setting)),
+        ("memory for a waiting request", REQUEST, waiting_requests(setting)),
+        ("memory for an idle WebSocket", SOCKET, sockets(setting)),
+    ];
+    let name = |(measured, target, figure): (&str, Target, Result<Figure>)| {
+        let figure = or_invalid("R6", measured, target, figure);
+        Figure { measured: measured.to_owned(), ..figure }
+    };
+    rows.into_iter().map(name).collect()
+}
+
+/// Growth by the orders of many buyers, once the caches of bounded size are full.
+fn known_buyers(setting: &Setting) -> Result<Figure> {
+    let mut shop = Shop::open(setting, None, None)?;
+    let warm = if setting.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
+    order(&mut shop, "warm", &shop::buyers("warm", warm))?;
+    let before = shop.server().process().resident_at_rest()?;
+    let known = setting.known_buyers;
+    order(&mut shop, "known", &shop::buyers("known", known))?;
+    let after = shop.server().process().resident_at_rest()?;
+    shop.close()?;
+    let each = after.saturating_sub(before) as f64 / f64::from(known);
+    let alone = slot_alone(known)?;
+    let note = format!("{known} buyers with one order each; the slot by itself keeps {alone:.0} B of it");
+    Ok(Figure::new("R6", "", BUYER).plain(each, "B").note(note))
+}
+
+fn order(shop: &mut Shop, sale: &str, buyers: &Buyers) -> Result<()> {
+    shop.open_plenty(sale)?;
+    let mut script = Purchases::each_once(buyers, shop::template(buyers, sale, 1, ""), 0);
+    let run = shop.take_orders(&shop.load(ORDER_CONNECTIONS, Pace::Closed, AS_LONG_AS_IT_TAKES), &mut script)?;
+    ensure!(run.count(Kind::Accepted) == u64::from(buyers.count()), "not every buyer got an order");
+    shop.check(sale, &run)
+}
+
+/// Growth of this process by a slot that remembers so many settled requests.
+fn slot_alone(requests: u32) -> Result<f64> {
+    let key = IdKey::new([7; 32]);
+    let mut slot = Slot::new(ItemId(1));
+    let before = process::resident("self")?;
+    slot.init(GrantId(1), Epoch(1), true, u64::from(requests));
+    let mut taken = Vec::new();
+    for number in 0..requests {
+        let name = format!("buyer-{number:08}");
+        let (buyer, request_key) = (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
+        let request = Request {
+            token: Token(u64::from(number)),
+            buyer_hash: key.buyer_hash(&name),
+            request: key.request_hash(&name, &name),
+            buyer,
+            key: request_key,
+            units: Units::new(1).expect("one is in range"),
+            limit: 1,
+            decide_by: Millis(1),
+            node: NodeId(1),
+        };
+        ensure!(matches!(slot.ticket(&request), TicketAnswer::Cut(_)), "the slot refused");
+        slot.take(1, &mut taken);
+        taken.drain(..).for_each(|delivery| slot.acknowledge(delivery.at, delivery.ticket.token));
+    }
+    let grown = process::resident("self")?.saturating_sub(before);
+    drop(slot);
+    Ok(grown as f64 / f64::from(requests))
+}
+
+/// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's lock meanwhile.
+fn waiting_requests(setting: &Setting) -> Result<Figure> {
+    let mut shop = Shop::open(setting, None, None)?;
+    order(&mut shop, "warm", &shop::buyers("warm", WARM_ORDERS / 10))?;
+    shop.open_plenty("spring")?;
+    let before = shop.server().process().resident_at_rest()?;
+    let buyers = shop::buyers("waiting", WAITING as u32);
+    let mut streams = connect(shop.addr(), WAITING)?;
+    let mut script = Purchases::each_once(&buyers, shop::template(&buyers, "spring", 1, "Prefer: wait=30\r\n"), 0);
+    let lock = rusqlite::Connection::open(shop.server().store_file()?)?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    let mut request = Vec::new();
+    for stream in &mut streams {
+        request.clear();
+        script.next(&mut request);
+        stream.write_all(&request)?;
+    }
+    let waiting = settled(&shop)?;
+    let answered = streams.iter().filter(|stream| has_answer(stream)).count();
+    lock.execute_batch("ROLLBACK")?;
+    let mut accepted = 0;
+    for stream in &mut streams {
+        accepted += u64::from(hear(stream, &mut script)? == Kind::Accepted);
+    }
+    let idle = shop.server().process().resident_at_rest()?;
+    ensure!(answered == 0, "{answered} requests did not wait");
+    ensure!(accepted == WAITING as u64, "{accepted} of {WAITING} waiting requests became orders");
+    shop.server().check_stock("spring", accepted..=accepted)?;
+    let each = |bytes: u64| bytes.saturating_sub(before) as f64 / WAITING as f64 / KIB;
+    let note = format!(
+        "{WAITING} requests, each with its connection, while the store was kept from committing; afterwards, idle, a connection keeps {:.1} KiB",
+        each(idle)
+    );
+    Ok(Figure::new("R6", "", REQUEST).plain(each(waiting), "KiB").note(note))
+}
+
+/// Resident memory once it no longer grows.
+fn settled(shop: &Shop) -> Result<u64> {
+    let mut before = 0;
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(250));
+        let now = shop.server().process().resident()?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    Ok(before)
+}
+
+fn connect(addr: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
+    let one = |number| {
+        let stream = TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    };
+    (0..count).map(one).collect()
+}
+
+fn has_answer(stream: &TcpStream) -> bool {
+    let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let blocked = looked.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).is_err() || !blocked
+}
+
+fn hear(stream: &mut TcpStream, script: &mut impl Script) -> Result<Kind> {
+    let mut inbox = vec![0; 16 * 1024];
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut inbox[filled..])?;
+        ensure!(read > 0, "a connection was closed before its answer");
+        filled += read;
+        if let Some(kind) = script.read(&inbox[..filled])? {
+            return Ok(kind);
+        }
+    }
+}
+
+/// Growth by WebSockets that have been greeted and then hear nothing.
+fn sockets(setting: &Setting) -> Result<Figure> {
+    let mut shop = Shop::open(setting, None, None)?;
+    order(&mut shop, "warm", &shop::buyers("warm", WARM_ORDERS / 10))?;
+    let count = if setting.quick { SOCKETS / 10 } else { SOCKETS };
+    let buyers = shop::buyers("reader", count as u32);
+    let before = shop.server().process().resident_at_rest()?;
+    let mut streams = connect(shop.addr(), count)?;
+    for (number, stream) in streams.iter_mut().enumerate() {
+        greet(stream, &buyers.token(number as u32)).with_context(|| format!("socket {number}"))?;
+    }
+    let after = shop.server().process().resident_at_rest()?;
+    drop(streams);
+    shop.close()?;
+    let each = after.saturating_sub(before) as f64 / count as f64 / KIB;
+    Ok(Figure::new("R6", "", SOCKET).plain(each, "KiB").note(format!("{count} sockets, each greeted")))
+}
+
+/// Opens a WebSocket that listens to one sale and waits for its first event.
+fn greet(stream: &mut TcpStream, token: &str) -> Result<()> {
+    let request = format!(
+        "GET /v1/ws?sale=warm HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: doorbuster.v1\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut heard = Vec::new();
+    let mut inbox = [0; 4096];
+    while !heard.windows(7).any(|w| w == b"\"hello\"") {
+        let read = stream.read(&mut inbox)?;
+        if read == 0 || heard.len() > 64 * 1024 {
+            bail!("no hello: {}", String::from_utf8_lossy(&heard));
+        }
+        heard.extend_from_slice(&inbox[..read]);
+    }
+    Ok(())
+}

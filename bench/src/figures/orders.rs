@@ -1,0 +1,104 @@
+//! R2 and R3: durable orders over HTTP against a counter in Redis's memory, and against PostgreSQL's hot row.
+use anyhow::{Result, ensure};
+
+use super::or_invalid;
+use super::shop::{self, Shop};
+use crate::buyers::Buyers;
+use crate::figure::{Compared, Figure, Target};
+use crate::limits::{ORDER_CONNECTIONS, ORDERS_PER_SEC_MAX, PLENTY, REDIS_CONNECTIONS};
+use crate::load::http::Purchases;
+use crate::load::resp::Evalsha;
+use crate::load::{Kind, Load, Pace, Run};
+use crate::peer::postgres::Postgres;
+use crate::peer::redis::{ITEM, Redis};
+use crate::setting::Setting;
+
+const MEASURED: &str = "durable orders over HTTP";
+
+/// Measures R2, R3 or both, our side once for both.
+pub fn measure(setting: &Setting, ids: &[&'static str]) -> Vec<Figure> {
+    let measured = rounds(setting, ids.contains(&"R2"), ids.contains(&"R3"));
+    let row = |id: &'static str| {
+        let target = match id {
+            "R2" => Target::AtLeast { floor: 0.4, goal: 0.8 },
+            _ => Target::AtLeast { floor: 8.0, goal: 16.0 },
+        };
+        let figure = measured.as_ref().map(|measured| {
+            let compared = Compared {
+                ours: measured.ours.clone(),
+                peer: if id == "R2" { measured.redis.clone() } else { measured.postgres.clone() },
+            };
+            let peer = if id == "R2" { "EVALSHA /s" } else { "hot row /s" };
+            Figure::new(id, MEASURED, target).compared(&compared, "/s", peer).note(measured.note(id))
+        });
+        or_invalid(id, MEASURED, target, figure.map_err(|error| anyhow::anyhow!("{error:#}")))
+    };
+    ids.iter().map(|id| row(id)).collect()
+}
+
+#[derive(Debug, Default)]
+struct Measured {
+    ours: Vec<f64>,
+    redis: Vec<f64>,
+    postgres: Vec<f64>,
+    busy: f64,
+    p99_us: f64,
+}
+
+impl Measured {
+    fn note(&self, id: &str) -> String {
+        match id {
+            "R2" => format!(
+                "{ORDER_CONNECTIONS} connections, each buyer once, all audited; p99 {:.1} ms; the generator was busy {} of the time",
+                self.p99_us / 1e3,
+                shop::percent(self.busy)
+            ),
+            _ => format!("pgbench with {} clients, prepared statement", crate::limits::POSTGRES_CLIENTS),
+        }
+    }
+}
+
+fn rounds(setting: &Setting, with_redis: bool, with_postgres: bool) -> Result<Measured> {
+    let seconds = u32::try_from(setting.time.as_secs()).unwrap_or(1).max(1);
+    let buyers = shop::buyers("buyer", ORDERS_PER_SEC_MAX * seconds);
+    let mut redis = if with_redis { Some(Redis::start(setting.parent())?) } else { None };
+    let postgres = if with_postgres { Some(Postgres::start(setting.parent())?) } else { None };
+    let mut measured = Measured::default();
+    for round in 0..=setting.rounds {
+        let run = one_round(setting, &buyers)?;
+        let evalsha = redis.as_mut().map(|redis| evalsha(redis, setting)).transpose()?;
+        let hot_row = postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
+        if round > 0 {
+            measured.ours.push(run.per_sec(Kind::Accepted));
+            measured.redis.extend(evalsha);
+            measured.postgres.extend(hot_row);
+            measured.busy = measured.busy.max(run.generator_busy);
+            measured.p99_us = run.p99_us();
+        }
+    }
+    Ok(measured)
+}
+
+/// A new server, a sale that does not sell out, and as many buyers as can be served.
+fn one_round(setting: &Setting, buyers: &Buyers) -> Result<Run> {
+    let mut shop = Shop::open(setting, None, None)?;
+    shop.open_plenty("spring")?;
+    let load = shop.load(ORDER_CONNECTIONS, Pace::Closed, setting.time);
+    let run = shop.take_orders(&load, &mut Purchases::each_once(buyers, shop::template(buyers, "spring", 1, ""), 0))?;
+    ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
+    shop.check("spring", &run)?;
+    shop.close()?;
+    Ok(run)
+}
+
+fn evalsha(redis: &mut Redis, setting: &Setting) -> Result<f64> {
+    let digest = redis.load_script()?;
+    redis.stock(PLENTY)?;
+    let load =
+        Load { addr: redis.addr(), connections: REDIS_CONNECTIONS, pace: Pace::Closed, time: setting.time, core: None };
+    let run = load.run(&mut Evalsha::new(&digest, ITEM, "1"))?;
+    run.only(&[Kind::Accepted])?;
+    let booked = redis.booked()?;
+    ensure!(booked == run.count(Kind::Accepted), "Redis booked {booked} units and told {}", run.count(Kind::Accepted));
+    Ok(run.per_sec(Kind::Accepted))
+}

@@ -1,0 +1,74 @@
+//! R9: the processor time of a refusal beyond a static answer of the same server, against that of an acceptance.
+use anyhow::{Result, ensure};
+
+use super::or_invalid;
+use super::shop::{self, Shop};
+use crate::buyers::Buyers;
+use crate::figure::{Compared, Figure, Target, median};
+use crate::limits::{ORDER_CONNECTIONS, ORDERS_PER_SEC_MAX, REFUSED_BUYERS};
+use crate::load::http::{Purchases, Same};
+use crate::load::{Kind, Pace, Run, Script};
+use crate::setting::Setting;
+
+const TARGET: Target = Target::AtMost { floor: 0.3, goal: 0.1 };
+const MEASURED: &str = "CPU of a refusal beyond a static answer";
+
+/// Measures R9.
+pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+    vec![or_invalid("R9", MEASURED, TARGET, against_acceptance(setting))]
+}
+
+#[derive(Debug, Default)]
+struct Measured {
+    compared: Compared,
+    fixed: Vec<f64>,
+}
+
+fn against_acceptance(setting: &Setting) -> Result<Figure> {
+    let seconds = u32::try_from(setting.time.as_secs()).unwrap_or(1).max(1);
+    let late = shop::buyers("late", REFUSED_BUYERS);
+    let buyers = shop::buyers("buyer", ORDERS_PER_SEC_MAX * seconds);
+    let mut measured = Measured::default();
+    for round in 0..=setting.rounds {
+        one_round(setting, &late, &buyers, &mut measured, round > 0)?;
+    }
+    let note = format!(
+        "a static answer costs {:.1} µs, all included; {ORDER_CONNECTIONS} connections; utime and stime of the server's process",
+        median(&measured.fixed)
+    );
+    Ok(Figure::new("R9", MEASURED, TARGET).compared(&measured.compared, "µs", "acceptance, µs").note(note))
+}
+
+fn one_round(setting: &Setting, late: &Buyers, buyers: &Buyers, measured: &mut Measured, counts: bool) -> Result<()> {
+    let mut shop = Shop::open(setting, None, None)?;
+    shop.sell_out("sold-out", &shop::buyers("winner", 10), 10)?;
+    shop.open_plenty("plenty")?;
+    let (fixed, run) = cost(setting, &mut shop, &mut Same::get("/healthz"))?;
+    run.only(&[Kind::Fine])?;
+    let mut script = Purchases::round_and_round(late, shop::template(late, "sold-out", 10, ""));
+    let (refusal, run) = cost(setting, &mut shop, &mut script)?;
+    run.only(&[Kind::SoldOut])?;
+    let mut script = Purchases::each_once(buyers, shop::template(buyers, "plenty", 1, ""), 0);
+    let (acceptance, run) = cost(setting, &mut shop, &mut script)?;
+    run.only(&[Kind::Accepted])?;
+    shop.check("plenty", &run)?;
+    shop.close()?;
+    ensure!(
+        acceptance > fixed,
+        "an acceptance ({acceptance:.1} µs) costs no more than a static answer ({fixed:.1} µs)"
+    );
+    if counts {
+        measured.compared.ours.push(refusal - fixed);
+        measured.compared.peer.push(acceptance - fixed);
+        measured.fixed.push(fixed);
+    }
+    Ok(())
+}
+
+/// Microseconds of the server's processor time for one answer.
+fn cost(setting: &Setting, shop: &mut Shop, script: &mut impl Script) -> Result<(f64, Run)> {
+    let before = shop.server().process().cpu()?;
+    let run = shop.take_some_orders(&shop.load(ORDER_CONNECTIONS, Pace::Closed, setting.time), script)?;
+    let spent = shop.server().process().cpu()?.saturating_sub(before);
+    Ok((spent.as_secs_f64() * 1e6 / run.total().max(1) as f64, run))
+}

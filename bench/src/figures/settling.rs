@@ -1,0 +1,164 @@
+//! R5: the stock side alone, from a request to its durable order without HTTP, against SQLite inserting the very same rows.
+//!
+//! Our side is what the server does behind its edge: tickets from a slot in memory, taken in batches and settled by the rules, one batch after
+//! another, while the next one gathers. The peer reads what our side wrote and inserts those rows into the same schema, and nothing else.
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
+use doorbuster_core::sale::Step;
+use doorbuster_core::slot::{Request, TicketAnswer};
+use doorbuster_core::{BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Stock, Token, Units, Verdict};
+use doorbuster_lab::audit;
+use doorbuster_slots::{Done, Slots};
+use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
+use tokio::sync::Semaphore;
+
+use super::or_invalid;
+use crate::figure::{Figure, Target, alternate};
+use crate::limits::{PEER_BATCH, TICKETS, TICKETS_QUICK};
+use crate::peer::sqlite;
+use crate::setting::Setting;
+
+const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
+const MEASURED: &str = "durable reservations without HTTP";
+/// Tickets under way at once, as that many connections would have them.
+const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
+const KEY: [u8; 32] = [7; 32];
+
+/// Measures R5.
+pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+    vec![or_invalid("R5", MEASURED, TARGET, against_inserts(setting))]
+}
+
+fn against_inserts(setting: &Setting) -> Result<Figure> {
+    let count = if setting.quick { TICKETS_QUICK } else { TICKETS };
+    let names: Vec<(BuyerId, RequestKey)> = (0..count).filter_map(|n| names(n as u64)).collect();
+    let source = setting.scratch("rows")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(settle(source.path(), &names))?;
+    let rows = sqlite::Rows::read(&sqlite::file_in(source.path())?)?;
+    let ours = || {
+        let dir = setting.scratch("settling")?;
+        let time = runtime.block_on(settle(dir.path(), &names))?;
+        let report = audit::run(&audit::Store::Sqlite(sqlite::file_in(dir.path())?), None)?;
+        ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
+        ensure!(report.orders_checked == count as u64, "{count} tickets, {} orders", report.orders_checked);
+        Ok(count as f64 / time.as_secs_f64())
+    };
+    let peer = || {
+        let dir = setting.scratch("inserts")?;
+        Ok(count as f64 / rows.insert(&dir.path().join("peer.sqlite3"), PEER_BATCH)?.as_secs_f64())
+    };
+    let compared = alternate(setting.rounds, ours, peer)?;
+    Ok(Figure::new("R5", MEASURED, TARGET).compared(&compared, "/s", "inserts /s").note(format!(
+        "{count} buyers, batches of at most {SETTLE_BATCH_MAX} settled, {PEER_BATCH} inserted; the same rows, all audited"
+    )))
+}
+
+/// Names as a shop gives them: neither short nor in order.
+fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
+    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Some((
+        BuyerId::new(&format!("buyer-{:08}-{number}", mixed % 100_000_000))?,
+        RequestKey::new(&format!("{mixed:016x}{number:016x}"))?,
+    ))
+}
+
+/// Settles one unit for each of these; from the first ticket to the last verdict.
+async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration> {
+    let key = IdKey::new(KEY);
+    let store = Store::open_sqlite(SqliteOptions {
+        dir: dir.to_owned(),
+        id_key: key.clone(),
+        clock: Arc::new(now),
+        sink: Arc::new(|_| {}),
+        on_fatal: Arc::new(|reason| eprintln!("bench: the store failed: {reason}")),
+    })?;
+    let slots = Slots::local(key.clone());
+    let slot = open(&store, &slots, names.len() as u64).await?;
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
+    let start = Instant::now();
+    let settler = tokio::spawn(settler(store.clone(), slots.clone(), places.clone(), names.len()));
+    for batch in names.chunks(SETTLE_BATCH_MAX / 4) {
+        places.acquire_many(batch.len() as u32).await?.forget();
+        for (buyer, request_key) in batch {
+            let answer = slots.ticket(slot, &request(&key, buyer, request_key)).await?;
+            ensure!(matches!(answer, TicketAnswer::Cut(_)), "a ticket was refused: {answer:?}");
+        }
+    }
+    settler.await??;
+    let time = start.elapsed();
+    let counts = store.counts(None).await?;
+    ensure!(counts.iter().map(|c| c.held).sum::<u64>() == names.len() as u64, "not every unit is held: {counts:?}");
+    store.close().await;
+    Ok(time)
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A sale of so many units, all of them granted to one slot.
+async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
+    let item = NewItem {
+        name: "item".into(),
+        title: "An item".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit: 1,
+        hold_ms: 900_000,
+        stock: Stock::Counted(units),
+    };
+    let sale = NewSale {
+        id: "spring".into(),
+        title: "A bench".into(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".into(),
+        items: vec![item],
+    };
+    let sale = store.create_sale(sale).await?.context("a new store has no sale")?;
+    store.step_sale("spring", Step::Open).await?;
+    let slot = SlotKey { item: sale.items[0].id, index: 0 };
+    let grant = store.open_grant(slot, GrantId(1), units).await?.context("the item is there")?;
+    slots.init(slot, grant.id, grant.epoch, true, grant.granted).await?;
+    store.acknowledge_init(grant.id).await?;
+    Ok(slot)
+}
+
+fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> Request {
+    Request {
+        token: Token(rand::random::<u64>() >> 16),
+        buyer: buyer.clone(),
+        key: request_key.clone(),
+        buyer_hash: key.buyer_hash(buyer.as_str()),
+        request: key.request_hash(buyer.as_str(), request_key.as_str()),
+        units: Units::new(1).expect("one is in range"),
+        limit: 1,
+        decide_by: now().plus(DECIDE_WITHIN_MS),
+        node: NodeId(1),
+    }
+}
+
+/// One batch after another, as the server's settler does.
+async fn settler(store: Store, slots: Slots, places: Arc<Semaphore>, mut left: usize) -> Result<()> {
+    while left > 0 {
+        let taken = slots.take(SETTLE_BATCH_MAX).await?;
+        let tickets = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
+        let resolved = store.settle(tickets).await?;
+        ensure!(resolved.iter().all(|r| r.verdict == Verdict::Reserved), "not every ticket was consumed");
+        let done: Vec<Done> =
+            taken.iter().map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token }).collect();
+        slots.acknowledge(&done).await?;
+        left -= taken.len();
+        places.add_permits(taken.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Our server with a sale, as several figures need it, and the books that are kept on what it promised.
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::buyers::{Buyers, Template, Wanted};
+use crate::limits::{ORDER_CONNECTIONS, PLENTY};
+use crate::load::http::Purchases;
+use crate::load::{Kind, Load, Pace, Run, Script};
+use crate::scratch::Scratch;
+use crate::server::{BUYER_SECRET, NewSale, Server};
+use crate::setting::Setting;
+
+/// The only item of every sale.
+const ITEM: &str = "item";
+
+/// A server on a data directory of its own.
+#[derive(Debug)]
+pub struct Shop {
+    server: Server,
+    /// Orders promised, and places in the queue given, so far.
+    orders: u64,
+    queued: u64,
+    dir: Scratch,
+}
+
+impl Shop {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn open(setting: &Setting, workers: Option<usize>, core: Option<usize>) -> Result<Self> {
+        let dir = setting.scratch("server")?;
+        let server = setting.server(&dir.path().join("data"), workers, core)?;
+        Ok(Self { server, orders: 0, queued: 0, dir })
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Opens a sale of which everybody can have one unit.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn open_plenty(&self, sale: &str) -> Result<()> {
+        self.server.open_sale(&NewSale { id: sale, stock: PLENTY, limit: 1 })
+    }
+
+    /// Opens a sale of this stock and sells all of it to these buyers, `units` each.
+    ///
+    /// # Errors
+    /// When not all of it could be sold.
+    pub fn sell_out(&mut self, sale: &str, buyers: &Buyers, units: u32) -> Result<()> {
+        let stock = u64::from(buyers.count()) * u64::from(units);
+        self.server.open_sale(&NewSale { id: sale, stock, limit: units })?;
+        let load = self.load(ORDER_CONNECTIONS.min(buyers.count() as usize), Pace::Closed, Duration::from_secs(600));
+        let mut script = Purchases::each_once(buyers, template(buyers, sale, units, ""), 0);
+        let run = self.take_orders(&load, &mut script)?;
+        ensure!(run.count(Kind::Accepted) == u64::from(buyers.count()), "{sale} was not sold out");
+        self.server.check_stock(sale, stock..=stock)
+    }
+
+    /// A measurement of this server.
+    #[must_use]
+    pub fn load(&self, connections: usize, pace: Pace, time: Duration) -> Load {
+        Load { addr: self.addr(), connections, pace, time, core: None }
+    }
+
+    /// Runs a script whose requests must all become orders.
+    ///
+    /// # Errors
+    /// When one did not.
+    pub fn take_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<Run> {
+        let run = self.take_some_orders(load, script)?;
+        run.only(&[Kind::Accepted])?;
+        Ok(run)
+    }
+
+    /// Runs a script of whose requests any number may become orders.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn take_some_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<Run> {
+        let run = load.run(script)?;
+        self.orders += run.count(Kind::Accepted);
+        self.queued += run.count(Kind::Queued);
+        Ok(run)
+    }
+
+    /// Passes if a sale of one unit each holds what this run was promised.
+    ///
+    /// # Errors
+    /// What does not add up.
+    pub fn check(&self, sale: &str, run: &Run) -> Result<()> {
+        let accepted = run.count(Kind::Accepted);
+        self.server.check_stock(sale, accepted..=accepted + run.count(Kind::Queued))
+    }
+
+    /// Stops the server and audits what it left against what it promised.
+    ///
+    /// # Errors
+    /// What does not add up.
+    pub fn close(self) -> Result<()> {
+        let Self { server, orders, queued, dir } = self;
+        let audited = server.stop_and_audit(orders..=orders + queued).context("after the run");
+        drop(dir);
+        audited
+    }
+}
+
+/// Buyers of this series, as the shop knows them.
+#[must_use]
+pub fn buyers(series: &str, count: u32) -> Buyers {
+    Buyers::new(BUYER_SECRET.as_bytes(), series, count)
+}
+
+/// The request for `units` of the sale's item.
+#[must_use]
+pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
+    Template::new(buyers, &Wanted { sale, item: ITEM, units, headers })
+}
+
+/// A share as a percentage.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}

@@ -1,0 +1,71 @@
+//! How large and how long the comparisons are.
+use std::time::Duration;
+
+/// Rounds whose ratios count, besides the warm-up; the reported ratio is their median.
+pub const ROUNDS: usize = 5;
+/// The same with `--quick`.
+pub const ROUNDS_QUICK: usize = 1;
+/// How long one side of one round is measured.
+pub const ROUND: Duration = Duration::from_secs(3);
+/// The same with `--quick`.
+pub const ROUND_QUICK: Duration = Duration::from_secs(1);
+
+/// Connections that refusals are asked over.
+pub const REFUSAL_CONNECTIONS: usize = 64;
+/// Connections that orders are placed over.
+pub const ORDER_CONNECTIONS: usize = 512;
+/// Connections to Redis.
+pub const REDIS_CONNECTIONS: usize = 50;
+/// Clients of PostgreSQL.
+pub const POSTGRES_CLIENTS: usize = 16;
+/// Connections of an overloading crowd.
+pub const CROWD_CONNECTIONS: usize = 8_000;
+/// How many times its capacity a server is offered.
+pub const OVERLOAD: f64 = 5.0;
+
+/// Different buyers whom refusals are told: more than one round serves, so that each request shows a token not seen lately.
+pub const REFUSED_BUYERS: u32 = 400_000;
+/// Orders a second beyond which no round will go: how many buyers are made ready.
+pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
+/// Stock of a sale that shall not sell out.
+pub const PLENTY: u64 = 1_000_000_000;
+
+/// Idle WebSockets that are counted.
+pub const SOCKETS: usize = 10_000;
+/// Requests that wait for their verdict when their memory is counted.
+pub const WAITING: usize = 8_000;
+/// Buyers whose memory is counted.
+pub const KNOWN_BUYERS: u32 = 1_000_000;
+/// The same with `--quick`.
+pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
+/// The same with `--large`.
+pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
+/// Orders placed before memory is counted, so that caches of bounded size are full.
+pub const WARM_ORDERS: u32 = 200_000;
+/// Sales at once.
+pub const SALES: u32 = 1_000;
+/// Connections at once.
+pub const CONNECTIONS: usize = 10_000;
+
+/// Tickets settled in one round without HTTP.
+pub const TICKETS: usize = 400_000;
+/// The same with `--quick`.
+pub const TICKETS_QUICK: usize = 50_000;
+/// Rows that the peer inserts in one transaction.
+pub const PEER_BATCH: usize = 1_000;
+
+/// Starts measured.
+pub const STARTS: usize = 11;
+/// Synced writes whose median is what the disk needs.
+pub const SYNCS: usize = 200;
+/// A disk that syncs faster than this is none.
+pub const SYNC_MIN: Duration = Duration::from_micros(5);
+
+/// A server that is not ready by then has failed.
+pub const READY_WITHIN: Duration = Duration::from_secs(30);
+/// A server that did not stop by then is killed.
+pub const STOP_WITHIN: Duration = Duration::from_secs(12);
+/// Answers that come later than this after the end of a round are lost.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// A single request of an operator may take this long.
+pub const ADMIN_WITHIN: Duration = Duration::from_secs(60);

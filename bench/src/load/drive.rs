@@ -1,0 +1,245 @@
+//! The event loop of the generator.
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rustix::event::{Timespec, epoll};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Kind, Load, Pace, Run, Script};
+use crate::limits::DRAIN_WITHIN;
+
+/// Events taken at once.
+const EVENTS_MAX: usize = 512;
+/// No answer is longer.
+const ANSWER_MAX: usize = 64 * 1024;
+/// Arrivals are drawn from the same seed in every run.
+const SEED: u64 = 0x00d0_04b5;
+/// Requests in line beyond this are given up: the run has failed to keep its pace anyway.
+const LINE_MAX: usize = 1_000_000;
+
+struct Connection {
+    stream: TcpStream,
+    /// What came of an answer that is not whole.
+    begun: Vec<u8>,
+    /// When the request under way was due.
+    due: Instant,
+    asks: bool,
+}
+
+struct Driver<'a, S> {
+    script: &'a mut S,
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    free: Vec<u32>,
+    line: VecDeque<Instant>,
+    run: Run,
+    request: Vec<u8>,
+    under_way: usize,
+    ended: bool,
+    closes_at: Instant,
+}
+
+/// See [`Load::run`].
+pub(super) fn run(load: &Load, script: &mut impl Script) -> Result<Run> {
+    let mut driver = Driver::connect(load, script)?;
+    let cpu = thread_cpu();
+    let start = Instant::now();
+    driver.closes_at = start + load.time;
+    let last = match load.pace {
+        Pace::Closed => driver.closed()?,
+        Pace::Open(rate) => driver.open(rate, true)?,
+        Pace::Crowd(rate) => driver.open(rate, false)?,
+    };
+    let spent = thread_cpu().saturating_sub(cpu);
+    driver.run.generator_busy = spent.as_secs_f64() / last.duration_since(start).as_secs_f64().max(f64::MIN_POSITIVE);
+    driver.run.time = if driver.ended { last.duration_since(start).min(load.time) } else { load.time };
+    driver.run.lost = driver.under_way as u64;
+    Ok(driver.run)
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+impl<'a, S: Script> Driver<'a, S> {
+    fn connect(load: &Load, script: &'a mut S) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
+        let mut connections = Vec::with_capacity(load.connections);
+        for number in 0..load.connections {
+            let stream = TcpStream::connect(load.addr).with_context(|| format!("connection {number}"))?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::add(&epoll, &stream, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+            connections.push(Connection { stream, begun: Vec::new(), due: Instant::now(), asks: false });
+        }
+        Ok(Self {
+            script,
+            epoll,
+            free: (0..load.connections as u32).rev().collect(),
+            connections,
+            line: VecDeque::new(),
+            run: Run::default(),
+            request: Vec::with_capacity(1024),
+            under_way: 0,
+            ended: false,
+            closes_at: Instant::now(),
+        })
+    }
+
+    /// Every connection asks again as soon as it has its answer. When the last answer came.
+    fn closed(&mut self) -> Result<Instant> {
+        while let Some(number) = self.free.pop() {
+            self.ask(number, Instant::now())?;
+        }
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut inbox = vec![0; ANSWER_MAX];
+        let mut last = Instant::now();
+        while self.under_way > 0 && Instant::now() < self.closes_at + DRAIN_WITHIN {
+            self.wait(&mut events, Duration::from_millis(100))?;
+            for event in events.drain(..) {
+                let number = event.data.u64() as u32;
+                if let Some(at) = self.hear(number, &mut inbox)? {
+                    last = at;
+                    if at < self.closes_at && !self.ended {
+                        self.ask(number, at)?;
+                    }
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    /// Requests are due at random instants. When the last answer came.
+    fn open(&mut self, rate: f64, stand_in_line: bool) -> Result<Instant> {
+        let mut rng = SmallRng::seed_from_u64(SEED);
+        let mut gap = || Duration::from_secs_f64(-rng.random::<f64>().max(f64::MIN_POSITIVE).ln() / rate);
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut inbox = vec![0; ANSWER_MAX];
+        let mut last = Instant::now();
+        let mut due = last + gap();
+        loop {
+            let now = Instant::now();
+            while due <= now && due < self.closes_at && !self.ended {
+                match self.free.pop() {
+                    Some(number) => self.ask(number, due)?,
+                    None if stand_in_line && self.line.len() < LINE_MAX => self.line.push_back(due),
+                    None => self.run.given_up += 1,
+                }
+                due += gap();
+            }
+            let over = due >= self.closes_at || self.ended;
+            if over && self.under_way == 0 && self.line.is_empty() || now > self.closes_at + DRAIN_WITHIN {
+                return Ok(last);
+            }
+            let pause = if over { Duration::from_millis(100) } else { due.saturating_duration_since(now) };
+            self.wait(&mut events, pause)?;
+            for event in events.drain(..) {
+                let number = event.data.u64() as u32;
+                if let Some(at) = self.hear(number, &mut inbox)? {
+                    last = at;
+                    match self.line.pop_front() {
+                        Some(due) => self.ask(number, due)?,
+                        None => self.free.push(number),
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>, pause: Duration) -> Result<()> {
+        let timeout = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("epoll"),
+        }
+    }
+
+    /// Sends the next request over this connection.
+    fn ask(&mut self, number: u32, due: Instant) -> Result<()> {
+        self.request.clear();
+        if !self.script.next(&mut self.request) {
+            self.ended = true;
+            return Ok(());
+        }
+        let connection = &mut self.connections[number as usize];
+        match connection.stream.write(&self.request) {
+            Ok(written) if written == self.request.len() => {
+                connection.due = due;
+                connection.asks = true;
+                self.under_way += 1;
+                self.run.sent += 1;
+            }
+            // A request is far smaller than a socket's buffer, and it is alone in it.
+            Ok(_) => bail!("a request did not fit into a socket"),
+            Err(error) if is_closed(error.kind()) => {
+                self.run.closed += 1;
+                self.run.lost += 1;
+            }
+            Err(error) => return Err(error).context("sending a request"),
+        }
+        Ok(())
+    }
+
+    /// Reads what came over this connection. When its answer was whole.
+    fn hear(&mut self, number: u32, inbox: &mut [u8]) -> Result<Option<Instant>> {
+        let connection = &mut self.connections[number as usize];
+        let read = match connection.stream.read(inbox) {
+            Ok(0) => return Ok(self.hang_up(number)),
+            Ok(read) => read,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(None),
+            Err(error) if is_closed(error.kind()) => return Ok(self.hang_up(number)),
+            Err(error) => return Err(error).context("reading an answer"),
+        };
+        let kind = if connection.begun.is_empty() {
+            let kind = self.script.read(&inbox[..read])?;
+            if kind.is_none() {
+                connection.begun.extend_from_slice(&inbox[..read]);
+            }
+            kind
+        } else {
+            connection.begun.extend_from_slice(&inbox[..read]);
+            let kind = self.script.read(&connection.begun)?;
+            if kind.is_some() {
+                connection.begun.clear();
+            }
+            kind
+        };
+        let Some(kind) = kind else { return Ok(None) };
+        if !connection.asks {
+            bail!("an answer without a request");
+        }
+        connection.asks = false;
+        let at = Instant::now();
+        self.count(kind, at.duration_since(self.connections[number as usize].due), at);
+        Ok(Some(at))
+    }
+
+    fn count(&mut self, kind: Kind, latency: Duration, at: Instant) {
+        self.under_way -= 1;
+        self.run.answer(kind, latency, at <= self.closes_at);
+    }
+
+    /// The other side closed the connection: it is used no more.
+    fn hang_up(&mut self, number: u32) -> Option<Instant> {
+        let connection = &mut self.connections[number as usize];
+        if connection.asks {
+            connection.asks = false;
+            self.under_way -= 1;
+            self.run.lost += 1;
+        }
+        self.run.closed += 1;
+        None
+    }
+}
+
+fn is_closed(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+}

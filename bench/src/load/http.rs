@@ -1,0 +1,200 @@
+//! Scripts that speak HTTP/1.1 with keep-alive, and the leanest reading of an answer that still checks it.
+use anyhow::{Context, Result, bail};
+
+use super::{Kind, Script};
+use crate::buyers::{Buyers, Template};
+
+/// Where the parts of a whole answer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parts {
+    status: u16,
+    body_at: usize,
+    end: usize,
+}
+
+/// Reads the head of an answer that is at the start of `inbox`; `None`: it is not whole yet.
+fn parts(inbox: &[u8]) -> Result<Option<Parts>> {
+    let mut length = None;
+    let mut at = 0;
+    let mut status = 0;
+    loop {
+        let Some(line) = inbox[at..].iter().position(|&b| b == b'\n') else { return Ok(None) };
+        let text = inbox[at..at + line].strip_suffix(b"\r").context("a line of a head without its return")?;
+        if at == 0 {
+            let digits = text.strip_prefix(b"HTTP/1.1 ").and_then(|t| t.get(..3)).context("not an HTTP/1.1 answer")?;
+            status = u16::try_from(number(digits).context("a status that is no number")?).unwrap_or(u16::MAX);
+        } else if text.is_empty() {
+            break;
+        } else if text.len() > 15
+            && matches!(text[0], b'c' | b'C')
+            && text[..15].eq_ignore_ascii_case(b"content-length:")
+        {
+            length = Some(number(text[15..].trim_ascii()).context("a length that is no number")?);
+        }
+        at += line + 1;
+    }
+    let body_at = at + 2;
+    let end = body_at + length.context("an answer without a length")?;
+    Ok((inbox.len() >= end).then_some(Parts { status, body_at, end }))
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    let fits = (1..=9).contains(&digits.len());
+    fits.then(|| digits.iter().try_fold(0, |sum, d| d.is_ascii_digit().then(|| sum * 10 + usize::from(d - b'0'))))?
+}
+
+/// Tells answers apart; the body of the last refusal is kept, so that most are checked by one comparison.
+#[derive(Debug, Default)]
+struct Reader {
+    sold_out: Vec<u8>,
+    odd: Option<String>,
+}
+
+impl Reader {
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+        let Some(parts) = parts(inbox)? else { return Ok(None) };
+        if inbox.len() > parts.end {
+            bail!("more than one answer to one request");
+        }
+        let body = &inbox[parts.body_at..parts.end];
+        let kind = match parts.status {
+            201 => Kind::Accepted,
+            200 => Kind::Fine,
+            202 => Kind::Queued,
+            503 => Kind::Overloaded,
+            409 if body == self.sold_out => Kind::SoldOut,
+            409 if contains(body, br#""code":"sold_out""#) => {
+                self.sold_out = body.to_vec();
+                Kind::SoldOut
+            }
+            other => Kind::Other(other),
+        };
+        if matches!(kind, Kind::Other(_)) && self.odd.is_none() {
+            self.odd = Some(String::from_utf8_lossy(body).into_owned());
+        }
+        Ok(Some(kind))
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|w| w == part)
+}
+
+/// The same request again and again.
+#[derive(Debug)]
+pub struct Same {
+    request: Vec<u8>,
+    reader: Reader,
+}
+
+impl Same {
+    /// `GET` of this path.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes();
+        Self { request, reader: Reader::default() }
+    }
+}
+
+impl Script for Same {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(&self.request);
+        true
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+        self.reader.read(inbox)
+    }
+}
+
+/// One buyer after another asks for units.
+#[derive(Debug)]
+pub struct Purchases<'a> {
+    buyers: &'a Buyers,
+    template: Template,
+    next: u32,
+    round_and_round: bool,
+    sales: u32,
+    reader: Reader,
+}
+
+impl<'a> Purchases<'a> {
+    /// Each buyer once, from number `first` on.
+    #[must_use]
+    pub fn each_once(buyers: &'a Buyers, template: Template, first: u32) -> Self {
+        Self { buyers, template, next: first, round_and_round: false, sales: 1, reader: Reader::default() }
+    }
+
+    /// All buyers over and over.
+    #[must_use]
+    pub fn round_and_round(buyers: &'a Buyers, template: Template) -> Self {
+        Self { round_and_round: true, ..Self::each_once(buyers, template, 0) }
+    }
+
+    /// Each buyer in the next of so many sales.
+    #[must_use]
+    pub fn over_sales(self, sales: u32) -> Self {
+        Self { sales, ..self }
+    }
+
+    /// The buyer whose turn is next.
+    #[must_use]
+    pub fn next_buyer(&self) -> u32 {
+        self.next
+    }
+}
+
+impl Script for Purchases<'_> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.next == self.buyers.count() {
+            if !self.round_and_round {
+                return false;
+            }
+            self.next = 0;
+        }
+        if self.sales > 1 {
+            self.template.in_sale(self.next % self.sales);
+        }
+        out.extend_from_slice(self.template.of(self.buyers, self.next));
+        self.next += 1;
+        true
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+        self.reader.read(inbox)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOLD_OUT: &str = "HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\ncontent-length: 19\r\n\r\n{\"code\":\"sold_out\"}";
+
+    #[test]
+    fn an_answer_is_whole_at_its_last_byte_and_not_before() {
+        let mut reader = Reader::default();
+        for cut in 0..SOLD_OUT.len() {
+            assert_eq!(reader.read(&SOLD_OUT.as_bytes()[..cut]).expect("a good beginning"), None, "{cut}");
+        }
+        for _ in 0..2 {
+            assert_eq!(reader.read(SOLD_OUT.as_bytes()).expect("a good answer"), Some(Kind::SoldOut));
+        }
+    }
+
+    #[test]
+    fn another_refusal_is_not_taken_for_sold_out() {
+        let mut reader = Reader::default();
+        let other = SOLD_OUT.replace("sold_out", "paused12");
+        assert_eq!(reader.read(other.as_bytes()).expect("a good answer"), Some(Kind::Other(409)));
+        let fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        assert_eq!(reader.read(fine.as_bytes()).expect("a good answer"), Some(Kind::Fine));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for text in ["SMTP ready\r\n", "HTTP/1.1 20x OK\r\n", "HTTP/1.1 200 OK\r\n\r\n", &format!("{SOLD_OUT}more")] {
+            assert!(Reader::default().read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

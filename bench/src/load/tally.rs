@@ -1,0 +1,152 @@
+//! What came back.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use hdrhistogram::Histogram;
+
+/// What an answer was, as far as a comparison asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An order, or its like.
+    Accepted,
+    /// Sold out.
+    SoldOut,
+    /// A plain answer.
+    Fine,
+    /// A place in the queue: `202`.
+    Queued,
+    /// Not now: `503`.
+    Overloaded,
+    /// Anything else, by its status.
+    Other(u16),
+}
+
+/// The result of a measurement.
+#[derive(Debug)]
+pub struct Run {
+    /// Answers by kind, also those that came after the time was over.
+    pub answers: BTreeMap<Kind, u64>,
+    /// The same, those that came in time.
+    pub in_time: BTreeMap<Kind, u64>,
+    /// How long was measured.
+    pub time: Duration,
+    /// Requests written to a connection, all in time.
+    pub sent: u64,
+    /// Requests given up because no connection was free.
+    pub given_up: u64,
+    /// Requests that never got an answer.
+    pub lost: u64,
+    /// Connections that the other side closed.
+    pub closed: u64,
+    /// From when a request was due to its answer, in microseconds.
+    pub latency: Histogram<u64>,
+    /// Share of the time that the generator's thread was on a core.
+    pub generator_busy: f64,
+    /// The first answer of a kind that nobody asked for.
+    pub odd: Option<String>,
+}
+
+/// Two digits are enough to tell latencies apart.
+const DIGITS: u8 = 2;
+/// Longest latency told apart, in microseconds.
+const LATENCY_MAX_US: u64 = 120_000_000;
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            answers: BTreeMap::new(),
+            in_time: BTreeMap::new(),
+            time: Duration::ZERO,
+            sent: 0,
+            given_up: 0,
+            lost: 0,
+            closed: 0,
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS).expect("constant bounds in order"),
+            generator_busy: 0.0,
+            odd: None,
+        }
+    }
+}
+
+impl Run {
+    /// Counts an answer.
+    pub(super) fn answer(&mut self, kind: Kind, latency: Duration, in_time: bool) {
+        *self.answers.entry(kind).or_default() += 1;
+        if in_time {
+            *self.in_time.entry(kind).or_default() += 1;
+            self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Answers of this kind.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.answers.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Answers of every kind.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.answers.values().sum()
+    }
+
+    /// Answers of this kind per second, those in time.
+    #[must_use]
+    pub fn per_sec(&self, kind: Kind) -> f64 {
+        self.in_time.get(&kind).copied().unwrap_or(0) as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The 99th percentile, in microseconds.
+    #[must_use]
+    pub fn p99_us(&self) -> f64 {
+        self.latency.value_at_quantile(0.99) as f64
+    }
+
+    /// Passes if every request was answered, and only in these ways.
+    ///
+    /// # Errors
+    /// What else came.
+    pub fn only(&self, kinds: &[Kind]) -> Result<()> {
+        let strange: Vec<String> = self
+            .answers
+            .iter()
+            .filter(|(kind, _)| !kinds.contains(kind))
+            .map(|(kind, count)| format!("{count} × {kind:?}"))
+            .collect();
+        if !strange.is_empty() {
+            bail!(
+                "unexpected answers: {}{}",
+                strange.join(", "),
+                self.odd.as_ref().map_or(String::new(), |odd| format!(" ({odd})"))
+            );
+        }
+        if self.lost > 0 || self.closed > 0 {
+            bail!("{} answers lost, {} connections closed by the server", self.lost, self.closed);
+        }
+        if self.total() == 0 {
+            bail!("no answers at all");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_a_lost_or_strange_answer_does_not_count() {
+        let mut run = Run { time: Duration::from_secs(2), ..Run::default() };
+        assert!(run.only(&[Kind::Accepted]).is_err(), "nothing came");
+        run.answer(Kind::Accepted, Duration::from_millis(1), true);
+        run.answer(Kind::Accepted, Duration::from_millis(1), false);
+        assert!(run.only(&[Kind::Accepted]).is_ok());
+        assert!((run.per_sec(Kind::Accepted) - 0.5).abs() < 1e-9, "only what came in time is a rate");
+        run.answer(Kind::Overloaded, Duration::from_millis(1), true);
+        assert!(run.only(&[Kind::Accepted]).is_err());
+        assert!(run.only(&[Kind::Accepted, Kind::Overloaded]).is_ok());
+        run.lost = 1;
+        assert!(run.only(&[Kind::Accepted, Kind::Overloaded]).is_err());
+    }
+}

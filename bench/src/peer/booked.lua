@@ -1,0 +1,18 @@
+-- The classic pre-deduction: two fields of one hash, and nothing else. What it forgets: who asked, whether they asked before, any limit, any record.
+-- KEYS[1]: hash with the fields Total and Booked. ARGV[1]: units wanted.
+-- Returns the units booked: all that were wanted, or 0. It never books more than Total.
+local n = tonumber(ARGV[1])
+if not n or n == 0 then
+  return 0
+end
+local counts = redis.call('HMGET', KEYS[1], 'Total', 'Booked')
+local total = tonumber(counts[1])
+local booked = tonumber(counts[2])
+if not total or not booked then
+  return 0
+end
+if booked + n <= total then
+  redis.call('HINCRBY', KEYS[1], 'Booked', n)
+  return n
+end
+return 0

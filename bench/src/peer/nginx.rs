@@ -1,0 +1,101 @@
+//! nginx with one worker and a static answer.
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::{self, Process, Start};
+use crate::scratch::Scratch;
+
+/// How long nginx may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running nginx.
+#[derive(Debug)]
+pub struct Nginx {
+    addr: SocketAddr,
+    _process: Process,
+    _dir: Scratch,
+}
+
+impl Nginx {
+    /// Starts one that answers every request with `body`, on this core.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn start(parent: &Path, body: &str, core: Option<usize>) -> Result<Self> {
+        let dir = Scratch::new(parent, "nginx")?;
+        let addr = process::free_address()?;
+        let config = config(dir.path(), addr, body);
+        let file = dir.path().join("nginx.conf");
+        std::fs::write(&file, config).context("writing nginx's configuration")?;
+        let here = dir.path().display().to_string();
+        let mut process = Process::start(Start {
+            program: &process::find("nginx")?,
+            arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"].map(str::to_owned).into(),
+            environment: Vec::new(),
+            user: None,
+            core,
+            log: dir.path().join("log"),
+        })?;
+        let ready = || std::net::TcpStream::connect(addr).is_ok();
+        process::wait_until(&mut process, READY_WITHIN, ready).context("nginx")?;
+        Ok(Self { addr, _process: process, _dir: dir })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+/// One process that is the worker itself, nothing logged, connections kept for good.
+fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
+    let dir = dir.display();
+    // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would name a variable.
+    let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
+    format!(
+        "daemon off;
+master_process off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {dir}/pid;
+events {{ worker_connections 19000; }}
+http {{
+  access_log off;
+  server_tokens off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 600s;
+  client_body_temp_path {dir}/body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+  server {{
+    listen {addr} backlog=4096;
+    location / {{ default_type application/problem+json; return 200 '{body}'; }}
+  }}
+}}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::http::Same;
+    use crate::load::{Kind, Load, Pace};
+
+    #[test]
+    fn nginx_answers_every_request_with_the_body_it_was_given() {
+        let body = r#"{"code":"sold_out","detail":"it's gone"}"#;
+        let nginx = Nginx::start(&std::env::temp_dir(), body, None).expect("nginx is installed");
+        let time = Duration::from_millis(50);
+        let load = Load { addr: nginx.addr(), connections: 4, pace: Pace::Closed, time, core: None };
+        let run = load.run(&mut Same::get("/")).expect("answers");
+        run.only(&[Kind::Fine]).expect("only these");
+        assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");
+    }
+}

@@ -1,0 +1,181 @@
+//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one statement, durable at its commit.
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, geteuid};
+
+use crate::limits::{PLENTY, POSTGRES_CLIENTS};
+use crate::process::{self, Process, Start};
+use crate::scratch::Scratch;
+
+/// What each client runs.
+const HOT_ROW: &str = include_str!("hot_row.sql");
+/// How long PostgreSQL may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// The user that it runs as when this program runs as root, whom PostgreSQL refuses.
+const USER: &str = "postgres";
+
+/// A running PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Process,
+    programs: PathBuf,
+    dir: Scratch,
+}
+
+impl Postgres {
+    /// Makes a database in a directory of its own and starts it on a socket there.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn start(parent: &Path) -> Result<Self> {
+        let programs = programs()?;
+        let dir = Scratch::new(parent, "postgres")?;
+        let user = if geteuid().is_root() { Some(USER) } else { None };
+        if let Some(user) = user {
+            chown(dir.path(), Some(user_id(user)?), None).context("giving PostgreSQL its directory")?;
+        }
+        let data = dir.path().join("data").display().to_string();
+        let initdb = programs.join("initdb").display().to_string();
+        let made = run(&as_user(user, &[&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]));
+        made.context("initdb")?;
+        let here = dir.path().display().to_string();
+        let arguments =
+            ["-D", &data, "-k", &here, "-c", "listen_addresses=", "-c", "synchronous_commit=on", "-c", "fsync=on"];
+        let mut process = Process::start(Start {
+            program: &programs.join("postgres"),
+            arguments: arguments.map(str::to_owned).into(),
+            environment: Vec::new(),
+            user,
+            core: None,
+            log: dir.path().join("log"),
+        })?;
+        let ready = || query(&programs, dir.path(), "SELECT 1").is_ok();
+        process::wait_until(&mut process, READY_WITHIN, ready).context("postgres")?;
+        Ok(Self { process, programs, dir })
+    }
+
+    /// Orders a second over so much time, from a table that is empty at first; checked against its rows.
+    ///
+    /// # Errors
+    /// When a client failed, or the rows do not add up.
+    pub fn hot_row(&self, time: Duration) -> Result<f64> {
+        let start = format!(
+            "DROP TABLE IF EXISTS orders, item;
+             CREATE TABLE item (id int PRIMARY KEY, stock bigint NOT NULL CHECK (stock >= 0));
+             CREATE TABLE orders (id bigserial PRIMARY KEY, item int NOT NULL, buyer bigint NOT NULL, units int NOT NULL);
+             INSERT INTO item VALUES (1, {PLENTY}); CHECKPOINT"
+        );
+        self.query(&start)?;
+        let script = self.dir.path().join("hot_row.sql");
+        std::fs::write(&script, HOT_ROW).context("writing the script")?;
+        let seconds = time.as_secs().max(1).to_string();
+        let clients = POSTGRES_CLIENTS.to_string();
+        let words = [
+            &self.programs.join("pgbench").display().to_string(),
+            "-h",
+            &self.dir.path().display().to_string(),
+            "-U",
+            USER,
+            "-n",
+            "-M",
+            "prepared",
+            "-c",
+            &clients,
+            "-T",
+            &seconds,
+            "-f",
+            &script.display().to_string(),
+            USER,
+        ]
+        .map(str::to_owned);
+        let said = run(&words).context("pgbench")?;
+        let processed = number_after(&said, "number of transactions actually processed: ")?;
+        let rate = number_after(&said, "tps = ")?;
+        let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
+        let (orders, stock) = rows.trim().split_once(' ').context("a count and a stock")?;
+        let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
+        ensure!(orders + stock == PLENTY, "{orders} orders and a stock of {stock} do not make {PLENTY}");
+        ensure!(orders as f64 >= processed, "{processed} orders told, {orders} in the table");
+        Ok(rate)
+    }
+
+    fn query(&self, sql: &str) -> Result<String> {
+        query(&self.programs, self.dir.path(), sql)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // A fast shutdown, which does not wait for clients; dropping the process does the rest.
+        drop(self.process.stop(Signal::INT));
+    }
+}
+
+fn query(programs: &Path, socket: &Path, sql: &str) -> Result<String> {
+    let psql = programs.join("psql").display().to_string();
+    let socket = socket.display().to_string();
+    run(&[&psql, "-h", &socket, "-U", USER, "-d", USER, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]
+        .map(str::to_owned))
+}
+
+/// The newest version's programs.
+fn programs() -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("postgres").is_file())
+        .collect();
+    found.sort();
+    found.pop().context("postgresql is not installed: run scripts/setup")
+}
+
+fn as_user(user: Option<&str>, words: &[&str]) -> Vec<String> {
+    let prefix = match user {
+        Some(user) => vec!["setpriv", "--reuid", user, "--regid", user, "--clear-groups"],
+        None => Vec::new(),
+    };
+    prefix.iter().chain(words).map(|&w| w.to_owned()).collect()
+}
+
+fn user_id(user: &str) -> Result<u32> {
+    run(&["id", "-u", user].map(str::to_owned))?.trim().parse().context("a user has a number")
+}
+
+fn run(words: &[String]) -> Result<String> {
+    let output = Command::new(&words[0]).args(&words[1..]).current_dir("/").output();
+    let output = output.with_context(|| format!("starting {}", words[0]))?;
+    if !output.status.success() {
+        bail!("{} failed: {}", words[0], String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn number_after(text: &str, words: &str) -> Result<f64> {
+    let rest = text.split_once(words).with_context(|| format!("no \"{words}\" in {text}"))?.1;
+    let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+    rest[..end].parse().with_context(|| format!("no number after \"{words}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_behind_its_words_is_read() {
+        let said = "number of transactions actually processed: 4321\ntps = 4321.5 (without initial connection time)";
+        assert!((number_after(said, "tps = ").expect("a rate") - 4321.5).abs() < 1e-9);
+        assert!(number_after(said, "latency = ").is_err());
+    }
+
+    #[test]
+    fn every_order_of_the_hot_row_is_a_row_and_a_unit_less() {
+        let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
+        let rate = postgres.hot_row(Duration::from_secs(1)).expect("rows that add up");
+        assert!(rate > 0.0);
+    }
+}

@@ -1,0 +1,132 @@
+//! Redis with the classic script, in memory only.
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::load::resp;
+use crate::process::{self, Process, Start};
+use crate::scratch::Scratch;
+
+/// The classic script.
+const BOOKED: &str = include_str!("booked.lua");
+/// How long Redis may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+/// The hash that is counted in.
+pub const ITEM: &str = "item";
+
+/// A running Redis.
+#[derive(Debug)]
+pub struct Redis {
+    control: BufReader<TcpStream>,
+    addr: SocketAddr,
+    _process: Process,
+    _dir: Scratch,
+}
+
+impl Redis {
+    /// Starts one that keeps nothing on disk.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn start(parent: &Path) -> Result<Self> {
+        let dir = Scratch::new(parent, "redis")?;
+        let addr = process::free_address()?;
+        let port = addr.port().to_string();
+        let here = dir.path().display().to_string();
+        let arguments = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--dir",
+            &here,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--maxclients",
+            "1000",
+        ];
+        let mut process = Process::start(Start {
+            program: &process::find("redis-server")?,
+            arguments: arguments.map(str::to_owned).into(),
+            environment: Vec::new(),
+            user: None,
+            core: None,
+            log: dir.path().join("log"),
+        })?;
+        let ready = || TcpStream::connect(addr).is_ok();
+        process::wait_until(&mut process, READY_WITHIN, ready).context("redis-server")?;
+        Ok(Self { control: BufReader::new(TcpStream::connect(addr)?), addr, _process: process, _dir: dir })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Loads the script and gives its digest.
+    ///
+    /// # Errors
+    /// When Redis says no.
+    pub fn load_script(&mut self) -> Result<String> {
+        self.ask(&["SCRIPT", "LOAD", BOOKED])
+    }
+
+    /// Begins anew with this much stock.
+    ///
+    /// # Errors
+    /// When Redis says no.
+    pub fn stock(&mut self, total: u64) -> Result<()> {
+        self.ask(&["HSET", ITEM, "Total", &total.to_string(), "Booked", "0"]).map(drop)
+    }
+
+    /// Units booked.
+    ///
+    /// # Errors
+    /// When Redis says no.
+    pub fn booked(&mut self) -> Result<u64> {
+        self.ask(&["HGET", ITEM, "Booked"])?.parse().context("Booked is no number")
+    }
+
+    fn ask(&mut self, words: &[&str]) -> Result<String> {
+        self.control.get_mut().write_all(&resp::command(words))?;
+        let mut line = String::new();
+        self.control.read_line(&mut line)?;
+        let line = line.trim_end();
+        match line.split_at_checked(1) {
+            Some((":" | "+", rest)) => Ok(rest.to_owned()),
+            Some(("$", length)) => {
+                let mut bytes = vec![0; length.parse::<usize>().context("no such value")? + 2];
+                self.control.read_exact(&mut bytes)?;
+                bytes.truncate(bytes.len() - 2);
+                String::from_utf8(bytes).context("text")
+            }
+            _ => bail!("Redis said {line}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::resp::Evalsha;
+    use crate::load::{Kind, Load, Pace};
+
+    #[test]
+    fn the_classic_script_books_its_total_and_not_one_more() {
+        let mut redis = Redis::start(&std::env::temp_dir()).expect("redis-server is installed");
+        let digest = redis.load_script().expect("a digest");
+        redis.stock(100).expect("a stock");
+        let time = Duration::from_millis(100);
+        let load = Load { addr: redis.addr(), connections: 8, pace: Pace::Open(5000.0), time, core: None };
+        let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
+        run.only(&[Kind::Accepted, Kind::SoldOut]).expect("only these");
+        assert_eq!((run.count(Kind::Accepted), redis.booked().expect("a count")), (100, 100));
+        assert!(run.count(Kind::SoldOut) > 100, "about 500 were due: {run:?}");
+    }
+}

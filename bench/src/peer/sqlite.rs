@@ -1,0 +1,123 @@
+//! SQLite inserting rows that are given, and nothing else.
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+
+/// The store's own settings, but for the thread that carries its log: here SQLite carries it itself.
+const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+     PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
+/// How the file of a store ends.
+const SUFFIX: &str = ".sqlite3";
+
+/// The store's file in a directory.
+///
+/// # Errors
+/// When there is none.
+pub fn file_in(dir: &Path) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
+    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    files
+        .find(|file| file.to_string_lossy().ends_with(SUFFIX))
+        .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
+}
+
+/// What settling left: a schema, and the rows of orders and quotas.
+#[derive(Debug)]
+pub struct Rows {
+    schema: Vec<String>,
+    orders: Vec<Order>,
+    quotas: Vec<(String, i64, i64)>,
+}
+
+#[derive(Debug)]
+struct Order {
+    id: String,
+    buyer: String,
+    request_key: String,
+    numbers: [i64; 6],
+    state: String,
+}
+
+impl Rows {
+    /// Reads them from a store.
+    ///
+    /// # Errors
+    /// When SQLite says no.
+    pub fn read(file: &Path) -> Result<Self> {
+        let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
+        let schema = db.prepare(schema)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let orders = "SELECT id, buyer, request_key, item_id, units, grant_id, n, reserved_at, pay_by, state FROM orders ORDER BY seq";
+        let orders = db
+            .prepare(orders)?
+            .query_map([], |row| {
+                let number = |at| row.get::<_, i64>(at);
+                Ok(Order {
+                    id: row.get(0)?,
+                    buyer: row.get(1)?,
+                    request_key: row.get(2)?,
+                    numbers: [number(3)?, number(4)?, number(5)?, number(6)?, number(7)?, number(8)?],
+                    state: row.get(9)?,
+                })
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let quotas = "SELECT q.buyer, q.item_id, q.used FROM orders o JOIN quota q ON q.buyer = o.buyer AND q.item_id = o.item_id ORDER BY o.seq";
+        let quotas = db
+            .prepare(quotas)?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        ensure!(!orders.is_empty() && quotas.len() == orders.len(), "{} orders, {} quotas", orders.len(), quotas.len());
+        Ok(Self { schema, orders, quotas })
+    }
+
+    /// Inserts them into a new file, so many orders in a transaction; how long that took. Each transaction is on the disk before the next begins.
+    ///
+    /// # Errors
+    /// When SQLite says no, or not every row is there.
+    pub fn insert(&self, file: &Path, batch: usize) -> Result<Duration> {
+        let mut db = Connection::open(file)?;
+        db.execute_batch(SETTINGS)?;
+        for statement in &self.schema {
+            db.execute_batch(statement)?;
+        }
+        let start = Instant::now();
+        for (orders, quotas) in self.orders.chunks(batch).zip(self.quotas.chunks(batch)) {
+            insert(&mut db, orders, quotas)?;
+        }
+        let time = start.elapsed();
+        let rows: i64 =
+            db.query_row("SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM quota)", [], |r| r.get(0))?;
+        ensure!(rows as usize == self.orders.len() * 2, "{rows} rows in the peer's file");
+        Ok(time)
+    }
+}
+
+fn insert(db: &mut Connection, orders: &[Order], quotas: &[(String, i64, i64)]) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    {
+        let mut order = transaction.prepare_cached(
+            "INSERT INTO orders (id, buyer, request_key, item_id, units, grant_id, n, reserved_at, pay_by, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        let mut quota = transaction.prepare_cached("INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)")?;
+        for (o, (buyer, item, used)) in orders.iter().zip(quotas) {
+            let [item_id, units, grant, n, reserved_at, pay_by] = o.numbers;
+            order.execute(params![
+                o.id,
+                o.buyer,
+                o.request_key,
+                item_id,
+                units,
+                grant,
+                n,
+                reserved_at,
+                pay_by,
+                o.state
+            ])?;
+            quota.execute(params![buyer, item, used])?;
+        }
+    }
+    transaction.commit()
+}

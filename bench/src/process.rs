@@ -1,0 +1,198 @@
+//! Programs that are measured: started privately, read through `/proc`, ended with the measurement however it ends.
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::limits::STOP_WITHIN;
+
+/// How to start a program.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Additions to its environment.
+    pub environment: Vec<(String, String)>,
+    /// The user that it runs as; `None`: this one.
+    pub user: Option<&'a str>,
+    /// The core that it stays on; `None`: any.
+    pub core: Option<usize>,
+    /// File for what it says on standard error.
+    pub log: PathBuf,
+}
+
+/// A program that ends with this value, and at the latest with this process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pid: Pid,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; standard output can be read.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(start: Start<'_>) -> Result<Self> {
+        // The kernel ends the program when this process dies without cleaning up.
+        let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
+        if let Some(user) = start.user {
+            words.extend(["--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned));
+        }
+        if let Some(core) = start.core {
+            words.extend(["taskset".to_owned(), "-c".to_owned(), core.to_string()]);
+        }
+        words.push(start.program.display().to_string());
+        words.extend(start.arguments);
+        let log = File::create(&start.log).with_context(|| format!("making {}", start.log.display()))?;
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).envs(start.environment).env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let child = command.spawn().with_context(|| format!("starting {}", start.program.display()))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process has an id")?;
+        Ok(Self { child, pid, log: start.log })
+    }
+
+    /// What it says on standard output, once.
+    pub fn output(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// The end of what it said on standard error.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let from = text.len().saturating_sub(600);
+        String::from_utf8_lossy(&text[from..]).trim().to_owned()
+    }
+
+    /// Fails if it has ended.
+    ///
+    /// # Errors
+    /// With what it said.
+    pub fn still_runs(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("it ended ({status}): {}", self.said());
+        }
+        Ok(())
+    }
+
+    /// Asks it to end and waits.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        kill_process(self.pid, signal).context("signalling")?;
+        let until = Instant::now() + STOP_WITHIN;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("it did not end within {} s: {}", STOP_WITHIN.as_secs(), self.said())
+    }
+
+    /// Processor time that it has used, of all its threads, in user and in system mode.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).context("the process is gone")?;
+        // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields after it.
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resident(&self) -> Result<u64> {
+        resident(&self.child.id().to_string())
+    }
+
+    /// Resident memory once it no longer falls: freed memory goes back to the system a little later.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resident_at_rest(&self) -> Result<u64> {
+        let mut before = u64::MAX;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = self.resident()?;
+            if now >= before {
+                return Ok(before.min(now));
+            }
+            before = now;
+        }
+        Ok(before)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.stop(Signal::TERM).is_err() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// Resident memory of a process, in bytes; `self` for this one.
+///
+/// # Errors
+/// When it is gone.
+pub fn resident(pid: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("a process has resident memory")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
+    Ok(kib * 1024)
+}
+
+/// The program of this name, in the usual places.
+///
+/// # Errors
+/// When it is not installed.
+pub fn find(name: &str) -> Result<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/usr/local/sbin", "/usr/bin"])
+        .map(|dir| Path::new(dir).join(name))
+        .find(|file| file.is_file())
+        .with_context(|| format!("{name} is not installed: run scripts/setup"))
+}
+
+/// An address on which nobody listens now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> Result<std::net::SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Waits until `ready` says so, or the program ends, or `within` is over.
+///
+/// # Errors
+/// When it did not become ready.
+pub fn wait_until(process: &mut Process, within: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+    let until = Instant::now() + within;
+    while !ready() {
+        process.still_runs()?;
+        if Instant::now() > until {
+            bail!("not ready within {} s: {}", within.as_secs(), process.said());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}

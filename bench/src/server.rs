@@ -1,0 +1,162 @@
+//! Our server: the very binary that users get, on a data directory of its own.
+
+mod admin;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use doorbuster_lab::audit;
+use rustix::process::Signal;
+
+pub use admin::{NewSale, StockRow};
+
+use crate::limits::READY_WITHIN;
+use crate::peer::sqlite;
+use crate::process::{self, Process, Start};
+
+/// What the shop signs tokens with.
+pub const BUYER_SECRET: &str = "a secret of the benches, 32 bytes or more";
+/// The operators' key.
+const ADMIN_KEY: &str = "an-operators-key-of-the-benches-32-or-more";
+
+/// How to start it.
+#[derive(Clone, Debug)]
+pub struct ServerOptions<'a> {
+    /// The binary.
+    pub program: &'a Path,
+    /// Its data directory.
+    pub dir: &'a Path,
+    /// Threads that serve HTTP; `None`: as it chooses.
+    pub workers: Option<usize>,
+    /// The core that it stays on; `None`: any.
+    pub core: Option<usize>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    addr: SocketAddr,
+    dir: PathBuf,
+    ready_after: Duration,
+}
+
+impl Server {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start(options: &ServerOptions<'_>) -> Result<Self> {
+        let mut environment = vec![
+            ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
+            ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
+        ];
+        environment.extend(options.workers.map(|w| ("DOORBUSTER_WORKERS".to_owned(), w.to_string())));
+        let dir = options.dir.display().to_string();
+        let began = Instant::now();
+        let mut process = Process::start(Start {
+            program: options.program,
+            arguments: ["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir].map(str::to_owned).into(),
+            environment,
+            user: None,
+            core: options.core,
+            log: options.dir.with_extension("log"),
+        })?;
+        let addr = listening(&mut process)?;
+        let ready = || admin::ask(addr, "GET", "/readyz", None, "").is_ok_and(|reply| reply.status == 200);
+        process::wait_until(&mut process, READY_WITHIN, ready).context("the server")?;
+        Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// From its start to the first time that it said it was ready.
+    #[must_use]
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// File of the store.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn store_file(&self) -> Result<PathBuf> {
+        sqlite::file_in(&self.dir)
+    }
+
+    /// Creates a sale with one item called `item` and opens it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn open_sale(&self, sale: &NewSale<'_>) -> Result<()> {
+        self.admin("POST", "/v1/admin/sales", &sale.json(), 201)?;
+        self.admin("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
+    }
+
+    /// Where the units of a sale's only item are.
+    ///
+    /// # Errors
+    /// When the server does not say.
+    pub fn stock(&self, sale: &str) -> Result<StockRow> {
+        StockRow::read(&self.admin("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
+    }
+
+    /// Passes if so many units are reserved as were promised, and none is lost or made.
+    ///
+    /// # Errors
+    /// What does not add up.
+    pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
+        let row = self.stock(sale)?;
+        ensure!(row.adds_up(), "the stock does not add up: {row:?}");
+        ensure!(promised.contains(&row.held), "{promised:?} units were promised, {} are reserved", row.held);
+        Ok(())
+    }
+
+    fn admin(&self, method: &str, path: &str, body: &str, status: u16) -> Result<serde_json::Value> {
+        let reply = admin::ask(self.addr, method, path, Some(ADMIN_KEY), body)?;
+        ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
+        serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
+    }
+
+    /// Stops it as an operator would, and has the independent auditor go over what it left.
+    ///
+    /// # Errors
+    /// When it did not end well, or the auditor found something.
+    pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
+        let status = self.process.stop(Signal::TERM)?;
+        ensure!(status.success(), "the server ended badly ({status}): {}", self.process.said());
+        let report = audit::run(&audit::Store::Sqlite(self.store_file()?), None)?;
+        ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
+        let orders = report.orders_checked;
+        ensure!(promised.contains(&orders), "{promised:?} orders were promised, {orders} are there");
+        Ok(())
+    }
+}
+
+/// Reads the line that says where it listens.
+fn listening(process: &mut Process) -> Result<SocketAddr> {
+    let output = process.output().context("standard output is piped")?;
+    let mut lines = BufReader::new(output).lines();
+    let words = "doorbuster listening on http://";
+    let addr = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
+    // Read on, so that the server never writes into a closed pipe.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    addr.with_context(|| format!("the server did not say where it listens: {}", process.said()))
+}

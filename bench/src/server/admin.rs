@@ -1,0 +1,102 @@
+//! The operator's side of our server: one request at a time, each over a connection of its own.
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::limits::ADMIN_WITHIN;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Its body.
+    pub body: String,
+}
+
+/// Asks once.
+///
+/// # Errors
+/// When the connection fails or the answer is none.
+pub fn ask(addr: SocketAddr, method: &str, path: &str, key: Option<&str>, body: &str) -> Result<Reply> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(ADMIN_WITHIN))?;
+    let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
+    let length = body.len();
+    let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{key}{json}Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).context("reading an answer")?;
+    let (head, body) = text.split_once("\r\n\r\n").context("an answer has a head")?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).context("an answer has a status")?;
+    Ok(Reply { status, body: body.to_owned() })
+}
+
+/// A sale with one item, called `item`.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSale<'a> {
+    /// Its name.
+    pub id: &'a str,
+    /// Units.
+    pub stock: u64,
+    /// Units that one buyer may have.
+    pub limit: u32,
+}
+
+impl NewSale<'_> {
+    pub(super) fn json(&self) -> String {
+        json!({
+            "id": self.id,
+            "title": "A bench",
+            "items": [{
+                "id": "item",
+                "title": "An item",
+                "price": {"amount_minor": 10, "currency": "CNY"},
+                "stock": self.stock,
+                "limit_per_buyer": self.limit,
+                "hold_secs": 86_400,
+            }],
+        })
+        .to_string()
+    }
+}
+
+/// Where units are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StockRow {
+    /// What there is to sell.
+    pub total: u64,
+    /// Nobody's yet.
+    pub pool: u64,
+    /// In slots.
+    pub in_slots: u64,
+    /// Reserved.
+    pub held: u64,
+    /// Paid.
+    pub paid: u64,
+}
+
+impl StockRow {
+    pub(super) fn read(value: &Value) -> Result<Self> {
+        let row = &value["items"][0];
+        let number = |name: &str| row[name].as_u64().with_context(|| format!("no {name} in {value}"));
+        Ok(Self {
+            total: number("total")?,
+            pool: number("pool")?,
+            in_slots: number("in_slots")?,
+            held: number("held")?,
+            paid: number("paid")?,
+        })
+    }
+
+    /// Whether every unit is in one place.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.total == self.pool + self.in_slots + self.held + self.paid
+    }
+}
