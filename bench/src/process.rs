@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::limits::STOP_WITHIN;
@@ -100,6 +100,17 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         bail!("it did not end within {} s: {}", STOP_WITHIN.as_secs(), self.said())
+    }
+
+    /// Keeps all its threads on this core from now on.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn pin(&self, core: usize) -> Result<()> {
+        let (core, pid) = (core.to_string(), self.child.id().to_string());
+        let status = Command::new("taskset").args(["-a", "-c", "-p", &core, &pid]).stdout(Stdio::null()).status();
+        ensure!(status.context("taskset")?.success(), "process {pid} could not be kept on core {core}");
+        Ok(())
     }
 
     /// Processor time that it has used, of all its threads, in user and in system mode.

@@ -31,9 +31,9 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// A server with one worker on its own core, as for R1.
-fn open(setting: &Setting) -> Result<Shop> {
-    Shop::open(setting, Some(1), cores::pair().0)
+/// Keeps a server to one core, as for R1, once it is filled.
+fn pin(shop: &Shop) -> Result<()> {
+    cores::pair().0.map_or(Ok(()), |core| shop.server().process().pin(core))
 }
 
 /// One side: refusals per second, and the server's processor time for each, in microseconds.
@@ -76,12 +76,15 @@ fn compare(setting: &Setting, mut few: Side<'_>, mut many: Side<'_>) -> Result<F
 }
 
 fn over_sales(setting: &Setting, late: &Buyers) -> Result<Figure> {
-    let (mut one, mut thousand) = (open(setting)?, open(setting)?);
+    let mut one = Shop::open(setting, Some(1), None)?;
+    let mut thousand = Shop::open(setting, Some(1), None)?;
     let winner = shop::buyers("winner", 1);
     one.sell_out("sale-0000", &winner, 1)?;
     for number in 0..SALES {
         thousand.sell_out(&format!("sale-{number:04}"), &shop::buyers(&format!("winner{number}"), 1), 1)?;
     }
+    pin(&one)?;
+    pin(&thousand)?;
     let few = Side::new(&one, late, "sale-0000", 1, REFUSAL_CONNECTIONS);
     let many = Side::new(&thousand, late, "sale-0000", SALES, REFUSAL_CONNECTIONS);
     let figure = compare(setting, few, many)?;
@@ -91,8 +94,9 @@ fn over_sales(setting: &Setting, late: &Buyers) -> Result<Figure> {
 }
 
 fn over_connections(setting: &Setting, late: &Buyers) -> Result<Figure> {
-    let mut shop = open(setting)?;
+    let mut shop = Shop::open(setting, Some(1), None)?;
     shop.sell_out("spring", &shop::buyers("winner", 1), 1)?;
+    pin(&shop)?;
     let side = |connections| Side::new(&shop, late, "spring", 1, connections);
     let figure = compare(setting, side(FEW_CONNECTIONS), side(CONNECTIONS))?;
     shop.close()?;
@@ -101,8 +105,9 @@ fn over_connections(setting: &Setting, late: &Buyers) -> Result<Figure> {
 
 fn over_buyers(setting: &Setting, late: &Buyers) -> Result<Figure> {
     let sold_out = |known: u32| {
-        let mut shop = open(setting)?;
+        let mut shop = Shop::open(setting, Some(1), None)?;
         shop.sell_out("spring", &shop::buyers("known", known), 1)?;
+        pin(&shop)?;
         anyhow::Ok(shop)
     };
     let (thousand, million) = (sold_out(FEW_BUYERS)?, sold_out(setting.known_buyers)?);
