@@ -24,6 +24,9 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
 }
 
 /// What a slot at rest proves: all numbers resolved, feed applied, queue empty, no recall pending, and the truth the same before and after.
+///
+/// Read in this order: `before`, the slot, `recalls_pending`, `after`. A recall that is finished between the last two shows in `after`; read the other way
+/// round it would show nowhere, and a sound slot that gave units up would look as if it had lost them.
 #[must_use]
 pub fn quiet_evidence(before: &Grant, slot: &SlotView, after: &Grant, recalls_pending: bool) -> Option<Cause> {
     let same = before == after && before.open && before.acked && slot.grant == after.id && slot.epoch == after.epoch;

@@ -68,6 +68,8 @@ rules! {
     GrantOfZero,
     /// Evidence is read truth first, slot second, feed length last.
     EvidenceOrder,
+    /// Whether recalls are pending is read before the grant is read again: one that is finished in between shows in the grant.
+    RecallsReadFirst,
     /// Evidence counts only against a slot whose init was acknowledged.
     EvidenceAfterInit,
     /// A number that belongs to another ticket is evidence, and is not recorded twice.

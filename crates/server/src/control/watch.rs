@@ -1,6 +1,6 @@
 //! Watches slots for loss, and the clock for steps. A slot that lost its memory has its grant closed, by id, and gets the next one.
 //!
-//! Evidence is read truth first, slot second, feed length last (see `doorbuster_core::loss`).
+//! Evidence is read truth first, slot second, then the pending recalls and the grant again (see `doorbuster_core::loss`).
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ async fn watch(engine: &Engine) -> Result<(), EngineError> {
 
 async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) -> Result<Option<Cause>, EngineError> {
     let view = engine.slots().view(item.slot).await?;
+    // Before the grant: a recall that is finished in between shows there.
+    let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
     let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
     if let Some(cause) = loss::evidence(before, view.as_ref(), after.feed_len) {
         return Ok(Some(cause));
@@ -53,7 +55,6 @@ async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) -> Result<O
     if view.sealed {
         return roll(engine, item, before).await.map(|()| None);
     }
-    let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
     Ok(loss::quiet_evidence(before, &view, &after, pending))
 }
 
