@@ -12,7 +12,7 @@ pub const SETTLE_BATCH_MAX: usize = 500;
 pub const SLOT_QUEUE_MAX: usize = 65_536;
 /// Requests that one slot remembers; at the bound it is sealed, drained and rolled to a new epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
-/// Recalls that one slot remembers under one grant; at the bound further recalls are refused until the grant is rolled.
+/// Recalls that one slot remembers under one grant; at the bound further recalls are refused, and the slot is sealed.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// Time from the draw of a ticket's token to the instant after which it can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;

@@ -2,7 +2,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::limits::SLOT_QUEUE_MAX;
 use crate::rules::{Rule, keeps};
 use crate::ticket::Ticket;
 use crate::value::Token;
@@ -35,8 +34,9 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn is_full(&self) -> bool {
-        self.entries.len() >= SLOT_QUEUE_MAX
+    /// Entries kept, the acknowledged ones behind an unacknowledged one among them.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Tickets not yet acknowledged.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::id::IdKey;
-use crate::limits::{SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
+use crate::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use crate::queue::{Delivery, Queue};
 use crate::rows::{Feed, FeedCause};
 use crate::rules::{Rule, keeps};
@@ -113,7 +113,7 @@ pub struct SlotView {
     pub unacknowledged: usize,
     /// Whether it cuts no tickets for now.
     pub stopped: bool,
-    /// Whether its memory is full: it must be rolled to a new epoch.
+    /// Whether its memory of requests or of recalls is full: it must be rolled to a new epoch.
     pub sealed: bool,
 }
 
@@ -157,10 +157,22 @@ struct Term {
     recalls: HashMap<RecallId, u64, foldhash::fast::FixedState>,
 }
 
+/// How much one slot may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// See [`SLOT_QUEUE_MAX`].
+    pub queue: usize,
+    /// See [`SLOT_REQUESTS_MAX`].
+    pub requests: usize,
+    /// See [`SLOT_RECALLS_MAX`].
+    pub recalls: usize,
+}
+
 /// One slot of one item.
 #[derive(Clone, Debug)]
 pub struct Slot {
     item: ItemId,
+    bounds: Bounds,
     term: Option<Term>,
     queue: Queue,
     stopped: bool,
@@ -170,7 +182,14 @@ impl Slot {
     /// A slot with no epoch: it cuts nothing until `init`.
     #[must_use]
     pub fn new(item: ItemId) -> Self {
-        Self { item, term: None, queue: Queue::default(), stopped: false }
+        let bounds = Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX };
+        Self::bounded(item, bounds)
+    }
+
+    /// [`Slot::new`] with other bounds, so that they can be reached in a test.
+    #[must_use]
+    pub fn bounded(item: ItemId, bounds: Bounds) -> Self {
+        Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
     /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the queue.
@@ -216,7 +235,7 @@ impl Slot {
             let same = cut.units == request.units || !keeps(Rule::SlotDigest);
             return if same { TicketAnswer::Again(cut) } else { TicketAnswer::KeyReused };
         }
-        if self.stopped || term.requests.len() >= SLOT_REQUESTS_MAX {
+        if self.stopped || term.requests.len() >= self.bounds.requests {
             return TicketAnswer::Stopped;
         }
         let buyer = request.buyer_hash.to_be_bytes();
@@ -227,7 +246,7 @@ impl Slot {
         if term.counted && request.units.wide() > term.available && keeps(Rule::SlotEnough) {
             return TicketAnswer::Short { available: term.available };
         }
-        if self.queue.is_full() {
+        if self.queue.len() >= self.bounds.queue {
             return TicketAnswer::Full;
         }
         if term.counted {
@@ -293,7 +312,7 @@ impl Slot {
         {
             return Recalled::Taken(taken);
         }
-        if term.recalls.len() >= SLOT_RECALLS_MAX {
+        if term.recalls.len() >= self.bounds.recalls {
             return Recalled::Refused;
         }
         let taken = units.min(term.available);
@@ -339,7 +358,7 @@ impl Slot {
             n: TicketN(term.n),
             unacknowledged: self.queue.open(),
             stopped: self.stopped,
-            sealed: term.requests.len() >= SLOT_REQUESTS_MAX,
+            sealed: term.requests.len() >= self.bounds.requests || term.recalls.len() >= self.bounds.recalls,
         })
     }
 }
