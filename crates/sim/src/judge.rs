@@ -152,6 +152,7 @@ struct Counts {
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     version: u64,
+    /// In time that never steps.
     at: Millis,
     items: [Counts; 2],
     phases: [Phase; 2],
@@ -268,9 +269,9 @@ impl Judge {
     }
 
     /// When the truth stopped being what it was at this commit.
-    fn until(&self, version: u64, now: Millis) -> Millis {
+    fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
-        self.history.get(next).map_or(now, |m| m.at)
+        self.history.get(next).map_or(mono, |m| m.at)
     }
 }
 

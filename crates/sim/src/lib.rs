@@ -7,8 +7,10 @@
 
 pub mod dice;
 pub mod judge;
+pub mod mutants;
 pub mod op;
 pub mod profile;
+pub mod reproduction;
 pub mod run;
 pub mod shrink;
 pub mod truth;

@@ -34,6 +34,9 @@ pub struct Setup {
     pub slots: Vec<SlotSetup>,
     /// How many nodes answer buyers.
     pub nodes: u8,
+    /// How much a slot may hold; 0: as much as in the program.
+    #[serde(default)]
+    pub tight: u8,
 }
 
 /// A setup and what happens in it: what a seed becomes, what is shrunk, and what is stored.
@@ -268,6 +271,11 @@ pub enum Op {
     Tick {
         /// Tenths of a second.
         tenths: u8,
+    },
+    /// The store's clock steps; monotonic time does not.
+    Step {
+        /// By so many minutes.
+        minutes: i8,
     },
     /// A node's clock steps.
     Skew {

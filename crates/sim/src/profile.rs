@@ -122,7 +122,8 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
         Profile::Slots | Profile::SlotsTail => false,
         _ => dice.chance(40),
     };
-    let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes };
+    let tight = if dice.chance(15) { dice.between(2, 6) as u8 } else { 0 };
+    let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes, tight };
     for item in 0..items {
         let total = (!dice.chance(6)).then(|| dice.between(0, 14) as u8);
         let (limit, hold_secs) = (dice.between(1, 5) as u8, dice.between(1, 30) as u8);
@@ -211,6 +212,7 @@ fn time(_: Profile, dice: &mut Dice) -> Op {
         0..=3 => Op::Tick { tenths: dice.between(1, 5) as u8 },
         4 | 5 => Op::Tick { tenths: dice.between(5, 30) as u8 },
         6 => Op::Tick { tenths: dice.between(50, 150) as u8 },
+        _ if dice.chance(15) => Op::Step { minutes: dice.between(0, 120) as i8 - 60 },
         _ => Op::Skew { node: small(dice), tenths: dice.between(0, 40) as i8 - 20 },
     }
 }

@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 
 use doorbuster_core::model::Model;
 use doorbuster_core::rows::Item;
-use doorbuster_core::slot::Slot;
+use doorbuster_core::slot::{Bounds, Slot};
 use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units};
 
 use crate::dice::mix;
@@ -96,7 +96,10 @@ pub struct World {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) flight: Vec<Message>,
     pub(crate) late: Vec<Message>,
+    /// The store's clock.
     pub(crate) now: Millis,
+    /// Time that never steps: what nodes measure waiting by.
+    pub(crate) mono: Millis,
     pub(crate) judge: Judge,
     draws: u64,
 }
@@ -119,7 +122,7 @@ impl World {
         let places = setup.slots.iter().enumerate().map(|(i, s)| Place {
             at: SlotKey { item: ItemId(i64::from(s.item) + 1), index: i as u32 },
             node: s.node,
-            slot: Slot::new(ItemId(i64::from(s.item) + 1)),
+            slot: fresh_slot(setup, ItemId(i64::from(s.item) + 1)),
             kept: None,
         });
         let places: Vec<_> = places.collect();
@@ -133,6 +136,7 @@ impl World {
             flight: Vec::new(),
             late: Vec::new(),
             now: START,
+            mono: START,
             judge,
             draws: 0,
         };
@@ -182,6 +186,7 @@ impl World {
             Op::Redeliver { slot } => self.redeliver(slot),
             Op::Snapshot { node } => self.send_snapshot(node),
             Op::Tick { tenths } => self.tick(tenths),
+            Op::Step { minutes } => self.now = self.now.plus(i64::from(minutes) * 60_000),
             Op::Skew { node, tenths } => self.skew(node, tenths),
             Op::CrashNode { node } => self.crash_node(node),
             Op::CrashLeader { leader } => self.crash_leader(leader % 2),
@@ -224,7 +229,7 @@ impl World {
     /// One transaction, judged.
     pub(crate) fn commit(&mut self, tx: Tx) -> Done {
         let done = self.truth.commit(tx.clone());
-        self.judge.committed(&self.truth, &tx, &done, self.now);
+        self.judge.committed(&self.truth, &tx, &done, self.now, self.mono);
         done
     }
 
@@ -236,6 +241,14 @@ impl World {
 
     fn draw_grant(&mut self) -> GrantId {
         GrantId(self.draw() >> 1)
+    }
+}
+
+/// A slot that has nothing yet.
+fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
+    match usize::from(setup.tight) {
+        0 => Slot::new(item),
+        n => Slot::bounded(item, Bounds { queue: n, requests: n + 1, recalls: n / 2 }),
     }
 }
 

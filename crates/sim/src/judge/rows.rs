@@ -49,10 +49,10 @@ fn sums(model: &Model) -> [Sums; 2] {
 
 impl Judge {
     /// Judges one commit.
-    pub(crate) fn committed(&mut self, truth: &Truth, tx: &Tx, done: &Done, now: Millis) {
+    pub(crate) fn committed(&mut self, truth: &Truth, tx: &Tx, done: &Done, now: Millis, mono: Millis) {
         let model = &truth.model;
         let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
-        self.remember(model, truth.version, now, phases);
+        self.remember(model, truth.version, mono, phases);
         match tx {
             Tx::Intend(item, _) => self.stopping[place(*item)] = truth.version,
             Tx::Show(item, Some(_)) => self.shown(truth, *item),

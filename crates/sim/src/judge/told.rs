@@ -44,7 +44,7 @@ impl Judge {
     }
 
     /// A buyer hears the answer to an attempt.
-    pub(crate) fn told(&mut self, truth: &Truth, asked: &Asked, told: Told, now: Millis) {
+    pub(crate) fn told(&mut self, truth: &Truth, asked: &Asked, told: Told, mono: Millis) {
         self.answers.insert(asked.attempt, told);
         self.reach(told.name());
         match told {
@@ -54,7 +54,7 @@ impl Judge {
                 self.handed_by.insert(asked.attempt, id);
             }
             Told::SoldOut { refusal, as_of, parked } => {
-                self.fresh_enough(as_of, now, "sold_out");
+                self.fresh_enough(as_of, mono, "sold_out");
                 self.refused(asked, told, Some(as_of));
                 let counts = self.moment(as_of).items[asked.item.0 as usize - 1];
                 let fits = counts.free.is_none_or(|free| asked.units.wide() <= free);
@@ -66,7 +66,7 @@ impl Judge {
                 });
             }
             Told::Phase { phase, as_of } => {
-                self.fresh_enough(as_of, now, "phase");
+                self.fresh_enough(as_of, mono, "phase");
                 self.refused(asked, told, Some(as_of));
                 let was = self.moment(as_of).phases[asked.item.0 as usize - 1];
                 self.check(was == phase && phase != Phase::Open, "phase", || format!("told {phase:?}, was {was:?}"));
@@ -92,8 +92,8 @@ impl Judge {
         self.told_orders.insert((asked.node, id));
     }
 
-    fn fresh_enough(&mut self, as_of: u64, now: Millis, what: &'static str) {
-        let age = now.0 - self.until(as_of, now).0;
+    fn fresh_enough(&mut self, as_of: u64, mono: Millis, what: &'static str) {
+        let age = mono.0 - self.until(as_of, mono).0;
         self.check(age <= AGE_MAX_MS, what, || format!("said from a snapshot {age} ms old"));
     }
 

@@ -1,15 +1,15 @@
 //! Time, crashes and what slots do wrong.
-use doorbuster_core::slot::Slot;
 use doorbuster_core::{Cause, ItemId, Phase};
 
-use super::World;
 use super::flight::Message;
 use super::node::{Node, Seen, Snapshot, State};
+use super::{World, fresh_slot};
 use crate::truth::{PhaseRow, Tx};
 
 impl World {
     pub(crate) fn tick(&mut self, tenths: u8) {
-        self.now = self.now.plus(i64::from(tenths) * 100);
+        let ms = i64::from(tenths) * 100;
+        (self.now, self.mono) = (self.now.plus(ms), self.mono.plus(ms));
     }
 
     pub(crate) fn skew(&mut self, node: u8, tenths: i8) {
@@ -28,7 +28,7 @@ impl World {
             }
         };
         let (version, winners) = (self.truth.version, self.truth.winners());
-        Snapshot { version, at: self.now, winners, items: [seen(0), seen(1)] }
+        Snapshot { version, at: self.mono, winners, items: [seen(0), seen(1)] }
     }
 
     /// Units in tickets that are cut and not settled.
@@ -67,7 +67,7 @@ impl World {
             if self.places[i].node != Some(node) {
                 continue;
             }
-            self.places[i].slot = Slot::new(at.item);
+            self.places[i].slot = fresh_slot(&self.setup, at.item);
             self.places[i].kept = None;
             if let Some(id) = self.truth.open_grant(at).map(|g| g.id) {
                 self.commit(Tx::Close(id, Cause::LeaseLapsed));
@@ -84,7 +84,7 @@ impl World {
     pub(crate) fn forget(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
         let place = &mut self.places[slot];
-        place.slot = Slot::new(place.at.item);
+        place.slot = fresh_slot(&self.setup, place.at.item);
         self.judge.slot_fault();
     }
 

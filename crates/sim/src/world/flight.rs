@@ -4,6 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
 use doorbuster_core::{Delivery, Epoch, Feed, Grant, GrantId, ItemId, RecallId, TicketId, Token, Verdict};
 
+use super::loss::Read;
 use super::node::Snapshot;
 use super::{FLIGHT_MAX, NAMES, World};
 use crate::truth::{Done, Tx};
@@ -33,6 +34,8 @@ pub(crate) enum Message {
     AskView { leader: u8, slot: usize, before: Arc<Grant> },
     /// The slot has answered, and the leader will read the truth again.
     View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
+    /// A leader has read the pending recalls and will read the grant again.
+    Compare { leader: u8, before: Arc<Grant>, view: Option<SlotView>, read: Read },
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader goes from slot to slot of a stopping item.
@@ -50,6 +53,7 @@ impl Message {
             Self::Commit { leader, .. }
             | Self::AskView { leader, .. }
             | Self::View { leader, .. }
+            | Self::Compare { leader, .. }
             | Self::Drain { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
             _ => None,
@@ -155,7 +159,8 @@ impl World {
                 let view = self.places[slot].slot.view();
                 self.send(Message::View { leader, before, view });
             }
-            Message::View { leader, before, view } => self.viewed(leader, &before, view.as_ref()),
+            Message::View { leader, before, view } => self.viewed(leader, before, view),
+            Message::Compare { leader, before, view, read } => self.compared(leader, &before, view.as_ref(), read),
             Message::Stop { slot, stopped } => self.places[slot].slot.stop(stopped),
             Message::Drain { leader, item, next } => self.drained(leader, item, next),
             Message::Roll { leader, slot } => self.rolled(leader, slot),

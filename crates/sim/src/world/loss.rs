@@ -4,11 +4,20 @@ use std::sync::Arc;
 use doorbuster_core::loss::{evidence, quiet_evidence};
 use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::slot::SlotView;
-use doorbuster_core::{Cause, Grant};
+use doorbuster_core::{Cause, Grant, GrantId};
 
 use super::World;
 use super::flight::Message;
 use crate::truth::Tx;
+
+/// What a leader has read of the truth after the slot answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    /// Whether recalls of the grant are pending.
+    pub(crate) recalls: Option<bool>,
+    /// The grant.
+    pub(crate) after: Option<Arc<Grant>>,
+}
 
 impl World {
     /// Starts to look: reads the grant.
@@ -22,12 +31,27 @@ impl World {
         self.send(message);
     }
 
-    /// The slot has answered: reads the truth again and decides.
-    pub(crate) fn viewed(&mut self, leader: u8, before: &Grant, view: Option<&SlotView>) {
-        let Some(after) = self.truth.grant(before.id) else { return };
-        let before = if keeps(Rule::EvidenceOrder) { before } else { after };
-        let recalls = self.truth.pending().any(|r| r.grant == before.id);
-        let quiet = || view.and_then(|view| quiet_evidence(before, view, after, recalls));
+    /// The slot has answered: reads the pending recalls, and after them the grant. (Without the rule it is the other way round.)
+    pub(crate) fn viewed(&mut self, leader: u8, before: Arc<Grant>, view: Option<SlotView>) {
+        let Some(now) = self.truth.grant(before.id) else { return };
+        let before = if keeps(Rule::EvidenceOrder) { before } else { Arc::new(now.clone()) };
+        let (recalls, after) = match keeps(Rule::RecallsReadFirst) {
+            true => (Some(self.recalls_pending(before.id)), None),
+            false => (None, Some(Arc::new(now.clone()))),
+        };
+        self.send(Message::Compare { leader, before, view, read: Read { recalls, after } });
+    }
+
+    fn recalls_pending(&self, grant: GrantId) -> bool {
+        self.truth.pending().any(|r| r.grant == grant)
+    }
+
+    /// Everything is read: decides.
+    pub(crate) fn compared(&mut self, leader: u8, before: &Grant, view: Option<&SlotView>, read: Read) {
+        let recalls = read.recalls.unwrap_or_else(|| self.recalls_pending(before.id));
+        let after = read.after.or_else(|| self.truth.grant(before.id).cloned().map(Arc::new));
+        let Some(after) = after else { return };
+        let quiet = || view.and_then(|view| quiet_evidence(before, view, &after, recalls));
         if let Some(cause) = evidence(before, view, after.feed_len).or_else(quiet) {
             self.send(Message::Commit { leader, tx: Tx::Close(before.id, cause) });
         }

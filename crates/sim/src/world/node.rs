@@ -71,7 +71,7 @@ pub(crate) struct Attempt {
     round: u8,
     /// Times that it asked again under a new epoch.
     again: u8,
-    /// When it was parked first.
+    /// When it was parked first, in time that never steps.
     pub(crate) parked: Option<Millis>,
     /// The last round before it is answered.
     last: bool,
@@ -125,7 +125,7 @@ impl World {
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let asked = self.attempts[i].asked;
         let Some(snapshot) = self.nodes[usize::from(asked.node)].snapshot else { return false };
-        if self.now.0 - snapshot.at.0 > SNAPSHOT_AGE_MS {
+        if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS {
             return false;
         }
         let seen = snapshot.items[asked.item.0 as usize - 1];
@@ -191,12 +191,12 @@ impl World {
         self.attempts[i].round = 0;
         if !last {
             self.judge.reach("parked");
-            self.attempts[i].parked.get_or_insert(self.now);
+            self.attempts[i].parked.get_or_insert(self.mono);
             self.attempts[i].state = State::Parked;
             return;
         }
         let told = match self.nodes[usize::from(asked.node)].snapshot {
-            Some(s) if s.version >= asked.began && self.now.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
+            Some(s) if s.version >= asked.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
                 let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long();
                 Told::SoldOut { refusal, as_of: s.version, parked: true }
             }
@@ -207,8 +207,8 @@ impl World {
 
     /// A parked request is put to the slots again; the last time when it has waited as long as it may.
     pub(crate) fn retry(&mut self, i: usize) {
-        let since = self.attempts[i].parked.unwrap_or(self.now);
-        self.attempts[i].last = self.now.0 - since.0 >= PARK_MS;
+        let since = self.attempts[i].parked.unwrap_or(self.mono);
+        self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;
         self.attempts[i].round = 0;
         self.ask(i);
     }
@@ -262,7 +262,7 @@ impl World {
 
     pub(crate) fn tell(&mut self, i: usize, told: Told) {
         let asked = self.attempts[i].asked;
-        self.judge.told(&self.truth, &asked, told, self.now);
+        self.judge.told(&self.truth, &asked, told, self.mono);
         self.attempts[i].state = match told {
             Told::Queued(id) => State::Handed { id },
             _ => State::Over,

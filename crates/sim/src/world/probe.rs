@@ -3,9 +3,12 @@ use doorbuster_core::order::Ending;
 use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 
 use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
+use crate::judge::Told;
 use crate::truth::{Done, Payment, Tx};
 use doorbuster_core::stock::Adjusted;
 
+/// How often a buyer who is asked to come again does so.
+const RETRIES_MAX: usize = 4;
 /// The event that reports a payment at rest.
 const LATE_EVENT: u32 = 1_000;
 
@@ -37,10 +40,14 @@ impl World {
 
     fn probe(&mut self, node: usize, buyer: u8, key: u8, item: ItemId, units: u64) -> usize {
         let units = Units::new(units as u32).expect("asked for at least one");
-        let i = self.attempts.len();
-        self.arrive(node as u8, buyer, key, item, units);
-        self.settle_down();
-        i
+        for _ in 0..RETRIES_MAX {
+            self.arrive(node as u8, buyer, key, item, units);
+            self.settle_down();
+            if self.judge.heard(self.attempts.len() - 1) != Some(Told::Retry) {
+                break;
+            }
+        }
+        self.attempts.len() - 1
     }
 
     /// What is free is sold to whoever asks, unit by unit of it, until nothing is left.

@@ -84,7 +84,11 @@ impl World {
         for slot in 0..self.places.len() {
             let first = u64::from(self.setup.slots[slot].first);
             self.open_slot(0, slot, first);
-            self.unstop_if_stopped(slot);
+            if self.places[slot].slot.view().is_some_and(|v| v.sealed) {
+                self.roll(0, slot);
+            } else {
+                self.unstop_if_stopped(slot);
+            }
             self.deliver_all();
             self.feed_all(slot);
             self.look(0, slot);
@@ -155,7 +159,9 @@ impl World {
 
     /// Tickets that died with their slots get their verdicts from those who ask.
     fn decide_rest(&mut self) {
-        self.now = self.now.plus(DECIDE_WITHIN_MS + VERDICT_GRACE_MS + 10_000);
+        let due = self.judge.handed().iter().filter_map(|(id, _)| id.parts()).map(|p| p.decide_by);
+        let last = due.max().unwrap_or(self.now).max(self.now.plus(DECIDE_WITHIN_MS));
+        self.now = last.plus(VERDICT_GRACE_MS);
         for (id, buyer) in self.judge.handed().to_vec() {
             self.get_id(id, buyer);
         }

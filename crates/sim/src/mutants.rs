@@ -1,0 +1,56 @@
+//! Removes each rule of the protocol in turn. A rule whose removal nobody notices is either not simulated or not needed.
+use doorbuster_core::rules::{Rule, remove};
+
+use crate::judge::Finding;
+use crate::profile;
+use crate::reproduction::{Reproduction, directed_dir};
+use crate::run::{Broken, SimPlan, run, run_case};
+use crate::shrink::shrink;
+
+/// What noticed that a rule is gone.
+#[derive(Clone, Debug)]
+pub struct Killed {
+    /// The rule.
+    pub rule: Rule,
+    /// The first seed that noticed, counted from the first that was run; `None`: none did.
+    pub seeds: Option<u64>,
+    /// What it found.
+    pub broken: Option<Broken>,
+    /// What the rule's directed list found; `None`: there is none, or it found nothing.
+    pub directed: Option<Finding>,
+}
+
+impl Killed {
+    /// Whether anything noticed.
+    #[must_use]
+    pub fn is_noticed(&self) -> bool {
+        self.seeds.is_some() || self.directed.is_some()
+    }
+}
+
+/// Removes each of these rules in turn and runs seeds until one notices, at most as many as planned, and the rule's directed list.
+///
+/// # Errors
+/// When the directed lists cannot be read.
+pub fn mutants(rules: &[Rule], plan: SimPlan) -> std::io::Result<Vec<Killed>> {
+    let directed = Reproduction::all(&directed_dir())?;
+    Ok(rules.iter().map(|&rule| one(rule, plan, &directed)).collect())
+}
+
+fn one(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) -> Killed {
+    let report = run(SimPlan { without: Some(rule), stop_at_first: true, ..plan });
+    let broken = report.broken.into_iter().next();
+    let seeds = broken.as_ref().map(|b| b.seed - plan.first_seed + 1);
+    let list = directed.iter().find(|(name, _)| name == rule.name());
+    let directed = list.and_then(|(_, kept)| kept.run(Some(rule)));
+    Killed { rule, seeds, broken, directed }
+}
+
+/// A short list that notices the removal of a rule, from a seed that does.
+#[must_use]
+pub fn directed_list(rule: Rule, broken: &Broken) -> Reproduction {
+    remove(Some(rule));
+    let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run_case);
+    remove(None);
+    Reproduction::new(case, &finding, Some(rule))
+}

@@ -1,0 +1,109 @@
+//! Lists kept as files: what a seed found, shrunk; and for each rule a list that notices when it is removed.
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use doorbuster_core::rules::{Rule, remove};
+use serde::{Deserialize, Serialize};
+
+use crate::judge::Finding;
+use crate::op::{Case, Op, Setup};
+use crate::run::run_case;
+
+/// A list with what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reproduction {
+    /// The rule whose removal it notices.
+    pub rule: Option<String>,
+    /// What was found.
+    pub found: String,
+    /// The parts.
+    pub setup: Setup,
+    /// What happens.
+    pub ops: Vec<Op>,
+}
+
+impl Reproduction {
+    /// A list that was judged so, while this rule was removed (if any).
+    #[must_use]
+    pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
+        let rule = without.map(|rule| rule.name().to_owned());
+        let Case { setup, ops } = case;
+        Self { rule, found: format!("{}: {}", finding.what, finding.detail), setup, ops }
+    }
+
+    /// The rule that it names; `Err`: no such rule.
+    ///
+    /// # Errors
+    /// The name that no rule has.
+    pub fn without(&self) -> Result<Option<Rule>, String> {
+        let Some(name) = &self.rule else { return Ok(None) };
+        Rule::ALL.iter().copied().find(|rule| rule.name() == name).map(Some).ok_or_else(|| name.clone())
+    }
+
+    /// Runs it with every rule in place, or without one.
+    #[must_use]
+    pub fn run(&self, without: Option<Rule>) -> Option<Finding> {
+        remove(without);
+        let finding = run_case(&Case { setup: self.setup.clone(), ops: self.ops.clone() });
+        remove(None);
+        finding
+    }
+
+    /// The file's text: one operation a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let ops: Vec<_> = self.ops.iter().map(|op| format!("    {}", json(op))).collect();
+        format!(
+            "{{\n  \"rule\": {},\n  \"found\": {},\n  \"setup\": {},\n  \"ops\": [\n{}\n  ]\n}}\n",
+            json(&self.rule),
+            json(&self.found),
+            json(&self.setup),
+            ops.join(",\n")
+        )
+    }
+
+    /// Writes it as `name.json` into a directory.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn store(&self, dir: &Path, name: &str) -> io::Result<PathBuf> {
+        fs::create_dir_all(dir)?;
+        let path = dir.join(format!("{name}.json"));
+        fs::write(&path, self.text())?;
+        Ok(path)
+    }
+
+    /// Every list kept in a directory, by file name.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not such a list.
+    pub fn all(dir: &Path) -> io::Result<Vec<(String, Self)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "json") {
+                let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                let kept = serde_json::from_str(&fs::read_to_string(&path)?);
+                found.push((name, kept.map_err(io::Error::other)?));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("numbers, names and texts")
+}
+
+/// Where lists that notice a removed rule are kept.
+#[must_use]
+pub fn directed_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
+}
+
+/// Where lists that once found something are kept.
+#[must_use]
+pub fn regressions_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")
+}
