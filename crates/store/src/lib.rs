@@ -3,6 +3,7 @@
 //! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs it between BEGIN and COMMIT. Backends are
 //! variants of a closed enum; `conformance` holds each against the same expectations.
 
+pub mod conformance;
 mod contract;
 pub mod inspect;
 pub mod limits;

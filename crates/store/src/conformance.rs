@@ -1,0 +1,227 @@
+//! What every store must do: one body per expectation, run by each backend's tests on a fresh store.
+//!
+//! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and [`Told::sink`] as its sink, and hands all three over as a [`Rig`].
+#![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{
+    BuyerId, Grant, GrantId, IdKey, ItemId, Millis, NodeId, Order, RequestKey, SlotKey, Stock, Ticket, TicketId,
+    TicketN, Token, Units,
+};
+
+use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
+use crate::store::Store;
+
+pub mod grants;
+pub mod lists;
+pub mod orders;
+pub mod recalls;
+pub mod sales;
+pub mod settle;
+
+/// The key that a backend under test must be opened with.
+#[must_use]
+pub fn id_key() -> IdKey {
+    IdKey::new([9; 32])
+}
+
+/// A clock that stands still until it is told to move.
+#[derive(Clone)]
+pub struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    /// Some morning.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(1_795_000_000_000)))
+    }
+
+    /// What a store reads.
+    #[must_use]
+    pub fn reader(&self) -> Arc<dyn Fn() -> Millis + Send + Sync> {
+        let clock = self.clone();
+        Arc::new(move || clock.now())
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        Millis(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the sink was told.
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<Committed>>>);
+
+impl Told {
+    /// What a store tells.
+    #[must_use]
+    pub fn sink(&self) -> CommitSink {
+        let told = self.clone();
+        Arc::new(move |committed| told.lock().push(committed.clone()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Committed>> {
+        // A vector is whole whatever panicked while it was locked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what was told so far.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
+    /// What was told since it was asked last.
+    #[must_use]
+    pub fn take(&self) -> Vec<Committed> {
+        std::mem::take(&mut *self.lock())
+    }
+}
+
+/// A fresh store and what it was opened with.
+pub struct Rig {
+    /// The store.
+    pub store: Store,
+    /// Its clock.
+    pub clock: Clock,
+    /// What its sink hears.
+    pub told: Told,
+}
+
+/// One hour, the payment window of every item here.
+pub const HOLD_MS: i64 = 3_600_000;
+
+/// An item of a test's sale.
+#[must_use]
+pub fn new_item(name: &str, stock: Stock, limit: u32) -> NewItem {
+    NewItem {
+        name: name.to_owned(),
+        title: format!("The {name}"),
+        description: "One of its kind".to_owned(),
+        image: None,
+        price_minor: 1_999,
+        currency: "EUR".to_owned(),
+        list_price_minor: Some(2_999),
+        limit,
+        hold_ms: HOLD_MS,
+        stock,
+    }
+}
+
+/// A draft of a test's sale.
+#[must_use]
+pub fn new_sale(id: &str, items: Vec<NewItem>) -> NewSale {
+    let front_door = r#"{"pass":"off"}"#.to_owned();
+    NewSale { id: id.to_owned(), title: format!("Sale {id}"), starts_at: None, ends_at: None, front_door, items }
+}
+
+fn buyer(name: &str) -> BuyerId {
+    BuyerId::new(name).expect("a test's buyer")
+}
+
+fn request_key(name: &str) -> RequestKey {
+    RequestKey::new(name).expect("a test's key")
+}
+
+impl Rig {
+    /// An item in an open sale of its own.
+    pub async fn item(&self, stock: Stock, limit: u32) -> ItemId {
+        let id = format!("sale-{}", self.store.sales().await.expect("reads").len());
+        let sale = new_sale(&id, vec![new_item("item", stock, limit)]);
+        let sale = self.store.create_sale(sale).await.expect("writes").expect("a free id");
+        self.store.step_sale(&id, doorbuster_core::sale::Step::Open).await.expect("writes");
+        sale.items[0].id
+    }
+
+    /// A counted item with one open, acknowledged grant of `granted` units on slot 0.
+    pub async fn slot(&self, stock: u64, granted: u64, limit: u32) -> Grant {
+        let item = self.item(Stock::Counted(stock), limit).await;
+        self.open(SlotKey { item, index: 0 }, granted).await
+    }
+
+    /// Opens and acknowledges a grant.
+    pub async fn open(&self, slot: SlotKey, units: u64) -> Grant {
+        let id = GrantId(slot.item.0.unsigned_abs() << 32 | u64::from(slot.index) << 16 | self.grants(slot.item).await);
+        let grant = self.store.open_grant(slot, id, units).await.expect("writes").expect("an item");
+        self.store.acknowledge_init(grant.id).await.expect("writes");
+        Grant { acked: true, ..grant }
+    }
+
+    async fn grants(&self, item: ItemId) -> u64 {
+        self.store.grants(item).await.expect("reads").len() as u64
+    }
+
+    /// The grant as it is now.
+    pub async fn grant(&self, grant: &Grant) -> Grant {
+        self.store.grant(grant.id).await.expect("reads").expect("a grant")
+    }
+
+    /// A ticket that a slot might have cut now.
+    #[must_use]
+    pub fn ticket(&self, grant: &Grant, n: u64, who: &str, key: &str, units: u32) -> Arc<Ticket> {
+        Arc::new(Ticket {
+            token: Token(n << 8 | u64::from(units)),
+            grant: grant.id,
+            n: TicketN(n),
+            item: grant.slot.item,
+            buyer: buyer(who),
+            key: request_key(key),
+            units: Units::new(units).expect("in range"),
+            decide_by: self.clock.now().plus(10_000),
+            node: NodeId(1),
+        })
+    }
+
+    /// Settles one ticket.
+    pub async fn settle(&self, ticket: &Arc<Ticket>) -> Resolved {
+        let resolved = self.store.settle(vec![Arc::clone(ticket)]).await.expect("settles");
+        resolved.into_iter().next().expect("one answer for one ticket")
+    }
+
+    /// Settles one ticket and expects its order.
+    pub async fn reserve(&self, grant: &Grant, n: u64, who: &str, units: u32) -> Order {
+        let ticket = self.ticket(grant, n, who, &format!("key-{n}"), units);
+        self.settle(&ticket).await.order.expect("an order")
+    }
+
+    /// The counts of an item.
+    pub async fn counts(&self, item: ItemId) -> ItemCounts {
+        self.store.counts(Some(vec![item])).await.expect("reads")[0]
+    }
+
+    /// Asserts where an item's units are.
+    pub async fn expect_units(&self, item: ItemId, pool: u64, in_slots: u64, held: u64, paid: u64) {
+        let c = self.counts(item).await;
+        assert_eq!((c.pool, c.in_slots, c.held, c.paid), (pool, in_slots, held, paid), "pool, in slots, held, paid");
+        self.adds_up().await;
+    }
+
+    /// Asserts that nothing is lost and nothing is there twice, in every item.
+    pub async fn adds_up(&self) {
+        for c in self.store.counts(None).await.expect("reads") {
+            if let Stock::Counted(total) = c.total {
+                assert_eq!(total, c.pool + c.in_slots + c.held + c.paid, "{c:?}");
+            }
+        }
+        assert_eq!(self.store.check().await.expect("reads").findings, []);
+    }
+}
+
+fn id_of(ticket: &Ticket) -> TicketId {
+    id_key().id_of(ticket)
+}

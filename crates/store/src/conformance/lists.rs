@@ -1,0 +1,90 @@
+//! Lists: pages of orders, and the requests that hold one.
+use doorbuster_core::order::Ending;
+use doorbuster_core::{Grant, Millis, Order, OrderState};
+
+use super::{Rig, buyer, id_key};
+use crate::contract::OrderQuery;
+
+/// Seven orders of two items and three buyers, in the order of their making.
+async fn seven(rig: &Rig) -> (Grant, Grant, Vec<Order>) {
+    let (a, b) = (rig.slot(50, 50, 50).await, rig.slot(50, 50, 50).await);
+    let mut orders = Vec::new();
+    for n in 1..=7 {
+        let grant = if n % 2 == 1 { &a } else { &b };
+        let who = ["anna", "bert", "cleo"][n as usize % 3];
+        orders.push(rig.reserve(grant, n, who, 1).await);
+        rig.clock.pass(100);
+    }
+    (a, b, orders)
+}
+
+async fn list(rig: &Rig, query: OrderQuery) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    let mut query = OrderQuery { limit: 2, ..query };
+    loop {
+        let page = rig.store.orders(query.clone()).await.expect("reads");
+        assert!(page.orders.len() <= 2);
+        numbers.extend(page.orders.iter().map(|o| o.n.0));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return numbers,
+        }
+    }
+}
+
+/// Orders are listed newest first, page by page, by buyer, item and state.
+pub async fn orders_are_listed_page_by_page(rig: Rig) {
+    let (a, b, orders) = seven(&rig).await;
+    rig.store.end_order(orders[2].id, Ending::Cancel).await.expect("writes");
+    let all = OrderQuery::default();
+    assert_eq!(list(&rig, all.clone()).await, [7, 6, 5, 4, 3, 2, 1]);
+    let of = |name| OrderQuery { buyer: Some(buyer(name)), ..OrderQuery::default() };
+    assert_eq!(list(&rig, of("bert")).await, [7, 4, 1]);
+    assert_eq!(list(&rig, of("nobody")).await, []);
+    let items = |items| OrderQuery { items: Some(items), ..OrderQuery::default() };
+    assert_eq!(list(&rig, items(vec![b.slot.item])).await, [6, 4, 2]);
+    assert_eq!(list(&rig, items(vec![b.slot.item, a.slot.item])).await, [7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(list(&rig, items(Vec::new())).await, []);
+    let state = |state| OrderQuery { state: Some(state), ..OrderQuery::default() };
+    assert_eq!(list(&rig, state(OrderState::Cancelled)).await, [3]);
+    let mixed = OrderQuery { state: Some(OrderState::Reserved), items: Some(vec![a.slot.item]), ..of("anna") };
+    assert_eq!(list(&rig, mixed).await, []);
+    let page = rig.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
+    assert_eq!((page.orders.len(), page.next), (7, None), "a full last page is the last");
+    assert_eq!(page.orders[0], orders[6]);
+    let none = rig.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
+    assert_eq!((none.orders, none.next), (vec![], None));
+}
+
+/// New orders do not disturb a listing that goes on.
+pub async fn new_orders_do_not_shift_pages(rig: Rig) {
+    let (a, _, _) = seven(&rig).await;
+    let first = rig.store.orders(OrderQuery { limit: 3, ..OrderQuery::default() }).await.expect("reads");
+    rig.reserve(&a, 8, "dora", 1).await;
+    let query = OrderQuery { limit: 3, after: first.next, ..OrderQuery::default() };
+    let second = rig.store.orders(query).await.expect("reads");
+    assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
+}
+
+/// A node that starts learns every request that holds an order since some time, bit by bit.
+pub async fn requests_that_hold_an_order_are_told(rig: Rig) {
+    let (_, _, orders) = seven(&rig).await;
+    let half = |o: &Order| id_key().request_hash(o.buyer.as_str(), o.key.as_str()).half();
+    let mut told = Vec::new();
+    let (mut after, mut rounds) = (Some(0), 0);
+    while let Some(at) = after {
+        let (requests, next) = rig.store.requests_since(orders[2].reserved_at, at, 2).await.expect("reads");
+        told.extend(requests);
+        (after, rounds) = (next, rounds + 1);
+    }
+    assert_eq!(told, orders[2..].iter().map(half).collect::<Vec<_>>());
+    assert_eq!(rounds, 3);
+    let (all, next) = rig.store.requests_since(Millis(0), 0, 100).await.expect("reads");
+    assert_eq!((all.len(), next), (7, None));
+}
+
+/// No dead letters without a reason for one.
+pub async fn a_store_starts_without_dead_letters(rig: Rig) {
+    seven(&rig).await;
+    assert_eq!(rig.store.dead_letters(10).await.expect("reads"), []);
+}

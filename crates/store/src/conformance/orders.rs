@@ -1,0 +1,206 @@
+//! What becomes of an order: it ends once, and its units come back once.
+use doorbuster_core::order::{Changed, Ending, Paid};
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::{Cause, Order, OrderState, Seq, TicketId};
+
+use super::{HOLD_MS, Rig, buyer, id_of};
+
+async fn end(rig: &Rig, order: &Order, how: Ending) -> Changed {
+    rig.store.end_order(order.id, how).await.expect("writes")
+}
+
+async fn pay(rig: &Rig, order: &Order) -> Paid {
+    rig.store.pay_order(order.id).await.expect("writes")
+}
+
+fn state(changed: &Changed) -> Option<OrderState> {
+    match changed {
+        Changed::Done(order) => Some(order.state),
+        _ => None,
+    }
+}
+
+/// Cancelling gives units to the pool and the limit back, to the slot too, once.
+pub async fn an_order_is_cancelled_once(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 4).await;
+    rig.clock.pass(70);
+    let Changed::Done(cancelled) = end(&rig, &order, Ending::Cancel).await else { panic!("it was reserved") };
+    assert_eq!((cancelled.state, cancelled.ended_at), (OrderState::Cancelled, Some(rig.clock.now())));
+    assert_eq!(rig.store.order(order.id).await.expect("reads"), Some(cancelled.clone()));
+    assert_eq!(end(&rig, &order, Ending::Cancel).await, Changed::Already(cancelled.clone()));
+    assert_eq!(end(&rig, &order, Ending::Expire).await, Changed::WrongState(cancelled.clone()));
+    assert_eq!(end(&rig, &order, Ending::Refund).await, Changed::WrongState(cancelled));
+    rig.expect_units(grant.slot.item, 4, 6, 0, 0).await;
+    assert_eq!(rig.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
+    let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+    let told: Vec<_> = feed.iter().map(|f| (f.cause, f.units, f.quota_delta, f.ticket)).collect();
+    assert_eq!(told, [(FeedCause::OrderEnded, 0, -4, None)]);
+    let again = rig.reserve(&grant, 2, "anna", 4).await;
+    assert_eq!(again.state, OrderState::Reserved, "the limit is free again");
+    rig.adds_up().await;
+}
+
+/// No order, no change.
+pub async fn what_is_no_order_cannot_change(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let id: TicketId = id_of(&rig.ticket(&grant, 1, "anna", "a", 1));
+    assert_eq!(rig.store.end_order(id, Ending::Cancel).await.expect("writes"), Changed::NotFound);
+    assert_eq!(rig.store.pay_order(id).await.expect("writes"), Paid::NotFound);
+    assert_eq!(rig.store.order(id).await.expect("reads"), None);
+    assert_eq!(rig.store.verdict(id).await.expect("reads"), None);
+}
+
+/// A hold lasts as long as it was promised, then it expires with the others that are due.
+pub async fn holds_expire_when_they_are_due(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    assert_eq!(rig.store.next_due().await.expect("reads"), None);
+    let first = rig.reserve(&grant, 1, "anna", 1).await;
+    rig.clock.pass(10);
+    let second = rig.reserve(&grant, 2, "bert", 2).await;
+    let third = rig.reserve(&grant, 3, "cleo", 3).await;
+    assert_eq!(rig.store.next_due().await.expect("reads"), Some(first.pay_by));
+    rig.clock.pass(HOLD_MS - 11);
+    assert_eq!(end(&rig, &first, Ending::Expire).await, Changed::WrongState(first.clone()), "not yet");
+    assert_eq!(rig.store.expire_due(10).await.expect("writes"), []);
+    rig.clock.pass(1);
+    let expired = rig.store.expire_due(10).await.expect("writes");
+    assert_eq!(expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(), [(first.id, OrderState::Expired)]);
+    assert_eq!(rig.store.next_due().await.expect("reads"), Some(second.pay_by));
+    pay(&rig, &second).await;
+    rig.clock.pass(HOLD_MS);
+    let expired = rig.store.expire_due(10).await.expect("writes");
+    assert_eq!(expired.iter().map(|o| o.id).collect::<Vec<_>>(), [third.id], "a paid order stays");
+    assert_eq!(rig.store.next_due().await.expect("reads"), None);
+    rig.expect_units(grant.slot.item, 4, 4, 0, 2).await;
+}
+
+/// Expiry takes the longest due first and no more than it is asked.
+pub async fn expiry_is_bounded(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    for n in 1..=5 {
+        rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+        rig.clock.pass(1);
+    }
+    rig.clock.pass(HOLD_MS);
+    let mut numbers = Vec::new();
+    for wanted in [2, 2, 1, 0] {
+        let expired = rig.store.expire_due(2).await.expect("writes");
+        assert_eq!(expired.len(), wanted);
+        numbers.extend(expired.iter().map(|o| o.n.0));
+    }
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    rig.expect_units(grant.slot.item, 5, 5, 0, 0).await;
+}
+
+/// A paid order is paid once, and refunded once.
+pub async fn a_paid_order_is_refunded_once(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 3).await;
+    assert_eq!(state(&end(&rig, &order, Ending::Refund).await), None, "nothing was paid");
+    rig.clock.pass(5);
+    let Paid::Done(paid) = pay(&rig, &order).await else { panic!("it was reserved") };
+    assert_eq!((paid.state, paid.paid_at, paid.ended_at), (OrderState::Paid, Some(rig.clock.now()), None));
+    assert_eq!(pay(&rig, &order).await, Paid::Already(paid.clone()));
+    rig.expect_units(grant.slot.item, 0, 7, 0, 3).await;
+    assert_eq!(end(&rig, &order, Ending::Cancel).await, Changed::WrongState(paid));
+    assert_eq!(state(&end(&rig, &order, Ending::Refund).await), Some(OrderState::Refunded));
+    let Changed::Already(refunded) = end(&rig, &order, Ending::Refund).await else { panic!("once") };
+    assert_eq!(pay(&rig, &order).await, Paid::Refund(refunded));
+    rig.expect_units(grant.slot.item, 3, 7, 0, 0).await;
+    assert_eq!(rig.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
+}
+
+/// Paid too late, an order lives again if a unit and the limit allow it.
+pub async fn a_late_payment_revives_what_it_can(rig: Rig) {
+    let grant = rig.slot(4, 4, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 4).await;
+    end(&rig, &order, Ending::Cancel).await;
+    let Paid::Done(revived) = pay(&rig, &order).await else { panic!("the units lie in the pool") };
+    assert_eq!((revived.state, revived.ended_at), (OrderState::Paid, None));
+    rig.expect_units(grant.slot.item, 0, 0, 0, 4).await;
+    let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+    let told: Vec<_> = feed.iter().map(|f| (f.cause, f.quota_delta)).collect();
+    assert_eq!(told, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
+}
+
+/// Paid too late when its units are gone, an order stays ended and the money goes back.
+pub async fn a_late_payment_without_units_goes_back(rig: Rig) {
+    let grant = rig.slot(4, 4, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 4).await;
+    end(&rig, &order, Ending::Cancel).await;
+    assert_eq!(rig.store.refill(grant.id, 1).await.expect("writes"), 1);
+    let Paid::Refund(ended) = pay(&rig, &order).await else { panic!("three units are too few") };
+    assert_eq!(ended.state, OrderState::Cancelled);
+    rig.expect_units(grant.slot.item, 3, 1, 0, 0).await;
+}
+
+/// Paid too late when the buyer holds others, an order stays ended and the money goes back.
+pub async fn a_late_payment_beyond_the_limit_goes_back(rig: Rig) {
+    let grant = rig.slot(9, 8, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 4).await;
+    end(&rig, &order, Ending::Cancel).await;
+    rig.reserve(&grant, 2, "anna", 1).await;
+    assert!(matches!(pay(&rig, &order).await, Paid::Refund(_)));
+    rig.expect_units(grant.slot.item, 5, 3, 1, 0).await;
+}
+
+/// After its grant was closed an order still ends, and no slot is told.
+pub async fn an_order_outlives_its_grant(rig: Rig) {
+    let grant = rig.slot(9, 9, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 4).await;
+    rig.store.close_grant(grant.id, Cause::Ended).await.expect("writes");
+    assert_eq!(state(&end(&rig, &order, Ending::Cancel).await), Some(OrderState::Cancelled));
+    assert_eq!(rig.grant(&grant).await.feed_len, Seq(0));
+    rig.expect_units(grant.slot.item, 9, 0, 0, 0).await;
+}
+
+/// Paying, cancelling and expiring at the same instant: exactly one wins.
+pub async fn at_the_same_instant_one_wins(rig: Rig) {
+    let grant = rig.slot(100, 100, 4).await;
+    for n in 1..=20 {
+        let order = rig.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
+        rig.clock.pass(HOLD_MS);
+        let tasks = (
+            tokio::spawn({
+                let (s, id) = (rig.store.clone(), order.id);
+                async move { s.pay_order(id).await }
+            }),
+            tokio::spawn({
+                let (s, id) = (rig.store.clone(), order.id);
+                async move { s.end_order(id, Ending::Cancel).await }
+            }),
+            tokio::spawn({
+                let s = rig.store.clone();
+                async move { s.expire_due(5).await }
+            }),
+        );
+        let (paid, cancelled, expired) = tokio::join!(tasks.0, tasks.1, tasks.2);
+        let paid = matches!(paid.expect("runs").expect("writes"), Paid::Done(_));
+        let cancelled = matches!(cancelled.expect("runs").expect("writes"), Changed::Done(_));
+        let expired = expired.expect("runs").expect("writes").len();
+        // A payment may come after the ending, and then revives the order: both happened, in that order.
+        let endings = usize::from(cancelled) + expired;
+        let now = rig.store.order(order.id).await.expect("reads").expect("an order").state;
+        assert!(endings <= 1, "it ended {endings} times");
+        assert_eq!(now.is_active(), paid, "{now:?} after paid {paid}, cancelled {cancelled}, expired {expired}");
+        let held = if paid { 2 } else { 0 };
+        assert_eq!(rig.store.quota(grant.slot.item, order.buyer).await.expect("reads"), held);
+        rig.adds_up().await;
+    }
+}
+
+/// Every change is told to the sink, with the counts after it.
+pub async fn changes_are_told(rig: Rig) {
+    let grant = rig.slot(9, 9, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 4).await;
+    rig.told.forget();
+    end(&rig, &order, Ending::Cancel).await;
+    let told = rig.told.take();
+    let states: Vec<_> = told.iter().flat_map(|t| &t.orders).map(|o| (o.id, o.state)).collect();
+    assert_eq!(states, [(order.id, OrderState::Cancelled)]);
+    let counts: Vec<_> = told.iter().flat_map(|t| &t.counts).collect();
+    assert_eq!(counts, [&rig.counts(grant.slot.item).await]);
+    end(&rig, &order, Ending::Cancel).await;
+    assert!(rig.told.take().iter().all(|t| t.orders.is_empty()), "nothing changed");
+}

@@ -1,0 +1,88 @@
+//! Recalls: units leave a slot in three steps, each of which can be repeated.
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::{Cause, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
+
+use super::Rig;
+
+/// Units recalled to the pool lie there once.
+pub async fn a_recall_to_the_pool_happens_once(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let begin = async || rig.store.begin_recall(RecallId(5), grant.id, RecallTarget::Pool, 6).await.expect("writes");
+    let recall = begin().await.expect("something to ask");
+    assert_eq!((recall.grant, recall.asked, recall.taken, recall.done), (grant.id, 6, 0, false));
+    assert_eq!(begin().await, Some(recall.clone()));
+    assert_eq!(rig.store.pending_recalls().await.expect("reads"), [recall]);
+    rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
+    assert_eq!(rig.store.finish_recall(RecallId(5), 4).await.expect("writes"), 4);
+    assert_eq!(rig.store.finish_recall(RecallId(5), 4).await.expect("writes"), 0);
+    assert_eq!(rig.store.pending_recalls().await.expect("reads"), []);
+    let done = begin().await.expect("remembered");
+    assert_eq!((done.taken, done.done), (4, true));
+    assert_eq!(rig.grant(&grant).await.granted, 6);
+    rig.expect_units(grant.slot.item, 4, 6, 0, 0).await;
+}
+
+/// Units recalled for another slot reach it through its feed.
+pub async fn a_recall_for_a_slot_reaches_it(rig: Rig) {
+    let item = rig.item(Stock::Counted(10), 4).await;
+    let from = rig.open(SlotKey { item, index: 0 }, 6).await;
+    let to = rig.open(SlotKey { item, index: 1 }, 4).await;
+    let target = RecallTarget::Grant(to.id);
+    rig.store.begin_recall(RecallId(1), from.id, target, 5).await.expect("writes").expect("something to ask");
+    assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
+    assert_eq!((rig.grant(&from).await.granted, rig.grant(&to).await.granted), (1, 9));
+    let feed = rig.store.feed_after(to.id, Seq(0), 9).await.expect("reads");
+    assert_eq!(feed.iter().map(|f| (f.cause, f.units)).collect::<Vec<_>>(), [(FeedCause::Recalled, 5)]);
+    rig.expect_units(item, 0, 10, 0, 0).await;
+}
+
+/// A target that was closed meanwhile leaves the units to the pool.
+pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(rig: Rig) {
+    let item = rig.item(Stock::Counted(10), 4).await;
+    let from = rig.open(SlotKey { item, index: 0 }, 6).await;
+    let to = rig.open(SlotKey { item, index: 1 }, 4).await;
+    let target = RecallTarget::Grant(to.id);
+    rig.store.begin_recall(RecallId(1), from.id, target, 5).await.expect("writes").expect("something to ask");
+    rig.store.close_grant(to.id, Cause::Ended).await.expect("writes");
+    assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
+    rig.expect_units(item, 9, 1, 0, 0).await;
+}
+
+/// No more leaves a grant than is unsettled, whatever its slot says it gave.
+pub async fn a_recall_is_clamped(rig: Rig) {
+    let grant = rig.slot(10, 10, 8).await;
+    rig.store.begin_recall(RecallId(1), grant.id, RecallTarget::Pool, 10).await.expect("writes");
+    rig.reserve(&grant, 1, "anna", 7).await;
+    assert_eq!(rig.store.finish_recall(RecallId(1), 10).await.expect("writes"), 3);
+    rig.expect_units(grant.slot.item, 3, 0, 7, 0).await;
+}
+
+/// A closed grant's recalls are finished: their units went back with it.
+pub async fn closing_finishes_recalls(rig: Rig) {
+    let grant = rig.slot(10, 10, 8).await;
+    for id in 1..=2 {
+        rig.store.begin_recall(RecallId(id), grant.id, RecallTarget::Pool, 3).await.expect("writes");
+    }
+    assert_eq!(rig.store.pending_recalls().await.expect("reads").len(), 2);
+    rig.store.close_grant(grant.id, Cause::EpochForeign).await.expect("writes");
+    assert_eq!(rig.store.pending_recalls().await.expect("reads"), []);
+    assert_eq!(rig.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
+    rig.expect_units(grant.slot.item, 10, 0, 0, 0).await;
+    let begun = rig.store.begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3).await.expect("writes");
+    assert_eq!(begun, None, "nothing to ask of a closed grant");
+}
+
+/// What cannot be recalled is not begun.
+pub async fn a_recall_of_nothing_is_not_begun(rig: Rig) {
+    let grant = rig.slot(10, 10, 8).await;
+    let begin = async |grant, units| {
+        rig.store.begin_recall(RecallId(1), grant, RecallTarget::Pool, units).await.expect("writes")
+    };
+    assert_eq!(begin(GrantId(404), 1).await, None);
+    assert_eq!(begin(grant.id, 0).await, None);
+    let item = rig.item(Stock::Unlimited, 4).await;
+    let endless = rig.open(SlotKey { item, index: 0 }, 6).await;
+    assert_eq!(begin(endless.id, 1).await, None);
+    assert_eq!(rig.store.finish_recall(RecallId(1), 3).await.expect("writes"), 0);
+    rig.expect_units(grant.slot.item, 0, 10, 0, 0).await;
+}

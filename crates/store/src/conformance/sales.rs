@@ -1,0 +1,187 @@
+//! Sales: the catalogue and its versions, phases, operators' keys, leadership.
+use doorbuster_core::sale::{Phase, Step};
+use doorbuster_core::{ItemId, Millis, Stock};
+
+use super::{Rig, new_item, new_sale};
+use crate::contract::{AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, StepOutcome};
+
+async fn create(rig: &Rig, id: &str) -> SaleRow {
+    let items = vec![new_item("zebra", Stock::Counted(5), 2), new_item("ape", Stock::Unlimited, 1)];
+    rig.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
+}
+
+/// A created sale is a draft with its stock in the pool, items in the shop's order.
+pub async fn a_created_sale_is_a_draft(rig: Rig) {
+    rig.told.forget();
+    let sale = create(&rig, "spring").await;
+    assert_eq!((sale.phase, sale.version, sale.created_at), (Phase::Draft, 1, rig.clock.now()));
+    assert_eq!((sale.opened_at, sale.closed_at), (None, None));
+    let items: Vec<_> = sale.items.iter().map(|i| (i.name.as_str(), i.counted, i.limit)).collect();
+    assert_eq!(items, [("zebra", true, 2), ("ape", false, 1)]);
+    assert_eq!(sale.items[0].list_price_minor, Some(2_999));
+    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(sale.clone()));
+    assert_eq!(rig.store.sale("autumn").await.expect("reads"), None);
+    let again = new_sale("spring", vec![new_item("other", Stock::Counted(1), 1)]);
+    assert_eq!(rig.store.create_sale(again).await.expect("writes"), None, "the id is taken");
+    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(sale.clone()));
+    rig.expect_units(sale.items[0].id, 5, 0, 0, 0).await;
+    let told: Vec<_> = rig.told.take().into_iter().flat_map(|t| t.counts).map(|c| c.item).collect();
+    assert_eq!(told, [sale.items[0].id, sale.items[1].id]);
+}
+
+/// The catalogue is newest first.
+pub async fn the_catalogue_is_newest_first(rig: Rig) {
+    for id in ["b", "a", "c"] {
+        create(&rig, id).await;
+    }
+    let sales = rig.store.sales().await.expect("reads");
+    assert_eq!(sales.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["c", "a", "b"]);
+    assert_eq!(sales[1], rig.store.sale("a").await.expect("reads").expect("created"));
+}
+
+/// A patch changes what it may, raises the version, and holds against others by it.
+pub async fn a_patch_raises_the_version(rig: Rig) {
+    let before = create(&rig, "spring").await;
+    let patch = |sale: &mut SaleRow| {
+        sale.title = "New".to_owned();
+        sale.starts_at = Some(Millis(77));
+        sale.front_door = "{}".to_owned();
+        sale.items[1].price_minor = 5;
+        sale.items[1].limit = 9;
+        sale.items[1].image = Some("/a.png".to_owned());
+        Ok(())
+    };
+    let outcome = rig.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
+    let PatchOutcome::Done(after) = outcome else { panic!("{outcome:?}") };
+    let mut wanted = before.clone();
+    patch(&mut wanted).expect("it does not refuse");
+    wanted.version = 2;
+    assert_eq!(after, wanted);
+    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(wanted));
+    let stale = rig.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
+    assert_eq!(stale, PatchOutcome::VersionMismatch(2));
+    let same = rig.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    assert_eq!(same, PatchOutcome::Done(after), "nothing changed, so neither does the version");
+    let none = rig.store.patch_sale("autumn", None, Box::new(patch)).await.expect("writes");
+    assert_eq!(none, PatchOutcome::NotFound);
+}
+
+/// A patch that refuses changes nothing and is handed back.
+pub async fn a_refused_patch_changes_nothing(rig: Rig) {
+    let before = create(&rig, "spring").await;
+    let patch = |sale: &mut SaleRow| {
+        sale.title = "New".to_owned();
+        Err("too late".to_owned())
+    };
+    let outcome = rig.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    assert_eq!(outcome, PatchOutcome::Refused("too late".to_owned()));
+    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(before));
+}
+
+/// Ids, phase, version and stock are nobody's to patch.
+pub async fn a_patch_cannot_reach_what_is_the_stores(rig: Rig) {
+    let before = create(&rig, "spring").await;
+    let patch = |sale: &mut SaleRow| {
+        sale.id = "other".to_owned();
+        sale.phase = Phase::Open;
+        sale.version = 99;
+        sale.created_at = Millis(0);
+        sale.items[0].name = "other".to_owned();
+        sale.items[0].counted = false;
+        sale.items.truncate(1);
+        Ok(())
+    };
+    rig.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    let after = rig.store.sale("spring").await.expect("reads").expect("it stays");
+    assert_eq!(SaleRow { version: before.version, ..after }, before);
+    rig.expect_units(before.items[0].id, 5, 0, 0, 0).await;
+}
+
+/// Only a draft is deleted; its items' numbers are never used again.
+pub async fn only_a_draft_is_deleted(rig: Rig) {
+    let sale = create(&rig, "spring").await;
+    let delete = async |version| rig.store.delete_sale("spring", version).await.expect("writes");
+    assert_eq!(delete(Some(2)).await, DeleteOutcome::VersionMismatch(1));
+    assert_eq!(delete(Some(1)).await, DeleteOutcome::Done);
+    assert_eq!(delete(None).await, DeleteOutcome::NotFound);
+    assert_eq!(rig.store.counts(None).await.expect("reads"), []);
+    let again = create(&rig, "spring").await;
+    assert!(again.items[0].id > sale.items[1].id);
+    rig.store.step_sale("spring", Step::Schedule).await.expect("writes");
+    assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
+}
+
+/// Phases follow their table; repeating a step is harmless.
+pub async fn a_sale_walks_through_its_phases(rig: Rig) {
+    create(&rig, "spring").await;
+    let step = async |step| rig.store.step_sale("spring", step).await.expect("writes");
+    assert_eq!(step(Step::Pause).await, StepOutcome::WrongState(Phase::Draft));
+    let walk = [(Step::Schedule, Phase::Scheduled), (Step::Open, Phase::Open), (Step::Pause, Phase::Paused)];
+    let walk = walk.into_iter().chain([(Step::Resume, Phase::Open), (Step::Close, Phase::Closed)]);
+    let mut version = 1;
+    for (asked, phase) in walk {
+        rig.clock.pass(1_000);
+        version += 1;
+        for changed in [true, false] {
+            let StepOutcome::Done { sale, changed: moved } = step(asked).await else { panic!("{asked:?}") };
+            assert_eq!((sale.phase, sale.version, moved), (phase, version, changed));
+        }
+    }
+    let closed = rig.store.sale("spring").await.expect("reads").expect("created");
+    assert_eq!(closed.opened_at, Some(closed.created_at.plus(2_000)), "when it opened first");
+    assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
+    assert_eq!(step(Step::Open).await, StepOutcome::WrongState(Phase::Closed));
+    let none = rig.store.step_sale("autumn", Step::Open).await.expect("writes");
+    assert_eq!(none, StepOutcome::NotFound);
+}
+
+/// Counts are asked for by item; what does not exist is left out.
+pub async fn counts_are_asked_for_by_item(rig: Rig) {
+    let (a, b) = (rig.item(Stock::Counted(1), 1).await, rig.item(Stock::Counted(2), 1).await);
+    let counts = rig.store.counts(Some(vec![b, ItemId(404), a, b])).await.expect("reads");
+    assert_eq!(counts.iter().map(|c| (c.item, c.pool)).collect::<Vec<_>>(), [(a, 1), (b, 2)]);
+    assert_eq!(rig.store.counts(None).await.expect("reads"), counts);
+    assert_eq!(rig.store.counts(Some(Vec::new())).await.expect("reads"), []);
+}
+
+/// Keys are added, listed and deleted.
+pub async fn keys_come_and_go(rig: Rig) {
+    let key = |id: &str, role, at, hash| AdminKey {
+        id: id.to_owned(),
+        name: format!("{id} of the shop"),
+        role,
+        hash: [hash; 32],
+        created_at: Millis(at),
+    };
+    let keys = [key("key_b", AdminRole::Admin, 1, 7), key("key_a", AdminRole::Viewer, 2, 8)];
+    for key in &keys {
+        rig.store.insert_key(key.clone()).await.expect("writes");
+    }
+    assert_eq!(rig.store.keys().await.expect("reads"), keys);
+    assert!(rig.store.insert_key(key("key_b", AdminRole::Admin, 3, 9)).await.is_err(), "the id is taken");
+    assert!(rig.store.delete_key("key_b").await.expect("writes"));
+    assert!(!rig.store.delete_key("key_b").await.expect("writes"));
+    assert_eq!(rig.store.keys().await.expect("reads"), keys[1..]);
+}
+
+/// One node leads at a time, as long as it renews its lease.
+pub async fn one_node_leads_at_a_time(rig: Rig) {
+    let lead = async |node| rig.store.lead(node, 1_000).await.expect("writes");
+    assert!(lead(1).await);
+    assert!(!lead(2).await);
+    rig.clock.pass(999);
+    assert!(lead(1).await, "renewed");
+    rig.clock.pass(999);
+    assert!(!lead(2).await);
+    rig.clock.pass(1);
+    assert!(lead(2).await, "lapsed");
+    assert!(!lead(1).await);
+}
+
+/// What operators do is noted.
+pub async fn actions_are_noted(rig: Rig) {
+    rig.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
+    rig.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
+    rig.store.health().await.expect("healthy");
+    assert_eq!(rig.store.now(), rig.clock.now());
+}

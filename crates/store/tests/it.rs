@@ -1,0 +1,16 @@
+//! The store's tests: every expectation of the conformance suite on SQLite, what only SQLite must do, and the rules on both SQLite and the model.
+
+#[path = "it/conformance.rs"]
+mod conformance;
+#[path = "it/disk.rs"]
+mod disk;
+#[path = "it/group.rs"]
+mod group;
+#[path = "it/model.rs"]
+mod model;
+#[path = "it/open.rs"]
+mod open;
+#[path = "it/poison.rs"]
+mod poison;
+#[path = "it/rig.rs"]
+mod rig;

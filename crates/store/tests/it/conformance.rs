@@ -1,0 +1,50 @@
+//! The conformance suite on SQLite.
+use crate::rig::{Dir, open};
+
+macro_rules! every {
+    ($($module:ident: $($body:ident),+;)+) => {
+        $(mod $module {
+            $(#[tokio::test]
+            async fn $body() {
+                super::run(doorbuster_store::conformance::$module::$body).await;
+            })+
+        })+
+    };
+}
+
+async fn run<F: Future<Output = ()>>(body: impl FnOnce(doorbuster_store::conformance::Rig) -> F) {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let store = rig.store.clone();
+    body(rig).await;
+    store.close().await;
+}
+
+every! {
+    grants:
+        a_slot_has_one_open_grant, a_grant_takes_no_more_than_the_pool_holds, a_slot_of_no_item_gets_no_grant,
+        only_a_sale_that_is_on_has_grants, an_id_opens_one_grant,
+        a_refill_reaches_the_slot_through_its_feed, closing_returns_what_was_not_settled_once, closings_are_counted_by_cause,
+        a_feed_has_no_gaps, unlimited_stock_is_not_counted, an_adjustment_happens_once, an_impossible_adjustment_does_nothing;
+    settle:
+        a_consumed_ticket_is_an_order, a_ticket_is_resolved_once, a_second_ticket_of_a_request_gets_its_order,
+        a_key_with_other_content_is_refused, the_limit_holds_within_a_batch_and_over_batches, limits_are_an_items_own,
+        a_late_ticket_is_returned, a_closed_grant_takes_no_ticket, asking_more_than_was_granted_closes_the_grant,
+        a_reused_number_closes_the_grant, a_returned_tickets_number_is_taken, numbers_come_in_any_order,
+        a_ticket_of_no_grant_leaves_nothing, a_batch_is_told_before_it_is_answered, an_empty_batch_is_nothing,
+        a_verdict_is_forced_after_its_time, a_forced_verdict_finds_the_order, settlers_at_once_sell_each_unit_once;
+    orders:
+        an_order_is_cancelled_once, what_is_no_order_cannot_change, holds_expire_when_they_are_due, expiry_is_bounded,
+        a_paid_order_is_refunded_once, a_late_payment_revives_what_it_can, a_late_payment_without_units_goes_back,
+        a_late_payment_beyond_the_limit_goes_back, an_order_outlives_its_grant, at_the_same_instant_one_wins, changes_are_told;
+    recalls:
+        a_recall_to_the_pool_happens_once, a_recall_for_a_slot_reaches_it, a_recall_for_a_closed_slot_goes_to_the_pool,
+        a_recall_is_clamped, closing_finishes_recalls, a_recall_of_nothing_is_not_begun;
+    sales:
+        a_created_sale_is_a_draft, the_catalogue_is_newest_first, a_patch_raises_the_version, a_refused_patch_changes_nothing,
+        a_patch_cannot_reach_what_is_the_stores, only_a_draft_is_deleted, a_sale_walks_through_its_phases,
+        counts_are_asked_for_by_item, keys_come_and_go, one_node_leads_at_a_time, actions_are_noted;
+    lists:
+        orders_are_listed_page_by_page, new_orders_do_not_shift_pages, requests_that_hold_an_order_are_told,
+        a_store_starts_without_dead_letters;
+}
