@@ -1,6 +1,7 @@
 //! The server: configuration, purchase, settle, control, web.
 
 pub mod auth;
+pub mod boot;
 pub mod catalogue;
 pub mod clock;
 pub mod config;
@@ -10,12 +11,14 @@ pub mod gauge;
 pub mod holders;
 pub mod log;
 pub mod meter;
+pub mod metrics;
 pub mod notify;
 pub mod purchase;
 pub mod secrets;
 mod settle;
 pub mod tally;
 mod waiters;
+pub mod web;
 
 #[cfg(test)]
 mod scratch;

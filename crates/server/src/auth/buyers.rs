@@ -19,7 +19,7 @@ pub struct Buyers {
 }
 
 enum By {
-    Secret(Hs256),
+    Secret(Box<Hs256>),
     Keys(Jwks),
 }
 
@@ -27,7 +27,7 @@ impl Buyers {
     /// Checks with a shared secret.
     #[must_use]
     pub fn with_secret(secret: &SecretString, expected: Expected) -> Self {
-        Self { by: By::Secret(Hs256::new(secret.expose_secret().as_bytes())), expected }
+        Self { by: By::Secret(Box::new(Hs256::new(secret.expose_secret().as_bytes()))), expected }
     }
 
     /// Checks with public keys, read now. A file must be there; an address may answer later.

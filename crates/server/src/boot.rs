@@ -1,0 +1,227 @@
+//! Start and stop: settings in, a running server, and every accepted request answered before the end.
+
+mod demo;
+mod handles;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::NodeId;
+use sd_notify::NotifyState;
+use secrecy::ExposeSecret;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Buyers, Expected, JwksError, Operators};
+use crate::clock::Clock;
+use crate::config::{BuyerKeys, Settings};
+use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::secrets::{self, Secrets, SecretsError};
+use crate::web::{self, App};
+
+/// How long the engine may take to settle what was accepted, once every request is answered.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Threads for work that blocks, beside those that serve HTTP: files of keys, name look-ups.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// Why a server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A secret could be neither read nor made.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The buyers' public keys could not be read.
+    #[error("auth.buyer_jwks: {0}")]
+    Keys(#[from] JwksError),
+    /// The stock side did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The address cannot be listened on.
+    #[error("listen: cannot serve on {address}: {error}; choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Fewer files may be open than a server needs.
+    #[error("only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to {needed} at least")]
+    Handles {
+        /// As many as may be open.
+        allowed: u64,
+        /// As many as are needed.
+        needed: u64,
+    },
+    /// The store failed for good while the server ran.
+    #[error("the store failed, so the server ended: {0}")]
+    Fatal(String),
+    /// What was accepted did not settle in time; it is given back at the next start.
+    #[error("what was accepted did not settle within {} s; it is given back at the next start", SETTLE_TIMEOUT.as_secs())]
+    Late,
+}
+
+/// The event loop of a server, with as many threads as the settings say.
+///
+/// # Errors
+/// When no threads can be had.
+pub fn runtime(settings: &Settings) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.workers.get())
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("doorbuster")
+        .enable_all()
+        .build()
+}
+
+/// Serves until `asked_to_stop`, or until the store fails for good. Logging is the caller's to begin.
+///
+/// Ready is told by one line on standard output, `doorbuster listening on http://HOST:PORT`, and to the service manager.
+///
+/// # Errors
+/// Why it did not start, or did not end well.
+pub async fn serve(settings: Settings, asked_to_stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let say = |address| {
+        // Whoever started the server may have closed its output: then nobody waits for the line.
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
+    };
+    serve_telling(settings, say, asked_to_stop).await
+}
+
+/// [`serve`] with something else than the line on standard output to tell that it is ready, and where.
+///
+/// # Errors
+/// The same.
+pub async fn serve_telling(
+    settings: Settings,
+    ready: impl FnOnce(SocketAddr),
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let connections_max = handles::raise(settings.connections_max)?;
+    let secrets = secrets::prepare(&settings)?;
+    let (failed, fatal) = oneshot::channel();
+    let engine = Engine::start(options(&settings, &secrets, failed)).await?;
+    let parts = Parts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
+    let run = run(parts, ready, asked_to_stop, fatal).await;
+    if let Err(ServeError::Fatal(_)) = &run {
+        // Nothing may be written any more: what was told is on the disk, the rest is given back at the next start.
+        return run;
+    }
+    tell(&[NotifyState::Stopping]);
+    match tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await {
+        Ok(()) => run,
+        Err(_) => run.and(Err(ServeError::Late)),
+    }
+}
+
+/// What a server is made of.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    settings: &'a Settings,
+    secrets: &'a Secrets,
+    engine: &'a Arc<Engine>,
+    connections_max: usize,
+}
+
+/// Everything between a started engine and its end.
+async fn run(
+    parts: Parts<'_>,
+    ready: impl FnOnce(SocketAddr),
+    asked_to_stop: impl Future<Output = ()>,
+    fatal: oneshot::Receiver<String>,
+) -> Result<(), ServeError> {
+    let Parts { settings, secrets, engine, connections_max } = parts;
+    let app = app(settings, secrets, engine).await?;
+    let at = |error| ServeError::Listen { address: settings.listen, error };
+    let listener = web::bind(settings.listen).map_err(at)?;
+    let address = listener.address().map_err(at)?;
+    announce(parts, address).await?;
+    tell(&[NotifyState::Ready]);
+    ready(address);
+    tracing::info!(%address, workers = settings.workers, "serving");
+    let stop = CancellationToken::new();
+    let serving = async {
+        let served = listener.serve(&app, connections_max, settings.idle, &stop);
+        tokio::join!(served, app.tend());
+    };
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        () = serving.as_mut() => Ok(()),
+        () = asked_to_stop => Ok(()),
+        // The sender lives in the store; it is gone only with it.
+        Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
+    };
+    tracing::info!("stopping: requests in progress are finished");
+    app.begin_to_stop();
+    stop.cancel();
+    serving.await;
+    if ended.is_ok() {
+        app.finish().await;
+    }
+    ended
+}
+
+fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<String>) -> EngineOptions {
+    let failed = Mutex::new(Some(failed));
+    EngineOptions {
+        data_dir: settings.data_dir.clone(),
+        id_key: secrets.id_key.clone(),
+        clock: Clock::default(),
+        node: NodeId(1),
+        on_fatal: Arc::new(move |reason| {
+            tracing::error!(reason, "the store failed for good");
+            if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // Nobody listens any more when the server is ending anyway.
+                let _ = failed.send(reason.to_owned());
+            }
+        }),
+    }
+}
+
+async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Result<Arc<App>, ServeError> {
+    let expected = Expected { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
+    let buyers = match (&secrets.buyer, &settings.auth.buyers) {
+        (Some(secret), _) => Buyers::with_secret(secret, expected),
+        (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
+            Buyers::with_keys(keys, expected).await?
+        }
+        (None, _) => unreachable!("without public keys a secret was prepared"),
+    };
+    let operators = Operators::new(&secrets.admin_key);
+    operators.know(engine.store().keys().await.map_err(EngineError::from)?);
+    let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
+    Ok(App::new(settings, engine.clone(), buyers, operators, guests))
+}
+
+/// Says where the server is, and in a demonstration what there is to see.
+async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeError> {
+    let Parts { settings, secrets, engine, .. } = parts;
+    let near = SocketAddr::new(reachable(address.ip()), address.port());
+    if settings.demo {
+        let sale = demo::open(engine).await?;
+        eprintln!("sale page:      http://{near}/sale/{sale}   opens in {} s", demo::OPENS_IN.as_secs());
+        eprintln!("all sales:      http://{near}/");
+        eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
+    } else if secrets.admin_key_is_new {
+        eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
+    }
+    Ok(())
+}
+
+/// An address that can be gone to, for one that stands for all.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}

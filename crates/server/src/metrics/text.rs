@@ -1,0 +1,134 @@
+//! Metrics as text, in the exposition format that Prometheus and its kin read.
+
+use std::fmt::Write;
+
+use super::histogram::Snapshot;
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Buckets, sum and count.
+    Histogram,
+}
+
+/// A page of metrics being written.
+#[derive(Debug, Default)]
+pub struct Text {
+    out: String,
+    name: &'static str,
+}
+
+impl Text {
+    /// Begins the metric `name`; its samples follow.
+    pub fn metric(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Self {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        self.name = name;
+        self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        self
+    }
+
+    /// A sample of the present metric. Label values are names of ours or of the operators: none needs escaping.
+    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
+        self.line("", labels, value);
+        self
+    }
+
+    /// The samples of a histogram of microseconds, told in seconds.
+    pub fn histogram(&mut self, snapshot: &Snapshot) -> &mut Self {
+        for (bound_us, sum) in snapshot.cumulative() {
+            let bound = seconds(bound_us);
+            self.line("_bucket", &[("le", &bound)], sum);
+        }
+        self.line("_bucket", &[("le", "+Inf")], snapshot.count());
+        self.line("_sum", &[], seconds(snapshot.sum_us));
+        self.line("_count", &[], snapshot.count());
+        self
+    }
+
+    /// Cumulative buckets of any unit, with the count of all.
+    pub fn buckets(&mut self, bounds: &[usize], counts: &[u64], sum: u64) -> &mut Self {
+        let mut all = 0;
+        for (index, count) in counts.iter().enumerate() {
+            all += count;
+            // The last bucket has no bound of its own.
+            if let Some(bound) = bounds.get(index).filter(|_| index + 1 < counts.len()) {
+                self.line("_bucket", &[("le", &bound.to_string())], all);
+            }
+        }
+        self.line("_bucket", &[("le", "+Inf")], all);
+        self.line("_sum", &[], sum);
+        self.line("_count", &[], all);
+        self
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let name = self.name;
+        self.write(format_args!("{name}{suffix}"));
+        for (index, (label, of)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            self.write(format_args!("{open}{label}=\"{of}\""));
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        self.write(format_args!("{close} {value}\n"));
+    }
+
+    fn write(&mut self, what: std::fmt::Arguments<'_>) {
+        self.out.write_fmt(what).expect("a string takes everything");
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.out
+    }
+}
+
+/// Microseconds as seconds, without noise behind the last digit that counts.
+fn seconds(us: u64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Histogram;
+
+    #[test]
+    fn a_page_is_written_as_the_format_has_it() {
+        let histogram = Histogram::default();
+        histogram.record(std::time::Duration::from_micros(1_200));
+        let mut text = Text::default();
+        text.metric("a_total", Kind::Counter, "Things.").sample(&[("x", "1"), ("y", "b")], 7).sample(&[], 1.5);
+        text.metric("b_seconds", Kind::Histogram, "Times.").histogram(&histogram.read());
+        text.metric("c_tickets", Kind::Histogram, "Sizes.").buckets(&[1, 4, 16], &[2, 1, 5], 90);
+        let page = text.finish();
+        for line in [
+            "# HELP a_total Things.",
+            "# TYPE a_total counter",
+            "a_total{x=\"1\",y=\"b\"} 7",
+            "a_total 1.5",
+            "b_seconds_bucket{le=\"0.001\"} 0",
+            "b_seconds_bucket{le=\"0.0015\"} 1",
+            "b_seconds_bucket{le=\"60\"} 1",
+            "b_seconds_bucket{le=\"+Inf\"} 1",
+            "b_seconds_sum 0.0012",
+            "b_seconds_count 1",
+            "c_tickets_bucket{le=\"1\"} 2",
+            "c_tickets_bucket{le=\"4\"} 3",
+            "c_tickets_bucket{le=\"+Inf\"} 8",
+            "c_tickets_count 8",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+        assert!(!page.contains("le=\"16\""), "the last bucket has no bound");
+    }
+}

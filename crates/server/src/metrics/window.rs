@@ -1,0 +1,87 @@
+//! The last few seconds of a sale's counts, sampled once a second: rates and latencies cost nothing on the way.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::histogram::Snapshot;
+use crate::tally::{Answer, Tally};
+
+/// How many seconds a window is long.
+pub const WINDOW_SECS: u32 = 10;
+
+/// Counts at one moment.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// When.
+    pub at: Instant,
+    /// Answers by kind, in the order of [`Answer::ALL`].
+    pub answers: [u64; Answer::ALL.len()],
+    /// Latencies.
+    pub latencies: Snapshot,
+}
+
+impl Sample {
+    /// The counts now.
+    #[must_use]
+    pub fn take(tally: &Tally, latencies: Snapshot) -> Self {
+        Self { at: Instant::now(), answers: std::array::from_fn(|index| tally.get(Answer::ALL[index])), latencies }
+    }
+
+    /// All answers.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.answers.iter().sum()
+    }
+}
+
+/// Samples of the last [`WINDOW_SECS`], oldest first; one alone while nothing happens.
+#[derive(Debug)]
+pub struct Window(VecDeque<Sample>);
+
+impl Window {
+    /// A window that begins with `now`.
+    #[must_use]
+    pub fn new(now: Sample) -> Self {
+        Self(VecDeque::from([now]))
+    }
+
+    /// Takes what is counted now, once a second.
+    pub fn tick(&mut self, now: Sample) {
+        while self.0.len() > WINDOW_SECS as usize {
+            self.0.pop_front();
+        }
+        // Nothing happened for a whole window: what comes next is measured from now, and the room is given back.
+        if self.oldest().total() == now.total() {
+            self.0 = VecDeque::new();
+        }
+        self.0.push_back(now);
+    }
+
+    /// The oldest sample: what rates are measured from.
+    #[must_use]
+    pub fn oldest(&self) -> &Sample {
+        self.0.front().expect("there is always a sample: the last push is never undone")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_forgets_what_is_older_and_shrinks_while_nothing_happens() {
+        let (tally, sample) = (Tally::default(), |tally: &Tally| Sample::take(tally, Snapshot::default()));
+        let mut window = Window::new(sample(&tally));
+        for second in 0..30 {
+            tally.count(Answer::SoldOut);
+            window.tick(sample(&tally));
+            assert!(window.0.len() <= WINDOW_SECS as usize + 1);
+            let counted = sample(&tally).total() - window.oldest().total();
+            assert_eq!(counted, (second + 1).min(u64::from(WINDOW_SECS)));
+        }
+        for _ in 0..=WINDOW_SECS {
+            window.tick(sample(&tally));
+        }
+        assert_eq!(window.0.len(), 1);
+    }
+}

@@ -1,0 +1,139 @@
+//! The HTTP side: connections, the purchase's own path, the router of everything else.
+
+mod accept;
+mod admin;
+mod assets;
+mod client;
+mod connection;
+mod cursor;
+mod dispatch;
+mod docs;
+mod events;
+mod failure;
+mod health;
+mod hot;
+mod input;
+mod limits;
+mod orders;
+mod pages;
+mod refusals;
+mod reply;
+mod router;
+mod sales;
+mod socket;
+mod turn_away;
+mod views;
+mod who;
+mod wire;
+
+pub use accept::{Listener, bind};
+pub(crate) use limits::HANDLES_SPARE;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Buyers, Operators};
+use crate::config::{Cidr, Settings};
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use assets::Assets;
+use failure::Lines;
+use pages::Guests;
+use refusals::Refusals;
+use views::Views;
+
+/// What every request may need.
+pub struct App {
+    engine: Arc<Engine>,
+    buyers: Buyers,
+    operators: Operators,
+    proxies: Vec<Cidr>,
+    assets: Assets,
+    views: Views,
+    refusals: Refusals,
+    metrics: Metrics,
+    lines: Lines,
+    guests: Option<Guests>,
+    /// Held by whoever changes the operators' keys.
+    keys: tokio::sync::Mutex<()>,
+    /// Purchases and operators' changes, which run to their end whoever hangs up.
+    buying: TaskTracker,
+    stopping: AtomicBool,
+    /// Ends event streams.
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        engine: Arc<Engine>,
+        buyers: Buyers,
+        operators: Operators,
+        guest_secret: Option<SecretString>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            buyers,
+            operators,
+            proxies: settings.trusted_proxies.clone(),
+            assets: Assets::prepare(settings),
+            views: Views::default(),
+            refusals: Refusals::default(),
+            metrics: Metrics::default(),
+            lines: Lines::default(),
+            guests: guest_secret.map(|secret| Guests::new(secret, &settings.auth)),
+            keys: tokio::sync::Mutex::default(),
+            buying: TaskTracker::new(),
+            stopping: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// The engine behind it.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The metrics in front of it.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Samples counts and keeps public keys fresh until the program stops.
+    pub async fn tend(&self) {
+        let sampling = async {
+            let mut every = tokio::time::interval(Duration::from_secs(1));
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                every.tick().await;
+                self.views.tick(&self.engine);
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = sampling => {}
+            () = self.buyers.keep_fresh() => {}
+        }
+    }
+
+    /// From now on the program is stopping: it is not ready any more, and event streams end.
+    pub fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+    }
+
+    /// Waits for purchases whose clients are gone.
+    pub async fn finish(&self) {
+        self.buying.close();
+        self.buying.wait().await;
+    }
+}

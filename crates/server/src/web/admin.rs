@@ -1,0 +1,55 @@
+//! What operators ask and do. Every change is in the log of actions, under the key that made it.
+
+pub(crate) mod audit;
+pub(crate) mod export;
+pub(crate) mod keys;
+pub(crate) mod orders;
+pub(crate) mod phases;
+pub(crate) mod sales;
+pub(crate) mod stats;
+pub(crate) mod stock;
+
+use std::sync::Arc;
+
+use doorbuster_api::problem::Problem;
+use http::HeaderValue;
+use http::header::ETAG;
+use serde_json::Value;
+
+use super::App;
+use super::reply::{Reply, json};
+use super::wire;
+use crate::auth::Operator;
+use crate::catalogue::SaleState;
+use doorbuster_store::SaleRow;
+
+/// Notes what an operator did. That it was done stands already; a store that is away by now is only told of.
+async fn note(app: &App, by: &Operator, action: &str, detail: &Value) {
+    if let Err(error) = app.engine.store().log_action(&by.id, action, &detail.to_string()).await {
+        tracing::warn!(%error, by = &*by.id, action, "an operator's action could not be noted");
+    }
+}
+
+/// The sale of this name, drafts included.
+fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+    app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
+}
+
+fn no_sale() -> Problem {
+    Problem::not_found("there is no such sale")
+}
+
+/// The tag of a sale's version.
+fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// A sale as operators see it, with its tag.
+fn shown(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
+    let catalogue = app.engine.catalogue();
+    let known = catalogue.sale(&row.id);
+    let mut reply = json(status, &wire::admin_sale(row, known.map(|sale| &**sale)));
+    let tag = HeaderValue::from_str(&etag(row.version)).expect("digits between quotes");
+    reply.headers_mut().insert(ETAG, tag);
+    reply
+}

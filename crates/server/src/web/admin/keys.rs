@@ -1,0 +1,80 @@
+//! Operators' keys: listed without themselves, made and shown once, deleted.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::admin::keys::{CreatedKey, Key, KeyList, NewKey};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_store::AdminKey;
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::note;
+use crate::auth::{Operators, role, stored};
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::limits::OPERATOR_KEYS_MAX;
+use crate::web::reply::{Answer, Refused, empty, json};
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+/// `GET /v1/admin/keys`
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+    let keys = app.engine.store().keys().await.map_err(failed)?;
+    let shown = |key: &AdminKey| Key {
+        id: key.id.clone(),
+        name: key.name.clone(),
+        role: role(key.role),
+        created_at: wire::time(key.created_at),
+    };
+    Ok(json(StatusCode::OK, &KeyList { keys: keys.iter().map(shown).collect() }))
+}
+
+/// `POST /v1/admin/keys`
+pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = NewKey::from_json(&body)?;
+    let _alone = app.keys.lock().await;
+    if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
+        return Err(Problem::wrong_state("full", "there are as many keys as there may be; delete one first").into());
+    }
+    let id = format!("key_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()));
+    let key = format!("dbk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let created_at = app.engine.now();
+    let row = AdminKey {
+        id: id.clone(),
+        name: wanted.name.clone(),
+        role: stored(wanted.role),
+        hash: Operators::hash(&key),
+        created_at,
+    };
+    app.engine.store().insert_key(row).await.map_err(failed)?;
+    know(&app).await?;
+    note(&app, &by, "key.create", &object!({"key": id, "name": wanted.name, "role": wanted.role.as_str()})).await;
+    let created = CreatedKey { id, key, name: wanted.name, role: wanted.role, created_at: wire::time(created_at) };
+    Ok(json(StatusCode::CREATED, &created))
+}
+
+/// `DELETE /v1/admin/keys/{key}`
+pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([key]): Names<1>) -> Answer {
+    let _alone = app.keys.lock().await;
+    if !app.engine.store().delete_key(&key).await.map_err(failed)? {
+        return Err(Problem::not_found("there is no such key").into());
+    }
+    know(&app).await?;
+    note(&app, &by, "key.delete", &object!({"key": key})).await;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Lets the checks at the door know the keys as they are now.
+async fn know(app: &App) -> Result<(), Refused> {
+    let keys = app.engine.store().keys().await.map_err(failed)?;
+    app.operators.know(keys);
+    Ok(())
+}

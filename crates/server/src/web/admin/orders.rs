@@ -1,0 +1,84 @@
+//! Orders of all buyers.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::order::{AnyOrderDetail, HistoryEntry, OrderDetail};
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::order::{AnyOrder, Order, OrderList, OrderState};
+use doorbuster_api::query::OrderQuery;
+use doorbuster_core::{BuyerId, ItemId};
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::note;
+use crate::catalogue::SaleState;
+use crate::web::App;
+use crate::web::input::{self, Names};
+use crate::web::orders::{end, id, look, page};
+use crate::web::reply::{Answer, json};
+use crate::web::who::By;
+
+/// `GET /v1/admin/orders`
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    let query = OrderQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let items = items(&app, query.sale.as_deref(), query.item.as_deref());
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        // Nothing goes by that name: nothing to look for.
+        return Ok(json(StatusCode::OK, &OrderList { orders: Vec::new(), next_cursor: None }));
+    }
+    let buyer = query.buyer.as_deref().and_then(BuyerId::new);
+    page(&app, &query, buyer, items).await
+}
+
+/// The numbers of the items that the names mean; `None` for all there are.
+pub(crate) fn items(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
+    if sale.is_none() && item.is_none() {
+        return None;
+    }
+    let catalogue = app.engine.catalogue();
+    let of_sale = |state: &Arc<SaleState>| sale.is_none_or(|sale| state.row.id == sale);
+    let items = catalogue.sales().filter(|state| of_sale(state)).flat_map(|state| &state.items);
+    let wanted = items.filter(|state| item.is_none_or(|item| state.row.name == item));
+    Some(wanted.map(|state| state.row.id).collect())
+}
+
+/// `GET /v1/admin/orders/{order}`
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -> Answer {
+    let detail = match look(&app, id(&order)?, None).await? {
+        AnyOrder::Order(order) => {
+            AnyOrderDetail::Order(OrderDetail { history: history(&order), order, payments: Vec::new() })
+        }
+        AnyOrder::Queued(queued) => AnyOrderDetail::Queued(queued),
+        AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
+    };
+    Ok(json(StatusCode::OK, &detail))
+}
+
+/// The steps of an order's life that its row remembers.
+fn history(order: &Order) -> Vec<HistoryEntry> {
+    let step = |at, state, by: Option<&str>| HistoryEntry { at, state, by: by.map(str::to_owned) };
+    let mut history = vec![step(order.reserved_at, OrderState::Reserved, Some("buyer"))];
+    history.extend(order.paid_at.map(|at| step(at, OrderState::Paid, Some("payment"))));
+    let by = match order.state {
+        OrderState::Expired => Some("clock"),
+        // The row does not say whether it was the buyer or an operator.
+        _ => None,
+    };
+    let ended = order.ended_at.filter(|_| order.state != OrderState::Reserved && order.state != OrderState::Paid);
+    history.extend(ended.map(|at| step(at, order.state, by)));
+    history
+}
+
+/// `POST /v1/admin/orders/{order}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([order]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let reply = end(&app, id(&order)?).await?;
+    note(&app, &by, "order.cancel", &object!({"order": order})).await;
+    Ok(reply)
+}

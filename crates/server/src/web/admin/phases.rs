@@ -1,0 +1,55 @@
+//! A sale's way through its phases, one step at a time.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_core::Phase;
+use doorbuster_core::sale::Step;
+use doorbuster_store::StepOutcome;
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::{no_sale, note, sale, shown};
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::Answer;
+use crate::web::who::By;
+
+/// `POST /v1/admin/sales/{sale}/schedule`, `open`, `pause`, `resume`, `close`
+pub(crate) async fn step(
+    step: Step,
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([name]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let before = sale(&app, &name)?;
+    if step == Step::Schedule && before.row.phase == Phase::Draft {
+        let opens_later = before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
+        if !opens_later {
+            let fault = Fault::new(Place::Body("/starts_at".into()), "has to lie in the future; change the sale first");
+            return Err(Problem::invalid_request(vec![fault]).into());
+        }
+    }
+    // In a task of its own: a pause that its operator does not wait for is still a whole pause.
+    let (engine, of) = (app.engine.clone(), name.clone());
+    let stepping = app.buying.spawn(async move { engine.step_sale(&of, step).await });
+    let outcome = stepping.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    match outcome {
+        StepOutcome::Done { sale, changed } => {
+            if changed {
+                note(&app, &by, &format!("sale.{}", step.as_str()), &object!({"sale": name})).await;
+            }
+            Ok(shown(&app, StatusCode::OK, &sale))
+        }
+        StepOutcome::WrongState(phase) => {
+            let detail = format!("a sale that is {} does not {}", phase.as_str(), step.as_str());
+            Err(Problem::wrong_state(phase.as_str(), detail).into())
+        }
+        StepOutcome::NotFound => Err(no_sale().into()),
+    }
+}

@@ -1,0 +1,142 @@
+//! Sales: made, listed, read, changed, deleted.
+
+mod change;
+
+pub(crate) use change::change;
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::new_sale::{NewItem, NewSale};
+use doorbuster_api::admin::sale::AdminSaleList;
+use doorbuster_api::header::{BodyType, if_match};
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::query::SaleQuery;
+use doorbuster_core::{Millis, Stock};
+use doorbuster_store as store;
+use doorbuster_store::DeleteOutcome;
+use http::header::{IF_MATCH, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json as object;
+
+use super::{etag, no_sale, note, sale, shown};
+use crate::catalogue::SaleState;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, empty, json};
+use crate::web::sales::page;
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+/// `POST /v1/admin/sales`
+pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = NewSale::from_json(&body)?;
+    check_currencies(&wanted)?;
+    let id = wanted.id.clone();
+    let (engine, new) = (app.engine.clone(), stored(wanted));
+    // In a task of its own: what is in the store is also in the catalogue, whoever hangs up in between.
+    let creating = app.buying.spawn(async move { engine.create_sale(new).await });
+    let created = creating.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let row = created.ok_or_else(|| Problem::already_exists("there is a sale of this id already"))?;
+    note(&app, &by, "sale.create", &object!({"sale": id})).await;
+    let mut reply = shown(&app, StatusCode::CREATED, &row);
+    let location = HeaderValue::from_str(&format!("/v1/admin/sales/{id}")).expect("a name is ASCII");
+    reply.headers_mut().insert(LOCATION, location);
+    Ok(reply)
+}
+
+/// The store keeps one currency for an item.
+fn check_currencies(wanted: &NewSale) -> Result<(), Problem> {
+    let differs = |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
+    let faults: Vec<Fault> = wanted
+        .items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| differs(item))
+        .map(|(index, _)| other_currency(index))
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
+}
+
+fn other_currency(index: usize) -> Fault {
+    let place = Place::Body(format!("/items/{index}/list_price/currency"));
+    Fault::new(place, "must be the currency of the price")
+}
+
+fn stored(wanted: NewSale) -> store::NewSale {
+    let millis = |time: Option<doorbuster_api::value::Time>| time.map(|time| Millis(time.millis()));
+    store::NewSale {
+        id: wanted.id,
+        title: wanted.title,
+        starts_at: millis(wanted.starts_at),
+        ends_at: millis(wanted.ends_at),
+        front_door: serde_json::to_string(&wanted.front_door).expect("plain data serialises"),
+        items: wanted.items.into_iter().map(stored_item).collect(),
+    }
+}
+
+fn stored_item(item: NewItem) -> store::NewItem {
+    store::NewItem {
+        name: item.id,
+        title: item.title,
+        description: item.description,
+        image: item.image,
+        price_minor: item.price.amount_minor,
+        currency: item.price.currency.to_string(),
+        list_price_minor: item.list_price.map(|price| price.amount_minor),
+        limit: item.limit_per_buyer,
+        hold_ms: i64::from(item.hold_secs) * 1_000,
+        stock: item.stock.count().map_or(Stock::Unlimited, |units| Stock::Counted(units.into())),
+    }
+}
+
+/// `GET /v1/admin/sales`
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    let query = SaleQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let limit = query.page.limit as usize;
+    let is_wanted = |phase| query.phase.is_none_or(|wanted| wanted == wire::phase(phase));
+    let (sales, next_cursor) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
+    let sales = sales.iter().map(|sale| wire::admin_sale(&sale.row, Some(sale))).collect();
+    Ok(json(StatusCode::OK, &AdminSaleList { sales, next_cursor }))
+}
+
+/// `GET /v1/admin/sales/{sale}`
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+    let sale = sale(&app, &name)?;
+    Ok(shown(&app, StatusCode::OK, &sale.row))
+}
+
+/// `DELETE /v1/admin/sales/{sale}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([name]): Names<1>,
+    headers: HeaderMap,
+) -> Answer {
+    let if_version = version_asked(&headers, &*sale(&app, &name)?)?;
+    let (engine, of) = (app.engine.clone(), name.clone());
+    let deleting = app.buying.spawn(async move { engine.delete_sale(&of, if_version).await });
+    match deleting.await.map_err(|_| Problem::internal())?.map_err(failed)? {
+        DeleteOutcome::Done => {}
+        DeleteOutcome::NotFound => return Err(no_sale().into()),
+        DeleteOutcome::VersionMismatch(_) => return Err(Problem::precondition_failed().into()),
+        DeleteOutcome::WrongState(phase) => {
+            return Err(Problem::wrong_state(phase.as_str(), "only a draft can be deleted").into());
+        }
+    }
+    note(&app, &by, "sale.delete", &object!({"sale": name})).await;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The version that a change insists on, if `If-Match` asks for one. The store compares it again.
+fn version_asked(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
+    let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
+    if !if_match(values(), &etag(sale.row.version)) {
+        return Err(Problem::precondition_failed());
+    }
+    Ok(values().next().map(|_| sale.row.version))
+}

@@ -1,0 +1,155 @@
+//! `PATCH /v1/admin/sales/{sale}`: a merge patch, applied to the newest row inside the store's transaction.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
+use doorbuster_api::body::Change;
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::value::{Money, Stock, Time};
+use doorbuster_core::{Millis, Phase};
+use doorbuster_store::{ItemRow, PatchOutcome, SaleRow};
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::{other_currency, version_asked};
+use crate::catalogue::SaleState;
+use crate::web::admin::{no_sale, note, sale, shown};
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::Answer;
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+pub(crate) async fn change(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([name]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::MergePatch)?;
+    let patch = SalePatch::from_json(&body)?;
+    let before = sale(&app, &name)?;
+    let if_version = version_asked(&headers, &before)?;
+    check_stock(&patch, &before)?;
+    // The store hands back words alone; what is wrong with the patch is left here for the answer.
+    let wrong = Arc::new(Mutex::new(None));
+    let told = wrong.clone();
+    let apply = Box::new(move |row: &mut SaleRow| {
+        apply(patch, row).map_err(|problem| {
+            let word = problem.code().as_str().to_owned();
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+            word
+        })
+    });
+    let (engine, of) = (app.engine.clone(), name.clone());
+    let changing = app.buying.spawn(async move { engine.patch_sale(&of, if_version, apply).await });
+    match changing.await.map_err(|_| Problem::internal())?.map_err(failed)? {
+        PatchOutcome::Done(row) => {
+            note(&app, &by, "sale.change", &object!({"sale": name, "version": row.version})).await;
+            Ok(shown(&app, StatusCode::OK, &row))
+        }
+        PatchOutcome::NotFound => Err(no_sale().into()),
+        PatchOutcome::VersionMismatch(_) => Err(Problem::precondition_failed().into()),
+        PatchOutcome::Refused(_) => {
+            let wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Err(wrong.unwrap_or_else(Problem::internal).into())
+        }
+    }
+}
+
+/// Stock may be named only as it is; adjustments change it.
+fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
+    let is = |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
+    let differs = |item: &ItemPatch, stock: Stock| is(item).is_some_and(|is| is != stock);
+    let faults: Vec<Fault> = patch
+        .items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| item.stock.is_some_and(|stock| differs(item, stock)))
+        .map(|(index, _)| fault(index, "stock", "is changed by an adjustment, not here"))
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
+}
+
+fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
+    Fault::new(Place::Body(format!("/items/{index}/{member}")), detail)
+}
+
+fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
+    let mut faults = Vec::new();
+    if let Some(title) = patch.title {
+        row.title = title;
+    }
+    row.starts_at = moved(patch.starts_at, row.starts_at);
+    row.ends_at = moved(patch.ends_at, row.ends_at);
+    if row.phase == Phase::Scheduled && row.starts_at.is_none() {
+        faults.push(Fault::new(Place::Body("/starts_at".into()), "a scheduled sale has to have one"));
+    }
+    if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
+        faults.push(Fault::new(Place::Body("/ends_at".into()), "must be after starts_at"));
+    }
+    if let Some(front_door) = patch.front_door {
+        row.front_door = serde_json::to_string(&front_door).expect("plain data serialises");
+    }
+    let mut late = false;
+    for (index, item) in patch.items.into_iter().enumerate() {
+        match row.items.iter_mut().find(|known| known.name == item.id) {
+            Some(known) => late |= apply_item(item, known, index, &mut faults),
+            None => faults.push(fault(index, "id", "the sale has no such item; items cannot be added")),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid_request(faults));
+    }
+    if late && !row.phase.is_before_opening() {
+        let detail = "prices, limits and holds change before a sale opens, not after";
+        return Err(Problem::wrong_state(row.phase.as_str(), detail));
+    }
+    Ok(())
+}
+
+fn moved(change: Change<Time>, before: Option<Millis>) -> Option<Millis> {
+    change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
+}
+
+/// Whether something was changed that may change only before the sale opens.
+fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Vec<Fault>) -> bool {
+    let before = row.clone();
+    if let Some(title) = patch.title {
+        row.title = title;
+    }
+    if let Some(description) = patch.description {
+        row.description = description;
+    }
+    row.image = patch.image.apply(row.image.take());
+    if let Some(Money { amount_minor, currency }) = patch.price {
+        row.price_minor = amount_minor;
+        row.currency = currency.to_string();
+    }
+    match patch.list_price {
+        Change::Keep if row.list_price_minor.is_some() && row.currency != before.currency => {
+            faults.push(other_currency(index));
+        }
+        Change::Keep => {}
+        Change::Clear => row.list_price_minor = None,
+        Change::Set(price) => {
+            if price.currency.as_str() != row.currency {
+                faults.push(other_currency(index));
+            }
+            row.list_price_minor = Some(price.amount_minor);
+        }
+    }
+    if let Some(limit) = patch.limit_per_buyer {
+        row.limit = limit;
+    }
+    if let Some(hold_secs) = patch.hold_secs {
+        row.hold_ms = i64::from(hold_secs) * 1_000;
+    }
+    let terms = |row: &ItemRow| (row.price_minor, row.currency.clone(), row.list_price_minor, row.limit, row.hold_ms);
+    terms(row) != terms(&before)
+}

@@ -1,0 +1,68 @@
+//! `GET /v1/admin/sales/{sale}/stats`: how a sale is going, as this process has seen it.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::extract::State;
+use doorbuster_api::admin::stats::{Latency, Rates, Stats};
+use http::StatusCode;
+
+use super::sale;
+use crate::metrics::{Sample, WINDOW_SECS};
+use crate::tally::Answer as Kind;
+use crate::web::input::Names;
+use crate::web::reply::{Answer, json};
+use crate::web::{App, wire};
+
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+    let sale = sale(&app, &name)?;
+    let view = app.views.of(&app.engine, &sale);
+    let now = Sample::take(&sale.flags.tally, view.latencies.read());
+    let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
+    let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
+    let count = |sample: &Sample, wanted: &dyn Fn(Kind) -> bool| -> u64 {
+        Kind::ALL.iter().zip(sample.answers).filter(|(kind, _)| wanted(**kind)).map(|(_, count)| count).sum()
+    };
+    let rate = |wanted: &dyn Fn(Kind) -> bool| {
+        let fresh = count(&now, wanted).saturating_sub(count(&oldest, wanted));
+        (fresh as f64 / secs * 10.0).round() / 10.0
+    };
+    let recent = now.latencies.since(&oldest.latencies);
+    let of = |kind: Kind| count(&now, &|other| other == kind);
+    let refusals = Kind::ALL.iter().filter(|kind| is_refusal(**kind)).map(|kind| (kind.as_str().to_owned(), of(*kind)));
+    let stats = Stats {
+        sale: name,
+        server_time: wire::time(app.engine.now()),
+        window_secs: WINDOW_SECS,
+        per_second: Rates {
+            requests: rate(&|_| true),
+            reserved: rate(&|kind| kind == Kind::Reserved),
+            refused: rate(&is_refusal),
+        },
+        latency_ms: Latency {
+            p50: recent.quantile_ms(0.5),
+            p99: recent.quantile_ms(0.99),
+            max: recent.quantile_ms(1.0),
+        },
+        requests: now.total(),
+        reserved: of(Kind::Reserved),
+        queued: of(Kind::Queued),
+        replayed: of(Kind::Replayed),
+        refusals: refusals.filter(|(_, count)| *count > 0).collect(),
+        queue_depth: queue_depth(&app, &sale.items).await,
+    };
+    Ok(json(StatusCode::OK, &stats))
+}
+
+fn is_refusal(kind: Kind) -> bool {
+    !matches!(kind, Kind::Reserved | Kind::Replayed | Kind::Queued)
+}
+
+/// Tickets of these items that wait for their verdicts.
+async fn queue_depth(app: &App, items: &[Arc<crate::catalogue::ItemState>]) -> u64 {
+    let mut depth = 0;
+    for item in items {
+        let view = app.engine.slots().view(item.slot).await.ok().flatten();
+        depth += view.map_or(0, |view| view.unacknowledged as u64);
+    }
+    depth
+}

@@ -1,0 +1,114 @@
+//! Where a sale's units are, and how many there shall be.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, SlotRow, StockList};
+use doorbuster_api::body::with_key;
+use doorbuster_api::header::{BodyType, idempotency_key};
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_core::Grant;
+use doorbuster_store::Adjustment;
+use http::{HeaderValue, StatusCode};
+use serde_json::json as object;
+
+use super::{note, sale};
+use crate::catalogue::{ItemState, SaleState};
+use crate::control::Adjusted;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, Refused, json};
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+/// `GET /v1/admin/sales/{sale}/stock`
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+    let sale = sale(&app, &name)?;
+    let ids = sale.items.iter().map(|item| item.row.id).collect();
+    let counts = app.engine.store().counts(Some(ids)).await.map_err(failed)?;
+    let row = |item: &Arc<ItemState>| {
+        let counts = counts.iter().find(|counts| counts.item == item.row.id)?;
+        Some(wire::stock_row(&item.row.name, counts))
+    };
+    Ok(json(StatusCode::OK, &StockList { items: sale.items.iter().filter_map(row).collect() }))
+}
+
+/// `POST /v1/admin/sales/{sale}/items/{item}/adjustments`
+pub(crate) async fn adjust(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([name, item]): Names<2>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let key = idempotency_key(headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes));
+    let (key, wanted) = with_key(key, Wanted::from_json(&body))?;
+    let sale = sale(&app, &name)?;
+    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    let adjustment =
+        Adjustment { item: item.row.id, units: wanted.units, reason: wanted.reason.clone(), key: key.to_owned() };
+    // In a task of its own: units on their way between slot and pool are not left there when the operator hangs up.
+    let engine = app.engine.clone();
+    let adjusting = app.buying.spawn(async move { engine.adjust(adjustment).await });
+    let adjusted = adjusting.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let counts = counted(adjusted, &sale)?;
+    let detail = object!({"sale": name, "item": item.row.name, "units": wanted.units, "reason": wanted.reason});
+    note(&app, &by, "stock.adjust", &detail).await;
+    Ok(json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts)))
+}
+
+/// The counts after an adjustment that was done.
+fn counted(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::ItemCounts, Problem> {
+    let phase = sale.row.phase.as_str();
+    Err(match adjusted {
+        Adjusted::Done(counts) => return Ok(counts),
+        Adjusted::MoreThanFree { free } => Problem::too_little_free(phase, free),
+        Adjusted::KeyReused => Problem::idempotency_key_reused(),
+        Adjusted::TooMuch => {
+            let fault = Fault::new(Place::Body("/units".into()), "would raise the stock over 1000000000 units");
+            Problem::invalid_request(vec![fault])
+        }
+        Adjusted::Unlimited => Problem::wrong_state("unlimited", "stock without end cannot be adjusted"),
+        Adjusted::NotFound => Problem::not_found("the sale has no such item"),
+    })
+}
+
+/// `GET /v1/admin/sales/{sale}/slots`
+pub(crate) async fn slots(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+    let sale = sale(&app, &name)?;
+    let mut slots = Vec::with_capacity(sale.items.len());
+    for item in &sale.items {
+        let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
+        // Of each slot its newest grant: the open one, if there is one.
+        let newest = grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
+        for grant in newest {
+            slots.push(row(&app, item, grant).await?);
+        }
+    }
+    slots.sort_by_key(|slot| slot.partition);
+    Ok(json(StatusCode::OK, &SlotList { slots }))
+}
+
+fn is_newer(a: &Grant, b: &Grant) -> bool {
+    a.slot == b.slot && a.epoch > b.epoch
+}
+
+async fn row(app: &App, item: &ItemState, grant: &Grant) -> Result<SlotRow, Refused> {
+    let view = app.engine.slots().view(grant.slot).await.ok().flatten();
+    // A slot that still lives under another grant says nothing about this one.
+    let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
+    Ok(SlotRow {
+        slot: format!("node-{}:{}:{}", app.engine.node(), item.sale, item.row.name),
+        item: item.row.name.clone(),
+        partition: grant.slot.index,
+        epoch: grant.epoch.0,
+        granted: grant.granted,
+        settled: grant.settled,
+        open: grant.open,
+        active: None,
+        available: view.map(|view| Available::One(view.available)),
+    })
+}

@@ -1,0 +1,263 @@
+//! Files of the pages, embedded in the program: prepared once at boot, served from memory.
+//!
+//! An asset's address carries a hash of everything that decides its bytes (its own source, and that of every file it
+//! names, all the way down), so that it may be kept for ever. Pages name assets by these addresses and are kept briefly.
+
+mod names;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use doorbuster_api::header::if_none_match;
+use doorbuster_api::problem::Problem;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use rust_embed::RustEmbed;
+
+use super::App;
+use super::reply::{Answer, Reply, ReplyBody, empty};
+use super::views::Rendered;
+use crate::config::Settings;
+use names::{hashed, rewrite};
+
+/// The buyer's pages.
+#[derive(RustEmbed)]
+#[folder = "assets"]
+struct PageFiles;
+
+/// The documentation page, without the viewer.
+#[derive(RustEmbed)]
+#[folder = "assets-docs/page"]
+struct DocsFiles;
+
+/// The viewer of the documentation page.
+#[cfg(feature = "docs-ui")]
+#[derive(RustEmbed)]
+#[folder = "assets-docs/viewer"]
+struct ViewerFiles;
+
+/// What pages may do: run, show and fetch what comes from here; pictures of items may come from elsewhere.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+/// What carries a hash never changes.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Pages change with the program.
+const BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
+
+/// One file, ready to be served.
+#[derive(Debug)]
+pub(crate) struct File {
+    plain: Rendered,
+    /// Made when somebody first wants it; `None` where it would not be smaller.
+    gzip: OnceLock<Option<Rendered>>,
+    media_type: HeaderValue,
+    cache: HeaderValue,
+}
+
+/// Every file, by name: assets by their hashed ones, pages by their own.
+#[derive(Debug)]
+pub(crate) struct Assets {
+    assets: HashMap<String, Arc<File>>,
+    pages: HashMap<String, Arc<File>>,
+}
+
+impl Assets {
+    /// Prepares all files for a program with these settings.
+    pub(crate) fn prepare(settings: &Settings) -> Self {
+        let mut sources = embedded();
+        sources.insert("site.js".into(), site(settings).into_bytes().into());
+        if let Some(docs) = sources.get_mut("docs.html") {
+            *docs = super::docs::complete(&String::from_utf8_lossy(docs)).into_bytes().into();
+        }
+        let addresses = hashed(&sources);
+        let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
+        for (name, source) in &sources {
+            let bytes = Bytes::from(rewrite(&String::from_utf8_lossy(source), &addresses));
+            let is_page = name.ends_with(".html");
+            let file = Arc::new(File {
+                plain: Rendered::of(bytes),
+                gzip: OnceLock::new(),
+                media_type: HeaderValue::from_static(text_of(name).unwrap_or("application/octet-stream")),
+                cache: if is_page { BRIEFLY } else { FOR_EVER },
+            });
+            match addresses.get(name) {
+                Some(address) if !is_page => assets.insert(address.clone(), file),
+                _ => pages.insert(name.clone(), file),
+            };
+        }
+        Self { assets, pages }
+    }
+
+    /// The page in the file `name`.
+    pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> Answer {
+        let file = self.pages.get(name).ok_or_else(|| Problem::not_found("this program has no such page"))?;
+        Ok(file.reply(headers))
+    }
+}
+
+/// `GET /assets/{name}`
+pub(crate) async fn get(State(app): State<Arc<App>>, name: Option<Path<String>>, headers: HeaderMap) -> Answer {
+    let file = name.and_then(|Path(name)| app.assets.assets.get(&name));
+    match file {
+        Some(file) => Ok(file.reply(&headers)),
+        None => Err(Problem::not_found("there is no such file").into()),
+    }
+}
+
+/// Every embedded file, by name.
+fn embedded() -> HashMap<String, Cow<'static, [u8]>> {
+    let mut files = HashMap::new();
+    let mut take = |names: Vec<Cow<'static, str>>, get: fn(&str) -> Option<rust_embed::EmbeddedFile>| {
+        // Licences and notes stand beside the files and are not served.
+        for name in names.into_iter().filter(|name| text_of(name).is_some()) {
+            if let Some(file) = get(&name) {
+                files.insert(name.into_owned(), file.data);
+            }
+        }
+    };
+    take(PageFiles::iter().collect(), PageFiles::get);
+    take(DocsFiles::iter().collect(), DocsFiles::get);
+    #[cfg(feature = "docs-ui")]
+    take(ViewerFiles::iter().collect(), ViewerFiles::get);
+    files
+}
+
+/// What the owner has configured for the pages, as the script that they load first.
+fn site(settings: &Settings) -> String {
+    let told = serde_json::json!({
+        "shop": settings.shop,
+        "sign_in_url": settings.auth.sign_in_url,
+        "guest": settings.demo,
+    });
+    format!("window.doorbuster = {told};\n")
+}
+
+/// The media type of a file of text.
+fn text_of(name: &str) -> Option<&'static str> {
+    match name.rsplit_once('.')?.1 {
+        "html" => Some("text/html; charset=utf-8"),
+        "css" => Some("text/css; charset=utf-8"),
+        "js" => Some("text/javascript; charset=utf-8"),
+        "svg" => Some("image/svg+xml; charset=utf-8"),
+        _ => None,
+    }
+}
+
+impl File {
+    fn reply(&self, headers: &HeaderMap) -> Reply {
+        let gzip = if takes_gzip(headers) { self.gzip() } else { None };
+        let it = gzip.unwrap_or(&self.plain);
+        let etag = it.etag.to_str().expect("it was made of ASCII");
+        let known = if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
+        let mut reply = match known {
+            true => empty(StatusCode::NOT_MODIFIED),
+            false => Response::new(ReplyBody::Bytes(Some(it.bytes.clone()))),
+        };
+        let head = reply.headers_mut();
+        head.insert(ETAG, it.etag.clone());
+        head.insert(CACHE_CONTROL, self.cache.clone());
+        head.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        head.insert(CONTENT_SECURITY_POLICY, POLICY);
+        head.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if !known {
+            head.insert(CONTENT_TYPE, self.media_type.clone());
+            if gzip.is_some() {
+                head.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+        }
+        reply
+    }
+
+    fn gzip(&self) -> Option<&Rendered> {
+        let packed = self.gzip.get_or_init(|| {
+            let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+            let packed = packer.write_all(&self.plain.bytes).and_then(|()| packer.finish());
+            let packed = packed.expect("a vector takes everything");
+            (packed.len() < self.plain.bytes.len()).then(|| Rendered::of(packed.into()))
+        });
+        packed.as_ref()
+    }
+}
+
+/// Whether the reader says that it takes gzip.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|element| {
+        let (coding, weight) = element.split_once(';').unwrap_or((element, "q=1"));
+        let refused = weight.trim().strip_prefix("q=0").is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());
+        coding.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, load};
+
+    fn assets(demo: bool) -> Assets {
+        let flags = Flags { demo, data_dir: Some("/tmp".into()), ..Flags::default() };
+        let told = [("DOORBUSTER_PAGE__SHOP".into(), "A \"shop\" </script>".into())];
+        Assets::prepare(&load(&flags, told).expect("the defaults"))
+    }
+
+    #[test]
+    fn pages_and_assets_name_only_assets_that_exist() {
+        let assets = assets(false);
+        let mut named = 0;
+        for file in assets.assets.values().chain(assets.pages.values()) {
+            let text = String::from_utf8_lossy(&file.plain.bytes);
+            for part in text.split("/assets/").skip(1) {
+                let name: String =
+                    part.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect();
+                if name.contains('.') {
+                    named += 1;
+                    assert!(assets.assets.contains_key(&name), "{name} is served");
+                }
+            }
+        }
+        assert!(
+            named > 20
+                && ["index.html", "sale.html", "order.html", "docs.html"]
+                    .iter()
+                    .all(|page| assets.pages.contains_key(*page))
+        );
+        assert!(assets.assets.keys().all(|name| name.matches('.').count() >= 2), "{:?}", assets.assets.keys());
+    }
+
+    #[test]
+    fn what_the_owner_configured_changes_the_scripts_address() {
+        let address = |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("site.")).cloned();
+        let (plain, demo) = (assets(false), assets(true));
+        assert_ne!(address(&plain), address(&demo));
+        let site = &demo.assets[&address(&demo).expect("it is served")];
+        let text = std::str::from_utf8(&site.plain.bytes).expect("UTF-8");
+        assert!(text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#), "{text}");
+    }
+
+    #[test]
+    fn gzip_is_sent_to_whoever_takes_it() {
+        let check = |value: &'static str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(takes_gzip(&headers), expected, "{value}");
+        };
+        check("gzip, deflate, br", true);
+        check("br;q=1, GZIP;q=0.5", true);
+        check("gzip;q=0", false);
+        check("gzip; q=0.000", false);
+        check("identity", false);
+        check("", false);
+    }
+}

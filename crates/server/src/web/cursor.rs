@@ -1,0 +1,68 @@
+//! Cursors of lists: opaque to clients, a position for us. One of another list, or of nobody's making, is refused.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::problem::{Fault, Place, Problem};
+
+/// Which list a cursor belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    /// Orders, by the store's position.
+    Orders,
+    /// Sales, by creation and name.
+    Sales,
+}
+
+impl List {
+    fn mark(self) -> u8 {
+        match self {
+            Self::Orders => b'o',
+            Self::Sales => b's',
+        }
+    }
+}
+
+/// The cursor for going on after `position`, with `name` where the position alone is not unique.
+#[must_use]
+pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
+    let mut bytes = vec![list.mark()];
+    bytes.extend_from_slice(&position.to_be_bytes());
+    bytes.extend_from_slice(name.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Position and name of a cursor that was given out for `list`.
+///
+/// # Errors
+/// `422` for any other text.
+pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    read(list, cursor).map(Some).ok_or_else(|| {
+        let place = Place::Query("cursor".into());
+        Problem::invalid_request(vec![Fault::new(place, "is not a cursor that was given out for this list")])
+    })
+}
+
+fn read(list: List, cursor: &str) -> Option<(i64, String)> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let (mark, rest) = bytes.split_first()?;
+    let (position, name) = rest.split_first_chunk()?;
+    (*mark == list.mark()).then_some(())?;
+    Some((i64::from_be_bytes(*position), String::from_utf8(name.to_vec()).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_position_in_its_own_list_only() {
+        let text = cursor(List::Sales, -7, "spring");
+        assert_eq!(position(List::Sales, Some(&text)), Ok(Some((-7, "spring".to_owned()))));
+        assert_eq!(position(List::Sales, None), Ok(None));
+        assert!(text.len() < doorbuster_api::limits::CURSOR_BYTES_MAX);
+        for bad in [text.as_str(), "", "x", "AAAA", "====", "é"] {
+            assert_eq!(position(List::Orders, Some(bad)).map_err(|problem| problem.status()), Err(422), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The first thing that sees a request and the last that sees its answer: purchases go straight to their handler, the
+//! rest to the router; answers are counted, failures are logged under the request's id.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use doorbuster_api::problem::Problem;
+use futures_util::FutureExt;
+use http::header::UPGRADE;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use super::connection::Connection;
+use super::failure::Cause;
+use super::limits::URI_BYTES_MAX;
+use super::reply::{Refused, Reply, ReplyBody};
+use super::{App, client, hot};
+use crate::metrics::{RouteIndex, route_index, route_name};
+
+/// A request's id, in and out.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+/// Longest id that is taken over from a request, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// What every connection needs.
+pub(crate) struct Service {
+    pub app: Arc<App>,
+    pub router: Router,
+    purchase: RouteIndex,
+}
+
+impl Service {
+    pub(crate) fn new(app: Arc<App>, router: Router) -> Self {
+        Self { app, router, purchase: route_index("purchase") }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
+        let this = &connection.service;
+        if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
+            let reply = AssertUnwindSafe(hot::purchase(&this.app, request)).catch_unwind().await;
+            let reply = reply.unwrap_or_else(|_| fault());
+            this.app.metrics.requests.count(this.purchase, reply.status().as_u16());
+            return reply;
+        }
+        // Boxed, so that the room of a connection stays small.
+        Box::pin(this.route(&connection, request)).await
+    }
+
+    async fn route(&self, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Reply {
+        let uri_bytes = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        if uri_bytes > URI_BYTES_MAX {
+            self.app.metrics.requests.count(RouteIndex(0), 404);
+            return Refused::from(Problem::not_found("there is nothing at so long an address")).reply();
+        }
+        // A WebSocket outlives the request and keeps the connection's place.
+        if request.headers().contains_key(UPGRADE) {
+            request.extensions_mut().insert(connection.clone());
+        }
+        let (method, headers) = (request.method().clone(), request.headers().clone());
+        let routed = self.router.clone().oneshot(request.map(axum::body::Body::new));
+        let mut reply = match AssertUnwindSafe(routed).catch_unwind().await {
+            Ok(Ok(response)) => response.map(ReplyBody::Routed),
+            Ok(Err(never)) => match never {},
+            Err(_) => fault(),
+        };
+        let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
+        self.app.metrics.requests.count(route, reply.status().as_u16());
+        if reply.status().is_server_error() {
+            self.note(connection.peer, &method, route, &headers, &mut reply);
+        }
+        reply
+    }
+
+    /// Gives a failed request its id, and writes down why it failed where that is known.
+    fn note(&self, peer: IpAddr, method: &Method, route: RouteIndex, headers: &HeaderMap, reply: &mut Reply) {
+        let id = request_id(headers);
+        let cause = reply.extensions_mut().remove::<Cause>();
+        let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
+        if let Some(Cause(cause)) = cause
+            && self.app.lines.may_write(second)
+        {
+            let client = client::address(peer, headers, &self.app.proxies);
+            tracing::warn!(
+                request_id = id.to_str().unwrap_or_default(),
+                route = route_name(route),
+                %method,
+                status = reply.status().as_u16(),
+                %client,
+                %cause,
+                "a request failed"
+            );
+        }
+        reply.headers_mut().insert(REQUEST_ID, id);
+    }
+}
+
+/// The id that the request brought, if it can be one, or a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let brought = headers
+        .get(REQUEST_ID)
+        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
+    brought.cloned().unwrap_or_else(|| {
+        let id = format!("req_{:016x}", rand::random::<u64>());
+        HeaderValue::from_str(&id).expect("hexadecimal digits")
+    })
+}
+
+/// A handler panicked: that is logged by the panic's own line, and ends this request alone.
+fn fault() -> Reply {
+    Refused { problem: Box::new(Problem::internal()), cause: Some(Cause("a panic, see above".into())) }.reply()
+}

@@ -1,0 +1,51 @@
+//! The contract for machines and for people: the OpenAPI document, and the page that shows it.
+
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::State;
+use doorbuster_api::openapi::openapi as document;
+use doorbuster_api::problem::Code;
+use http::{HeaderMap, HeaderValue};
+
+use super::App;
+use super::reply::Answer;
+use super::sales::cached;
+use super::views::Rendered;
+
+/// Where the page lists the codes.
+const CODES_MARK: &str = "<!-- codes -->";
+
+static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
+    let json = document(env!("CARGO_PKG_VERSION")).to_json().expect("the document serialises: a test reads it");
+    Rendered::of(json.into())
+});
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi(headers: HeaderMap) -> Answer {
+    Ok(cached(&headers, &DOCUMENT, HeaderValue::from_static("public, max-age=60")))
+}
+
+/// `GET /docs`
+pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    app.assets.page("docs.html", &headers)
+}
+
+/// The page with every problem code in it, each where its `type` points to, and without the viewer's files where they
+/// are not part of the program.
+pub(crate) fn complete(page: &str) -> String {
+    let mut rows = String::new();
+    for code in Code::ALL {
+        let (word, status, title) = (code.as_str(), code.status(), code.title());
+        let again = if code.retryable() { "yes" } else { "no" };
+        writeln!(
+            rows,
+            "<tr id=\"{word}\"><td><code>{word}</code></td><td>{status}</td><td>{title}</td><td>{again}</td></tr>"
+        )
+        .expect("a string takes everything");
+    }
+    let page = page.replace(CODES_MARK, &rows);
+    let has_viewer = cfg!(feature = "docs-ui");
+    let lines = page.lines().filter(|line| has_viewer || !line.contains("/assets/swagger-ui"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}

@@ -1,0 +1,27 @@
+//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET` is the truth.
+
+mod feed;
+mod socket;
+mod stream;
+
+pub(crate) use socket::socket;
+pub(crate) use stream::stream;
+
+use std::sync::Arc;
+
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::followed_sales;
+use doorbuster_core::BuyerId;
+
+use super::App;
+use super::sales::shown;
+use feed::Feed;
+
+/// Begins to follow the buyer's orders and the sales that the query asks for.
+fn follow(app: &Arc<App>, buyer: BuyerId, query: Option<&str>) -> Result<Feed, Problem> {
+    let sales = followed_sales(query.unwrap_or_default())?;
+    for sale in &sales {
+        shown(app, sale)?;
+    }
+    Ok(Feed::new(app.clone(), buyer, sales))
+}

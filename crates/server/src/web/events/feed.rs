@@ -1,0 +1,121 @@
+//! One reader's events as JSON, out of the hub.
+
+use std::sync::Arc;
+
+use doorbuster_api::event::Event;
+use doorbuster_api::order::AnyOrder;
+use doorbuster_core::BuyerId;
+
+use crate::notify::{Kind, Next, Subscription};
+use crate::web::sales::shown;
+use crate::web::{App, wire};
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// An event's number and JSON.
+    Event(u64, String),
+    /// The reader let too much wait and has to go.
+    TooSlow,
+}
+
+/// One reader's events.
+pub(super) struct Feed {
+    app: Arc<App>,
+    subscription: Subscription,
+    sales: Vec<String>,
+}
+
+impl Feed {
+    pub(super) fn new(app: Arc<App>, buyer: BuyerId, sales: Vec<String>) -> Self {
+        let subscription = app.engine.hub().subscribe(Some(buyer), sales.clone());
+        Self { app, subscription, sales }
+    }
+
+    pub(super) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The first event of every stream.
+    pub(super) fn hello(&self) -> String {
+        json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
+    }
+
+    /// The present status of each sale, for a reader who may have missed some.
+    pub(super) async fn statuses(&self) -> Vec<String> {
+        let mut statuses = Vec::with_capacity(self.sales.len());
+        for sale in &self.sales {
+            if let Ok(sale) = shown(&self.app, sale) {
+                statuses.push(status(&self.app.views.status(&self.app.engine, &sale).await.bytes));
+            }
+        }
+        statuses
+    }
+
+    /// Waits for the next event. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Told {
+        loop {
+            let event = match self.subscription.next().await {
+                Next::Event(event) => event,
+                Next::Lagged => {
+                    self.app.metrics.dropped.add_one();
+                    return Told::TooSlow;
+                }
+            };
+            // What is not in the catalogue any more is nothing to tell of.
+            if let Some(json) = self.render(event.id, &event.kind).await {
+                return Told::Event(event.id, json);
+            }
+        }
+    }
+
+    async fn render(&self, id: u64, kind: &Kind) -> Option<String> {
+        match kind {
+            Kind::Order(order) => {
+                let order = wire::order_in(&self.app.engine.catalogue(), order)?;
+                Some(json(&Event::Order { order: AnyOrder::Order(order) }))
+            }
+            Kind::Refused { id, item, buyer, units, verdict } => {
+                let item = self.app.engine.catalogue().item_of(*item)?.clone();
+                Some(json(&Event::Order { order: wire::refused(*id, buyer.as_str(), &item, *units, *verdict) }))
+            }
+            Kind::Status(sale) => {
+                let sale = shown(&self.app, sale).ok()?;
+                Some(status(&self.app.views.status_of_event(&self.app.engine, &sale, id).await.bytes))
+            }
+        }
+    }
+}
+
+fn json(event: &Event) -> String {
+    serde_json::to_string(event).expect("wire types serialise into memory")
+}
+
+/// The event around a status that is rendered already.
+fn status(rendered: &[u8]) -> String {
+    let status = std::str::from_utf8(rendered).expect("JSON is UTF-8");
+    format!(r#"{{"type":"status","status":{status}}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_api::sale::{Phase, Status};
+
+    #[test]
+    fn a_status_put_into_an_event_reads_as_one() {
+        let inner = Status {
+            server_time: wire::time(doorbuster_core::Millis(0)),
+            sale: "spring".into(),
+            phase: Phase::Open,
+            started: true,
+            starts_at: None,
+            ends_at: None,
+            version: "x".into(),
+            front_door: Default::default(),
+            items: Vec::new(),
+        };
+        let text = status(&serde_json::to_vec(&inner).expect("plain data serialises"));
+        assert_eq!(text, json(&Event::Status { status: inner }));
+    }
+}

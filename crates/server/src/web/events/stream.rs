@@ -1,0 +1,82 @@
+//! `GET /v1/events`: server-sent events.
+//!
+//! Nothing runs beside the connection: the stream is asked for its next frame when there is room for it, and what has
+//! no room waits in the hub, up to its bound.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use tokio::time::Instant;
+
+use super::feed::{Feed, Told};
+use super::follow;
+use crate::metrics::Present;
+use crate::web::App;
+use crate::web::limits::PING_EVERY;
+use crate::web::reply::{Answer, ReplyBody};
+use crate::web::who::Buyer;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// A proxy that would gather the stream before passing it on is asked not to.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+struct Stream {
+    feed: Feed,
+    first: VecDeque<String>,
+    ping_at: Instant,
+    _present: Present,
+}
+
+/// `GET /v1/events`
+pub(crate) async fn stream(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let feed = follow(&app, buyer, query.as_deref())?;
+    let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
+    // Somebody who comes back may have missed what changed meanwhile.
+    if headers.contains_key(LAST_EVENT_ID) {
+        first.extend(feed.statuses().await.iter().map(|json| format!("data: {json}\n\n")));
+    }
+    let stream = Stream { feed, first, ping_at: Instant::now() + PING_EVERY, _present: app.metrics.streams.enter() };
+    let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
+        let frame = stream.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(frame)), stream))
+    }));
+    let mut reply = Response::new(ReplyBody::Routed(body));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(reply)
+}
+
+impl Stream {
+    /// The next frame; `None` ends the stream.
+    async fn next(&mut self) -> Option<String> {
+        if let Some(frame) = self.first.pop_front() {
+            return Some(frame);
+        }
+        let app = self.feed.app().clone();
+        tokio::select! {
+            told = self.feed.next() => match told {
+                Told::Event(id, json) => Some(format!("id: {id}\ndata: {json}\n\n")),
+                Told::TooSlow => None,
+            },
+            () = tokio::time::sleep_until(self.ping_at) => {
+                self.ping_at = Instant::now() + PING_EVERY;
+                Some(": ping\n\n".to_owned())
+            }
+            () = app.stop.cancelled() => None,
+        }
+    }
+}

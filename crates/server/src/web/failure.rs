@@ -1,0 +1,63 @@
+//! Failures of ours as problems: what happened goes to the log under the request's id, not to the client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_api::problem::Problem;
+use doorbuster_store::StoreError;
+
+use super::limits::RETRY_SECS;
+use super::reply::Refused;
+use crate::engine::EngineError;
+
+/// Lines about failed requests in any one second; further ones are not written.
+const LINES_PER_SECOND_MAX: u64 = 50;
+
+/// Why a request failed; travels in an answer's extensions to where it is logged.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause(pub Arc<str>);
+
+/// The problem that a failure of the engine is told as.
+pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
+    let error = error.into();
+    let problem = match &error {
+        EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => Problem::internal(),
+        EngineError::Drain => {
+            Problem::unavailable("what is in flight has not settled yet; send the same request again", RETRY_SECS)
+        }
+        EngineError::Store(_) | EngineError::Slot(_) => {
+            Problem::unavailable("the store is away; send the same request again", RETRY_SECS)
+        }
+    };
+    Refused { problem: Box::new(problem), cause: Some(Cause(error.to_string().into())) }
+}
+
+/// Bounds the lines about failures, so that a store that is away does not fill the disk as well.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    second: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Lines {
+    /// Whether one more line may be written in this second.
+    pub(crate) fn may_write(&self, second: u64) -> bool {
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.written.store(0, Ordering::Relaxed);
+        }
+        self.written.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded_in_each_second() {
+        let lines = Lines::default();
+        let written = |second| (0..200).filter(|_| lines.may_write(second)).count() as u64;
+        assert_eq!(written(7), LINES_PER_SECOND_MAX);
+        assert_eq!(written(8), LINES_PER_SECOND_MAX);
+    }
+}

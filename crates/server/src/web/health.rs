@@ -1,0 +1,50 @@
+//! What machines around the server ask: alive, ready, metrics.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use doorbuster_api::health::Health;
+use doorbuster_api::problem::Problem;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+
+use super::App;
+use super::limits::RETRY_SECS;
+use super::reply::{Answer, Reply, ReplyBody, json};
+
+mod page;
+
+/// `GET /healthz`
+pub(crate) async fn alive() -> Answer {
+    Ok(fresh(json(StatusCode::OK, &Health::default())))
+}
+
+/// `GET /readyz`
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
+    let mut reasons: Vec<Cow<'static, str>> = app.engine.unready().await.into_iter().map(Cow::Owned).collect();
+    if app.stopping.load(Ordering::Acquire) && !app.engine.is_stopping() {
+        reasons.push("stopping".into());
+    }
+    match reasons.is_empty() {
+        true => Ok(fresh(json(StatusCode::OK, &Health::default()))),
+        false => Err(Problem::not_ready(reasons, RETRY_SECS).into()),
+    }
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
+    let text = page::text(&app).await;
+    let mut reply = Response::new(ReplyBody::Bytes(Some(text.into())));
+    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, media);
+    Ok(fresh(reply))
+}
+
+/// An answer that nobody keeps.
+fn fresh(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

@@ -1,0 +1,138 @@
+//! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a test.
+
+use doorbuster_core::Stock;
+
+use crate::meter::BATCH_BOUNDS;
+use crate::metrics::{Kind, Text};
+use crate::tally::Answer;
+use crate::web::App;
+
+/// The page of metrics.
+pub(super) async fn text(app: &App) -> String {
+    let mut text = Text::default();
+    http(app, &mut text);
+    purchases(app, &mut text);
+    stock(app, &mut text);
+    engine(app, &mut text).await;
+    text.finish()
+}
+
+fn http(app: &App, text: &mut Text) {
+    let metrics = &app.metrics;
+    text.metric("doorbuster_http_requests_total", Kind::Counter, "Requests answered, by route and status.");
+    for (route, status, count) in metrics.requests.read() {
+        let status = if status == 0 { "other".to_owned() } else { status.to_string() };
+        text.sample(&[("route", route), ("status", &status)], count);
+    }
+    let numbers = [
+        ("doorbuster_http_connections", Kind::Gauge, "Connections open now.", metrics.connections.get()),
+        ("doorbuster_http_connections_accepted_total", Kind::Counter, "Connections accepted.", metrics.accepted.get()),
+        (
+            "doorbuster_http_connections_turned_away_total",
+            Kind::Counter,
+            "Connections over the cap, which heard 503 or nothing.",
+            metrics.turned_away.get(),
+        ),
+        ("doorbuster_auth_denied_total", Kind::Counter, "Tokens and keys that did not hold.", metrics.denied.get()),
+        ("doorbuster_events_sse", Kind::Gauge, "Streams of server-sent events open now.", metrics.streams.get()),
+        ("doorbuster_events_websockets", Kind::Gauge, "WebSockets open now.", metrics.sockets.get()),
+        (
+            "doorbuster_events_dropped_total",
+            Kind::Counter,
+            "Readers of events dropped because they were too slow.",
+            metrics.dropped.get(),
+        ),
+    ];
+    for (name, kind, help, number) in numbers {
+        text.metric(name, kind, help).sample(&[], number);
+    }
+}
+
+fn purchases(app: &App, text: &mut Text) {
+    text.metric("doorbuster_purchases_total", Kind::Counter, "Purchase requests that named an item, by answer.");
+    let catalogue = app.engine.catalogue();
+    for answer in Answer::ALL {
+        let count: u64 = catalogue.sales().map(|sale| sale.flags.tally.get(*answer)).sum();
+        text.sample(&[("answer", answer.as_str())], count);
+    }
+    text.metric("doorbuster_purchase_duration_seconds", Kind::Histogram, "From a purchase's head to its answer.")
+        .histogram(&app.metrics.purchases.read());
+    text.metric("doorbuster_purchases_in_progress", Kind::Gauge, "Purchases past the look from memory, not answered.")
+        .sample(&[], app.buying.len());
+    let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
+    text.metric("doorbuster_purchases_parked", Kind::Gauge, "Purchases waiting for a refill, a recall or a commit.")
+        .sample(&[], parked);
+}
+
+fn stock(app: &App, text: &mut Text) {
+    text.metric("doorbuster_item_units", Kind::Gauge, "Units of each item by where they are; counted stock only.");
+    let catalogue = app.engine.catalogue();
+    let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.is_warm()).collect();
+    sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    for item in sales.iter().flat_map(|sale| &sale.items) {
+        let counts = item.gauge.counts();
+        let Stock::Counted(_) = counts.total else { continue };
+        let places =
+            [("pool", counts.pool), ("in_slots", counts.in_slots), ("held", counts.held), ("paid", counts.paid)];
+        for (place, units) in places {
+            text.sample(&[("sale", &item.sale), ("item", &item.row.name), ("place", place)], units);
+        }
+    }
+}
+
+async fn engine(app: &App, text: &mut Text) {
+    let reading = app.engine.meter().read();
+    let depth = queue_depth(app).await;
+    text.metric("doorbuster_settle_queue_tickets", Kind::Gauge, "Tickets cut and not settled.").sample(&[], depth);
+    text.metric("doorbuster_settle_batch_tickets", Kind::Histogram, "Tickets settled in one commit.").buckets(
+        &BATCH_BOUNDS,
+        &reading.batches,
+        reading.tickets,
+    );
+    let numbers = [
+        (
+            "doorbuster_tickets_settled_total",
+            "Tickets settled: requests that came as far as the store.",
+            reading.tickets,
+        ),
+        ("doorbuster_refills_total", "Refills from pools to slots.", reading.refills),
+        ("doorbuster_refilled_units_total", "Units in these refills.", reading.refilled_units),
+        ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
+        ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
+        ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
+    ];
+    for (name, help, number) in numbers {
+        text.metric(name, Kind::Counter, help).sample(&[], number);
+    }
+    let alarm = u8::from(app.engine.clock().has_alarm());
+    text.metric("doorbuster_clock_alarm", Kind::Gauge, "1 while the wall clock is not believed and nothing expires.")
+        .sample(&[], alarm);
+    // The store may be away: then these two are missing rather than wrong.
+    if let Ok(closings) = app.engine.store().closings().await {
+        text.metric(
+            "doorbuster_grants_closed_total",
+            Kind::Counter,
+            "Grants closed since the store was made, by cause.",
+        );
+        for (cause, grants) in &closings {
+            text.sample(&[("cause", cause.as_str())], grants);
+        }
+        let repairs: u64 = closings.iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum();
+        text.metric("doorbuster_repairs_total", Kind::Counter, "Grants closed because a slot failed.")
+            .sample(&[], repairs);
+    }
+}
+
+/// Tickets that wait for their verdicts.
+async fn queue_depth(app: &App) -> usize {
+    let slots: Vec<_> = {
+        let catalogue = app.engine.catalogue();
+        catalogue.sales().filter(|sale| sale.is_warm()).flat_map(|sale| sale.items.iter().map(|i| i.slot)).collect()
+    };
+    let mut depth = 0;
+    for slot in slots {
+        let view = app.engine.slots().view(slot).await.ok().flatten();
+        depth += view.map_or(0, |view| view.unacknowledged);
+    }
+    depth
+}

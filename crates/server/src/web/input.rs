@@ -1,0 +1,136 @@
+//! What comes in: bodies within their bounds and time, names in paths, queries.
+
+use std::pin::pin;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use bytes::{Bytes, BytesMut};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::problem::Problem;
+use http::header::{CONTENT_TYPE, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use hyper::body::Body;
+
+use super::limits::{BODY_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT};
+use super::reply::Refused;
+
+/// Reads the whole body, at most `bytes_max`.
+///
+/// # Errors
+/// `413` when it is larger; `400` when it breaks off or takes too long.
+pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes>,
+{
+    let (parts, body) = request.into_parts();
+    read(&parts.headers, body, bytes_max).await
+}
+
+/// The same from the parts of a request.
+pub(crate) async fn read<B>(headers: &HeaderMap, body: B, bytes_max: usize) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes>,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let announced = body.size_hint().lower();
+    let mut body = pin!(body);
+    if announced > bytes_max as u64 {
+        // Whoever asks before sending can be told at once; whoever is sending already hears nothing until it is read.
+        if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
+            drain(body).await;
+        }
+        return Err(Problem::body_too_large(bytes_max));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body.as_mut(), bytes_max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Broken::TooLarge)) => {
+            drain(body).await;
+            Err(Problem::body_too_large(bytes_max))
+        }
+        Ok(Err(Broken::Off)) => Err(Problem::malformed_request("the body broke off")),
+        Err(_) => Err(Problem::malformed_request("the body took too long")),
+    }
+}
+
+enum Broken {
+    TooLarge,
+    Off,
+}
+
+async fn collect<B>(mut body: std::pin::Pin<&mut B>, bytes_max: usize) -> Result<Bytes, Broken>
+where
+    B: Body<Data = Bytes>,
+{
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Broken::Off) };
+        // Trailers are read and say nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > bytes_max {
+            return Err(Broken::TooLarge);
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    // Nearly every body comes in one piece, which is handed on as it is.
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads and drops a body that is too large, so that its sender comes to reading the answer.
+async fn drain<B>(mut body: std::pin::Pin<&mut B>)
+where
+    B: Body<Data = Bytes>,
+{
+    let reading = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    // A sender that is too slow is not waited for.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+}
+
+/// Whether the body is said to be what `wanted` takes.
+///
+/// # Errors
+/// `415`.
+pub(crate) fn content_type(headers: &HeaderMap, wanted: BodyType) -> Result<(), Problem> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if wanted.matches(value.as_bytes()) => Ok(()),
+        _ => Err(Problem::unsupported_media_type()),
+    }
+}
+
+/// The names in a path, percent-decoded, in the order they stand there.
+#[derive(Debug)]
+pub(crate) struct Names<const N: usize>(pub [String; N]);
+
+impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Names<N> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        // What cannot be decoded names nothing that exists.
+        let nothing = || Problem::not_found("there is nothing of this name");
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        let names: Vec<String> = params.iter().map(|(_, name)| name.to_owned()).collect();
+        Ok(Self(names.try_into().map_err(|_| nothing())?))
+    }
+}

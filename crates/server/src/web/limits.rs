@@ -1,0 +1,64 @@
+//! Every bound of the HTTP side, with what happens there. Those a client's author must know stand in the API's limits.
+
+use std::time::Duration;
+
+/// Connections that the kernel keeps for us before they are accepted; more are refused by it.
+pub(crate) const BACKLOG: i32 = 8_192;
+/// Pause of the accept loop when there are no file handles left, instead of trying again at once.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections over the cap that are told so at once; further ones are just closed.
+pub(crate) const TURNED_AWAY_MAX: usize = 256;
+/// How long a connection over the cap has to take its answer.
+pub(crate) const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+/// File handles that are not connections: store, log, event loop, listener.
+pub(crate) const HANDLES_SPARE: u64 = 256;
+
+/// Largest request head, in bytes; a larger one is answered 431 and the connection closed.
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// What a connection may buffer, in bytes, before it reads no further.
+pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Longest path and query, in bytes; longer: not found.
+pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a body may take to arrive; then the connection is closed.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a body that is too large, so much is read and dropped that the client can hear it; the rest is not.
+pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long that reading may take.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that takes nothing of what was written to it for so long is closed.
+pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
+/// What the kernel may hold of an answer that its reader does not take, in bytes. Bounds the memory of slow readers.
+pub(crate) const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// After a signal, requests in progress have so long; then their connections are closed.
+pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A status is made anew at most this often for requests; each event makes it anew as well.
+pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two pings of an event stream.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
+/// A WebSocket from which nothing came for so long, not even a pong, is closed.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(65);
+/// Largest message that a WebSocket may send us, in bytes; a larger one closes it. Nothing that is sent is used.
+pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Read and write buffers of a WebSocket, in bytes.
+pub(crate) const WS_BUFFER_BYTES: usize = 1024;
+/// What a WebSocket may have waiting in its own write buffer, in bytes; events wait in the hub.
+pub(crate) const WS_WRITE_BYTES_MAX: usize = 256 * 1024;
+/// How long a reader that is dropped has to take the close frame.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Operators' keys beside the configured one; more: `409 wrong_state`.
+pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
+/// Orders that an export reads at once.
+pub(crate) const EXPORT_PAGE: usize = 1_000;
+/// How long a guest's token is good for; only in a demonstration.
+pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Guests' tokens in any one minute; more: `429`. Only in a demonstration.
+pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
+/// `Retry-After` of answers that come from a store or a slot being away, in seconds.
+pub(crate) const RETRY_SECS: u32 = 1;
+/// Purchases in progress at once, with those whose clients are gone; one more hears `503 overloaded`.
+pub(crate) const PURCHASES_MAX: usize = 100_000;

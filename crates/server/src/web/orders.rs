@@ -1,0 +1,104 @@
+//! A buyer's orders: list, read, cancel.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::order::{AnyOrder, OrderList};
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::OrderQuery;
+use doorbuster_core::order::Changed;
+use doorbuster_core::{BuyerId, ItemId, TicketId};
+use http::StatusCode;
+
+use super::cursor::{List, cursor, position};
+use super::failure::failed;
+use super::input::{self, Names};
+use super::reply::{Answer, Refused, json};
+use super::who::{Asker, Buyer};
+use super::{App, wire};
+use crate::engine::Looked;
+
+/// `GET /v1/orders`
+pub(crate) async fn list(State(app): State<Arc<App>>, Buyer(buyer): Buyer, RawQuery(query): RawQuery) -> Answer {
+    let query = OrderQuery::of_buyer(query.as_deref().unwrap_or_default())?;
+    page(&app, &query, Some(buyer), None).await
+}
+
+/// A page of orders, of one buyer or of all, of some items or of all.
+pub(crate) async fn page(app: &App, query: &OrderQuery, buyer: Option<BuyerId>, items: Option<Vec<ItemId>>) -> Answer {
+    let after = position(List::Orders, query.page.cursor.as_deref())?.map(|(after, _)| after);
+    let wanted = doorbuster_store::OrderQuery {
+        buyer,
+        items,
+        state: query.state.map(wire::stored_state),
+        after,
+        limit: query.page.limit as usize,
+    };
+    let page = app.engine.store().orders(wanted).await.map_err(failed)?;
+    let catalogue = app.engine.catalogue();
+    let orders = page.orders.iter().filter_map(|order| wire::order_in(&catalogue, order)).collect();
+    let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
+    Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
+}
+
+/// `GET /v1/orders/{order}`
+pub(crate) async fn get(State(app): State<Arc<App>>, asker: Asker, Names([order]): Names<1>) -> Answer {
+    let buyer = match &asker {
+        Asker::Buyer(buyer) => Some(buyer),
+        Asker::Operator => None,
+    };
+    let id = id(&order)?;
+    let found = look(&app, id, buyer).await?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+/// `POST /v1/orders/{order}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    Names([order]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    input::body(request, BODY_BYTES_MAX).await?;
+    let id = id(&order)?;
+    match look(&app, id, Some(&buyer)).await? {
+        AnyOrder::Order(_) => end(&app, id).await,
+        other => Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled").into()),
+    }
+}
+
+/// Cancels an order that exists.
+pub(crate) async fn end(app: &App, id: TicketId) -> Answer {
+    let changed = app.engine.cancel(id).await.map_err(failed)?;
+    let order = match changed {
+        Changed::Done(order) | Changed::Already(order) => order,
+        Changed::WrongState(order) => {
+            return Err(Problem::wrong_state(order.state.as_str(), "only a reserved order can be cancelled").into());
+        }
+        Changed::NotFound => return Err(nothing().into()),
+    };
+    let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(nothing)?;
+    Ok(json(StatusCode::OK, &order))
+}
+
+/// What an id stands for, to its buyer or to an operator.
+pub(crate) async fn look(app: &App, id: TicketId, buyer: Option<&BuyerId>) -> Result<AnyOrder, Refused> {
+    let looked = app.engine.look(id, buyer).await.map_err(failed)?;
+    let name = buyer.map(BuyerId::as_str).unwrap_or_default();
+    Ok(match looked {
+        Looked::Order(order) => AnyOrder::Order(wire::order_in(&app.engine.catalogue(), &order).ok_or_else(nothing)?),
+        Looked::Queued { item, units, decide_by } => AnyOrder::Queued(wire::queued(id, name, &item, units, decide_by)),
+        Looked::Refused { item, units, verdict } => wire::refused(id, name, &item, units, verdict),
+        Looked::NotFound => return Err(nothing().into()),
+    })
+}
+
+/// The id that a path names.
+pub(crate) fn id(text: &str) -> Result<TicketId, Problem> {
+    TicketId::parse(text).ok_or_else(nothing)
+}
+
+fn nothing() -> Problem {
+    Problem::not_found("there is no such order")
+}

@@ -1,0 +1,88 @@
+//! Pages for people, the same bytes for everyone, and guests' identities in a demonstration.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use axum::extract::State;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::{Problem, Scope};
+use http::{HeaderMap, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
+use super::reply::{Answer, json};
+use super::router::get;
+use super::{App, assets, input};
+use crate::auth::{NewToken, token};
+use crate::config::AuthSettings;
+
+/// Paths beside the API: path, name of the route, handler.
+pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
+    let page = |name: &'static str| {
+        get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move { app.assets.page(name, &headers) })
+    };
+    let mut routes = vec![
+        ("/", "page", page("index.html")),
+        ("/sale/{sale}", "page", page("sale.html")),
+        ("/order/{order}", "page", page("order.html")),
+        ("/assets/{name}", "asset", get(assets::get)),
+    ];
+    if app.guests.is_some() {
+        routes.push(("/demo/guest", "guest", on(MethodFilter::POST, guest)));
+    }
+    routes
+}
+
+/// Signs guests in, so many in a minute.
+#[derive(Debug)]
+pub(crate) struct Guests {
+    secret: SecretString,
+    issuer: Option<String>,
+    audience: Option<String>,
+    minute: AtomicI64,
+    made: AtomicU32,
+}
+
+#[derive(Serialize)]
+struct GuestToken {
+    token: String,
+}
+
+impl Guests {
+    pub(crate) fn new(secret: SecretString, auth: &AuthSettings) -> Self {
+        Self {
+            secret,
+            issuer: auth.issuer.clone(),
+            audience: auth.audience.clone(),
+            minute: AtomicI64::new(0),
+            made: AtomicU32::new(0),
+        }
+    }
+
+    fn token(&self, now_ms: i64) -> Result<String, Problem> {
+        let minute = now_ms.div_euclid(60_000);
+        if self.minute.swap(minute, Ordering::Relaxed) != minute {
+            self.made.store(0, Ordering::Relaxed);
+        }
+        if self.made.fetch_add(1, Ordering::Relaxed) >= GUESTS_PER_MINUTE {
+            return Err(Problem::rate_limited(Scope::Interface, 60));
+        }
+        let name = format!("guest-{:012x}", rand::random::<u64>() >> 16);
+        let claims = NewToken {
+            iss: self.issuer.as_deref(),
+            aud: self.audience.as_deref(),
+            ..NewToken::new(&name, now_ms.div_euclid(1_000), GUEST_TTL)
+        };
+        Ok(token(self.secret.expose_secret().as_bytes(), &claims))
+    }
+}
+
+/// `POST /demo/guest`, in a demonstration only.
+async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
+    input::body(request, BODY_BYTES_MAX).await?;
+    let guests = app.guests.as_ref().ok_or_else(|| Problem::not_found("this is no demonstration"))?;
+    let token = guests.token(app.engine.now().0)?;
+    Ok(json(StatusCode::CREATED, &GuestToken { token }))
+}

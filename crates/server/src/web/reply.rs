@@ -1,0 +1,133 @@
+//! Answers: their bodies, and the two shapes that nearly all of them have, JSON and problems.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use doorbuster_api::problem::{Code, MEDIA_TYPE, Problem};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
+use serde::Serialize;
+
+use super::failure::Cause;
+
+/// Body of an answer: bytes at hand, without a box, or whatever the router made.
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// All of it, once.
+    Bytes(Option<Bytes>),
+    /// From the router.
+    Routed(axum::body::Body),
+}
+
+/// An answer on its way to a connection.
+pub type Reply = Response<ReplyBody>;
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Bytes(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Routed(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_none(),
+            Self::Routed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Bytes(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Routed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A JSON answer of `bytes` that are JSON already.
+pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Reply {
+    let mut reply = Response::new(ReplyBody::Bytes(Some(bytes)));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.reserve(6);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
+    let bytes = serde_json::to_vec(value).expect("wire types serialise into memory");
+    rendered(status, "application/json", bytes.into())
+}
+
+/// An answer without content.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(ReplyBody::Bytes(None));
+    *reply.status_mut() = status;
+    reply
+}
+
+/// A problem's answer, with the headers that its code always has.
+pub(crate) fn problem(problem: &Problem) -> Reply {
+    let status = StatusCode::from_u16(problem.status()).expect("every code has a status of HTTP");
+    let mut reply = rendered(status, MEDIA_TYPE, problem.to_json().into());
+    problem_headers(reply.headers_mut(), problem);
+    reply
+}
+
+fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
+    if let Some(seconds) = problem.retry_after() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if problem.code() == Code::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\""));
+    }
+}
+
+/// What a handler of the router answers: a reply, or a problem that is told as one.
+pub(crate) type Answer = Result<Reply, Refused>;
+
+/// A problem on its way out of a handler, with what caused it where that is a failure of ours.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub problem: Box<Problem>,
+    pub cause: Option<Cause>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), cause: None }
+    }
+}
+
+impl Refused {
+    pub(crate) fn reply(self) -> Reply {
+        let mut reply = problem(&self.problem);
+        if let Some(cause) = self.cause {
+            reply.extensions_mut().insert(cause);
+        }
+        reply
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> axum::response::Response {
+        routed(self.reply())
+    }
+}
+
+/// A reply as the router hands it around.
+pub(crate) fn routed(reply: Reply) -> axum::response::Response {
+    reply.map(axum::body::Body::new)
+}

@@ -1,0 +1,154 @@
+//! The table of endpoints made into a router: each row of the contract gets its handler here, and a guard that checks
+//! what follows from the row's shape. What is not in the table (pages, assets, guests) comes beside it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::endpoints::{self, Auth, Chapter, Endpoint, Method};
+use doorbuster_api::header::accepts;
+use doorbuster_api::problem::Problem;
+use http::header::ACCEPT;
+
+use super::reply::Refused;
+use super::who::{Buyer, By, owned};
+use super::{App, admin, docs, events, health, hot, orders, pages, sales};
+use crate::metrics::{RouteIndex, route_index};
+
+/// The router of everything but purchases, which are taken before it (and also stand here, for their methods).
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for endpoint in endpoints::all() {
+        let guard = middleware::from_fn_with_state((app.clone(), endpoint), guard);
+        router = router.route(endpoint.path, handler(endpoint).layer(guard));
+    }
+    for (path, name, handler) in pages::routes(app) {
+        router = router.route(path, handler.layer(middleware::map_response_with_state(route_index(name), marked)));
+    }
+    router
+        .fallback(|| async { Refused::from(Problem::not_found("there is nothing at this address")) })
+        .method_not_allowed_fallback(|| async { Refused::from(Problem::method_not_allowed()) })
+        .with_state(app.clone())
+}
+
+/// The handler of a row. A row without one is a fault that the first start shows.
+fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
+    let filter = match endpoint.method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    };
+    match endpoint.id {
+        "purchase" => on(filter, hot::routed),
+        "list_orders" => on(filter, orders::list),
+        "get_order" => on(filter, orders::get),
+        "cancel_order" => on(filter, orders::cancel),
+        "list_sales" => on(filter, sales::list),
+        "get_sale" => on(filter, sales::get),
+        "get_status" => on(filter, sales::status),
+        "stream_events" => on(filter, events::stream),
+        "open_websocket" => on(filter, events::socket),
+        "health" => on(filter, health::alive),
+        "readiness" => on(filter, health::ready),
+        "metrics" => on(filter, health::metrics),
+        "openapi" => on(filter, docs::openapi),
+        "docs" => on(filter, docs::page),
+        _ => operating(endpoint, filter),
+    }
+}
+
+fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
+    use doorbuster_core::sale::Step;
+    let step = |step: Step| {
+        let stepping = move |state, by, names, request| admin::phases::step(step, state, by, names, request);
+        on(filter, stepping)
+    };
+    match endpoint.id {
+        "create_sale" => on(filter, admin::sales::create),
+        "list_all_sales" => on(filter, admin::sales::list),
+        "get_any_sale" => on(filter, admin::sales::get),
+        "change_sale" => on(filter, admin::sales::change),
+        "delete_sale" => on(filter, admin::sales::delete),
+        "schedule_sale" => step(Step::Schedule),
+        "open_sale" => step(Step::Open),
+        "pause_sale" => step(Step::Pause),
+        "resume_sale" => step(Step::Resume),
+        "close_sale" => step(Step::Close),
+        "adjust_stock" => on(filter, admin::stock::adjust),
+        "get_stock" => on(filter, admin::stock::get),
+        "get_slots" => on(filter, admin::stock::slots),
+        "get_stats" => on(filter, admin::stats::get),
+        "list_all_orders" => on(filter, admin::orders::list),
+        "get_any_order" => on(filter, admin::orders::get),
+        "cancel_any_order" => on(filter, admin::orders::cancel),
+        "list_keys" => on(filter, admin::keys::list),
+        "create_key" => on(filter, admin::keys::create),
+        "delete_key" => on(filter, admin::keys::delete),
+        "audit" => on(filter, admin::audit::get),
+        "export_orders" => on(filter, admin::export::orders),
+        unknown => panic!("the endpoint {unknown} has no handler"),
+    }
+}
+
+/// What follows from an endpoint's shape: whether the caller takes what it serves, and who the caller is.
+async fn guard(
+    State((app, endpoint)): State<(Arc<App>, &'static Endpoint)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match check(&app, endpoint, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => Refused::from(problem).into_response(),
+    };
+    response.extensions_mut().insert(route_index(endpoint.id));
+    response
+}
+
+async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Problem> {
+    if endpoint.chapter != Chapter::Service {
+        let served = endpoint.answers.iter().find_map(|answer| answer.content.media_type());
+        let wanted = request.headers().get_all(ACCEPT);
+        if let Some(served) = served
+            && !accepts(wanted.iter().map(|value| value.as_bytes()), served)
+        {
+            return Err(Problem::not_acceptable(served));
+        }
+    }
+    match endpoint.auth {
+        // A purchase reads its body before it asks who sends it; a browser's socket has its token elsewhere.
+        _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
+        Auth::Nobody => {}
+        Auth::Buyer => {
+            let buyer = Buyer(owned(app.buyer(request.headers()).await?));
+            request.extensions_mut().insert(buyer);
+        }
+        Auth::BuyerOrOperator => {
+            let asker = app.asker(request.headers()).await?;
+            request.extensions_mut().insert(asker);
+        }
+        Auth::Operator(role) => {
+            let by = By(app.operator(request.headers(), role)?);
+            request.extensions_mut().insert(by);
+        }
+    }
+    Ok(())
+}
+
+async fn marked(State(route): State<RouteIndex>, mut response: Response) -> Response {
+    response.extensions_mut().insert(route);
+    response
+}
+
+/// One handler for a path beside the table.
+pub(crate) fn get<H, T>(handler: H) -> MethodRouter<Arc<App>>
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    on(MethodFilter::GET, handler)
+}

@@ -1,0 +1,97 @@
+//! Sales as buyers see them: from node memory alone, rendered once for all.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use bytes::{BufMut, BytesMut};
+use doorbuster_api::header::if_none_match;
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::SaleQuery;
+use doorbuster_core::Phase;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::App;
+use super::cursor::{List, cursor, position};
+use super::input::Names;
+use super::reply::{Answer, Reply, empty, rendered};
+use super::views::Rendered;
+use crate::catalogue::SaleState;
+
+/// A sale changes rarely.
+const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
+/// A status is a second old at most.
+const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
+
+/// `GET /v1/sales`
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    let query = SaleQuery::of_buyer(query.as_deref().unwrap_or_default())?;
+    let limit = query.page.limit as usize;
+    let (sales, next) = page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;
+    let mut body = BytesMut::from(&br#"{"sales":["#[..]);
+    for (index, sale) in sales.iter().enumerate() {
+        if index > 0 {
+            body.put_u8(b',');
+        }
+        body.extend_from_slice(&app.views.sale(&app.engine, sale).await.bytes);
+    }
+    let next = serde_json::to_string(&next).expect("a text or null serialises");
+    body.extend_from_slice(format!(r#"],"next_cursor":{next}}}"#).as_bytes());
+    Ok(cached(&HeaderMap::new(), &Rendered::of(body.freeze()), SALE_CACHE))
+}
+
+/// `GET /v1/sales/{sale}`
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([sale]): Names<1>, headers: HeaderMap) -> Answer {
+    let sale = shown(&app, &sale)?;
+    Ok(cached(&headers, &app.views.sale(&app.engine, &sale).await, SALE_CACHE))
+}
+
+/// `GET /v1/sales/{sale}/status`
+pub(crate) async fn status(State(app): State<Arc<App>>, Names([sale]): Names<1>, headers: HeaderMap) -> Answer {
+    let sale = shown(&app, &sale)?;
+    Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
+}
+
+/// The sale of this name, if a buyer may see it.
+pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+    let catalogue = app.engine.catalogue();
+    let sale = catalogue.sale(name).filter(|sale| sale.row.phase != Phase::Draft);
+    sale.cloned().ok_or_else(|| Problem::not_found("there is no such sale"))
+}
+
+/// A page of the catalogue, newest first, and the cursor of the next.
+pub(crate) fn page(
+    app: &App,
+    after: Option<&str>,
+    limit: usize,
+    is_wanted: impl Fn(Phase) -> bool,
+) -> Result<(Vec<Arc<SaleState>>, Option<String>), Problem> {
+    let after = position(List::Sales, after)?;
+    let place = |sale: &SaleState| (std::cmp::Reverse(sale.row.created_at.0), sale.row.id.clone());
+    let after = after.map(|(created_at, name)| (std::cmp::Reverse(created_at), name));
+    let catalogue = app.engine.catalogue();
+    let mut sales: Vec<_> = catalogue
+        .sales()
+        .filter(|sale| is_wanted(sale.row.phase) && after.as_ref().is_none_or(|after| place(sale) > *after))
+        .cloned()
+        .collect();
+    sales.sort_by_cached_key(|sale| place(sale));
+    let more = sales.len() > limit;
+    sales.truncate(limit);
+    let last = sales.last().filter(|_| more);
+    let next = last.map(|sale| cursor(List::Sales, sale.row.created_at.0, &sale.row.id));
+    Ok((sales, next))
+}
+
+/// JSON that may be kept for a while, or word that the reader has it already.
+pub(crate) fn cached(headers: &HeaderMap, it: &Rendered, cache: HeaderValue) -> Reply {
+    let etag = it.etag.to_str().expect("it was made of ASCII");
+    let known = if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
+    let mut reply = match known {
+        true => empty(StatusCode::NOT_MODIFIED),
+        false => rendered(StatusCode::OK, "application/json", it.bytes.clone()),
+    };
+    reply.headers_mut().insert(ETAG, it.etag.clone());
+    reply.headers_mut().insert(CACHE_CONTROL, cache);
+    reply
+}

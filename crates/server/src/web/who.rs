@@ -1,0 +1,101 @@
+//! Who asks: the checks in front of handlers, and what handlers are told.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use doorbuster_api::admin::keys::Role;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::BuyerId;
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::App;
+use super::limits::RETRY_SECS;
+use super::reply::Refused;
+use crate::auth::{BuyerName, Denied, Operator, bearer};
+
+/// The buyer of a request, checked in front of the handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Buyer(pub BuyerId);
+
+/// The operator of a request, checked in front of the handler.
+#[derive(Clone, Debug)]
+pub(crate) struct By(pub Operator);
+
+/// Either of them.
+#[derive(Clone, Debug)]
+pub(crate) enum Asker {
+    Buyer(BuyerId),
+    Operator,
+}
+
+impl App {
+    /// The problem of somebody who is not let in.
+    pub(crate) fn denied(&self, denied: Denied) -> Problem {
+        match denied {
+            Denied::Missing => Problem::unauthenticated("send Authorization: Bearer, and the token or key"),
+            Denied::Bad(why) => {
+                self.metrics.denied.add_one();
+                Problem::unauthenticated(why)
+            }
+            Denied::Unknown => Problem::unavailable("the keys that tokens are checked with are away", RETRY_SECS),
+        }
+    }
+
+    /// The buyer that the headers present.
+    pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<BuyerName, Problem> {
+        let token = bearer(headers).map_err(|denied| self.denied(denied))?;
+        self.buyer_of(token).await
+    }
+
+    /// The buyer that a token names.
+    pub(crate) async fn buyer_of(&self, token: &str) -> Result<BuyerName, Problem> {
+        let now_secs = self.engine.now().0.div_euclid(1_000);
+        let checked = match self.buyers.check(token, now_secs) {
+            Err(Denied::Unknown) => self.buyers.check_again(token, now_secs).await,
+            checked => checked,
+        };
+        checked.map_err(|denied| self.denied(denied))
+    }
+
+    /// The operator that the headers present, if the role is enough.
+    pub(crate) fn operator(&self, headers: &HeaderMap, wanted: Role) -> Result<Operator, Problem> {
+        let checked = bearer(headers).and_then(|key| self.operators.check(key));
+        let operator = checked.map_err(|denied| self.denied(denied))?;
+        if operator.role < wanted {
+            let (has, wants) = (operator.role.as_str(), wanted.as_str());
+            return Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")));
+        }
+        Ok(operator)
+    }
+
+    /// An operator, or else a buyer.
+    pub(crate) async fn asker(&self, headers: &HeaderMap) -> Result<Asker, Problem> {
+        let token = bearer(headers).map_err(|denied| self.denied(denied))?;
+        if self.operators.check(token).is_ok() {
+            return Ok(Asker::Operator);
+        }
+        self.buyer_of(token).await.map(|name| Asker::Buyer(owned(name)))
+    }
+}
+
+/// The name as the engine takes it.
+pub(crate) fn owned(name: BuyerName) -> BuyerId {
+    BuyerId::new(name.as_str()).expect("the contract and the core have the same rule for names")
+}
+
+macro_rules! checked_before {
+    ($($kind:ty),*) => {$(
+        impl FromRequestParts<Arc<App>> for $kind {
+            type Rejection = Refused;
+
+            async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Self::Rejection> {
+                // The guard of the route put it there; without one nobody is let in.
+                let found = parts.extensions.get().cloned();
+                found.ok_or_else(|| Problem::unauthenticated("nobody was asked who this is").into())
+            }
+        }
+    )*};
+}
+
+checked_before!(Buyer, By, Asker);

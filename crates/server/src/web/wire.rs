@@ -1,0 +1,204 @@
+//! From the rows of the house to the types of the contract.
+
+use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_api::admin::sale::{AdminItem, AdminSale};
+use doorbuster_api::admin::stock::StockRow;
+use doorbuster_api::order::{AnyOrder, Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder};
+use doorbuster_api::sale::{Item, Phase, Sale};
+use doorbuster_api::value::{Currency, Money, Stock, Time};
+use doorbuster_core as core;
+use doorbuster_core::{Millis, TicketId, Units, Verdict};
+use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
+
+use crate::catalogue::{Catalogue, ItemState, SaleState};
+
+/// An instant.
+pub(crate) fn time(millis: Millis) -> Time {
+    Time::from_millis(millis.0)
+}
+
+/// Money in the store's currency, which was checked when it came in.
+fn money(amount_minor: i64, currency: &str) -> Money {
+    let xxx = Currency::parse("XXX").expect("three capital letters: ISO 4217's word for no currency");
+    Money { amount_minor, currency: Currency::parse(currency).unwrap_or(xxx) }
+}
+
+/// The contract's word for a phase.
+pub(crate) fn phase(phase: core::Phase) -> Phase {
+    match phase {
+        core::Phase::Draft => Phase::Draft,
+        core::Phase::Scheduled => Phase::Scheduled,
+        core::Phase::Open => Phase::Open,
+        core::Phase::Paused => Phase::Paused,
+        core::Phase::Closed => Phase::Closed,
+    }
+}
+
+/// The contract's word for an order's state.
+pub(crate) fn state(state: core::OrderState) -> OrderState {
+    match state {
+        core::OrderState::Reserved => OrderState::Reserved,
+        core::OrderState::Paid => OrderState::Paid,
+        core::OrderState::Cancelled => OrderState::Cancelled,
+        core::OrderState::Expired => OrderState::Expired,
+        core::OrderState::Refunded => OrderState::Refunded,
+    }
+}
+
+/// The store's word for an order's state.
+pub(crate) fn stored_state(state: OrderState) -> core::OrderState {
+    match state {
+        OrderState::Reserved => core::OrderState::Reserved,
+        OrderState::Paid => core::OrderState::Paid,
+        OrderState::Cancelled => core::OrderState::Cancelled,
+        OrderState::Expired => core::OrderState::Expired,
+        OrderState::Refunded => core::OrderState::Refunded,
+    }
+}
+
+/// An order of an item that is known.
+pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
+    Order {
+        id: order.id.to_string(),
+        sale: item.sale.to_string(),
+        item: item.row.name.clone(),
+        buyer: order.buyer.to_string(),
+        units: order.units.get(),
+        // Prices stay once a sale has opened, and both factors are bounded so that this fits.
+        amount: money(item.row.price_minor.saturating_mul(i64::from(order.units.get())), &item.row.currency),
+        state: state(order.state),
+        reserved_at: time(order.reserved_at),
+        pay_by: time(order.pay_by),
+        paid_at: order.paid_at.map(time),
+        ended_at: order.ended_at.map(time),
+    }
+}
+
+/// An order whose item stands in the catalogue. Items of orders do: only a draft can be deleted, and it has none.
+pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
+    catalogue.item_of(row.item).map(|item| order(row, item))
+}
+
+/// A request that is not decided yet.
+pub(crate) fn queued(id: TicketId, buyer: &str, item: &ItemState, units: Units, decide_by: Millis) -> QueuedOrder {
+    QueuedOrder {
+        id: id.to_string(),
+        sale: item.sale.to_string(),
+        item: item.row.name.clone(),
+        buyer: buyer.to_owned(),
+        units: units.get(),
+        state: Default::default(),
+        decide_by: time(decide_by),
+    }
+}
+
+/// A request whose verdict was no.
+pub(crate) fn refused(id: TicketId, buyer: &str, item: &ItemState, units: Units, verdict: Verdict) -> AnyOrder {
+    AnyOrder::Refused(RefusedOrder {
+        id: id.to_string(),
+        sale: item.sale.to_string(),
+        item: item.row.name.clone(),
+        buyer: buyer.to_owned(),
+        units: units.get(),
+        state: Default::default(),
+        code: match verdict {
+            Verdict::LimitReached => RefusalCode::LimitReached,
+            Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
+            // The first two have an order to show instead, and are never refused.
+            Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
+        },
+    })
+}
+
+/// A sale as its buyers see it.
+pub(crate) fn sale(row: &SaleRow) -> Sale {
+    Sale {
+        id: row.id.clone(),
+        title: row.title.clone(),
+        starts_at: row.starts_at.map(time),
+        ends_at: row.ends_at.map(time),
+        items: row.items.iter().map(item).collect(),
+    }
+}
+
+fn item(row: &ItemRow) -> Item {
+    Item {
+        id: row.name.clone(),
+        title: row.title.clone(),
+        description: row.description.clone(),
+        image: row.image.clone(),
+        price: money(row.price_minor, &row.currency),
+        list_price: row.list_price_minor.map(|minor| money(minor, &row.currency)),
+        limit_per_buyer: row.limit,
+        hold_secs: hold_secs(row),
+    }
+}
+
+fn hold_secs(row: &ItemRow) -> u32 {
+    u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
+}
+
+/// A sale as operators see it. `row` may be newer than what the catalogue holds; the counts are the gauges'.
+pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
+    let stock = |id: core::ItemId| {
+        let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));
+        item.map_or(Stock::Counted(0), |item| stock(item.gauge.counts().total))
+    };
+    AdminSale {
+        id: row.id.clone(),
+        title: row.title.clone(),
+        phase: phase(row.phase),
+        starts_at: row.starts_at.map(time),
+        ends_at: row.ends_at.map(time),
+        items: row
+            .items
+            .iter()
+            .map(|row| {
+                let public = item(row);
+                AdminItem {
+                    id: public.id,
+                    title: public.title,
+                    price: public.price,
+                    stock: stock(row.id),
+                    limit_per_buyer: public.limit_per_buyer,
+                    hold_secs: public.hold_secs,
+                    description: public.description,
+                    image: public.image,
+                    list_price: public.list_price,
+                    // A finding pauses the whole sale, which its phase shows.
+                    paused: false,
+                }
+            })
+            .collect(),
+        front_door: front_door(&row.front_door),
+    }
+}
+
+/// A front door as it is kept. This version keeps none that is not all off.
+pub(crate) fn front_door(json: &str) -> FrontDoor {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+/// Stock, of which the contract has as much as the core.
+pub(crate) fn stock(stock: core::Stock) -> Stock {
+    match stock {
+        core::Stock::Counted(units) => Stock::Counted(u32::try_from(units).unwrap_or(u32::MAX)),
+        core::Stock::Unlimited => Stock::UNLIMITED,
+    }
+}
+
+/// Where an item's units are.
+pub(crate) fn stock_row(item: &str, counts: &ItemCounts) -> StockRow {
+    let counted = |units: u64| counts.total.is_counted().then_some(units);
+    StockRow {
+        item: item.to_owned(),
+        total: match counts.total {
+            core::Stock::Counted(units) => Some(units),
+            core::Stock::Unlimited => None,
+        },
+        pool: counted(counts.pool),
+        in_slots: counted(counts.in_slots),
+        held: counts.held,
+        paid: counts.paid,
+    }
+}
