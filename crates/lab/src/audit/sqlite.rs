@@ -17,7 +17,7 @@ pub(super) fn find(dir: &Path) -> Result<PathBuf, AuditError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))? {
         let path = entry.map_err(|error| failed(error.to_string()))?.path();
-        let is_database = path.extension().is_some_and(|end| end == "db" || end == "sqlite");
+        let is_database = path.extension().is_some_and(|end| end == "db" || end == "sqlite" || end == "sqlite3");
         if is_database && open(&path).is_ok() {
             found.push(path);
         }
