@@ -9,6 +9,7 @@ mod settings;
 mod shop;
 mod storm;
 mod token;
+mod upkeep;
 pub mod values;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,7 @@ pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
 pub use shop::ShopArgs;
 pub use storm::StormArgs;
 pub use token::{BuyerArgs, TokenArgs, TokenCommand};
+pub use upkeep::{BackupArgs, MigrateArgs};
 
 /// A flash-sale engine that sells what there is: never more, and no promise lost.
 #[derive(Debug, Parser)]
@@ -47,6 +49,8 @@ pub enum Command {
     Audit(AuditArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
+    Backup(BackupArgs),
+    Migrate(MigrateArgs),
     Config(ConfigArgs),
     Token(TokenArgs),
     /// Print a completion script for a shell.

@@ -16,6 +16,7 @@ mod signals;
 mod storm;
 mod table;
 mod token;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ fn run(command: Command) -> Outcome {
         Command::Audit(args) => audit::run(&args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
+        Command::Backup(args) => upkeep::backup(&args),
+        Command::Migrate(args) => upkeep::migrate(&args),
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Completions { shell } => completions(shell),

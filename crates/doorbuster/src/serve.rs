@@ -1,13 +1,36 @@
 //! `serve`: the server, until it is asked to stop.
 
-use doorbuster_server::config as settings;
+use anyhow::Context;
+use doorbuster_server::boot::{self, ServeError};
+use doorbuster_server::{config as settings, log};
 
 use crate::cli::ServeArgs;
 use crate::config;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, Verdict};
+use crate::signals::{self, Stop};
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs) -> Outcome {
-    settings::load(&args.flags.flags(), std::env::vars_os()).map_err(config::refused)?;
-    Err(Failure::Refused("this build has no server yet".into()))
+    let settings = settings::load(&args.flags.flags(), std::env::vars_os()).map_err(config::refused)?;
+    log::init(&settings.log);
+    let runtime = boot::runtime(&settings).context("cannot start threads")?;
+    runtime.block_on(async {
+        // Caught from the first moment: a stop asked for while the store opens is not lost.
+        let mut stop = Stop::listen()?;
+        let asked = async {
+            tokio::select! {
+                () = stop.asked() => {}
+                () = signals::stdin_ended(), if args.until_stdin_ends => {}
+            }
+        };
+        boot::serve(settings, asked).await.map_err(refused)?;
+        Ok(Verdict::Fine)
+    })
+}
+
+fn refused(error: ServeError) -> Failure {
+    match error {
+        ServeError::Keys(_) => Failure::Settings(error.to_string()),
+        other => Failure::Refused(other.to_string()),
+    }
 }

@@ -17,6 +17,7 @@ pub mod purchase;
 pub mod secrets;
 mod settle;
 pub mod tally;
+pub mod upkeep;
 mod waiters;
 pub mod web;
 

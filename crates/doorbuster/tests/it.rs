@@ -1,0 +1,10 @@
+//! The program from outside: real processes, real sockets, a scratch directory for each test.
+
+#[path = "it/demo.rs"]
+mod demo;
+#[path = "it/house.rs"]
+mod house;
+#[path = "it/sales.rs"]
+mod sales;
+#[path = "it/serve.rs"]
+mod serve;

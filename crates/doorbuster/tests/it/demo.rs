@@ -1,0 +1,122 @@
+//! `demo` and `audit`: sales that add up, whatever their numbers, and nothing left behind.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::house::{Scratch, program, run, signal, until, wait};
+
+/// Runs a demo with these arguments; its object.
+#[track_caller]
+fn demo(scratch: &Scratch, arguments: &[&str]) -> Value {
+    let ran = run(program(scratch).args(["demo", "--json"]).args(arguments));
+    ran.fine();
+    ran.json()
+}
+
+#[test]
+fn a_demo_adds_up_and_leaves_nothing_behind() {
+    let scratch = Scratch::new();
+    let report = demo(&scratch, &["--buyers", "2000"]);
+    let expected = [
+        ("ok", json!(true)),
+        ("buyers", json!(2000)),
+        ("units_each", json!(10)),
+        ("stock", json!(100)),
+        ("orders", json!(10)),
+        ("units_sold", json!(100)),
+        ("units_left", json!(0)),
+        ("answers", json!({"reserved": 10, "sold_out": 1990})),
+        ("lost_answers", json!(0)),
+        ("reached_store", json!(10)),
+        ("audit", json!({"ok": true, "findings": []})),
+    ];
+    for (member, value) in expected {
+        assert_eq!(report[member], value, "{member}");
+    }
+    for member in ["elapsed_ms", "answers_per_second"] {
+        assert!(report[member].as_f64().is_some_and(|figure| figure > 0.0), "{member}: {report}");
+    }
+    let [p50, p99, max] = ["p50", "p99", "max"].map(|name| report["latency_ms"][name].as_f64().expect("a number"));
+    assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{report}");
+    assert_eq!(report.as_object().expect("an object").len(), 14, "{report}");
+    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn a_demo_adds_up_for_any_numbers() {
+    let check = |arguments: &[&str], orders: u64, sold: u64, left: u64| {
+        let report = demo(&Scratch::new(), arguments);
+        let figures = ["orders", "units_sold", "units_left"].map(|member| report[member].as_u64());
+        assert_eq!(figures, [Some(orders), Some(sold), Some(left)], "{arguments:?}: {report}");
+    };
+    check(&["--buyers", "1", "--units", "3", "--stock", "101"], 1, 3, 98);
+    check(&["--buyers", "500", "--units", "3", "--stock", "101", "--connections", "7"], 33, 99, 2);
+    check(&["--buyers", "300", "--units", "1", "--stock", "0"], 0, 0, 0);
+    check(&["--buyers", "300", "--units", "2", "--stock", "1000"], 300, 600, 400);
+}
+
+#[test]
+fn the_table_of_a_demo_ends_with_its_verdict() {
+    let scratch = Scratch::new();
+    let told = run(program(&scratch).args(["demo", "--buyers", "50", "--stock", "101"])).fine();
+    assert!(told.ends_with("\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"), "{told}");
+    for row in ["Buyers", "reserved", "sold out", "Orders", "Units left", "Reached the store", "p99", "Audit"] {
+        assert!(told.contains(row), "{row} in {told}");
+    }
+}
+
+#[test]
+fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
+    let scratch = Scratch::new();
+    let ran = run(program(&scratch).args(["demo", "--json", "--keep", "--buyers", "200"]));
+    ran.fine();
+    let [kept] = &scratch.entries()[..] else { panic!("one directory: {:?}", scratch.entries()) };
+    assert!(ran.err().contains(&*kept.display().to_string()), "{}", ran.err());
+    let (data, answers) = (kept.join("data"), kept.join("answers.jsonl"));
+    let audit = |json: bool| {
+        let mut command = program(&scratch);
+        command.arg("audit").arg("--store").arg(&data).arg("--answers").arg(&answers);
+        run(command.args(json.then_some("--json")))
+    };
+    let told = audit(false).fine();
+    assert!(told.ends_with("10 orders and 200 answers checked: nothing is wrong.\n"), "{told}");
+    audit(true).fine();
+    assert_eq!(audit(true).json()["ok"], json!(true));
+
+    let line = json!({"buyer": "eve", "key": "k", "sale": "demo", "item": "phone", "units": 10, "status": 201,
+                      "code": null, "id": "ord_forged", "state": "reserved"});
+    let honest = std::fs::read_to_string(&answers).expect("it was kept");
+    std::fs::write(&answers, format!("{honest}{line}\n")).expect("it can be written");
+    let report = audit(true);
+    report.refused(1);
+    assert_eq!(report.json()["findings"][0]["rule"], json!("I3"), "{}", report.out());
+    let told = audit(false);
+    told.refused(1);
+    assert!(told.out().contains("ord_forged") && told.out().ends_with("1 finding.\n"), "{}", told.out());
+}
+
+#[test]
+fn a_demo_that_is_interrupted_takes_its_server_and_its_scratch_with_it() {
+    let scratch = Scratch::new();
+    let mut command = program(&scratch);
+    command.args(["demo", "--json", "--buyers", "5000000", "--stock", "1000000"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    until("a server at work", || {
+        let [work] = &scratch.entries()[..] else { return None };
+        work.join("data").is_dir().then_some(())
+    });
+    signal(&child, "INT");
+    assert_eq!(wait(&mut child), Some(1));
+    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn wrong_numbers_are_wrong_usage() {
+    let scratch = Scratch::new();
+    for arguments in [["--buyers", "0"], ["--units", "0"], ["--connections", "0"], ["--stock", "1000000001"]] {
+        let said = run(program(&scratch).arg("demo").args(arguments)).refused(2);
+        assert!(said.contains(arguments[0]), "{said}");
+    }
+}

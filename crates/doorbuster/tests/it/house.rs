@@ -1,0 +1,187 @@
+//! Running the program: once to its end, or as a server that is stopped when the test ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The operators' key of every test's server.
+pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
+/// Longer than anything here takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory that is removed when this is dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new, empty one.
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&path).expect("a random name is free");
+        Self(path)
+    }
+
+    /// A path in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// What is in it.
+    pub fn entries(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(&self.0).expect("it exists").map(|entry| entry.expect("it can be read").path()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed stays among the temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program, without settings of whoever runs the tests, its temporary files in `scratch`.
+pub fn program(scratch: &Scratch) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_")) {
+        command.env_remove(name);
+    }
+    command.env("TMPDIR", &scratch.0).env("HOME", &scratch.0).env_remove("XDG_DATA_HOME").stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub fn run(command: &mut Command) -> Ran {
+    Ran(command.output().expect("the program starts"))
+}
+
+/// A run that has ended.
+pub struct Ran(Output);
+
+impl Ran {
+    /// The exit code.
+    pub fn code(&self) -> Option<i32> {
+        self.0.status.code()
+    }
+
+    /// Standard output.
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    /// Standard error.
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Standard output, of a run that must have gone well.
+    #[track_caller]
+    pub fn fine(&self) -> String {
+        assert_eq!(self.code(), Some(0), "{}{}", self.out(), self.err());
+        self.out()
+    }
+
+    /// Standard error, of a run that must have ended with this code.
+    #[track_caller]
+    pub fn refused(&self, code: i32) -> String {
+        assert_eq!(self.code(), Some(code), "{}{}", self.out(), self.err());
+        self.err()
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out()).unwrap_or_else(|error| panic!("{error}: {}{}", self.out(), self.err()))
+    }
+}
+
+/// A running server.
+pub struct House {
+    child: Child,
+    url: String,
+    data_dir: PathBuf,
+}
+
+impl House {
+    /// Starts one on a free port and waits until it is ready.
+    pub fn open(scratch: &Scratch) -> Self {
+        let data_dir = scratch.join("data");
+        let mut child = serve(scratch, &data_dir).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).expect("it can be read");
+        let url = line.trim().strip_prefix("doorbuster listening on ").map(str::to_owned);
+        match url {
+            Some(url) => Self { child, url, data_dir },
+            None => {
+                let mut said = String::new();
+                let _ = child.stderr.take().expect("it is piped").read_to_string(&mut said);
+                panic!("the server said {line:?} and {said}");
+            }
+        }
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where its store is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// A client command to this server, as its operator.
+    pub fn ask(&self, scratch: &Scratch, arguments: &[&str]) -> Ran {
+        let mut command = program(scratch);
+        run(command.args(arguments).env("DOORBUSTER_URL", &self.url).env("DOORBUSTER_ADMIN_KEY", KEY))
+    }
+
+    /// Sends SIGTERM and waits; the exit code, how long it took, and what it said.
+    pub fn terminate(mut self) -> (Option<i32>, Duration, String) {
+        let started = Instant::now();
+        signal(&self.child, "TERM");
+        let code = wait(&mut self.child);
+        let mut said = String::new();
+        let _ = self.child.stderr.take().expect("it is piped").read_to_string(&mut said);
+        (code, started.elapsed(), said)
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server on a free port.
+pub fn serve(scratch: &Scratch, data_dir: &Path) -> Command {
+    let mut command = program(scratch);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    // Few lines, so that nobody has to read them while it runs.
+    command.env("DOORBUSTER_AUTH__ADMIN_KEY", KEY).env("DOORBUSTER_LOG__FILTER", "warn").stderr(Stdio::piped());
+    command
+}
+
+/// Sends a signal, by the shell that every system has.
+pub fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell starts").success(), "{kill}");
+}
+
+/// Waits for the end of a child; the exit code.
+pub fn wait(child: &mut Child) -> Option<i32> {
+    until("the program has ended", || child.try_wait().expect("it is ours")).code()
+}
+
+/// Asks again and again until there is something.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

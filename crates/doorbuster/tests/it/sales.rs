@@ -1,0 +1,136 @@
+//! The client commands against a running server: a sale from draft to closed, and its orders.
+
+use serde_json::{Value, json};
+
+use crate::house::{House, KEY, Ran, Scratch, program, run};
+
+const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
+
+/// A server with an open sale of 100 phones.
+fn open_sale(scratch: &Scratch) -> House {
+    let house = House::open(scratch);
+    house.ask(scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).fine();
+    house.ask(scratch, &["sale", "open", "spring"]).fine();
+    house
+}
+
+#[test]
+fn a_sale_goes_from_draft_to_closed() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+    let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).fine();
+    assert!(told.starts_with("spring is made, as a draft."), "{told}");
+    assert_eq!(ask(&["sale", "open", "spring"]).fine(), "spring is open.\n");
+    let listed = ask(&["sale", "list", "--phase", "open"]).fine();
+    assert!(listed.contains("spring") && listed.contains("Spring drop"), "{listed}");
+    assert_eq!(ask(&["sale", "list", "--phase", "draft"]).fine(), "There are no such sales.\n");
+
+    let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"]).fine();
+    assert_eq!(told, "phone of spring has 150 units now; 150 of them are free.\n");
+    let again = ["--reason", "damaged", "--idempotency-key", "broken-box"];
+    for _ in 0..2 {
+        let told = ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat()).fine();
+        assert_eq!(told, "phone of spring has 130 units now; 130 of them are free.\n");
+    }
+    let said = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"]).refused(1);
+    assert!(said.ends_with("(wrong_state).\n") && said.lines().count() == 1, "{said}");
+
+    assert_eq!(ask(&["sale", "pause", "spring"]).fine(), "spring is paused.\n");
+    assert_eq!(ask(&["sale", "resume", "spring"]).fine(), "spring is open.\n");
+    assert_eq!(ask(&["sale", "close", "spring"]).fine(), "spring is closed.\n");
+    assert_eq!(ask(&["sale", "close", "spring"]).fine(), "spring is closed.\n");
+    let said = ask(&["sale", "open", "spring"]).refused(1);
+    assert!(said.ends_with("(wrong_state).\n"), "{said}");
+    let shown = ask(&["sale", "show", "spring"]).fine();
+    assert!(shown.starts_with("spring: Spring drop is closed.\n") && shown.contains("130"), "{shown}");
+}
+
+#[test]
+fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let file = scratch.join("winter.json");
+    let item =
+        json!({"id": "sled", "title": "Sled", "price": {"amount_minor": 500, "currency": "EUR"}, "stock": "unlimited"});
+    let sale = json!({"id": "winter", "title": "Winter drop", "items": [item]});
+    std::fs::write(&file, sale.to_string()).expect("it can be written");
+    let path = file.to_str().expect("it is text");
+    let made = house.ask(&scratch, &["sale", "create", "--file", path, "--json"]);
+    made.fine();
+    assert_eq!(made.json()["phase"], json!("draft"));
+    assert_eq!(house.ask(&scratch, &["sale", "show", "winter", "--json"]).json(), made.json());
+    let shown = house.ask(&scratch, &["sale", "show", "winter"]).fine();
+    assert!(shown.contains("unlimited") && shown.contains("500 EUR"), "{shown}");
+    let twice = house.ask(&scratch, &["sale", "create", "--file", path]);
+    assert!(twice.refused(1).ends_with("(already_exists).\n"), "{}", twice.err());
+
+    std::fs::write(&file, sale.to_string().replace("\"sled\"", "\"no sled\"")).expect("it can be written");
+    let wrong = house.ask(&scratch, &["sale", "create", "--file", path, "--json"]);
+    assert_eq!(wrong.refused(1), "");
+    assert_eq!(wrong.json()["errors"][0]["pointer"], json!("/items/0/id"));
+}
+
+#[test]
+fn a_key_that_is_wrong_or_missing_is_told() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let said = run(program(&scratch).args(["sale", "list", "--url", house.url()])).refused(2);
+    assert!(said.contains("DOORBUSTER_ADMIN_KEY"), "{said}");
+    let said = run(program(&scratch).args(["sale", "list", "--url", house.url(), "--key", "guessed"])).refused(1);
+    assert!(said.contains("check --key") && said.ends_with("(unauthenticated).\n"), "{said}");
+    run(program(&scratch).args(["sale", "list", "--url", house.url(), "--key", KEY])).fine();
+}
+
+#[test]
+fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
+    let scratch = Scratch::new();
+    let house = open_sale(&scratch);
+    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
+    let token = run(program(&scratch).args(["token", "buyer", "alice", "--data-dir", &data_dir])).fine();
+    let order = buy(house.url(), token.trim());
+    let id = order["id"].as_str().expect("an order");
+    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+
+    let listed = ask(&["order", "list", "--sale", "spring", "--buyer", "alice", "--state", "reserved"]).fine();
+    assert!(listed.contains(id) && listed.contains("100 CNY"), "{listed}");
+    assert_eq!(ask(&["order", "list", "--buyer", "bob"]).fine(), "There are no such orders.\n");
+    let shown = ask(&["order", "show", id]).fine();
+    assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");
+    for _ in 0..2 {
+        let told = ask(&["order", "cancel", id]).fine();
+        assert_eq!(told, format!("{id} of alice for 10 units of phone is cancelled.\n"));
+    }
+    assert_eq!(ask(&["order", "show", id, "--json"]).json()["state"], json!("cancelled"));
+    let missing = ask(&["order", "show", "ord_none"]);
+    assert!(missing.refused(1).ends_with("(not_found).\n"), "{}", missing.err());
+}
+
+#[test]
+fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
+    let scratch = Scratch::new();
+    let house = open_sale(&scratch);
+    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
+    let answers = scratch.join("answers.jsonl");
+    let answers = answers.to_str().expect("it is text");
+    let storm = ["storm", "--sale", "spring", "--item", "phone", "--buyers", "300", "--units", "10", "--json"];
+    let places = ["--data-dir", &data_dir, "--answers", answers, "--url", house.url()];
+    let stormed: Ran = run(program(&scratch).args(storm).args(places));
+    stormed.fine();
+    assert_eq!(stormed.json()["answers"], json!({"reserved": 10, "sold_out": 290}));
+    let audited = run(program(&scratch).args(["audit", "--data-dir", &data_dir, "--answers", answers])).fine();
+    assert!(audited.ends_with("10 orders and 300 answers checked: nothing is wrong.\n"), "{audited}");
+}
+
+/// Buys ten phones as the shop's page would.
+fn buy(url: &str, token: &str) -> Value {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client");
+        let request = client.post(format!("{url}/v1/orders")).bearer_auth(token).header("idempotency-key", "k1");
+        let body = json!({"sale": "spring", "item": "phone", "units": 10});
+        let answer = request.json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 201);
+        answer.json().await.expect("an order")
+    })
+}
