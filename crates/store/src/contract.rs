@@ -238,7 +238,7 @@ pub struct Committed {
 /// not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// Which orders to list, newest first.
+/// Which orders to list.
 #[derive(Clone, Debug, Default)]
 pub struct OrderQuery {
     /// Only of this buyer.
@@ -256,7 +256,7 @@ pub struct OrderQuery {
 /// A page of orders.
 #[derive(Clone, Debug, Default)]
 pub struct OrderPage {
-    /// Newest first.
+    /// In the order that was asked for.
     pub orders: Vec<Order>,
     /// Position to continue after; `None`: no more.
     pub next: Option<i64>,

@@ -1,12 +1,12 @@
 //! The store seen from below, for those who compare it with the model: whole tables as the rules' values, and the rules' ledger without threads.
 use doorbuster_core::model::Model;
-use doorbuster_core::{Item, Millis};
+use doorbuster_core::{Item, ItemId, Millis};
 
 use crate::contract::StoreError;
 use crate::sqlite::{Failure, Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
-/// Every row of the rules' tables, in one snapshot.
+/// Every row of the rules' tables, in one snapshot. Items of drafts count as stopped: no grant is opened for them.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
@@ -25,6 +25,11 @@ impl InMemory {
     /// Puts an item there as it is, under its own number, in a sale of its own.
     pub fn insert_item(&mut self, item: &Item) -> StoreResult<()> {
         self.0.insert_item(item).map_err(StoreError::from)
+    }
+
+    /// Says whether the item's sale is on ([`doorbuster_core::Ledger::on_sale`]); it is from the start. Its grants stay as they are.
+    pub fn set_on_sale(&mut self, item: ItemId, on: bool) -> StoreResult<()> {
+        self.0.set_on_sale(item, on).map_err(StoreError::from)
     }
 
     /// Runs `work` as one transaction at `now`: whole, or not at all.

@@ -270,6 +270,13 @@ impl Store {
         }
     }
 
+    /// A page of orders, oldest first, for an export: orders made meanwhile come at its end.
+    pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        match self {
+            Self::Sqlite(s) => s.orders_oldest_first(query).await,
+        }
+    }
+
     /// See [`doorbuster_core::order::end`].
     pub async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
         match self {

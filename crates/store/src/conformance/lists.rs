@@ -56,6 +56,18 @@ pub async fn orders_are_listed_page_by_page(rig: Rig) {
     assert_eq!((none.orders, none.next), (vec![], None));
 }
 
+/// An export goes from the oldest order on and meets those made meanwhile at its end.
+pub async fn orders_are_exported_oldest_first(rig: Rig) {
+    let (a, _, _) = seven(&rig).await;
+    let mut query = OrderQuery { limit: 3, items: Some(vec![a.slot.item]), ..OrderQuery::default() };
+    let first = rig.store.orders_oldest_first(query.clone()).await.expect("reads");
+    assert_eq!(first.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [1, 3, 5]);
+    rig.reserve(&a, 8, "dora", 1).await;
+    query.after = first.next;
+    let second = rig.store.orders_oldest_first(query).await.expect("reads");
+    assert_eq!((second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next), (vec![7, 8], None));
+}
+
 /// New orders do not disturb a listing that goes on.
 pub async fn new_orders_do_not_shift_pages(rig: Rig) {
     let (a, _, _) = seven(&rig).await;

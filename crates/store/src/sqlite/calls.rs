@@ -150,7 +150,11 @@ impl Sqlite {
     }
 
     pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        self.read(move |sql| orders::page(sql, &query)).await
+        self.read(move |sql| orders::page(sql, &query, orders::First::Newest)).await
+    }
+
+    pub(crate) async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        self.read(move |sql| orders::page(sql, &query, orders::First::Oldest)).await
     }
 
     pub(crate) async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {

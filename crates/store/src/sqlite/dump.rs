@@ -2,7 +2,7 @@
 use rusqlite::{Connection, params};
 
 use doorbuster_core::model::Model;
-use doorbuster_core::{BuyerId, Item, ItemId, Millis, Stock};
+use doorbuster_core::{BuyerId, Item, ItemId, Millis, Phase, Stock};
 
 use crate::contract::StoreError;
 use crate::limits::STATEMENTS_MAX;
@@ -24,6 +24,11 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
         model.items.insert(item.id, item);
     }
+    model.stopped.extend(sql.all(
+        "SELECT item.id FROM item JOIN sale ON sale.id = item.sale_id WHERE phase NOT IN ('scheduled', 'open')",
+        [],
+        |row| Ok(ItemId(row.get(0)?)),
+    )?);
     for grant in sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)? {
         model.grants.insert(grant.id, grant);
     }
@@ -65,8 +70,6 @@ impl Memory {
         let mut conn = Connection::open_in_memory().map_err(Failure::from)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         open::migrate(&mut conn).map_err(|e| StoreError::Unexpected(e.to_string()))?;
-        let sale = "INSERT INTO sale (id, title, phase, front_door, version, created_at) VALUES ('sale', '', 'open', '{}', 1, 0)";
-        conn.execute(sale, []).map_err(Failure::from)?;
         Ok(Self(conn))
     }
 
@@ -76,9 +79,13 @@ impl Memory {
             Stock::Unlimited => None,
         };
         self.0.execute(
+            "INSERT INTO sale (id, title, phase, front_door, version, created_at) VALUES (?1, '', 'open', '{}', 1, 0)",
+            params![item.id.0.to_string()],
+        )?;
+        self.0.execute(
             "INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total,
                                total, pool, ended, paid)
-             VALUES (?1, 'sale', ?1, '', '', 0, 'CNY', ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
+             VALUES (?1, ?1, ?1, '', '', 0, 'CNY', ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
             params![
                 item.id.0,
                 item.limit,
@@ -89,6 +96,12 @@ impl Memory {
                 int(item.paid)
             ],
         )?;
+        Ok(())
+    }
+
+    pub(crate) fn set_on_sale(&mut self, item: ItemId, on: bool) -> Done<()> {
+        let phase = if on { Phase::Open } else { Phase::Paused };
+        self.0.execute("UPDATE sale SET phase = ?2 WHERE id = ?1", params![item.0.to_string(), phase.as_str()])?;
         Ok(())
     }
 

@@ -110,11 +110,22 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     Ok(expired)
 }
 
-/// A page of orders, newest first.
-pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery) -> Done<OrderPage> {
+/// Which end of the orders a list begins with.
+#[derive(Clone, Copy)]
+pub(super) enum First {
+    Newest,
+    Oldest,
+}
+
+/// A page of orders.
+pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: First) -> Done<OrderPage> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
-    let mut text = concat!("SELECT ", rows::order_columns!(), ", seq FROM orders WHERE seq < ?").to_owned();
-    let mut values = vec![Value::Integer(query.after.unwrap_or(i64::MAX))];
+    let (beyond, start, direction) = match first {
+        First::Newest => ("<", i64::MAX, "DESC"),
+        First::Oldest => (">", 0, "ASC"),
+    };
+    let mut text = format!(concat!("SELECT ", rows::order_columns!(), ", seq FROM orders WHERE seq {} ?"), beyond);
+    let mut values = vec![Value::Integer(query.after.unwrap_or(start))];
     if let Some(buyer) = &query.buyer {
         text.push_str(" AND buyer = ?");
         values.push(Value::Text(buyer.as_str().to_owned()));
@@ -128,7 +139,7 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery) -> Done<OrderPage> 
         text.push_str(" AND state = ?");
         values.push(Value::Text(state.as_str().to_owned()));
     }
-    text.push_str(" ORDER BY seq DESC LIMIT ?");
+    text.push_str(&format!(" ORDER BY seq {direction} LIMIT ?"));
     // One more than asked tells whether there is a next page.
     values.push(Value::Integer(as_limit(limit + 1)));
     let mut statement = sql.conn().prepare_cached(&text)?;

@@ -1,1 +1,320 @@
-//! later
+//! Random lists of transactions on SQLite and on the model: the same answers, the same rows, after each.
+use std::sync::Arc;
+
+use doorbuster_core::model::Model;
+use doorbuster_core::order::{self, Changed, Ending};
+use doorbuster_core::sale::Step;
+use doorbuster_core::{
+    BuyerId, Cause, GrantId, Item, ItemId, Ledger, Millis, NodeId, RecallId, RecallTarget, RequestKey, SlotKey, Stock,
+    Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
+};
+use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, Told, id_key, new_item, new_sale};
+use doorbuster_store::{Store, inspect};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::rig::{Dir, options};
+
+/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and again.
+#[derive(Clone, Debug)]
+struct Seed {
+    grant: u64,
+    n: u64,
+    buyer: u8,
+    key: u8,
+    units: u32,
+    late: bool,
+}
+
+/// One transaction.
+#[derive(Clone, Debug)]
+enum Op {
+    Open { slot: u32, id: u64, units: u64 },
+    Ack(u64),
+    Refill(u64, u64),
+    Close(u64, usize),
+    BeginRecall { id: u64, grant: u64, to: Option<u64>, units: u64 },
+    FinishRecall(u64, u64),
+    Adjust(usize, i64),
+    Settle(Vec<Seed>),
+    Again(Index),
+    Force(Index),
+    End(Index, Ending),
+    Pay(Index),
+    ExpireDue,
+    OnSale(usize, bool),
+    Pass(i64),
+}
+
+const GRANTS: u64 = 5;
+
+fn seeds() -> impl Strategy<Value = Seed> {
+    (1..=GRANTS, 1..=9_u64, 0..3_u8, 0..4_u8, 1..=3_u32, prop::bool::weighted(0.1))
+        .prop_map(|(grant, n, buyer, key, units, late)| Seed { grant, n, buyer, key, units, late })
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let grant = || 1..=GRANTS;
+    prop_oneof![
+        3 => (0..2_u32, grant(), 0..9_u64).prop_map(|(slot, id, units)| Op::Open { slot, id, units }),
+        2 => grant().prop_map(Op::Ack),
+        2 => (grant(), 0..9_u64).prop_map(|(id, units)| Op::Refill(id, units)),
+        1 => (grant(), 0..Cause::ALL.len()).prop_map(|(id, cause)| Op::Close(id, cause)),
+        1 => (1..4_u64, grant(), prop::option::of(grant()), 0..6_u64)
+            .prop_map(|(id, grant, to, units)| Op::BeginRecall { id, grant, to, units }),
+        1 => (1..4_u64, 0..6_u64).prop_map(|(id, units)| Op::FinishRecall(id, units)),
+        1 => (0..2_usize, -6..6_i64).prop_map(|(item, units)| Op::Adjust(item, units)),
+        9 => vec(seeds(), 1..6).prop_map(Op::Settle),
+        2 => any::<Index>().prop_map(Op::Again),
+        2 => any::<Index>().prop_map(Op::Force),
+        3 => (any::<Index>(), select(vec![Ending::Cancel, Ending::Expire, Ending::Refund])).prop_map(|(at, how)| Op::End(at, how)),
+        3 => any::<Index>().prop_map(Op::Pay),
+        1 => Just(Op::ExpireDue),
+        1 => (0..2_usize, any::<bool>()).prop_map(|(item, on)| Op::OnSale(item, on)),
+        1 => select(vec![1, 40, HOLD_MS]).prop_map(Op::Pass),
+    ]
+}
+
+/// The items of a world, and what happened in it.
+struct World {
+    now: Millis,
+    items: [ItemId; 2],
+    tickets: Vec<Arc<Ticket>>,
+    /// Orders in the order of their making.
+    made: Vec<TicketId>,
+}
+
+impl World {
+    /// A grant's tickets are of its item.
+    fn item_of(&self, grant: u64) -> ItemId {
+        self.items[usize::from(grant == GRANTS)]
+    }
+
+    fn ticket(&mut self, seed: &Seed) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket {
+            token: Token(u64::from(seed.units)),
+            grant: GrantId(seed.grant),
+            n: TicketN(seed.n),
+            item: self.item_of(seed.grant),
+            buyer: BuyerId::new(["anna", "bert", "cleo"][usize::from(seed.buyer)]).expect("a name"),
+            key: RequestKey::new(["a", "b", "c", "d"][usize::from(seed.key)]).expect("a key"),
+            units: Units::new(seed.units).expect("in range"),
+            decide_by: self.now.plus(if seed.late { -1 } else { 60 }),
+            node: NodeId(0),
+        });
+        self.tickets.push(Arc::clone(&ticket));
+        ticket
+    }
+
+    fn some(&self, at: &Index) -> Option<Arc<Ticket>> {
+        (!self.tickets.is_empty()).then(|| Arc::clone(at.get(&self.tickets)))
+    }
+}
+
+fn said(answer: impl std::fmt::Debug) -> String {
+    format!("{answer:?}")
+}
+
+/// The transaction by the rules, over any ledger.
+fn by_the_rules<L: Ledger>(
+    world: &World,
+    ledger: &mut L,
+    op: &Op,
+    tickets: &[Arc<Ticket>],
+) -> Result<String, L::Error> {
+    let (now, key) = (world.now, id_key());
+    let id = |t: &Arc<Ticket>| key.id_of(t);
+    Ok(match op {
+        Op::Open { slot, id, units } => {
+            let slot = SlotKey { item: world.item_of(*id), index: *slot };
+            said(stock::open(ledger, slot, GrantId(*id), *units)?)
+        }
+        Op::Ack(id) => said(stock::acknowledge_init(ledger, GrantId(*id))?),
+        Op::Refill(id, units) => said(stock::refill(ledger, GrantId(*id), *units)?),
+        Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), Cause::ALL[*cause])?),
+        Op::BeginRecall { id, grant, to, units } => {
+            let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
+            said(recall::begin(ledger, RecallId(*id), GrantId(*grant), to, *units)?)
+        }
+        Op::FinishRecall(id, units) => said(recall::finish(ledger, RecallId(*id), *units)?),
+        Op::Adjust(item, units) => said(stock::adjust(ledger, world.items[*item], *units)?),
+        Op::Settle(_) | Op::Again(_) => {
+            let mut resolved = Vec::new();
+            for ticket in tickets {
+                resolved.push(settle::settle(ledger, &key, ticket, now)?);
+            }
+            said(resolved)
+        }
+        Op::Force(_) => {
+            let Some(ticket) = tickets.first() else { return Ok(String::new()) };
+            let parts = id(ticket).parts().expect("our own id");
+            said(settle::force(ledger, &key, id(ticket), &parts, &ticket.buyer, now)?)
+        }
+        Op::End(_, how) => {
+            let Some(ticket) = tickets.first() else { return Ok(String::new()) };
+            said(order::end(ledger, &id(ticket), *how, now)?)
+        }
+        Op::Pay(_) => {
+            let Some(ticket) = tickets.first() else { return Ok(String::new()) };
+            said(order::pay(ledger, &id(ticket), now)?)
+        }
+        Op::ExpireDue => {
+            let mut due = Vec::new();
+            for made in &world.made {
+                due.extend(ledger.order(made)?.map(|o| (o.pay_by, o.id)));
+            }
+            due.sort_by_key(|(pay_by, _)| *pay_by);
+            let mut expired = Vec::new();
+            for (_, id) in due {
+                if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, now)? {
+                    expired.push(order);
+                }
+            }
+            said(expired)
+        }
+        Op::OnSale(item, false) => said(stock::close_item(ledger, world.items[*item], Cause::Rolled)? > u64::MAX),
+        Op::OnSale(_, true) | Op::Pass(_) => String::new(),
+    })
+}
+
+/// The tickets that a transaction is about.
+fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
+    match op {
+        Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),
+        Op::Again(at) | Op::Force(at) | Op::End(at, _) | Op::Pay(at) => world.some(at).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The same by the store's methods.
+async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Ticket>]) -> String {
+    let id = |t: &Arc<Ticket>| id_key().id_of(t);
+    let first = tickets.first();
+    match op {
+        Op::Open { slot, id, units } => {
+            let slot = SlotKey { item: world.item_of(*id), index: *slot };
+            said(store.open_grant(slot, GrantId(*id), *units).await.expect("writes"))
+        }
+        Op::Ack(id) => said(store.acknowledge_init(GrantId(*id)).await.expect("writes")),
+        Op::Refill(id, units) => said(store.refill(GrantId(*id), *units).await.expect("writes")),
+        Op::Close(id, cause) => said(store.close_grant(GrantId(*id), Cause::ALL[*cause]).await.expect("writes")),
+        Op::BeginRecall { id, grant, to, units } => {
+            let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
+            said(store.begin_recall(RecallId(*id), GrantId(*grant), to, *units).await.expect("writes"))
+        }
+        Op::FinishRecall(id, units) => said(store.finish_recall(RecallId(*id), *units).await.expect("writes")),
+        Op::Settle(_) | Op::Again(_) => said(store.settle(tickets.to_vec()).await.expect("settles")),
+        Op::Force(_) => match first {
+            Some(t) => {
+                let parts = id(t).parts().expect("our own id");
+                said(store.force(id(t), parts, t.buyer.clone()).await.expect("writes"))
+            }
+            None => String::new(),
+        },
+        Op::End(_, how) => match first {
+            Some(t) => said(store.end_order(id(t), *how).await.expect("writes")),
+            None => String::new(),
+        },
+        Op::Pay(_) => match first {
+            Some(t) => said(store.pay_order(id(t)).await.expect("writes")),
+            None => String::new(),
+        },
+        Op::ExpireDue => said(store.expire_due(1_000).await.expect("writes")),
+        Op::OnSale(item, on) => {
+            let step = if *on { Step::Resume } else { Step::Pause };
+            store.step_sale(&format!("sale-{item}"), step).await.expect("writes");
+            if *on { String::new() } else { said(false) }
+        }
+        Op::Adjust(..) | Op::Pass(_) => String::new(),
+    }
+}
+
+fn items(ids: [ItemId; 2]) -> [Item; 2] {
+    let item = |id, total, pool, limit| Item { id, total, pool, limit, hold_ms: HOLD_MS, ended: 0, paid: 0 };
+    [item(ids[0], Stock::Counted(15), 15, 4), item(ids[1], Stock::Unlimited, 0, 3)]
+}
+
+fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
+    let mut model = Model::default();
+    model.items.extend(items(ids).map(|item| (item.id, item)));
+    (World { now, items: ids, tickets: Vec::new(), made: Vec::new() }, model)
+}
+
+/// Runs the transaction on the model, and notes its orders and whether its sale is on.
+fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket>]) -> String {
+    let Ok(answer) = by_the_rules(world, model, op, tickets);
+    for ticket in tickets {
+        let id = id_key().id_of(ticket);
+        let Ok(resolution) = model.resolution(&id);
+        if resolution.is_some_and(|r| r.verdict == Verdict::Reserved) && !world.made.contains(&id) {
+            world.made.push(id);
+        }
+    }
+    if let Op::OnSale(item, on) = op {
+        match on {
+            true => model.stopped.remove(&world.items[*item]),
+            false => model.stopped.insert(world.items[*item]),
+        };
+    }
+    answer
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_rules_do_the_same_to_sqlite_as_to_the_model(list in vec(ops(), 1..60)) {
+        let (mut world, mut model) = world([ItemId(3), ItemId(8)], Clock::new().now());
+        let mut sqlite = inspect::InMemory::open().expect("opens");
+        for item in items(world.items) {
+            sqlite.insert_item(&item).expect("a fresh number");
+        }
+        for op in &list {
+            world.now = world.now.plus(if let Op::Pass(ms) = op { *ms } else { 1 });
+            let tickets = tickets_of(&mut world, op);
+            let there = sqlite.run(world.now, |ledger| by_the_rules(&world, ledger, op, &tickets)).expect("runs");
+            if let Op::OnSale(item, on) = op {
+                sqlite.set_on_sale(world.items[*item], *on).expect("an item");
+            }
+            let here = on_model(&mut world, &mut model, op, &tickets);
+            prop_assert_eq!(&there, &here, "{:?}", op);
+            prop_assert_eq!(&sqlite.dump().expect("reads"), &model, "after {:?}", op);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_store_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(on_a_store(list))?;
+    }
+}
+
+async fn on_a_store(list: Vec<Op>) -> Result<(), TestCaseError> {
+    let dir = Dir::new();
+    let (clock, told) = (Clock::new(), Told::default());
+    let store = Store::open_sqlite(options(dir.path(), &clock, &told).0).expect("opens");
+    let rig = Rig { store, clock, told };
+    let mut ids = [ItemId(0); 2];
+    for (at, item) in items(ids).into_iter().enumerate() {
+        let (id, items) = (format!("sale-{at}"), vec![new_item("item", item.total, item.limit)]);
+        ids[at] = rig.store.create_sale(new_sale(&id, items)).await.expect("writes").expect("a free id").items[0].id;
+        rig.store.step_sale(&id, Step::Open).await.expect("writes");
+    }
+    let (mut world, mut model) = world(ids, rig.clock.now());
+    // Adjustments have a record of their own in a store; the conformance suite holds them.
+    for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
+        rig.clock.pass(if let Op::Pass(ms) = op { *ms } else { 1 });
+        world.now = rig.clock.now();
+        let tickets = tickets_of(&mut world, op);
+        let there = by_the_store(&world, &rig.store, op, &tickets).await;
+        let here = on_model(&mut world, &mut model, op, &tickets);
+        prop_assert_eq!(&there, &here, "{:?}", op);
+        prop_assert_eq!(&inspect::dump(&rig.store).await.expect("reads"), &model, "after {:?}", op);
+    }
+    rig.adds_up().await;
+    rig.store.close().await;
+    Ok(())
+}

@@ -1,1 +1,157 @@
-//! later
+//! Opening, closing, and copies: one process a directory, files that are not ours, what survives.
+use std::fs;
+
+use doorbuster_core::Verdict;
+use doorbuster_store::conformance::{Clock, Told};
+use doorbuster_store::{BackupError, OpenError, Store, backup, inspect};
+
+use crate::rig::{Dir, open, options};
+
+fn try_open(dir: &Dir) -> Result<Store, OpenError> {
+    Store::open_sqlite(options(dir.path(), &Clock::new(), &Told::default()).0)
+}
+
+fn error(dir: &Dir) -> OpenError {
+    try_open(dir).err().expect("it must not open")
+}
+
+#[tokio::test]
+async fn a_directory_has_one_store_at_a_time() {
+    let dir = Dir::new();
+    let first = try_open(&dir).expect("opens");
+    let second = error(&dir);
+    assert!(matches!(&second, OpenError::Locked(path) if path == dir.path()), "{second}");
+    assert!(second.to_string().contains("in use by another doorbuster process"), "{second}");
+    first.close().await;
+    try_open(&dir).expect("it is free again").close().await;
+}
+
+#[tokio::test]
+async fn a_store_comes_back_as_it_was() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let grant = rig.slot(100, 50, 3).await;
+    let tickets = (1..=40).map(|n| rig.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
+    rig.store.settle(tickets.collect()).await.expect("settles");
+    rig.store.refill(grant.id, 5).await.expect("writes");
+    let (sales, rows) = (rig.store.sales().await.expect("reads"), inspect::dump(&rig.store).await.expect("reads"));
+    rig.store.close().await;
+    assert!(!dir.path().join("doorbuster.sqlite3-wal").exists(), "closed in good order");
+    let again = open(dir.path());
+    assert_eq!(again.store.sales().await.expect("reads"), sales);
+    assert_eq!(inspect::dump(&again.store).await.expect("reads"), rows);
+    let next = again.reserve(&grant, 41, "zoe", 1).await;
+    assert_eq!(next.n.0, 41);
+    again.adds_up().await;
+    again.store.close().await;
+}
+
+#[tokio::test]
+async fn a_handle_that_is_dropped_closes_the_store() {
+    let dir = Dir::new();
+    drop(try_open(&dir).expect("opens"));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match try_open(&dir) {
+            Ok(store) => return store.close().await,
+            Err(OpenError::Locked(_)) if std::time::Instant::now() < until => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_left_alone() {
+    let dir = Dir::new();
+    fs::write(dir.file(), "a letter, not a database, and long enough to be read as a header of one".repeat(9))
+        .expect("writes");
+    assert!(matches!(error(&dir), OpenError::NotAStore(_)));
+    fs::remove_file(dir.file()).expect("removes");
+    dir.shell().execute_batch("CREATE TABLE contacts (name TEXT)").expect("another program's table");
+    let before = fs::read(dir.file()).expect("reads");
+    assert!(matches!(error(&dir), OpenError::NotAStore(_)));
+    assert_eq!(fs::read(dir.file()).expect("reads"), before);
+}
+
+#[tokio::test]
+async fn an_empty_file_becomes_a_store() {
+    let dir = Dir::new();
+    fs::write(dir.file(), "").expect("writes");
+    try_open(&dir).expect("opens").close().await;
+    let mode: String = dir.shell().query_row("PRAGMA journal_mode", [], |r| r.get(0)).expect("reads");
+    assert_eq!(mode, "wal");
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused() {
+    let dir = Dir::new();
+    try_open(&dir).expect("opens").close().await;
+    let newer = "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
+                 SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history";
+    dir.shell().execute_batch(newer).expect("writes");
+    let error = error(&dir);
+    assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
+    assert!(error.to_string().contains("run the newer program"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_refused() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let grant = rig.slot(1_000, 1_000, 1).await;
+    let tickets = (1..=500).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1));
+    rig.store.settle(tickets.collect()).await.expect("settles");
+    rig.store.close().await;
+    let mut bytes = fs::read(dir.file()).expect("reads");
+    let pages = bytes.len() / 4096;
+    for page in pages / 2..pages {
+        bytes[page * 4096..page * 4096 + 64].fill(0x5a);
+    }
+    fs::write(dir.file(), bytes).expect("writes");
+    let error = error(&dir);
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+}
+
+#[tokio::test]
+async fn a_backup_is_a_store_of_one_instant() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let rig = open(dir.path());
+    let grant = rig.slot(10_000, 10_000, 1).await;
+    let store = rig.store.clone();
+    let tickets: Vec<_> = (1..=5_000).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let settling = tokio::spawn(async move {
+        for batch in tickets.chunks(50) {
+            let resolved = store.settle(batch.to_vec()).await.expect("settles");
+            assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
+        }
+    });
+    rig.store.backup(&elsewhere.file()).await.expect("copies");
+    settling.await.expect("runs");
+    let again = rig.store.backup(&elsewhere.file()).await;
+    assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
+    let names: Vec<_> = fs::read_dir(elsewhere.path()).expect("reads").map(|e| e.expect("reads").file_name()).collect();
+    assert_eq!(names, ["doorbuster.sqlite3"], "nothing else is left");
+    let copy = open(elsewhere.path());
+    copy.adds_up().await;
+    let held = copy.counts(grant.slot.item).await.held;
+    assert!(held % 50 == 0 && held <= 5_000, "whole commits only: {held}");
+    copy.store.close().await;
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn a_store_is_copied_without_its_program() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let rig = open(dir.path());
+    rig.reserve(&rig.slot(10, 10, 1).await, 1, "anna", 1).await;
+    let rows = inspect::dump(&rig.store).await.expect("reads");
+    rig.store.close().await;
+    backup(dir.path(), &elsewhere.file()).expect("copies");
+    let copy = open(elsewhere.path());
+    assert_eq!(inspect::dump(&copy.store).await.expect("reads"), rows);
+    copy.store.close().await;
+    let nowhere = backup(&dir.path().join("none"), &elsewhere.path().join("other"));
+    assert!(matches!(nowhere, Err(BackupError::Failed(_))), "{nowhere:?}");
+    assert!(!elsewhere.path().join("other").exists());
+}
