@@ -17,6 +17,8 @@ use crate::print;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take: a pause or a close waits for what is in flight.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest answer that is read: more than the largest page; a longer one is none.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Talks to one server as one operator.
 pub struct Client {
@@ -157,16 +159,22 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Asked {
-        let answer = request.send().await.map_err(|error| self.broken(error))?;
+        let mut answer = request.send().await.map_err(|error| self.broken(error))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| self.broken(error))?;
-        if status.is_success() {
-            return Ok(Answer { text });
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error))? {
+            if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(Refused::Broken(anyhow!("{} answers more than anybody asked for", self.url)));
+            }
+            bytes.extend_from_slice(&chunk);
         }
-        Err(match problem::Problem::read(&text) {
-            Some(problem) => Refused::Problem(problem),
-            None => Refused::Broken(anyhow!("{} answers {status}, and not as a doorbuster server would", self.url)),
-        })
+        match String::from_utf8(bytes) {
+            Ok(text) if status.is_success() => Ok(Answer { text }),
+            text => Err(match text.ok().as_deref().and_then(problem::Problem::read) {
+                Some(problem) => Refused::Problem(problem),
+                None => Refused::Broken(anyhow!("{} answers {status}, and not as a doorbuster server would", self.url)),
+            }),
+        }
     }
 
     fn broken(&self, error: reqwest::Error) -> Refused {

@@ -62,16 +62,17 @@ async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum
     bar.say("starting a server");
     let mut house = House::build(scratch)?;
     let sold = tokio::select! {
-        sold = sell(args, &mut house, scratch, &bar) => sold,
-        () = stop.asked() => Err(Failure::Refused("stopped before the end".into())),
+        sold = sell(args, &mut house, scratch, &bar) => Some(sold),
+        () = stop.asked() => None,
     };
     bar.say("stopping the server");
     let stopped = house.stop().await;
-    let (storm, row, reached_store) = sold.map_err(|failure| house.explain(failure))?;
+    let sold = sold.ok_or_else(|| Failure::Refused("stopped before the end".into()))?;
+    let (storm, row, reached_store) = sold.map_err(|failure| house.explain(failure, &stopped))?;
     bar.say("auditing");
     let store = Store::parse(&house.data_dir().display().to_string()).context("the audit did not take place")?;
     let audit = audit::run(&store, Some(&scratch.answers())).context("the audit did not take place")?;
-    bar.finish();
+    drop(bar);
     Ok(Sum { buyers: args.buyers, units: args.units, stock: args.stock, storm, row, audit, reached_store, stopped })
 }
 

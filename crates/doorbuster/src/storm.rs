@@ -75,9 +75,7 @@ fn send(plan: StormPlan, args: &StormArgs, stop: &AtomicBool) -> Result<StormRep
     }
     let shown = !args.json && std::io::stderr().is_terminal();
     let bar = Bar::new(args.buyers, shown);
-    let report = storm::run(plan, |progress| bar.show(progress)).map_err(refused);
-    bar.finish();
-    report
+    storm::run(plan, |progress| bar.show(progress)).map_err(refused)
 }
 
 /// Passes progress on. When nobody reads it any more, nobody waits for the storm either.

@@ -41,7 +41,8 @@ pub async fn send(args: &DemoArgs, house: &House, scratch: &Scratch, bar: &Bar) 
     let mut complaint = complaint.take(COMPLAINT_BYTES_MAX);
     let (report, _) = tokio::join!(listen(output, bar), complaint.read_to_string(&mut said));
     child.wait().await.context("the crowd is lost")?;
-    report?.ok_or_else(|| anyhow!("the crowd ended without a report: {}", said.trim()).into())
+    let said = said.trim().trim_start_matches("doorbuster: ");
+    report?.ok_or_else(|| anyhow!("the crowd did not come: {said}").into())
 }
 
 /// Shows each progress, and keeps the report.

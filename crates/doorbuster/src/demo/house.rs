@@ -59,7 +59,7 @@ impl House {
         let (admin_key, buyer_secret) = (secret(), secret());
         let log = File::create(scratch.log()).context("cannot write the server's log")?;
         let mut child = this_program()?
-            .args(["serve", "--until-stdin-ends", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--until-stdin-ends", "--log-format", "text", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(scratch.data_dir())
             .env("DOORBUSTER_AUTH__ADMIN_KEY", &admin_key)
             .env("DOORBUSTER_AUTH__BUYER_SECRET", &buyer_secret)
@@ -123,13 +123,13 @@ impl House {
         }
     }
 
-    /// The failure, with what the server said last.
-    pub fn explain(&self, failure: Failure) -> Failure {
-        let Failure::Refused(text) = failure else { return failure };
+    /// The failure, with what the server said last if it did not stop as it should: then it is the reason.
+    pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
+        let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
-        if last.is_empty() { Failure::Refused(text) } else { Failure::Refused(format!("{text}\n  {last}")) }
+        Failure::Refused(format!("{text}\n  {last}").trim_end().to_owned())
     }
 }
 

@@ -12,7 +12,7 @@ impl Bar {
     /// A bar for this many buyers.
     pub fn new(buyers: u32, shown: bool) -> Self {
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{bar:32.cyan/dim} {msg}").expect("the template is fixed and valid");
+        let style = ProgressStyle::with_template("{bar:24.cyan/dim} {wide_msg}").expect("it is fixed, and valid");
         Self(ProgressBar::with_draw_target(Some(buyers.into()), target).with_style(style.progress_chars("━━─")))
     }
 
@@ -24,7 +24,7 @@ impl Bar {
 
     /// Shows how far the storm has come.
     pub fn show(&self, progress: &Progress) {
-        let mut message = format!("{} of {} answered", grouped(progress.answered), grouped(progress.buyers));
+        let mut message = format!("{} of {}", grouped(progress.answered), grouped(progress.buyers));
         for (kind, count) in &progress.answers {
             message += &format!(" · {} {}", grouped(*count), kind.replace('_', " "));
         }
@@ -34,9 +34,11 @@ impl Bar {
         self.0.set_message(message);
         self.0.set_position(progress.answered);
     }
+}
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
+impl Drop for Bar {
+    /// Takes the bar away: what follows is the result, or what went wrong.
+    fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }

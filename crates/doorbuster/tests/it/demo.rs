@@ -101,7 +101,7 @@ fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
 fn a_demo_that_is_interrupted_takes_its_server_and_its_scratch_with_it() {
     let scratch = Scratch::new();
     let mut command = program(&scratch);
-    command.args(["demo", "--json", "--buyers", "5000000", "--stock", "1000000"]);
+    command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     until("a server at work", || {
         let [work] = &scratch.entries()[..] else { return None };
@@ -110,6 +110,24 @@ fn a_demo_that_is_interrupted_takes_its_server_and_its_scratch_with_it() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_server_running() {
+    let scratch = Scratch::new();
+    let mut command = program(&scratch);
+    command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    // The crowd comes when the server is ready, and asks it from then on.
+    let work = until("a crowd at work", || {
+        let work = scratch.entries().pop()?;
+        work.join("answers.jsonl").is_file().then_some(work)
+    });
+    let migrate = || run(program(&scratch).args(["migrate", "--data-dir"]).arg(work.join("data")));
+    assert!(migrate().refused(1).contains("in use"), "{}", migrate().err());
+    child.kill().expect("it is ours");
+    wait(&mut child);
+    until("the server has stopped", || (migrate().code() == Some(0)).then_some(()));
 }
 
 #[test]
