@@ -172,7 +172,8 @@ impl Sqlite {
     }
 
     fn gone(&self) -> StoreError {
-        self.0.shared.health().err().unwrap_or_else(StoreError::closed)
+        let dropped = || StoreError::Unexpected("a job was dropped without an answer".to_owned());
+        self.0.shared.gate().err().unwrap_or_else(dropped)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Readers: a few threads with read-only connections of their own, and what is read there.
 //!
 //! A read sees one snapshot, which holds every commit that was told before it was asked.
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +42,12 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
-            Ok(_) => run(Ok(&mut reader)),
+            Ok(_) => {
+                // A panic is one read's alone: its caller hears that the job was dropped, the statements reset themselves.
+                if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
+                    tracing::error!("a read panicked");
+                }
+            }
             Err(failure) => run(Err(failure.into())),
         }
         // It only read: whether the snapshot ends by this or with the connection does not matter.

@@ -130,7 +130,10 @@ fn by_the_rules<L: Ledger>(
             let slot = SlotKey { item: world.item_of(*id), index: *slot };
             said(stock::open(ledger, slot, GrantId(*id), *units)?)
         }
-        Op::Ack(id) => said(stock::acknowledge_init(ledger, GrantId(*id))?),
+        Op::Ack(id) => {
+            stock::acknowledge_init(ledger, GrantId(*id))?;
+            String::new()
+        }
         Op::Refill(id, units) => said(stock::refill(ledger, GrantId(*id), *units)?),
         Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), Cause::ALL[*cause])?),
         Op::BeginRecall { id, grant, to, units } => {
@@ -173,7 +176,10 @@ fn by_the_rules<L: Ledger>(
             }
             said(expired)
         }
-        Op::OnSale(item, false) => said(stock::close_item(ledger, world.items[*item], Cause::Rolled)? > u64::MAX),
+        Op::OnSale(item, false) => {
+            stock::close_item(ledger, world.items[*item], Cause::Rolled)?;
+            String::new()
+        }
         Op::OnSale(_, true) | Op::Pass(_) => String::new(),
     })
 }
@@ -196,7 +202,10 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             let slot = SlotKey { item: world.item_of(*id), index: *slot };
             said(store.open_grant(slot, GrantId(*id), *units).await.expect("writes"))
         }
-        Op::Ack(id) => said(store.acknowledge_init(GrantId(*id)).await.expect("writes")),
+        Op::Ack(id) => {
+            store.acknowledge_init(GrantId(*id)).await.expect("writes");
+            String::new()
+        }
         Op::Refill(id, units) => said(store.refill(GrantId(*id), *units).await.expect("writes")),
         Op::Close(id, cause) => said(store.close_grant(GrantId(*id), Cause::ALL[*cause]).await.expect("writes")),
         Op::BeginRecall { id, grant, to, units } => {
@@ -224,7 +233,7 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
         Op::OnSale(item, on) => {
             let step = if *on { Step::Resume } else { Step::Pause };
             store.step_sale(&format!("sale-{item}"), step).await.expect("writes");
-            if *on { String::new() } else { said(false) }
+            String::new()
         }
         Op::Adjust(..) | Op::Pass(_) => String::new(),
     }

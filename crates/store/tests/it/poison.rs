@@ -1,7 +1,7 @@
 //! A ticket that can never settle is given up alone; a job that fails, or panics, is undone alone.
 use doorbuster_core::{Cause, Seq, Verdict};
 use doorbuster_store::conformance::{Rig, id_key};
-use doorbuster_store::{PatchOutcome, StoreError};
+use doorbuster_store::{PatchOutcome, SaleRow, StoreError};
 
 use crate::rig::{Dir, open};
 
@@ -95,7 +95,11 @@ async fn a_job_that_fails_or_panics_is_undone_alone() {
     assert!(said.contains("a bug in a patch"), "{said}");
     assert_eq!(settled.expect("settles")[0].verdict, Verdict::Reserved);
     rig.expect_units(grant.slot.item, 0, 9, 1, 0).await;
-    let renamed = rig.store.patch_sale(&sale, Some(2), Box::new(|s| Ok(s.title = "whole".to_owned()))).await;
+    let rename = |sale: &mut SaleRow| {
+        sale.title = "whole".to_owned();
+        Ok(())
+    };
+    let renamed = rig.store.patch_sale(&sale, Some(2), Box::new(rename)).await;
     assert!(matches!(renamed, Ok(PatchOutcome::Done(row)) if row.title == "whole"), "the store goes on");
     rig.store.close().await;
 }
