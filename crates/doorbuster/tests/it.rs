@@ -8,3 +8,5 @@ mod house;
 mod sales;
 #[path = "it/serve.rs"]
 mod serve;
+#[path = "it/windows.rs"]
+mod windows;

@@ -1,0 +1,216 @@
+//! HTTP in bytes, one connection at a time: what is sent is what a test writes, and an end of the connection is an answer too.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use doorbuster_server::auth::{NewToken, token};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The secret that tests sign buyers' tokens with.
+pub const SECRET: &str = "a secret of the shop, long enough for anyone";
+/// Long after any test, also one that moves a clock.
+const FAR: i64 = 4_000_000_000;
+/// Longest wait for an answer: longer than the server may take for anything.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    head: String,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The header of this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    /// The body.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// The status and, for a problem, its code: `201`, `409 sold_out`.
+    #[track_caller]
+    pub fn verdict(&self) -> String {
+        if self.status < 400 {
+            return self.status.to_string();
+        }
+        let problem = self.json();
+        let retry = matches!(self.status, 429 | 503);
+        assert_eq!(self.header("retry-after").is_some(), retry, "Retry-After: {self}");
+        format!("{} {}", self.status, problem["code"].as_str().unwrap_or("without a code"))
+    }
+
+    /// The id in the body.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        self.json()["id"].as_str().unwrap_or_else(|| panic!("no id: {self}")).to_owned()
+    }
+
+    /// Whether it is an order that was there before.
+    pub fn is_replay(&self) -> bool {
+        self.status == 200 && self.header("idempotent-replayed") == Some("true")
+    }
+}
+
+impl std::fmt::Display for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.head.replace("\r\n", " | "), String::from_utf8_lossy(&self.body))
+    }
+}
+
+/// A connection.
+pub struct Wire {
+    /// Its socket.
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    /// Opens one.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpStream::connect(address).await?)
+    }
+
+    /// One over a socket that is connected already.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, read: Vec::new() })
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Sends a request and reads its answer; an error when the connection ends first.
+    pub async fn ask(&mut self, request: &[u8]) -> io::Result<Reply> {
+        self.send(request).await?;
+        self.reply().await
+    }
+
+    /// The next answer; an error when the connection ends first.
+    pub async fn reply(&mut self) -> io::Result<Reply> {
+        match tokio::time::timeout(PATIENCE, self.read_reply()).await {
+            Ok(reply) => reply,
+            Err(_) => panic!("no answer within {PATIENCE:?}"),
+        }
+    }
+
+    /// The next answer's head alone: for a body that never ends.
+    pub async fn head(&mut self) -> io::Result<Reply> {
+        let end = loop {
+            match self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                Some(at) => break at,
+                None => self.more().await?,
+            }
+        };
+        let head = String::from_utf8_lossy(&self.read[..end]).into_owned();
+        self.read.drain(..end + 4);
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).expect("a status line");
+        Ok(Reply { status, head, body: Vec::new() })
+    }
+
+    async fn read_reply(&mut self) -> io::Result<Reply> {
+        let mut reply = self.head().await?;
+        let length = reply.header("content-length").map(|length| length.parse::<usize>().expect("a length"));
+        let length = length.unwrap_or_else(|| panic!("an answer of unknown length: {reply}"));
+        while self.read.len() < length {
+            self.more().await?;
+        }
+        reply.body = self.read.drain(..length).collect();
+        Ok(reply)
+    }
+
+    /// Reads what comes next; an error at the end of the connection.
+    pub async fn more(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 16 * 1024];
+        let read = self.stream.read(&mut bytes).await?;
+        self.read.extend_from_slice(&bytes[..read]);
+        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// What was read and not yet taken.
+    pub fn unread(&self) -> &[u8] {
+        &self.read
+    }
+
+    /// Waits until the other end closes, and says how long that took; `None` when it takes longer than `most`.
+    pub async fn ends(&mut self, most: Duration) -> Option<Duration> {
+        let begun = tokio::time::Instant::now();
+        let ended = tokio::time::timeout(most, async { while self.more().await.is_ok() {} }).await;
+        ended.ok().map(|()| begun.elapsed())
+    }
+}
+
+/// The header line of a buyer whom the shop signed in.
+pub fn signed_in(buyer: &str) -> String {
+    let claims = NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) };
+    format!("Authorization: Bearer {}\r\n", token(SECRET.as_bytes(), &claims))
+}
+
+/// The bytes of a request. `lines` are whole header lines.
+pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n{lines}");
+    match body.map(Value::to_string) {
+        Some(body) => {
+            text += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+        None => text += "\r\n",
+    }
+    text.into_bytes()
+}
+
+/// Somebody's wish: what a purchase says.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Who.
+    pub buyer: String,
+    /// Under which key.
+    pub key: String,
+    /// Where.
+    pub sale: String,
+    /// What.
+    pub item: String,
+    /// How many.
+    pub units: u32,
+}
+
+impl Wish {
+    /// A wish for phones.
+    pub fn new(buyer: &str, key: &str, sale: &str, units: u32) -> Self {
+        Self { buyer: buyer.into(), key: key.into(), sale: sale.into(), item: "phone".into(), units }
+    }
+
+    /// The same for another item.
+    pub fn item(self, item: &str) -> Self {
+        Self { item: item.into(), ..self }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.with("")
+    }
+
+    /// Its bytes with further header lines.
+    pub fn with(&self, lines: &str) -> Vec<u8> {
+        let lines = format!("{}Idempotency-Key: {}\r\n{lines}", signed_in(&self.buyer), self.key);
+        let body = json!({"sale": self.sale, "item": self.item, "units": self.units});
+        request("POST", "/v1/orders", &lines, Some(&body))
+    }
+
+    /// A question about, or the cancelling of, one of the buyer's orders.
+    pub fn order(&self, method: &str, id: &str, tail: &str) -> Vec<u8> {
+        request(method, &format!("/v1/orders/{id}{tail}"), &signed_in(&self.buyer), None)
+    }
+}

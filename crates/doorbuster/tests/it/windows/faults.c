@@ -1,0 +1,68 @@
+/* Faults that a test injects into a running server: loaded before the C library, it lies about the wall clock and lets
+ * syncs of files be slow or fail. What it does is set in a file that both processes map; see faults.rs. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, WORDS };
+
+static _Atomic int64_t nothing[WORDS];
+static _Atomic int64_t *page = nothing;
+static int (*real_clock_gettime)(clockid_t, struct timespec *);
+static int (*real_fsync)(int);
+static int (*real_fdatasync)(int);
+
+__attribute__((constructor)) static void begin(void) {
+    real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+    real_fsync = dlsym(RTLD_NEXT, "fsync");
+    real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+    const char *name = getenv("FAULTS");
+    int file = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
+    if (file < 0) return;
+    void *mapped = mmap(NULL, WORDS * sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    if (mapped == MAP_FAILED) return;
+    page = mapped;
+    page[LOADED] = 1;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int outcome = real_clock_gettime(clock, time);
+    if (outcome == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+        int64_t ahead = page[WALL_AHEAD_MS];
+        time->tv_sec += ahead / 1000;
+        time->tv_nsec += ahead % 1000 * 1000000;
+        if (time->tv_nsec >= 1000000000) { time->tv_sec++; time->tv_nsec -= 1000000000; }
+        if (time->tv_nsec < 0) { time->tv_sec--; time->tv_nsec += 1000000000; }
+    }
+    return outcome;
+}
+
+static int sync_file(int (*real)(int), int file) {
+    int64_t delay = page[SYNC_DELAY_MS];
+    if (delay > 0) {
+        struct timespec pause = { delay / 1000, delay % 1000 * 1000000 };
+        nanosleep(&pause, NULL);
+    }
+    if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
+    /* As a kernel does: the error is told once, and the next sync succeeds without the lost pages. */
+    if (page[SYNC_FAILS_ONCE]) {
+        page[SYNC_FAILS_ONCE] = 0;
+        page[SYNCS_FAILED]++;
+        errno = EIO;
+        return -1;
+    }
+    int outcome = real(file);
+    if (outcome == 0) page[SYNCS_DONE]++;
+    return outcome;
+}
+
+int fsync(int file) { return sync_file(real_fsync, file); }
+int fdatasync(int file) { return sync_file(real_fdatasync, file); }

@@ -1,0 +1,79 @@
+//! Faults of the machine for one server: a wall clock that steps, a disk that is slow or fails. See faults.c.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::rig::Rig;
+use crate::house::Scratch;
+
+/// Words of the page that both processes map, as faults.c numbers them.
+const LOADED: u64 = 0;
+const WALL_AHEAD_MS: u64 = 1;
+const SYNC_DELAY_MS: u64 = 2;
+const SYNC_FAILS_ONCE: u64 = 3;
+const SYNCS_DONE: u64 = 4;
+const SYNCS_AFTER: u64 = 6;
+const WORDS: u64 = 7;
+
+/// What is wrong with a server's machine.
+pub struct Faults(File);
+
+impl Faults {
+    /// A server whose machine can fail, healthy for now.
+    pub fn rig(settings: &[(&str, &str)]) -> (Rig, Self) {
+        let scratch = Scratch::new();
+        let (library, page) = (scratch.join("faults.so"), scratch.join("faults"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/windows/faults.c");
+        // Whatever linked this test can compile a page of C.
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output();
+        let built = built.expect("a C compiler");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let file = File::options().create_new(true).read(true).write(true).open(&page).expect("a fresh name");
+        file.set_len(WORDS * 8).expect("a small file");
+        let text = |path: &Path| path.to_str().expect("it is text").to_owned();
+        let (library, page) = (text(&library), text(&page));
+        let faults = [("LD_PRELOAD", library.as_str()), ("FAULTS", page.as_str())];
+        let rig = Rig::by(scratch, &[settings, &faults].concat(), r#"exec "$@""#);
+        let faults = Self(file);
+        assert_eq!(faults.get(LOADED), 1, "the server was not started with its faults");
+        (rig, faults)
+    }
+
+    fn get(&self, word: u64) -> i64 {
+        let mut bytes = [0; 8];
+        self.0.read_exact_at(&mut bytes, word * 8).expect("the page is there");
+        i64::from_ne_bytes(bytes)
+    }
+
+    fn set(&self, word: u64, value: i64) {
+        self.0.write_all_at(&value.to_ne_bytes(), word * 8).expect("the page is there");
+    }
+
+    /// From now on the wall clock is this far ahead of the true time.
+    pub fn wall_ahead_ms(&self, ms: i64) {
+        self.set(WALL_AHEAD_MS, ms);
+    }
+
+    /// From now on each sync takes this much longer.
+    pub fn slow_disk(&self, by: Duration) {
+        self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
+    }
+
+    /// The next sync fails, and only that one.
+    pub fn fail_next_sync(&self) {
+        self.set(SYNC_FAILS_ONCE, 1);
+    }
+
+    /// Syncs that succeeded so far.
+    pub fn syncs(&self) -> i64 {
+        self.get(SYNCS_DONE)
+    }
+
+    /// Syncs that were tried after one had failed.
+    pub fn syncs_after_failure(&self) -> i64 {
+        self.get(SYNCS_AFTER)
+    }
+}

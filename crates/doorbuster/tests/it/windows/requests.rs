@@ -1,0 +1,186 @@
+//! Requests whose clients are gone, and requests that come twice: one order, one verdict, no unit stranded.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use super::client::{Reply, Wire, Wish};
+use super::faults::Faults;
+use super::rig::{Rig, Stock};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Sends a wish and hangs up, one time in two with a reset, without reading a byte.
+async fn send_and_hang_up(rig: &Rig, wish: &Wish, reset: bool) {
+    let mut wire = rig.wire().await;
+    wire.send(&wish.bytes()).await.expect("it is sent");
+    hang_up(wire.stream, reset);
+}
+
+fn hang_up(stream: TcpStream, reset: bool) {
+    if reset {
+        stream.set_zero_linger().expect("a socket");
+    }
+    drop(stream);
+}
+
+/// Units that the only slot of the sale can hand out now.
+async fn available(rig: &Rig, sale: &str) -> u64 {
+    let slots = rig.shown(&format!("/v1/admin/sales/{sale}/slots")).await;
+    slots["slots"][0]["available"].as_u64().unwrap_or_else(|| panic!("{slots}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    // The ticket is cut at once, its commit takes a while: in between the client goes.
+    faults.slow_disk(Duration::from_millis(400));
+    for (reset, buyer) in [(false, "anna"), (true, "bert")] {
+        let (wish, before) = (Wish::new(buyer, "k", "spring", 2), available(&rig, "spring").await);
+        let mut wire = rig.wire().await;
+        wire.send(&wish.bytes()).await.expect("it is sent");
+        let cut = async || (available(&rig, "spring").await == before - 2).then_some(());
+        rig.until("the ticket is cut", SOON, cut).await;
+        assert!(rig.orders("spring").await.iter().all(|order| order["buyer"] != buyer), "not committed yet");
+        hang_up(wire.stream, reset);
+        let order = async || rig.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer);
+        let order = rig.until("the order is there though nobody waits", SOON, order).await;
+        let again = rig.buy(&wish).await;
+        assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
+    }
+    faults.slow_disk(Duration::ZERO);
+    assert_eq!(rig.stock("spring").await, Stock { total: 10, pool: 0, in_slots: 6, held: 4, paid: 0 });
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 450, 1, 900)]).await;
+    let wishes: Vec<_> = (0..300).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect();
+    for (index, wish) in wishes.iter().enumerate() {
+        send_and_hang_up(&rig, wish, index % 2 == 0).await;
+    }
+    let replays = answers(&rig, &wishes).await.iter().filter(|reply| reply.is_replay()).count();
+    // Some resets outran their request; with the others the window was open.
+    assert!(replays >= 100, "only {replays} requests ran after their client was gone");
+    assert_eq!(rig.orders("spring").await.len(), 300);
+    let more: Vec<_> = (300..451).map(|n| Wish::new(&format!("b{n}"), "k", "spring", 1)).collect();
+    let answers = answers(&rig, &more).await;
+    assert_eq!(answers.iter().filter(|reply| reply.status == 201).count(), 150, "the last unit was for sale");
+    assert_eq!(rig.stock("spring").await, Stock { total: 450, pool: 0, in_slots: 0, held: 450, paid: 0 });
+    rig.audit(None).await;
+}
+
+/// The answers to these wishes, one after another over one connection. Nothing but orders and `sold_out` is allowed.
+async fn answers(rig: &Rig, wishes: &[Wish]) -> Vec<Reply> {
+    let mut wire = rig.wire().await;
+    let mut answers = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        let reply = wire.ask(&wish.bytes()).await.expect("an answer");
+        assert!(matches!(&*reply.verdict(), "200" | "201" | "409 sold_out"), "{reply}");
+        answers.push(reply);
+    }
+    answers
+}
+
+/// Sends each of these requests on a connection of its own, all at the same moment; the answers in the same order.
+async fn at_once(rig: &Rig, requests: Vec<Vec<u8>>) -> Vec<Reply> {
+    let mut wires = Vec::with_capacity(requests.len());
+    for request in requests {
+        // All but the last byte lies at the server already.
+        let (mut wire, last) = (rig.wire().await, request.len() - 1);
+        wire.send(&request[..last]).await.expect("it is sent");
+        wires.push((wire, request[last]));
+    }
+    let one = async |(mut wire, last): (Wire, u8)| wire.ask(&[last]).await.expect("an answer");
+    let crowd: Vec<_> = wires.into_iter().map(|wire| tokio::spawn(one(wire))).collect();
+    let mut replies = Vec::with_capacity(crowd.len());
+    for one in crowd {
+        replies.push(one.await.expect("no panic"));
+    }
+    replies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_request_many_times_at_once_is_one_order() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 100, 100, 900)]).await;
+    for round in 0..6 {
+        // With a slow disk all of them meet while the first one's ticket is undecided.
+        faults.slow_disk(Duration::from_millis(if round < 3 { 0 } else { 150 }));
+        let wish = Wish::new("anna", &format!("k{round}"), "spring", 3);
+        let replies = at_once(&rig, vec![wish.bytes(); 40]).await;
+        let new = replies.iter().filter(|reply| reply.status == 201).count();
+        let old = replies.iter().filter(|reply| reply.is_replay()).count();
+        assert_eq!((new, old), (1, 39), "round {round}: {:?}", replies.iter().map(Reply::verdict).collect::<Vec<_>>());
+        assert!(replies.iter().all(|reply| reply.id() == replies[0].id()), "one id");
+        assert_eq!(rig.stock("spring").await.held, 3 * (round + 1));
+        let other = Wish { units: 2, ..wish };
+        assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
+    }
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_gets_the_last_unit_never_hears_sold_out_by_any_of_its_requests() {
+    let rig = Rig::start();
+    let names: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
+    let items: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1, 900)).collect();
+    rig.open_sale("spring", &items).await;
+    for item in &names {
+        let wishes: Vec<_> = (0..4).map(|n| Wish::new(&format!("b{n}"), item, "spring", 1).item(item)).collect();
+        let requests = (0..24).map(|n| wishes[n % 4].bytes()).collect();
+        let replies = at_once(&rig, requests).await;
+        let of = |buyer: usize| replies.iter().skip(buyer).step_by(4).map(Reply::verdict).collect::<Vec<_>>();
+        let winners: Vec<_> = (0..4).filter(|&buyer| of(buyer).iter().any(|v| v != "409 sold_out")).collect();
+        assert_eq!(winners.len(), 1, "{item}: {:?}", (0..4).map(of).collect::<Vec<_>>());
+        let mut won = of(winners[0]);
+        won.sort();
+        assert_eq!(won, ["200", "200", "200", "200", "200", "201"], "{item}");
+    }
+    assert_eq!(rig.orders("spring").await.len(), 40);
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_found_by_its_key_whatever_became_of_its_sale() {
+    let mut rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 5, 5, 900)]).await;
+    let wish = Wish::new("anna", "k", "spring", 5);
+    let first = rig.buy(&wish).await;
+    assert_eq!(first.verdict(), "201");
+    let found = async |rig: &Rig, when: &str, stranger: &str| {
+        let again = rig.buy(&wish).await;
+        assert!(again.is_replay() && again.json() == first.json(), "{when}: {again}");
+        assert_eq!(rig.buy(&Wish::new("bert", "k", "spring", 1)).await.verdict(), stranger, "{when}");
+    };
+    found(&rig, "sold out", "409 sold_out").await;
+    for (step, stranger) in [("pause", "409 paused"), ("resume", "409 sold_out"), ("close", "409 ended")] {
+        rig.step("spring", step).await;
+        found(&rig, step, stranger).await;
+    }
+    rig.kill();
+    rig.restart();
+    found(&rig, "killed", "409 ended").await;
+    let other = Wish { units: 4, ..wish.clone() };
+    assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
+    let cancelled = rig.ask(&wish.order("POST", &first.id(), "/cancel")).await;
+    assert_eq!(cancelled.json()["state"], json!("cancelled"), "{cancelled}");
+    let again = rig.buy(&wish).await;
+    assert!(again.is_replay() && again.json() == cancelled.json(), "in its present state: {again}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_not_remembered() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
+    let (first, second) = (Wish::new("anna", "k", "spring", 1), Wish::new("bert", "k", "spring", 1));
+    let order = rig.buy(&first).await;
+    let mut wire: Wire = rig.wire().await;
+    assert_eq!(wire.ask(&second.bytes()).await.expect("an answer").verdict(), "409 sold_out");
+    assert_eq!(rig.ask(&first.order("POST", &order.id(), "/cancel")).await.status, 200);
+    assert_eq!(wire.ask(&second.bytes()).await.expect("an answer").verdict(), "201", "the same key, a new try");
+}
