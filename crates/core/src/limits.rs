@@ -10,6 +10,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const SETTLE_BATCH_MAX: usize = 500;
 /// Tickets that wait in one slot's queue; at the bound the slot answers [`crate::slot::TicketAnswer::Full`] and deducts nothing.
 pub const SLOT_QUEUE_MAX: usize = 65_536;
+/// Age of the oldest ticket in one slot's queue, in milliseconds; at the bound the slot answers "full": whatever it cut would be settled too late, be
+/// returned, and be cut again for nobody.
+pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
 /// Requests that one slot remembers; at the bound it is sealed, drained and rolled to a new epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 /// Recalls that one slot remembers under one grant; at the bound further recalls are refused, and the slot is sealed.
@@ -29,5 +32,7 @@ pub const SETTLE_TRIES_MAX: u32 = 5;
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
 const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be decided in time");
+const _: () =
+    assert!(SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2, "what is cut behind a full queue is still settled in time");
 const _: () = assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

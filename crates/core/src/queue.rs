@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::rules::{Rule, keeps};
 use crate::ticket::Ticket;
-use crate::value::Token;
+use crate::value::{GrantId, Millis, TicketN, Token};
 
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,17 @@ impl Queue {
     /// Entries kept, the acknowledged ones behind an unacknowledged one among them.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The last instant of the oldest ticket not yet acknowledged.
+    pub(crate) fn oldest(&self) -> Option<Millis> {
+        self.entries.front().map(|e| e.ticket.decide_by)
+    }
+
+    /// The ticket of this number under the newest grant, if it is still here: numbers rise along the queue.
+    pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
+        let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
+        self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
     }
 
     /// Tickets not yet acknowledged.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::id::IdKey;
-use crate::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
+use crate::limits::{SLOT_QUEUE_AGE_MAX_MS, SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use crate::queue::{Delivery, Queue};
 use crate::rows::{Feed, FeedCause};
 use crate::rules::{Rule, keeps};
@@ -70,7 +70,7 @@ pub enum TicketAnswer {
         /// What is left here.
         available: u64,
     },
-    /// The queue is full.
+    /// The queue is full, or its oldest ticket waits too long.
     Full,
     /// Stopped for a pause, a close or a roll.
     Stopped,
@@ -246,7 +246,9 @@ impl Slot {
         if term.counted && request.units.wide() > term.available && keeps(Rule::SlotEnough) {
             return TicketAnswer::Short { available: term.available };
         }
-        if self.queue.len() >= self.bounds.queue {
+        // Both instants are as far behind their tickets' cutting as each other, so their distance is the age of the oldest.
+        let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
+        if self.queue.len() >= self.bounds.queue || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
             return TicketAnswer::Full;
         }
         if term.counted {
@@ -296,7 +298,7 @@ impl Slot {
             }
         }
         if row.cause == FeedCause::Returned && keeps(Rule::ForgetOnCredit) {
-            term.forget(row, key);
+            term.forget(row, &self.queue, key);
         }
         Applied::At(term.applied)
     }
@@ -364,17 +366,20 @@ impl Slot {
 }
 
 impl Term {
-    fn forget(&mut self, row: &Feed, key: &IdKey) {
-        let Some(token) = row.ticket.and_then(|t| t.parts()).map(|p| p.token) else { return };
-        if let (Some(buyer), Some(request)) = (&row.buyer, &row.key) {
-            let memory = key.request_hash(buyer.as_str(), request.as_str()).0.to_be_bytes();
-            if self.requests.get(&memory).is_some_and(|p| p.cut(self.grant).token == token) {
-                self.requests.remove(&memory);
-            }
-        } else {
-            // Forced from an id alone, which is rare: look for the ticket.
-            let grant = self.grant;
-            self.requests.retain(|_, p| p.cut(grant).token != token);
+    fn forget(&mut self, row: &Feed, queue: &Queue, key: &IdKey) {
+        let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
+        let known = match (&row.buyer, &row.key) {
+            (Some(buyer), Some(request)) => Some(key.request_hash(buyer.as_str(), request.as_str())),
+            // Forced from an id alone: a ticket that was never settled is still in the queue.
+            _ => queue.find(self.grant, parts.n).map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
+        };
+        let grant = self.grant;
+        let is_meant = |packed: &Packed| packed.cut(grant).token == parts.token;
+        match known.map(|hash| hash.0.to_be_bytes()) {
+            Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => drop(self.requests.remove(&memory)),
+            Some(_) => {}
+            // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.
+            None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What every slot backend must do: one body per expectation, run by each backend's tests on a fresh set of slots.
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
+use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Cut, Recalled, Request, TicketAnswer};
 use doorbuster_core::{
@@ -244,4 +245,18 @@ pub async fn a_stopped_slot_cuts_nothing(slots: Slots) {
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::Again(known));
     slots.stop(SLOT, false).await.expect("reachable");
     cut(&slots, "b", "k", 1).await;
+}
+
+/// Behind a queue whose oldest ticket waits too long nothing is cut: it would be settled too late.
+pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
+    ready(&slots, 10).await;
+    cut(&slots, "a", "k", 1).await;
+    let mut later = request("b", "k", 1, 9);
+    later.decide_by = later.decide_by.plus(SLOT_QUEUE_AGE_MAX_MS + 1);
+    assert_eq!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Full);
+    assert_eq!(available(&slots).await, 9);
+    let oldest = &slots.take(1).await.expect("reachable")[0];
+    let done = Done { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
+    slots.acknowledge(&[done]).await.expect("reachable");
+    assert!(matches!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Cut(_)));
 }

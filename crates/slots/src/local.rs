@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 
 use crate::{Done, Taken};
 
+/// Feed rows applied under one hold of a slot's lock, so that requests are not held up.
+const APPLY_AT_ONCE: usize = 32;
+
 /// Slots of this process.
 #[derive(Clone, Debug)]
 pub struct Local(Arc<Shared>);
@@ -76,9 +79,9 @@ impl Local {
     }
 
     pub(crate) fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Applied {
-        self.with(slot, Applied::Foreign, |s| {
-            let at = s.view().map_or(Applied::Foreign, |v| Applied::At(v.applied));
-            rows.iter().fold(at, |_, row| s.apply(epoch, row, &self.0.key))
+        let at = self.view(slot).map_or(Applied::Foreign, |v| Applied::At(v.applied));
+        rows.chunks(APPLY_AT_ONCE).fold(at, |_, few| {
+            self.with(slot, Applied::Foreign, |s| few.iter().fold(at, |_, row| s.apply(epoch, row, &self.0.key)))
         })
     }
 

@@ -29,6 +29,7 @@ conforms! {
     the_queue_keeps_tickets_until_acknowledged
     a_roll_keeps_the_queue
     a_stopped_slot_cuts_nothing
+    a_slot_with_an_old_queue_is_full
 }
 
 /// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut once, every ticket is delivered once.
