@@ -71,12 +71,14 @@ async fn buy(app: &Arc<App>, headers: &HeaderMap, body: &[u8], started: Instant)
         Some(refusal) => Bought::Refused(refusal),
         None => {
             let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
-            let wait = match Prefer::parse(headers.get_all(&PREFER).iter().map(HeaderValue::as_bytes)) {
+            let prefer = Prefer::parse(headers.get_all(&PREFER).iter().map(HeaderValue::as_bytes));
+            let wait = match prefer {
                 Prefer::RespondAsync => Duration::ZERO,
                 Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
             };
             let (sale, item) = (sale.clone(), item.clone());
-            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait }).await
+            let bought = run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait }).await;
+            if prefer == Prefer::RespondAsync { without_verdict(bought) } else { bought }
         }
     };
     sale.flags.tally.count(bought.answer());
@@ -112,6 +114,17 @@ async fn run(app: &Arc<App>, purchase: Purchase) -> Bought {
     let task = app.buying.spawn(async move { engine.buy(purchase).await });
     // A panic in there was logged where it happened; the request may be sent again with its key.
     task.await.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
+}
+
+/// What somebody hears who asked not to wait: a verdict that was quicker than the answer follows all the same.
+fn without_verdict(bought: Bought) -> Bought {
+    match &bought {
+        Bought::Created(order) => match order.id.parts() {
+            Some(parts) => Bought::Queued { id: order.id, decide_by: parts.decide_by },
+            None => bought,
+        },
+        _ => bought,
+    }
 }
 
 fn placed(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {

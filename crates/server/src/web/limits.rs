@@ -29,7 +29,7 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that takes nothing of what was written to it for so long is closed.
 pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
 /// What the kernel may hold of an answer that its reader does not take, in bytes. Bounds the memory of slow readers.
-pub(crate) const SEND_BUFFER_BYTES: usize = 256 * 1024;
+pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// After a signal, requests in progress have so long; then their connections are closed.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);

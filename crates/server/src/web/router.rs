@@ -12,7 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::endpoints::{self, Auth, Chapter, Endpoint, Method};
 use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
-use http::header::ACCEPT;
+use http::HeaderValue;
+use http::header::{ACCEPT, CACHE_CONTROL};
 
 use super::reply::Refused;
 use super::who::{Buyer, By, owned};
@@ -106,6 +107,10 @@ async fn guard(
         Err(problem) => Refused::from(problem).into_response(),
     };
     response.extensions_mut().insert(route_index(endpoint.id));
+    // What was told to one caller is for no cache in between.
+    if endpoint.auth != Auth::Nobody && !response.headers().contains_key(CACHE_CONTROL) {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     response
 }
 

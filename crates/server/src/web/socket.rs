@@ -1,5 +1,8 @@
-//! A connection's bytes, guarded against an other end that takes nothing: the server's own timeouts watch over what is
-//! read, this one over what is written.
+//! A connection's bytes, guarded against an other end that takes nothing, or that is gone as soon as it has sent.
+//!
+//! The server's own timeouts watch over what is read; the one here over what is written. The end of what is sent is told
+//! one round late: a request that came whole is begun before its connection counts as ended, and a purchase, once
+//! begun, runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +17,15 @@ use super::limits::WRITE_STALL;
 /// A TCP connection whose writes fail when they make no progress for [`WRITE_STALL`].
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// Whether the other end was seen to send nothing more.
+    ended: bool,
     /// Only there while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, stalled: None }
+        Self { stream, ended: false, stalled: None }
     }
 
     /// What a write came to, with the clock that runs while one waits.
@@ -37,7 +42,14 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        if into.filled().len() == before && into.remaining() > 0 && !self.ended {
+            self.ended = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

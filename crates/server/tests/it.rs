@@ -1,0 +1,24 @@
+//! The server as its clients see it: the real thing on a free port with a directory of its own, spoken to in bytes.
+
+#[path = "it/app.rs"]
+mod app;
+#[path = "it/buying.rs"]
+mod buying;
+#[path = "it/events.rs"]
+mod events;
+#[path = "it/http.rs"]
+mod http;
+#[path = "it/life.rs"]
+mod life;
+#[path = "it/operating.rs"]
+mod operating;
+#[path = "it/pages.rs"]
+mod pages;
+#[path = "it/service.rs"]
+mod service;
+#[path = "it/strict.rs"]
+mod strict;
+#[path = "it/table.rs"]
+mod table;
+#[path = "it/who.rs"]
+mod who;

@@ -1,0 +1,202 @@
+//! A server of its own for each test.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use doorbuster_server::auth::{NewToken, token};
+use doorbuster_server::boot::{ServeError, serve_telling};
+use doorbuster_server::config::{Flags, load};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::http::{Reply, Wire, request};
+
+/// The secret that tests sign buyers' tokens with.
+pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
+/// The configured operators' key.
+pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
+/// Long after any test.
+pub(crate) const FAR: i64 = 4_000_000_000;
+
+/// A running server and the directory it lives in.
+pub(crate) struct TestApp {
+    pub address: SocketAddr,
+    dir: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl TestApp {
+    /// A server with everything at its default.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A server with these settings from the environment.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        Self::try_at(dir, settings, false).await.expect("the server starts")
+    }
+
+    /// A demonstration.
+    pub(crate) async fn demo() -> Self {
+        let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+        Self::try_at(dir, &[], true).await.expect("the server starts")
+    }
+
+    /// A server in this directory, or why there is none.
+    pub(crate) async fn try_at(dir: PathBuf, settings: &[(&str, &str)], demo: bool) -> Result<Self, ServeError> {
+        let flags = Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(dir.clone()), demo, ..Flags::default() };
+        let mut told = vec![("DOORBUSTER_AUTH__ADMIN_KEY", ADMIN_KEY), ("DOORBUSTER_WORKERS", "2")];
+        if !settings.iter().any(|(name, _)| *name == "DOORBUSTER_AUTH__BUYER_JWKS") {
+            told.push(("DOORBUSTER_AUTH__BUYER_SECRET", SECRET));
+        }
+        told.extend_from_slice(settings);
+        let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let (ready, address) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let serving = serve_telling(
+            settings.expect("valid settings"),
+            move |address| ready.send(address).expect("the test waits"),
+            async move {
+                // A dropped sender asks as well.
+                let _ = stopped.await;
+            },
+        );
+        let task = tokio::spawn(serving);
+        match address.await {
+            Ok(address) => Ok(Self { address, dir, stop: Some(stop), task: Some(task) }),
+            Err(_) => Err(task.await.expect("no panic").expect_err("it was never ready")),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    /// Asks the server to stop; `ended` tells how it did.
+    pub(crate) fn ask_to_stop(&mut self) -> JoinHandle<Result<(), ServeError>> {
+        self.stop.take();
+        self.task.take().expect("it was not stopped before")
+    }
+
+    /// Stops the server and leaves its directory for the next.
+    pub(crate) async fn stop(mut self) -> PathBuf {
+        self.ask_to_stop().await.expect("no panic").expect("a good end");
+        std::mem::take(&mut self.dir)
+    }
+
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire::connect(self.address).await
+    }
+
+    /// Sends one request on a connection of its own.
+    pub(crate) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut wire = self.connect().await;
+        wire.send(&request(method, path, headers, body)).await;
+        let reply = wire.reply(method == "HEAD").await;
+        reply.unwrap_or_else(|| panic!("{method} {path}: the connection ended without an answer"))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call("GET", path, &[], b"").await
+    }
+
+    /// As an operator with the configured key.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        self.admin_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn admin_with(
+        &self,
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Reply {
+        let bearer = format!("Bearer {ADMIN_KEY}");
+        let mut headers = vec![("Authorization", bearer.as_str())];
+        let bytes = body.map(|body| body.to_string()).unwrap_or_default();
+        if !bytes.is_empty() {
+            headers.push(("Content-Type", "application/json"));
+        }
+        headers.extend_from_slice(more);
+        self.call(method, path, &headers, bytes.as_bytes()).await
+    }
+
+    /// As this buyer.
+    pub(crate) async fn buyer(&self, name: &str, method: &str, path: &str) -> Reply {
+        self.call(method, path, &[("Authorization", &bearer(name))], b"").await
+    }
+
+    /// A purchase.
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, sale: &str, item: &str, units: u32) -> Reply {
+        self.buy_with(buyer, key, &[], &json!({"sale": sale, "item": item, "units": units}).to_string()).await
+    }
+
+    pub(crate) async fn buy_with(&self, buyer: &str, key: &str, more: &[(&str, &str)], body: &str) -> Reply {
+        let bearer = bearer(buyer);
+        let mut headers =
+            vec![("Authorization", bearer.as_str()), ("Idempotency-Key", key), ("Content-Type", "application/json")];
+        headers.extend_from_slice(more);
+        self.call("POST", "/v1/orders", &headers, body.as_bytes()).await
+    }
+
+    /// Makes a sale of one item and opens it.
+    pub(crate) async fn open_sale(&self, id: &str, stock: Value, limit: u32) {
+        self.make_sale(id, stock, limit).await;
+        self.step(id, "open").await;
+    }
+
+    /// Makes a draft of one item, `phone`.
+    pub(crate) async fn make_sale(&self, id: &str, stock: Value, limit: u32) {
+        let reply = self.admin("POST", "/v1/admin/sales", Some(sale(id, stock, limit))).await;
+        assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    }
+
+    pub(crate) async fn step(&self, id: &str, step: &str) {
+        let reply = self.admin("POST", &format!("/v1/admin/sales/{id}/{step}"), None).await;
+        assert_eq!(reply.verdict(), "200", "{step}: {}", reply.text());
+    }
+
+    /// Asks until `holds`, for at most five seconds.
+    pub(crate) async fn until(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let found = self.admin("GET", path, None).await.json();
+            if holds(&found) {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(5), "{what}: {found}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        if !self.dir.as_os_str().is_empty() {
+            // What cannot be removed stays in the directory for temporary files.
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// The header of a buyer whom the shop has signed in.
+pub(crate) fn bearer(buyer: &str) -> String {
+    format!("Bearer {}", token(SECRET.as_bytes(), &NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) }))
+}
+
+/// The body of a sale with one item, `phone`.
+pub(crate) fn sale(id: &str, stock: Value, limit: u32) -> Value {
+    json!({
+        "id": id, "title": "Spring drop",
+        "items": [{"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": stock,
+                   "limit_per_buyer": limit}]
+    })
+}

@@ -1,0 +1,271 @@
+//! Buying: the answers of a purchase, what a key remembers, a buyer's orders, and the sales that buyers see.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, bearer, sale};
+
+#[tokio::test]
+async fn a_purchase_is_a_durable_order_with_an_address() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 100.into(), 10).await;
+    let reply = app.buy("anna", "k1", "spring", "phone", 10).await;
+    assert_eq!(reply.verdict(), "201");
+    let order = reply.json();
+    let id = order["id"].as_str().expect("an id");
+    assert!(id.starts_with("ord_"));
+    assert_eq!(reply.header("location"), Some(format!("/v1/orders/{id}").as_str()));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    for (member, value) in [
+        ("sale", json!("spring")),
+        ("item", json!("phone")),
+        ("buyer", json!("anna")),
+        ("units", json!(10)),
+        ("amount", json!({"amount_minor": 100, "currency": "CNY"})),
+        ("state", json!("reserved")),
+        ("paid_at", Value::Null),
+        ("ended_at", Value::Null),
+    ] {
+        assert_eq!(order[member], value, "{member}");
+    }
+    for time in ["reserved_at", "pay_by"] {
+        let text = order[time].as_str().expect("a time");
+        assert!(text.len() == 24 && text.ends_with('Z'), "{text}");
+    }
+    let read = app.buyer("anna", "GET", &format!("/v1/orders/{id}")).await;
+    assert_eq!((read.verdict().as_str(), read.json()), ("200", order.clone()));
+    assert_eq!(read.header("cache-control"), Some("no-store"));
+    assert_eq!(app.buyer("bert", "GET", &format!("/v1/orders/{id}")).await.verdict(), "404 not_found");
+    assert_eq!(app.admin("GET", &format!("/v1/orders/{id}"), None).await.json(), order, "an operator may look");
+}
+
+#[tokio::test]
+async fn refusals_name_themselves() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 15.into(), 10).await;
+    assert_eq!(app.buy("anna", "k1", "spring", "phone", 10).await.verdict(), "201");
+    let check = async |buyer: &str, key: &str, units: u32, expected: &str, members: Value| {
+        let reply = app.buy(buyer, key, "spring", "phone", units).await;
+        assert_eq!(reply.verdict(), expected, "{}", reply.text());
+        for (member, value) in members.as_object().expect("members") {
+            assert_eq!(&reply.json()[member], value, "{member}: {}", reply.text());
+        }
+    };
+    check("anna", "k2", 1, "409 limit_reached", json!({"limit": 10, "used": 10})).await;
+    check("bert", "k1", 10, "409 sold_out", json!({"available": 5, "may_return": true})).await;
+    check("bert", "k1", 5, "201", json!({"units": 5})).await;
+    check("carl", "k1", 1, "409 sold_out", json!({"available": 0, "may_return": true})).await;
+    check("bert", "k1", 6, "422 idempotency_key_reused", json!({})).await;
+    app.step("spring", "pause").await;
+    check("carl", "k1", 1, "409 paused", json!({})).await;
+    check("bert", "k1", 5, "200", json!({"units": 5})).await;
+    app.step("spring", "close").await;
+    check("carl", "k1", 1, "409 ended", json!({})).await;
+    check("bert", "k1", 5, "200", json!({"units": 5})).await;
+
+    app.make_sale("later", 1.into(), 1).await;
+    let buy = async |sale: &str, item: &str| app.buy("carl", "k2", sale, item, 1).await;
+    assert_eq!(buy("later", "phone").await.verdict(), "404 not_found", "a draft does not exist for buyers");
+    assert_eq!(buy("spring", "none").await.verdict(), "404 not_found");
+    assert_eq!(buy("none", "phone").await.verdict(), "404 not_found");
+    let times = json!({"starts_at": "2100-01-01T00:00:00+01:00"});
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/later", Some(times)).await.verdict(), "200");
+    app.step("later", "schedule").await;
+    let early = buy("later", "phone").await;
+    assert_eq!(early.verdict(), "409 not_started");
+    assert_eq!(early.json()["opens_at"], "2099-12-31T23:00:00.000Z");
+}
+
+#[tokio::test]
+async fn a_key_finds_its_order_again_and_shows_it_as_it_stands() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 5).await;
+    let first = app.buy("anna", "k1", "spring", "phone", 1).await;
+    assert_eq!(first.header("idempotent-replayed"), None);
+    let id = first.json()["id"].as_str().expect("an id").to_owned();
+    let again = app.buy("anna", "k1", "spring", "phone", 1).await;
+    assert_eq!((again.verdict().as_str(), again.json()), ("200", first.json()));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.header("location"), first.header("location"));
+    assert_eq!(app.buy("bert", "k1", "spring", "phone", 1).await.verdict(), "409 sold_out", "keys are the buyer's own");
+    for _ in 0..2 {
+        let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
+        assert_eq!(cancelled.verdict(), "200");
+        assert_eq!(cancelled.json()["state"], "cancelled");
+    }
+    assert_eq!(app.buyer("bert", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "404 not_found");
+    let after = app.buy("anna", "k1", "spring", "phone", 1).await;
+    assert_eq!((after.verdict().as_str(), &after.json()["state"]), ("200", &json!("cancelled")));
+    let begun = std::time::Instant::now();
+    while app.buy("bert", "k1", "spring", "phone", 1).await.verdict() != "201" {
+        assert!(begun.elapsed().as_secs() < 3, "the unit is for sale again, and the same key is a new try");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn prefer_says_how_long_to_wait() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 100.into(), 1).await;
+    let body = r#"{"sale":"spring","item":"phone","units":1}"#;
+    let reply = app.buy_with("async", "k", &[("Prefer", "respond-async")], body).await;
+    assert_eq!(reply.verdict(), "202");
+    let queued = reply.json();
+    assert_eq!((&queued["state"], &queued["units"]), (&json!("queued"), &json!(1)));
+    assert!(queued["decide_by"].is_string() && reply.header("retry-after").is_some());
+    let location = reply.header("location").expect("Location").to_owned();
+    let begun = std::time::Instant::now();
+    loop {
+        let read = app.buyer("async", "GET", &location).await;
+        assert_eq!(read.verdict(), "200");
+        assert_eq!(read.json()["id"], queued["id"]);
+        if read.json()["state"] == "reserved" {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 5, "the verdict comes: {}", read.text());
+    }
+    for (index, prefer) in ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate() {
+        let reply = app.buy_with(&format!("b{index}"), "k", &[("Prefer", prefer)], body).await;
+        assert_eq!(reply.verdict(), "201", "{prefer}");
+    }
+}
+
+#[tokio::test]
+async fn a_buyers_orders_come_newest_first_in_pages() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 100.into(), 100).await;
+    for number in 0..7 {
+        assert_eq!(app.buy("anna", &format!("k{number}"), "spring", "phone", 1 + number).await.verdict(), "201");
+    }
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    let list = async |query: &str| {
+        let reply = app.buyer("anna", "GET", &format!("/v1/orders{query}")).await;
+        assert_eq!(reply.verdict(), "200", "{query}");
+        reply.json()
+    };
+    let units = |page: &Value| -> Vec<u64> {
+        page["orders"].as_array().expect("orders").iter().map(|order| order["units"].as_u64().expect("units")).collect()
+    };
+    assert_eq!(units(&list("").await), [7, 6, 5, 4, 3, 2, 1]);
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = list(&format!("?limit=3&cursor={cursor}")).await;
+        seen.extend(units(&page));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
+    let id = list("?limit=1").await["orders"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+    assert_eq!(units(&list("?state=cancelled").await), [7]);
+    assert_eq!(units(&list("?state=reserved").await).len(), 6);
+    assert_eq!(units(&list("?state=paid").await), [0; 0]);
+}
+
+#[tokio::test]
+async fn buyers_see_sales_and_how_they_stand() {
+    let app = TestApp::start().await;
+    app.make_sale("draft", 1.into(), 1).await;
+    let mut described = sale("spring", 3.into(), 2);
+    described["items"][0]["list_price"] = json!({"amount_minor": 20, "currency": "CNY"});
+    described["items"][0]["image"] = json!("https://shop.example/phone.webp");
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(described)).await.verdict(), "201");
+    app.step("spring", "open").await;
+    let reply = app.get("/v1/sales/spring").await;
+    assert_eq!(reply.header("cache-control"), Some("public, max-age=60"));
+    let shown = reply.json();
+    assert_eq!(
+        shown["items"][0],
+        json!({"id": "phone", "title": "Phone", "description": "", "image": "https://shop.example/phone.webp",
+               "price": {"amount_minor": 10, "currency": "CNY"}, "list_price": {"amount_minor": 20, "currency": "CNY"},
+               "limit_per_buyer": 2, "hold_secs": 900})
+    );
+    let etag = reply.header("etag").expect("ETag").to_owned();
+    let known = app.call("GET", "/v1/sales/spring", &[("If-None-Match", &etag)], b"").await;
+    assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())));
+    assert_eq!(app.get("/v1/sales/draft").await.verdict(), "404 not_found");
+    assert_eq!(app.get("/v1/sales/draft/status").await.verdict(), "404 not_found");
+    let list = app.get("/v1/sales").await.json();
+    assert_eq!(list, json!({"sales": [shown], "next_cursor": null}));
+
+    let status = app.get("/v1/sales/spring/status").await;
+    assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
+    let status = status.json();
+    assert_eq!(
+        status["items"][0],
+        json!({"item": "phone", "state": "on_sale", "count": 3, "access": 0, "remaining": 3, "held": 0})
+    );
+    assert_eq!((&status["phase"], &status["started"]), (&json!("open"), &json!(true)));
+    let version = status["version"].clone();
+    let until = async |state: &str, numbers: [u64; 4]| {
+        let begun = std::time::Instant::now();
+        loop {
+            let item = app.get("/v1/sales/spring/status").await.json()["items"][0].clone();
+            let found = ["count", "access", "remaining", "held"].map(|member| item[member].as_u64().expect("a count"));
+            if item["state"] == state && found == numbers {
+                break;
+            }
+            assert!(begun.elapsed().as_millis() < 1_500, "{state} {numbers:?}: {item}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    assert_eq!(app.buy("anna", "k", "spring", "phone", 2).await.verdict(), "201");
+    until("on_sale", [3, 2, 1, 2]).await;
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    until("held_out", [3, 3, 0, 3]).await;
+    app.step("spring", "pause").await;
+    until("paused", [3, 3, 0, 3]).await;
+    app.step("spring", "close").await;
+    until("ended", [3, 3, 0, 3]).await;
+    assert_ne!(app.get("/v1/sales/spring/status").await.json()["version"], version);
+}
+
+#[tokio::test]
+async fn stock_without_end_is_sold_within_the_limit() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", "unlimited".into(), 1_000_000).await;
+    assert_eq!(app.buy("anna", "k1", "spring", "phone", 1_000_000).await.verdict(), "201");
+    assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "409 limit_reached");
+    let item = app.get("/v1/sales/spring/status").await.json()["items"][0].clone();
+    assert_eq!((&item["count"], &item["remaining"], &item["state"]), (&Value::Null, &Value::Null, &json!("on_sale")));
+}
+
+#[tokio::test]
+async fn a_crowd_gets_exactly_what_there_is() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 100.into(), 10).await;
+    let address = app.address;
+    let crowd: Vec<_> = (0..16)
+        .map(|part| {
+            tokio::spawn(async move {
+                let mut wire = crate::http::Wire::connect(address).await;
+                let mut told = Vec::new();
+                for number in 0..25 {
+                    let bearer = bearer(&format!("buyer-{part}-{number}"));
+                    let headers = [
+                        ("Authorization", bearer.as_str()),
+                        ("Idempotency-Key", "k"),
+                        ("Content-Type", "application/json"),
+                    ];
+                    let body = br#"{"sale":"spring","item":"phone","units":10}"#;
+                    wire.send(&crate::http::request("POST", "/v1/orders", &headers, body)).await;
+                    told.push(wire.reply(false).await.expect("the connection is kept").verdict());
+                }
+                told
+            })
+        })
+        .collect();
+    let mut told = Vec::new();
+    for part in crowd {
+        told.extend(part.await.expect("no panic"));
+    }
+    let count = |verdict: &str| told.iter().filter(|told| *told == verdict).count();
+    assert_eq!((count("201"), count("409 sold_out")), (10, 390), "{:?}", told.iter().collect::<HashSet<_>>());
+    let row = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
+    assert_eq!(row, json!({"item": "phone", "total": 100, "pool": 0, "in_slots": 0, "held": 100, "paid": 0}));
+    let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
+    assert_eq!((&audit["ok"], &audit["repairs"], &audit["findings"]), (&json!(true), &json!(0), &json!([])));
+}

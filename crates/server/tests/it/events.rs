@@ -1,0 +1,258 @@
+//! Events by both ways: hello first, the buyer's own orders, the sales asked for, and what becomes of slow readers.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::app::{TestApp, bearer};
+use crate::http::{Wire, request};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn open(
+    app: &TestApp,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<(WebSocketStream<TcpStream>, Response), Error> {
+    let url = format!("ws://{}/v1/ws{query}", app.address);
+    let mut asked = url.into_client_request().expect("an address");
+    for (name, value) in headers {
+        asked.headers_mut().insert(*name, value.parse().expect("a header value"));
+    }
+    let stream = TcpStream::connect(app.address).await.expect("the server listens");
+    client_async_with_config(asked, stream, Some(WebSocketConfig::default())).await
+}
+
+async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocketStream<TcpStream> {
+    let (mut socket, _) = open(app, query, &[("authorization", &bearer(buyer))]).await.expect("an upgrade");
+    let hello = next(&mut socket).await;
+    assert!(hello["type"] == "hello" && hello["server_time"].is_string(), "{hello}");
+    socket
+}
+
+/// The next event.
+async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event in time");
+        match message.expect("the socket is open").expect("a message") {
+            Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The next event of a stream of server-sent events, with its id.
+async fn sent(wire: &mut Wire, text: &mut String) -> (Option<u64>, Value) {
+    loop {
+        if let Some((frame, rest)) = text.clone().split_once("\n\n") {
+            *text = rest.to_owned();
+            let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name));
+            if let Some(data) = field("data: ") {
+                let id = field("id: ").map(|id| id.parse().expect("a decimal id"));
+                return (id, serde_json::from_str(data).expect("JSON"));
+            }
+            continue;
+        }
+        let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an event in time");
+        text.push_str(&String::from_utf8(chunk.expect("the stream is open")).expect("UTF-8"));
+    }
+}
+
+async fn stream(app: &TestApp, path: &str, more: &[(&str, &str)]) -> (Wire, String) {
+    let mut wire = app.connect().await;
+    let bearer = bearer("anna");
+    let headers = [&[("Authorization", bearer.as_str())], more].concat();
+    wire.send(&request("GET", path, &headers, b"")).await;
+    let head = wire.head().await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(head.header("cache-control"), Some("no-store"));
+    let mut text = String::new();
+    let (_, hello) = sent(&mut wire, &mut text).await;
+    assert!(hello["type"] == "hello" && hello["server_time"].is_string(), "{hello}");
+    (wire, text)
+}
+
+#[tokio::test]
+async fn a_socket_tells_of_the_buyers_orders_and_of_the_sales_asked_for() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 10.into(), 10).await;
+    app.open_sale("autumn", 10.into(), 10).await;
+    let mut anna = socket(&app, "anna", "?sale=spring").await;
+    let mut bert = socket(&app, "bert", "").await;
+    assert_eq!(app.buy("anna", "k", "spring", "phone", 3).await.verdict(), "201");
+    assert_eq!(app.buy("carl", "k", "autumn", "phone", 1).await.verdict(), "201");
+    let (mut order, mut status) = (Value::Null, Value::Null);
+    while order.is_null() || status["status"]["items"][0]["held"] != 3 {
+        let event = next(&mut anna).await;
+        match event["type"].as_str() {
+            Some("order") => order = event,
+            Some("status") => status = event,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((&order["order"]["state"], &order["order"]["units"]), (&json!("reserved"), &json!(3)));
+    assert_eq!((&status["status"]["sale"], &status["status"]["items"][0]["remaining"]), (&json!("spring"), &json!(7)));
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(next(&mut bert).await["order"]["buyer"], "bert", "nobody hears of anybody else's orders");
+}
+
+#[tokio::test]
+async fn a_browser_offers_its_token_as_a_subprotocol() {
+    let app = TestApp::start().await;
+    let token = bearer("anna").trim_start_matches("Bearer ").to_owned();
+    let offered = format!("doorbuster.v1, bearer.{token}");
+    let (_, response) = open(&app, "", &[("sec-websocket-protocol", &offered)]).await.expect("an upgrade");
+    assert_eq!(response.headers()["sec-websocket-protocol"], "doorbuster.v1");
+    let check =
+        async |headers: &[(&'static str, &str)], query: &str, expected: u16| match open(&app, query, headers).await {
+            Err(Error::Http(response)) => assert_eq!(response.status(), expected),
+            other => panic!("{headers:?}: {:?}", other.map(|(_, response)| response)),
+        };
+    check(&[("sec-websocket-protocol", "doorbuster.v1, bearer.nonsense")], "", 401).await;
+    check(&[("sec-websocket-protocol", "doorbuster.v1")], "", 401).await;
+    check(&[("authorization", "Bearer nonsense"), ("sec-websocket-protocol", &offered)], "", 401).await;
+    check(&[], "", 401).await;
+    let known = bearer("anna");
+    check(&[("authorization", &known)], "?sale=none", 404).await;
+    check(&[("authorization", &known)], "?sale=a%20b", 422).await;
+    let plain = app.buyer("anna", "GET", "/v1/ws").await;
+    assert_eq!(plain.verdict(), "422 invalid_request", "no upgrade was asked for");
+}
+
+#[tokio::test]
+async fn what_a_socket_sends_is_bounded_and_not_used() {
+    let app = TestApp::start().await;
+    let mut small = socket(&app, "anna", "").await;
+    small.send(Message::Text("hello yourself".into())).await.expect("it is taken");
+    small.send(Message::Ping(vec![1, 2].into())).await.expect("it is taken");
+    let pong = tokio::time::timeout(PATIENCE, small.next()).await.expect("in time").expect("open").expect("a message");
+    assert_eq!(pong, Message::Pong(vec![1, 2].into()));
+    let mut large = socket(&app, "anna", "").await;
+    large.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
+    let ended = async {
+        while let Some(Ok(message)) = large.next().await {
+            assert!(!message.is_text(), "{message}")
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("a message over the bound ends the socket");
+    assert_eq!(app.get("/healthz").await.verdict(), "200");
+}
+
+#[tokio::test]
+async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 10.into(), 10).await;
+    let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
+    let placed = app.buy("anna", "k", "spring", "phone", 3).await.json();
+    let mut last = 0;
+    loop {
+        let (id, event) = sent(&mut wire, &mut text).await;
+        let id = id.expect("an id");
+        assert!(id > last, "ids rise");
+        last = id;
+        if event["type"] == "order" {
+            assert_eq!(event["order"], placed);
+            break;
+        }
+    }
+    let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring", &[("Last-Event-ID", &last.to_string())]).await;
+    let (_, event) = sent(&mut wire, &mut text).await;
+    assert_eq!(
+        (&event["type"], &event["status"]["sale"]),
+        (&json!("status"), &json!("spring")),
+        "what may have changed"
+    );
+    let id = placed["id"].as_str().expect("an id");
+    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+    loop {
+        let (_, event) = sent(&mut wire, &mut text).await;
+        if event["type"] == "order" {
+            assert_eq!(event["order"]["state"], "cancelled");
+            break;
+        }
+    }
+}
+
+/// A socket whose reader's kernel holds next to nothing for it.
+async fn narrow(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 * 1024).expect("a socket");
+    let stream = socket.connect(app.address).await.expect("the server listens");
+    let mut asked = format!("ws://{}/v1/ws", app.address).into_client_request().expect("an address");
+    asked.headers_mut().insert("authorization", bearer(buyer).parse().expect("a header value"));
+    client_async_with_config(asked, stream, None).await.expect("an upgrade").0
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
+    const ORDERS: usize = 4_000;
+    let app = TestApp::start().await;
+    app.open_sale("spring", "unlimited".into(), 1_000_000).await;
+    let mut slow = narrow(&app, "anna").await;
+    let mut quick = socket(&app, "anna", "").await;
+    let reading = tokio::spawn(async move {
+        for _ in 0..ORDERS {
+            next(&mut quick).await;
+        }
+    });
+    let known = bearer("anna");
+    let mut wires = Vec::new();
+    for _ in 0..40 {
+        wires.push(app.connect().await);
+    }
+    for round in 0..ORDERS / wires.len() {
+        for (index, wire) in wires.iter_mut().enumerate() {
+            let key = format!("k{round}-{index}");
+            let headers = [
+                ("Authorization", known.as_str()),
+                ("Idempotency-Key", key.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            let body = br#"{"sale":"spring","item":"phone","units":1}"#;
+            wire.send(&request("POST", "/v1/orders", &headers, body)).await;
+        }
+        for wire in &mut wires {
+            assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
+        }
+    }
+    tokio::time::timeout(PATIENCE, reading).await.expect("in time").expect("the quick reader hears of every order");
+    let close = async {
+        let mut read = 0;
+        loop {
+            match slow.next().await {
+                Some(Ok(Message::Close(frame))) => return (read, frame.map(|frame| u16::from(frame.code))),
+                Some(Ok(_)) => read += 1,
+                other => panic!("after {read} events: {other:?}"),
+            }
+        }
+    };
+    let (read, code) = tokio::time::timeout(PATIENCE, close).await.expect("it ends");
+    assert_eq!(code, Some(1013), "after {read} events");
+    assert!(read < ORDERS, "not everything was kept for it");
+    let page = app.get("/metrics").await.text();
+    assert!(page.lines().any(|line| line == "doorbuster_events_dropped_total 1"), "{page}");
+}
+
+#[tokio::test]
+async fn streams_end_with_the_server() {
+    let mut app = TestApp::start().await;
+    let mut socket = socket(&app, "anna", "").await;
+    let (mut wire, _) = stream(&app, "/v1/events", &[]).await;
+    let begun = std::time::Instant::now();
+    let ended = app.ask_to_stop();
+    let close =
+        tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time").expect("a frame").expect("a frame");
+    assert!(matches!(&close, Message::Close(Some(frame)) if u16::from(frame.code) == 1001), "{close:?}");
+    drop(socket);
+    wire.ends().await;
+    ended.await.expect("no panic").expect("a good end");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,174 @@
+//! HTTP in bytes: what is sent is exactly what a test writes, what comes back is taken apart and nothing else.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The one header of this name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        assert!(values.next().is_none(), "{name} comes once: {self:?}");
+        value
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("UTF-8")
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The status and, for a problem, its code. What every problem must have is checked on the way.
+    pub(crate) fn verdict(&self) -> String {
+        if self.status < 400 {
+            return self.status.to_string();
+        }
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].is_string(), "{member}: {problem}");
+        }
+        let retryable = matches!(self.status, 429 | 500 | 503);
+        assert_eq!(problem["retryable"], retryable, "{problem}");
+        assert_eq!(self.header("retry-after").is_some(), matches!(self.status, 429 | 503), "{self:?}");
+        assert_eq!(self.header("www-authenticate").is_some(), self.status == 401, "{self:?}");
+        assert_eq!(self.header("allow").is_some(), self.status == 405, "{self:?}");
+        format!("{} {}", self.status, problem["code"].as_str().expect("a code"))
+    }
+}
+
+/// A connection.
+pub(crate) struct Wire {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the server listens");
+        stream.set_nodelay(true).expect("a socket");
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        // The server may have answered and closed before it has everything.
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// The next answer; `None` when the connection ends first. `head`: it has no body, whatever its headers say.
+    pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
+        tokio::time::timeout(PATIENCE, self.read_reply(head)).await.expect("an answer in time")
+    }
+
+    async fn read_reply(&mut self, head: bool) -> Option<Reply> {
+        let end = loop {
+            if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
+            }
+            self.more().await?;
+        };
+        let text = String::from_utf8(self.read[..end].to_vec()).expect("a head is ASCII");
+        self.read.drain(..end + 4);
+        let mut lines = text.split("\r\n");
+        let status = lines.next().and_then(|line| line.get(9..12)).and_then(|status| status.parse().ok());
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(':').expect("a header"))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut reply = Reply { status: status.expect("a status"), headers, body: Vec::new() };
+        let bodyless = head || matches!(reply.status, 101 | 204 | 304);
+        reply.body = match (bodyless, reply.header("content-length"), reply.header("transfer-encoding")) {
+            (true, _, _) => Vec::new(),
+            (_, Some(length), None) => self.exactly(length.parse().expect("a length")).await?,
+            (_, None, Some("chunked")) => self.chunks().await?,
+            (_, length, coding) => panic!("a body of {length:?}, {coding:?}"),
+        };
+        Some(reply)
+    }
+
+    async fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.read.len() < length {
+            self.more().await?;
+        }
+        Some(self.read.drain(..length).collect())
+    }
+
+    async fn chunks(&mut self) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.chunk().await?;
+            if chunk.is_empty() {
+                return Some(body);
+            }
+            body.extend(chunk);
+        }
+    }
+
+    /// The next chunk of a streamed body; empty at its end.
+    pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let end = loop {
+            if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {
+                break at;
+            }
+            self.more().await?;
+        };
+        let size = std::str::from_utf8(&self.read[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        self.read.drain(..end + 2);
+        let mut chunk = self.exactly(size.expect("a chunk's size") + 2).await?;
+        chunk.truncate(chunk.len() - 2);
+        Some(chunk)
+    }
+
+    /// Reads a head alone, for a body that is streamed.
+    pub(crate) async fn head(&mut self) -> Reply {
+        self.reply(true).await.expect("a head")
+    }
+
+    async fn more(&mut self) -> Option<()> {
+        let mut bytes = [0; 16 * 1024];
+        let read = self.stream.read(&mut bytes).await.unwrap_or(0);
+        self.read.extend_from_slice(&bytes[..read]);
+        (read > 0).then_some(())
+    }
+
+    /// Whether the other end closes, and what it said before.
+    pub(crate) async fn ends(&mut self) -> Vec<u8> {
+        tokio::time::timeout(PATIENCE, async { while self.more().await.is_some() {} }).await.expect("it ends");
+        std::mem::take(&mut self.read)
+    }
+}
+
+/// A request's bytes. `Host` is added, and the length of the body where there is one.
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let has_length =
+        headers.iter().any(|(name, _)| ["content-length", "transfer-encoding"].contains(&&*name.to_ascii_lowercase()));
+    if !body.is_empty() && !has_length {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}

@@ -1,0 +1,112 @@
+//! Pages and what they load: the same for everyone, hashed, compressed, under a strict policy; guests in demonstrations.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use serde_json::json;
+
+use crate::app::TestApp;
+use crate::http::Reply;
+
+fn guarded(reply: &Reply) {
+    let policy = reply.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(reply.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(reply.header("access-control-allow-origin"), None);
+}
+
+/// Every `/assets/…` that a text names.
+fn named(text: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect::<String>();
+    text.split("/assets/")
+        .skip(1)
+        .map(name)
+        .filter(|name| name.contains('.'))
+        .map(|name| format!("/assets/{name}"))
+        .collect()
+}
+
+#[tokio::test]
+async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
+    let app = TestApp::start().await;
+    let mut open: BTreeSet<String> = BTreeSet::new();
+    for (path, other) in
+        [("/", "/?lang=zh"), ("/sale/spring", "/sale/none?lang=en"), ("/order/ord_1", "/order/x"), ("/docs", "/docs")]
+    {
+        let page = app.get(path).await;
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")), "{path}");
+        guarded(&page);
+        assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
+        assert_eq!(app.get(other).await.body, page.body, "{path}");
+        let tag = page.header("etag").expect("ETag");
+        assert_eq!(app.call("GET", path, &[("If-None-Match", tag)], b"").await.status, 304);
+        let text = page.text();
+        for inline in ["<script>", "<style", " style=", " onclick="] {
+            assert!(!text.contains(inline), "{path} has {inline}");
+        }
+        assert!(!text.contains("src=\"http") && !text.contains("href=\"http"), "{path} loads from elsewhere");
+        open.extend(named(&text));
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(path) = open.pop_first() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let asset = app.get(&path).await;
+        assert_eq!(asset.status, 200, "{path}");
+        guarded(&asset);
+        assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
+        if !path.contains("swagger-ui") {
+            open.extend(named(&asset.text()));
+        }
+        let packed = app.call("GET", &path, &[("Accept-Encoding", "gzip")], b"").await;
+        if packed.header("content-encoding") == Some("gzip") {
+            let mut unpacked = Vec::new();
+            flate2::read::GzDecoder::new(packed.body.as_slice()).read_to_end(&mut unpacked).expect("gzip");
+            assert_eq!(unpacked, asset.body, "{path}");
+            assert_ne!(packed.header("etag"), asset.header("etag"));
+        }
+        assert_eq!(packed.header("vary"), Some("accept-encoding"));
+    }
+    assert!(seen.len() > 20, "{seen:?}");
+    assert_eq!(app.get("/assets/README.md").await.verdict(), "404 not_found");
+    assert_eq!(app.get("/assets/look.css").await.verdict(), "404 not_found", "assets have hashed names only");
+}
+
+#[tokio::test]
+async fn the_pages_script_tells_what_the_owner_configured() {
+    let settings = [
+        ("DOORBUSTER_AUTH__SIGN_IN_URL", "https://shop.example/in?a=1&b=2"),
+        ("DOORBUSTER_PAGE__SHOP", "The \"Shop\""),
+    ];
+    let app = TestApp::with(&settings).await;
+    let page = app.get("/sale/spring").await.text();
+    let site = named(&page).into_iter().find(|name| name.contains("/site.")).expect("the page loads it");
+    let text = app.get(&site).await.text();
+    let told =
+        text.trim().strip_prefix("window.doorbuster = ").and_then(|text| text.strip_suffix(';')).expect("a script");
+    let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
+    assert_eq!(told, json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false}));
+}
+
+#[tokio::test]
+async fn a_demonstration_has_a_sale_and_guests() {
+    let app = TestApp::demo().await;
+    let sale = app.get("/v1/sales/demo").await.json();
+    assert!(sale["items"].as_array().expect("items").len() > 1 && sale["starts_at"].is_string(), "{sale}");
+    assert_eq!(app.get("/v1/sales/demo/status").await.json()["phase"], "scheduled");
+    let reply = app.call("POST", "/demo/guest", &[], b"").await;
+    assert_eq!(reply.verdict(), "201");
+    let token = reply.json()["token"].as_str().expect("a token").to_owned();
+    let other = app.call("POST", "/demo/guest", &[], b"").await.json()["token"].as_str().expect("a token").to_owned();
+    assert_ne!(token, other);
+    let bearer = format!("Bearer {token}");
+    assert_eq!(app.call("GET", "/v1/orders", &[("Authorization", &bearer)], b"").await.verdict(), "200");
+    assert_eq!(app.get("/demo/guest").await.verdict(), "405 method_not_allowed");
+
+    let app = TestApp::start().await;
+    assert_eq!(app.call("POST", "/demo/guest", &[], b"").await.verdict(), "404 not_found");
+}

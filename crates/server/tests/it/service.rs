@@ -1,0 +1,91 @@
+//! What machines ask: health, readiness, metrics, the contract as a document.
+
+use std::collections::BTreeSet;
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn health_and_readiness_are_told() {
+    let app = TestApp::start().await;
+    for path in ["/healthz", "/readyz"] {
+        let reply = app.get(path).await;
+        assert_eq!((reply.verdict().as_str(), reply.text().as_str()), ("200", r#"{"status":"ok"}"#));
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_and_every_name_stands_in_the_operating_guide() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    for buyer in ["anna", "bert"] {
+        app.buy(buyer, "k", "spring", "phone", 1).await;
+    }
+    app.call("POST", "/v1/orders", &[], b"").await;
+    app.get("/nothing").await;
+    let reply = app.get("/metrics").await;
+    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let page = reply.text();
+    for line in [
+        "doorbuster_purchases_total{answer=\"reserved\"} 1",
+        "doorbuster_purchases_total{answer=\"sold_out\"} 1",
+        "doorbuster_http_requests_total{route=\"purchase\",status=\"201\"} 1",
+        "doorbuster_http_requests_total{route=\"purchase\",status=\"409\"} 1",
+        "doorbuster_http_requests_total{route=\"purchase\",status=\"415\"} 1",
+        "doorbuster_http_requests_total{route=\"create_sale\",status=\"201\"} 1",
+        "doorbuster_http_requests_total{route=\"unmatched\",status=\"404\"} 1",
+        "doorbuster_purchase_duration_seconds_count 2",
+        "doorbuster_item_units{sale=\"spring\",item=\"phone\",place=\"held\"} 1",
+        "doorbuster_tickets_settled_total 1",
+        "doorbuster_settle_queue_tickets 0",
+        "doorbuster_repairs_total 0",
+        "doorbuster_http_connections 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+    }
+    let names: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let guide =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).expect("the guide");
+    let told: BTreeSet<&str> =
+        guide.lines().filter_map(|line| line.strip_prefix("| `doorbuster_")?.split('`').next()).collect();
+    let told: BTreeSet<String> = told.into_iter().map(|name| format!("doorbuster_{name}")).collect();
+    let named: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(named, told, "the guide's table and the page have the same names");
+}
+
+#[tokio::test]
+async fn the_contract_is_served_as_a_document() {
+    let app = TestApp::start().await;
+    let reply = app.get("/openapi.json").await;
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let document = reply.json();
+    assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"));
+    let mut documented = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in item.as_object().expect("methods").keys() {
+            documented.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let served: BTreeSet<String> = doorbuster_api::endpoints::all()
+        .map(|endpoint| format!("{} {}", endpoint.method.as_str(), endpoint.path))
+        .collect();
+    assert_eq!(documented, served);
+    let docs = app.get("/docs").await.text();
+    for code in doorbuster_api::problem::Code::ALL {
+        assert!(
+            docs.contains(&format!("id=\"{}\"", code.as_str())),
+            "a problem's type points to /docs#{}",
+            code.as_str()
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_setting_stands_in_the_operating_guide() {
+    let guide =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).expect("the guide");
+    for setting in doorbuster_server::config::SETTINGS {
+        let row = format!("| `{}` | `{}` |", setting.path, setting.env_name());
+        assert!(guide.contains(&row), "{row}");
+    }
+}
