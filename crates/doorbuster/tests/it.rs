@@ -4,6 +4,8 @@
 mod demo;
 #[path = "it/house.rs"]
 mod house;
+#[path = "it/kill.rs"]
+mod kill;
 #[path = "it/sales.rs"]
 mod sales;
 #[path = "it/serve.rs"]

@@ -8,3 +8,5 @@ pub mod faults;
 mod requests;
 #[path = "windows/rig.rs"]
 pub mod rig;
+#[path = "windows/storm.rs"]
+pub mod storm;

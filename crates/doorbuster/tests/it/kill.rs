@@ -1,0 +1,62 @@
+//! The server is killed at any instant, again and again: what was told is there afterwards, and nothing else changed.
+//!
+//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+
+#[path = "kill/judge.rs"]
+mod judge;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::windows::faults::Faults;
+use crate::windows::storm::{self, Plan};
+use judge::Judge;
+
+/// Units that each buyer may hold.
+const LIMIT: u32 = 6;
+/// Rounds whose queued requests are waited for at the end: their time is nearly over by then.
+const ROUNDS_WITH_QUEUE: u64 = 2;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
+    let rounds = number("DOORBUSTER_KILL_ROUNDS").unwrap_or(5);
+    let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
+    println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let (mut rig, faults) = Faults::rig(&[]);
+    let mut judge = Judge::new();
+    for round in 0..rounds {
+        let sale = format!("s{round}");
+        let stock = dice.random_range(40..400);
+        rig.open_sale(&sale, &[("phone", stock, LIMIT, 900)]).await;
+        let plan = match round < ROUNDS_WITH_QUEUE {
+            true => Plan::with_queue(rig.address, &sale, seed + round, 16),
+            false => Plan::new(rig.address, &sale, seed + round, 16),
+        };
+        // On a slow disk more is in flight, undecided or not yet told, when the end comes.
+        faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
+        let storm = tokio::spawn(storm::run(plan.clone()));
+        tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
+        rig.kill();
+        faults.slow_disk(Duration::ZERO);
+        let record = storm.await.expect("nothing contradicted itself");
+        println!("round {round}: killed after {} answers, {} units", plan.answered.load(Ordering::Relaxed), stock);
+        while dice.random_ratio(1, 3) {
+            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
+        }
+        rig.restart();
+        judge.hear(&rig, &sale, stock, record).await;
+    }
+    judge.verdicts(&rig).await;
+    judge.audit(&rig).await;
+    rig.ask_to_stop();
+    assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
+}

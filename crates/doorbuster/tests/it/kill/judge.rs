@@ -1,0 +1,178 @@
+//! What a storm was told, held against the server that came back.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::LIMIT;
+use crate::windows::client::{Wire, Wish};
+use crate::windows::rig::{Rig, Stock};
+use crate::windows::storm::{Became, Cancel, Deal, Record};
+
+/// After `decide_by` a verdict is due within this much, and some for a busy machine.
+const VERDICT_WITHIN: Duration = Duration::from_secs(13);
+
+/// Remembers what has to hold at the end.
+pub struct Judge {
+    /// Deals with a place in the queue, whose verdict is still to be asked for.
+    queued: Vec<Deal>,
+    /// Final answers, one JSON line each.
+    answers: Vec<Value>,
+}
+
+impl Judge {
+    /// One who has heard nothing.
+    pub fn new() -> Self {
+        Self { queued: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Judges the round of one sale, and buys what is left of it.
+    pub async fn hear(&mut self, rig: &Rig, sale: &str, stock: u64, record: Record) {
+        // First of all, and at once: it adds up as it was found, and nothing had to be mended.
+        rig.stock(sale).await;
+        rig.audit(None).await;
+        let mut wire = rig.wire().await;
+        total(rig, &mut wire, sale, stock, record.changes).await;
+        for mut deal in record.deals {
+            promise(&mut wire, &mut deal).await;
+            if deal.queued.is_some() {
+                self.queued.push(deal);
+            } else {
+                self.answers.push(line(&deal));
+            }
+        }
+        sums(rig, sale).await;
+        self.sell_out(rig, &mut wire, sale).await;
+        rig.audit(None).await;
+    }
+
+    /// Everything that is left can be bought, to the last unit.
+    async fn sell_out(&mut self, rig: &Rig, wire: &mut Wire, sale: &str) {
+        let left = rig.stock(sale).await;
+        let (mut free, mut number) = (left.free(), 0);
+        while free > 0 {
+            let units = u32::try_from(free).unwrap_or(LIMIT).min(LIMIT);
+            let mut deal = deal(Wish::new(&format!("{sale}-last-{number}"), "k", sale, units));
+            let reply = deal.buy(wire, "").await.expect("an answer");
+            assert_eq!(reply.verdict(), "201", "{units} of {free} units that are free: {reply}");
+            self.answers.push(line(&deal));
+            (free, number) = (free - u64::from(units), number + 1);
+        }
+        let reply = rig.buy(&Wish::new(&format!("{sale}-late"), "k", sale, 1)).await;
+        assert_eq!(reply.verdict(), "409 sold_out");
+        let now = rig.stock(sale).await;
+        assert_eq!(now, Stock { pool: 0, in_slots: 0, held: left.total, ..left }, "sold to the last unit");
+    }
+
+    /// Each id that was told as queued has its verdict after its time, and keeps it.
+    pub async fn verdicts(&mut self, rig: &Rig) {
+        let mut wire = rig.wire().await;
+        for mut deal in std::mem::take(&mut self.queued) {
+            let id = deal.queued.as_ref().expect("only these")["id"].as_str().expect("an id").to_owned();
+            let ask = deal.wish.order("GET", &id, "");
+            let decided = async || {
+                let reply = rig.ask(&ask).await;
+                assert_eq!(reply.status, 200, "never 404, never silence: {reply}");
+                (reply.json()["state"] != "queued").then_some(reply)
+            };
+            let verdict = rig.until("a verdict", VERDICT_WITHIN, decided).await.json();
+            assert_eq!(wire.ask(&ask).await.expect("an answer").json(), verdict, "it stays");
+            if verdict["state"] == "refused" {
+                let code = verdict["code"].as_str().expect("a code");
+                assert!(["unavailable", "sold_out", "limit_reached"].contains(&code), "{verdict}");
+                assert_ne!(deal.id(), Some(id.clone()), "refused, but told as an order");
+                self.answers.push(spoken(&deal.wish, 200, Some(code), Some(&id), Some("refused")));
+            } else if let Some(order) = &deal.order {
+                assert_eq!(order["id"], verdict["id"], "one key, one order");
+            } else {
+                deal.order = Some(verdict);
+            }
+            if deal.order.is_some() {
+                self.answers.push(line(&deal));
+            }
+        }
+    }
+
+    /// Has the auditor of the command line hold every promise to the store.
+    pub async fn audit(&self, rig: &Rig) {
+        let path = rig.scratch.join("answers.jsonl");
+        let mut file = std::fs::File::create(&path).expect("a fresh name");
+        for answer in &self.answers {
+            writeln!(file, "{answer}").expect("it can be written");
+        }
+        assert!(self.answers.len() > 100, "hardly anything was told: {}", self.answers.len());
+        rig.audit(Some(&path)).await;
+    }
+}
+
+fn deal(wish: Wish) -> Deal {
+    Deal { wish, order: None, queued: None, refused: None, open: false, cancel: Cancel::No }
+}
+
+/// The total is what it was, and every change that was told. One that was not told may be either, and sent again is done once.
+async fn total(rig: &Rig, wire: &mut Wire, sale: &str, stock: u64, changes: Vec<crate::windows::storm::Change>) {
+    let mut total = i128::from(stock);
+    let lowest = total + changes.iter().filter(|c| c.became == Became::Done).map(|c| i128::from(c.units)).sum::<i128>();
+    let open: Vec<i128> = changes.iter().filter(|c| c.became == Became::Open).map(|c| i128::from(c.units)).collect();
+    let found = i128::from(rig.stock(sale).await.total);
+    assert!(
+        open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),
+        "{found}, {lowest}, {open:?}"
+    );
+    for mut change in changes {
+        if change.became != Became::Refused {
+            change.send(wire, sale).await.expect("an answer");
+        }
+        if change.became == Became::Done {
+            total += i128::from(change.units);
+        }
+    }
+    assert_eq!(i128::from(rig.stock(sale).await.total), total, "each change once");
+}
+
+/// What was told about one wish still holds; what was not told is told now.
+async fn promise(wire: &mut Wire, deal: &mut Deal) {
+    if deal.order.is_some() {
+        // The looks compare what they see with what was told before.
+        deal.look(wire).await.expect("an answer");
+        let again = deal.buy(wire, "").await.expect("an answer");
+        assert!(again.is_replay(), "{again}");
+    } else if deal.open {
+        let again = deal.buy(wire, "").await.expect("an answer");
+        assert_ne!(again.status, 503, "{again}");
+    } else if deal.queued.is_some() {
+        deal.look(wire).await.expect("an answer");
+    }
+}
+
+/// What lies in orders is what the stock says, and nobody holds more than the limit.
+async fn sums(rig: &Rig, sale: &str) {
+    let (mut held, mut of) = (0, HashMap::<String, u64>::new());
+    for order in rig.orders(sale).await {
+        if order["state"] == "reserved" {
+            let units = order["units"].as_u64().expect("units");
+            held += units;
+            *of.entry(order["buyer"].as_str().expect("a buyer").to_owned()).or_default() += units;
+        }
+    }
+    let stock = rig.stock(sale).await;
+    assert_eq!(stock.held, held, "{stock:?}");
+    assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
+}
+
+/// The final answer of a deal as a line of `--answers`.
+fn line(deal: &Deal) -> Value {
+    match (&deal.order, &deal.refused) {
+        (Some(order), _) => spoken(&deal.wish, 201, None, order["id"].as_str(), order["state"].as_str()),
+        (None, Some((status, code))) => spoken(&deal.wish, *status, Some(code), None, None),
+        (None, None) => spoken(&deal.wish, 503, Some("unavailable"), None, None),
+    }
+}
+
+fn spoken(wish: &Wish, status: u16, code: Option<&str>, id: Option<&str>, state: Option<&str>) -> Value {
+    let Wish { buyer, key, sale, item, units } = wish;
+    json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": status, "code": code,
+           "id": id, "state": state})
+}
