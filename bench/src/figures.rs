@@ -9,9 +9,12 @@ mod processor;
 mod refusals;
 mod settling;
 mod shop;
+mod slot;
 mod start;
 
 use anyhow::{Result, bail};
+
+pub use slot::alone as slot_alone;
 
 use crate::figure::{Figure, Target};
 use crate::setting::Setting;

@@ -10,6 +10,9 @@ pub const ROUND: Duration = Duration::from_secs(3);
 /// The same with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
+/// What is measured begins to count after this part of its time.
+pub const LEAD_PART: u32 = 5;
+
 /// Connections that refusals are asked over.
 pub const REFUSAL_CONNECTIONS: usize = 64;
 /// Connections that orders are placed over.
@@ -67,5 +70,7 @@ pub const READY_WITHIN: Duration = Duration::from_secs(30);
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
 /// Answers that come later than this after the end of a round are lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than any number of orders takes.
+pub const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(1_800);
 /// A single request of an operator may take this long.
 pub const ADMIN_WITHIN: Duration = Duration::from_secs(60);

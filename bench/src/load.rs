@@ -38,7 +38,9 @@ pub struct Load {
     pub connections: usize,
     /// When.
     pub pace: Pace,
-    /// For how long, unless the script ends earlier.
+    /// For how long before it counts: until a crowd has come and the first answers are out.
+    pub lead: Duration,
+    /// For how long it counts, unless the script ends earlier.
     pub time: Duration,
     /// On which core the generator runs; `None`: on any.
     pub core: Option<usize>,

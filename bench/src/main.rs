@@ -52,6 +52,9 @@ struct Cli {
     /// Directory for data; it must be on a disk.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Print how much memory a slot with so many requests takes in a process of its own, and nothing else.
+    #[arg(long, hide = true, value_name = "REQUESTS")]
+    slot_alone: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,10 @@ fn main() -> ExitCode {
 
 /// Measures and prints. Whether everything owed is there.
 fn run(cli: &Cli) -> Result<bool> {
+    if let Some(requests) = cli.slot_alone {
+        println!("{}", figures::slot_alone(requests)?);
+        return Ok(true);
+    }
     let wanted = figures::choose(&cli.names)?;
     // Ten thousand connections need as many descriptors here and in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;

@@ -1,11 +1,13 @@
 //! What every measurement shares: the server's binary, the directory, how long and how often.
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::Cli;
-use crate::limits;
+use crate::limits::{self, LEAD_PART, ORDERS_PER_SEC_MAX};
+use crate::load::{Load, Pace};
 use crate::scratch::Scratch;
 use crate::server::{Server, ServerOptions};
 use crate::table::Machine;
@@ -60,6 +62,21 @@ impl Setting {
     /// When the file system says no.
     pub fn scratch(&self, name: &str) -> Result<Scratch> {
         Scratch::new(&self.parent, name)
+    }
+
+    /// The usual measurement: connections that ask again at once, and some time before it counts.
+    #[must_use]
+    pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
+        let lead = self.time / LEAD_PART;
+        Load { addr, connections, pace: Pace::Closed, lead, time: self.time, core: None }
+    }
+
+    /// More buyers than such a measurement can serve.
+    #[must_use]
+    pub fn buyers(&self) -> u32 {
+        let seconds = (self.time + self.time / LEAD_PART).as_secs_f64();
+        // Far below the limit of the type.
+        (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 
     /// Where such directories are made.

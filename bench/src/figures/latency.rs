@@ -6,9 +6,9 @@ use super::shop::{self, Shop};
 use crate::buyers::Buyers;
 use crate::disk;
 use crate::figure::{Compared, Figure, Target, median};
-use crate::limits::{ORDER_CONNECTIONS, ORDERS_PER_SEC_MAX};
+use crate::limits::ORDER_CONNECTIONS;
 use crate::load::http::Purchases;
-use crate::load::{Kind, Pace};
+use crate::load::{Kind, Load, Pace};
 use crate::setting::Setting;
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
@@ -31,8 +31,7 @@ struct Measured {
 }
 
 fn against_disk(setting: &Setting) -> Result<Figure> {
-    let seconds = u32::try_from(setting.time.as_secs()).unwrap_or(1).max(1);
-    let buyers = shop::buyers("buyer", ORDERS_PER_SEC_MAX * seconds * 2);
+    let buyers = shop::buyers("buyer", setting.buyers() * 2);
     let mut measured = Measured::default();
     for round in 0..=setting.rounds {
         one_round(setting, &buyers, &mut measured, round > 0)?;
@@ -51,15 +50,15 @@ fn one_round(setting: &Setting, buyers: &Buyers, measured: &mut Measured, counts
     shop.open_plenty("full")?;
     shop.open_plenty("half")?;
     let mut script = Purchases::each_once(buyers, shop::template(buyers, "full", 1, ""), 0);
-    let run = shop.take_orders(&shop.load(ORDER_CONNECTIONS, Pace::Closed, setting.time), &mut script)?;
+    let run = shop.take_orders(&setting.load(shop.addr(), ORDER_CONNECTIONS), &mut script)?;
     shop.check("full", &run)?;
     let capacity = run.per_sec(Kind::Accepted);
     let sync = disk::sync_time(setting.scratch("disk")?.path())?;
     let mut script = Purchases::each_once(buyers, shop::template(buyers, "half", 1, ""), script.next_buyer());
-    let pace = Pace::Open(capacity / 2.0);
-    let run = shop.take_orders(&shop.load(ORDER_CONNECTIONS, pace, setting.time), &mut script)?;
+    let half = Load { pace: Pace::Open(capacity / 2.0), ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
+    let run = shop.take_orders(&half, &mut script)?;
     shop.check("half", &run)?;
-    let kept = run.sent as f64 / setting.time.as_secs_f64() / (capacity / 2.0);
+    let kept = run.sent_per_sec() / (capacity / 2.0);
     ensure!(kept > PACE_KEPT, "the generator sent only {} of what was due", shop::percent(kept));
     shop.close()?;
     if counts {

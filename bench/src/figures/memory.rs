@@ -4,25 +4,24 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use doorbuster_core::slot::{Request, Slot, TicketAnswer};
-use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units};
+use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 
-use super::or_invalid;
 use super::shop::{self, Shop};
+use super::{or_invalid, slot};
 use crate::buyers::Buyers;
 use crate::figure::{Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
 use crate::load::http::Purchases;
-use crate::load::{Kind, Pace, Script};
-use crate::process;
+use crate::load::{Kind, Script};
 use crate::setting::Setting;
 
 const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
 const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
 const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
 const KIB: f64 = 1024.0;
-/// Long enough for any number of orders.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(1800);
+/// Enough to have walked every path once, and too few to leave memory behind that connections could use.
+const FEW_ORDERS: u32 = 2_000;
+const FEW_CONNECTIONS: usize = 4;
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,60 +43,30 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
 fn known_buyers(setting: &Setting) -> Result<Figure> {
     let mut shop = Shop::open(setting, None, None)?;
     let warm = if setting.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
-    order(&mut shop, "warm", &shop::buyers("warm", warm))?;
+    order(&mut shop, "warm", &shop::buyers("warm", warm), ORDER_CONNECTIONS)?;
     let before = shop.server().process().resident_at_rest()?;
     let known = setting.known_buyers;
-    order(&mut shop, "known", &shop::buyers("known", known))?;
+    order(&mut shop, "known", &shop::buyers("known", known), ORDER_CONNECTIONS)?;
     let after = shop.server().process().resident_at_rest()?;
     shop.close()?;
     let each = after.saturating_sub(before) as f64 / f64::from(known);
-    let alone = slot_alone(known)?;
+    let alone = slot::measured_apart(known.min(SLOT_REQUESTS_MAX as u32))?;
     let note = format!("{known} buyers with one order each; the slot by itself keeps {alone:.0} B of it");
     Ok(Figure::new("R6", "", BUYER).plain(each, "B").note(note))
 }
 
-fn order(shop: &mut Shop, sale: &str, buyers: &Buyers) -> Result<()> {
+fn order(shop: &mut Shop, sale: &str, buyers: &Buyers, connections: usize) -> Result<()> {
     shop.open_plenty(sale)?;
     let mut script = Purchases::each_once(buyers, shop::template(buyers, sale, 1, ""), 0);
-    let run = shop.take_orders(&shop.load(ORDER_CONNECTIONS, Pace::Closed, AS_LONG_AS_IT_TAKES), &mut script)?;
+    let run = shop.take_orders(&shop.fill(connections), &mut script)?;
     ensure!(run.count(Kind::Accepted) == u64::from(buyers.count()), "not every buyer got an order");
     shop.check(sale, &run)
-}
-
-/// Growth of this process by a slot that remembers so many settled requests.
-fn slot_alone(requests: u32) -> Result<f64> {
-    let key = IdKey::new([7; 32]);
-    let mut slot = Slot::new(ItemId(1));
-    let before = process::resident("self")?;
-    slot.init(GrantId(1), Epoch(1), true, u64::from(requests));
-    let mut taken = Vec::new();
-    for number in 0..requests {
-        let name = format!("buyer-{number:08}");
-        let (buyer, request_key) = (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
-        let request = Request {
-            token: Token(u64::from(number)),
-            buyer_hash: key.buyer_hash(&name),
-            request: key.request_hash(&name, &name),
-            buyer,
-            key: request_key,
-            units: Units::new(1).expect("one is in range"),
-            limit: 1,
-            decide_by: Millis(1),
-            node: NodeId(1),
-        };
-        ensure!(matches!(slot.ticket(&request), TicketAnswer::Cut(_)), "the slot refused");
-        slot.take(1, &mut taken);
-        taken.drain(..).for_each(|delivery| slot.acknowledge(delivery.at, delivery.ticket.token));
-    }
-    let grown = process::resident("self")?.saturating_sub(before);
-    drop(slot);
-    Ok(grown as f64 / f64::from(requests))
 }
 
 /// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's lock meanwhile.
 fn waiting_requests(setting: &Setting) -> Result<Figure> {
     let mut shop = Shop::open(setting, None, None)?;
-    order(&mut shop, "warm", &shop::buyers("warm", WARM_ORDERS / 10))?;
+    order(&mut shop, "warm", &shop::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     shop.open_plenty("spring")?;
     let before = shop.server().process().resident_at_rest()?;
     let buyers = shop::buyers("waiting", WAITING as u32);
@@ -175,7 +144,7 @@ fn hear(stream: &mut TcpStream, script: &mut impl Script) -> Result<Kind> {
 /// Growth by WebSockets that have been greeted and then hear nothing.
 fn sockets(setting: &Setting) -> Result<Figure> {
     let mut shop = Shop::open(setting, None, None)?;
-    order(&mut shop, "warm", &shop::buyers("warm", WARM_ORDERS / 10))?;
+    order(&mut shop, "warm", &shop::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     let count = if setting.quick { SOCKETS / 10 } else { SOCKETS };
     let buyers = shop::buyers("reader", count as u32);
     let before = shop.server().process().resident_at_rest()?;

@@ -5,10 +5,10 @@ use super::or_invalid;
 use super::shop::{self, Shop};
 use crate::buyers::Buyers;
 use crate::figure::{Compared, Figure, Target};
-use crate::limits::{ORDER_CONNECTIONS, ORDERS_PER_SEC_MAX, PLENTY, REDIS_CONNECTIONS};
+use crate::limits::{ORDER_CONNECTIONS, PLENTY, REDIS_CONNECTIONS};
 use crate::load::http::Purchases;
 use crate::load::resp::Evalsha;
-use crate::load::{Kind, Load, Pace, Run};
+use crate::load::{Kind, Run};
 use crate::peer::postgres::Postgres;
 use crate::peer::redis::{ITEM, Redis};
 use crate::setting::Setting;
@@ -59,8 +59,7 @@ impl Measured {
 }
 
 fn rounds(setting: &Setting, with_redis: bool, with_postgres: bool) -> Result<Measured> {
-    let seconds = u32::try_from(setting.time.as_secs()).unwrap_or(1).max(1);
-    let buyers = shop::buyers("buyer", ORDERS_PER_SEC_MAX * seconds);
+    let buyers = shop::buyers("buyer", setting.buyers());
     let mut redis = if with_redis { Some(Redis::start(setting.parent())?) } else { None };
     let postgres = if with_postgres { Some(Postgres::start(setting.parent())?) } else { None };
     let mut measured = Measured::default();
@@ -83,7 +82,7 @@ fn rounds(setting: &Setting, with_redis: bool, with_postgres: bool) -> Result<Me
 fn one_round(setting: &Setting, buyers: &Buyers) -> Result<Run> {
     let mut shop = Shop::open(setting, None, None)?;
     shop.open_plenty("spring")?;
-    let load = shop.load(ORDER_CONNECTIONS, Pace::Closed, setting.time);
+    let load = setting.load(shop.addr(), ORDER_CONNECTIONS);
     let run = shop.take_orders(&load, &mut Purchases::each_once(buyers, shop::template(buyers, "spring", 1, ""), 0))?;
     ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
     shop.check("spring", &run)?;
@@ -94,8 +93,7 @@ fn one_round(setting: &Setting, buyers: &Buyers) -> Result<Run> {
 fn evalsha(redis: &mut Redis, setting: &Setting) -> Result<f64> {
     let digest = redis.load_script()?;
     redis.stock(PLENTY)?;
-    let load =
-        Load { addr: redis.addr(), connections: REDIS_CONNECTIONS, pace: Pace::Closed, time: setting.time, core: None };
+    let load = setting.load(redis.addr(), REDIS_CONNECTIONS);
     let run = load.run(&mut Evalsha::new(&digest, ITEM, "1"))?;
     run.only(&[Kind::Accepted])?;
     let booked = redis.booked()?;

@@ -1,78 +1,155 @@
 //! R8: how much good a server still does when it is asked for five times what it can.
 //!
-//! The server is kept on one core and the generator on another, so that the generator can ask for more than the server can do.
-use anyhow::{Result, ensure};
+//! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A crowd* waits for its answers: requests are due at
+//! five times the capacity, and one that finds no free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection asks
+//! again at once, so that places in the queue run out and the server has to refuse.
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rusqlite::{Connection, OpenFlags};
 
 use super::or_invalid;
 use super::shop::{self, Shop};
 use crate::buyers::Buyers;
 use crate::cores;
 use crate::figure::{Compared, Figure, Target, median};
-use crate::limits::{CROWD_CONNECTIONS, ORDER_CONNECTIONS, ORDERS_PER_SEC_MAX, OVERLOAD};
+use crate::limits::{CROWD_CONNECTIONS, DRAIN_WITHIN, ORDER_CONNECTIONS, OVERLOAD};
 use crate::load::http::Purchases;
 use crate::load::{Kind, Load, Pace, Run};
 use crate::setting::Setting;
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
-const MEASURED: &str = "orders at 5 × overload, one core";
+const CROWD: &str = "orders while a crowd waits, one core";
+const FLOOD: &str = "orders while a flood comes in, one core";
 
 /// Measures R8.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    vec![or_invalid("R8", MEASURED, TARGET, against_capacity(setting))]
+    match rounds(setting) {
+        Ok(rows) => rows,
+        Err(error) => {
+            [CROWD, FLOOD].map(|what| or_invalid("R8", what, TARGET, Err(anyhow::anyhow!("{error:#}")))).into()
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Measured {
     compared: Compared,
+    /// Requests that reached the server, over its capacity.
     attained: Vec<f64>,
+    /// The share of them that heard `503`.
     refused: Vec<f64>,
     busy: f64,
 }
 
-fn against_capacity(setting: &Setting) -> Result<Figure> {
-    let seconds = u32::try_from(setting.time.as_secs()).unwrap_or(1).max(1);
-    let buyers = shop::buyers("buyer", ORDERS_PER_SEC_MAX * seconds * 3);
-    let mut measured = Measured::default();
-    for round in 0..=setting.rounds {
-        one_round(setting, &buyers, &mut measured, round > 0)?;
+impl Measured {
+    fn add(&mut self, orders_per_sec: f64, capacity: f64, run: &Run) {
+        self.compared.ours.push(orders_per_sec);
+        self.compared.peer.push(capacity);
+        self.attained.push(run.sent_per_sec() / capacity);
+        self.refused.push(run.count(Kind::Overloaded) as f64 / run.total().max(1) as f64);
+        self.busy = self.busy.max(run.generator_busy);
     }
-    let note = format!(
-        "{:.1} × of capacity reached the server over {CROWD_CONNECTIONS} connections, of which it refused {} with 503; the generator was busy {} of the time",
-        median(&measured.attained),
-        shop::percent(median(&measured.refused)),
-        shop::percent(measured.busy)
-    );
-    Ok(Figure::new("R8", MEASURED, TARGET).compared(&measured.compared, "/s", "at capacity /s").note(note))
+
+    fn figure(&self, what: &str, how: &str) -> Figure {
+        Figure::new("R8", what, TARGET).compared(&self.compared, "/s", "at capacity /s").note(format!(
+            "{how}; {:.1} × of capacity reached the server, which refused {} of it with 503; the generator was busy {} of the time",
+            median(&self.attained),
+            shop::percent(median(&self.refused)),
+            shop::percent(self.busy)
+        ))
+    }
 }
 
-fn one_round(setting: &Setting, buyers: &Buyers, measured: &mut Measured, counts: bool) -> Result<()> {
-    let (server_core, generator_core) = cores::pair();
-    ensure!(server_core.is_some(), "this figure needs two cores");
-    let mut shop = Shop::open(setting, None, server_core)?;
+fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
+    ensure!(cores::pair().0.is_some(), "this figure needs two cores");
+    let buyers = shop::buyers("buyer", setting.buyers() * 3);
+    let (mut crowd, mut flood) = (Measured::default(), Measured::default());
+    for round in 0..=setting.rounds {
+        let (capacity, orders_per_sec, run) = crowd_round(setting, &buyers)?;
+        let (settled_per_sec, flooded) = flood_round(setting, &buyers)?;
+        if round > 0 {
+            crowd.add(orders_per_sec, capacity, &run);
+            flood.add(settled_per_sec, capacity, &flooded);
+        }
+    }
+    Ok(vec![
+        crowd.figure(CROWD, &format!("{OVERLOAD} × of capacity due, over {CROWD_CONNECTIONS} connections")),
+        flood.figure(FLOOD, &format!("{ORDER_CONNECTIONS} connections that do not wait for verdicts")),
+    ])
+}
+
+fn open(setting: &Setting) -> Result<Shop> {
+    Shop::open(setting, None, cores::pair().0)
+}
+
+/// Capacity, and the orders per second while a crowd waits.
+fn crowd_round(setting: &Setting, buyers: &Buyers) -> Result<(f64, f64, Run)> {
+    let mut shop = open(setting)?;
     shop.open_plenty("full")?;
     shop.open_plenty("crowd")?;
-    let load = Load { core: generator_core, ..shop.load(ORDER_CONNECTIONS, Pace::Closed, setting.time) };
+    let load = Load { core: cores::pair().1, ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
     let mut script = Purchases::each_once(buyers, shop::template(buyers, "full", 1, ""), 0);
     let run = shop.take_orders(&load, &mut script)?;
     shop.check("full", &run)?;
     let capacity = run.per_sec(Kind::Accepted);
-    let crowd = Load { connections: CROWD_CONNECTIONS, pace: Pace::Crowd(capacity * OVERLOAD), ..load };
+    // The crowd is there when it begins to count.
+    let (pace, lead) = (Pace::Crowd(capacity * OVERLOAD), setting.time / 2);
+    let crowd = Load { connections: CROWD_CONNECTIONS, pace, lead, ..load };
     let mut script = Purchases::each_once(buyers, shop::template(buyers, "crowd", 1, ""), script.next_buyer());
     let run = shop.take_some_orders(&crowd, &mut script)?;
     run.only(&[Kind::Accepted, Kind::Queued, Kind::Overloaded])?;
     shop.check("crowd", &run)?;
     ensure!(run.time == setting.time, "more requests were sent than buyers had been made ready");
     shop.close()?;
-    if counts {
-        measured.compared.ours.push(run.per_sec(Kind::Accepted));
-        measured.compared.peer.push(capacity);
-        measured.attained.push(run.sent as f64 / run.time.as_secs_f64() / capacity);
-        measured.refused.push(refused(&run));
-        measured.busy = measured.busy.max(run.generator_busy);
-    }
-    Ok(())
+    Ok((capacity, run.per_sec(Kind::Accepted), run))
 }
 
-fn refused(run: &Run) -> f64 {
-    run.count(Kind::Overloaded) as f64 / run.total().max(1) as f64
+/// Orders per second in the store while a flood comes in.
+fn flood_round(setting: &Setting, buyers: &Buyers) -> Result<(f64, Run)> {
+    let mut shop = open(setting)?;
+    shop.open_plenty("flood")?;
+    let load = Load { core: cores::pair().1, ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
+    let template = shop::template(buyers, "flood", 1, "Prefer: respond-async\r\n");
+    let mut script = Purchases::each_once(buyers, template, 0);
+    let file = shop.server().store_file()?;
+    let (run, settled) = std::thread::scope(|scope| {
+        let settled = scope.spawn(|| settled_per_sec(&file, &load));
+        let run = shop.take_some_orders(&load, &mut script);
+        (run, settled.join().expect("counting orders does not panic"))
+    });
+    let (run, settled) = (run?, settled?);
+    run.only(&[Kind::Accepted, Kind::Queued, Kind::Overloaded])?;
+    ensure!(run.time == setting.time, "more requests were sent than buyers had been made ready");
+    every_verdict(&file, run.count(Kind::Queued) + run.count(Kind::Accepted))?;
+    shop.check("flood", &run)?;
+    shop.close()?;
+    Ok((settled, run))
+}
+
+/// Waits until each of so many tickets has its verdict: an order, or a record that it was returned.
+fn every_verdict(file: &Path, tickets: u64) -> Result<()> {
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).context("reading the store")?;
+    let until = Instant::now() + DRAIN_WITHIN;
+    loop {
+        let sql = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM resolution)";
+        let verdicts: i64 = db.query_row(sql, [], |row| row.get(0))?;
+        if verdicts.unsigned_abs() == tickets {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "{tickets} places were given in the queue, and {verdicts} verdicts");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Orders per second in the time that counts, as the store's file shows them.
+fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).context("reading the store")?;
+    let orders = || db.query_row("SELECT coalesce(max(seq), 0) FROM orders", [], |row| row.get::<_, i64>(0));
+    std::thread::sleep(load.lead);
+    let (from, before) = (Instant::now(), orders()?);
+    std::thread::sleep(load.time * 9 / 10);
+    let (until, after) = (Instant::now(), orders()?);
+    Ok((after - before) as f64 / (until - from).as_secs_f64())
 }

@@ -5,9 +5,9 @@ use super::or_invalid;
 use super::shop::{self, Shop};
 use crate::buyers::Buyers;
 use crate::figure::{Compared, Figure, Target, median};
-use crate::limits::{ORDER_CONNECTIONS, ORDERS_PER_SEC_MAX, REFUSED_BUYERS};
+use crate::limits::{ORDER_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::{Purchases, Same};
-use crate::load::{Kind, Pace, Run, Script};
+use crate::load::{Kind, Run, Script};
 use crate::setting::Setting;
 
 const TARGET: Target = Target::AtMost { floor: 0.3, goal: 0.1 };
@@ -25,9 +25,8 @@ struct Measured {
 }
 
 fn against_acceptance(setting: &Setting) -> Result<Figure> {
-    let seconds = u32::try_from(setting.time.as_secs()).unwrap_or(1).max(1);
     let late = shop::buyers("late", REFUSED_BUYERS);
-    let buyers = shop::buyers("buyer", ORDERS_PER_SEC_MAX * seconds);
+    let buyers = shop::buyers("buyer", setting.buyers());
     let mut measured = Measured::default();
     for round in 0..=setting.rounds {
         one_round(setting, &late, &buyers, &mut measured, round > 0)?;
@@ -68,7 +67,7 @@ fn one_round(setting: &Setting, late: &Buyers, buyers: &Buyers, measured: &mut M
 /// Microseconds of the server's processor time for one answer.
 fn cost(setting: &Setting, shop: &mut Shop, script: &mut impl Script) -> Result<(f64, Run)> {
     let before = shop.server().process().cpu()?;
-    let run = shop.take_some_orders(&shop.load(ORDER_CONNECTIONS, Pace::Closed, setting.time), script)?;
+    let run = shop.take_some_orders(&setting.load(shop.addr(), ORDER_CONNECTIONS), script)?;
     let spent = shop.server().process().cpu()?.saturating_sub(before);
     Ok((spent.as_secs_f64() * 1e6 / run.total().max(1) as f64, run))
 }

@@ -10,7 +10,7 @@ use crate::cores;
 use crate::figure::{Figure, Target, alternate};
 use crate::limits::{REFUSAL_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::Purchases;
-use crate::load::{Kind, Load, Pace};
+use crate::load::{Kind, Load};
 use crate::peer::nginx::Nginx;
 use crate::setting::Setting;
 
@@ -30,13 +30,7 @@ fn against_nginx(setting: &Setting) -> Result<Figure> {
     let nginx = Nginx::start(setting.parent(), &refusal(&shop, &buyers)?, server_core)?;
     let script = || Purchases::round_and_round(&buyers, shop::template(&buyers, "spring", 10, ""));
     let (mut to_us, mut to_nginx) = (script(), script());
-    let load = |addr| Load {
-        addr,
-        connections: REFUSAL_CONNECTIONS,
-        pace: Pace::Closed,
-        time: setting.time,
-        core: generator_core,
-    };
+    let load = |addr| Load { core: generator_core, ..setting.load(addr, REFUSAL_CONNECTIONS) };
     let (mut busy, mut peer_busy) = (0.0_f64, 0.0_f64);
     let ours = || {
         let run = load(shop.addr()).run(&mut to_us).context("our server")?;

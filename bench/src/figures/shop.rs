@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::buyers::{Buyers, Template, Wanted};
-use crate::limits::{ORDER_CONNECTIONS, PLENTY};
+use crate::limits::{AS_LONG_AS_IT_TAKES, ORDER_CONNECTIONS, PLENTY};
 use crate::load::http::Purchases;
 use crate::load::{Kind, Load, Pace, Run, Script};
 use crate::scratch::Scratch;
@@ -63,17 +63,18 @@ impl Shop {
     pub fn sell_out(&mut self, sale: &str, buyers: &Buyers, units: u32) -> Result<()> {
         let stock = u64::from(buyers.count()) * u64::from(units);
         self.server.open_sale(&NewSale { id: sale, stock, limit: units })?;
-        let load = self.load(ORDER_CONNECTIONS.min(buyers.count() as usize), Pace::Closed, Duration::from_secs(600));
+        let load = self.fill(ORDER_CONNECTIONS.min(buyers.count() as usize));
         let mut script = Purchases::each_once(buyers, template(buyers, sale, units, ""), 0);
         let run = self.take_orders(&load, &mut script)?;
         ensure!(run.count(Kind::Accepted) == u64::from(buyers.count()), "{sale} was not sold out");
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// A measurement of this server.
+    /// As many orders as a script has, as fast as they come.
     #[must_use]
-    pub fn load(&self, connections: usize, pace: Pace, time: Duration) -> Load {
-        Load { addr: self.addr(), connections, pace, time, core: None }
+    pub fn fill(&self, connections: usize) -> Load {
+        let (lead, time) = (Duration::ZERO, AS_LONG_AS_IT_TAKES);
+        Load { addr: self.addr(), connections, pace: Pace::Closed, lead, time, core: None }
     }
 
     /// Runs a script whose requests must all become orders.

@@ -42,6 +42,7 @@ struct Driver<'a, S> {
     request: Vec<u8>,
     under_way: usize,
     ended: bool,
+    opens_at: Instant,
     closes_at: Instant,
 }
 
@@ -50,7 +51,8 @@ pub(super) fn run(load: &Load, script: &mut impl Script) -> Result<Run> {
     let mut driver = Driver::connect(load, script)?;
     let cpu = thread_cpu();
     let start = Instant::now();
-    driver.closes_at = start + load.time;
+    driver.opens_at = start + load.lead;
+    driver.closes_at = driver.opens_at + load.time;
     let last = match load.pace {
         Pace::Closed => driver.closed()?,
         Pace::Open(rate) => driver.open(rate, true)?,
@@ -58,7 +60,7 @@ pub(super) fn run(load: &Load, script: &mut impl Script) -> Result<Run> {
     };
     let spent = thread_cpu().saturating_sub(cpu);
     driver.run.generator_busy = spent.as_secs_f64() / last.duration_since(start).as_secs_f64().max(f64::MIN_POSITIVE);
-    driver.run.time = if driver.ended { last.duration_since(start).min(load.time) } else { load.time };
+    driver.run.time = if driver.ended { last.duration_since(driver.opens_at).min(load.time) } else { load.time };
     driver.run.lost = driver.under_way as u64;
     Ok(driver.run)
 }
@@ -90,6 +92,7 @@ impl<'a, S: Script> Driver<'a, S> {
             request: Vec::with_capacity(1024),
             under_way: 0,
             ended: false,
+            opens_at: Instant::now(),
             closes_at: Instant::now(),
         })
     }
@@ -176,6 +179,7 @@ impl<'a, S: Script> Driver<'a, S> {
                 connection.asks = true;
                 self.under_way += 1;
                 self.run.sent += 1;
+                self.run.sent_in_time += u64::from(due >= self.opens_at);
             }
             // A request is far smaller than a socket's buffer, and it is alone in it.
             Ok(_) => bail!("a request did not fit into a socket"),
@@ -224,7 +228,7 @@ impl<'a, S: Script> Driver<'a, S> {
 
     fn count(&mut self, kind: Kind, latency: Duration, at: Instant) {
         self.under_way -= 1;
-        self.run.answer(kind, latency, at <= self.closes_at);
+        self.run.answer(kind, latency, at >= self.opens_at && at <= self.closes_at);
     }
 
     /// The other side closed the connection: it is used no more.

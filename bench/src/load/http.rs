@@ -113,6 +113,7 @@ pub struct Purchases<'a> {
     buyers: &'a Buyers,
     template: Template,
     next: u32,
+    end: u32,
     round_and_round: bool,
     sales: u32,
     reader: Reader,
@@ -122,13 +123,20 @@ impl<'a> Purchases<'a> {
     /// Each buyer once, from number `first` on.
     #[must_use]
     pub fn each_once(buyers: &'a Buyers, template: Template, first: u32) -> Self {
-        Self { buyers, template, next: first, round_and_round: false, sales: 1, reader: Reader::default() }
+        let (end, reader) = (buyers.count(), Reader::default());
+        Self { buyers, template, next: first, end, round_and_round: false, sales: 1, reader }
     }
 
     /// All buyers over and over.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, template, 0) }
+    }
+
+    /// Only so many buyers, from the next one on.
+    #[must_use]
+    pub fn only(self, count: u32) -> Self {
+        Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }
     }
 
     /// Each buyer in the next of so many sales.
@@ -146,7 +154,7 @@ impl<'a> Purchases<'a> {
 
 impl Script for Purchases<'_> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.next == self.buyers.count() {
+        if self.next == self.end {
             if !self.round_and_round {
                 return false;
             }

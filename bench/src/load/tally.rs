@@ -25,14 +25,16 @@ pub enum Kind {
 /// The result of a measurement.
 #[derive(Debug)]
 pub struct Run {
-    /// Answers by kind, also those that came after the time was over.
+    /// Answers by kind, also those that came before and after the time that counts.
     pub answers: BTreeMap<Kind, u64>,
     /// The same, those that came in time.
     pub in_time: BTreeMap<Kind, u64>,
-    /// How long was measured.
+    /// How long the time was that counts.
     pub time: Duration,
-    /// Requests written to a connection, all in time.
+    /// Requests written to a connection.
     pub sent: u64,
+    /// Those of them that were due in the time that counts.
+    pub sent_in_time: u64,
     /// Requests given up because no connection was free.
     pub given_up: u64,
     /// Requests that never got an answer.
@@ -59,6 +61,7 @@ impl Default for Run {
             in_time: BTreeMap::new(),
             time: Duration::ZERO,
             sent: 0,
+            sent_in_time: 0,
             given_up: 0,
             lost: 0,
             closed: 0,
@@ -95,6 +98,12 @@ impl Run {
     #[must_use]
     pub fn per_sec(&self, kind: Kind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Requests that were due in time and sent, per second.
+    #[must_use]
+    pub fn sent_per_sec(&self) -> f64 {
+        self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The 99th percentile, in microseconds.

@@ -93,7 +93,8 @@ mod tests {
         let body = r#"{"code":"sold_out","detail":"it's gone"}"#;
         let nginx = Nginx::start(&std::env::temp_dir(), body, None).expect("nginx is installed");
         let time = Duration::from_millis(50);
-        let load = Load { addr: nginx.addr(), connections: 4, pace: Pace::Closed, time, core: None };
+        let load =
+            Load { addr: nginx.addr(), connections: 4, pace: Pace::Closed, lead: Duration::ZERO, time, core: None };
         let run = load.run(&mut Same::get("/")).expect("answers");
         run.only(&[Kind::Fine]).expect("only these");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");

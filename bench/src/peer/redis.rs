@@ -123,7 +123,14 @@ mod tests {
         let digest = redis.load_script().expect("a digest");
         redis.stock(100).expect("a stock");
         let time = Duration::from_millis(100);
-        let load = Load { addr: redis.addr(), connections: 8, pace: Pace::Open(5000.0), time, core: None };
+        let load = Load {
+            addr: redis.addr(),
+            connections: 8,
+            pace: Pace::Open(5000.0),
+            lead: Duration::ZERO,
+            time,
+            core: None,
+        };
         let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
         run.only(&[Kind::Accepted, Kind::SoldOut]).expect("only these");
         assert_eq!((run.count(Kind::Accepted), redis.booked().expect("a count")), (100, 100));

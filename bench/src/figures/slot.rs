@@ -1,0 +1,63 @@
+//! What a slot in memory keeps for requests that it remembers, measured in a process that does nothing else.
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use doorbuster_core::slot::{Request, Slot, TicketAnswer};
+use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units};
+
+use crate::process;
+
+/// Bytes for each of so many requests, as a process of its own measures them.
+///
+/// # Errors
+/// When that process fails.
+pub fn measured_apart(requests: u32) -> Result<f64> {
+    let output = Command::new(std::env::current_exe()?).args(["--slot-alone", &requests.to_string()]).output();
+    let output = output.context("starting this program once more")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
+}
+
+/// Bytes by which this process grows for each of so many requests that were settled and acknowledged.
+///
+/// # Errors
+/// When the slot refuses one.
+pub fn alone(requests: u32) -> Result<f64> {
+    let key = IdKey::new([7; 32]);
+    let mut slot = Slot::new(ItemId(1));
+    let before = process::resident("self")?;
+    slot.init(GrantId(1), Epoch(1), true, u64::from(requests));
+    let mut taken = Vec::new();
+    for number in 0..requests {
+        let name = format!("buyer-{number:08}");
+        let (buyer, request_key) = (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
+        let request = Request {
+            token: Token(u64::from(number)),
+            buyer_hash: key.buyer_hash(&name),
+            request: key.request_hash(&name, &name),
+            buyer,
+            key: request_key,
+            units: Units::new(1).expect("one is in range"),
+            limit: 1,
+            decide_by: Millis(1),
+            node: NodeId(1),
+        };
+        ensure!(matches!(slot.ticket(&request), TicketAnswer::Cut(_)), "the slot refused");
+        slot.take(1, &mut taken);
+        taken.drain(..).for_each(|delivery| slot.acknowledge(delivery.at, delivery.ticket.token));
+    }
+    let grown = process::resident("self")?.saturating_sub(before);
+    drop(slot);
+    Ok(grown as f64 / f64::from(requests))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remembered_request_takes_some_bytes_and_not_many() {
+        let each = alone(200_000).expect("the slot takes them");
+        assert!((8.0..400.0).contains(&each), "{each} bytes");
+    }
+}
