@@ -122,6 +122,8 @@ rules! {
     AskAgainOnlyWithoutId,
     /// A slot remembers a request and gives its ticket again.
     SlotRemembers,
+    /// A ticket given again that was refused before is not the verdict of a new try: its slot has yet to forget it.
+    NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
     /// A slot holds the buyer's limit as far as it knows.
