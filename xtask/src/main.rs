@@ -2,6 +2,7 @@
 
 mod bench;
 mod licences;
+mod sim;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ enum Chore {
     Tidy,
     /// Check the licences of everything that the program is built from.
     Licences,
+    /// Simulate the protocol under faults, from seeds.
+    Sim(sim::Arguments),
     /// Compare with peers on this machine, side by side: `bench [NAME…] [--json] [--rounds N] [--quick]`.
     #[command(disable_help_flag = true)]
     Bench {
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
+        Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),
     }
 }

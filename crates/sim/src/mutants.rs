@@ -2,6 +2,7 @@
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::judge::Finding;
+use crate::op::Case;
 use crate::profile;
 use crate::reproduction::{Reproduction, directed_dir};
 use crate::run::{Broken, SimPlan, run, run_case};
@@ -49,8 +50,19 @@ fn one(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) -> Killed
 /// A short list that notices the removal of a rule, from a seed that does.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &Broken) -> Reproduction {
-    remove(Some(rule));
-    let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run_case);
-    remove(None);
-    Reproduction::new(case, &finding, Some(rule))
+    shortest(broken, Some(rule))
+}
+
+/// A short list that breaks the same promise as a seed did, while this rule is removed (if any).
+#[must_use]
+pub fn shortest(broken: &Broken, without: Option<Rule>) -> Reproduction {
+    let run = |case: &Case| {
+        remove(without);
+        let finding = run_case(case);
+        remove(None);
+        // What is found with every rule in place is another matter.
+        finding.filter(|_| without.is_none() || run_case(case).is_none())
+    };
+    let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);
+    Reproduction::new(case, &finding, without)
 }

@@ -39,6 +39,21 @@ pub struct Setup {
     pub tight: u8,
 }
 
+impl Setup {
+    /// Whether every node reaches a slot of every item.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let reaches = |item: usize, node: u8| {
+            let here = |s: &&SlotSetup| usize::from(s.item) == item && s.node.is_none_or(|n| n == node);
+            self.slots.iter().any(|s| here(&s))
+        };
+        let nodes = 0..self.nodes;
+        let items = 0..self.items.len();
+        let known = self.slots.iter().all(|s| usize::from(s.item) < self.items.len());
+        known && self.nodes > 0 && items.into_iter().all(|item| nodes.clone().all(|node| reaches(item, node)))
+    }
+}
+
 /// A setup and what happens in it: what a seed becomes, what is shrunk, and what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
@@ -140,7 +155,7 @@ pub enum Op {
         /// Among the messages held up.
         message: u8,
     },
-    /// A message arrives and stays in flight: it will arrive again.
+    /// A message arrives, and a copy of it is held up.
     Repeat {
         /// Among the messages in flight.
         message: u8,

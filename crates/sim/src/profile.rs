@@ -49,6 +49,9 @@ impl Profile {
     }
 }
 
+/// Draws the arguments of one operation.
+type Make = fn(Profile, &mut Dice) -> Op;
+
 /// How often each group of operations comes, relative to the others.
 struct Weights {
     buy: u64,
@@ -93,7 +96,7 @@ fn weights(profile: Profile) -> Weights {
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
         Profile::Slots => Weights { faults: 8, look: 7, ..base },
         Profile::SlotsTail => Weights { faults: 7, recalls: 12, grants: 9, look: 7, ..base },
-        Profile::Epochs => Weights { rolls: 8, recalls: 8, grants: 12, lose: 8, endings: 6, ..base },
+        Profile::Epochs => Weights { rolls: 8, recalls: 10, grants: 12, lose: 14, endings: 6, ..base },
         Profile::Restarts => Weights { crashes: 5, rolls: 2, ..base },
         Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
         Profile::Endings => Weights { endings: 12, time: 6, ..base },
@@ -139,7 +142,7 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
 }
 
 fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
-    let groups: [(u64, fn(Profile, &mut Dice) -> Op); 16] = [
+    let groups: [(u64, Make); 16] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -233,7 +236,7 @@ fn lose(_: Profile, dice: &mut Dice) -> Op {
     match dice.below(8) {
         0 | 1 => Op::Lose { message },
         2 | 3 => Op::Repeat { message },
-        4 | 5 => Op::Delay { message },
+        4 => Op::Delay { message },
         _ => Op::Late { message: any(dice) },
     }
 }

@@ -2,7 +2,7 @@
 use serde_json::Value;
 
 use crate::judge::Finding;
-use crate::op::{Case, Op};
+use crate::op::{Case, Op, Setup};
 
 /// Runs of a candidate at most; a list that is not small by then stays as it is.
 const RUNS_MAX: usize = 20_000;
@@ -32,7 +32,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
     /// Keeps the candidate if it breaks the same promise.
     fn accept(&mut self, candidate: Case) -> bool {
         self.runs += 1;
-        if self.runs >= RUNS_MAX || candidate == self.best {
+        if self.runs >= RUNS_MAX || candidate == self.best || !candidate.setup.is_sound() {
             return false;
         }
         match (self.run)(&candidate) {
@@ -111,18 +111,24 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
                 Some(next)
             });
         }
-        while self.best.setup.slots.len() > 1 {
-            let mut next = self.best.clone();
-            next.setup.slots.pop();
-            if !self.accept(next) {
-                break;
-            }
-        }
-        while self.best.setup.nodes > 1 {
-            let mut next = self.best.clone();
-            next.setup.nodes -= 1;
-            if !self.accept(next) {
-                break;
+        let fewer: [fn(&mut Setup); 4] = [
+            |s| {
+                let _ = s.slots.pop();
+            },
+            |s| s.nodes -= 1,
+            |s| {
+                s.items.pop();
+                s.slots.retain(|slot| usize::from(slot.item) < s.items.len());
+            },
+            |s| s.tight = 0,
+        ];
+        for less in fewer {
+            loop {
+                let mut next = self.best.clone();
+                less(&mut next.setup);
+                if !self.accept(next) {
+                    break;
+                }
             }
         }
     }

@@ -22,6 +22,14 @@ impl Judge {
         self.tickets.entry(asked.request()).or_default().push(id);
     }
 
+    /// I9, where a slot's bounds are tight enough to be reached; and a stopped slot cuts nothing.
+    pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
+        self.check(!stopped, "stop", || "a stopped slot cut a ticket".into());
+        self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
+            format!("{queue} tickets in a queue of {tight}")
+        });
+    }
+
     /// A slot that lost nothing knows its own requests, and counts the limit of each buyer as far as they go.
     fn cut_by_a_sound_slot(&mut self, truth: &Truth, asked: &Asked, cut: &Cut, limit: u32) {
         let mut held = cut.units.get();
@@ -50,6 +58,7 @@ impl Judge {
         match told {
             Told::Order(id) => self.told_order(truth, asked, id),
             Told::Queued(id) => {
+                self.refused_with(asked, id);
                 self.handed.push((id, asked.buyer));
                 self.handed_by.insert(asked.attempt, id);
             }
@@ -83,6 +92,13 @@ impl Judge {
         }
     }
 
+    /// A buyer hears of this ticket. A refusal from before they asked is not their verdict: the same key is a new try.
+    pub(crate) fn refused_with(&mut self, asked: &Asked, id: TicketId) {
+        let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
+        let old = version <= asked.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
+        self.check(!old, "new try", || format!("{asked:?} told of {id}, which was {verdict:?} before"));
+    }
+
     fn told_order(&mut self, truth: &Truth, asked: &Asked, id: TicketId) {
         let order = truth.model.orders.get(&id);
         let own = |o: &doorbuster_core::Order| o.buyer == asked.buyer() && o.key == asked.key();
@@ -102,7 +118,7 @@ impl Judge {
     fn refused(&mut self, asked: &Asked, told: Told, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&asked.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
-        let before = as_of.map_or(asked.began, |v| v.max(0));
+        let before = as_of.unwrap_or(asked.began);
         let known = held.version <= before || (as_of.is_some() && self.told_orders.contains(&(asked.node, id)));
         let same = self.cuts.get(&id).is_some_and(|c| c.asked.item == asked.item && c.units == asked.units);
         let fine = !known || (told == Told::KeyReused && !same);

@@ -56,7 +56,8 @@ impl World {
         match self.truth.verdict(&id) {
             None => {}
             Some(Verdict::Reserved | Verdict::Order(_)) => self.poll(i),
-            Some(_) => self.tell(i, Told::Retry),
+            Some(_) if keeps(Rule::NewTryAfterRefusal) => self.tell(i, Told::Retry),
+            Some(_) => self.poll(i),
         }
     }
 
@@ -81,9 +82,12 @@ impl World {
         if verdict == Verdict::Unavailable && may_ask && self.ask_again(i) {
             return;
         }
-        match handed {
-            true => self.attempts[i].state = State::Over,
-            false => self.tell(i, Told::of(verdict)),
+        if handed {
+            self.attempts[i].state = State::Over;
+        } else {
+            let asked = self.attempts[i].asked;
+            self.judge.refused_with(&asked, id);
+            self.tell(i, Told::of(verdict));
         }
     }
 

@@ -108,13 +108,14 @@ impl World {
         }
     }
 
+    /// Arrives now, and once more later. A connection does not repeat a command, and clients' own retries are off: a request is put to a slot once each
+    /// time.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.place_of(pick) {
-            let message = match &self.flight[i] {
-                // A connection does not repeat a command, and clients' own retries are off: a request is put to a slot once each time.
-                Message::Ticket { .. } => self.flight.remove(i),
-                other => other.clone(),
-            };
+            let message = self.flight.remove(i);
+            if !matches!(message, Message::Ticket { .. }) {
+                self.late.push(message.clone());
+            }
             self.arrives(message);
         }
     }
@@ -183,8 +184,11 @@ impl World {
 
     /// The slot's atomic step for one request.
     fn cut(&mut self, attempt: usize, slot: usize, request: &Request) {
+        let before = self.places[slot].slot.view();
         let answer = self.places[slot].slot.ticket(request);
         if let TicketAnswer::Cut(cut) = &answer {
+            let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
+            self.judge.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
             let asked = self.attempts[attempt].asked;
             self.judge.cut(&self.truth, &asked, cut, request.limit);
         }

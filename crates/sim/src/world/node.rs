@@ -240,15 +240,18 @@ impl World {
             }
             match self.attempts[i].state {
                 State::Parked => drop(self.answer_from_order(i) || self.answer_from_snapshot(i)),
-                State::Refused { told, version } if snapshot.version >= version => {
-                    if !self.answer_from_order(i) {
-                        self.tell(i, told);
-                    }
-                }
+                State::Refused { told, version } if snapshot.version >= version => self.confirm(i, told),
                 State::Waiting { id } => self.epoch_over(i, id, snapshot.version),
                 State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => self.epoch_over(i, id, snapshot.version),
                 _ => {}
             }
+        }
+    }
+
+    /// A slot's refusal is told unless the request turns out to hold an order.
+    fn confirm(&mut self, i: usize, told: Told) {
+        if !self.answer_from_order(i) {
+            self.tell(i, told);
         }
     }
 

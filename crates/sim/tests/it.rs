@@ -1,0 +1,121 @@
+//! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found once stays mended.
+use std::collections::BTreeSet;
+
+use doorbuster_core::rules::Rule;
+use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
+use doorbuster_sim::run::{Broken, SimPlan, run, run_case, run_seed};
+use doorbuster_sim::{mutants, profile};
+
+/// Seeds, unless `DOORBUSTER_SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 20_000;
+/// Seeds within which most rules' removal is noticed.
+const MUTANT_SEEDS: u64 = 2_000;
+/// Rules that few seeds reach, each with a directed list.
+const RARE_MAX: usize = 10;
+
+fn plan(seeds: u64) -> SimPlan {
+    SimPlan { first_seed: 0, seeds, threads: 2, without: None, stop_at_first: false }
+}
+
+fn wanted_seeds() -> u64 {
+    let wanted = std::env::var("DOORBUSTER_SIM_SEEDS").ok();
+    wanted.map_or(SEEDS, |text| text.parse().expect("DOORBUSTER_SIM_SEEDS is a number of seeds"))
+}
+
+#[test]
+fn seeds_find_nothing_and_reach_everything() {
+    let report = run(plan(wanted_seeds()));
+    assert_eq!(report.seeds, wanted_seeds());
+    let found: Vec<_> = report.broken.iter().take(3).collect();
+    assert!(found.is_empty(), "{} seeds found something, such as {found:#?}", report.broken.len());
+    let wanted = [
+        "asked again",
+        "cancelled",
+        "ended",
+        "epoch_foreign",
+        "epoch_missing",
+        "expired",
+        "lease_lapsed",
+        "number_behind",
+        "number_reused",
+        "over_granted",
+        "paid",
+        "parked",
+        "poison",
+        "quiet_mismatch",
+        "recalled",
+        "recalled for a slot",
+        "refunded",
+        "rolled",
+        "told ended",
+        "told key_reused",
+        "told limit_reached",
+        "told order",
+        "told paused",
+        "told queued",
+        "told retry",
+        "told sold_out",
+        "told sold_out after parking",
+        "told sold_out, may return",
+        "verdict key_reused",
+        "verdict limit_reached",
+        "verdict order",
+        "verdict reserved",
+        "verdict unavailable",
+    ];
+    let missed: Vec<_> = wanted.iter().filter(|what| !report.reached.contains_key(**what)).collect();
+    assert!(missed.is_empty() || wanted_seeds() < SEEDS, "never reached: {missed:?}");
+}
+
+#[test]
+fn the_removal_of_each_rule_is_noticed() {
+    let all = mutants::mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
+    assert!(Rule::ALL.len() >= 30);
+    let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule).collect();
+    assert!(missed.is_empty(), "gone and not noticed: {missed:?}");
+    let rare: Vec<_> = all.iter().filter(|k| k.seeds.is_none()).map(|k| k.rule).collect();
+    assert!(rare.len() <= RARE_MAX, "too few seeds notice {rare:?}");
+}
+
+#[test]
+fn directed_lists_notice_their_rule_and_nothing_else() {
+    let kept = Reproduction::all(&directed_dir()).expect("directed lists can be read");
+    let names: BTreeSet<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+    let rules: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+    assert_eq!(names, rules, "one list for each rule");
+    for (name, list) in &kept {
+        assert_eq!(list.rule.as_ref(), Some(name));
+        let rule = list.without().expect("its rule exists");
+        assert!(list.run(rule).is_some(), "{name} does not notice that its rule is gone");
+        assert_eq!(list.run(None), None, "{name} finds something though every rule is in place");
+    }
+}
+
+#[test]
+fn what_was_found_once_is_found_no_more() {
+    for (name, list) in Reproduction::all(&regressions_dir()).expect("regressions can be read") {
+        assert_eq!(list.run(None), None, "{name}");
+        if let Some(rule) = list.without().expect("its rule exists") {
+            assert!(list.run(Some(rule)).is_some(), "{name} is no reproduction without {}", rule.name());
+        }
+    }
+}
+
+#[test]
+fn a_seed_means_the_same_list_and_the_same_run_each_time() {
+    assert_eq!(profile::case(17), profile::case(17));
+    let once = SimPlan { threads: 1, ..plan(200) };
+    assert_eq!(run(once).reached, run(plan(200)).reached);
+    assert_eq!(run_seed(17), run_case(&profile::case(17)));
+}
+
+#[test]
+fn a_finding_is_shrunk_to_a_short_list_that_is_kept_and_read_again() {
+    let rule = Rule::GrantOpen;
+    let broken = run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) }).broken;
+    let broken: &Broken = broken.first().expect("noticed within a few seeds");
+    let kept = mutants::shortest(broken, Some(rule));
+    assert!(kept.ops.len() < 20, "{} operations", kept.ops.len());
+    assert!(kept.found.starts_with(broken.finding.what));
+    assert_eq!(serde_json::from_str::<Reproduction>(&kept.text()).expect("our own text"), kept);
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask sim`: runs seeds of the protocol's simulation, or removes its rules one by one; keeps what they find as files.
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::Args;
+use doorbuster_core::rules::Rule;
+use doorbuster_sim::mutants::{Killed, directed_list, mutants};
+use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
+use doorbuster_sim::run::{Report, SimPlan};
+
+/// Findings that are shrunk and kept at once.
+const KEPT_MAX: usize = 5;
+
+/// What to simulate.
+#[derive(Args)]
+pub struct Arguments {
+    /// How many seeds; with --mutants, at most how many for each rule.
+    #[arg(long, default_value_t = 20_000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// On how many threads; by default one for each core.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Remove each rule in turn: something must notice.
+    #[arg(long)]
+    mutants: bool,
+    /// Only this rule, repeatable; without --mutants: run the seeds without it.
+    #[arg(long = "rule", value_name = "RULE")]
+    rules: Vec<String>,
+    /// With --mutants: keep a short list for each rule that seeds noticed.
+    #[arg(long, requires = "mutants")]
+    keep: bool,
+    /// Say how often each interesting thing was reached.
+    #[arg(long)]
+    reached: bool,
+    /// Run one kept list.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+/// Runs it. An error: something was found that must never be, or a rule is gone and nobody noticed.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let named = |name: &String| {
+        let found = Rule::ALL.iter().copied().find(|rule| rule.name() == name);
+        found.ok_or_else(|| anyhow!("no rule is called {name}"))
+    };
+    let rules: Vec<Rule> = arguments.rules.iter().map(named).collect::<Result<_, _>>()?;
+    let plan = SimPlan {
+        first_seed: arguments.first,
+        seeds: arguments.seeds,
+        threads: arguments.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
+        without: rules.first().copied().filter(|_| !arguments.mutants),
+        stop_at_first: false,
+    };
+    match (&arguments.replay, arguments.mutants) {
+        (Some(file), _) => replay(file),
+        (None, true) => remove_rules(if rules.is_empty() { Rule::ALL } else { &rules }, plan, arguments.keep),
+        (None, false) => seeds(plan, arguments.reached),
+    }
+}
+
+fn seeds(plan: SimPlan, say_reached: bool) -> anyhow::Result<()> {
+    let report = doorbuster_sim::run::run(plan);
+    if say_reached {
+        for (what, times) in &report.reached {
+            println!("{what:<28} {:>9.3} a seed", *times as f64 / report.seeds as f64);
+        }
+    }
+    let (took, rate) = (report.took.as_secs_f64(), report.rate());
+    println!("{} seeds from {} in {took:.1} s, {rate:.0}/s on {} threads", report.seeds, plan.first_seed, plan.threads);
+    keep(&report, plan.without)?;
+    ensure!(report.broken.is_empty(), "{} seeds found something", report.broken.len());
+    println!("nothing found");
+    Ok(())
+}
+
+fn keep(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
+    for broken in report.broken.iter().take(KEPT_MAX) {
+        println!("seed {}: {}: {}", broken.seed, broken.finding.what, broken.finding.detail);
+        if without.is_some() {
+            continue;
+        }
+        let kept = doorbuster_sim::mutants::shortest(broken, None);
+        let path = kept.store(&regressions_dir(), &format!("seed-{}", broken.seed)).context("a list cannot be kept")?;
+        println!("  {} operations: {}\n  kept in {}", kept.ops.len(), kept.found, path.display());
+    }
+    Ok(())
+}
+
+fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()> {
+    let all = mutants(rules, plan)?;
+    for killed in &all {
+        let Killed { rule, seeds, broken, directed } = killed;
+        let seeds = seeds.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let directed = if directed.is_some() { "directed" } else { "" };
+        let what = broken.as_ref().map_or("", |b| b.finding.what);
+        println!("{:<30} {seeds:>8} {what:<14} {directed}", rule.name());
+        if let (true, Some(broken)) = (keep, broken) {
+            directed_list(*rule, broken).store(&directed_dir(), rule.name()).context("a list cannot be kept")?;
+        }
+    }
+    let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule.name()).collect();
+    println!("{} of {} rules noticed", all.len() - missed.len(), all.len());
+    ensure!(missed.is_empty(), "gone and not noticed: {}", missed.join(", "));
+    Ok(())
+}
+
+fn replay(file: &PathBuf) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let kept: Reproduction = serde_json::from_str(&text).context("not a kept list")?;
+    let rule = kept.without().map_err(|name| anyhow!("no rule is called {name}"))?;
+    if let Some(rule) = rule {
+        let finding = kept.run(Some(rule));
+        println!(
+            "without {}: {}",
+            rule.name(),
+            finding.map_or("nothing".into(), |f| format!("{}: {}", f.what, f.detail))
+        );
+    }
+    if let Some(finding) = kept.run(None) {
+        bail!("{}: {}", finding.what, finding.detail);
+    }
+    println!("with every rule: nothing found");
+    Ok(())
+}
