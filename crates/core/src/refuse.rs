@@ -33,8 +33,8 @@ impl Free {
 
     /// What a node says when a request was parked as long as it may be.
     #[must_use]
-    pub fn parked_too_long(&self) -> SoldOut {
-        SoldOut { available: self.free.unwrap_or(0), may_return: true }
+    pub fn parked_too_long(&self, units: Units) -> SoldOut {
+        SoldOut { available: self.free.unwrap_or(0).min(units.wide() - 1), may_return: true }
     }
 
     /// The free units of a snapshot with these parts.

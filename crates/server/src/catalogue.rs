@@ -24,6 +24,8 @@ pub struct ItemState {
     pub slot: SlotKey,
     /// Held by whoever moves the item's units between pool and slot. Saves work; safety rests on the store's rows.
     pub tending: Arc<tokio::sync::Mutex<()>>,
+    /// The truth may have feed rows that the slot has not applied: what it says of a buyer's limit may be old.
+    pub feed_waits: Arc<AtomicBool>,
 }
 
 /// What outlives a change of a sale's row.
@@ -31,6 +33,8 @@ pub struct ItemState {
 pub struct SaleFlags {
     /// A pause or close is waiting for what is in flight: buyers get 503.
     pub draining: AtomicBool,
+    /// Held by whoever changes the sale: one operator, or the clock.
+    pub operating: tokio::sync::Mutex<()>,
     /// Counts answers.
     pub tally: Tally,
     /// Number of the last status event.
@@ -104,12 +108,15 @@ impl Catalogue {
             .items
             .iter()
             .filter_map(|item| {
-                let (gauge, tending) = match self.items.get(&item.id) {
-                    Some(known) => (known.gauge.clone(), known.tending.clone()),
-                    None => (Arc::new(Gauge::new(*counts.iter().find(|c| c.item == item.id)?)), Arc::default()),
+                let known = self.items.get(&item.id);
+                let gauge = match known {
+                    Some(known) => known.gauge.clone(),
+                    None => Arc::new(Gauge::new(*counts.iter().find(|c| c.item == item.id)?)),
                 };
+                let tending = known.map(|k| k.tending.clone()).unwrap_or_default();
+                let feed_waits = known.map(|k| k.feed_waits.clone()).unwrap_or_default();
                 let slot = SlotKey { item: item.id, index: 0 };
-                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slot, tending }))
+                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slot, tending, feed_waits }))
             })
             .collect();
         for item in &items {

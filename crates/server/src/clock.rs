@@ -1,6 +1,6 @@
 //! The store's clock: wall time at start, carried on by the monotonic clock, pulled gently towards the wall.
 //!
-//! A step of the wall clock beyond [`STEP_MAX_MS`] is not followed: an alarm is raised and expiry rests until the two agree again or the
+//! A step of the wall clock beyond [`STEP_MAX_MS`] is not followed but for the gentle pull: an alarm is raised and expiry rests until the two agree again or the
 //! program is started anew. So no unpaid order expires early and no sale opens early because somebody set a clock.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -62,12 +62,18 @@ impl Clock {
     /// Compares with the wall clock and pulls gently towards it; called about once a second. Returns how far the wall is ahead, in milliseconds.
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
-        let stepped = ahead.abs() > STEP_MAX_MS;
-        self.0.alarm.store(stepped, Ordering::Release);
-        if !stepped {
-            self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
-        }
+        self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
+        // Also under the alarm: a machine that slept for seconds heals in minutes, and an hour's step moves the clock by hardly more than a minute an hour.
+        self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         ahead
+    }
+
+    /// Goes on from `newest` if that is later: what was written before the last stop is past.
+    pub fn start_after(&self, newest: Millis) {
+        let behind = newest.0.saturating_sub(self.now().0);
+        if behind > 0 {
+            self.0.offset.fetch_add(behind, Ordering::Relaxed);
+        }
     }
 
     /// Whether the wall clock was stepped away: nothing expires meanwhile.

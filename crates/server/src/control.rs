@@ -14,14 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use doorbuster_core::ItemId;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Jobs};
 
 pub use audit::{AuditView, FindingView, ItemAudit};
 pub use recall::Adjusted;
-pub(crate) use tend::tend;
+pub(crate) use tend::{tend, tend_all};
 
 /// What wakes the jobs.
 #[derive(Debug, Default)]
@@ -61,18 +59,12 @@ impl Control {
     }
 }
 
-/// Starts every job; they end with `stop`.
-pub fn spawn(engine: &Arc<Engine>, tasks: &TaskTracker, stop: &CancellationToken) {
-    let start = |job: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            tokio::select! { () = stop.cancelled() => {} () = job => {} }
-        });
-    };
-    start(Box::pin(tend::run(engine.clone())));
-    start(Box::pin(phases::run(engine.clone())));
-    start(Box::pin(expiry::run(engine.clone())));
-    start(Box::pin(watch::run(engine.clone())));
-    start(Box::pin(status::run(engine.clone())));
-    start(Box::pin(audit::run(engine.clone())));
+/// Starts every job.
+pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs) {
+    jobs.start("tend", tend::run(engine.clone()));
+    jobs.start("phases", phases::run(engine.clone()));
+    jobs.start("expiry", expiry::run(engine.clone()));
+    jobs.start("watch", watch::run(engine.clone()));
+    jobs.start("status", status::run(engine.clone()));
+    jobs.start("audit", audit::run(engine.clone()));
 }

@@ -1,7 +1,8 @@
 //! The house: what every room of the stock side shares, how it starts and how it stops.
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -9,7 +10,8 @@ use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{BuyerId, Cause, IdKey, ItemId, Millis, NodeId, OrderState, SlotKey, TicketId, Units, Verdict};
 use doorbuster_slots::{SlotError, Slots};
 use doorbuster_store::{Committed, OpenError, SqliteOptions, Store, StoreError};
-use tokio::sync::{Mutex, Notify};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +29,10 @@ use crate::waiters::Waiters;
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Longest time that a cancellation waits until its slot has heard of it.
+const TELL_SLOT_MAX: Duration = Duration::from_millis(500);
+/// Grants closed at the same time at start; the store commits them in groups.
+const RECOVER_AT_ONCE: usize = 64;
 /// Requests read at once while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
@@ -82,10 +88,34 @@ pub struct Engine {
     parked: AtomicUsize,
     meter: Meter,
     drained: Notify,
-    operating: Mutex<()>,
+    /// Held for the moment in which a changed catalogue is swapped in.
+    changing: Mutex<()>,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Starts jobs that must not end before the program does.
+pub(crate) struct Jobs {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Jobs {
+    /// Starts a job. Should it end or panic before the program stops, the program must end: without it nothing would be settled, or refilled, or expired.
+    pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
+        let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
+        self.tasks.spawn(async move {
+            let ended = tokio::select! {
+                () = stop.cancelled() => false,
+                _ = AssertUnwindSafe(job).catch_unwind() => true,
+            };
+            if ended && !stop.is_cancelled() {
+                on_fatal(&format!("the job `{name}` ended"));
+            }
+        });
+    }
 }
 
 /// What an id stands for.
@@ -128,7 +158,7 @@ impl Engine {
             control: Control::default(),
             key: options.id_key.clone(),
         });
-        let (sink, clock) = (views.clone(), options.clock.clone());
+        let (sink, clock, on_fatal) = (views.clone(), options.clock.clone(), options.on_fatal.clone());
         let store = Store::open_sqlite(SqliteOptions {
             dir: options.data_dir,
             id_key: options.id_key.clone(),
@@ -146,25 +176,24 @@ impl Engine {
             parked: AtomicUsize::new(0),
             meter: Meter::default(),
             drained: Notify::new(),
-            operating: Mutex::default(),
+            changing: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         engine.recover().await?;
-        control::spawn(&engine, &engine.tasks, &engine.stop);
-        let (settler, stop) = (engine.clone(), engine.stop.clone());
-        engine.tasks.spawn(async move {
-            tokio::select! { () = stop.cancelled() => {} () = settle::run(settler) => {} }
-        });
+        let jobs = Jobs { tasks: engine.tasks.clone(), stop: engine.stop.clone(), on_fatal };
+        jobs.start("settle", settle::run(engine.clone()));
+        control::start(&engine, &jobs);
         Ok(engine)
     }
 
     /// Slots in memory died with the last process: their grants are closed, and warm items get the next ones.
     async fn recover(&self) -> Result<(), EngineError> {
-        for grant in self.store.open_grants().await? {
-            self.store.close_grant(grant.id, Cause::LeaseLapsed).await?;
-        }
+        let open = self.store.open_grants().await?;
+        let closing =
+            futures_util::stream::iter(open).map(|grant| self.store.close_grant(grant.id, Cause::LeaseLapsed));
+        closing.buffer_unordered(RECOVER_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         let mut after = 0;
         loop {
             let (page, next) = self.store.requests_since(Millis(0), after, HOLDERS_PAGE).await?;
@@ -177,21 +206,26 @@ impl Engine {
         let counts = self.store.counts(None).await?;
         let sales = self.store.sales().await?;
         self.change_catalogue(|c| sales.into_iter().for_each(|row| c.put(row, &counts, &self.views.key)));
-        for item in self.warm_items() {
-            control::tend(self, &item).await?;
-        }
+        control::tend_all(self, &self.warm_items()).await;
         Ok(())
+    }
+
+    /// From now on nothing new is sold: buyers are asked to come again.
+    pub async fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        for item in self.warm_items() {
+            // Whoever tends the item looks at `stopping` under this lock before it lets the slot go on.
+            let _alone = item.tending.lock().await;
+            if let Err(error) = self.slots.stop(item.slot, true).await {
+                tracing::warn!(%error, slot = %item.slot, "a slot could not be stopped");
+            }
+        }
     }
 
     /// Refuses what is new, settles what was accepted, and closes the store.
     pub async fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.begin_to_stop().await;
         let slots: Vec<SlotKey> = self.warm_items().iter().map(|i| i.slot).collect();
-        for &slot in &slots {
-            if let Err(error) = self.slots.stop(slot, true).await {
-                tracing::warn!(%error, %slot, "a slot could not be stopped");
-            }
-        }
         if let Err(error) = self.drain(&slots).await {
             tracing::warn!(%error, "stopping with tickets in flight: they will be returned at the next start");
         }
@@ -221,6 +255,7 @@ impl Engine {
     }
 
     pub(crate) fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Catalogue::clone(&self.views.catalogue.load());
         change(&mut next);
         self.views.catalogue.store(Arc::new(next));
@@ -237,16 +272,22 @@ impl Engine {
         };
         let Some(parts) = parts else { return Ok(Looked::NotFound) };
         let mut resolved = self.store.verdict(id).await?;
+        let mut forced = false;
         if resolved.is_none()
             && let Some(buyer) = buyer
             && self.now() > parts.decide_by
         {
             resolved = self.store.force(id, parts, buyer.clone()).await?;
+            forced = resolved.is_some();
         }
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
             return Ok(Looked::Order(order));
         }
         let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
+        if forced {
+            // What the verdict gave back has to reach the slot.
+            self.control().wake(grant.slot.item);
+        }
         let catalogue = self.catalogue();
         let Some(item) = catalogue.item_of(grant.slot.item).cloned() else { return Ok(Looked::NotFound) };
         Ok(match (resolved, buyer) {
@@ -262,7 +303,14 @@ impl Engine {
     /// # Errors
     /// When the store is away.
     pub async fn cancel(&self, id: TicketId) -> Result<Changed, EngineError> {
-        Ok(self.store.end_order(id, Ending::Cancel).await?)
+        let changed = self.store.end_order(id, Ending::Cancel).await?;
+        if let Changed::Done(order) = &changed
+            && let Some(item) = self.catalogue().item_of(order.item).cloned()
+        {
+            // The buyer may ask again at once: the slot learns first that the limit was given back. Should it take long, it learns it soon.
+            drop(tokio::time::timeout(TELL_SLOT_MAX, control::tend(self, &item)).await);
+        }
+        Ok(changed)
     }
 
     /// Whether the program can sell: empty, or the reasons why not.
@@ -270,6 +318,10 @@ impl Engine {
         let mut reasons = Vec::new();
         if self.is_stopping() {
             reasons.push("stopping".to_owned());
+        }
+        if self.clock.has_alarm() {
+            reasons
+                .push("the machine's clock was stepped: nothing expires until it agrees with the program's".to_owned());
         }
         if let Err(error) = self.store.health().await {
             reasons.push(error.to_string());
@@ -362,25 +414,24 @@ impl Engine {
     pub(crate) fn drained(&self) -> &Notify {
         &self.drained
     }
-
-    pub(crate) fn operating(&self) -> &Mutex<()> {
-        &self.operating
-    }
 }
 
 impl Views {
     /// Shows a commit to this node, in this order: who holds an order, then the counts that may say "sold out", then the hints.
     fn publish(&self, committed: &Committed) {
+        let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
             if order.state == OrderState::Reserved {
                 self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
             } else if woken != Some(order.item) {
+                if let Some(item) = catalogue.item_of(order.item) {
+                    item.feed_waits.store(true, Ordering::Release);
+                }
                 self.control.wake(order.item);
                 woken = Some(order.item);
             }
         }
-        let catalogue = self.catalogue.load();
         for counts in &committed.counts {
             let Some(item) = catalogue.item_of(counts.item) else { continue };
             item.gauge.publish(*counts);

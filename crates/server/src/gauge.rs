@@ -1,5 +1,5 @@
 //! The interception tier's numbers for one item, in node memory: exact as of the last commit, read without a lock.
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::Stock;
@@ -15,27 +15,46 @@ const UNLIMITED: u64 = u32::MAX as u64;
 pub struct Gauge {
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
+    /// The largest number of units that a parked request asks for.
+    parked: AtomicU32,
     changed: Notify,
+    progress: Notify,
 }
 
 impl Gauge {
     /// A gauge that shows these counts.
     #[must_use]
     pub fn new(counts: ItemCounts) -> Self {
-        Self { packed: AtomicU64::new(pack(&counts)), counts: Mutex::new(counts), changed: Notify::new() }
+        Self {
+            packed: AtomicU64::new(pack(&counts)),
+            counts: Mutex::new(counts),
+            parked: AtomicU32::new(0),
+            changed: Notify::new(),
+            progress: Notify::new(),
+        }
     }
 
     /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must have done so before.
     pub fn publish(&self, counts: ItemCounts) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
-        self.packed.store(pack(&counts), Ordering::Release);
+        // Sequentially consistent with `park`: either the parked request sees these counts, or it is seen here.
+        self.packed.store(pack(&counts), Ordering::SeqCst);
         self.changed.notify_waiters();
+        let parked = self.parked.load(Ordering::SeqCst);
+        if self.free().free.is_some_and(|free| free < u64::from(parked)) {
+            self.nudge();
+        }
+    }
+
+    /// A request for this many units is about to wait for [`Gauge::progress`], and looks at the counts once more after this.
+    pub fn park(&self, units: u32) {
+        self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
     /// What may yet be had, in one atomic load. Read it *before* looking whether a request holds an order.
     #[must_use]
     pub fn free(&self) -> Free {
-        let packed = self.packed.load(Ordering::Acquire);
+        let packed = self.packed.load(Ordering::SeqCst);
         let free = packed & UNLIMITED;
         Free { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
     }
@@ -46,15 +65,22 @@ impl Gauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes whoever waits for a change although no count changed (a slot got units).
+    /// Wakes the parked: a slot got units, or some of them can be refused now. Who still must wait parks again.
     pub fn nudge(&self) {
-        self.changed.notify_waiters();
+        self.parked.store(0, Ordering::SeqCst);
+        self.progress.notify_waiters();
     }
 
-    /// Told at each change.
+    /// Told at each commit that touched the item.
     #[must_use]
     pub fn changed(&self) -> &Notify {
         &self.changed
+    }
+
+    /// Told when it is worth a parked request's while to look again.
+    #[must_use]
+    pub fn progress(&self) -> &Notify {
+        &self.progress
     }
 }
 

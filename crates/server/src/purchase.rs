@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
 use doorbuster_core::refuse::SoldOut;
-use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
 use doorbuster_core::{BuyerId, Millis, Order, Phase, RequestKey, TicketId, TicketParts, Token, Units, Verdict};
@@ -151,7 +150,7 @@ impl Engine {
         if sold_out.is_none() && sale.row.phase == Phase::Open && !sale.is_draining() {
             return None;
         }
-        if self.holders().may_hold(self.id_key().request_hash(buyer, key)) && keeps(Rule::WinnersInSnapshot) {
+        if self.holders().may_hold(self.id_key().request_hash(buyer, key)) {
             return None;
         }
         self.refusal_of_phase(sale).or(sold_out.map(Refusal::SoldOut))
@@ -210,45 +209,56 @@ impl Engine {
     }
 
     async fn buy_fresh(&self, purchase: &Purchase, mut request: Request) -> Bought {
-        let give_up = Instant::now() + Duration::from_millis(PARK_MS as u64);
+        let until = Until::from_now(purchase.wait);
         let mut parked = None;
-        let mut is_short = false;
+        let mut asked_again = false;
         loop {
-            // Enabled before the slot is asked: a change after the answer is not missed.
-            let changed = purchase.item.gauge.changed().notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            match self.attempt(purchase, &request).await {
+            // Enabled before the slot is asked: what happens after its answer is not missed.
+            let progress = purchase.item.gauge.progress().notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            let attempt = self.attempt(purchase, &request, until.verdict).await;
+            let is_short = match attempt {
                 Attempt::Answer(bought) => return bought,
-                Attempt::NotReady => is_short = false,
+                Attempt::NotReady => false,
                 Attempt::Short => {
-                    is_short = true;
+                    purchase.item.gauge.park(purchase.units.get());
                     if let Some(bought) = self.refuse_short(purchase, &request).await {
                         return bought;
                     }
+                    true
                 }
+                // Once is enough: a ticket that is returned twice is not the slot's fault.
+                Attempt::AskAgain if asked_again => return UNAVAILABLE,
                 Attempt::AskAgain => {
+                    asked_again = true;
                     request.token = Token(rand::random::<u64>() >> 16);
                     request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
+                    false
                 }
-            }
+            };
             if parked.is_none() {
                 match Parked::enter(self) {
                     Some(place) => parked = Some(place),
                     None => return OVERLOADED,
                 }
             }
-            if tokio::time::timeout_at(give_up, changed).await.is_err() {
-                return self.parked_too_long(purchase, is_short);
+            if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
+                return self.parked_too_long(purchase, &request, is_short).await;
             }
         }
     }
 
-    fn parked_too_long(&self, purchase: &Purchase, is_short: bool) -> Bought {
+    async fn parked_too_long(&self, purchase: &Purchase, request: &Request, is_short: bool) -> Bought {
+        if let Some(refused) = self.refuse_short(purchase, request).await {
+            return refused;
+        }
         let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
         match sale.and_then(|sale| self.refusal_of_phase(&sale)) {
             Some(refusal) => Bought::Refused(refusal),
-            None if is_short => Bought::Refused(Refusal::SoldOut(purchase.item.gauge.free().parked_too_long())),
+            None if is_short => {
+                Bought::Refused(Refusal::SoldOut(purchase.item.gauge.free().parked_too_long(purchase.units)))
+            }
             None => UNAVAILABLE,
         }
     }
@@ -264,17 +274,17 @@ impl Engine {
         Some(Bought::Refused(Refusal::SoldOut(sold_out)))
     }
 
-    async fn attempt(&self, purchase: &Purchase, request: &Request) -> Attempt {
+    async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant) -> Attempt {
         let verdict = self.waiters().open(request.token);
         let answer = self.slots().ticket(purchase.item.slot, request).await;
         let Ok(TicketAnswer::Cut(cut)) = answer else {
             self.waiters().close(request.token);
-            return self.not_cut(purchase, request, answer.unwrap_or(TicketAnswer::NoEpoch)).await;
+            return self.not_cut(purchase, request, answer.unwrap_or(TicketAnswer::NoEpoch), until).await;
         };
-        self.wait(purchase, &cut, verdict, true).await
+        self.wait(purchase, &cut, verdict, Asker { is_first: true, until }).await
     }
 
-    async fn not_cut(&self, purchase: &Purchase, request: &Request, answer: TicketAnswer) -> Attempt {
+    async fn not_cut(&self, purchase: &Purchase, request: &Request, answer: TicketAnswer, until: Instant) -> Attempt {
         let refused = matches!(answer, TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. });
         // The slot may have begun a new epoch since this request was first looked up: its order comes before a refusal.
         if refused
@@ -286,11 +296,15 @@ impl Engine {
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
             TicketAnswer::Again(cut) => match self.waiters().join(cut.token) {
-                Some(verdict) => return self.wait(purchase, &cut, verdict, false).await,
-                None => self.find(purchase, &cut).await,
+                Some(verdict) => return self.wait(purchase, &cut, verdict, Asker { is_first: false, until }).await,
+                None => return self.find(purchase, &cut).await,
             },
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => Bought::Refused(Refusal::KeyReused),
+            // The share of an order that ended is on its way to the slot.
+            TicketAnswer::LimitReached { .. } if purchase.item.feed_waits.load(Ordering::Acquire) => {
+                return Attempt::NotReady;
+            }
             TicketAnswer::LimitReached { used } => {
                 Bought::Refused(Refusal::LimitReached { limit: purchase.item.row.limit, used })
             }
@@ -301,25 +315,36 @@ impl Engine {
     }
 
     /// The verdict of a ticket that nobody on this node waits for any more.
-    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Bought {
+    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt {
         let id = self.id_of(purchase, cut);
-        match self.store().verdict(id).await {
+        Attempt::Answer(match self.store().verdict(id).await {
+            Ok(Some(resolved)) if resolved.order.is_none() => {
+                // It was refused, and this is a new try: the slot has yet to forget the old one.
+                self.control().wake(purchase.item.row.id);
+                return Attempt::NotReady;
+            }
             Ok(Some(resolved)) => self.answer(purchase, resolved, false).await,
             Ok(None) => Bought::Queued { id, decide_by: cut.decide_by },
             Err(_) => UNAVAILABLE,
-        }
+        })
     }
 
-    async fn wait(&self, purchase: &Purchase, cut: &Cut, verdict: oneshot::Receiver<Resolved>, mine: bool) -> Attempt {
-        match tokio::time::timeout(purchase.wait, verdict).await {
+    async fn wait(
+        &self,
+        purchase: &Purchase,
+        cut: &Cut,
+        verdict: oneshot::Receiver<Resolved>,
+        asker: Asker,
+    ) -> Attempt {
+        match tokio::time::timeout_at(asker.until, verdict).await {
             Ok(Ok(resolved)) => {
-                let again = resolved.verdict == Verdict::Unavailable && mine && keeps(Rule::AskAgainOnlyWithoutId);
-                match again && self.now() <= cut.decide_by {
+                let again = resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by;
+                match again {
                     true => Attempt::AskAgain,
-                    false => Attempt::Answer(self.answer(purchase, resolved, mine).await),
+                    false => Attempt::Answer(self.answer(purchase, resolved, asker.is_first).await),
                 }
             }
-            // The settler is gone: the verdict can be asked for.
+            // Not yet, or the settler is gone: the verdict can be asked for.
             Ok(Err(_)) | Err(_) => {
                 let id = self.id_of(purchase, cut);
                 Attempt::Answer(Bought::Queued { id, decide_by: cut.decide_by })
@@ -353,6 +378,30 @@ impl Engine {
         };
         self.id_key().seal(&parts, buyer)
     }
+}
+
+/// How long a request may take.
+#[derive(Clone, Copy)]
+struct Until {
+    /// Until when it is parked.
+    parked: Instant,
+    /// Until when it waits for a verdict.
+    verdict: Instant,
+}
+
+impl Until {
+    fn from_now(wait: Duration) -> Self {
+        let now = Instant::now();
+        Self { parked: now + Duration::from_millis(PARK_MS as u64), verdict: now + wait }
+    }
+}
+
+/// Who waits for a ticket's verdict.
+#[derive(Clone, Copy)]
+struct Asker {
+    /// Whether the ticket was cut for this very request, rather than for one like it.
+    is_first: bool,
+    until: Instant,
 }
 
 /// A bounded place among the parked.

@@ -61,7 +61,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
 
 fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     let refused = !matches!(resolved.verdict, Verdict::Reserved);
-    if refused && resolved.fresh {
+    if refused {
         engine.control().wake(ticket.item);
     }
     let (id, verdict) = (resolved.id, resolved.verdict);

@@ -2,7 +2,7 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{Step, Stepped};
-use doorbuster_core::SlotKey;
+use doorbuster_core::{Phase, SlotKey};
 use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome};
 
 use crate::catalogue::SaleState;
@@ -16,7 +16,6 @@ impl Engine {
     /// # Errors
     /// When the store is away.
     pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
-        let _alone = self.operating().lock().await;
         let Some(row) = self.store().create_sale(sale).await? else { return Ok(None) };
         self.take_in(row.clone()).await?;
         Ok(Some(row))
@@ -32,7 +31,8 @@ impl Engine {
         if_version: Option<u64>,
         patch: SalePatch,
     ) -> Result<PatchOutcome, EngineError> {
-        let _alone = self.operating().lock().await;
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else { return Ok(PatchOutcome::NotFound) };
+        let _alone = flags.operating.lock().await;
         let outcome = self.store().patch_sale(id, if_version, patch).await?;
         if let PatchOutcome::Done(row) = &outcome {
             self.take_in(row.clone()).await?;
@@ -45,7 +45,10 @@ impl Engine {
     /// # Errors
     /// When the store is away.
     pub async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> Result<DeleteOutcome, EngineError> {
-        let _alone = self.operating().lock().await;
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+            return Ok(DeleteOutcome::NotFound);
+        };
+        let _alone = flags.operating.lock().await;
         let outcome = self.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
             self.change_catalogue(|c| c.remove(id));
@@ -58,60 +61,58 @@ impl Engine {
     /// # Errors
     /// When the store is away or the drain takes too long; the step may be repeated.
     pub async fn step_sale(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
-        let _alone = self.operating().lock().await;
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else { return Ok(StepOutcome::NotFound) };
+        let _alone = flags.operating.lock().await;
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(StepOutcome::NotFound) };
-        match sale.row.phase.step(step) {
+        let outcome = match sale.row.phase.step(step) {
             Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
-            Stepped::Already => return Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
-            Stepped::To(_) => {}
-        }
-        let outcome = match step {
-            Step::Pause | Step::Close => self.step_drained(&sale, step).await?,
-            Step::Schedule | Step::Open | Step::Resume => self.store().step_sale(id, step).await?,
+            Stepped::Already => Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false }),
+            Stepped::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
+            Stepped::To(_) => self.step_at_once(id, step).await,
         };
+        self.after_step(id).await?;
+        outcome
+    }
+
+    async fn step_at_once(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
+        let outcome = self.store().step_sale(id, step).await?;
         if let StepOutcome::Done { sale: row, .. } = &outcome {
             self.take_in(row.clone()).await?;
-            self.after_step(step, id).await?;
         }
         Ok(outcome)
     }
 
     /// Stops the slots, waits until their tickets are settled, and only then lets the phase show. The transaction that shows it closes the grants.
     async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
-        let slots: Vec<SlotKey> = sale.items.iter().map(|i| i.slot).collect();
         sale.flags.draining.store(true, Ordering::Release);
         let stepped = async {
-            for &slot in &slots {
-                self.slots().stop(slot, true).await?;
+            let slots: Vec<SlotKey> = sale.items.iter().map(|i| i.slot).collect();
+            for item in &sale.items {
+                // Whoever tends the item looks at `draining` under this lock before it lets the slot go on.
+                let _alone = item.tending.lock().await;
+                self.slots().stop(item.slot, true).await?;
             }
             self.drain(&slots).await?;
-            Ok::<_, EngineError>(self.store().step_sale(&sale.row.id, step).await?)
+            let outcome = self.store().step_sale(&sale.row.id, step).await?;
+            if let StepOutcome::Done { sale: row, .. } = &outcome {
+                self.take_in(row.clone()).await?;
+            }
+            Ok(outcome)
         };
         let outcome = stepped.await;
-        let done = matches!(outcome, Ok(StepOutcome::Done { .. }));
-        if let Ok(StepOutcome::Done { sale: row, .. }) = &outcome {
-            self.take_in(row.clone()).await?;
-        }
-        if !done {
-            for &slot in &slots {
-                self.slots().stop(slot, false).await?;
-            }
-        }
         sale.flags.draining.store(false, Ordering::Release);
         outcome
     }
 
-    async fn after_step(&self, step: Step, id: &str) -> Result<(), EngineError> {
+    /// What a step, or its repetition, owes the slots. A failed drain lets them go on.
+    async fn after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
-        for item in &sale.items {
-            match step {
-                Step::Schedule | Step::Open => tend::tend(self, item).await?,
-                Step::Resume => {
-                    tend::tend(self, item).await?;
-                    self.slots().stop(item.slot, false).await?;
-                }
-                Step::Pause => {}
-                Step::Close => self.slots().retire(item.slot).await?,
+        if sale.is_warm() {
+            tend::tend_all(self, &sale.items).await;
+        }
+        if sale.row.phase == Phase::Closed {
+            for item in &sale.items {
+                self.slots().retire(item.slot).await?;
             }
         }
         Ok(())

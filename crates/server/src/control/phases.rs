@@ -1,9 +1,12 @@
 //! Opens and closes sales by the store's clock. Sleeps until the next instant that matters.
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::Phase;
 use doorbuster_core::sale::Step;
+
+use tokio::task::JoinSet;
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
@@ -15,17 +18,21 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Steps sales until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
+    let (mut under_way, mut steps) = (HashSet::new(), JoinSet::new());
     loop {
+        while let Some(ended) = steps.try_join_next() {
+            under_way.remove(&ended.unwrap_or_default());
+        }
         let sales: Vec<_> = engine.catalogue().sales().cloned().collect();
         let now = engine.now();
         let mut wait = LOOK_AT_LEAST;
-        for sale in &sales {
-            let Some((step, at)) = next_step(sale) else { continue };
+        for sale in sales {
+            let Some((step, at)) = next_step(&sale) else { continue };
             if at > now {
                 wait = wait.min(Duration::from_millis((at.0 - now.0).unsigned_abs()));
-            } else if let Err(error) = engine.step_sale(&sale.row.id, step).await {
-                tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "a phase could not be changed yet");
-                wait = wait.min(RETRY);
+            } else if under_way.insert(sale.row.id.clone()) {
+                // A drain takes its time; the next sale's opening does not wait for it.
+                steps.spawn(take_step(engine.clone(), sale, step));
             }
         }
         tokio::select! {
@@ -33,6 +40,16 @@ pub(super) async fn run(engine: Arc<Engine>) {
             () = engine.control().times_changed.notified() => {}
         }
     }
+}
+
+/// Takes one step and tells when it did not come off; it is tried again at the next look. Returns the sale's id.
+async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: Step) -> String {
+    if let Err(error) = engine.step_sale(&sale.row.id, step).await {
+        tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "a phase could not be changed yet");
+        tokio::time::sleep(RETRY).await;
+    }
+    engine.control().retime();
+    sale.row.id.clone()
 }
 
 /// The step that the clock will ask for next, and when.

@@ -67,10 +67,12 @@ impl Engine {
             if wanted > free {
                 return Ok(Adjusted::MoreThanFree { free });
             }
+            // Enabled before the slot is asked: what is missing is in tickets in flight, which will be orders or come back.
+            let changed = item.gauge.changed().notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             let moved = self.recall(item, wanted.saturating_sub(pool)).await?;
             if moved == 0 {
-                // What is missing is in tickets in flight, which will be orders or come back.
-                let changed = item.gauge.changed().notified();
                 if tokio::time::timeout_at(until, changed).await.is_err() {
                     let counts = item.gauge.counts();
                     return Ok(Adjusted::MoreThanFree { free: counts.pool + counts.in_slots });
@@ -83,6 +85,10 @@ impl Engine {
     async fn recall(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
         let open = self.store().open_grants().await?;
         let Some(grant) = open.into_iter().find(|g| g.slot == item.slot) else { return Ok(0) };
+        // Credits of returned tickets are on their way to the slot, and the caller holds the lock of whoever would bring them.
+        if let Some(view) = self.slots().view(item.slot).await? {
+            tend::feed(self, item, &grant, view.applied).await?;
+        }
         let id = RecallId(rand::random::<u64>() >> 1);
         let begun = self.store().begin_recall(id, grant.id, RecallTarget::Pool, units).await?;
         let Some(recall) = begun else { return Ok(0) };

@@ -30,15 +30,45 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 async fn watch(engine: &Engine) -> Result<(), EngineError> {
-    for grant in engine.store().open_grants().await? {
+    let grants = engine.store().open_grants().await?;
+    sweep(engine, &grants).await?;
+    for grant in grants {
         let catalogue = engine.catalogue().clone();
         let Some(item) = catalogue.item_of(grant.slot.item) else { continue };
-        let Some(cause) = evidence(engine, item, &grant).await? else { continue };
+        let cause = match evidence(engine, item, &grant).await {
+            Ok(Some(cause)) => cause,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, slot = %grant.slot, "a slot could not be watched");
+                continue;
+            }
+        };
         let _alone = item.tending.lock().await;
         if engine.store().close_grant(grant.id, cause).await? {
             tracing::error!(slot = %grant.slot, cause = cause.as_str(), "a slot lost its memory: its grant was closed");
         }
         engine.control().wake(grant.slot.item);
+    }
+    Ok(())
+}
+
+/// Wakes whatever was missed: a warm item without a grant, with units in its pool, or whose slot is behind its feed or stands without reason.
+async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
+    let catalogue = engine.catalogue().clone();
+    for sale in catalogue.sales().filter(|s| s.is_warm() && !s.is_draining()) {
+        for item in &sale.items {
+            let grant = grants.iter().find(|g| g.slot == item.slot);
+            let view = engine.slots().view(item.slot).await?;
+            let well = grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped);
+            if !well || item.gauge.counts().pool > 0 {
+                engine.control().wake(item.row.id);
+            }
+        }
+    }
+    for recall in engine.store().pending_recalls().await? {
+        if let Some(grant) = grants.iter().find(|g| g.id == recall.grant) {
+            engine.control().wake(grant.slot.item);
+        }
     }
     Ok(())
 }
@@ -62,11 +92,11 @@ async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) -> Result<O
 async fn roll(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
     let _alone = item.tending.lock().await;
     engine.slots().stop(item.slot, true).await?;
-    let drained = engine.drain(std::slice::from_ref(&item.slot)).await;
-    if drained.is_ok() && engine.store().close_grant(grant.id, Cause::Rolled).await? {
+    if engine.drain(std::slice::from_ref(&item.slot)).await.is_ok()
+        && engine.store().close_grant(grant.id, Cause::Rolled).await?
+    {
         tracing::info!(slot = %grant.slot, "a slot's memory was full: it goes on under a new epoch");
-        super::tend::tend_locked(engine, item).await?;
     }
-    engine.slots().stop(item.slot, false).await?;
-    drained
+    // Whatever came of it, tending lets the slot go on; the sweep repeats it should it fail.
+    super::tend::tend_locked(engine, item).await
 }

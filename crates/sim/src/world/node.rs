@@ -197,7 +197,7 @@ impl World {
         }
         let told = match self.nodes[usize::from(asked.node)].snapshot {
             Some(s) if s.version >= asked.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
-                let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long();
+                let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long(asked.units);
                 Told::SoldOut { refusal, as_of: s.version, parked: true }
             }
             _ => Told::Retry,
