@@ -72,11 +72,10 @@ impl Engine {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let moved = self.recall(item, wanted.saturating_sub(pool)).await?;
-            if moved == 0 {
-                if tokio::time::timeout_at(until, changed).await.is_err() {
-                    let counts = item.gauge.counts();
-                    return Ok(Adjusted::MoreThanFree { free: counts.pool + counts.in_slots });
-                }
+            if moved == 0 && tokio::time::timeout_at(until, changed).await.is_err() {
+                // Tickets in flight are not free as long as this.
+                let here = self.slots().view(item.slot).await?.map_or(0, |v| v.available);
+                return Ok(Adjusted::MoreThanFree { free: item.gauge.counts().pool + here });
             }
         }
     }
