@@ -28,6 +28,7 @@ use crate::setting::Setting;
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench",
+    bin_name = "cargo xtask bench",
     max_term_width = 100,
     after_help = "Example:\n  cargo xtask bench R1 R2 --rounds 7"
 )]
