@@ -4,9 +4,15 @@
 pub mod client;
 #[path = "windows/faults.rs"]
 pub mod faults;
+#[path = "windows/latch.rs"]
+mod latch;
+#[path = "windows/limits.rs"]
+mod limits;
 #[path = "windows/requests.rs"]
 mod requests;
 #[path = "windows/rig.rs"]
 pub mod rig;
+#[path = "windows/stock.rs"]
+mod stock;
 #[path = "windows/storm.rs"]
 pub mod storm;

@@ -84,7 +84,7 @@ async fn answers(rig: &Rig, wishes: &[Wish]) -> Vec<Reply> {
 }
 
 /// Sends each of these requests on a connection of its own, all at the same moment; the answers in the same order.
-async fn at_once(rig: &Rig, requests: Vec<Vec<u8>>) -> Vec<Reply> {
+pub async fn at_once(rig: &Rig, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
         // All but the last byte lies at the server already.

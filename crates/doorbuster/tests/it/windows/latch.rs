@@ -1,0 +1,113 @@
+//! "Sold out" is never stuck: units that come back are for sale at once, and nobody is refused while units are free.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::client::Wish;
+use super::rig::Rig;
+
+/// A hold that ended is `expired` within this.
+const EXPIRED_WITHIN: Duration = Duration::from_secs(2);
+/// Its units are for sale within this.
+const FOR_SALE_WITHIN: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_was_cancelled_is_the_next_buyers() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 2, 2, 900)]).await;
+    let mut owner = Wish::new("b0", "k", "spring", 2);
+    let mut order = rig.buy(&owner).await;
+    for number in 1..60 {
+        let next = Wish::new(&format!("b{number}"), "k", "spring", 2);
+        let refused = rig.buy(&next).await;
+        assert_eq!((&*refused.verdict(), &refused.json()["may_return"]), ("409 sold_out", &true.into()), "{refused}");
+        let cancelled = rig.ask(&owner.order("POST", &order.id(), "/cancel")).await;
+        assert_eq!(cancelled.status, 200, "{cancelled}");
+        // Whoever comes after the cancelling was told finds the units, wherever they are on their way.
+        order = rig.buy(&next).await;
+        assert_eq!(order.verdict(), "201", "round {number}: {order}");
+        owner = next;
+    }
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_that_is_raised_is_for_sale_at_once() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
+    assert_eq!(rig.buy(&Wish::new("b0", "k", "spring", 1)).await.status, 201);
+    for number in 1..30 {
+        let next = Wish::new(&format!("b{number}"), "k", "spring", 1);
+        assert_eq!(rig.buy(&next).await.verdict(), "409 sold_out");
+        assert_eq!(rig.adjust("spring", &format!("a{number}"), 1).await.status, 200);
+        assert_eq!(rig.buy(&next).await.verdict(), "201", "round {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_times() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 6, 2, 1)]).await;
+    let mut expired = Duration::ZERO;
+    for wave in 0..2 {
+        let mine: Vec<_> = (0..3).map(|n| Wish::new(&format!("w{wave}-{n}"), "k", "spring", 2)).collect();
+        let mut ids = Vec::new();
+        for wish in &mine {
+            let bought = async || (rig.buy(wish).await.status == 201).then_some(());
+            rig.until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought).await;
+            ids.push(rig.buy(wish).await.id());
+        }
+        // From the last of the holds on.
+        let begun = Instant::now() + Duration::from_secs(1);
+        for (wish, id) in mine.iter().zip(&ids) {
+            let over = async || (rig.ask(&wish.order("GET", id, "")).await.json()["state"] == "expired").then_some(());
+            rig.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
+        }
+        expired = expired.max(begun.elapsed());
+    }
+    assert!(expired < EXPIRED_WITHIN, "{expired:?}");
+    let next = Wish::new("next", "k", "spring", 2);
+    let bought = async || (rig.buy(&next).await.status == 201).then_some(());
+    rig.until("units that came back", FOR_SALE_WITHIN - expired, bought).await;
+    rig.audit(None).await;
+}
+
+/// Buys, asking again while others hold what there is, and gives it back. How often it was refused.
+async fn have_it_once(rig: Arc<Rig>, number: usize) -> usize {
+    let (wish, mut wire) = (Wish::new(&format!("b{number}"), "k", "spring", 1), rig.wire().await);
+    let begun = Instant::now();
+    for refused in 0.. {
+        let reply = wire.ask(&wish.bytes()).await.expect("an answer");
+        match &*reply.verdict() {
+            "201" => {
+                let cancelled = wire.ask(&wish.order("POST", &reply.id(), "/cancel")).await.expect("an answer");
+                assert_eq!(cancelled.status, 200, "{cancelled}");
+                return refused;
+            }
+            "409 sold_out" => assert_eq!(reply.json()["may_return"], true, "somebody holds it: {reply}"),
+            "503 overloaded" | "503 unavailable" => {}
+            other => panic!("{other}: {reply}"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "buyer {number} is stuck");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    unreachable!("it returns or fails")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_passes_few_units_on_serves_everybody() {
+    let rig = Arc::new(Rig::start());
+    rig.open_sale("spring", &[("phone", 3, 1, 900)]).await;
+    let crowd: Vec<_> = (0..150).map(|n| tokio::spawn(have_it_once(rig.clone(), n))).collect();
+    let mut refused = 0;
+    for one in crowd {
+        refused += one.await.expect("everybody has it once");
+    }
+    assert!(refused > 150, "there was no crowd: {refused} refusals");
+    assert_eq!(rig.stock("spring").await.free(), 3);
+    for number in 0..3 {
+        assert_eq!(rig.buy(&Wish::new(&format!("late{number}"), "k", "spring", 1)).await.verdict(), "201");
+    }
+    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
+    rig.audit(None).await;
+}

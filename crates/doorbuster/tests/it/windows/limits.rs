@@ -1,0 +1,161 @@
+//! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once, its units and its
+//! share of the limit come back once.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::client::{Reply, Wire, Wish};
+use super::requests::at_once;
+use super::rig::{Rig, operator};
+
+/// How long an order is held here, in seconds.
+const HOLD_SECS: u32 = 2;
+/// Buyers in the race between cancelling and expiring.
+const BUYERS: usize = 48;
+
+/// Milliseconds since the epoch.
+fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis()).expect("not so long ago")
+}
+
+/// The instant that a member names.
+fn instant(order: &Value, member: &str) -> i64 {
+    let text = order[member].as_str().unwrap_or_else(|| panic!("no {member}: {order}"));
+    text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
+}
+
+async fn sleep_until(ms: i64) {
+    tokio::time::sleep(Duration::from_millis((ms - now_ms()).max(0).unsigned_abs())).await;
+}
+
+fn count(replies: &[Reply], verdict: &str) -> usize {
+    replies.iter().filter(|reply| reply.verdict() == verdict).count()
+}
+
+/// What one buyer saw of the race.
+struct Raced {
+    wish: Wish,
+    told: Vec<Reply>,
+    id: String,
+    /// Answers to three wishes of one unit, once the first order had ended; none if the second had ended meanwhile.
+    after: Vec<Reply>,
+}
+
+/// Two orders of two units are the limit. The first is cancelled when it expires; then two more units can be had, not three.
+async fn race(rig: &Rig, number: usize) -> Raced {
+    let buyer = format!("b{number}");
+    let (first, second) = (Wish::new(&buyer, "k1", "spring", 2), Wish::new(&buyer, "k2", "spring", 2));
+    let mut wires: Vec<Wire> = vec![rig.wire().await, rig.wire().await, rig.wire().await];
+    let order = wires[0].ask(&first.bytes()).await.expect("an answer");
+    assert_eq!(order.verdict(), "201", "{order}");
+    let due = instant(&order.json(), "pay_by");
+    sleep_until(due - 600).await;
+    let other = wires[0].ask(&second.bytes()).await.expect("an answer");
+    assert_eq!(other.verdict(), "201", "{other}");
+    // Some a little before the hold ends, some a little after it; each twice at once, by the buyer and by the operator.
+    let cancel = first.order("POST", &order.id(), "/cancel");
+    let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
+    let offset = i64::try_from(number % 16).expect("small") * 5 - 30;
+    sleep_until(due + offset).await;
+    let [a, b, _] = &mut wires[..] else { unreachable!("three were opened") };
+    let (mine, theirs) = tokio::join!(a.ask(&cancel), b.ask(&cancel_too));
+    let told = vec![mine.expect("an answer"), theirs.expect("an answer")];
+    let mut after = Vec::new();
+    for key in ["k3", "k4", "k5"] {
+        after.push(wires[2].ask(&Wish::new(&buyer, key, "spring", 1).bytes()).await.expect("an answer"));
+    }
+    if now_ms() > instant(&other.json(), "pay_by") {
+        after.clear();
+    }
+    Raced { id: order.id(), wish: first, told, after }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
+    let rig = std::sync::Arc::new(Rig::start());
+    rig.open_sale("spring", &[("phone", 1_000, 4, HOLD_SECS)]).await;
+    let racing: Vec<_> = (0..BUYERS).map(|n| (rig.clone(), n)).collect();
+    let racing: Vec<_> = racing.into_iter().map(|(rig, n)| tokio::spawn(async move { race(&rig, n).await })).collect();
+    let (mut cancelled, mut expired, mut checked) = (0, 0, 0);
+    for raced in racing {
+        let Raced { wish, told, id, after } = raced.await.expect("no panic");
+        let end = rig.ask(&wish.order("GET", &id, "")).await.json();
+        let expected = match end["state"].as_str() {
+            Some("cancelled") => "200",
+            Some("expired") => "409 wrong_state",
+            _ => panic!("{end}"),
+        };
+        cancelled += usize::from(expected == "200");
+        expired += usize::from(expected != "200");
+        assert!(told.iter().all(|reply| reply.verdict() == expected), "{end}, but told {}, {}", told[0], told[1]);
+        let verdicts: Vec<_> = after.iter().map(Reply::verdict).collect();
+        if !after.is_empty() {
+            assert_eq!(verdicts, ["201", "201", "409 limit_reached"], "the share of {} comes back once", wish.buyer);
+            checked += 1;
+        }
+    }
+    println!("{cancelled} cancelled, {expired} expired, {checked} limits checked");
+    assert!(cancelled >= 3 && expired >= 3, "no race: {cancelled} cancelled, {expired} expired");
+    assert!(checked >= BUYERS / 4, "the machine is too slow for this test: {checked}");
+    rig.audit(None).await;
+    let all_ended = async || (rig.stock("spring").await.held == 0).then_some(());
+    rig.until("every hold has ended", Duration::from_secs(u64::from(HOLD_SECS) + 4), all_ended).await;
+    assert_eq!(rig.stock("spring").await.free(), 1_000);
+    rig.audit(None).await;
+}
+
+/// Asks for `units` under 40 keys at once; the ids of what it got.
+async fn crowd_of_one(rig: &Rig, round: usize, units: u32) -> Vec<String> {
+    let wish = |n| Wish::new("anna", &format!("r{round}-{n}"), "spring", units);
+    let replies = at_once(rig, (0..40).map(|n| wish(n).bytes()).collect()).await;
+    let got = count(&replies, "201");
+    assert_eq!(
+        count(&replies, "409 limit_reached"),
+        40 - got,
+        "{:?}",
+        replies.iter().map(Reply::verdict).collect::<Vec<_>>()
+    );
+    replies.iter().filter(|reply| reply.status == 201).map(Reply::id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limit_holds_for_a_crowd_of_one_whatever_is_cancelled_or_forgotten() {
+    let mut rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 1_000, 5, 900)]).await;
+    let me = Wish::new("anna", "k", "spring", 1);
+    for round in 0..4 {
+        let units = if round % 2 == 0 { 1 } else { 2 };
+        let ids = crowd_of_one(&rig, round, units).await;
+        assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
+        if round == 1 {
+            // The slot forgets everything, the truth does not.
+            rig.kill();
+            rig.restart();
+            assert_eq!(crowd_of_one(&rig, 100, 2).await.len(), 0);
+            let one = crowd_of_one(&rig, 101, 1).await;
+            assert_eq!(one.len(), 1, "one unit of five was left");
+            assert_eq!(rig.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
+        }
+        // Each is cancelled four times at once: its share comes back once.
+        let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
+        assert!(at_once(&rig, cancels).await.iter().all(|reply| reply.status == 200));
+        rig.audit(None).await;
+    }
+    assert_eq!(crowd_of_one(&rig, 200, 1).await.len(), 5);
+    assert_eq!(rig.stock("spring").await.held, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_cancels_may_buy_again_at_once() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
+    let mut wire = rig.wire().await;
+    for number in 0..100 {
+        let wish = Wish::new("anna", &format!("k{number}"), "spring", 1);
+        let order = wire.ask(&wish.bytes()).await.expect("an answer");
+        assert_eq!(order.verdict(), "201", "after {number} orders that were cancelled: {order}");
+        let cancelled = wire.ask(&wish.order("POST", &order.id(), "/cancel")).await.expect("an answer");
+        assert_eq!(cancelled.status, 200, "{cancelled}");
+    }
+}

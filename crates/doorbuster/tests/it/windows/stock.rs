@@ -1,0 +1,122 @@
+//! The operator changes the total in the middle of the storm: it adds up at every instant, each change happens once, and
+//! nothing is taken that somebody has.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::client::{Reply, Wish};
+use super::requests::at_once;
+use super::rig::{Rig, adjustment};
+use super::storm::{self, Became, Plan};
+
+/// Looks at the stock in each second of a storm, at least.
+const LOOKS_PER_SEC_MIN: f64 = 20.0;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_changes_it() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 60, 6, 900)]).await;
+    let plan = Plan::new(rig.address, "spring", 7, 16);
+    let storm = tokio::spawn(storm::run(plan.clone()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!storm.is_finished(), "it broke off");
+    plan.stop.store(true, Ordering::Relaxed);
+    // Whatever did not add up, or contradicted what was told before, failed there.
+    let record = storm.await.expect("nothing contradicted itself");
+    let rate = record.looks as f64 / record.took.as_secs_f64();
+    println!(
+        "{} answers, {} changes, {rate:.0} looks a second",
+        plan.answered.load(Ordering::Relaxed),
+        record.changes.len()
+    );
+    assert!(rate >= LOOKS_PER_SEC_MIN, "{rate} looks a second");
+    let of = |became| record.changes.iter().filter(move |change| change.became == became);
+    assert!(of(Became::Done).count() >= 20 && of(Became::Refused).count() >= 5 && of(Became::Open).count() == 0);
+    let total = 60 + of(Became::Done).map(|change| change.units).sum::<i64>();
+    let stock = rig.stock("spring").await;
+    assert_eq!(i64::try_from(stock.total), Ok(total));
+    let held: u64 = rig
+        .orders("spring")
+        .await
+        .iter()
+        .filter(|o| o["state"] == "reserved")
+        .filter_map(|o| o["units"].as_u64())
+        .sum();
+    assert_eq!(stock.held, held);
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_change_many_times_at_once_happens_once() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 50, 50, 900)]).await;
+    for (key, units, total) in [("up", 7, 57), ("down", -20, 37), ("up-again", 3, 40)] {
+        let replies = at_once(&rig, vec![adjustment("spring", key, units); 16]).await;
+        assert!(
+            replies.iter().all(|reply| reply.status == 200),
+            "{:?}",
+            replies.iter().map(Reply::verdict).collect::<Vec<_>>()
+        );
+        assert_eq!(rig.stock("spring").await.total, total, "{key}");
+        assert_eq!(rig.adjust("spring", key, units + 1).await.verdict(), "422 idempotency_key_reused");
+    }
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lowering_takes_what_is_free_and_never_what_somebody_has() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 10, 4, 900)]).await;
+    let mut orders = Vec::new();
+    for number in 0..2 {
+        let wish = Wish::new(&format!("b{number}"), "k", "spring", 4);
+        orders.push((wish.clone(), rig.buy(&wish).await.id()));
+    }
+    let refused = async |key: &str, units: i64, free: u64| {
+        let reply = rig.adjust("spring", key, units).await;
+        assert_eq!((&*reply.verdict(), &reply.json()["free"]), ("409 wrong_state", &json!(free)), "{reply}");
+    };
+    refused("a", -3, 2).await;
+    assert_eq!(rig.adjust("spring", "b", -2).await.status, 200);
+    refused("c", -1, 0).await;
+    let (wish, id) = &orders[0];
+    assert_eq!(rig.ask(&wish.order("POST", id, "/cancel")).await.status, 200);
+    refused("a", -5, 4).await;
+    assert_eq!(rig.adjust("spring", "a", -4).await.status, 200, "a refusal is not remembered");
+    let stock = rig.stock("spring").await;
+    assert_eq!((stock.total, stock.held, stock.free()), (4, 4, 0));
+    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "409 sold_out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_is_either_sold_or_taken_away_never_both() {
+    let rig = Arc::new(Rig::start());
+    for round in 0..12 {
+        let sale = format!("s{round}");
+        rig.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
+        // Twenty units, thirty wanted, and the operator takes twelve away in the same moment.
+        let mut requests: Vec<_> = (0..15).map(|n| Wish::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
+        for part in 0..3 {
+            requests.insert(part * 5, adjustment(&sale, &format!("a{part}"), -4));
+        }
+        let replies = at_once(&rig, requests).await;
+        let sold = 2 * replies.iter().filter(|reply| reply.status == 201).count() as u64;
+        let taken = 4 * replies.iter().filter(|reply| reply.status == 200).count() as u64;
+        let verdicts: Vec<_> = replies.iter().map(Reply::verdict).collect();
+        assert!(
+            verdicts.iter().all(|v| ["200", "201", "409 sold_out", "409 wrong_state"].contains(&&**v)),
+            "{verdicts:?}"
+        );
+        let stock = rig.stock(&sale).await;
+        assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
+        // Whoever was refused may come again: what is free is for sale.
+        for number in 0..stock.free() {
+            let late = rig.buy(&Wish::new(&format!("late{number}"), &sale, &sale, 1)).await;
+            assert_eq!(late.verdict(), "201", "round {round}: {verdicts:?}");
+        }
+    }
+    rig.audit(None).await;
+}
