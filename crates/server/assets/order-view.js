@@ -1,9 +1,10 @@
 /* Shows one order. What there is to pay, until when, and how to give it back; each state fills the same slots. */
-import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
+import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, left, moment, money } from '/assets/format.js';
 
-const ENDING_MS = 120_000;
+/** Little time is left: two minutes, or of a short hold its last quarter. */
+const endingMs = ({ reserved_at, pay_by }) => Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 const backToSale = order => '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
@@ -19,13 +20,13 @@ const views = {
   refused:   { tone: '', pill: 'refused', big: ['o.charged', 0], back: true, steps: () => [['h.queued', null], ['h.refused', null, 'bad']] }
 };
 /* Without an order: what to say, and what may be done about it. */
-const bare = { loading: {}, missing: { pill: 'none' }, signin: { pill: 'none' }, far: { pill: 'offline', tone: 'warn' } };
+const bare = { loading: {}, missing: { pill: 'none' }, signin: { pill: 'signin' }, far: { pill: 'offline', tone: 'warn' } };
 let shown = '';
 
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;
-  return state === 'reserved' && Date.parse(pay_by) - now() < ENDING_MS ? 'ending' : state;
+  return state === 'reserved' && Date.parse(pay_by) - now() < endingMs(m.order) ? 'ending' : state;
 }
 
 function showSlip(m) {
@@ -69,6 +70,7 @@ export function showOrder(m) {
   let words = 'o.' + name + '+';
   if (name === 'refused' && has('o.refused.' + order.code)) words = 'o.refused.' + order.code;
   if (name === 'signin' && !m.sign_in_url) words = 'o.nosignin+';
+  if (name === 'reserved' && site.guest && !order.checkout_url) words = 'o.demo+';
   if (m.offline && order) words = order.state === 'reserved' ? 'o.offline+' : 'o.old+';
   if (m.failed) words = 'o.uncancelled';
   put($('#state'), text('o.' + name));
@@ -116,6 +118,6 @@ export function showClock(m) {
   if (view.clock !== 'pay_by') return;
   const whole = end - Date.parse(order.reserved_at) || 1;
   attr($('#bar'), 'width', Math.min(1000, Math.round(1000 * rest / whole)));
-  attr($('#bar'), 'class', rest < ENDING_MS ? 'fill-bad' : 'fill-held');
+  attr($('#bar'), 'class', rest < endingMs(order) ? 'fill-bad' : 'fill-held');
   countAloud(text('o.payin'), Math.ceil(rest / 1000));
 }

@@ -37,7 +37,8 @@ const deals = {
   offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
 };
 const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'limit', 'cooldown'];
-const LONG_TITLE = 28; /* characters; longer ones are set smaller, so that the button stays in view */
+const LONG_TITLE = 28; /* letters, a Chinese character counting as two; longer ones are set smaller, so that the button stays in view */
+const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'), go = $('#go');
 let shown = '';
 
@@ -46,7 +47,7 @@ export function showItem(m) {
   const { sale, item } = m;
   put($('#edition'), sale.title === item.title ? '' : sale.title);
   put($('#name'), item.title);
-  $('#name').toggleAttribute('data-long', item.title.length > LONG_TITLE);
+  $('#name').toggleAttribute('data-long', widthOf(item.title) > LONG_TITLE);
   put($('#lead'), item.description ?? '');
   $('#lead').hidden = !item.description;
   put($('#price'), money(item.price));
@@ -104,7 +105,7 @@ function showClock(m, scene, deal, t) {
   else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
   else if (scene === 'ended') { label = closes && closes <= t ? 'ended' : 'doors'; digits = closes && closes <= t ? moment(closes) : text('clock.shut'); }
   else if (closes) { label = 'live'; digits = left(closes - t); }
-  else if (opens) { label = 'opened'; digits = dayTime(opens); }
+  else if (opens && opens <= t) { label = 'opened'; digits = dayTime(opens); }
   put($('#clock-label'), text('clock.' + label));
   put($('#clock'), digits);
   put($('#server'), time(t));
@@ -116,12 +117,13 @@ function showClock(m, scene, deal, t) {
 function showStock(m, scene, t) {
   const r = row(m), counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
   const held = Number.isInteger(r.held) ? r.held : 0, taken = counted ? r.count - r.remaining : 0;
-  const v = { total: count(r.count ?? 0), left: count(r.remaining ?? 0), held: count(held), gone: count(taken), seen: time(m.seen_ms) };
+  const v = { total: count(r.count ?? 0), left: count(r.remaining ?? 0), held: count(held), seen: time(m.seen_ms) };
   const key = scene === 'due' ? 'before' : scene;
   let words, more = key + '+';
   if (key === 'out') { words = 'out'; if (!held) more = 'out0+'; }
-  else if (key === 'sold') words = counted ? 'sold' : 'soldx';
+  else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
   else if (!counted) { words = key === 'ended' ? 'endedx' : 'free'; more = key === 'ended' ? 'none+' : r.count === null ? 'free+' : 'none+'; }
+  else if (key === 'ended') { words = r.remaining ? 'ended' : 'ended0'; more = held ? 'endedh+' : taken ? 'ended+' : 'none+'; }
   else { words = key; if (key === 'live' && !held) more = 'live0+'; }
   if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
   put($('#stock'), text('stock.' + words, v));

@@ -6,12 +6,13 @@ import { getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.j
 import { buyerOf, forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
-import { CALM_MS, learn, model as m, most, sceneOf, starts } from '/assets/sale-state.js';
+import { CALM_MS, learn, model as m, most, row, sceneOf, starts } from '/assets/sale-state.js';
 import { show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
 const STREAM_EARLY_MS = 600_000; /* the event stream is opened at a random moment of the last ten minutes */
 const QUIET_MS = 60_000;         /* in the last minute before the start nothing is asked */
+const GAP_MS = 3_000;            /* after a break of the stream, the status is asked for at a random moment of this time */
 const CLOCK_OFF_MS = 5_000;      /* a status this far from our clock means that the clock must be set again */
 const REREAD_MS = 5_000;         /* an order whose time to pay is over is read again this often, until it says so */
 
@@ -60,7 +61,7 @@ function pace_ms() {
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
     case 'due': return jitter(1_000, 3_000);
-    case 'ended': return m.status.phase === 'closed' ? Infinity : jitter(1_000, 4_000);
+    case 'ended': return m.status.phase !== 'closed' ? jitter(1_000, 4_000) : row(m).held ? jitter(30_000, 60_000) : Infinity;
     case 'sold': return jitter(20_000, 40_000);
     default: return m.status.started === false ? jitter(1_000, 2_000) : stream?.isOpen() ? jitter(12_000, 18_000) : jitter(2_000, 5_000);
   }
@@ -89,6 +90,7 @@ function openStream() {
   if (stream || !m.token) return;
   stream = listen({ token: m.token, sale: m.id, on: {
     status(status) { take(status); draw(); },
+    gap() { setTimeout(poll.wake, jitter(0, GAP_MS)); },
     order(order) {
       if (m.press) { heard = order?.id; press.wake(); }
       if (m.order && order?.id === m.order.id) readOrder(m.order.id);

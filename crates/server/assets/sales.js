@@ -55,11 +55,19 @@ async function phasesOf(sales) {
   return sales.map((sale, i) => answers[i]?.data.phase
     ?? (Date.parse(sale.starts_at) > now() ? 'scheduled' : Date.parse(sale.ends_at) < now() ? 'closed' : 'open'));
 }
-function saleTicket(sale, phase) {
+/* What can be had now stands first, then what opens next, then what is over; within these the newest, as the list gives them. */
+const ranks = ['open', 'paused', 'scheduled', 'closed'];
+function inOrder(sales, phases) {
+  const opens = sale => Date.parse(sale.starts_at) || Infinity;
+  const rows = sales.map((sale, i) => ({ sale, phase: phases[i] }));
+  return rows.sort((a, b) => ranks.indexOf(a.phase) - ranks.indexOf(b.phase)
+    || (a.phase === 'scheduled' && opens(a.sale) !== opens(b.sale) ? opens(a.sale) - opens(b.sale) : 0));
+}
+function saleTicket({ sale, phase }) {
   const opens = Date.parse(sale.starts_at), closes = Date.parse(sale.ends_at);
   const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
   const pill = phase === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + phase);
-  const words = phase === 'closed' ? (closes ? text('l.ended', v) : '') : closes ? text('l.until', v) : phase === 'scheduled' || !opens ? '' : text('l.started', v);
+  const words = phase === 'closed' ? (closes && closes <= now() ? text('l.ended', v) : '') : closes ? text('l.until', v) : phase !== 'scheduled' && opens <= now() ? text('l.started', v) : '';
   return ticket({ href: '/sale/' + encodeURIComponent(sale.id), title: sale.title, pill, tone: tones[phase], words, level: 'h2',
     picture: pictureOf(sale, lights[phase] ?? 'off') });
 }
@@ -87,7 +95,7 @@ async function showSales() {
       if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
       const sales = answer.data.sales ?? [];
       const phases = await phasesOf(sales);
-      $('#sales').replaceChildren(...sales.map((sale, i) => saleTicket(sale, phases[i])));
+      $('#sales').replaceChildren(...inOrder(sales, phases).map(saleTicket));
       $('#none').hidden = sales.length > 0;
       put($('#none-title'), text('l.none')); put($('#none-text'), text('l.none+'));
       return;
