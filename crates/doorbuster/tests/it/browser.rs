@@ -1,0 +1,90 @@
+//! The pages as people meet them: the real server, looked at and used in a real browser.
+
+#[path = "browser/axe.rs"]
+mod axe;
+#[path = "browser/buying.rs"]
+mod buying;
+#[path = "browser/door.rs"]
+mod door;
+#[path = "browser/driver.rs"]
+mod driver;
+#[path = "browser/live.rs"]
+mod live;
+#[path = "browser/tab.rs"]
+mod tab;
+#[path = "browser/visitors.rs"]
+mod visitors;
+
+use std::net::SocketAddr;
+
+use doorbuster_server::auth::{NewToken, token};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::house::Scratch;
+use crate::windows::client::SECRET;
+use crate::windows::rig::Rig;
+
+/// The button.
+const BUY: &str = "#buy";
+/// The title under the button: the state in a few words.
+const STATE: &str = "#say-title";
+
+/// A demonstration, where visitors are guests.
+fn demonstration() -> Rig {
+    Rig::by(Scratch::new(), &[], r#"exec "$@" --demo"#)
+}
+
+/// Makes a sale of lamps, with these fields beside or instead of the usual ones of the item and of the sale; gives its name.
+async fn draft(rig: &Rig, name: &str, item: Value, sale: Value) -> String {
+    let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
+        "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
+    merge(&mut lamp, item);
+    let mut whole = json!({"id": name, "title": "Lamps of the small workshop", "items": [lamp]});
+    merge(&mut whole, sale);
+    let made = rig.admin("POST", "/v1/admin/sales", Some(&whole)).await;
+    assert_eq!(made.status, 201, "{made}");
+    name.to_owned()
+}
+
+/// The same, open.
+async fn sale(rig: &Rig, name: &str, item: Value) -> String {
+    draft(rig, name, item, json!({})).await;
+    rig.step(name, "open").await;
+    name.to_owned()
+}
+
+fn merge(into: &mut Value, from: Value) {
+    let Value::Object(from) = from else { panic!("{from} is no object") };
+    into.as_object_mut().expect("an object").extend(from);
+}
+
+/// The shop's link to a sale, for a buyer who is signed in there.
+fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
+    let soon = Timestamp::now().as_second();
+    let claims = NewToken::new(buyer, soon, std::time::Duration::from_secs(3600));
+    format!("http://{address}{path}#token={}", token(SECRET.as_bytes(), &claims))
+}
+
+/// An address without anybody's token.
+fn plain(address: SocketAddr, path: &str) -> String {
+    format!("http://{address}{path}")
+}
+
+/// A moment, as the API writes it.
+fn in_secs(secs: i64) -> (Timestamp, String) {
+    let moment = Timestamp::now() + SignedDuration::from_secs(secs);
+    (moment, format!("{moment:.3}"))
+}
+
+/// Waits until the server has this many streams of events open.
+async fn streams(rig: &Rig, count: u64) {
+    let opened = async || (rig.metric("doorbuster_events_websockets").await == count).then_some(());
+    rig.until("the pages listen", std::time::Duration::from_secs(30), opened).await;
+}
+
+/// The state of a sale's orders, newest first.
+async fn states(rig: &Rig, sale: &str) -> Vec<String> {
+    let orders = rig.orders(sale).await;
+    orders.iter().map(|order| order["state"].as_str().expect("a state").to_owned()).collect()
+}

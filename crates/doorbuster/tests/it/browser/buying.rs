@@ -1,0 +1,257 @@
+//! From the countdown to the order: the button, a press, its answer, and what becomes of it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::door::{Door, Mode};
+use super::driver::Browser;
+use super::{BUY, STATE, draft, in_secs, link, sale, states, streams};
+use crate::windows::client::Wish;
+use crate::windows::faults::Faults;
+use crate::windows::rig::Rig;
+
+/// A device whose clock is five hours wrong.
+const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
+    window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
+/// Notes when the button wakes, by a clock that the page cannot bend.
+const NOTE_THE_WAKING: &str = "window.button = document.querySelector('#buy');
+    new MutationObserver(() => {
+      if (button.getAttribute('aria-disabled') === 'false') window.woke ??= performance.timeOrigin + performance.now();
+    }).observe(button, { attributes: true });
+    arguments[0]();";
+/// How much later than the start the button may wake: the page's clock knows the server's to within an answer's way.
+const LATE_MS: f64 = 500.0;
+/// Between two presses.
+const CALM: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_clock() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WRONG_CLOCK })).await;
+        let (starts, starts_at) = in_secs(4);
+        draft(&rig, "soon", json!({}), json!({ "starts_at": starts_at })).await;
+        rig.step("soon", "schedule").await;
+        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
+        tab.run(NOTE_THE_WAKING).await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        tab.says(BUY, "Opens in 00:0").await;
+        tab.click(BUY).await;
+        assert!(states(&rig, "soon").await.is_empty(), "a grey button buys nothing");
+
+        let woke = tab.until("window.woke").await.as_f64().expect("a time");
+        let late = woke - starts.as_millisecond() as f64;
+        assert!((-50.0..LATE_MS).contains(&late), "it woke {late} ms after the start");
+        tab.says(BUY, "Buy now · €49.00").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({"hold_secs": 600})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.click("#more").await;
+        tab.says(BUY, "Buy now · €98.00").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "2 reserved for you").await;
+        tab.says("#clock-label", "Pay within").await;
+        tab.says("#stock", "98 left of 100").await;
+        tab.says("#announce", "2 reserved for you").await;
+        tab.reload().await;
+        tab.says(STATE, "2 reserved for you").await;
+
+        tab.click("#go").await;
+        tab.says("#state", "Reserved for you").await;
+        let order = &rig.orders("open").await[0];
+        assert!(tab.url().await.ends_with(order["id"].as_str().expect("an id")));
+        assert_eq!(tab.text("#units").await, "2");
+        assert_eq!(tab.text("#sum").await, "€98.00");
+        tab.says("#clock-label", "Pay within").await;
+        // It counts, and towards the right moment.
+        let seconds = "document.querySelector('#clock').textContent.split(':').reduce((m, s) => m * 60 + +s, 0)";
+        let first = tab.eval(seconds).await;
+        let next = tab.until(&format!("{seconds} < {first} && {seconds}")).await;
+        let pay_by: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");
+        let left = pay_by.duration_since(jiff::Timestamp::now()).as_secs_f64();
+        assert!((next.as_f64().expect("seconds") - left).abs() < 2.0, "{next} is shown, {left} are left");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
+    let rig = Rig::start();
+    sale(&rig, "last", json!({"stock": 1})).await;
+    Browser::lend(async |browser| {
+        let (ann, ben) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(rig.address, "/sale/last", "ann")).await;
+        ann.click(BUY).await;
+        ann.says(STATE, "1 reserved for you").await;
+        ben.go(&link(rig.address, "/sale/last", "ben")).await;
+        ben.says(BUY, "None left right now").await;
+        ben.has(BUY, "aria-disabled", "true").await;
+        streams(&rig, 2).await;
+
+        ann.click("#go").await;
+        ann.says("#side", "Cancel order").await;
+        ann.click("#side").await;
+        ann.click("dialog button[value=keep]").await;
+        ann.until("!document.querySelector('dialog').open").await;
+        ann.says("#state", "Reserved for you").await;
+        assert_eq!(states(&rig, "last").await, ["reserved"], "nothing is cancelled before it is confirmed");
+        ann.click("#side").await;
+        ann.says("#sure-title", "Cancel this order?").await;
+        ann.click("dialog button[value=yes]").await;
+        ann.says("#state", "Order cancelled").await;
+        ann.says("#clock", "€0.00").await;
+
+        ben.says(BUY, "Buy now").await;
+        ben.click(BUY).await;
+        ben.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, "last").await, ["reserved", "cancelled"]);
+        ann.click("#go").await;
+        ann.says(BUY, "None left right now").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
+    let rig = Rig::start();
+    sale(&rig, "brief", json!({"stock": 1, "hold_secs": 3})).await;
+    Browser::lend(async |browser| {
+        let (page, order) = (browser.tab().await, browser.tab().await);
+        page.go(&link(rig.address, "/sale/brief", "ann")).await;
+        page.click(BUY).await;
+        page.says(STATE, "1 reserved for you").await;
+        let id = rig.orders("brief").await[0]["id"].as_str().expect("an id").to_owned();
+        order.go(&link(rig.address, &format!("/order/{id}"), "ann")).await;
+        order.says("#clock-label", "Pay within").await;
+        order.says("#state", "Time to pay is over").await;
+        order.says("#pill", "Expired").await;
+        order.says("#steps", "Expired, units returned").await;
+        page.says(STATE, "Time to pay is over").await;
+        page.says("#stock", "1 left of 1").await;
+        page.click("#act").await;
+        page.until("document.querySelector('#buy').dataset.mode === 'refill' || document.querySelector('#buy').dataset.mode === 'go'").await;
+        assert_eq!(states(&rig, "brief").await, ["expired"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let door = Door::to(rig.address).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(door.address, "/sale/open", "ann")).await;
+        door.set(Mode::LosesAnswers);
+        tab.click(BUY).await;
+        tab.says(BUY, "Reconnecting").await;
+        tab.until("document.querySelector('#say-text').textContent.includes('never orders twice')").await;
+        assert_eq!(states(&rig, "open").await, ["reserved"], "the first request arrived");
+        tab.reload().await;
+        tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
+        let asked = door.keys().len();
+        rig.until("it asks again after the reload", CALM, async || (door.keys().len() > asked).then_some(())).await;
+        door.set(Mode::Open);
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        let keys = door.keys();
+        assert!(keys.len() > 2 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let door = Door::to(rig.address).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(door.address, "/sale/open", "ann")).await;
+        let pressed = std::time::Instant::now();
+        tab.run("const button = document.querySelector('#buy'); button.click(); button.click(); arguments[0]();").await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.click("#act").await;
+        tab.says(BUY, "Press again in ").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        tab.click(BUY).await;
+        tab.reload().await;
+        tab.says(BUY, "Press again in ").await;
+        tab.click(BUY).await;
+        assert_eq!(door.keys().len(), 1, "a resting button sends nothing");
+        tab.says(BUY, "Buy now").await;
+        let rested = pressed.elapsed();
+        assert!(rested > CALM - Duration::from_millis(200), "it rested only {rested:?}");
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        let keys = door.keys();
+        assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
+        assert_eq!(states(&rig, "open").await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_press_that_has_to_wait_is_told_its_place_is_no_promise_and_then_its_verdict() {
+    let (rig, faults) = Faults::rig(&[]);
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let (tab, order) = (browser.tab().await, browser.tab().await);
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        faults.slow_disk(Duration::from_secs(4));
+        tab.click(BUY).await;
+        tab.says(BUY, "Asking for 1").await;
+        tab.says(STATE, "Your request is in").await;
+        let id = tab.eval("JSON.parse(sessionStorage.getItem('doorbuster.press.open')).id").await;
+        let path = format!("/order/{}", id.as_str().expect("an id"));
+        order.go(&link(rig.address, &path, "ann")).await;
+        order.says("#state", "Your request is in").await;
+        order.says("#clock-label", "Answer within").await;
+        faults.slow_disk(Duration::ZERO);
+        tab.says(STATE, "1 reserved for you").await;
+        order.says("#state", "Reserved for you").await;
+        assert_eq!(states(&rig, "open").await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_buyer_at_the_limit_is_told_how_much_of_it_is_used() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({"limit_per_buyer": 3})).await;
+    for (buyer, units) in [("ann", 2), ("ben", 3)] {
+        let bought = rig.buy(&Wish::new(buyer, "k", "open", units).item("lamp")).await;
+        assert_eq!(bought.status, 201, "{bought}");
+    }
+    Browser::lend(async |browser| {
+        let (ann, ben) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(rig.address, "/sale/open", "ann")).await;
+        ann.click("#more").await;
+        ann.click(BUY).await;
+        ann.says(STATE, "You have 2 of your 3").await;
+        ann.says("#say-text", "you can still have 1").await;
+        assert_eq!(ann.eval("document.querySelector('#units').value").await, "1");
+
+        ben.go(&link(rig.address, "/sale/open", "ben")).await;
+        ben.click(BUY).await;
+        ben.says(STATE, "You have your 3").await;
+        ben.says(BUY, "Limit reached").await;
+        ben.click("#see").await;
+        ben.says("#orders-list", "3 × Ora lamp").await;
+    })
+    .await;
+}

@@ -1,0 +1,177 @@
+//! Chromium, driven through chromedriver by the W3C WebDriver protocol, in as much of it as these tests need.
+//!
+//! One chromedriver serves the whole run. A shell keeps it, and ends it and all its browsers when this process is gone,
+//! however that came about.
+
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::tab::Tab;
+use crate::windows::client::Wire;
+
+/// Browsers at once; each takes a core at times.
+const BROWSERS_MAX: usize = 3;
+/// The end of its standard input is the end of whoever started it. Nothing of the browsers is left, on disk neither.
+const KEEPER: &str = r#"
+    TMPDIR=$(mktemp -d) && export TMPDIR
+    chromedriver --port=0 &
+    cat >/dev/null
+    trap '' TERM
+    kill -TERM 0
+    wait
+    rm -rf "$TMPDIR"
+    kill -KILL 0
+"#;
+const ARGUMENTS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-breakpad",
+];
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+static ROOM: Semaphore = Semaphore::const_new(BROWSERS_MAX);
+/// Sessions whose test has ended well. Those of other tests stay as they are until the end of the run.
+static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
+
+/// The process, which nobody waits for: it ends by itself.
+struct Driver {
+    address: SocketAddr,
+    _keeper: Mutex<Child>,
+}
+
+impl Driver {
+    fn start() -> Self {
+        let found = Command::new("sh").args(["-c", "command -v chromedriver"]).output().expect("a shell starts");
+        assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
+        let mut command = Command::new("sh");
+        // A group of its own, so that it can end all of it, and no key pressed in a terminal ends a part of it.
+        command.args(["-c", KEEPER]).process_group(0);
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut keeper = pipes.spawn().expect("a shell starts");
+        let mut lines = BufReader::new(keeper.stdout.as_mut().expect("it is piped")).lines();
+        let line = lines.find_map(|line| Some(line.ok()?.strip_prefix(READY)?.trim_end_matches('.').to_owned()));
+        let port = line.and_then(|port| port.parse().ok()).expect("chromedriver does not start: run scripts/setup");
+        Self { address: SocketAddr::from(([127, 0, 0, 1], port)), _keeper: Mutex::new(keeper) }
+    }
+}
+
+const READY: &str = "ChromeDriver was started successfully on port ";
+
+/// A browser of chromedriver's.
+struct Session {
+    path: String,
+    /// The window that is always there.
+    base: String,
+}
+
+impl Session {
+    async fn start() -> Self {
+        let capabilities = json!({"alwaysMatch": {
+            "goog:chromeOptions": {"args": ARGUMENTS},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }});
+        let made = ask("POST", "/session", json!({ "capabilities": capabilities })).await;
+        let made = made.unwrap_or_else(|error| panic!("Chromium does not start: run scripts/setup ({error})"));
+        let path = format!("/session/{}", made["sessionId"].as_str().expect("a session has an id"));
+        let base = ask("GET", &format!("{path}/window"), Value::Null).await.expect("it has a window");
+        Self { base: base.as_str().expect("a handle").to_owned(), path }
+    }
+}
+
+/// One request to chromedriver; what it says, or the error that it tells.
+async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
+    let address = DRIVER.get_or_init(Driver::start).address;
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+    let request = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let mut wire = Wire::connect(address).await.expect("chromedriver listens");
+    let reply = wire.ask(request.as_bytes()).await.expect("chromedriver answers");
+    let mut said = reply.json();
+    let value = said["value"].take();
+    match reply.status {
+        200 => Ok(value),
+        _ => Err(format!("{}: {}", value["error"], value["message"].as_str().unwrap_or_default())),
+    }
+}
+
+/// A browser, for one test.
+pub struct Browser {
+    session: Session,
+    /// The window that commands go to.
+    front: RefCell<String>,
+    tabs: RefCell<Vec<String>>,
+    _room: SemaphorePermit<'static>,
+}
+
+impl Browser {
+    /// Lends a browser to a test. What the pages wrote to the console is looked at afterwards: no script may have
+    /// failed, and nothing may have been stopped by the pages' own policy.
+    pub async fn lend(test: impl AsyncFnOnce(&Self)) {
+        let room = ROOM.acquire().await.expect("it is never closed");
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let session = match idle {
+            Some(session) => session,
+            None => Session::start().await,
+        };
+        let front = RefCell::new(session.base.clone());
+        let browser = Self { session, front, tabs: RefCell::default(), _room: room };
+        test(&browser).await;
+        let complaints = browser.complaints().await;
+        assert!(complaints.is_empty(), "the console says: {complaints:#?}");
+        browser.clear().await;
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(browser.session);
+    }
+
+    /// A new window, as another visitor's: what a tab stores is its own.
+    pub async fn tab(&self) -> Tab<'_> {
+        let made = self.ask("POST", "/window/new", json!({"type": "window"})).await.expect("a window");
+        let handle = made["handle"].as_str().expect("a handle").to_owned();
+        self.tabs.borrow_mut().push(handle.clone());
+        Tab::new(self, handle).await
+    }
+
+    /// What the console was told since this was last asked, but for answers that were no success: those belong to the pages.
+    pub async fn complaints(&self) -> Vec<String> {
+        let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
+        let lines = log.as_array().expect("entries").iter().filter(|entry| entry["source"] != "network");
+        let texts =
+            lines.map(|entry| format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default()));
+        // A stream that a dead server refuses is a network's error too, however it is filed.
+        texts.filter(|text| !text.contains("WebSocket connection to")).collect()
+    }
+
+    /// One command to a window.
+    pub async fn command(&self, window: &str, method: &str, path: &str, body: Value) -> Result<Value, String> {
+        if *self.front.borrow() != window {
+            self.ask("POST", "/window", json!({ "handle": window })).await?;
+            *self.front.borrow_mut() = window.to_owned();
+        }
+        self.ask(method, path, body).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
+        ask(method, &format!("{}{path}", self.session.path), body).await
+    }
+
+    /// Closes every window but the first.
+    async fn clear(&self) {
+        let tabs = std::mem::take(&mut *self.tabs.borrow_mut());
+        for tab in tabs {
+            self.command(&tab, "DELETE", "/window", Value::Null).await.expect("the window is there");
+        }
+        self.ask("POST", "/window", json!({"handle": self.session.base})).await.expect("the first window is there");
+    }
+}

@@ -1,0 +1,141 @@
+//! A window of the browser: what a visitor sees and does in it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::driver::Browser;
+
+/// Longest wait for anything that a page shall do.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at a page.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The key under which the protocol hands out elements.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A window.
+pub struct Tab<'a> {
+    browser: &'a Browser,
+    handle: String,
+}
+
+impl<'a> Tab<'a> {
+    /// The window of this handle, as large as a desktop's.
+    pub async fn new(browser: &'a Browser, handle: String) -> Self {
+        let tab = Self { browser, handle };
+        tab.look(1440, "light").await;
+        tab
+    }
+
+    /// Goes to an address, and waits until the page there has its words.
+    pub async fn go(&self, url: &str) {
+        self.load(url).await;
+        self.until("document.documentElement.classList.contains('ready')").await;
+    }
+
+    /// Goes to an address.
+    pub async fn load(&self, url: &str) {
+        self.command("POST", "/url", json!({ "url": url })).await.expect("the page loads");
+    }
+
+    /// Loads the page again.
+    pub async fn reload(&self) {
+        self.command("POST", "/refresh", json!({})).await.expect("the page loads");
+        self.until("document.documentElement.classList.contains('ready')").await;
+    }
+
+    /// The address.
+    pub async fn url(&self) -> String {
+        let url = self.command("GET", "/url", Value::Null).await.expect("an address");
+        url.as_str().expect("it is text").to_owned()
+    }
+
+    /// The value of an expression.
+    pub async fn eval(&self, expression: &str) -> Value {
+        self.try_eval(expression).await.unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    async fn try_eval(&self, expression: &str) -> Result<Value, String> {
+        let script = json!({"script": format!("return ({expression})"), "args": []});
+        self.command("POST", "/execute/sync", script).await
+    }
+
+    /// What a script gives to its last argument, a function.
+    pub async fn run(&self, script: &str) -> Value {
+        let script = json!({"script": script, "args": []});
+        self.command("POST", "/execute/async", script).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Waits until an expression is true of the page, whichever page that is by then; its value.
+    pub async fn until(&self, expression: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let value = self.try_eval(expression).await;
+            match value {
+                Ok(Value::Null | Value::Bool(false)) | Err(_) => {}
+                Ok(value) => return value,
+            }
+            if begun.elapsed() > PATIENCE {
+                panic!("in vain: {expression}\n{value:?}\n{}", self.seen().await);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until the element says these words.
+    pub async fn says(&self, css: &str, words: &str) {
+        self.until(&format!("document.querySelector({})?.textContent.includes({})", json!(css), json!(words))).await;
+    }
+
+    /// Waits until the element has this value in an attribute.
+    pub async fn has(&self, css: &str, name: &str, value: &str) {
+        let (css, name, value) = (json!(css), json!(name), json!(value));
+        self.until(&format!("document.querySelector({css})?.getAttribute({name}) === {value}")).await;
+    }
+
+    /// What the element says.
+    pub async fn text(&self, css: &str) -> String {
+        let text = self.eval(&format!("document.querySelector({}).textContent.trim()", json!(css))).await;
+        text.as_str().expect("it is text").to_owned()
+    }
+
+    /// Waits until the element can be seen, and clicks on it with the mouse.
+    pub async fn click(&self, css: &str) {
+        self.until(&format!("document.querySelector({})?.checkVisibility()", json!(css))).await;
+        let found = self.command("POST", "/element", json!({"using": "css selector", "value": css})).await;
+        let found = found.expect("it was there just now");
+        let path = format!("/element/{}/click", found[ELEMENT].as_str().expect("an element"));
+        if let Err(error) = self.command("POST", &path, json!({})).await {
+            panic!("{css} cannot be clicked: {error}\n{}", self.seen().await);
+        }
+    }
+
+    /// Sets the width of the window and the scheme of its colours. Nothing moves.
+    pub async fn look(&self, width: u32, scheme: &str) {
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.protocol("Emulation.setDeviceMetricsOverride", size).await;
+        let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
+        let features = features.map(|(name, value)| json!({"name": name, "value": value}));
+        self.protocol("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// A command of the browser's own protocol, for what the common one lacks.
+    pub async fn protocol(&self, command: &str, parameters: Value) {
+        let body = json!({"cmd": command, "params": parameters});
+        self.command("POST", "/goog/cdp/execute", body).await.unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+
+    async fn command(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
+        self.browser.command(&self.handle, method, path, body).await
+    }
+
+    /// What a visitor sees, for the report of a test that fails.
+    async fn seen(&self) -> String {
+        let seen = self.try_eval("location.href + '\\n' + document.body.innerText").await;
+        format!(
+            "{}\n{:?}",
+            seen.as_ref().map_or("", |seen| seen.as_str().unwrap_or("")),
+            self.browser.complaints().await
+        )
+    }
+}

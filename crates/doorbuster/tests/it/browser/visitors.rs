@@ -1,0 +1,157 @@
+//! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese, browsers without scripts.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::{BUY, STATE, demonstration, link, plain, sale, states};
+use crate::windows::rig::Rig;
+
+#[tokio::test]
+async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        let link = link(rig.address, "/sale/open", "ann");
+        ann.go(&link).await;
+        assert_eq!(ann.url().await, plain(rig.address, "/sale/open"));
+        let token = link.split_once("#token=").expect("a token").1;
+        let stored = ann.eval("sessionStorage.getItem('doorbuster.token')").await;
+        assert_eq!(stored, token);
+        assert_eq!(ann.eval("JSON.stringify({ ...localStorage })").await.as_str().expect("text").find(token), None);
+        ann.reload().await;
+        ann.says(BUY, "Buy now").await;
+        other.go(&plain(rig.address, "/sale/open")).await;
+        other.says(BUY, "Sign in to buy").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_visitor_without_a_token_is_asked_to_sign_in() {
+    let rig = Rig::with(&[("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in"), ("DOORBUSTER_PAGE__SHOP", "灯坊 & Söhne")]);
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(rig.address, "/sale/open")).await;
+        tab.says(STATE, "Sign in first").await;
+        tab.says("#go", "Sign in to buy").await;
+        tab.has("#go", "href", "/sign-in").await;
+        tab.says(".brand", "灯坊 & Söhne").await;
+        tab.go(&plain(rig.address, "/order/ord_1")).await;
+        tab.says("#state", "Sign in to see your order").await;
+        tab.has("#go", "href", "/sign-in").await;
+        // A token that does not hold is worth as much as none.
+        tab.go(&plain(rig.address, "/sale/open#token=forged")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "Sign in first").await;
+    })
+    .await;
+    assert!(states(&rig, "open").await.is_empty());
+}
+
+#[tokio::test]
+async fn without_an_address_to_sign_in_at_the_shops_own_link_is_asked_for() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(rig.address, "/sale/open")).await;
+        tab.says(STATE, "Sign in at the shop first").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        tab.go(&plain(rig.address, "/order/ord_1")).await;
+        tab.says("#text", "Come back here by the shop’s own link").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
+    let rig = demonstration();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(rig.address, "/sale/open")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.click("#go").await;
+        tab.says("#text", "This demonstration takes no money").await;
+        // The sample sale is there as well.
+        tab.go(&plain(rig.address, "/")).await;
+        tab.says("#sales", "Lamps from the small workshop").await;
+        tab.says("#orders-list", "1 × Ora lamp").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_speaks_chinese_and_keeps_to_it() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(".tongue [lang=zh-Hans]").await;
+        tab.says(BUY, "立即抢购 · €49.00").await;
+        assert_eq!(tab.eval("document.documentElement.lang").await, "zh-Hans");
+        tab.click(BUY).await;
+        tab.says(STATE, "抢到了！已为你保留 1 件").await;
+        tab.click("#go").await;
+        tab.says("#state", "已为你保留").await;
+        tab.says("#side", "取消订单").await;
+        tab.go(&plain(rig.address, "/")).await;
+        tab.says("h1", "抢购活动").await;
+        assert_eq!(tab.eval("document.title").await, "抢购活动 – Doorbuster");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_is_said_and_shows_the_way_out() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(rig.address, "/sale/nothing")).await;
+        tab.says("#lost-title", "There is no such sale").await;
+        tab.go(&link(rig.address, "/order/ord_nothing", "ann")).await;
+        tab.says("#state", "There is no such order").await;
+        tab.click("#back").await;
+        tab.says("#none-title", "No sales right now").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_javascript_every_page_says_what_is_needed() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.protocol("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+        for (path, words) in
+            [("/sale/open", "Buying needs JavaScript"), ("/order/ord_1", "Your order needs"), ("/", "Buying needs")]
+        {
+            tab.load(&plain(rig.address, path)).await;
+            tab.says(".nojs", words).await;
+            let seen = tab.eval("document.querySelector('main').innerText").await;
+            let seen = seen.as_str().expect("text");
+            assert!(seen.starts_with(words) && seen.contains("需要启用 JavaScript"), "{path}: {seen}");
+            assert!(!seen.contains("Buy now") && !seen.contains('…'), "nothing is shown that does not work: {seen}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_breach_of_the_pages_policy_would_be_noticed() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(rig.address, "/")).await;
+        tab.eval("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\" onclick=\"1\">')").await;
+        let complaints = browser.complaints().await;
+        assert!(complaints.iter().any(|line| line.contains("Content Security Policy")), "{complaints:?}");
+    })
+    .await;
+}
