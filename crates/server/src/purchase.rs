@@ -336,8 +336,13 @@ impl Engine {
         verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
     ) -> Attempt {
-        match tokio::time::timeout_at(asker.until, verdict).await {
-            Ok(Ok(resolved)) => {
+        // Who does not want to wait gets a place, however quick the settler is.
+        let heard = match asker.until > Instant::now() {
+            true => tokio::time::timeout_at(asker.until, verdict).await.ok(),
+            false => None,
+        };
+        match heard {
+            Some(Ok(resolved)) => {
                 let again = resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by;
                 match again {
                     true => Attempt::AskAgain,
@@ -345,7 +350,7 @@ impl Engine {
                 }
             }
             // Not yet, or the settler is gone: the verdict can be asked for.
-            Ok(Err(_)) | Err(_) => {
+            Some(Err(_)) | None => {
                 let id = self.id_of(purchase, cut);
                 Attempt::Answer(Bought::Queued { id, decide_by: cut.decide_by })
             }
