@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Say how often each interesting thing was reached.
     #[arg(long)]
     reached: bool,
+    /// Run the lists against the real store and real slots as well, and compare.
+    #[arg(long, conflicts_with = "mutants")]
+    real: bool,
     /// Run one kept list.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -57,6 +60,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     match (&arguments.replay, arguments.mutants) {
         (Some(file), _) => replay(file),
+        (None, false) if arguments.real => compare(plan),
         (None, true) => remove_rules(if rules.is_empty() { Rule::ALL } else { &rules }, plan, arguments.keep),
         (None, false) => seeds(plan, arguments.reached),
     }
@@ -105,6 +109,21 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule.name()).collect();
     println!("{} of {} rules noticed", all.len() - missed.len(), all.len());
     ensure!(missed.is_empty(), "gone and not noticed: {}", missed.join(", "));
+    Ok(())
+}
+
+fn compare(plan: SimPlan) -> anyhow::Result<()> {
+    let all = doorbuster_sim::real::compare(plan.first_seed, plan.seeds, plan.threads).map_err(|e| anyhow!(e))?;
+    let (lists, took) = (all.lists, all.took.as_secs_f64());
+    println!(
+        "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of all rows, in {took:.1} s",
+        all.transactions, all.calls, all.dumps
+    );
+    for (seed, how) in all.differ.iter().take(KEPT_MAX) {
+        println!("seed {seed}: {how}");
+    }
+    ensure!(all.differ.is_empty(), "{} lists differ", all.differ.len());
+    println!("no difference");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod judge;
 pub mod mutants;
 pub mod op;
 pub mod profile;
+pub mod real;
 pub mod reproduction;
 pub mod run;
 pub mod shrink;

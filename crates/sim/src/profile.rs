@@ -111,7 +111,7 @@ pub fn case(seed: u64) -> Case {
     let profile = Profile::of(seed);
     let mut dice = Dice::new(seed);
     let setup = setup(profile, &mut dice);
-    let count = dice.between(40, 200);
+    let count = if dice.chance(4) { dice.between(300, 600) } else { dice.between(40, 200) };
     let weights = weights(profile);
     let ops = (0..count).map(|_| op(profile, &weights, &mut dice)).collect();
     Case { setup, ops }

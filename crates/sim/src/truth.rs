@@ -1,44 +1,46 @@
 //! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same transactions can be run against a real store and compared.
+pub mod rules;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use doorbuster_core::model::Model;
-use doorbuster_core::order::{self, Changed, Ending, Paid};
+use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::refuse::Free;
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
-use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::stock::{self, Adjusted};
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{
     BuyerId, Cause, Grant, GrantId, IdKey, ItemId, Millis, Phase, Recall, RecallId, RequestKey, SlotKey, Ticket,
-    TicketId, TicketParts, recall,
+    TicketId, TicketParts,
 };
 use hashbrown::HashMap;
 
 /// A transaction.
 #[derive(Clone, Debug)]
 pub enum Tx {
-    /// [`stock::open`].
+    /// [`doorbuster_core::stock::open`].
     Open(SlotKey, GrantId, u64),
-    /// [`stock::acknowledge_init`].
+    /// [`doorbuster_core::stock::acknowledge_init`].
     AckInit(GrantId),
-    /// [`stock::refill`].
+    /// [`doorbuster_core::stock::refill`].
     Refill(GrantId, u64),
-    /// [`stock::close`].
+    /// [`doorbuster_core::stock::close`].
     Close(GrantId, Cause),
-    /// [`stock::adjust`].
+    /// [`doorbuster_core::stock::adjust`].
     Adjust(ItemId, i64),
-    /// [`settle::settle`] for each ticket, in one transaction.
+    /// [`doorbuster_core::settle::settle`] for each ticket, in one transaction.
     Settle(Vec<Arc<Ticket>>, Millis),
-    /// [`settle::force`].
+    /// [`doorbuster_core::settle::force`].
     Force(TicketId, TicketParts, BuyerId, Millis),
-    /// [`order::end`].
+    /// [`doorbuster_core::order::end`].
     End(TicketId, Ending, Millis),
-    /// [`order::pay`] behind an inbox of events: a repeated event gets its first outcome.
+    /// [`doorbuster_core::order::pay`] behind an inbox of events: a repeated event gets its first outcome.
     Pay(u32, TicketId, Millis),
-    /// [`recall::begin`].
+    /// [`doorbuster_core::recall::begin`].
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
-    /// [`recall::finish`].
+    /// [`doorbuster_core::recall::finish`].
     RecallFinish(RecallId, u64),
     /// An item is to stop for this phase: no new grants; slots are told to stop.
     Intend(ItemId, Phase),
@@ -67,6 +69,8 @@ pub enum Done {
     Ended(Changed),
     /// Of [`Tx::Pay`].
     Payment(Payment),
+    /// Of [`Tx::Pay`], as the rules say it.
+    Paid(Paid),
     /// Of [`Tx::RecallBegin`].
     Recall(Option<Recall>),
 }
@@ -105,7 +109,7 @@ pub struct Truth {
     /// Place of each request that holds an order, by half its hash, in the order of the commits.
     winners: HashMap<u64, usize, foldhash::fast::FixedState>,
     key: IdKey,
-    /// Every transaction with its outcome, when asked for.
+    /// Every transaction that ran under the rules, with what they said, when asked for.
     pub trace: Option<Vec<(Tx, Done)>>,
 }
 
@@ -127,102 +131,78 @@ impl Truth {
     /// Runs one transaction and commits it.
     pub fn commit(&mut self, tx: Tx) -> Done {
         self.version += 1;
-        let done = self.run(&tx);
-        if !matches!(tx, Tx::AckInit(_) | Tx::Refill(..) | Tx::End(..) | Tx::Pay(..)) {
-            for grant in self.model.grants.values().filter(|g| !g.open) {
-                self.closed.entry(grant.id).or_insert(self.version);
-            }
-        }
-        if let Some(trace) = &mut self.trace {
-            trace.push((tx, done.clone()));
-        }
-        done
-    }
-
-    fn run(&mut self, tx: &Tx) -> Done {
-        let model = &mut self.model;
-        match tx {
-            Tx::Open(slot, id, units) => Done::Opened(sure(stock::open(model, *slot, *id, *units))),
-            Tx::AckInit(id) => {
-                sure(stock::acknowledge_init(model, *id));
-                Done::Nothing
-            }
-            Tx::Refill(id, units) => Done::Moved(sure(stock::refill(model, *id, *units))),
-            Tx::Close(id, cause) => Done::Closed(sure(stock::close(model, *id, *cause))),
-            Tx::Adjust(item, delta) => Done::Adjusted(sure(stock::adjust(model, *item, *delta))),
-            Tx::Settle(tickets, now) => self.settle(tickets, *now),
-            Tx::Force(id, parts, buyer, now) => {
-                Done::Forced(sure(settle::force(model, &self.key, *id, parts, buyer, *now)))
-            }
-            Tx::End(id, how, now) => self.end(id, *how, *now),
-            Tx::Pay(event, id, now) => Done::Payment(self.pay(*event, *id, *now)),
-            Tx::RecallBegin(id, grant, target, units) => {
-                Done::Recall(sure(recall::begin(model, *id, *grant, *target, *units)))
-            }
-            Tx::RecallFinish(id, taken) => Done::Moved(sure(recall::finish(model, *id, *taken))),
+        let done = match &tx {
+            Tx::Pay(event, ..) if self.payments.contains_key(event) => Done::Payment(self.payments[event]),
             Tx::Intend(item, phase) => {
                 if let Some(row) = self.phases.get_mut(item) {
                     row.intent = Some((*phase, self.version));
                 }
                 Done::Nothing
             }
-            Tx::Show(item, intent) => Done::Closed(self.show(*item, *intent)),
+            Tx::Show(item, intent) if !self.shows(*item, *intent) => Done::Closed(false),
+            _ => self.under_the_rules(&tx),
+        };
+        if !matches!(tx, Tx::AckInit(_) | Tx::Refill(..) | Tx::End(..) | Tx::Pay(..)) {
+            for grant in self.model.grants.values().filter(|g| !g.open) {
+                self.closed.entry(grant.id).or_insert(self.version);
+            }
         }
+        done
     }
 
-    /// An old leader's wish to show a phase that is no longer intended does nothing.
-    fn show(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
+    fn under_the_rules(&mut self, tx: &Tx) -> Done {
+        let done = sure(rules::run(&mut self.model, &self.key, tx));
+        if let Some(trace) = &mut self.trace {
+            trace.push((tx.clone(), done.clone()));
+        }
+        match (tx, &done) {
+            (Tx::Show(..), _) => return Done::Closed(true),
+            (Tx::Settle(..), Done::Settled(all)) => all.iter().for_each(|resolved| self.note_winner(resolved)),
+            (Tx::End(_, Ending::Refund, _), Done::Ended(Changed::Done(order))) => self.send_back(order.id),
+            (Tx::Pay(event, id, _), Done::Paid(paid)) => {
+                let payment = match paid {
+                    Paid::Done(_) => Payment::Paid(*id),
+                    Paid::Already(_) | Paid::Refund(_) | Paid::NotFound => Payment::Refunded(*id),
+                };
+                self.payments.insert(*event, payment);
+                return Done::Payment(payment);
+            }
+            _ => {}
+        }
+        done
+    }
+
+    /// Whether the phase is changed now: an old leader's wish to show what is no longer intended does nothing.
+    fn shows(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent) else { return false };
-        let (phase, cause) = match intent {
-            Some((Phase::Closed, _)) => (Phase::Closed, Cause::Ended),
-            Some((phase, _)) => (phase, Cause::Rolled),
+        match intent {
+            Some((phase, _)) => {
+                *row = PhaseRow { shown: phase, intent: None };
+                self.model.stopped.insert(item);
+                true
+            }
             None if row.shown == Phase::Paused => {
                 *row = PhaseRow { shown: Phase::Open, intent: None };
                 self.model.stopped.remove(&item);
-                return true;
+                true
             }
-            None => return false,
-        };
-        *row = PhaseRow { shown: phase, intent: None };
-        self.model.stopped.insert(item);
-        sure(stock::close_item(&mut self.model, item, cause));
-        true
+            None => false,
+        }
     }
 
-    fn settle(&mut self, tickets: &[Arc<Ticket>], now: Millis) -> Done {
-        let mut all = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
-            let resolved = sure(settle::settle(&mut self.model, &self.key, ticket, now));
-            if let Some(order) = &resolved.order {
-                let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
-                let place = self.winners.len();
-                self.winners.entry(half).or_insert(place);
-            }
-            all.push(resolved);
+    fn note_winner(&mut self, resolved: &Resolved) {
+        if let Some(order) = &resolved.order {
+            let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
+            let place = self.winners.len();
+            self.winners.entry(half).or_insert(place);
         }
-        Done::Settled(all)
     }
 
-    fn end(&mut self, id: &TicketId, how: Ending, now: Millis) -> Done {
-        let changed = sure(order::end(&mut self.model, id, how, now));
-        if let (Changed::Done(order), Ending::Refund) = (&changed, how) {
-            for payment in self.payments.values_mut().filter(|p| **p == Payment::Paid(order.id)) {
-                *payment = Payment::Refunded(order.id);
-            }
+    /// The money of a refunded order goes back.
+    fn send_back(&mut self, id: TicketId) {
+        for payment in self.payments.values_mut().filter(|p| **p == Payment::Paid(id)) {
+            *payment = Payment::Refunded(id);
         }
-        Done::Ended(changed)
-    }
-
-    fn pay(&mut self, event: u32, id: TicketId, now: Millis) -> Payment {
-        if let Some(&earlier) = self.payments.get(&event) {
-            return earlier;
-        }
-        let payment = match sure(order::pay(&mut self.model, &id, now)) {
-            Paid::Done(_) => Payment::Paid(id),
-            Paid::Already(_) | Paid::Refund(_) | Paid::NotFound => Payment::Refunded(id),
-        };
-        self.payments.insert(event, payment);
-        payment
     }
 
     /// The grant, as committed.

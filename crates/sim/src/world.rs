@@ -10,6 +10,7 @@ mod flight;
 mod loss;
 mod node;
 mod phase;
+mod place;
 mod probe;
 mod rest;
 mod settler;
@@ -18,7 +19,6 @@ use std::sync::LazyLock;
 
 use doorbuster_core::model::Model;
 use doorbuster_core::rows::Item;
-use doorbuster_core::slot::{Bounds, Slot};
 use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units};
 
 use crate::dice::mix;
@@ -28,6 +28,8 @@ use crate::truth::{Done, Truth, Tx};
 pub(crate) use answer::id_of as answer_id;
 use flight::Message;
 use node::{Attempt, Node};
+pub use place::{Call, Called, Said};
+use place::{Place, fresh_slot};
 
 /// Buyers that operations name; the ones above are fresh buyers who ask at the end.
 pub const BUYERS: usize = 6;
@@ -77,15 +79,6 @@ impl Names {
 
 pub(crate) static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
 
-/// A slot where it stands, with the copy that was kept of it.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) at: SlotKey,
-    pub(crate) node: Option<u8>,
-    pub(crate) slot: Slot,
-    pub(crate) kept: Option<Slot>,
-}
-
 /// The simulated sale.
 #[derive(Debug)]
 pub struct World {
@@ -101,6 +94,8 @@ pub struct World {
     /// Time that never steps: what nodes measure waiting by.
     pub(crate) mono: Millis,
     pub(crate) judge: Judge,
+    /// Every call to a slot, when asked for.
+    pub calls: Option<Vec<Called>>,
     draws: u64,
 }
 
@@ -108,6 +103,22 @@ impl World {
     /// A sale that has just opened: each slot has its first grant.
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
+        let mut world = Self::before_opening(setup);
+        world.open();
+        world
+    }
+
+    /// [`World::new`], writing down every transaction and every call to a slot. The rows before the first one come with it.
+    #[must_use]
+    pub fn written_down(setup: &Setup) -> (Self, Model) {
+        let mut world = Self::before_opening(setup);
+        let rows = world.truth.model.clone();
+        (world.truth.trace, world.calls) = (Some(Vec::new()), Some(Vec::new()));
+        world.open();
+        (world, rows)
+    }
+
+    fn before_opening(setup: &Setup) -> Self {
         let mut model = Model::default();
         for (i, item) in setup.items.iter().enumerate() {
             let id = ItemId(i as i64 + 1);
@@ -127,7 +138,7 @@ impl World {
         });
         let places: Vec<_> = places.collect();
         let judge = Judge::new(&model);
-        let mut world = Self {
+        Self {
             setup: setup.clone(),
             truth: Truth::new(model, NAMES.key.clone()),
             places,
@@ -138,16 +149,19 @@ impl World {
             now: START,
             mono: START,
             judge,
+            calls: None,
             draws: 0,
-        };
-        for i in 0..world.places.len() {
-            world.open_slot(0, i, u64::from(setup.slots[i].first));
         }
-        world.deliver_all();
-        for i in 0..world.nodes.len() {
-            world.boot_snapshot(i);
+    }
+
+    fn open(&mut self) {
+        for i in 0..self.places.len() {
+            self.open_slot(0, i, u64::from(self.setup.slots[i].first));
         }
-        world
+        self.deliver_all();
+        for i in 0..self.nodes.len() {
+            self.boot_snapshot(i);
+        }
     }
 
     /// Runs a whole list and then lets the sale come to rest. The first finding ends it.
@@ -241,14 +255,6 @@ impl World {
 
     fn draw_grant(&mut self) -> GrantId {
         GrantId(self.draw() >> 1)
-    }
-}
-
-/// A slot that has nothing yet.
-fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
-    match usize::from(setup.tight) {
-        0 => Slot::new(item),
-        n => Slot::bounded(item, Bounds { queue: n, requests: n + 1, recalls: n / 2 }),
     }
 }
 

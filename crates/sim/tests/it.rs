@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use doorbuster_core::rules::Rule;
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Broken, SimPlan, run, run_case, run_seed};
-use doorbuster_sim::{mutants, profile};
+use doorbuster_sim::{mutants, profile, real};
 
 /// Seeds, unless `DOORBUSTER_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 20_000;
 /// Seeds within which most rules' removal is noticed.
 const MUTANT_SEEDS: u64 = 2_000;
+/// Lists that are run against the real store and real slots too.
+const REAL_LISTS: u64 = 2_000;
 /// Rules that few seeds reach, each with a directed list.
 const RARE_MAX: usize = 10;
 
@@ -99,6 +101,14 @@ fn what_was_found_once_is_found_no_more() {
             assert!(list.run(Some(rule)).is_some(), "{name} is no reproduction without {}", rule.name());
         }
     }
+}
+
+#[test]
+fn the_store_and_the_slots_of_the_program_do_as_the_model_does() {
+    let compared = real::compare(0, REAL_LISTS, 2).expect("a store opens");
+    let differ: Vec<_> = compared.differ.iter().take(2).collect();
+    assert!(differ.is_empty(), "{} lists differ, such as {differ:#?}", compared.differ.len());
+    assert!(compared.transactions > 10 * REAL_LISTS && compared.calls > 50 * REAL_LISTS);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use doorbuster_core::{Cause, ItemId, Phase};
 
 use super::flight::Message;
 use super::node::{Node, Seen, Snapshot, State};
-use super::{World, fresh_slot};
+use super::{Call, World};
 use crate::truth::{PhaseRow, Tx};
 
 impl World {
@@ -67,7 +67,7 @@ impl World {
             if self.places[i].node != Some(node) {
                 continue;
             }
-            self.places[i].slot = fresh_slot(&self.setup, at.item);
+            self.call(i, Call::Forget);
             self.places[i].kept = None;
             if let Some(id) = self.truth.open_grant(at).map(|g| g.id) {
                 self.commit(Tx::Close(id, Cause::LeaseLapsed));
@@ -83,8 +83,7 @@ impl World {
 
     pub(crate) fn forget(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
-        let place = &mut self.places[slot];
-        place.slot = fresh_slot(&self.setup, place.at.item);
+        self.call(slot, Call::Forget);
         self.judge.slot_fault();
     }
 

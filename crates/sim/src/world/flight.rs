@@ -6,7 +6,7 @@ use doorbuster_core::{Delivery, Epoch, Feed, Grant, GrantId, ItemId, RecallId, T
 
 use super::loss::Read;
 use super::node::Snapshot;
-use super::{FLIGHT_MAX, NAMES, World};
+use super::{Call, FLIGHT_MAX, Said, World};
 use crate::truth::{Done, Tx};
 
 /// What travels.
@@ -141,20 +141,21 @@ impl World {
             Message::Settle { slot, batch } => self.settle(slot, &batch),
             Message::Acknowledge { slot, batch } => {
                 for delivery in batch.iter() {
-                    self.places[slot].slot.acknowledge(delivery.at, delivery.ticket.token);
+                    self.call(slot, Call::Acknowledge(delivery.at, delivery.ticket.token));
                 }
             }
             Message::Notice { node, id, verdict } => self.notice(node, id, verdict),
             Message::Init { leader, slot, grant, epoch, counted, units } => {
-                if let Applied::At(_) = self.places[slot].slot.init(grant, epoch, counted, units) {
+                if let Said::Applied(Applied::At(_)) = self.call(slot, Call::Init(grant, epoch, counted, units)) {
                     self.send(Message::Commit { leader, tx: Tx::AckInit(grant) });
                 }
             }
             Message::Commit { leader, tx } => self.leader_commits(leader, tx),
-            Message::Apply { slot, epoch, row } => drop(self.places[slot].slot.apply(epoch, &row, &NAMES.key)),
+            Message::Apply { slot, epoch, row } => drop(self.call(slot, Call::Apply(epoch, (*row).clone()))),
             Message::Recall { leader, slot, id, grant, epoch, units } => {
-                let answer = self.places[slot].slot.recall(id, grant, epoch, units);
-                self.recall_answered(leader, id, answer);
+                if let Said::Recalled(answer) = self.call(slot, Call::Recall(id, grant, epoch, units)) {
+                    self.recall_answered(leader, id, answer);
+                }
             }
             Message::AskView { leader, slot, before } => {
                 let view = self.places[slot].slot.view();
@@ -162,7 +163,7 @@ impl World {
             }
             Message::View { leader, before, view } => self.viewed(leader, before, view),
             Message::Compare { leader, before, view, read } => self.compared(leader, &before, view.as_ref(), read),
-            Message::Stop { slot, stopped } => self.places[slot].slot.stop(stopped),
+            Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
             Message::Drain { leader, item, next } => self.drained(leader, item, next),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
@@ -185,7 +186,7 @@ impl World {
     /// The slot's atomic step for one request.
     fn cut(&mut self, attempt: usize, slot: usize, request: &Request) {
         let before = self.places[slot].slot.view();
-        let answer = self.places[slot].slot.ticket(request);
+        let Said::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else { return };
         if let TicketAnswer::Cut(cut) = &answer {
             let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
             self.judge.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);

@@ -2,8 +2,8 @@
 use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 
-use super::World;
 use super::node::State;
+use super::{Call, World};
 use crate::judge::Told;
 
 /// Rounds of all loops within which a sale comes to rest.
@@ -63,8 +63,8 @@ impl World {
     /// Rounds until one changes nothing.
     pub(super) fn settle_down(&mut self) {
         self.deliver_all();
-        for place in &mut self.places {
-            place.slot.redeliver();
+        for slot in 0..self.places.len() {
+            self.call(slot, Call::Redeliver);
         }
         for _ in 0..ROUNDS_MAX {
             let before = self.signature();

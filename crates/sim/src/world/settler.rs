@@ -6,7 +6,7 @@ use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::{Delivery, Verdict};
 
 use super::flight::Message;
-use super::{NAMES, World};
+use super::{Call, NAMES, Said, World};
 use crate::truth::{Done, Tx};
 
 impl World {
@@ -17,8 +17,7 @@ impl World {
 
     /// A settler takes a batch. What it does with it is a message: it may be lost with its settler, or run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
-        let mut batch = Vec::new();
-        self.places[slot].slot.take(at_most.min(SETTLE_BATCH_MAX), &mut batch);
+        let Said::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else { return };
         if batch.is_empty() {
             return;
         }
@@ -62,6 +61,6 @@ impl World {
 
     pub(crate) fn redeliver(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
-        self.places[slot].slot.redeliver();
+        self.call(slot, Call::Redeliver);
     }
 }

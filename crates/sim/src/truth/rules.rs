@@ -1,0 +1,40 @@
+//! One transaction of the rules, over any ledger: the model's, or a real store's.
+use std::sync::Arc;
+
+use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::{IdKey, Ledger, Millis, Ticket, order, recall, stock};
+
+use super::{Done, Tx};
+use doorbuster_core::{Cause, Phase};
+
+/// Runs it. What a store keeps beside the rules (phases, the inbox of payments) is not touched.
+pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::Error> {
+    Ok(match tx {
+        Tx::Open(slot, id, units) => Done::Opened(stock::open(ledger, *slot, *id, *units)?),
+        Tx::AckInit(id) => {
+            stock::acknowledge_init(ledger, *id)?;
+            Done::Nothing
+        }
+        Tx::Refill(id, units) => Done::Moved(stock::refill(ledger, *id, *units)?),
+        Tx::Close(id, cause) => Done::Closed(stock::close(ledger, *id, *cause)?),
+        Tx::Adjust(item, delta) => Done::Adjusted(stock::adjust(ledger, *item, *delta)?),
+        Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),
+        Tx::Force(id, parts, buyer, now) => Done::Forced(settle::force(ledger, key, *id, parts, buyer, *now)?),
+        Tx::End(id, how, now) => Done::Ended(order::end(ledger, id, *how, *now)?),
+        Tx::Pay(_, id, now) => Done::Paid(order::pay(ledger, id, *now)?),
+        Tx::RecallBegin(id, grant, target, units) => Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?),
+        Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
+        Tx::Show(item, Some((Phase::Closed, _))) => Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?),
+        Tx::Show(item, Some(_)) => Done::Moved(stock::close_item(ledger, *item, Cause::Rolled)?),
+        Tx::Show(_, None) | Tx::Intend(..) => Done::Nothing,
+    })
+}
+
+fn settle_all<L: Ledger>(
+    ledger: &mut L,
+    key: &IdKey,
+    tickets: &[Arc<Ticket>],
+    now: Millis,
+) -> Result<Vec<Resolved>, L::Error> {
+    tickets.iter().map(|ticket| settle::settle(ledger, key, ticket, now)).collect()
+}
