@@ -16,6 +16,7 @@ mod input;
 mod limits;
 mod orders;
 mod pages;
+mod quick;
 mod refusals;
 mod reply;
 mod router;

@@ -16,6 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::dispatch::Service;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
+use super::quick;
 use super::socket::Socket;
 use crate::metrics::Present;
 
@@ -35,6 +36,14 @@ pub(crate) struct Connection {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
+    // Boxed where it is needed: a connection that only buys never takes the general server's room.
+    if let Some((stream, before)) = quick::serve(&this, stream).await {
+        Box::pin(general(this, stream, before)).await;
+    }
+}
+
+/// Serves whatever comes, after what came `before`.
+async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     let answer = service_fn(|request| {
         let this = this.clone();
         async move { Ok::<_, Infallible>(Service::answer(this, request).await) }
@@ -45,7 +54,7 @@ pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(Socket::new(stream)), answer)
+        .serve_connection(TokioIo::new(Socket::new(stream, before)), answer)
         .with_upgrades();
     let mut connection = pin!(connection);
     // A token of its own: the shared one is locked by whoever looks at it, which would be everybody, all the time.

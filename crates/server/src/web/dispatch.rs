@@ -29,7 +29,7 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
-    purchase: RouteIndex,
+    pub purchase: RouteIndex,
 }
 
 impl Service {
@@ -110,6 +110,6 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// A handler panicked: that is logged by the panic's own line, and ends this request alone.
-fn fault() -> Reply {
+pub(crate) fn fault() -> Reply {
     Refused { problem: Box::new(Problem::internal()), cause: Some(Cause("a panic, see above".into())) }.reply()
 }

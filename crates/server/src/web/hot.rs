@@ -9,26 +9,64 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use bytes::Bytes;
 use doorbuster_api::body::{Purchase as Wanted, with_key};
-use doorbuster_api::header::{BodyType, IDEMPOTENCY_KEY, Prefer, accepts, idempotency_key};
+use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::Problem;
-use doorbuster_core::{RequestKey, TicketId, Units};
-use http::header::{ACCEPT, HeaderName, LOCATION, RETRY_AFTER};
+use doorbuster_api::problem::{Fault, Problem};
+use doorbuster_core::{Phase, RequestKey, TicketId, Units};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::reply::{Answer, Reply, json, problem};
 use super::{App, input, who, wire};
+use crate::auth::{Denied, bearer};
 use crate::purchase::{Bought, Purchase, Refusal};
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 
-const _: () = assert!(IDEMPOTENCY_KEY.len() == "idempotency-key".len());
+/// What the headers of a purchase say.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    /// Whether the caller takes JSON.
+    pub takes_json: bool,
+    /// Whether the body is said to be JSON.
+    pub is_json: bool,
+    /// The request's key.
+    pub key: Result<&'a str, Fault>,
+    /// The buyer's token.
+    pub token: Result<&'a str, Denied>,
+    /// How long to wait.
+    pub prefer: Prefer,
+}
 
-/// Answers a purchase.
+impl<'a> Asked<'a> {
+    /// Reads the values of each header, in the order they were sent.
+    pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(values: impl Fn(&HeaderName) -> I) -> Self {
+        let mut types = values(&CONTENT_TYPE);
+        let is_json = matches!((types.next(), types.next()), (Some(one), None) if BodyType::Json.matches(one));
+        Self {
+            takes_json: accepts(values(&ACCEPT), "application/json"),
+            is_json,
+            key: idempotency_key(values(&KEY)),
+            token: bearer(values(&AUTHORIZATION)),
+            prefer: Prefer::parse(values(&PREFER)),
+        }
+    }
+}
+
+/// What a purchase came to.
+#[derive(Debug)]
+pub(crate) enum Sold {
+    /// Refused: nearly always, and rendered already.
+    Refused(Refusal),
+    /// Anything else.
+    Told(Reply),
+}
+
+/// Answers a purchase that came through the general server.
 pub(crate) async fn purchase<B>(app: &Arc<App>, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes>,
@@ -39,9 +77,11 @@ where
         Ok(bytes) => bytes,
         Err(unread) => return problem(&unread),
     };
-    match buy(app, &parts.headers, &bytes, started).await {
-        Ok(reply) => reply,
-        Err(refused) => problem(&refused),
+    let headers: &HeaderMap = &parts.headers;
+    let asked = Asked::new(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    match sell(app, asked, &bytes, started).await {
+        Sold::Refused(refusal) => app.refusals.reply(&refusal),
+        Sold::Told(reply) => reply,
     }
 }
 
@@ -50,18 +90,27 @@ pub(crate) async fn routed(State(app): State<Arc<App>>, request: axum::extract::
     Ok(purchase(&app, request).await)
 }
 
-async fn buy(app: &Arc<App>, headers: &HeaderMap, body: &[u8], started: Instant) -> Result<Reply, Problem> {
-    let accept = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
-    if !accepts(accept, "application/json") {
+/// Sells, or says why not.
+pub(crate) async fn sell(app: &Arc<App>, asked: Asked<'_>, body: &[u8], started: Instant) -> Sold {
+    match buy(app, asked, body, started).await {
+        Ok(sold) => sold,
+        Err(refused) => Sold::Told(problem(&refused)),
+    }
+}
+
+async fn buy(app: &Arc<App>, asked: Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
+    if !asked.takes_json {
         return Err(Problem::not_acceptable("application/json"));
     }
-    input::content_type(headers, BodyType::Json)?;
-    let key = idempotency_key(headers.get_all(&KEY).iter().map(HeaderValue::as_bytes));
-    let (key, wanted) = with_key(key, Wanted::from_json(body))?;
-    let buyer = app.buyer(headers).await?;
+    if !asked.is_json {
+        return Err(Problem::unsupported_media_type());
+    }
+    let (key, wanted) = with_key(asked.key, Wanted::from_json(body))?;
+    let token = asked.token.map_err(|denied| app.denied(denied))?;
+    let buyer = app.buyer_of(token).await?;
     let (sale, item) = {
         let catalogue = app.engine.catalogue();
-        let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != doorbuster_core::Phase::Draft);
+        let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != Phase::Draft);
         let Some(sale) = sale else { return Err(Problem::not_found("there is no such sale")) };
         let Some(item) = sale.item(&wanted.item) else { return Err(Problem::not_found("the sale has no such item")) };
         (sale.clone(), item.clone())
@@ -71,30 +120,29 @@ async fn buy(app: &Arc<App>, headers: &HeaderMap, body: &[u8], started: Instant)
         Some(refusal) => Bought::Refused(refusal),
         None => {
             let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
-            let prefer = Prefer::parse(headers.get_all(&PREFER).iter().map(HeaderValue::as_bytes));
-            let wait = match prefer {
+            let (sale, item) = (sale.clone(), item.clone());
+            let wait = match asked.prefer {
                 Prefer::RespondAsync => Duration::ZERO,
                 Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
             };
-            let (sale, item) = (sale.clone(), item.clone());
             let bought = run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait }).await;
-            if prefer == Prefer::RespondAsync { without_verdict(bought) } else { bought }
+            if asked.prefer == Prefer::RespondAsync { without_verdict(bought) } else { bought }
         }
     };
     sale.flags.tally.count(bought.answer());
-    let reply = match &bought {
-        Bought::Refused(refusal) => app.refusals.reply(refusal),
-        Bought::Created(order) => placed(StatusCode::CREATED, order.id, &wire::order(order, &item)),
+    let sold = match bought {
+        Bought::Refused(refusal) => Sold::Refused(refusal),
+        Bought::Created(order) => Sold::Told(placed(StatusCode::CREATED, order.id, &wire::order(&order, &item))),
         Bought::Replayed(order) => {
-            let mut reply = placed(StatusCode::OK, order.id, &wire::order(order, &item));
+            let mut reply = placed(StatusCode::OK, order.id, &wire::order(&order, &item));
             reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-            reply
+            Sold::Told(reply)
         }
         Bought::Queued { id, decide_by } => {
-            let queued = wire::queued(*id, buyer.as_str(), &item, units, *decide_by);
-            let mut reply = placed(StatusCode::ACCEPTED, *id, &queued);
+            let queued = wire::queued(id, buyer.as_str(), &item, units, decide_by);
+            let mut reply = placed(StatusCode::ACCEPTED, id, &queued);
             reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
-            reply
+            Sold::Told(reply)
         }
     };
     let took = started.elapsed();
@@ -102,7 +150,7 @@ async fn buy(app: &Arc<App>, headers: &HeaderMap, body: &[u8], started: Instant)
     if app.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
         app.views.of(&app.engine, &sale).latencies.record(took);
     }
-    Ok(reply)
+    Ok(sold)
 }
 
 /// Lets the engine buy in a task of its own, which goes on when the client hangs up.

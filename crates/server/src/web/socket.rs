@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -17,6 +18,8 @@ use super::limits::WRITE_STALL;
 /// A TCP connection whose writes fail when they make no progress for [`WRITE_STALL`].
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// What was read before and is to be read again.
+    before: Bytes,
     /// Whether the other end was seen to send nothing more.
     ended: bool,
     /// Only there while a write waits.
@@ -24,8 +27,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, ended: false, stalled: None }
+    /// A connection on which `before` came already.
+    pub(crate) fn new(stream: TcpStream, before: Vec<u8>) -> Self {
+        Self { stream, before: before.into(), ended: false, stalled: None }
     }
 
     /// What a write came to, with the clock that runs while one waits.
@@ -42,6 +46,11 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            let now = self.before.len().min(into.remaining());
+            into.put_slice(&self.before.split_to(now));
+            return Poll::Ready(Ok(()));
+        }
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
         if into.filled().len() == before && into.remaining() > 0 && !self.ended {

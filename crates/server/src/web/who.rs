@@ -6,8 +6,9 @@ use axum::extract::FromRequestParts;
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
-use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
 use super::App;
 use super::limits::RETRY_SECS;
@@ -44,7 +45,7 @@ impl App {
 
     /// The buyer that the headers present.
     pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<BuyerName, Problem> {
-        let token = bearer(headers).map_err(|denied| self.denied(denied))?;
+        let token = bearer(presented(headers)).map_err(|denied| self.denied(denied))?;
         self.buyer_of(token).await
     }
 
@@ -60,7 +61,7 @@ impl App {
 
     /// The operator that the headers present, if the role is enough.
     pub(crate) fn operator(&self, headers: &HeaderMap, wanted: Role) -> Result<Operator, Problem> {
-        let checked = bearer(headers).and_then(|key| self.operators.check(key));
+        let checked = bearer(presented(headers)).and_then(|key| self.operators.check(key));
         let operator = checked.map_err(|denied| self.denied(denied))?;
         if operator.role < wanted {
             let (has, wants) = (operator.role.as_str(), wanted.as_str());
@@ -71,12 +72,17 @@ impl App {
 
     /// An operator, or else a buyer.
     pub(crate) async fn asker(&self, headers: &HeaderMap) -> Result<Asker, Problem> {
-        let token = bearer(headers).map_err(|denied| self.denied(denied))?;
+        let token = bearer(presented(headers)).map_err(|denied| self.denied(denied))?;
         if self.operators.check(token).is_ok() {
             return Ok(Asker::Operator);
         }
         self.buyer_of(token).await.map(|name| Asker::Buyer(owned(name)))
     }
+}
+
+/// Every `Authorization` that was sent.
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
 }
 
 /// The name as the engine takes it.

@@ -1,0 +1,110 @@
+//! Purchases straight off the connection.
+//!
+//! A crowd sends one kind of request, `POST /v1/orders` with a few plain headers, on connections that carry nothing
+//! else. Such requests are read and answered here, in about a microsecond beside the work itself, where the general
+//! server takes three to four. Whatever is out of the ordinary (another address, a body in pieces, `Expect`, a header
+//! twice, bytes that are no HTTP) is not judged here: the connection goes on in the general server, which sees the
+//! request from its first byte. Both come to [`hot::sell`], so there is one purchase, not two.
+
+mod bytes;
+mod head;
+
+pub(crate) use bytes::{Date, Head};
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::connection::Connection;
+use super::dispatch::fault;
+use super::hot::{self, Sold};
+use super::limits::{QUICK_BYTES_MAX, QUICK_ROOM_BYTES, WRITE_STALL};
+use head::{Came, came};
+
+/// A connection that the general server goes on with, and what came on it and is not answered.
+pub(crate) type Rest = Option<(TcpStream, Vec<u8>)>;
+
+/// Serves a connection as long as nothing but ordinary purchases comes on it.
+pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Rest {
+    let mut room = Vec::with_capacity(QUICK_ROOM_BYTES);
+    let mut out = Vec::new();
+    let mut date = Date::default();
+    let mut since = Instant::now();
+    // One timer for many requests: it is looked at when it fires, and wound again if it fired too early.
+    let mut idle = std::pin::pin!(tokio::time::sleep(connection.idle));
+    // A token of its own: the shared one is locked by whoever looks at it, which would be everybody, all the time.
+    let stop = connection.stop.child_token();
+    loop {
+        match came(&room) {
+            Came::Purchase { asked, body, len } => {
+                since = Instant::now();
+                out.clear();
+                let stays = answer(connection, asked, body, since, &mut date, &mut out).await;
+                write(&mut stream, &out).await.ok()?;
+                if !stays {
+                    return None;
+                }
+                room.drain(..len);
+                continue;
+            }
+            Came::Other => return Some((stream, room)),
+            Came::Part if room.len() >= QUICK_BYTES_MAX => return Some((stream, room)),
+            Came::Part => {}
+        }
+        room.reserve(QUICK_ROOM_BYTES / 2);
+        tokio::select! {
+            biased;
+            read = stream.read_buf(&mut room) => {
+                if read.ok()? == 0 {
+                    return None;
+                }
+            }
+            () = idle.as_mut() => {
+                if since.elapsed() >= connection.idle {
+                    return None;
+                }
+                idle.as_mut().reset((since + connection.idle).into());
+            }
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+/// Answers one purchase into `out`. False: the connection ends with it.
+async fn answer(
+    connection: &Connection,
+    asked: hot::Asked<'_>,
+    body: &[u8],
+    started: Instant,
+    date: &mut Date,
+    out: &mut Vec<u8>,
+) -> bool {
+    let app = &connection.service.app;
+    let sold = AssertUnwindSafe(hot::sell(app, asked, body, started)).catch_unwind().await;
+    let is_last = app.stopping.load(Ordering::Relaxed);
+    date.set(app.engine.now());
+    let status = match sold {
+        Ok(Sold::Refused(refusal)) => app.refusals.write(&refusal, date, is_last, out),
+        Ok(Sold::Told(reply)) => bytes::write(reply, date, is_last, out),
+        Err(_) => bytes::write(fault(), date, is_last, out),
+    };
+    app.metrics.requests.count(connection.service.purchase, status.as_u16());
+    !is_last
+}
+
+/// Writes all of `bytes`, which nearly always fit at once.
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    let written = match stream.try_write(bytes) {
+        Ok(written) if written == bytes.len() => return Ok(()),
+        Ok(written) => written,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => return Err(error),
+    };
+    tokio::time::timeout(WRITE_STALL, stream.write_all(&bytes[written..])).await?
+}

@@ -1,0 +1,175 @@
+//! What came on a connection: an ordinary purchase, a part of one, or something else.
+
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use http::HeaderName;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+
+use crate::web::hot::Asked;
+
+/// Most headers of an ordinary purchase.
+const HEADERS_MAX: usize = 32;
+/// How an ordinary purchase begins.
+const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
+
+/// What came.
+pub(super) enum Came<'a> {
+    /// A whole purchase, this many bytes long.
+    Purchase { asked: Asked<'a>, body: &'a [u8], len: usize },
+    /// The beginning of one, or nothing yet.
+    Part,
+    /// Something for the general server.
+    Other,
+}
+
+/// The headers that mean something to a purchase. One that is sent twice is for the general server.
+#[derive(Default)]
+struct Known<'a> {
+    accept: Option<&'a [u8]>,
+    authorization: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    prefer: Option<&'a [u8]>,
+}
+
+impl<'a> Known<'a> {
+    /// Takes one header in. False: it makes the request one for the general server.
+    fn take(&mut self, name: &str, value: &'a [u8]) -> bool {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let place = match name.len() {
+            2 if is("te") => return false,
+            6 if is("accept") => &mut self.accept,
+            6 if is("prefer") => &mut self.prefer,
+            6 if is("expect") => return false,
+            7 if is("upgrade") || is("trailer") => return false,
+            10 if is("connection") => return value.eq_ignore_ascii_case(b"keep-alive"),
+            12 if is("content-type") => &mut self.content_type,
+            13 if is("authorization") => &mut self.authorization,
+            14 if is("content-length") => &mut self.content_length,
+            15 if is("idempotency-key") => &mut self.key,
+            17 if is("transfer-encoding") => return false,
+            _ => return true,
+        };
+        place.replace(value).is_none()
+    }
+
+    fn asked(&self) -> Asked<'a> {
+        Asked::new(|name: &HeaderName| {
+            let value = match name.as_str() {
+                _ if *name == ACCEPT => self.accept,
+                _ if *name == AUTHORIZATION => self.authorization,
+                _ if *name == CONTENT_TYPE => self.content_type,
+                "idempotency-key" => self.key,
+                _ => self.prefer,
+            };
+            value.into_iter()
+        })
+    }
+}
+
+/// Looks at the bytes that came and are not answered.
+pub(super) fn came(bytes: &[u8]) -> Came<'_> {
+    let Some(rest) = bytes.strip_prefix(START) else {
+        return if START.starts_with(bytes) { Came::Part } else { Came::Other };
+    };
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let (head, headers) = match httparse::parse_headers(rest, &mut headers) {
+        Ok(httparse::Status::Complete(found)) => found,
+        Ok(httparse::Status::Partial) => return Came::Part,
+        Err(_) => return Came::Other,
+    };
+    let mut known = Known::default();
+    for header in headers {
+        if !known.take(header.name, header.value) {
+            return Came::Other;
+        }
+    }
+    // Without a length there is no body, which is a fault that the general server names as well.
+    let Some(length) = known.content_length.and_then(length) else { return Came::Other };
+    match rest.get(head..head + length) {
+        Some(body) => Came::Purchase { asked: known.asked(), body, len: START.len() + head + length },
+        None => Came::Part,
+    }
+}
+
+/// A length in plain digits, if the body may be that long.
+fn length(digits: &[u8]) -> Option<usize> {
+    if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length = digits.iter().fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
+    (length <= BODY_BYTES_MAX).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(bytes: &[u8]) -> String {
+        match came(bytes) {
+            Came::Purchase { asked, body, len } => {
+                let (key, token) = (asked.key.unwrap_or("?"), asked.token.unwrap_or("?"));
+                format!("{key} {token} {} {} {} {len}", asked.takes_json, asked.is_json, String::from_utf8_lossy(body))
+            }
+            Came::Part => "part".to_owned(),
+            Came::Other => "other".to_owned(),
+        }
+    }
+
+    fn request(headers: &str, body: &str) -> String {
+        format!("POST /v1/orders HTTP/1.1\r\n{headers}\r\n{body}")
+    }
+
+    const PLAIN: &str = "Host: x\r\nauthorization: Bearer t\r\nIdempotency-Key: k\r\nContent-Type: application/json\r\n\
+                         content-length: 2\r\n";
+
+    #[test]
+    fn an_ordinary_purchase_is_read_and_every_beginning_of_it_waited_for() {
+        let whole = request(PLAIN, "{}");
+        assert_eq!(told(whole.as_bytes()), format!("k t true true {{}} {}", whole.len()));
+        for end in 0..whole.len() {
+            assert_eq!(told(&whole.as_bytes()[..end]), "part", "{end}");
+        }
+        let two = [whole.as_bytes(), b"POST"].concat();
+        assert_eq!(told(&two), format!("k t true true {{}} {}", whole.len()));
+        let kept = request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
+        assert!(told(kept.as_bytes()).starts_with("k t true true"));
+    }
+
+    #[test]
+    fn what_is_out_of_the_ordinary_is_left_to_the_general_server() {
+        let with = |header: &str| request(&format!("{PLAIN}{header}\r\n"), "{}");
+        for other in [
+            "GET / HTTP/1.1\r\n\r\n".to_owned(),
+            "POST /v1/orders HTTP/1.0\r\n\r\n".to_owned(),
+            "POST /v1/orders?x=1 HTTP/1.1\r\n\r\n".to_owned(),
+            "POST /v1/ordersx HTTP/1.1\r\n\r\n".to_owned(),
+            "post /v1/orders HTTP/1.1\r\n\r\n".to_owned(),
+            "POST  /v1/orders HTTP/1.1\r\n\r\n".to_owned(),
+            "\r\nPOST /v1/orders HTTP/1.1\r\n\r\n".to_owned(),
+            with("Transfer-Encoding: chunked"),
+            with("Expect: 100-continue"),
+            with("Connection: close"),
+            with("Connection: upgrade"),
+            with("Upgrade: websocket"),
+            with("TE: trailers"),
+            with("Trailer: x"),
+            with("Content-Length: 2"),
+            with("Idempotency-Key: k"),
+            with("Authorization: Bearer t"),
+            with("Content-Type: application/json"),
+            with("Accept: */*\r\nAccept: */*"),
+            with("bad header: x"),
+            with(": x"),
+            request("Host: x\r\n", "{}"),
+            request("Content-Length: -2\r\n", "{}"),
+            request("Content-Length: +2\r\n", "{}"),
+            request("Content-Length: 2, 2\r\n", "{}"),
+            request("Content-Length: 16385\r\n", "{}"),
+            request("Content-Length: 99999999999999999999\r\n", "{}"),
+            request(&"X: y\r\n".repeat(40), ""),
+        ] {
+            assert_eq!(told(other.as_bytes()), "other", "{other}");
+        }
+    }
+}
