@@ -24,8 +24,39 @@ pub struct ItemState {
     pub slot: SlotKey,
     /// Held by whoever moves the item's units between pool and slot. Saves work; safety rests on the store's rows.
     pub tending: Arc<tokio::sync::Mutex<()>>,
-    /// The truth may have feed rows that the slot has not applied: what it says of a buyer's limit may be old.
-    pub feed_waits: Arc<AtomicBool>,
+    /// Whether the slot is behind what the truth has for it.
+    pub feed: Arc<FeedMarks>,
+}
+
+/// Which of the endings of orders that a node was told of have reached the slot. Until they have, what the slot says of a buyer's limit may be old.
+#[derive(Debug, Default)]
+pub struct FeedMarks {
+    told: AtomicU64,
+    applied: AtomicU64,
+}
+
+impl FeedMarks {
+    /// An order ended: its share of the limit is in the feed.
+    pub fn tell(&self) {
+        self.told.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The endings told so far. Read before the feed is read.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// The slot has applied a feed that was read after `told` was.
+    pub fn apply(&self, told: u64) {
+        self.applied.fetch_max(told, Ordering::AcqRel);
+    }
+
+    /// Whether the slot may have something to learn.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.applied.load(Ordering::Acquire) < self.told()
+    }
 }
 
 /// What outlives a change of a sale's row.
@@ -114,9 +145,9 @@ impl Catalogue {
                     None => Arc::new(Gauge::new(*counts.iter().find(|c| c.item == item.id)?)),
                 };
                 let tending = known.map(|k| k.tending.clone()).unwrap_or_default();
-                let feed_waits = known.map(|k| k.feed_waits.clone()).unwrap_or_default();
+                let feed = known.map(|k| k.feed.clone()).unwrap_or_default();
                 let slot = SlotKey { item: item.id, index: 0 };
-                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slot, tending, feed_waits }))
+                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slot, tending, feed }))
             })
             .collect();
         for item in &items {

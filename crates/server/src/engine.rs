@@ -426,7 +426,7 @@ impl Views {
                 self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
             } else if woken != Some(order.item) {
                 if let Some(item) = catalogue.item_of(order.item) {
-                    item.feed_waits.store(true, Ordering::Release);
+                    item.feed.tell();
                 }
                 self.control.wake(order.item);
                 woken = Some(order.item);

@@ -302,7 +302,7 @@ impl Engine {
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => Bought::Refused(Refusal::KeyReused),
             // The share of an order that ended is on its way to the slot.
-            TicketAnswer::LimitReached { .. } if purchase.item.feed_waits.load(Ordering::Acquire) => {
+            TicketAnswer::LimitReached { .. } if purchase.item.feed.is_behind() => {
                 return Attempt::NotReady;
             }
             TicketAnswer::LimitReached { used } => {

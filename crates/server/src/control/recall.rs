@@ -54,6 +54,11 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + PATIENCE;
         loop {
+            // Enabled before the store is asked: a unit that comes back in the very same commit is not missed.
+            let changed = item.gauge.changed().notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let is_last = Instant::now() >= until;
             let pool = match self.store().adjust(adjustment.clone()).await? {
                 AdjustOutcome::Done(counts) => return Ok(Adjusted::Done(counts)),
                 AdjustOutcome::NotInPool(pool) => pool,
@@ -67,15 +72,16 @@ impl Engine {
             if wanted > free {
                 return Ok(Adjusted::MoreThanFree { free });
             }
-            // Enabled before the slot is asked: what is missing is in tickets in flight, which will be orders or come back.
-            let changed = item.gauge.changed().notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
             let moved = self.recall(item, wanted.saturating_sub(pool)).await?;
-            if moved == 0 && tokio::time::timeout_at(until, changed).await.is_err() {
+            if is_last {
                 // Tickets in flight are not free as long as this.
                 let here = self.slots().view(item.slot).await?.map_or(0, |v| v.available);
-                return Ok(Adjusted::MoreThanFree { free: item.gauge.counts().pool + here });
+                let free = item.gauge.counts().pool + here;
+                return Ok(Adjusted::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
+            }
+            if moved == 0 {
+                // What is missing is in tickets in flight, which will be orders or come back. After the wait, once more.
+                drop(tokio::time::timeout_at(until, changed).await);
             }
         }
     }

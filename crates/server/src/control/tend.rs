@@ -3,7 +3,6 @@
 //!
 //! A grant is opened with no units; all units reach a slot through the feed, so that nothing has to be remembered between opening and `init`.
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::slot::{Applied, Recalled};
@@ -98,11 +97,13 @@ pub(super) async fn feed(
     grant: &Grant,
     mut applied: Seq,
 ) -> Result<(), EngineError> {
-    // Cleared before the rows are read: a row that comes after the read marks the item again.
-    item.feed_waits.store(false, Ordering::Release);
+    let told = item.feed.told();
     loop {
         let rows = engine.store().feed_after(grant.id, applied, FEED_BATCH_MAX).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let Some(last) = rows.last() else {
+            item.feed.apply(told);
+            return Ok(());
+        };
         match engine.slots().apply(item.slot, grant.epoch, &rows).await? {
             Applied::At(at) if at >= last.seq => applied = at,
             Applied::At(_) | Applied::Foreign => return Ok(()),
