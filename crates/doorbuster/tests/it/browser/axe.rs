@@ -1,2 +1,208 @@
-//! Every state that a page can show is usable by everyone: axe-core finds nothing, in both schemes of colour, on a phone,
-//! a tablet and a desktop, and nothing has to be scrolled sideways.
+//! Every state that a page can show is usable by everyone: axe-core finds nothing in both schemes of colour, on a phone, a
+//! tablet and a desktop, and on the smallest phone nothing has to be scrolled sideways.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::door::{Door, Mode};
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{BUY, STATE, draft, in_secs, link, plain, sale};
+use crate::windows::client::Wish;
+use crate::windows::faults::Faults;
+use crate::windows::rig::Rig;
+
+const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
+/// What it looks for: the rules of WCAG 2.2 up to AA, and good practice. Gives each finding with its places.
+const LOOK: &str = "const done = arguments[0], tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+    const place = node => node.target.join(' ') + ': ' + [...node.any, ...node.all, ...node.none].map(c => c.message).join('; ');
+    axe.run(document, { runOnly: tags, resultTypes: ['violations'] }).then(
+      found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
+      error => done({ violations: [String(error)] }));";
+/// Rules that apply to the emptiest page; fewer would mean that nothing was looked at.
+const RULES_MIN: u64 = 15;
+const WIDTHS: [u32; 3] = [360, 768, 1440];
+/// The width of the smallest phone, and of a desktop enlarged four times.
+const NARROW: u32 = 320;
+const SCHEMES: [&str; 2] = ["light", "dark"];
+
+/// Looks at what a window shows now.
+async fn inspect(tab: &Tab<'_>, state: &str) {
+    if tab.eval("typeof axe").await == "undefined" {
+        tab.run(&format!("{AXE}; arguments[0]();")).await;
+    }
+    for scheme in SCHEMES {
+        for width in WIDTHS {
+            tab.look(width, scheme).await;
+            let found = tab.run(LOOK).await;
+            assert_eq!(found["violations"], json!([]), "{state}, {width} px, {scheme}");
+            assert!(found["rules"].as_u64() >= Some(RULES_MIN), "{state}: {} rules applied", found["rules"]);
+        }
+    }
+    tab.look(NARROW, "light").await;
+    let wide = tab.eval("document.documentElement.scrollWidth").await;
+    assert!(wide.as_u64() <= Some(u64::from(NARROW)), "{state} is {wide} px wide on a screen of {NARROW} px");
+    tab.look(WIDTHS[2], "light").await;
+}
+
+/// Buys as another visitor would, elsewhere; gives the order's id.
+async fn buy(rig: &Rig, buyer: &str, sale: &str, units: u32) -> String {
+    let bought = rig.buy(&Wish::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    bought.id()
+}
+
+#[tokio::test]
+async fn every_state_of_a_sale_is_usable_by_everyone() {
+    let rig = Rig::start();
+    let lamp = |id: &str, stock: Value| json!({"id": id, "title": "有机棉手工灯罩 with a long name", "price": {"amount_minor": 1200, "currency": "CNY"}, "stock": stock});
+    let many = json!([lamp("shade", json!(10)), lamp("bulb", json!("unlimited")), lamp("none", json!(0))]);
+    let (soon, days, end) = (in_secs(3_000).1, in_secs(300_000).1, in_secs(400_000).1);
+    for (name, starts_at) in [("soon", soon), ("days", days)] {
+        draft(&rig, name, json!({}), json!({ "starts_at": starts_at, "ends_at": end })).await;
+        rig.step(name, "schedule").await;
+    }
+    draft(&rig, "many", json!({}), json!({ "items": many })).await;
+    for (name, item) in [("open", json!({})), ("held", json!({"stock": 1})), ("sold", json!({"stock": 0}))] {
+        draft(&rig, name, item, json!({ "ends_at": end })).await;
+    }
+    for name in ["many", "open", "held", "sold"] {
+        rig.step(name, "open").await;
+    }
+    buy(&rig, "ben", "held", 1).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        let states = [
+            ("soon", "", BUY, "Opens in 49:"),
+            ("days", "?lang=zh", BUY, "3 天"),
+            ("many", "?lang=en#item=bulb", "#stock", "On sale"),
+            ("open", "", BUY, "Buy now"),
+            ("held", "?lang=zh", BUY, "暂时无货"),
+            ("sold", "?lang=en", STATE, "Sold out for good"),
+        ];
+        for (name, query, place, words) in states {
+            tab.go(&link(rig.address, &format!("/sale/{name}{query}"), "ann").replace("bulb#", "bulb&")).await;
+            tab.says(place, words).await;
+            inspect(&tab, name).await;
+        }
+        for (step, words) in [("pause", "The shop has paused the sale"), ("close", "The doors are closed")] {
+            rig.step("open", step).await;
+            tab.go(&link(rig.address, "/sale/open", "ann")).await;
+            tab.says(STATE, words).await;
+            inspect(&tab, step).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_answer_to_a_press_is_usable_by_everyone() {
+    let (rig, faults) = Faults::rig(&[]);
+    sale(&rig, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
+    sale(&rig, "brief", json!({"hold_secs": 1})).await;
+    sale(&rig, "plenty", json!({"limit_per_buyer": 4})).await;
+    let door = Door::to(rig.address).await;
+    Browser::lend(async |browser| {
+        // In windows of their own: each rests for a while after a press.
+        let visit = async |sale: &str, buyer: &str, units: &str| {
+            let tab = browser.tab().await;
+            tab.go(&link(door.address, &format!("/sale/{sale}"), buyer)).await;
+            let choose =
+                format!("const field = document.querySelector('#units'); field.value = {units}; field.onchange();");
+            tab.run(&format!("{choose} arguments[0]();")).await;
+            tab.click(BUY).await;
+            tab
+        };
+        faults.slow_disk(Duration::from_secs(6));
+        let tab = visit("open", "ann", "1").await;
+        tab.says(STATE, "Your request is in").await;
+        inspect(&tab, "queued").await;
+        faults.slow_disk(Duration::ZERO);
+        tab.says(STATE, "1 reserved for you").await;
+        inspect(&tab, "reserved").await;
+        let tab = visit("open", "ben", "3").await;
+        tab.says(STATE, "Only 2 left right now").await;
+        inspect(&tab, "fewer than asked for").await;
+        buy(&rig, "cleo", "plenty", 1).await;
+        let tab = visit("plenty", "cleo", "4").await;
+        tab.says(STATE, "You have 1 of your 4").await;
+        inspect(&tab, "a part of the limit").await;
+        let tab = visit("brief", "ann", "1").await;
+        tab.says(STATE, "Time to pay is over").await;
+        inspect(&tab, "expired").await;
+        buy(&rig, "ann", "plenty", 4).await;
+        let tab = visit("plenty", "ann", "1").await;
+        tab.says(STATE, "You have your 4").await;
+        inspect(&tab, "the limit").await;
+        door.set(Mode::Shut);
+        tab.says(STATE, "The connection is gone").await;
+        inspect(&tab, "not connected").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_state_of_an_order_is_usable_by_everyone() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    sale(&rig, "brief", json!({"hold_secs": 1})).await;
+    let (order, brief) = (buy(&rig, "ann", "open", 2).await, buy(&rig, "ann", "brief", 1).await);
+    let door = Door::to(rig.address).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(door.address, &format!("/order/{order}"), "ann")).await;
+        tab.says("#state", "Reserved for you").await;
+        inspect(&tab, "reserved").await;
+        tab.click("#side").await;
+        tab.until("document.querySelector('dialog').open").await;
+        inspect(&tab, "the question").await;
+        tab.click("dialog button[value=keep]").await;
+        door.set(Mode::Shut);
+        tab.says("#side", "Try now").await;
+        inspect(&tab, "not connected").await;
+        door.set(Mode::Open);
+        tab.click("#side").await;
+        tab.says("#side", "Cancel order").await;
+        tab.click("#side").await;
+        tab.click("dialog button[value=yes]").await;
+        tab.says("#state", "Order cancelled").await;
+        inspect(&tab, "cancelled").await;
+        tab.go(&link(rig.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
+        tab.says("#state", "付款时间已过").await;
+        inspect(&tab, "expired").await;
+        tab.go(&link(rig.address, "/order/ord_nothing", "ann")).await;
+        inspect(&tab, "no such order").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_lists_and_the_ways_in_are_usable_by_everyone() {
+    let rig = Rig::with(&[("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in")]);
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&plain(rig.address, "/")).await;
+        tab.says("#none-title", "No sales right now").await;
+        inspect(&tab, "no sales").await;
+        let days = in_secs(300_000).1;
+        draft(&rig, "days", json!({}), json!({ "starts_at": days })).await;
+        rig.step("days", "schedule").await;
+        sale(&rig, "open", json!({})).await;
+        let visits = [
+            ("/sale/nothing", "#lost-title", "There is no such sale", "no such sale"),
+            ("/sale/open", STATE, "Sign in first", "a stranger at a sale"),
+            ("/order/ord_1", "#state", "Sign in to see your order", "a stranger at an order"),
+        ];
+        for (path, place, words, state) in visits {
+            tab.go(&plain(rig.address, path)).await;
+            tab.says(place, words).await;
+            inspect(&tab, state).await;
+        }
+        buy(&rig, "ann", "open", 2).await;
+        tab.go(&link(rig.address, "/", "ann")).await;
+        tab.says("#orders-list", "2 × Ora lamp").await;
+        inspect(&tab, "sales and orders").await;
+    })
+    .await;
+}

@@ -17,7 +17,8 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.go(&link(rig.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         streams(&rig, 1).await;
-        tab.eval("window.same = true").await;
+        // From here on it can ask for nothing: what it learns, it is told.
+        tab.eval("window.fetch = () => new Promise(() => {})").await;
         rig.step("open", "pause").await;
         tab.says(STATE, "The shop has paused the sale").await;
         tab.has(BUY, "aria-disabled", "true").await;
@@ -30,7 +31,6 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.says("#pill", "Ended").await;
         tab.says("#clock", "Closed").await;
         tab.says("#stock", "100 left over of 100").await;
-        assert_eq!(tab.eval("window.same").await, true, "without a reload");
     })
     .await;
 }

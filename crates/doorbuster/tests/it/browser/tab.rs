@@ -27,8 +27,9 @@ impl<'a> Tab<'a> {
         tab
     }
 
-    /// Goes to an address, and waits until the page there has its words.
+    /// Goes to an address, as from elsewhere, and waits until the page there has its words.
     pub async fn go(&self, url: &str) {
+        self.load("about:blank").await;
         self.load(url).await;
         self.until("document.documentElement.classList.contains('ready')").await;
     }
