@@ -27,7 +27,8 @@ pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Mill
     let id = key.id_of(ticket);
     let asked = Asked {
         id,
-        grant: ledger.grant(ticket.grant)?,
+        // A ticket of another item than its grant is nobody's: nothing is taken for it, and nothing given back.
+        grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
         key: Some(&ticket.key),

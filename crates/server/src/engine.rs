@@ -29,6 +29,8 @@ use crate::waiters::Waiters;
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Settlers of a node: while one's batch commits, the next gathers and is told apart. The store commits what comes together at once.
+const SETTLERS: usize = 3;
 /// Longest time that a cancellation waits until its slot has heard of it.
 const TELL_SLOT_MAX: Duration = Duration::from_millis(500);
 /// Grants closed at the same time at start; the store commits them in groups.
@@ -183,7 +185,9 @@ impl Engine {
         });
         engine.recover().await?;
         let jobs = Jobs { tasks: engine.tasks.clone(), stop: engine.stop.clone(), on_fatal };
-        jobs.start("settle", settle::run(engine.clone()));
+        for _ in 0..SETTLERS {
+            jobs.start("settle", settle::run(engine.clone()));
+        }
         control::start(&engine, &jobs);
         Ok(engine)
     }

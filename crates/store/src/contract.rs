@@ -194,8 +194,10 @@ pub struct Adjustment {
 /// What an adjustment came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdjustOutcome {
-    /// Done, by this call or by an earlier one with the same key and units.
+    /// Done by this call.
     Done(ItemCounts),
+    /// Done by an earlier call with the same key and units; the counts as they are now.
+    Repeated(ItemCounts),
     /// The key was used for other units.
     KeyReused,
     /// See [`doorbuster_core::stock::Adjusted`]: recall into the pool first. The pool as it is.

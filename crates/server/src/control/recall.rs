@@ -17,8 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What a change of the total came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjusted {
-    /// Done.
+    /// Done by this call.
     Done(ItemCounts),
+    /// Done by an earlier call with the same key; the counts as they are now.
+    Repeated(ItemCounts),
     /// More than is free now.
     MoreThanFree {
         /// What is.
@@ -61,6 +63,7 @@ impl Engine {
             let is_last = Instant::now() >= until;
             let pool = match self.store().adjust(adjustment.clone()).await? {
                 AdjustOutcome::Done(counts) => return Ok(Adjusted::Done(counts)),
+                AdjustOutcome::Repeated(counts) => return Ok(Adjusted::Repeated(counts)),
                 AdjustOutcome::NotInPool(pool) => pool,
                 AdjustOutcome::KeyReused => return Ok(Adjusted::KeyReused),
                 AdjustOutcome::TooMuch => return Ok(Adjusted::TooMuch),

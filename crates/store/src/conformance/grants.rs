@@ -172,7 +172,7 @@ pub async fn an_adjustment_happens_once(rig: Rig) {
     let adjust = async |change| rig.store.adjust(change).await.expect("writes");
     let AdjustOutcome::Done(raised) = adjust(by(item, 50, "a")).await else { panic!("raising is possible") };
     assert_eq!((raised.total, raised.pool), (Stock::Counted(150), 90));
-    let AdjustOutcome::Done(again) = adjust(by(item, 50, "a")).await else { panic!("the same again") };
+    let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else { panic!("the same again") };
     assert_eq!(again, raised);
     assert_eq!(adjust(by(item, 51, "a")).await, AdjustOutcome::KeyReused);
     let AdjustOutcome::Done(lowered) = adjust(by(item, -90, "b")).await else { panic!("the pool holds them") };

@@ -238,6 +238,7 @@ pub(super) fn adjust(ledger: &mut SqliteLedger<'_>, adjustment: &Adjustment) -> 
         params![item.0, key],
         |row| Ok(row.get::<_, i64>(0)?),
     )?;
+    let repeated = earlier.is_some();
     match earlier {
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
         Some(_) => {}
@@ -260,5 +261,6 @@ pub(super) fn adjust(ledger: &mut SqliteLedger<'_>, adjustment: &Adjustment) -> 
         },
     }
     let counts = ledger.sql.one(read::COUNTS_OF_ITEM, params![item.0], read::counts_row)?;
-    Ok(counts.map_or(AdjustOutcome::NotFound, AdjustOutcome::Done))
+    let outcome = if repeated { AdjustOutcome::Repeated } else { AdjustOutcome::Done };
+    Ok(counts.map_or(AdjustOutcome::NotFound, outcome))
 }

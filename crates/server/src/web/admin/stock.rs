@@ -54,17 +54,23 @@ pub(crate) async fn adjust(
     let engine = app.engine.clone();
     let adjusting = app.buying.spawn(async move { engine.adjust(adjustment).await });
     let adjusted = adjusting.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let repeated = matches!(adjusted, Adjusted::Repeated(_));
     let counts = counted(adjusted, &sale)?;
+    let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));
+    if repeated {
+        reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        return Ok(reply);
+    }
     let detail = object!({"sale": name, "item": item.row.name, "units": wanted.units, "reason": wanted.reason});
     note(&app, &by, "stock.adjust", &detail).await;
-    Ok(json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts)))
+    Ok(reply)
 }
 
 /// The counts after an adjustment that was done.
 fn counted(adjusted: Adjusted, sale: &SaleState) -> Result<doorbuster_store::ItemCounts, Problem> {
     let phase = sale.row.phase.as_str();
     Err(match adjusted {
-        Adjusted::Done(counts) => return Ok(counts),
+        Adjusted::Done(counts) | Adjusted::Repeated(counts) => return Ok(counts),
         Adjusted::MoreThanFree { free } => Problem::too_little_free(phase, free),
         Adjusted::KeyReused => Problem::idempotency_key_reused(),
         Adjusted::TooMuch => {
