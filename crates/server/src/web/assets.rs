@@ -72,28 +72,52 @@ pub(crate) struct Assets {
     pages: HashMap<String, Arc<File>>,
 }
 
+/// A file as it is embedded or made.
+#[derive(Debug)]
+struct Source {
+    data: Cow<'static, [u8]>,
+    /// Of the data, made when the program was built: what is not looked into at boot is not read either.
+    hash: [u8; 32],
+    /// Whether it may name others, and is rewritten with their addresses.
+    names_others: bool,
+}
+
+impl Source {
+    fn made(text: String) -> Self {
+        let hash = blake3::hash(text.as_bytes()).into();
+        Self { data: text.into_bytes().into(), hash, names_others: true }
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.data)
+    }
+}
+
 impl Assets {
     /// Prepares all files for a program with these settings.
     pub(crate) fn prepare(settings: &Settings) -> Self {
         let mut sources = embedded();
-        sources.insert("site.js".into(), site(settings).into_bytes().into());
+        sources.insert("site.js".into(), Source::made(site(settings)));
         if let Some(docs) = sources.get_mut("docs.html") {
-            *docs = super::docs::complete(&String::from_utf8_lossy(docs)).into_bytes().into();
+            *docs = Source::made(super::docs::complete(&docs.text()));
         }
         let addresses = hashed(&sources);
         let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
-        for (name, source) in &sources {
-            let bytes = Bytes::from(rewrite(&String::from_utf8_lossy(source), &addresses));
+        for (name, source) in sources {
             let is_page = name.ends_with(".html");
+            let plain = match source.names_others {
+                true => Rendered::of(rewrite(&source.text(), &addresses).into()),
+                false => Rendered::known(bytes(source.data), &source.hash),
+            };
             let file = Arc::new(File {
-                plain: Rendered::of(bytes),
+                plain,
                 gzip: OnceLock::new(),
-                media_type: HeaderValue::from_static(text_of(name).unwrap_or("application/octet-stream")),
+                media_type: HeaderValue::from_static(text_of(&name).unwrap_or("application/octet-stream")),
                 cache: if is_page { BRIEFLY } else { FOR_EVER },
             });
-            match addresses.get(name) {
+            match addresses.get(&name) {
                 Some(address) if !is_page => assets.insert(address.clone(), file),
-                _ => pages.insert(name.clone(), file),
+                _ => pages.insert(name, file),
             };
         }
         Self { assets, pages }
@@ -116,21 +140,31 @@ pub(crate) async fn get(State(app): State<Arc<App>>, name: Option<Path<String>>,
 }
 
 /// Every embedded file, by name.
-fn embedded() -> HashMap<String, Cow<'static, [u8]>> {
+fn embedded() -> HashMap<String, Source> {
     let mut files = HashMap::new();
-    let mut take = |names: Vec<Cow<'static, str>>, get: fn(&str) -> Option<rust_embed::EmbeddedFile>| {
-        // Licences and notes stand beside the files and are not served.
-        for name in names.into_iter().filter(|name| text_of(name).is_some()) {
-            if let Some(file) = get(&name) {
-                files.insert(name.into_owned(), file.data);
-            }
-        }
-    };
-    take(PageFiles::iter().collect(), PageFiles::get);
-    take(DocsFiles::iter().collect(), DocsFiles::get);
+    take::<PageFiles>(&mut files, true);
+    take::<DocsFiles>(&mut files, true);
     #[cfg(feature = "docs-ui")]
-    take(ViewerFiles::iter().collect(), ViewerFiles::get);
+    take::<ViewerFiles>(&mut files, false);
     files
+}
+
+/// Takes the files of one directory. Licences and notes stand beside them and are not served.
+fn take<F: RustEmbed>(files: &mut HashMap<String, Source>, names_others: bool) {
+    for name in F::iter().filter(|name| text_of(name).is_some()) {
+        if let Some(file) = F::get(&name) {
+            let source = Source { data: file.data, hash: file.metadata.sha256_hash(), names_others };
+            files.insert(name.into_owned(), source);
+        }
+    }
+}
+
+/// What is part of the program is served from where it is.
+fn bytes(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => data.into(),
+    }
 }
 
 /// What the owner has configured for the pages, as the script that they load first.

@@ -79,7 +79,7 @@ where
     };
     let headers: &HeaderMap = &parts.headers;
     let asked = Asked::new(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
-    match sell(app, asked, &bytes, started).await {
+    match sell(app, &asked, &bytes, started).await {
         Sold::Refused(refusal) => app.refusals.reply(&refusal),
         Sold::Told(reply) => reply,
     }
@@ -91,21 +91,21 @@ pub(crate) async fn routed(State(app): State<Arc<App>>, request: axum::extract::
 }
 
 /// Sells, or says why not.
-pub(crate) async fn sell(app: &Arc<App>, asked: Asked<'_>, body: &[u8], started: Instant) -> Sold {
+pub(crate) async fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -> Sold {
     match buy(app, asked, body, started).await {
         Ok(sold) => sold,
         Err(refused) => Sold::Told(problem(&refused)),
     }
 }
 
-async fn buy(app: &Arc<App>, asked: Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
+async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
     if !asked.takes_json {
         return Err(Problem::not_acceptable("application/json"));
     }
     if !asked.is_json {
         return Err(Problem::unsupported_media_type());
     }
-    let (key, wanted) = with_key(asked.key, Wanted::from_json(body))?;
+    let (key, wanted) = with_key(asked.key.clone(), Wanted::from_json(body))?;
     let token = asked.token.map_err(|denied| app.denied(denied))?;
     let buyer = app.buyer_of(token).await?;
     let (sale, item) = {

@@ -63,6 +63,6 @@ pub(crate) const RETRY_SECS: u32 = 1;
 /// Purchases in progress at once, with those whose clients are gone; one more hears `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
 /// What a connection has ready for a purchase that comes, in bytes; it grows with larger ones.
-pub(crate) const QUICK_ROOM_BYTES: usize = 2 * 1024;
+pub(crate) const QUICK_ROOM_BYTES: usize = 1024;
 /// Most bytes of a purchase, head and body, that are read straight off a connection; the general server takes the rest.
 pub(crate) const QUICK_BYTES_MAX: usize = 32 * 1024;

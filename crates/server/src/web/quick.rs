@@ -27,13 +27,16 @@ use super::hot::{self, Sold};
 use super::limits::{QUICK_BYTES_MAX, QUICK_ROOM_BYTES, WRITE_STALL};
 use head::{Came, came};
 
+/// More than nearly every answer has.
+const ANSWER_BYTES: usize = 512;
+
 /// A connection that the general server goes on with, and what came on it and is not answered.
 pub(crate) type Rest = Option<(TcpStream, Vec<u8>)>;
 
 /// Serves a connection as long as nothing but ordinary purchases comes on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Rest {
+    let app = &connection.service.app;
     let mut room = Vec::with_capacity(QUICK_ROOM_BYTES);
-    let mut out = Vec::new();
     let mut date = Date::default();
     let mut since = Instant::now();
     // One timer for many requests: it is looked at when it fires, and wound again if it fired too early.
@@ -44,9 +47,9 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
         match came(&room) {
             Came::Purchase { asked, body, len } => {
                 since = Instant::now();
-                out.clear();
-                let stays = answer(connection, asked, body, since, &mut date, &mut out).await;
-                write(&mut stream, &out).await.ok()?;
+                let sold = AssertUnwindSafe(hot::sell(app, &asked, body, since)).catch_unwind().await;
+                let (told, stays) = told(connection, sold.ok(), &mut date);
+                write(&mut stream, &told).await.ok()?;
                 if !stays {
                     return None;
                 }
@@ -76,26 +79,19 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Answers one purchase into `out`. False: the connection ends with it.
-async fn answer(
-    connection: &Connection,
-    asked: hot::Asked<'_>,
-    body: &[u8],
-    started: Instant,
-    date: &mut Date,
-    out: &mut Vec<u8>,
-) -> bool {
+/// The bytes of an answer, none of which is kept while the connection is idle; and whether the connection stays.
+fn told(connection: &Connection, sold: Option<Sold>, date: &mut Date) -> (Vec<u8>, bool) {
     let app = &connection.service.app;
-    let sold = AssertUnwindSafe(hot::sell(app, asked, body, started)).catch_unwind().await;
     let is_last = app.stopping.load(Ordering::Relaxed);
     date.set(app.engine.now());
+    let mut out = Vec::with_capacity(ANSWER_BYTES);
     let status = match sold {
-        Ok(Sold::Refused(refusal)) => app.refusals.write(&refusal, date, is_last, out),
-        Ok(Sold::Told(reply)) => bytes::write(reply, date, is_last, out),
-        Err(_) => bytes::write(fault(), date, is_last, out),
+        Some(Sold::Refused(refusal)) => app.refusals.write(&refusal, date, is_last, &mut out),
+        Some(Sold::Told(reply)) => bytes::write(reply, date, is_last, &mut out),
+        None => bytes::write(fault(), date, is_last, &mut out),
     };
     app.metrics.requests.count(connection.service.purchase, status.as_u16());
-    !is_last
+    (out, !is_last)
 }
 
 /// Writes all of `bytes`, which nearly always fit at once.

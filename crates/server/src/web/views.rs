@@ -32,8 +32,14 @@ impl Rendered {
 
     /// These bytes, with their tag.
     pub(crate) fn of(bytes: Bytes) -> Self {
-        let hash = blake3::hash(&bytes).to_hex();
-        let etag = HeaderValue::from_str(&format!("\"{}\"", &hash[..16])).expect("hexadecimal digits between quotes");
+        let hash = blake3::hash(&bytes);
+        Self::known(bytes, hash.as_bytes())
+    }
+
+    /// These bytes, whose `hash` is known already.
+    pub(crate) fn known(bytes: Bytes, hash: &[u8; 32]) -> Self {
+        let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("\"{tag}\"")).expect("hexadecimal digits between quotes");
         Self { bytes, etag }
     }
 }

@@ -1,7 +1,8 @@
 //! Addresses of assets: names with a hash in them, and the places where files name each other.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+
+use super::Source;
 
 /// Before each name of an asset.
 const PREFIX: &str = "/assets/";
@@ -10,19 +11,22 @@ const HASH_DIGITS: usize = 12;
 
 /// The address of each file, `look.css` as `look.0123456789ab.css`. The hash covers the file and every file that it
 /// names, directly or not, so that circles do no harm.
-pub(super) fn hashed(sources: &HashMap<String, Cow<'static, [u8]>>) -> HashMap<String, String> {
+pub(super) fn hashed(sources: &HashMap<String, Source>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()
         .map(|(name, source)| {
-            let text = String::from_utf8_lossy(source);
             let known = |found: &str| sources.get_key_value(found).map(|(name, _)| name.as_str());
-            (name.as_str(), references(&text).filter_map(|(_, found)| known(found)).collect())
+            let named = match source.names_others {
+                true => references(&source.text()).filter_map(|(_, found)| known(found)).collect(),
+                false => BTreeSet::new(),
+            };
+            (name.as_str(), named)
         })
         .collect();
     sources.keys().map(|name| (name.clone(), address(name, &hash(name, sources, &named)))).collect()
 }
 
-fn hash(name: &str, sources: &HashMap<String, Cow<'static, [u8]>>, named: &HashMap<&str, BTreeSet<&str>>) -> String {
+fn hash(name: &str, sources: &HashMap<String, Source>, named: &HashMap<&str, BTreeSet<&str>>) -> String {
     let mut reached = BTreeSet::from([name]);
     let mut open = vec![name];
     while let Some(name) = open.pop() {
@@ -34,7 +38,7 @@ fn hash(name: &str, sources: &HashMap<String, Cow<'static, [u8]>>, named: &HashM
     }
     let mut hasher = blake3::Hasher::new();
     for part in reached {
-        hasher.update(part.as_bytes()).update(&[0]).update(&sources[part]).update(&[0]);
+        hasher.update(part.as_bytes()).update(&[0]).update(&sources[part].hash);
     }
     hasher.finalize().to_hex()[..HASH_DIGITS].to_owned()
 }
@@ -76,8 +80,8 @@ fn references(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
-    fn sources(files: &[(&str, &'static str)]) -> HashMap<String, Cow<'static, [u8]>> {
-        files.iter().map(|(name, text)| ((*name).to_owned(), Cow::Borrowed(text.as_bytes()))).collect()
+    fn sources(files: &[(&str, &str)]) -> HashMap<String, Source> {
+        files.iter().map(|(name, text)| ((*name).to_owned(), Source::made((*text).to_owned()))).collect()
     }
 
     #[test]
