@@ -2,17 +2,31 @@
 
 #[path = "windows/client.rs"]
 pub mod client;
+#[path = "windows/clock.rs"]
+mod clock;
+#[path = "windows/disk.rs"]
+mod disk;
 #[path = "windows/faults.rs"]
 pub mod faults;
 #[path = "windows/latch.rs"]
 mod latch;
 #[path = "windows/limits.rs"]
 mod limits;
+#[path = "windows/overload.rs"]
+mod overload;
+#[path = "windows/poison.rs"]
+mod poison;
+#[path = "windows/pulse.rs"]
+mod pulse;
 #[path = "windows/requests.rs"]
 mod requests;
 #[path = "windows/rig.rs"]
 pub mod rig;
+#[path = "windows/slow.rs"]
+mod slow;
 #[path = "windows/stock.rs"]
 mod stock;
+#[path = "windows/stop.rs"]
+mod stop;
 #[path = "windows/storm.rs"]
 pub mod storm;

@@ -56,7 +56,7 @@ async fn race(rig: &Rig, number: usize) -> Raced {
     // Some a little before the hold ends, some a little after it; each twice at once, by the buyer and by the operator.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
-    let offset = i64::try_from(number % 16).expect("small") * 5 - 30;
+    let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
     sleep_until(due + offset).await;
     let [a, b, _] = &mut wires[..] else { unreachable!("three were opened") };
     let (mine, theirs) = tokio::join!(a.ask(&cancel), b.ask(&cancel_too));

@@ -131,11 +131,6 @@ impl Rig {
         }
     }
 
-    /// Whether it runs.
-    pub fn runs(&mut self) -> bool {
-        self.child.try_wait().expect("it is ours").is_none()
-    }
-
     /// What it wrote to standard error, in all its lives.
     pub fn said(&self) -> String {
         said(&self.scratch)

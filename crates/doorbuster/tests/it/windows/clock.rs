@@ -1,0 +1,89 @@
+//! The machine's clock is stepped by an hour, forward and back: nothing expires early, no sale opens early, and the
+//! operator is told.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::client::Wish;
+use super::faults::Faults;
+use super::rig::Rig;
+
+const HOUR_MS: i64 = 3_600_000;
+/// The step is noticed within this.
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The true time, by this process's clock, in milliseconds since the epoch.
+fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis()).expect("not so long ago")
+}
+
+fn instant(told: &Value, member: &str) -> i64 {
+    let text = told[member].as_str().unwrap_or_else(|| panic!("no {member}: {told}"));
+    text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
+}
+
+/// A sale that begins by itself so long from now; its beginning.
+async fn scheduled(rig: &Rig, sale: &str, from_now_ms: i64) -> i64 {
+    let begins = now_ms() + from_now_ms;
+    let starts_at = jiff::Timestamp::from_millisecond(begins).expect("in range");
+    let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
+    let body = json!({"id": sale, "title": "T", "starts_at": format!("{starts_at:.3}"), "items": [item]});
+    let made = rig.admin("POST", "/v1/admin/sales", Some(&body)).await;
+    assert_eq!(made.status, 201, "{made}");
+    rig.step(sale, "schedule").await;
+    begins
+}
+
+async fn phase(rig: &Rig, sale: &str) -> String {
+    rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"].as_str().expect("a phase").to_owned()
+}
+
+async fn alarm(rig: &Rig, wanted: u64) {
+    let seen = async || (rig.metric("doorbuster_clock_alarm").await == wanted).then_some(());
+    rig.until("the alarm tells", NOTICED_WITHIN, seen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 10, 10, 600)]).await;
+    rig.open_sale("short", &[("phone", 10, 10, 1)]).await;
+    scheduled(&rig, "in-half-an-hour", HOUR_MS / 2).await;
+    let (long, short) = (Wish::new("anna", "k", "spring", 1), Wish::new("anna", "k2", "short", 1));
+    let order = rig.buy(&long).await;
+    assert_eq!(order.verdict(), "201");
+    let state = async |wish: &Wish, id: &str| rig.ask(&wish.order("GET", id, "")).await.json()["state"].clone();
+    for (step, hours) in [("forward", 1), ("back", -1)] {
+        let held = rig.buy(&Wish { key: step.into(), ..short.clone() }).await;
+        assert_eq!(held.verdict(), "201");
+        let soon = scheduled(&rig, &format!("soon-{step}"), 2_500).await;
+        faults.wall_ahead_ms(hours * HOUR_MS);
+        alarm(&rig, 1).await;
+        let unready = rig.ask(&super::client::request("GET", "/readyz", "", None)).await;
+        assert_eq!(unready.status, 503, "the operator is told: {unready}");
+        assert_eq!(phase(&rig, "in-half-an-hour").await, "scheduled", "{step}");
+        assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
+        // Buying goes on, by the true time.
+        let wish = Wish::new("bert", step, "spring", 1);
+        let bought = rig.buy(&wish).await;
+        assert_eq!(bought.verdict(), "201", "{bought}");
+        for (member, expected) in [("reserved_at", now_ms()), ("pay_by", now_ms() + 600_000)] {
+            let off = (instant(&bought.json(), member) - expected).abs();
+            assert!(off < 2_000, "{step}: {member} is off by {off} ms: {bought}");
+        }
+        // What is due by the true time opens; what would be expired rests until the clock is believed again.
+        let opened = async || (phase(&rig, &format!("soon-{step}")).await == "open").then_some(());
+        rig.until("a sale opens at its time", Duration::from_secs(5), opened).await;
+        let early = soon - now_ms();
+        assert!(early < 200, "{step}: it opened {early} ms early");
+        assert_eq!(state(&short, &held.id()).await, "reserved", "{step}: expiry rests");
+        faults.wall_ahead_ms(0);
+        alarm(&rig, 0).await;
+        let over = async || (state(&short, &held.id()).await == "expired").then_some(());
+        rig.until("expiry goes on", Duration::from_secs(4), over).await;
+        assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
+    }
+    assert!(rig.said().contains("clock was stepped"), "{}", rig.said());
+    rig.audit(None).await;
+}

@@ -1,0 +1,164 @@
+//! A disk that is full, fails or is slow: the program ends with the reason and never goes on with a disk that may lie;
+//! whatever was told is there when the disk is well again.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::client::Wish;
+use super::faults::Faults;
+use super::rig::Rig;
+use super::storm::{self, Plan, Record};
+use crate::house::Scratch;
+
+/// A server whose disk failed ends within this.
+const END_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than it takes to fill a few megabytes.
+const FILLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Storms until the server is gone.
+async fn storm_to_the_end(rig: &Rig) -> Record {
+    rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
+    let plan = Plan::new(rig.address, "spring", 3, 16);
+    let storm = tokio::time::timeout(FILLED_WITHIN, storm::run(plan.clone())).await.expect("the disk fills");
+    assert!(plan.answered.load(Ordering::Relaxed) > 100, "it worked before");
+    storm
+}
+
+/// Everything that was told is there, and the sale goes on.
+async fn expect_told(rig: &Rig, record: Record) {
+    rig.audit(None).await;
+    let mut wire = rig.wire().await;
+    let mut told = 0;
+    for mut deal in record.deals {
+        if deal.order.is_some() {
+            told += 1;
+            // What it shows is compared with what was told.
+            deal.look(&mut wire).await.expect("an answer");
+            assert!(deal.buy(&mut wire, "").await.expect("an answer").is_replay());
+        } else if deal.open {
+            deal.buy(&mut wire, "").await.expect("an answer");
+        }
+    }
+    assert!(told > 50, "only {told} orders were told");
+    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "201");
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_grow_ends_the_program_with_the_reason() {
+    // Past the limit a write fails, as the signal is ignored.
+    let line = r#"trap "" XFSZ; ulimit -f 4000; exec "$@""#;
+    let mut rig = Rig::by(Scratch::new(), &[], line);
+    let record = storm_to_the_end(&rig).await;
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    let said = rig.said();
+    assert!(said.contains("the store failed, so the server ended:"), "{said}");
+    rig.restart();
+    expect_told(&rig, record).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_ends_the_program_with_the_reason() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.join("data")).expect("a fresh name");
+    let (data, kept) = (scratch.join("data"), scratch.join("kept"));
+    std::fs::create_dir(&kept).expect("a fresh name");
+    let (data, kept) = (data.display(), kept.display());
+    // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied out.
+    let disk = format!(
+        r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
+    );
+    let probe = std::process::Command::new("unshare").args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("not run: this system gives a test no disk of its own (unshare -Urm, mount)");
+        return;
+    }
+    let mut rig = Rig::by(scratch, &[], &disk);
+    let record = storm_to_the_end(&rig).await;
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    let said = rig.said();
+    assert!(said.contains("the store failed, so the server ended:") && said.contains("full"), "{said}");
+    for entry in std::fs::read_dir(rig.scratch.join("kept")).expect("it was copied") {
+        let entry = entry.expect("it can be read");
+        std::fs::copy(entry.path(), rig.data_dir().join(entry.file_name())).expect("there is space again");
+    }
+    rig.restart();
+    expect_told(&rig, record).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
+    let plan = Plan::new(rig.address, "spring", 4, 16);
+    let storm = tokio::spawn(storm::run(plan.clone()));
+    while plan.answered.load(Ordering::Relaxed) < 300 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    faults.fail_next_sync();
+    let record = storm.await.expect("nothing contradicted itself");
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    let said = rig.said();
+    assert!(said.contains("the store failed, so the server ended:"), "{said}");
+    // The next sync would have succeeded, without the pages that the failed one lost.
+    assert_eq!(faults.syncs_after_failure(), 0);
+    rig.restart();
+    expect_told(&rig, record).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_on_the_disk_before_it_is_told() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
+    for number in 0..20 {
+        let before = faults.syncs();
+        let wish = Wish::new(&format!("b{number}"), "k", "spring", 1);
+        let order = rig.buy(&wish).await;
+        assert_eq!(order.verdict(), "201");
+        let bought = faults.syncs();
+        assert!(bought > before, "order {number} was told without a sync");
+        if number % 4 == 0 {
+            assert_eq!(rig.ask(&wish.order("POST", &order.id(), "/cancel")).await.status, 200);
+            assert!(faults.syncs() > bought, "its cancelling was told without a sync");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_disk_slows_orders_and_nothing_else() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 40, 10, 900), ("gone", 1, 1, 900)]).await;
+    assert_eq!(rig.buy(&Wish::new("first", "k", "spring", 1).item("gone")).await.verdict(), "201");
+    faults.slow_disk(Duration::from_millis(2_600));
+    let begun = Instant::now();
+    let mut queued = Vec::new();
+    for number in 0..30 {
+        let wish = Wish::new(&format!("b{number}"), "k", "spring", 1);
+        let mut wire = rig.wire().await;
+        wire.send(&wish.bytes()).await.expect("it is sent");
+        queued.push((wish, wire));
+    }
+    // Meanwhile whoever is refused hears so at once, and everybody can look.
+    let mut looks = 0;
+    while begun.elapsed() < Duration::from_secs(2) {
+        let asked = Instant::now();
+        let late = rig.buy(&Wish::new(&format!("late{looks}"), "k", "spring", 1).item("gone")).await;
+        assert_eq!(late.verdict(), "409 sold_out");
+        rig.stock("spring").await;
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(looks >= 20, "{looks} looks in two seconds");
+    // The disk takes longer than buyers wait: they get a place, and in time the order under the same id.
+    for (wish, wire) in &mut queued {
+        let place = wire.reply().await.expect("an answer");
+        assert!(matches!(&*place.verdict(), "201" | "202"), "{place}");
+        let look = wish.order("GET", &place.id(), "");
+        let decided = async || (rig.ask(&look).await.json()["state"] == "reserved").then_some(());
+        rig.until("a verdict by decide_by", Duration::from_secs(11).saturating_sub(begun.elapsed()), decided).await;
+    }
+    faults.slow_disk(Duration::ZERO);
+    assert_eq!(rig.stock("spring").await.held, 30);
+    rig.audit(None).await;
+}

@@ -1,0 +1,85 @@
+//! How well buyers are served: a few who buy and look all the time, each over a connection of its own, and how long they wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::client::{Wire, Wish, request};
+use super::rig::Rig;
+
+/// Buyers inside.
+pub struct Pulse {
+    wires: Vec<Wire>,
+    sale: String,
+    waves: AtomicUsize,
+}
+
+/// How they were served.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// Answers in each second that are no `503`.
+    pub rate: f64,
+    /// All but one in a hundred came within this.
+    pub p99: Duration,
+}
+
+impl Pulse {
+    /// So many buyers come in, to a sale with plenty of `phone`.
+    pub async fn enter(rig: &Rig, sale: &str, buyers: usize) -> Self {
+        let mut wires = Vec::with_capacity(buyers);
+        for _ in 0..buyers {
+            wires.push(rig.wire().await);
+        }
+        Self { wires, sale: sale.into(), waves: AtomicUsize::new(0) }
+    }
+
+    /// Has them buy and look for so long.
+    pub async fn beat(&mut self, span: Duration) -> Served {
+        let wave = self.waves.fetch_add(1, Ordering::Relaxed);
+        let (stop, begun) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let buyers: Vec<_> = std::mem::take(&mut self.wires)
+            .into_iter()
+            .enumerate()
+            .map(|(index, wire)| tokio::spawn(one(wire, self.sale.clone(), format!("p{wave}-{index}"), stop.clone())))
+            .collect();
+        tokio::time::sleep(span).await;
+        stop.store(true, Ordering::Relaxed);
+        let (mut waits, mut refused) = (Vec::new(), 0);
+        for buyer in buyers {
+            let (wire, mine, later) = buyer.await.expect("whoever is inside is served");
+            self.wires.push(wire);
+            waits.extend(mine);
+            refused += later;
+        }
+        let took = begun.elapsed().as_secs_f64();
+        waits.sort();
+        assert!(waits.len() >= 100, "only {} answers", waits.len());
+        Served { rate: (waits.len() - refused) as f64 / took, p99: waits[waits.len() * 99 / 100] }
+    }
+}
+
+/// One buyer's waits, and how many of them ended in a `503`.
+async fn one(mut wire: Wire, sale: String, name: String, stop: Arc<AtomicBool>) -> (Wire, Vec<Duration>, usize) {
+    let look = request("GET", &format!("/v1/sales/{sale}/status"), "", None);
+    let (mut waits, mut later) = (Vec::new(), 0);
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let ask = match number % 4 {
+            0 => Wish::new(&format!("{name}-{number}"), "k", &sale, 1).bytes(),
+            1 => look.clone(),
+            // Refused from memory, as most of a crowd is.
+            _ => Wish::new(&format!("{name}-{number}"), "k", &sale, 1).item("gone").bytes(),
+        };
+        let begun = Instant::now();
+        let reply = wire.ask(&ask).await.expect("whoever is inside stays inside");
+        waits.push(begun.elapsed());
+        match &*reply.verdict() {
+            "200" | "201" | "409 sold_out" => {}
+            "503 overloaded" | "503 unavailable" => later += 1,
+            other => panic!("{other}: {reply}"),
+        }
+    }
+    (wire, waits, later)
+}

@@ -1,0 +1,169 @@
+//! Clients that are slow, dead or malicious: each costs the server little, is let go in its time, and nobody else waits for it.
+//!
+//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000).
+
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::client::{Wire, Wish, request, signed_in};
+use super::pulse::Pulse;
+use super::rig::Rig;
+
+/// A connection without a whole request head for this long is closed.
+const IDLE_SECS: u64 = 2;
+/// Connections that never finish the head of their request.
+const HALF_HEADS: usize = 2_000;
+/// Connections that never say anything.
+const SILENT: usize = 200;
+/// Connections whose bodies come byte by byte.
+const HALF_BODIES: usize = 50;
+/// A body that has not come after this is not waited for, on a busy machine.
+const BODY_WITHIN: Duration = Duration::from_secs(14);
+/// Memory that one of these clients may cost, in KiB.
+const KIB_EACH_MAX: u64 = 64;
+
+fn readers() -> usize {
+    let text = std::env::var("DOORBUSTER_READERS").unwrap_or_else(|_| "1000".into());
+    text.parse().expect("DOORBUSTER_READERS is a number")
+}
+
+/// A connection that takes hardly anything before it is full.
+async fn narrow(rig: &Rig) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 * 1024).expect("it can be set");
+    socket.connect(rig.address).await.expect("the server listens")
+}
+
+/// Opens WebSockets that follow the sale and are never read.
+async fn sleepers(rig: &Rig, count: usize) -> Vec<TcpStream> {
+    let mut sockets = Vec::with_capacity(count);
+    for number in 0..count {
+        let lines = format!(
+            "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            signed_in(&format!("sleeper{number}"))
+        );
+        let mut wire = Wire::over(narrow(rig).await).expect("a socket");
+        wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None)).await.expect("it is sent");
+        assert_eq!(wire.head().await.expect("an answer").status, 101);
+        sockets.push(wire.stream);
+    }
+    sockets
+}
+
+/// Says `first`, then a byte now and then, until the server has had enough; how long that took.
+fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
+    tokio::spawn(async move {
+        let begun = Instant::now();
+        let mut said = wire.send(&first).await;
+        while said.is_ok() {
+            tokio::select! {
+                ended = wire.more() => if ended.is_err() { break },
+                () = tokio::time::sleep(pace) => said = wire.send(b"a").await,
+            }
+        }
+        begun.elapsed()
+    })
+}
+
+/// The longest time that any of them took.
+async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
+    let mut longest = Duration::ZERO;
+    for one in all {
+        longest = longest.max(one.await.expect("no panic"));
+    }
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
+    // Each client is a file here.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let idle = IDLE_SECS.to_string();
+    let rig = Rig::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
+    rig.open_sale("spring", &[("phone", 1_000_000, 1, 900), ("gone", 0, 1, 900)]).await;
+    let mut pulse = Pulse::enter(&rig, "spring", 8).await;
+    pulse.beat(Duration::from_millis(500)).await;
+    let before = pulse.beat(Duration::from_secs(2)).await;
+    let memory = rig.resident_kib();
+
+    let (begun, readers) = (Instant::now(), readers());
+    let mut pulse = Pulse::enter(&rig, "spring", 8).await;
+    let beating = tokio::spawn(async move { pulse.beat(Duration::from_secs(6)).await });
+    let sleeping = sleepers(&rig, readers).await;
+    let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    // Purchases have a way of their own through the server, so both ways are tried.
+    let purchase = Wish::new("trickle", "k", "spring", 1).bytes();
+    let chunked = Wish::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
+    let chunked = String::from_utf8(chunked).expect("text");
+    let (head, _) = chunked.split_once("Content-Type").expect("a head");
+    let chunked = format!("{head}Content-Type: application/json\r\n\r\n4000\r\n{{");
+    for number in 0..HALF_HEADS {
+        let first = if number % 2 == 0 { "POST /v1/orders" } else { "GET /v1/sales" };
+        let half = format!("{first} HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a");
+        heads.push(trickle(rig.wire().await, half.into_bytes(), Duration::from_millis(400)));
+    }
+    for _ in 0..SILENT {
+        silent.push(trickle(rig.wire().await, Vec::new(), Duration::from_secs(3_600)));
+    }
+    for number in 0..HALF_BODIES {
+        let half = if number % 2 == 0 { &purchase[..purchase.len() - 40] } else { chunked.as_bytes() };
+        bodies.push(trickle(rig.wire().await, half.to_vec(), Duration::from_millis(900)));
+    }
+    println!("all there after {:?}", begun.elapsed());
+    assert_eq!(rig.metric("doorbuster_events_websockets").await, readers as u64);
+    let grown = rig.resident_kib().saturating_sub(memory);
+    let meanwhile = beating.await.expect("buyers are served");
+    println!("{before:?}, meanwhile {meanwhile:?}, {grown} KiB");
+    let each = grown / (readers + HALF_HEADS + SILENT + HALF_BODIES) as u64;
+    assert!(each < KIB_EACH_MAX, "{each} KiB for each of them");
+    assert!(meanwhile.p99 < before.p99 * 10 + Duration::from_millis(200), "{before:?}, meanwhile {meanwhile:?}");
+
+    let most = Duration::from_secs(IDLE_SECS + 2);
+    let (heads, silent, bodies) = (longest(heads).await, longest(silent).await, longest(bodies).await);
+    println!("let go: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
+    assert!(heads < most, "half a head was waited for {heads:?}");
+    assert!(silent < most, "silence was waited for {silent:?}");
+    assert!(bodies < BODY_WITHIN, "half a body was waited for {bodies:?}");
+    assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "201");
+    drop(sleeping);
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_and_bodies_without_end_are_refused() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let memory = rig.resident_kib();
+    let check = async |what: &str, bytes: Vec<u8>, status: u16| {
+        let mut bombs = JoinSet::new();
+        for _ in 0..40 {
+            let (mut wire, bytes) = (rig.wire().await, bytes.clone());
+            bombs.spawn(async move {
+                // The server may have had enough before it has everything.
+                let _ = wire.send(&bytes).await;
+                let reply = wire.reply().await.map(|reply| reply.status);
+                (reply, wire.ends(Duration::from_secs(10)).await)
+            });
+        }
+        let met = bombs.join_all().await;
+        // A reset may outrun the answer, but not often, and never anything else than this answer.
+        let told = met.iter().filter(|(reply, _)| reply.as_ref().is_ok_and(|&told| told == status)).count();
+        let lost = met.iter().filter(|(reply, _)| reply.is_err()).count();
+        assert!(told + lost == met.len() && told >= 20, "{what}: {met:?}");
+        assert!(met.iter().all(|(_, ended)| ended.is_some()), "{what}: the connection is closed");
+    };
+    let filler = "x".repeat(64 * 1024);
+    check("one long header", request("GET", "/v1/sales", &format!("X-Bomb: {filler}\r\n"), None), 431).await;
+    check("a purchase with one", Wish::new("b", "k", "spring", 1).with(&format!("X-Bomb: {filler}\r\n")), 431).await;
+    let many: String = (0..2_000).map(|n| format!("X-Bomb-{n}: x\r\n")).collect();
+    check("many headers", request("GET", "/v1/sales", &many, None), 431).await;
+    let large = format!("{}Content-Type: application/json\r\nContent-Length: {}\r\n", signed_in("b"), 1_u64 << 40);
+    let mut large = request("POST", "/v1/orders", &large, None);
+    large.extend_from_slice(filler.as_bytes());
+    check("a body without end", large, 413).await;
+    assert!(rig.resident_kib().saturating_sub(memory) < 32 * 1024);
+    assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201");
+}

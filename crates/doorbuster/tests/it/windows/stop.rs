@@ -1,0 +1,137 @@
+//! The end of the program: every request that was accepted is answered, nobody who lingers holds it up, and the directory
+//! is nobody's but one process's.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::client::{Wire, Wish, request, signed_in};
+use super::faults::Faults;
+use super::rig::Rig;
+use super::storm::{self, Plan};
+use crate::house::{run, serve};
+
+/// The program ends within this, once asked.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    for (round, disk_ms) in [0, 40, 150].into_iter().enumerate() {
+        let sale = format!("s{round}");
+        rig.open_sale(&sale, &[("phone", 300, 6, 900)]).await;
+        faults.slow_disk(Duration::from_millis(disk_ms));
+        let plan = Plan::new(rig.address, &sale, round as u64, 16);
+        let storm = tokio::spawn(storm::run(plan.clone()));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        rig.ask_to_stop();
+        assert_eq!(rig.ended(END_WITHIN), Some(0), "{}", rig.said());
+        let record = storm.await.expect("nothing contradicted itself");
+        assert!(plan.answered.load(Ordering::Relaxed) >= 10, "there was no storm");
+        faults.slow_disk(Duration::ZERO);
+        rig.restart();
+        rig.audit(None).await;
+        let mut wire = rig.wire().await;
+        for mut deal in record.deals {
+            let had_answer = !deal.open;
+            let known = deal.order.is_some();
+            let again = deal.buy(&mut wire, "").await.expect("an answer");
+            match (known, had_answer) {
+                (true, _) => assert!(again.is_replay(), "{again}"),
+                // Sent, and the connection closed without a word: then it was not accepted.
+                (false, false) => assert!(!again.is_replay(), "accepted, not answered: {again}"),
+                (false, true) => {}
+            }
+        }
+    }
+}
+
+/// Asks for an event stream by WebSocket; the connection once it is one.
+async fn socket(rig: &Rig, buyer: &str) -> Wire {
+    let lines = format!(
+        "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        signed_in(buyer)
+    );
+    let mut wire = rig.wire().await;
+    wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None)).await.expect("it is sent");
+    assert_eq!(wire.head().await.expect("an answer").status, 101);
+    wire
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_lingers_does_not_hold_up_the_end() {
+    let mut rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let mut idle = Vec::new();
+    let (mut sockets, mut streams, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..20 {
+        let mut wire = rig.wire().await;
+        let sales = wire.ask(&request("GET", "/v1/sales", "", None)).await.expect("an answer");
+        assert_eq!(sales.status, 200);
+        idle.push(wire);
+        sockets.push(socket(&rig, &format!("b{number}")).await);
+        let mut stream = rig.wire().await;
+        let follow = request("GET", "/v1/events?sale=spring", &signed_in(&format!("b{number}")), None);
+        stream.send(&follow).await.expect("it is sent");
+        assert_eq!(stream.head().await.expect("a stream").status, 200);
+        streams.push(stream);
+        // Nothing said; half a head; half a body; answers that nobody reads.
+        let wish = Wish::new(&format!("b{number}"), "k", "spring", 1).bytes();
+        let large = request("GET", "/openapi.json", "", None).repeat(40);
+        for said in [&b""[..], b"GET /v1/sales HTTP/1.1\r\nHo", &wish[..wish.len() - 5], &large] {
+            let mut wire = rig.wire().await;
+            wire.send(said).await.expect("it is sent");
+            stuck.push(wire);
+        }
+    }
+    let begun = Instant::now();
+    rig.ask_to_stop();
+    for wire in idle.iter_mut().chain(&mut streams) {
+        wire.ends(END_WITHIN).await.expect("it is closed");
+    }
+    for wire in &mut sockets {
+        wire.ends(END_WITHIN).await.expect("it is closed");
+        // Unmasked, final, close, 1001: going away.
+        let farewell = wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
+        assert!(farewell, "{:?}", String::from_utf8_lossy(wire.unread()));
+    }
+    assert_eq!(rig.ended(END_WITHIN.saturating_sub(begun.elapsed())), Some(0), "{}", rig.said());
+    assert!(Wire::connect(rig.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let told = Wish::new("anna", "k", "spring", 1);
+    assert_eq!(rig.buy(&told).await.verdict(), "201");
+    faults.slow_disk(Duration::from_secs(60));
+    let mut waiting = rig.wire().await;
+    let wish = Wish::new("bert", "k", "spring", 1);
+    waiting.send(&wish.with("Prefer: wait=30\r\n")).await.expect("it is sent");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    rig.ask_to_stop();
+    // Not in good order, and it says so; but it ends.
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    assert!(rig.said().contains("did not settle"), "{}", rig.said());
+    faults.slow_disk(Duration::ZERO);
+    rig.restart();
+    assert!(rig.buy(&told).await.is_replay());
+    assert!(matches!(&*rig.buy(&wish).await.verdict(), "200" | "201"));
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_is_refused_while_the_first_lives_and_no_longer() {
+    let mut rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let second = || run(&mut serve(&rig.scratch, rig.data_dir()));
+    let said = second().refused(1);
+    let told = said.lines().last().expect("a reason");
+    assert!(told.starts_with("doorbuster: ") && told.contains("in use by another doorbuster process"), "{said}");
+    assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201", "the first goes on");
+    rig.audit(None).await;
+    // A lock that outlives its process would need an operator at night.
+    rig.kill();
+    rig.restart();
+    assert!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.is_replay());
+}
