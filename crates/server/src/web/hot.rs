@@ -125,8 +125,7 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
                 Prefer::RespondAsync => Duration::ZERO,
                 Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
             };
-            let bought = run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait }).await;
-            if asked.prefer == Prefer::RespondAsync { without_verdict(bought) } else { bought }
+            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait }).await
         }
     };
     sale.flags.tally.count(bought.answer());
@@ -162,17 +161,6 @@ async fn run(app: &Arc<App>, purchase: Purchase) -> Bought {
     let task = app.buying.spawn(async move { engine.buy(purchase).await });
     // A panic in there was logged where it happened; the request may be sent again with its key.
     task.await.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
-}
-
-/// What somebody hears who asked not to wait: a verdict that was quicker than the answer follows all the same.
-fn without_verdict(bought: Bought) -> Bought {
-    match &bought {
-        Bought::Created(order) => match order.id.parts() {
-            Some(parts) => Bought::Queued { id: order.id, decide_by: parts.decide_by },
-            None => bought,
-        },
-        _ => bought,
-    }
 }
 
 fn placed(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {

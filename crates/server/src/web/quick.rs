@@ -38,6 +38,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let app = &connection.service.app;
     let mut room = Vec::with_capacity(QUICK_ROOM_BYTES);
     let mut date = Date::default();
+    // When the present request began to come, or the last one was answered.
     let mut since = Instant::now();
     // One timer for many requests: it is looked at when it fires, and wound again if it fired too early.
     let mut idle = std::pin::pin!(tokio::time::sleep(connection.idle));
@@ -46,7 +47,6 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     loop {
         match came(&room) {
             Came::Purchase { asked, body, len } => {
-                since = Instant::now();
                 let sold = AssertUnwindSafe(hot::sell(app, &asked, body, since)).catch_unwind().await;
                 let (told, stays) = told(connection, sold.ok(), &mut date);
                 write(&mut stream, &told).await.ok()?;
@@ -54,18 +54,23 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                     return None;
                 }
                 room.drain(..len);
+                since = Instant::now();
                 continue;
             }
             Came::Other => return Some((stream, room)),
             Came::Part if room.len() >= QUICK_BYTES_MAX => return Some((stream, room)),
             Came::Part => {}
         }
+        let begins = room.is_empty();
         room.reserve(QUICK_ROOM_BYTES / 2);
         tokio::select! {
             biased;
             read = stream.read_buf(&mut room) => {
                 if read.ok()? == 0 {
                     return None;
+                }
+                if begins {
+                    since = Instant::now();
                 }
             }
             () = idle.as_mut() => {

@@ -210,3 +210,43 @@ async fn heads_that_are_no_http_or_too_large_end_the_connection() {
     check(many.as_bytes(), "HTTP/1.1 431").await;
     assert_eq!(app.get("/healthz").await.verdict(), "200");
 }
+
+#[tokio::test]
+async fn a_purchase_is_answered_the_same_whichever_way_it_comes() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    app.open_sale("paused", 1.into(), 1).await;
+    app.step("paused", "pause").await;
+    assert_eq!(app.buy("first", "k", "spring", "phone", 1).await.verdict(), "201");
+    let (anna, first) = (bearer("anna"), bearer("first"));
+    let body = r#"{"sale":"spring","item":"phone","units":1}"#;
+    let json_type = ("Content-Type", "application/json");
+    let cases: Vec<(Vec<(&str, &str)>, String)> = vec![
+        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], body.into()),
+        (vec![json_type, ("Authorization", &first), ("Idempotency-Key", "k")], body.into()),
+        (vec![json_type, ("Authorization", &first), ("Idempotency-Key", "k")], body.replace('1', "2")),
+        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], body.replace("spring", "paused")),
+        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], body.replace("spring", "none")),
+        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "k")], "nonsense".into()),
+        (vec![json_type, ("Authorization", &anna), ("Idempotency-Key", "a b")], "{}".into()),
+        (vec![json_type, ("Authorization", "Bearer x"), ("Idempotency-Key", "k")], body.into()),
+        (vec![json_type, ("Idempotency-Key", "k")], body.into()),
+        (vec![json_type, ("Authorization", &anna)], body.into()),
+        (vec![("Authorization", &anna), ("Idempotency-Key", "k")], body.into()),
+        (vec![json_type, ("Accept", "text/html"), ("Authorization", &anna), ("Idempotency-Key", "k")], body.into()),
+    ];
+    for (headers, body) in &cases {
+        let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
+        // A header that means nothing here, but is for the general server to judge.
+        let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
+        let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
+        let told = |reply: &crate::http::Reply| {
+            let mut headers = reply.headers.clone();
+            headers.retain(|(name, _)| name != "date");
+            headers.sort_unstable();
+            (reply.verdict(), headers, reply.text())
+        };
+        assert!(straight.header("date").is_some_and(|date| date.ends_with(" GMT")), "{straight:?}");
+        assert_eq!(told(&straight), told(&around), "{headers:?} {body}");
+    }
+}

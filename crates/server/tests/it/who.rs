@@ -132,3 +132,34 @@ async fn public_keys_let_in_whom_the_shop_has_signed() {
     check(&signed("two"), "401 unauthenticated").await;
     check(&bearer("anna"), "401 unauthenticated").await;
 }
+
+#[tokio::test]
+async fn public_keys_are_fetched_from_the_shop_and_waited_for() {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use base64::Engine;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let b64 = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let pair = Ed25519KeyPair::generate().expect("a key");
+    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": b64(pair.public_key().as_ref())}]});
+    let shop = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/jwks.json", shop.local_addr().expect("an address"));
+    let serving = tokio::spawn(async move {
+        let body = set.to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        while let Ok((mut stream, _)) = shop.accept().await {
+            let _ = stream.read(&mut [0; 2048]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let header = b64(json!({"alg": "EdDSA", "kid": "one"}).to_string().as_bytes());
+    let message = format!("{header}.{}", b64(json!({"sub": "anna", "exp": FAR}).to_string().as_bytes()));
+    let token = format!("Bearer {message}.{}", b64(pair.sign(message.as_bytes()).as_ref()));
+    let app = TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", &url)]).await;
+    let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
+    assert_eq!(known.verdict(), "200");
+    serving.abort();
+    // Nobody answers there: whether a token holds cannot be known, which is not the buyer's fault.
+    let app = TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
+    let unknown = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
+    assert_eq!(unknown.verdict(), "503 unavailable");
+}

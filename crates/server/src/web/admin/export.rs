@@ -1,4 +1,4 @@
-//! `GET /v1/admin/exports/orders.csv`: a page at a time out of the store, while the reader takes it.
+//! `GET /v1/admin/exports/orders.csv`: oldest order first, a page at a time out of the store while the reader takes it.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(crate) async fn orders(State(app): State<Arc<App>>, RawQuery(query): RawQuer
 /// The next lines, the header before the first, and where to go on.
 async fn page(app: &App, items: Option<Vec<ItemId>>, after: Option<i64>) -> Result<(Bytes, Option<i64>), StoreError> {
     let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
-    let page = app.engine.store().orders(query).await.inspect_err(|error| {
+    let page = app.engine.store().orders_oldest_first(query).await.inspect_err(|error| {
         tracing::warn!(%error, "an export broke off");
     })?;
     let mut lines = String::new();
