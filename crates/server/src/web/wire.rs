@@ -17,10 +17,10 @@ pub(crate) fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
-/// Money in the store's currency, which was checked when it came in.
+/// Money in the store's currency.
 fn money(amount_minor: i64, currency: &str) -> Money {
-    let xxx = Currency::parse("XXX").expect("three capital letters: ISO 4217's word for no currency");
-    Money { amount_minor, currency: Currency::parse(currency).unwrap_or(xxx) }
+    let currency = Currency::parse(currency).expect("what is stored was read by this very rule when it came in");
+    Money { amount_minor, currency }
 }
 
 /// The contract's word for a phase.
