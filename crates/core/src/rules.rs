@@ -104,8 +104,16 @@ rules! {
     InFlightIsFree,
     /// The snapshot that says sold out carries the requests that hold an order.
     WinnersInSnapshot,
+    /// A node remembers the orders that it told of itself, whatever its snapshot says.
+    OwnOrders,
+    /// A node refuses nobody from a snapshot that is too old.
+    SnapshotAge,
+    /// A request that was parked as long as it may be is put to its slots once more before it is refused.
+    LastTry,
     /// Paused and ended are said only after the drain.
     PhaseAfterDrain,
+    /// A phase is shown only while it is the one that was asked for, by the same commit.
+    ShowAsIntended,
     /// The transaction that shows paused or ended closes the item's grants.
     PhaseClosesGrants,
     /// A ticket cannot be consumed after its `decide_by`.
