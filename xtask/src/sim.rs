@@ -30,7 +30,7 @@ pub struct Arguments {
     /// Only this rule, repeatable; without --mutants: run the seeds without it.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: keep a short list for each rule that seeds noticed.
+    /// With --mutants: keep a short list for each rule that seeds noticed and no kept list does.
     #[arg(long, requires = "mutants")]
     keep: bool,
     /// Say how often each interesting thing was reached.
@@ -99,10 +99,9 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
     for killed in &all {
         let Killed { rule, seeds, broken, directed } = killed;
         let seeds = seeds.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        let directed = if directed.is_some() { "directed" } else { "" };
         let what = broken.as_ref().map_or("", |b| b.finding.what);
-        println!("{:<30} {seeds:>8} {what:<14} {directed}", rule.name());
-        if let (true, Some(broken)) = (keep, broken) {
+        println!("{:<30} {seeds:>8} {what:<14} {}", rule.name(), if directed.is_some() { "directed" } else { "" });
+        if let (true, None, Some(broken)) = (keep, directed, broken) {
             directed_list(*rule, broken).store(&directed_dir(), rule.name()).context("a list cannot be kept")?;
         }
     }

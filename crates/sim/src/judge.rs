@@ -3,6 +3,8 @@ mod rest;
 mod rows;
 mod told;
 
+pub(crate) use told::At;
+
 use std::collections::BTreeMap;
 
 use doorbuster_core::model::Model;
@@ -181,8 +183,8 @@ pub struct Judge {
     handed_by: Map<usize, TicketId>,
     /// Orders that a buyer was told of, by the node that did so.
     told_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// When each item was asked to stop.
-    stopping: [u64; 2],
+    /// The phase that each item was asked to stop for, and by which commit.
+    stopping: [Option<(Phase, u64)>; 2],
     answers: Map<usize, Told>,
     /// Closed grants with the length of their feed.
     closed: Map<GrantId, Seq>,
@@ -207,7 +209,7 @@ impl Judge {
             handed: Vec::new(),
             handed_by: Map::default(),
             told_orders: HashSet::default(),
-            stopping: [0; 2],
+            stopping: [None; 2],
             answers: Map::default(),
             closed: Map::default(),
             recalls: HashSet::default(),

@@ -9,6 +9,7 @@ use doorbuster_core::model::Model;
 use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::refuse::Free;
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
+use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{
@@ -174,7 +175,8 @@ impl Truth {
 
     /// Whether the phase is changed now: an old leader's wish to show what is no longer intended does nothing.
     fn shows(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
-        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent) else { return false };
+        let any = !keeps(Rule::ShowAsIntended);
+        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else { return false };
         match intent {
             Some((phase, _)) => {
                 *row = PhaseRow { shown: phase, intent: None };

@@ -54,8 +54,8 @@ impl Judge {
         let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
         self.remember(model, truth.version, mono, phases);
         match tx {
-            Tx::Intend(item, _) => self.stopping[place(*item)] = truth.version,
-            Tx::Show(item, Some(_)) => self.shown(truth, *item),
+            Tx::Intend(item, phase) => self.stopping[place(*item)] = Some((*phase, truth.version)),
+            Tx::Show(item, intent) if *done == Done::Closed(true) => self.shown(truth, *item, *intent),
             _ => {}
         }
         self.grants(model);
@@ -136,9 +136,11 @@ impl Judge {
         self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || "a slot has two open grants".into());
     }
 
-    /// What was cut before the item was asked to stop is decided before its new phase shows.
-    fn shown(&mut self, truth: &Truth, item: ItemId) {
-        let asked_to_stop = self.stopping[place(item)];
+    /// A phase shows because it was asked for, and what was cut before that is decided by then.
+    fn shown(&mut self, truth: &Truth, item: ItemId, intent: Option<(Phase, u64)>) {
+        let wanted = self.stopping[place(item)].take();
+        self.check(wanted == intent, "phase", || format!("shown as {intent:?}, asked for {wanted:?}"));
+        let Some((_, asked_to_stop)) = wanted else { return };
         let waits = self.cuts.iter().find(|(id, cut)| {
             let closes =
                 truth.model.grants.get(&cut.grant).is_some_and(|g| !g.open) && !self.closed.contains_key(&cut.grant);

@@ -1,6 +1,6 @@
 //! What buyers hear, held against what the truth was when it was said.
 use doorbuster_core::slot::Cut;
-use doorbuster_core::{Millis, OrderState, Phase, TicketId, TicketParts, Verdict};
+use doorbuster_core::{Millis, OrderState, Phase, SlotKey, TicketId, TicketParts, Verdict};
 
 use super::{Asked, Cutting, Judge, Told};
 use crate::truth::Truth;
@@ -8,6 +8,16 @@ use crate::world::answer_id;
 
 /// How old the snapshot may be that refuses somebody.
 const AGE_MAX_MS: i64 = 1_000;
+
+/// When, and on which grounds, something is said.
+pub(crate) struct At<'a> {
+    /// In time that never steps.
+    pub(crate) mono: Millis,
+    /// The slots that the request can be put to.
+    pub(crate) slots: &'a [SlotKey],
+    /// The commit before which its last try began.
+    pub(crate) last_try: u64,
+}
 
 impl Judge {
     /// A slot cut a ticket.
@@ -52,7 +62,7 @@ impl Judge {
     }
 
     /// A buyer hears the answer to an attempt.
-    pub(crate) fn told(&mut self, truth: &Truth, asked: &Asked, told: Told, mono: Millis) {
+    pub(crate) fn told(&mut self, truth: &Truth, asked: &Asked, told: Told, at: &At<'_>) {
         self.answers.insert(asked.attempt, told);
         self.reach(told.name());
         match told {
@@ -63,7 +73,10 @@ impl Judge {
                 self.handed_by.insert(asked.attempt, id);
             }
             Told::SoldOut { refusal, as_of, parked } => {
-                self.fresh_enough(as_of, mono, "sold_out");
+                self.fresh_enough(as_of, at.mono, "sold_out");
+                if parked {
+                    self.known_to_no_slot(truth, asked, at);
+                }
                 self.refused(asked, told, Some(as_of));
                 let counts = self.moment(as_of).items[asked.item.0 as usize - 1];
                 let fits = counts.free.is_none_or(|free| asked.units.wide() <= free);
@@ -75,7 +88,7 @@ impl Judge {
                 });
             }
             Told::Phase { phase, as_of } => {
-                self.fresh_enough(as_of, mono, "phase");
+                self.fresh_enough(as_of, at.mono, "phase");
                 self.refused(asked, told, Some(as_of));
                 let was = self.moment(as_of).phases[asked.item.0 as usize - 1];
                 self.check(was == phase && phase != Phase::Open, "phase", || format!("told {phase:?}, was {was:?}"));
@@ -89,6 +102,19 @@ impl Judge {
                 |id: &TicketId| self.cuts.get(id).is_some_and(|c| c.asked.item != asked.item || c.units != asked.units);
             let used = others.is_some_and(|ids| ids.iter().any(other));
             self.check(used, "key reused", || format!("{asked:?}: no other content was ever asked"));
+        }
+    }
+
+    /// A request that was in a slot's hands all the time is not refused for having been parked too long.
+    fn known_to_no_slot(&mut self, truth: &Truth, asked: &Asked, at: &At<'_>) {
+        let ids = self.tickets.get(&asked.request()).into_iter().flatten();
+        let known = ids.copied().find(|id| {
+            let cut = self.cuts.get(id).filter(|c| c.version < at.last_try && c.units == asked.units);
+            let grant = cut.and_then(|c| truth.model.grants.get(&c.grant));
+            grant.is_some_and(|g| g.open && at.slots.contains(&g.slot)) && truth.verdict(id).is_none()
+        });
+        if let Some(id) = known.filter(|_| !self.faulty) {
+            self.find("last try", || format!("{asked:?} refused though its slot holds {id}"));
         }
     }
 

@@ -2,7 +2,9 @@
 use std::sync::Arc;
 
 use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
-use doorbuster_core::{Delivery, Epoch, Feed, Grant, GrantId, ItemId, RecallId, TicketId, Token, Verdict};
+use doorbuster_core::{
+    Cause, Delivery, Epoch, Feed, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token, Verdict,
+};
 
 use super::loss::Read;
 use super::node::Snapshot;
@@ -39,7 +41,7 @@ pub(crate) enum Message {
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader goes from slot to slot of a stopping item.
-    Drain { leader: u8, item: ItemId, next: usize },
+    Drain { leader: u8, item: ItemId, intent: (Phase, u64), next: usize },
     /// A leader waits for a stopped slot to drain, to give it a new epoch.
     Roll { leader: u8, slot: usize },
     /// To a node.
@@ -164,7 +166,7 @@ impl World {
             Message::View { leader, before, view } => self.viewed(leader, before, view),
             Message::Compare { leader, before, view, read } => self.compared(leader, &before, view.as_ref(), read),
             Message::Stop { slot, stopped } => drop(self.call(slot, Call::Stop(stopped))),
-            Message::Drain { leader, item, next } => self.drained(leader, item, next),
+            Message::Drain { leader, item, intent, next } => self.drained(leader, item, intent, next),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
         }
@@ -172,7 +174,18 @@ impl World {
 
     /// A leader's transaction, and what follows from its outcome.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
+        let rolled = match &tx {
+            Tx::Close(id, Cause::Rolled) => self.truth.grant(*id).cloned(),
+            _ => None,
+        };
         match self.commit(tx) {
+            Done::Closed(true) => {
+                let of = |g: Grant| Some((self.places.iter().position(|p| p.at == g.slot)?, g.unsettled()));
+                if let Some((slot, units)) = rolled.and_then(of) {
+                    self.open_slot(leader, slot, units);
+                    self.send(Message::Stop { slot, stopped: false });
+                }
+            }
             Done::Opened(Some(grant)) => {
                 if let Some(slot) = self.places.iter().position(|p| p.at == grant.slot) {
                     self.send_init(leader, slot);

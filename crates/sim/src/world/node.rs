@@ -7,7 +7,7 @@ use doorbuster_core::{ItemId, Millis, NodeId, Phase, TicketId, Token, Units, Ver
 
 use super::flight::Message;
 use super::{NAMES, World};
-use crate::judge::{Asked, Told};
+use crate::judge::{Asked, At, Told};
 use crate::truth::PhaseRow;
 
 /// A snapshot older than this refuses nobody any more.
@@ -73,8 +73,9 @@ pub(crate) struct Attempt {
     again: u8,
     /// When it was parked first, in time that never steps.
     pub(crate) parked: Option<Millis>,
-    /// The last round before it is answered.
+    /// The last round before it is answered, and when it began.
     last: bool,
+    last_try: u64,
     /// A verdict that came before the slot's answer.
     early: Option<(TicketId, Verdict)>,
 }
@@ -96,6 +97,7 @@ impl World {
             again: 0,
             parked: None,
             last: false,
+            last_try: 0,
             early: None,
         });
         let i = self.attempts.len() - 1;
@@ -110,7 +112,8 @@ impl World {
         let Attempt { asked, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(asked.node)];
         let complete = node.snapshot.map_or(0, |s| s.winners);
-        let known = self.truth.won(half, complete) || node.own.contains(&half);
+        let own = node.own.contains(&half) && keeps(Rule::OwnOrders);
+        let known = self.truth.won(half, complete) || own;
         if !known || !keeps(Rule::WinnersInSnapshot) {
             return false;
         }
@@ -125,7 +128,7 @@ impl World {
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let asked = self.attempts[i].asked;
         let Some(snapshot) = self.nodes[usize::from(asked.node)].snapshot else { return false };
-        if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS {
+        if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS && keeps(Rule::SnapshotAge) {
             return false;
         }
         let seen = snapshot.items[asked.item.0 as usize - 1];
@@ -210,6 +213,10 @@ impl World {
         let since = self.attempts[i].parked.unwrap_or(self.mono);
         self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;
         self.attempts[i].round = 0;
+        self.attempts[i].last_try = self.truth.version;
+        if self.attempts[i].last && !keeps(Rule::LastTry) {
+            return self.short_everywhere(i);
+        }
         self.ask(i);
     }
 
@@ -265,7 +272,9 @@ impl World {
 
     pub(crate) fn tell(&mut self, i: usize, told: Told) {
         let asked = self.attempts[i].asked;
-        self.judge.told(&self.truth, &asked, told, self.mono);
+        let slots: Vec<_> = self.reachable(&asked).into_iter().map(|s| self.places[s].at).collect();
+        let at = At { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
+        self.judge.told(&self.truth, &asked, told, &at);
         self.attempts[i].state = match told {
             Told::Queued(id) => State::Handed { id },
             _ => State::Over,

@@ -43,18 +43,18 @@ impl World {
 
     /// Starts to go from slot to slot of a stopping item.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
-        if self.truth.phases.get(&item).is_some_and(|p| p.intent.is_some()) {
+        if let Some(intent) = self.truth.phases.get(&item).and_then(|p| p.intent) {
             self.tell_slots(item, true);
-            self.send(Message::Drain { leader, item, next: 0 });
+            self.send(Message::Drain { leader, item, intent, next: 0 });
         }
     }
 
-    /// Looks at the next slot; behind the last one the phase is shown.
-    pub(crate) fn drained(&mut self, leader: u8, item: ItemId, next: usize) {
-        let Some(intent) = self.truth.phases.get(&item).and_then(|p| p.intent) else { return };
+    /// Looks at the next slot; behind the last one the phase is shown, if it is still the one that was asked for when the walk began: what
+    /// was seen drained may have cut again since an earlier pause.
+    pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place) if place.at.item == item && !self.is_drained(next) && keeps(Rule::PhaseAfterDrain) => {}
-            Some(_) => self.send(Message::Drain { leader, item, next: next + 1 }),
+            Some(_) => self.send(Message::Drain { leader, item, intent, next: next + 1 }),
             None => self.send(Message::Commit { leader, tx: Tx::Show(item, Some(intent)) }),
         }
     }
@@ -74,17 +74,15 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Goes on rolling: closes the drained grant and opens the next.
+    /// Goes on rolling: closes the drained grant. The next is opened, and the slot let go on, once that is committed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.truth.open_grant(at) else { return };
         if !self.is_drained(slot) || !self.truth.sells(at.item) {
             return;
         }
-        let (id, units) = (grant.id, grant.unsettled());
-        self.commit(Tx::Close(id, Cause::Rolled));
-        self.open_slot(leader, slot, units);
-        self.send(Message::Stop { slot, stopped: false });
+        let tx = Tx::Close(grant.id, Cause::Rolled);
+        self.send(Message::Commit { leader, tx });
     }
 
     /// Lets a slot cut again that stands still though its item sells.

@@ -7,7 +7,7 @@ use crate::judge::Told;
 use crate::truth::{Done, Payment, Tx};
 use doorbuster_core::stock::Adjusted;
 
-/// How often a buyer who is asked to come again does so.
+/// How often a buyer who is asked to come again does so, and an operator tries to take out what is free.
 const RETRIES_MAX: usize = 4;
 /// The event that reports a payment at rest.
 const LATE_EVENT: u32 = 1_000;
@@ -152,11 +152,15 @@ impl World {
     /// Everything that is free can be taken out of the sale.
     fn lower(&mut self, item: ItemId) {
         let Some(free) = self.judge.free(item).filter(|_| !self.judge.found()) else { return };
-        self.recall_to_pool(item, free);
-        let done = self.commit(Tx::Adjust(item, -(free as i64)));
-        let lowered = matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_)));
-        if !lowered {
-            self.judge.find("lower", || format!("{free} free, but: {done:?}"));
+        let mut done = Done::Nothing;
+        // A slot whose memory of recalls is full is rolled in between, and has the units again under its next grant.
+        for _ in 0..RETRIES_MAX {
+            self.recall_to_pool(item, free);
+            done = self.commit(Tx::Adjust(item, -(free as i64)));
+            if matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_))) {
+                return;
+            }
         }
+        self.judge.find("lower", || format!("{free} free, but: {done:?}"));
     }
 }
