@@ -14,8 +14,10 @@ use crate::windows::rig::Rig;
 /// A device whose clock is five hours wrong.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
-/// Notes when the button wakes, by a clock that the page cannot bend.
-const NOTE_THE_WAKING: &str = "window.button = document.querySelector('#buy');
+/// From here on the page hears nothing; notes when the button wakes, by a clock that the page cannot bend.
+const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
+    window.WebSocket = class { constructor() { throw new Error('not now'); } };
+    window.button = document.querySelector('#buy');
     new MutationObserver(() => {
       if (button.getAttribute('aria-disabled') === 'false') window.woke ??= performance.timeOrigin + performance.now();
     }).observe(button, { attributes: true });
@@ -45,6 +47,7 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
         let late = woke - starts.as_millisecond() as f64;
         assert!((-50.0..LATE_MS).contains(&late), "it woke {late} ms after the start");
         tab.says(BUY, "Buy now · €49.00").await;
+        tab.eval("window.fetch = window.ask").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&rig, "soon").await, ["reserved"]);
