@@ -25,6 +25,8 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened all the time, while old messages still arrive.
     Epochs,
+    /// Anything: each group of operations is left out, or frequent, by chance.
+    Swarm,
 }
 
 impl Profile {
@@ -40,6 +42,8 @@ impl Profile {
         Self::Replays,
         Self::Phases,
         Self::Epochs,
+        Self::Swarm,
+        Self::Swarm,
     ];
 
     /// The profile of a seed.
@@ -72,7 +76,7 @@ struct Weights {
     faults: u64,
 }
 
-fn weights(profile: Profile) -> Weights {
+fn weights(profile: Profile, dice: &mut Dice) -> Weights {
     let base = Weights {
         buy: 14,
         replay: 5,
@@ -101,7 +105,29 @@ fn weights(profile: Profile) -> Weights {
         Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
         Profile::Endings => Weights { endings: 12, time: 6, ..base },
         Profile::Replays => Weights { replay: 16, snapshots: 8, endings: 6, ..base },
+        Profile::Swarm => swarm(base, dice),
         Profile::Phases => Weights { phases: 8, rolls: 4, ..base },
+    }
+}
+
+/// What is never left out: requests, arrivals, settling.
+fn swarm(base: Weights, dice: &mut Dice) -> Weights {
+    let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][dice.below(6) as usize];
+    Weights {
+        replay: some(base.replay),
+        hand_out: some(base.hand_out),
+        endings: some(base.endings),
+        time: some(base.time),
+        lose: some(base.lose),
+        grants: some(base.grants),
+        recalls: some(base.recalls),
+        look: some(base.look),
+        phases: some(base.phases),
+        rolls: some(base.rolls),
+        snapshots: some(base.snapshots),
+        crashes: some(base.crashes),
+        faults: some(2),
+        ..base
     }
 }
 
@@ -112,7 +138,7 @@ pub fn case(seed: u64) -> Case {
     let mut dice = Dice::new(seed);
     let setup = setup(profile, &mut dice);
     let count = if dice.chance(4) { dice.between(300, 600) } else { dice.between(40, 200) };
-    let weights = weights(profile);
+    let weights = weights(profile, &mut dice);
     let ops = (0..count).map(|_| op(profile, &weights, &mut dice)).collect();
     Case { setup, ops }
 }
