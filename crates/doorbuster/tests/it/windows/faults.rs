@@ -15,7 +15,6 @@ const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;
 const SYNC_FAILS_ONCE: u64 = 3;
 const SYNCS_DONE: u64 = 4;
-const SYNCS_AFTER: u64 = 6;
 const WORDS: u64 = 7;
 
 /// What is wrong with a server's machine.
@@ -71,10 +70,5 @@ impl Faults {
     /// Syncs that succeeded so far.
     pub fn syncs(&self) -> i64 {
         self.get(SYNCS_DONE)
-    }
-
-    /// Syncs that were tried after one had failed.
-    pub fn syncs_after_failure(&self) -> i64 {
-        self.get(SYNCS_AFTER)
     }
 }

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::client::{Wire, Wish};
-use super::pulse::Pulse;
+use super::pulse::{Pulse, Served};
 use super::rig::Rig;
 
 /// Connections that the server takes.
-const PLACES: usize = 80;
+const PLACES: usize = 40;
 /// Of them those of the buyers whose service is measured.
-const INSIDE: usize = 40;
+const INSIDE: usize = 20;
 /// Between two tries of somebody outside, who does not care for `Retry-After`.
-const AGAIN: Duration = Duration::from_millis(150);
-/// How long the crowd stays.
-const WAVE: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long is measured.
+const WAVE: Duration = Duration::from_millis(2_500);
 /// Memory that the crowd may cost, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
@@ -34,11 +34,8 @@ struct Outside {
 /// Comes again and again, each time over a connection of its own.
 async fn come(rig: Arc<Rig>, name: String, stop: Arc<AtomicBool>) -> Outside {
     let mut met = Outside::default();
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let wish = Wish::new(&format!("{name}-{number}"), "k", "spring", 1).item("gone").bytes();
+    let wish = Wish::new(&name, "k", "spring", 1).item("gone").bytes();
+    while !stop.load(Ordering::Relaxed) {
         let Ok(mut wire) = Wire::connect(rig.address).await else { continue };
         match wire.ask(&wish).await {
             Ok(reply) => match &*reply.verdict() {
@@ -62,15 +59,15 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
     let places = PLACES.to_string();
     let settings = [("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__CONNECTIONS", &places)];
     let rig = Arc::new(Rig::with(&settings));
-    rig.open_sale("spring", &[("phone", 1_000_000, 1, 900), ("gone", 0, 1, 900)]).await;
+    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let mut pulse = Pulse::enter(&rig, "spring", INSIDE).await;
     pulse.beat(Duration::from_millis(500)).await;
-    let before = pulse.beat(Duration::from_secs(2)).await;
+    let (before, cost_before) = measured(&rig, &mut pulse).await;
     let memory = rig.resident_kib();
     let stop = Arc::new(AtomicBool::new(false));
     let crowd: Vec<_> =
         (0..5 * PLACES).map(|n| tokio::spawn(come(rig.clone(), format!("o{n}"), stop.clone()))).collect();
-    let meanwhile = pulse.beat(WAVE).await;
+    let (meanwhile, cost) = measured(&rig, &mut pulse).await;
     let grown = rig.resident_kib().saturating_sub(memory);
     stop.store(true, Ordering::Relaxed);
     let mut met = Outside::default();
@@ -78,34 +75,44 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
         let Outside { served, told, closed } = one.await.expect("nothing but the answers of the contract");
         met = Outside { served: met.served + served, told: met.told + told, closed: met.closed + closed };
     }
-    println!("{before:?}, meanwhile {meanwhile:?}, {met:?}, {grown} KiB");
+    println!("{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB");
     assert!(met.told > 5 * PLACES, "the server was not too small: {met:?}");
-    assert!(met.closed * 4 < met.told, "most are told when to come again: {met:?}");
-    // Some of the crowd find a place, and count as well.
-    let all = meanwhile.rate + met.served as f64 / WAVE.as_secs_f64();
-    assert!(all > before.rate * 0.5, "{before:?}, meanwhile {meanwhile:?}, {met:?}");
-    assert!(meanwhile.p99 < before.p99 * 8 + Duration::from_millis(150), "{before:?}, meanwhile {meanwhile:?}");
+    assert!(met.closed * 10 < met.told, "hardly anybody is sent away without a word: {met:?}");
+    // By processor time, as the crowd of this test and whatever else runs use the same machine.
+    let contacts = meanwhile.answers + met.served + met.told + met.closed;
+    let each = |cost: Duration, of: usize| cost.as_secs_f64() / of as f64;
+    let (each_before, each) = (each(cost_before, before.answers), each(cost, contacts));
+    assert!(each < each_before * 1.3, "to be sent away costs more than to be served: {each} s, before {each_before} s");
+    assert!(meanwhile.answers * 10 > before.answers, "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     // The crowd goes, and there is room again at once.
-    let after = pulse.beat(Duration::from_secs(1)).await;
-    assert!(after.rate > before.rate * 0.5, "{before:?}, after {after:?}");
     assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "201");
     rig.audit(None).await;
 }
 
+/// How those inside are served for a while, and what processor time the server needs for it.
+async fn measured(rig: &Rig, pulse: &mut Pulse) -> (Served, Duration) {
+    let busy = rig.busy();
+    let served = pulse.beat(WAVE).await;
+    (served, rig.busy() - busy)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_times_the_requests_at_once_are_all_answered() {
+async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1")]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1, 900), ("gone", 0, 1, 900)]).await;
+    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let mut few = Pulse::enter(&rig, "spring", 100).await;
     few.beat(Duration::from_millis(500)).await;
-    let before = few.beat(Duration::from_secs(2)).await;
+    let (before, cost_before) = measured(&rig, &mut few).await;
     let memory = rig.resident_kib();
     let mut many = Pulse::enter(&rig, "spring", 500).await;
-    let meanwhile = many.beat(WAVE).await;
+    let (meanwhile, cost) = measured(&rig, &mut many).await;
     let grown = rig.resident_kib().saturating_sub(memory);
-    println!("{before:?}, meanwhile {meanwhile:?}, {grown} KiB");
-    assert!(meanwhile.rate > before.rate * 0.5, "{before:?}, meanwhile {meanwhile:?}");
+    println!("{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
+    let each = |cost: Duration, served: Served| cost.as_secs_f64() / served.answers as f64;
+    let (each_before, each) = (each(cost_before, before), each(cost, meanwhile));
+    assert!(each < each_before * 1.5, "an answer costs {each} s, before {each_before} s");
+    assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     rig.audit(None).await;
 }

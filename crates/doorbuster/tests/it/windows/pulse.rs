@@ -17,14 +17,16 @@ pub struct Pulse {
 /// How they were served.
 #[derive(Clone, Copy, Debug)]
 pub struct Served {
-    /// Answers in each second that are no `503`.
-    pub rate: f64,
+    /// Answers.
+    pub answers: usize,
+    /// How many of them were `503`.
+    pub later: usize,
     /// All but one in a hundred came within this.
     pub p99: Duration,
 }
 
 impl Pulse {
-    /// So many buyers come in, to a sale with plenty of `phone`.
+    /// So many buyers come in, to a sale with plenty of `phone` and without a limit.
     pub async fn enter(rig: &Rig, sale: &str, buyers: usize) -> Self {
         let mut wires = Vec::with_capacity(buyers);
         for _ in 0..buyers {
@@ -36,7 +38,7 @@ impl Pulse {
     /// Has them buy and look for so long.
     pub async fn beat(&mut self, span: Duration) -> Served {
         let wave = self.waves.fetch_add(1, Ordering::Relaxed);
-        let (stop, begun) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let stop = Arc::new(AtomicBool::new(false));
         let buyers: Vec<_> = std::mem::take(&mut self.wires)
             .into_iter()
             .enumerate()
@@ -44,33 +46,34 @@ impl Pulse {
             .collect();
         tokio::time::sleep(span).await;
         stop.store(true, Ordering::Relaxed);
-        let (mut waits, mut refused) = (Vec::new(), 0);
+        let (mut waits, mut later) = (Vec::new(), 0);
         for buyer in buyers {
-            let (wire, mine, later) = buyer.await.expect("whoever is inside is served");
+            let (wire, mine, refused) = buyer.await.expect("whoever is inside is served");
             self.wires.push(wire);
             waits.extend(mine);
-            refused += later;
+            later += refused;
         }
-        let took = begun.elapsed().as_secs_f64();
         waits.sort();
         assert!(waits.len() >= 100, "only {} answers", waits.len());
-        Served { rate: (waits.len() - refused) as f64 / took, p99: waits[waits.len() * 99 / 100] }
+        Served { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100] }
     }
 }
 
 /// One buyer's waits, and how many of them ended in a `503`.
 async fn one(mut wire: Wire, sale: String, name: String, stop: Arc<AtomicBool>) -> (Wire, Vec<Duration>, usize) {
     let look = request("GET", &format!("/v1/sales/{sale}/status"), "", None);
+    let wish = Wish::new(&name, "k", &sale, 1);
+    let gone = wish.clone().item("gone");
     let (mut waits, mut later) = (Vec::new(), 0);
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let ask = match number % 4 {
-            0 => Wish::new(&format!("{name}-{number}"), "k", &sale, 1).bytes(),
+            0 => wish.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
             // Refused from memory, as most of a crowd is.
-            _ => Wish::new(&format!("{name}-{number}"), "k", &sale, 1).item("gone").bytes(),
+            _ => gone.bytes(),
         };
         let begun = Instant::now();
         let reply = wire.ask(&ask).await.expect("whoever is inside stays inside");

@@ -148,6 +148,15 @@ impl Rig {
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
 
+    /// Processor time that the server has used.
+    pub fn busy(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // After the name, which is in brackets: state is the third field, user and system time are the 14th and 15th.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// A new connection.
     pub async fn wire(&self) -> Wire {
         Wire::connect(self.address).await.expect("the server listens")

@@ -83,7 +83,7 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let idle = IDLE_SECS.to_string();
     let rig = Rig::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
-    rig.open_sale("spring", &[("phone", 1_000_000, 1, 900), ("gone", 0, 1, 900)]).await;
+    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let mut pulse = Pulse::enter(&rig, "spring", 8).await;
     pulse.beat(Duration::from_millis(500)).await;
     let before = pulse.beat(Duration::from_secs(2)).await;
