@@ -147,7 +147,7 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', plan.mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  if (focused && document.activeElement !== on) on.focus();
+  if (focused && document.activeElement !== on) on.focus({ preventScroll: true }); /* it stands in the same place */
 }
 
 function showUnits(m, pick) {
