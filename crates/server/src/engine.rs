@@ -1,16 +1,21 @@
 //! The house: what every room of the stock side shares, how it starts and how it stops.
-use std::panic::AssertUnwindSafe;
+
+mod jobs;
+mod look;
+#[cfg(test)]
+mod tests;
+mod views;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{BuyerId, Cause, IdKey, ItemId, Millis, NodeId, OrderState, SlotKey, TicketId, Units, Verdict};
+use doorbuster_core::{Cause, IdKey, Millis, NodeId, SlotKey};
 use doorbuster_slots::{SlotError, Slots};
-use doorbuster_store::{Committed, OpenError, SqliteOptions, Store, StoreError};
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use doorbuster_store::{OpenError, SqliteOptions, Store, StoreError};
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +26,13 @@ use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::holders::Holders;
 use crate::meter::Meter;
-use crate::notify::{Hub, Kind};
+use crate::notify::Hub;
 use crate::settle;
 use crate::waiters::Waiters;
+use views::Views;
+
+pub(crate) use jobs::Jobs;
+pub use look::Looked;
 
 /// How long a pause, a close or a stop waits for what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -31,8 +40,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(8);
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Settlers of a node: while one's batch commits, the next gathers and is told apart. The store commits what comes together at once.
 const SETTLERS: usize = 3;
-/// Longest time that a cancellation waits until its slot has heard of it.
-const TELL_SLOT_MAX: Duration = Duration::from_millis(500);
 /// Grants closed at the same time at start; the store commits them in groups.
 const RECOVER_AT_ONCE: usize = 64;
 /// Requests read at once while a node's memory is rebuilt.
@@ -69,16 +76,6 @@ pub struct EngineOptions {
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-/// What commits are published to; the store's own thread writes it.
-#[derive(Debug)]
-struct Views {
-    catalogue: ArcSwap<Catalogue>,
-    holders: Holders,
-    hub: Hub,
-    control: Control,
-    key: IdKey,
-}
-
 /// The stock side of the program.
 pub struct Engine {
     views: Arc<Views>,
@@ -95,56 +92,6 @@ pub struct Engine {
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// Starts jobs that must not end before the program does.
-pub(crate) struct Jobs {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-impl Jobs {
-    /// Starts a job. Should it end or panic before the program stops, the program must end: without it nothing would be settled, or refilled, or expired.
-    pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
-        let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
-        self.tasks.spawn(async move {
-            let ended = tokio::select! {
-                () = stop.cancelled() => false,
-                _ = AssertUnwindSafe(job).catch_unwind() => true,
-            };
-            if ended && !stop.is_cancelled() {
-                on_fatal(&format!("the job `{name}` ended"));
-            }
-        });
-    }
-}
-
-/// What an id stands for.
-#[derive(Clone, Debug)]
-pub enum Looked {
-    /// An order.
-    Order(doorbuster_core::Order),
-    /// Not decided yet.
-    Queued {
-        /// Of which item.
-        item: Arc<ItemState>,
-        /// How many.
-        units: Units,
-        /// The verdict's last instant.
-        decide_by: Millis,
-    },
-    /// Refused after all.
-    Refused {
-        /// Of which item.
-        item: Arc<ItemState>,
-        /// How many.
-        units: Units,
-        /// Why.
-        verdict: Verdict,
-    },
-    /// Not an id of ours, or another buyer's.
-    NotFound,
 }
 
 impl Engine {
@@ -265,58 +212,6 @@ impl Engine {
         self.views.catalogue.store(Arc::new(next));
     }
 
-    /// What this id stands for; `None` for `buyer` asks as an operator.
-    ///
-    /// # Errors
-    /// When the store is away: an answer is never guessed.
-    pub async fn look(&self, id: TicketId, buyer: Option<&BuyerId>) -> Result<Looked, EngineError> {
-        let parts = match buyer {
-            Some(buyer) => self.views.key.open(&id, buyer.as_str()),
-            None => id.parts(),
-        };
-        let Some(parts) = parts else { return Ok(Looked::NotFound) };
-        let mut resolved = self.store.verdict(id).await?;
-        let mut forced = false;
-        if resolved.is_none()
-            && let Some(buyer) = buyer
-            && self.now() > parts.decide_by
-        {
-            resolved = self.store.force(id, parts, buyer.clone()).await?;
-            forced = resolved.is_some();
-        }
-        if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            return Ok(Looked::Order(order));
-        }
-        let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
-        if forced {
-            // What the verdict gave back has to reach the slot.
-            self.control().wake(grant.slot.item);
-        }
-        let catalogue = self.catalogue();
-        let Some(item) = catalogue.item_of(grant.slot.item).cloned() else { return Ok(Looked::NotFound) };
-        Ok(match (resolved, buyer) {
-            (Some(resolved), _) => Looked::Refused { item, units: parts.units, verdict: resolved.verdict },
-            (None, Some(_)) => Looked::Queued { item, units: parts.units, decide_by: parts.decide_by },
-            // Without its buyer an id does not prove itself.
-            (None, None) => Looked::NotFound,
-        })
-    }
-
-    /// Cancels a reserved order.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn cancel(&self, id: TicketId) -> Result<Changed, EngineError> {
-        let changed = self.store.end_order(id, Ending::Cancel).await?;
-        if let Changed::Done(order) = &changed
-            && let Some(item) = self.catalogue().item_of(order.item).cloned()
-        {
-            // The buyer may ask again at once: the slot learns first that the limit was given back. Should it take long, it learns it soon.
-            drop(tokio::time::timeout(TELL_SLOT_MAX, control::tend(self, &item)).await);
-        }
-        Ok(changed)
-    }
-
     /// Whether the program can sell: empty, or the reasons why not.
     pub async fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -419,38 +314,3 @@ impl Engine {
         &self.drained
     }
 }
-
-impl Views {
-    /// Shows a commit to this node, in this order: who holds an order, then the counts that may say "sold out", then the hints.
-    fn publish(&self, committed: &Committed) {
-        let catalogue = self.catalogue.load();
-        let mut woken: Option<ItemId> = None;
-        for order in &committed.orders {
-            if order.state == OrderState::Reserved {
-                self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
-            } else if woken != Some(order.item) {
-                if let Some(item) = catalogue.item_of(order.item) {
-                    item.feed.tell();
-                }
-                self.control.wake(order.item);
-                woken = Some(order.item);
-            }
-        }
-        for counts in &committed.counts {
-            let Some(item) = catalogue.item_of(counts.item) else { continue };
-            item.gauge.publish(*counts);
-            self.control.announce(&item.sale);
-            if counts.pool > 0 {
-                self.control.wake(counts.item);
-            }
-        }
-        if self.hub.readers() > 0 {
-            for order in &committed.orders {
-                self.hub.publish(Kind::Order(Arc::new(order.clone())));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

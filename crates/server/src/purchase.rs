@@ -3,22 +3,24 @@
 //! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is left asks the item's slot for a ticket and waits
 //! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
 //! dropped future changes nothing.
+mod answer;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
-use doorbuster_core::refuse::SoldOut;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
-use doorbuster_core::{BuyerId, Millis, Order, Phase, RequestKey, TicketId, TicketParts, Token, Units, Verdict};
+use doorbuster_core::{BuyerId, Phase, RequestKey, TicketId, TicketParts, Token, Units, Verdict};
 use doorbuster_store::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
-use crate::tally::Answer;
+
+pub use answer::{Bought, Refusal};
 
 /// Seconds after which a refused request that may be sent again should be.
 const RETRY_SECS: u32 = 1;
@@ -40,93 +42,10 @@ pub struct Purchase {
     pub wait: Duration,
 }
 
-/// The answer to a purchase.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bought {
-    /// The order was created by this request.
-    Created(Order),
-    /// The order that the request holds, in its present state.
-    Replayed(Order),
-    /// A place, no promise.
-    Queued {
-        /// Final: the order's id if it becomes one.
-        id: TicketId,
-        /// The verdict's last instant.
-        decide_by: Millis,
-    },
-    /// Not now.
-    Refused(Refusal),
-}
-
-/// Why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// None sellable now.
-    SoldOut(SoldOut),
-    /// The buyer's limit.
-    LimitReached {
-        /// The limit.
-        limit: u32,
-        /// Units that the buyer holds or asked for.
-        used: u32,
-    },
-    /// Too early.
-    NotStarted {
-        /// When it opens, if that is known.
-        opens_at: Option<Millis>,
-    },
-    /// Paused.
-    Paused,
-    /// Over.
-    Ended,
-    /// The key was used for other content.
-    KeyReused,
-    /// A bound was met: later.
-    Overloaded {
-        /// Seconds.
-        retry_after_secs: u32,
-    },
-    /// Send the same request with the same key again.
-    Unavailable {
-        /// Seconds.
-        retry_after_secs: u32,
-    },
-}
-
 /// Send the same request again.
 const UNAVAILABLE: Bought = Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
 /// A bound was met.
 const OVERLOADED: Bought = Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
-
-impl Bought {
-    /// How it is counted.
-    #[must_use]
-    pub fn answer(&self) -> Answer {
-        match self {
-            Self::Created(_) => Answer::Reserved,
-            Self::Replayed(_) => Answer::Replayed,
-            Self::Queued { .. } => Answer::Queued,
-            Self::Refused(refusal) => refusal.answer(),
-        }
-    }
-}
-
-impl Refusal {
-    /// How it is counted.
-    #[must_use]
-    pub fn answer(&self) -> Answer {
-        match self {
-            Self::SoldOut(_) => Answer::SoldOut,
-            Self::LimitReached { .. } => Answer::LimitReached,
-            Self::NotStarted { .. } => Answer::NotStarted,
-            Self::Paused => Answer::Paused,
-            Self::Ended => Answer::Ended,
-            Self::KeyReused => Answer::KeyReused,
-            Self::Overloaded { .. } => Answer::Overloaded,
-            Self::Unavailable { .. } => Answer::Unavailable,
-        }
-    }
-}
 
 /// One attempt at the slot.
 enum Attempt {

@@ -1,0 +1,30 @@
+//! Jobs that run as long as the program.
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Starts jobs that must not end before the program does.
+pub(crate) struct Jobs {
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Jobs {
+    /// Starts a job. Should it end or panic before the program stops, the program must end: without it nothing would be settled, or refilled, or expired.
+    pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
+        let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
+        self.tasks.spawn(async move {
+            let ended = tokio::select! {
+                () = stop.cancelled() => false,
+                _ = AssertUnwindSafe(job).catch_unwind() => true,
+            };
+            if ended && !stop.is_cancelled() {
+                on_fatal(&format!("the job `{name}` ended"));
+            }
+        });
+    }
+}

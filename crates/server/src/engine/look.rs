@@ -1,0 +1,94 @@
+//! What becomes of an order after its purchase was answered: looking it up by its id, cancelling it.
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::order::{Changed, Ending};
+use doorbuster_core::{BuyerId, Millis, TicketId, Units, Verdict};
+
+use super::{Engine, EngineError};
+use crate::catalogue::ItemState;
+use crate::control;
+
+/// Longest time that a cancellation waits until its slot has heard of it.
+const TELL_SLOT_MAX: Duration = Duration::from_millis(500);
+
+/// What an id stands for.
+#[derive(Clone, Debug)]
+pub enum Looked {
+    /// An order.
+    Order(doorbuster_core::Order),
+    /// Not decided yet.
+    Queued {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// How many.
+        units: Units,
+        /// The verdict's last instant.
+        decide_by: Millis,
+    },
+    /// Refused after all.
+    Refused {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// How many.
+        units: Units,
+        /// Why.
+        verdict: Verdict,
+    },
+    /// Not an id of ours, or another buyer's.
+    NotFound,
+}
+
+impl Engine {
+    /// What this id stands for; `None` for `buyer` asks as an operator.
+    ///
+    /// # Errors
+    /// When the store is away: an answer is never guessed.
+    pub async fn look(&self, id: TicketId, buyer: Option<&BuyerId>) -> Result<Looked, EngineError> {
+        let parts = match buyer {
+            Some(buyer) => self.views.key.open(&id, buyer.as_str()),
+            None => id.parts(),
+        };
+        let Some(parts) = parts else { return Ok(Looked::NotFound) };
+        let mut resolved = self.store.verdict(id).await?;
+        let mut forced = false;
+        if resolved.is_none()
+            && let Some(buyer) = buyer
+            && self.now() > parts.decide_by
+        {
+            resolved = self.store.force(id, parts, buyer.clone()).await?;
+            forced = resolved.is_some();
+        }
+        if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
+            return Ok(Looked::Order(order));
+        }
+        let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
+        if forced {
+            // What the verdict gave back has to reach the slot.
+            self.control().wake(grant.slot.item);
+        }
+        let catalogue = self.catalogue();
+        let Some(item) = catalogue.item_of(grant.slot.item).cloned() else { return Ok(Looked::NotFound) };
+        Ok(match (resolved, buyer) {
+            (Some(resolved), _) => Looked::Refused { item, units: parts.units, verdict: resolved.verdict },
+            (None, Some(_)) => Looked::Queued { item, units: parts.units, decide_by: parts.decide_by },
+            // Without its buyer an id does not prove itself.
+            (None, None) => Looked::NotFound,
+        })
+    }
+
+    /// Cancels a reserved order.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn cancel(&self, id: TicketId) -> Result<Changed, EngineError> {
+        let changed = self.store.end_order(id, Ending::Cancel).await?;
+        if let Changed::Done(order) = &changed
+            && let Some(item) = self.catalogue().item_of(order.item).cloned()
+        {
+            // The buyer may ask again at once: the slot learns first that the limit was given back. Should it take long, it learns it soon.
+            drop(tokio::time::timeout(TELL_SLOT_MAX, control::tend(self, &item)).await);
+        }
+        Ok(changed)
+    }
+}

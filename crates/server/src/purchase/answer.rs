@@ -1,0 +1,88 @@
+//! How a purchase can be answered.
+use doorbuster_core::refuse::SoldOut;
+use doorbuster_core::{Millis, Order, TicketId};
+
+use crate::tally::Answer;
+
+/// The answer to a purchase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bought {
+    /// The order was created by this request.
+    Created(Order),
+    /// The order that the request holds, in its present state.
+    Replayed(Order),
+    /// A place, no promise.
+    Queued {
+        /// Final: the order's id if it becomes one.
+        id: TicketId,
+        /// The verdict's last instant.
+        decide_by: Millis,
+    },
+    /// Not now.
+    Refused(Refusal),
+}
+
+/// Why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// None sellable now.
+    SoldOut(SoldOut),
+    /// The buyer's limit.
+    LimitReached {
+        /// The limit.
+        limit: u32,
+        /// Units that the buyer holds or asked for.
+        used: u32,
+    },
+    /// Too early.
+    NotStarted {
+        /// When it opens, if that is known.
+        opens_at: Option<Millis>,
+    },
+    /// Paused.
+    Paused,
+    /// Over.
+    Ended,
+    /// The key was used for other content.
+    KeyReused,
+    /// A bound was met: later.
+    Overloaded {
+        /// Seconds.
+        retry_after_secs: u32,
+    },
+    /// Send the same request with the same key again.
+    Unavailable {
+        /// Seconds.
+        retry_after_secs: u32,
+    },
+}
+
+impl Bought {
+    /// How it is counted.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Created(_) => Answer::Reserved,
+            Self::Replayed(_) => Answer::Replayed,
+            Self::Queued { .. } => Answer::Queued,
+            Self::Refused(refusal) => refusal.answer(),
+        }
+    }
+}
+
+impl Refusal {
+    /// How it is counted.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::SoldOut(_) => Answer::SoldOut,
+            Self::LimitReached { .. } => Answer::LimitReached,
+            Self::NotStarted { .. } => Answer::NotStarted,
+            Self::Paused => Answer::Paused,
+            Self::Ended => Answer::Ended,
+            Self::KeyReused => Answer::KeyReused,
+            Self::Overloaded { .. } => Answer::Overloaded,
+            Self::Unavailable { .. } => Answer::Unavailable,
+        }
+    }
+}
