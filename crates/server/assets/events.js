@@ -5,15 +5,15 @@ import { jitter } from '/assets/clock.js';
 const AGAIN_MIN_MS = 1_000, AGAIN_MAX_MS = 60_000;
 
 /** Opens the stream and keeps it open. `on.order(order)` and `on.status(status)` are called with what comes in,
-    `on.gap()` when events may have been missed: the stream broke, or is there again after it broke. Returns `{ isOpen(), close() }`. */
+    `on.gap()` when events may have been missed: the stream has just opened, or just broken. Returns `{ isOpen(), close() }`. */
 export function listen({ token, sale, on }) {
-  let socket = null, open = false, broken = false, closed = false, timer = 0, again = AGAIN_MIN_MS;
+  let socket = null, open = false, closed = false, timer = 0, again = AGAIN_MIN_MS;
 
   function connect() {
     const url = location.origin.replace(/^http/, 'ws') + '/v1/ws' + (sale ? '?sale=' + encodeURIComponent(sale) : '');
     try { socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]); } catch { return; }
     socket.onmessage = message => {
-      if (broken) { broken = false; on.gap?.(); }
+      if (!open) on.gap?.();
       open = true; again = AGAIN_MIN_MS;
       let event;
       try { event = JSON.parse(message.data); } catch { return; }
@@ -24,7 +24,7 @@ export function listen({ token, sale, on }) {
       const was = open;
       open = false;
       if (closed) return;
-      if (was) { broken = true; on.gap?.(); }
+      if (was) on.gap?.();
       timer = setTimeout(connect, jitter(again / 2, again));
       again = Math.min(again * 2, AGAIN_MAX_MS);
     };

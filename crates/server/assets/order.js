@@ -8,7 +8,7 @@ import { showClock, showOrder, stateOf } from '/assets/order-view.js';
 
 const m = { id: idInAddress('order'), order: null, sale: null, trouble: null, offline: false, cancelling: false, failed: false,
   sign_in_url: site.sign_in_url ?? null, token: null };
-const GAP_MS = 3_000; /* after a break of the stream, the order is read again at a random moment of this time */
+const GAP_MS = 3_000; /* after a gap in the stream, the order is read again at a random moment of this time */
 const poll = pauser();
 let stream = null, lost = 0, drawn = '';
 

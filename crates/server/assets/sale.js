@@ -12,7 +12,7 @@ import { tab } from '/assets/store.js';
 
 const STREAM_EARLY_MS = 600_000; /* the event stream is opened at a random moment of the last ten minutes */
 const QUIET_MS = 60_000;         /* in the last minute before the start nothing is asked */
-const GAP_MS = 3_000;            /* after a break of the stream, the status is asked for at a random moment of this time */
+const GAP_MS = 3_000;            /* after a gap in the stream, the status is asked for at a random moment of this time */
 const CLOCK_OFF_MS = 5_000;      /* a status this far from our clock means that the clock must be set again */
 const REREAD_MS = 5_000;         /* an order whose time to pay is over is read again this often, until it says so */
 
@@ -90,7 +90,7 @@ function openStream() {
   if (stream || !m.token) return;
   stream = listen({ token: m.token, sale: m.id, on: {
     status(status) { take(status); draw(); },
-    gap() { setTimeout(poll.wake, jitter(0, GAP_MS)); },
+    gap() { if (scene() !== 'before') setTimeout(poll.wake, jitter(0, GAP_MS)); },
     order(order) {
       if (m.press) { heard = order?.id; press.wake(); }
       if (m.order && order?.id === m.order.id) readOrder(m.order.id);
