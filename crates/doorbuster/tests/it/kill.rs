@@ -11,12 +11,16 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::windows::deal::May;
 use crate::windows::faults::Faults;
 use crate::windows::storm::{self, Plan};
 use judge::Judge;
 
 /// Units that each buyer may hold.
 const LIMIT: u32 = 6;
+/// How long holds last, in seconds: longer than a round, or so short that they end in it.
+const LONG: u32 = 900;
+const SHORT: u32 = 1;
 /// Rounds whose queued requests are waited for at the end: their time is nearly over by then.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
@@ -36,11 +40,10 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     for round in 0..rounds {
         let sale = format!("s{round}");
         let stock = dice.random_range(40..400);
-        rig.open_sale(&sale, &[("phone", stock, LIMIT, 900)]).await;
-        let plan = match round < ROUNDS_WITH_QUEUE {
-            true => Plan::with_queue(rig.address, &sale, seed + round, 16),
-            false => Plan::new(rig.address, &sale, seed + round, 16),
-        };
+        let hold_secs = if round % 5 == 3 { SHORT } else { LONG };
+        rig.open_sale(&sale, &[("phone", stock, LIMIT, hold_secs)]).await;
+        let may = May { queue: round < ROUNDS_WITH_QUEUE, pause: round % 2 == 1, expire: hold_secs < LONG };
+        let plan = Plan::new(rig.address, &sale, seed + round, 16, may);
         // On a slow disk more is in flight, undecided or not yet told, when the end comes.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let storm = tokio::spawn(storm::run(plan.clone()));
@@ -53,7 +56,7 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
             rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
         }
         rig.restart();
-        judge.hear(&rig, &sale, stock, record).await;
+        judge.hear(&rig, &sale, stock, may, record).await;
     }
     judge.verdicts(&rig).await;
     judge.audit(&rig).await;

@@ -4,6 +4,8 @@
 pub mod client;
 #[path = "windows/clock.rs"]
 mod clock;
+#[path = "windows/deal.rs"]
+pub mod deal;
 #[path = "windows/disk.rs"]
 mod disk;
 #[path = "windows/faults.rs"]

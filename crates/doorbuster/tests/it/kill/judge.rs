@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 
 use super::LIMIT;
 use crate::windows::client::{Wire, Wish};
+use crate::windows::deal::{Deal, May};
 use crate::windows::rig::{Rig, Stock};
-use crate::windows::storm::{Became, Cancel, Deal, Record};
+use crate::windows::storm::{Became, Change, Record};
 
+/// Short holds have ended within this, also those that the judge's own questions began.
+const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// After `decide_by` a verdict is due within this much, and some for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
@@ -29,10 +32,16 @@ impl Judge {
     }
 
     /// Judges the round of one sale, and buys what is left of it.
-    pub async fn hear(&mut self, rig: &Rig, sale: &str, stock: u64, record: Record) {
+    pub async fn hear(&mut self, rig: &Rig, sale: &str, stock: u64, may: May, record: Record) {
         // First of all, and at once: it adds up as it was found, and nothing had to be mended.
         rig.stock(sale).await;
         rig.audit(None).await;
+        if may.pause {
+            let phase = rig.shown(&format!("/v1/admin/sales/{sale}")).await["phase"].clone();
+            if phase == "paused" {
+                rig.step(sale, "resume").await;
+            }
+        }
         let mut wire = rig.wire().await;
         total(rig, &mut wire, sale, stock, record.changes).await;
         for mut deal in record.deals {
@@ -43,22 +52,34 @@ impl Judge {
                 self.answers.push(line(&deal));
             }
         }
+        if may.expire {
+            let all_ended = async || (rig.stock(sale).await.held == 0).then_some(());
+            rig.until("every hold has ended", HOLDS_END_WITHIN, all_ended).await;
+        }
         sums(rig, sale).await;
-        self.sell_out(rig, &mut wire, sale).await;
+        self.sell_out(rig, &mut wire, sale, may).await;
         rig.audit(None).await;
+        if !stock.is_multiple_of(4) {
+            // Some stay open, so that later rounds find them; not all, or the last of many rounds would take long.
+            rig.step(sale, "close").await;
+        }
     }
 
     /// Everything that is left can be bought, to the last unit.
-    async fn sell_out(&mut self, rig: &Rig, wire: &mut Wire, sale: &str) {
+    async fn sell_out(&mut self, rig: &Rig, wire: &mut Wire, sale: &str, may: May) {
         let left = rig.stock(sale).await;
         let (mut free, mut number) = (left.free(), 0);
         while free > 0 {
             let units = u32::try_from(free).unwrap_or(LIMIT).min(LIMIT);
-            let mut deal = deal(Wish::new(&format!("{sale}-last-{number}"), "k", sale, units));
+            let mut deal = Deal::new(Wish::new(&format!("{sale}-last-{number}"), "k", sale, units), may);
             let reply = deal.buy(wire, "").await.expect("an answer");
             assert_eq!(reply.verdict(), "201", "{units} of {free} units that are free: {reply}");
             self.answers.push(line(&deal));
             (free, number) = (free - u64::from(units), number + 1);
+        }
+        if may.expire {
+            // The first of them may have ended already.
+            return;
         }
         let reply = rig.buy(&Wish::new(&format!("{sale}-late"), "k", sale, 1)).await;
         assert_eq!(reply.verdict(), "409 sold_out");
@@ -107,12 +128,8 @@ impl Judge {
     }
 }
 
-fn deal(wish: Wish) -> Deal {
-    Deal { wish, order: None, queued: None, refused: None, open: false, cancel: Cancel::No }
-}
-
 /// The total is what it was, and every change that was told. One that was not told may be either, and sent again is done once.
-async fn total(rig: &Rig, wire: &mut Wire, sale: &str, stock: u64, changes: Vec<crate::windows::storm::Change>) {
+async fn total(rig: &Rig, wire: &mut Wire, sale: &str, stock: u64, changes: Vec<Change>) {
     let mut total = i128::from(stock);
     let lowest = total + changes.iter().filter(|c| c.became == Became::Done).map(|c| i128::from(c.units)).sum::<i128>();
     let open: Vec<i128> = changes.iter().filter(|c| c.became == Became::Open).map(|c| i128::from(c.units)).collect();

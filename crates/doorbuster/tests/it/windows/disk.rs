@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::client::Wish;
+use super::deal::May;
 use super::faults::Faults;
 use super::rig::Rig;
 use super::storm::{self, Plan, Record};
@@ -18,7 +19,7 @@ const FILLED_WITHIN: Duration = Duration::from_secs(60);
 /// Storms until the server is gone.
 async fn storm_to_the_end(rig: &Rig) -> Record {
     rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 3, 16);
+    let plan = Plan::new(rig.address, "spring", 3, 16, May::default());
     let storm = tokio::time::timeout(FILLED_WITHIN, storm::run(plan.clone())).await.expect("the disk fills");
     assert!(plan.answered.load(Ordering::Relaxed) > 100, "it worked before");
     storm
@@ -147,7 +148,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
 async fn a_sync_that_fails_ends_the_program_with_the_reason() {
     let (mut rig, faults) = Faults::rig(&[]);
     rig.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 4, 16);
+    let plan = Plan::new(rig.address, "spring", 4, 16, May::default());
     let storm = tokio::spawn(storm::run(plan.clone()));
     while plan.answered.load(Ordering::Relaxed) < 300 {
         tokio::time::sleep(Duration::from_millis(5)).await;

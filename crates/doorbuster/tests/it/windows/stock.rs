@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::client::{Reply, Wish};
+use super::deal::May;
 use super::faults::Faults;
 use super::requests::at_once;
 use super::rig::{Rig, adjustment};
@@ -20,7 +21,7 @@ const LOOKS_PER_SEC_MIN: f64 = 20.0;
 async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_changes_it() {
     let rig = Rig::start();
     rig.open_sale("spring", &[("phone", 60, 6, 900)]).await;
-    let plan = Plan::new(rig.address, "spring", 7, 16);
+    let plan = Plan::new(rig.address, "spring", 7, 16, May::default());
     let storm = tokio::spawn(storm::run(plan.clone()));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!storm.is_finished(), "it broke off");
@@ -48,6 +49,39 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
         .filter_map(|o| o["units"].as_u64())
         .sum();
     assert_eq!(stock.held, held);
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 200, 6, 1)]).await;
+    let may = May { pause: true, expire: true, queue: true };
+    let plan = Plan::new(rig.address, "spring", 11, 16, may);
+    let storm = tokio::spawn(storm::run(plan.clone()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    plan.stop.store(true, Ordering::Relaxed);
+    let record = storm.await.expect("nothing contradicted itself");
+    println!("{} answers, {} pauses", plan.answered.load(Ordering::Relaxed), record.pauses);
+    assert!(record.pauses >= 5, "{} pauses", record.pauses);
+    let mut wire = rig.wire().await;
+    for mut deal in record.deals {
+        // What it shows is compared with what was told.
+        if deal.order.is_some() {
+            assert!(deal.buy(&mut wire, "").await.expect("an answer").is_replay());
+        } else if deal.queued.is_some() {
+            deal.look(&mut wire).await.expect("an answer");
+        }
+    }
+    rig.audit(None).await;
+    // Every hold ends, and then all of it can be had by others, at once.
+    let all_ended = async || (rig.stock("spring").await.held == 0).then_some(());
+    rig.until("every hold has ended", Duration::from_secs(4), all_ended).await;
+    let free = rig.stock("spring").await.free();
+    let wishes = (0..free).map(|n| Wish::new(&format!("late{n}"), "k", "spring", 1).bytes()).collect();
+    let replies = at_once(&rig, wishes).await;
+    let verdicts: Vec<_> = replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
+    assert!(verdicts.is_empty(), "{} of {free} units: {verdicts:?}", verdicts.len());
     rig.audit(None).await;
 }
 

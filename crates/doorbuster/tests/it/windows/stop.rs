@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::client::{Wire, Wish, request, signed_in};
+use super::deal::May;
 use super::faults::Faults;
 use super::rig::Rig;
 use super::storm::{self, Plan};
-use crate::house::{run, serve};
+use crate::house::serve;
 
 /// The program ends within this, once asked.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
         let sale = format!("s{round}");
         rig.open_sale(&sale, &[("phone", 300, 6, 900)]).await;
         faults.slow_disk(Duration::from_millis(disk_ms));
-        let plan = Plan::new(rig.address, &sale, round as u64, 16);
+        let plan = Plan::new(rig.address, &sale, round as u64, 16, May::default());
         let storm = tokio::spawn(storm::run(plan.clone()));
         tokio::time::sleep(Duration::from_millis(500)).await;
         rig.ask_to_stop();
@@ -98,12 +99,27 @@ async fn whoever_lingers_does_not_hold_up_the_end() {
     assert!(Wire::connect(rig.address).await.is_err(), "nobody listens any more");
 }
 
+/// A second process on the same directory: its exit code and what it said.
+fn second(rig: &Rig) -> (Option<i32>, String) {
+    let mut child = serve(&rig.scratch, rig.data_dir()).spawn().expect("the program starts");
+    let begun = Instant::now();
+    while child.try_wait().expect("it is ours").is_none() {
+        if begun.elapsed() > END_WITHIN {
+            let _ = child.kill();
+            panic!("it serves beside the first");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().expect("it has ended");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_is_refused_while_the_first_lives_and_no_longer() {
     let mut rig = Rig::start();
     rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let second = || run(&mut serve(&rig.scratch, rig.data_dir()));
-    let said = second().refused(1);
+    let (code, said) = second(&rig);
+    assert_eq!(code, Some(1), "{said}");
     let told = said.lines().last().expect("a reason");
     assert!(told.starts_with("doorbuster: ") && told.contains("in use by another doorbuster process"), "{said}");
     assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201", "the first goes on");
