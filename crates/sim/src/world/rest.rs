@@ -147,10 +147,14 @@ impl World {
         }
     }
 
-    /// Nobody waits for ever.
+    /// Nobody waits for ever: whose ticket died with its slot hears its id, and can ask for the verdict.
     fn answer_rest(&mut self) {
-        let waits =
-            |a: &&super::Attempt| !matches!(a.state, State::Over | State::Handed { .. } | State::Waiting { .. });
+        for i in 0..self.attempts.len() {
+            if let State::Waiting { id } = self.attempts[i].state {
+                self.tell(i, Told::Queued(id));
+            }
+        }
+        let waits = |a: &&super::Attempt| !matches!(a.state, State::Over | State::Handed { .. });
         let stuck = self.attempts.iter().find(waits).map(|a| (a.asked, a.state));
         if let Some((asked, state)) = stuck {
             self.judge.find("answer", || format!("{asked:?} is never answered: {state:?}"));
