@@ -11,6 +11,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::windows::client::Wish;
 use crate::windows::deal::May;
 use crate::windows::faults::Faults;
 use crate::windows::storm::{self, Plan};
@@ -62,4 +63,27 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     judge.audit(&rig).await;
     rig.ask_to_stop();
     assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_committed_and_never_told_is_found_by_its_key() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    for round in 0..5 {
+        let wish = Wish::new(&format!("b{round}"), "k", "spring", 1);
+        let before = faults.syncs();
+        // The commit is on the disk, and the server dies before it hears of that.
+        faults.linger(Duration::from_secs(5));
+        let mut wire = rig.wire().await;
+        wire.send(&wish.bytes()).await.expect("it is sent");
+        rig.until("a commit", Duration::from_secs(10), async || (faults.syncs() > before).then_some(())).await;
+        rig.kill();
+        assert!(wire.reply().await.is_err(), "it was told");
+        faults.linger(Duration::ZERO);
+        rig.restart();
+        let again = rig.buy(&wish).await;
+        assert!(again.is_replay(), "round {round}: {again}");
+        assert_eq!(rig.stock("spring").await.held, round + 1);
+        rig.audit(None).await;
+    }
 }

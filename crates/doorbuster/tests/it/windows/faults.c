@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, WORDS };
+enum {
+    LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, SYNC_LINGER_MS, WORDS
+};
 
 static _Atomic int64_t nothing[WORDS];
 static _Atomic int64_t *page = nothing;
@@ -45,12 +47,13 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     return outcome;
 }
 
+static void pause_ms(int64_t ms) {
+    struct timespec pause = { ms / 1000, ms % 1000 * 1000000 };
+    if (ms > 0) nanosleep(&pause, NULL);
+}
+
 static int sync_file(int (*real)(int), int file) {
-    int64_t delay = page[SYNC_DELAY_MS];
-    if (delay > 0) {
-        struct timespec pause = { delay / 1000, delay % 1000 * 1000000 };
-        nanosleep(&pause, NULL);
-    }
+    pause_ms(page[SYNC_DELAY_MS]);
     if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
     /* As a kernel does: the error is told once, and the next sync succeeds without the lost pages. */
     if (page[SYNC_FAILS_ONCE]) {
@@ -61,6 +64,7 @@ static int sync_file(int (*real)(int), int file) {
     }
     int outcome = real(file);
     if (outcome == 0) page[SYNCS_DONE]++;
+    pause_ms(page[SYNC_LINGER_MS]);
     return outcome;
 }
 

@@ -15,7 +15,8 @@ const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;
 const SYNC_FAILS_ONCE: u64 = 3;
 const SYNCS_DONE: u64 = 4;
-const WORDS: u64 = 7;
+const SYNC_LINGER_MS: u64 = 7;
+const WORDS: u64 = 8;
 
 /// What is wrong with a server's machine.
 pub struct Faults(File);
@@ -60,6 +61,11 @@ impl Faults {
     /// From now on each sync takes this much longer.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
+    }
+
+    /// From now on each sync returns only so long after it is done: what it wrote is on the disk, and nobody knows.
+    pub fn linger(&self, after: Duration) {
+        self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
 
     /// The next sync fails, and only that one.
