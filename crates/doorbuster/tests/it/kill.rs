@@ -1,4 +1,5 @@
-//! The server is killed at any instant, again and again: what was told is there afterwards, and nothing else changed.
+//! The server is killed at any instant, again and again, one time in two by a power cut that takes what was not synced: what
+//! was told is there afterwards, and nothing else changed.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
 
@@ -52,7 +53,12 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
         rig.kill();
         faults.slow_disk(Duration::ZERO);
         let record = storm.await.expect("nothing contradicted itself");
-        println!("round {round}: killed after {} answers, {} units", plan.answered.load(Ordering::Relaxed), stock);
+        let lost = if dice.random_ratio(1, 2) { faults.cut_power(rig.data_dir()) } else { 0 };
+        println!(
+            "round {round}: killed after {} answers, {} units, {lost} bytes lost",
+            plan.answered.load(Ordering::Relaxed),
+            stock
+        );
         while dice.random_ratio(1, 3) {
             rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
         }

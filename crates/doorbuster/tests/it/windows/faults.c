@@ -6,13 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, SYNC_LINGER_MS, WORDS
+    LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, SYNC_LINGER_MS, LOG_SYNCED,
+    WORDS
 };
 
 static _Atomic int64_t nothing[WORDS];
@@ -52,7 +56,16 @@ static void pause_ms(int64_t ms) {
     if (ms > 0) nanosleep(&pause, NULL);
 }
 
+static int is_log(int file) {
+    char link[64], name[512];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, name, sizeof name);
+    return length > 4 && memcmp(name + length - 4, "-wal", 4) == 0;
+}
+
 static int sync_file(int (*real)(int), int file) {
+    struct stat now;
+    int64_t bytes = fstat(file, &now) == 0 ? now.st_size : 0;
     pause_ms(page[SYNC_DELAY_MS]);
     if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
     /* As a kernel does: the error is told once, and the next sync succeeds without the lost pages. */
@@ -63,6 +76,7 @@ static int sync_file(int (*real)(int), int file) {
         return -1;
     }
     int outcome = real(file);
+    if (outcome == 0 && is_log(file)) page[LOG_SYNCED] = bytes;
     if (outcome == 0) page[SYNCS_DONE]++;
     pause_ms(page[SYNC_LINGER_MS]);
     return outcome;

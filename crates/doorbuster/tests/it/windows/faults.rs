@@ -16,7 +16,8 @@ const SYNC_DELAY_MS: u64 = 2;
 const SYNC_FAILS_ONCE: u64 = 3;
 const SYNCS_DONE: u64 = 4;
 const SYNC_LINGER_MS: u64 = 7;
-const WORDS: u64 = 8;
+const LOG_SYNCED: u64 = 8;
+const WORDS: u64 = 9;
 
 /// What is wrong with a server's machine.
 pub struct Faults(File);
@@ -76,5 +77,16 @@ impl Faults {
     /// Syncs that succeeded so far.
     pub fn syncs(&self) -> i64 {
         self.get(SYNCS_DONE)
+    }
+
+    /// What a power cut does to the store of a server that was killed: what was written to its log and not synced is gone.
+    /// How many bytes.
+    pub fn cut_power(&self, data_dir: &Path) -> u64 {
+        let log = data_dir.join("doorbuster.sqlite3-wal");
+        let Ok(file) = File::options().write(true).open(log) else { return 0 };
+        let written = file.metadata().expect("it is there").len();
+        let kept = written.min(self.get(LOG_SYNCED).unsigned_abs());
+        file.set_len(kept).expect("it can be cut");
+        written - kept
     }
 }
