@@ -27,8 +27,6 @@ pub const PARK_MS: i64 = 1_000;
 pub const PARKED_MAX: usize = 20_000;
 /// Longest payment window, in seconds; more is refused at the edge.
 pub const HOLD_SECS_MAX: u32 = 86_400;
-/// Attempts to settle one ticket; past them it is returned and becomes a dead letter.
-pub const SETTLE_TRIES_MAX: u32 = 5;
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
 const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be decided in time");

@@ -23,7 +23,7 @@ use crate::secrets::{self, Secrets, SecretsError};
 use crate::web::{self, App};
 
 /// How long the engine may take to settle what was accepted, once every request is answered.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long purchases and operators' changes may go on whose clients are gone.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads for work that blocks, beside those that serve HTTP: files of keys, name look-ups.
@@ -159,8 +159,8 @@ async fn run(
     tracing::info!("stopping: requests in progress are finished");
     app.begin_to_stop();
     stop.cancel();
-    engine.begin_to_stop().await;
-    serving.await;
+    // Beside the requests in progress, and not for ever: an operator's change may hold an item while the disk hangs.
+    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_to_stop())).0;
     if ended.is_ok() {
         // Whoever asked to wait longer finds the verdict by the same key after the next start.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);

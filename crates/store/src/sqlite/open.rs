@@ -2,6 +2,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::contract::OpenError;
@@ -51,6 +52,8 @@ pub(super) fn writer(dir: &Path) -> Result<Connection, OpenError> {
 
 /// What a connection that writes is set to. A commit is on the disk before it returns; the log is carried by a thread of its own.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
+    // Closing must not carry the log by itself: after a failed sync its pages may be lost, and the orderly end carries it on purpose.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -133,7 +136,12 @@ fn only_history(conn: &Connection) -> rusqlite::Result<bool> {
 
 /// Brings the schema to what this program knows.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    let report = embedded::migrations::runner().run(conn).map_err(|e| failed("migration", e))?;
+    // One transaction with its history: a program that is killed meanwhile starts again.
+    let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
+        // The text of the migration follows the reason, and is not the operator's.
+        let said = error.to_string();
+        failed("the store's schema could not be brought up to date", said.lines().next().unwrap_or_default())
+    })?;
     for migration in report.applied_migrations() {
         tracing::info!(version = migration.version(), name = migration.name(), "migrated the store");
     }
