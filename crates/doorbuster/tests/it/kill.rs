@@ -93,3 +93,26 @@ async fn an_order_that_was_committed_and_never_told_is_found_by_its_key() {
         rig.audit(None).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.kill();
+    for step in 1..=40 {
+        rig.move_to(&format!("data{step}"));
+        let before = faults.syncs();
+        faults.linger(Duration::from_millis(30));
+        let came = rig.restart_and_kill_when(Duration::from_secs(5), || faults.syncs() >= before + step);
+        faults.linger(Duration::ZERO);
+        if !came {
+            assert!(step > 5, "a first start syncs more often than {step} times");
+            return;
+        }
+        rig.restart();
+        rig.open_sale("spring", &[("phone", 1, 1, 900)]).await;
+        assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201");
+        rig.audit(None).await;
+        rig.kill();
+    }
+    panic!("a first start syncs without end");
+}

@@ -145,7 +145,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sync_that_fails_ends_the_program_with_the_reason() {
+async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
     let (mut rig, faults) = Faults::rig(&[]);
     rig.open_sale("spring", &[("phone", 1_000, 6, 900)]).await;
     let plan = Plan::new(rig.address, "spring", 4, 16, May::default());
@@ -158,6 +158,8 @@ async fn a_sync_that_fails_ends_the_program_with_the_reason() {
     assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
     let said = rig.said();
     assert!(said.contains("the store failed, so the server ended:"), "{said}");
+    // The next sync would have succeeded, without the pages that the failed one lost.
+    assert_eq!(faults.syncs_after_failure(), 0);
     rig.restart();
     expect_told(&rig, record).await;
 }

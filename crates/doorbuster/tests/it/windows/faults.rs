@@ -15,6 +15,7 @@ const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;
 const SYNC_FAILS_ONCE: u64 = 3;
 const SYNCS_DONE: u64 = 4;
+const SYNCS_AFTER: u64 = 6;
 const SYNC_LINGER_MS: u64 = 7;
 const LOG_SYNCED: u64 = 8;
 const WORDS: u64 = 9;
@@ -77,6 +78,11 @@ impl Faults {
     /// Syncs that succeeded so far.
     pub fn syncs(&self) -> i64 {
         self.get(SYNCS_DONE)
+    }
+
+    /// Syncs that were tried after one had failed.
+    pub fn syncs_after_failure(&self) -> i64 {
+        self.get(SYNCS_AFTER)
     }
 
     /// What a power cut does to the store of a server that was killed: what was written to its log and not synced is gone.

@@ -97,9 +97,24 @@ impl Rig {
 
     /// Starts it, and kills it before it may have come to listen.
     pub fn restart_and_kill_after(&mut self, delay: Duration) {
+        self.restart_and_kill_when(delay, || false);
+    }
+
+    /// Starts it, and kills it as soon as this holds, or after `most`; whether it held.
+    pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
         self.child = command(&self.scratch, &self.data_dir, &self.settings, None).spawn().expect("it starts");
-        std::thread::sleep(delay);
+        let begun = Instant::now();
+        while begun.elapsed() < most && !holds() {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let held = holds();
         self.kill();
+        held
+    }
+
+    /// From the next start on another directory is used, which is new. The server must have ended.
+    pub fn move_to(&mut self, name: &str) {
+        self.data_dir = self.scratch.join(name);
     }
 
     /// Kills it where it stands.

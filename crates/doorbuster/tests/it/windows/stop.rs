@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::client::{Wire, Wish, request, signed_in};
 use super::deal::May;
 use super::faults::Faults;
-use super::rig::Rig;
+use super::rig::{Rig, adjustment};
 use super::storm::{self, Plan};
 use crate::house::serve;
 
@@ -97,6 +97,30 @@ async fn whoever_lingers_does_not_hold_up_the_end() {
     }
     assert_eq!(rig.ended(END_WITHIN.saturating_sub(begun.elapsed())), Some(0), "{}", rig.said());
     assert!(Wire::connect(rig.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let told = Wish::new("anna", "k", "spring", 1);
+    assert_eq!(rig.buy(&told).await.verdict(), "201");
+    faults.slow_disk(Duration::from_secs(60));
+    let mut waiting = rig.wire().await;
+    let wish = Wish::new("bert", "k", "spring", 1);
+    waiting.send(&wish.with("Prefer: wait=30\r\n")).await.expect("it is sent");
+    let mut changing = rig.wire().await;
+    changing.send(&adjustment("spring", "a", -5)).await.expect("it is sent");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    rig.ask_to_stop();
+    // Not in good order, and it says so; but it ends.
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    assert!(rig.said().contains("did not settle"), "{}", rig.said());
+    faults.slow_disk(Duration::ZERO);
+    rig.restart();
+    assert!(rig.buy(&told).await.is_replay());
+    assert!(matches!(&*rig.buy(&wish).await.verdict(), "200" | "201"));
+    rig.audit(None).await;
 }
 
 /// A second process on the same directory: its exit code and what it said.
