@@ -23,6 +23,7 @@ mod router;
 mod sales;
 mod socket;
 mod turn_away;
+mod unread;
 mod views;
 mod who;
 mod wire;

@@ -10,14 +10,14 @@ use doorbuster_api::problem::Problem;
 use futures_util::FutureExt;
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderValue, Method, Request};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 
 use super::connection::Connection;
 use super::failure::Cause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
-use super::{App, client, hot};
+use super::{App, client, hot, unread};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// A request's id, in and out.
@@ -54,6 +54,8 @@ impl Service {
         let uri_bytes = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         if uri_bytes > URI_BYTES_MAX {
             self.app.metrics.requests.count(RouteIndex(0), 404);
+            let (parts, body) = request.into_parts();
+            unread::read(&parts.headers, body).await;
             return Refused::from(Problem::not_found("there is nothing at so long an address")).reply();
         }
         // A WebSocket outlives the request and keeps the connection's place.
@@ -61,12 +63,22 @@ impl Service {
             request.extensions_mut().insert(connection.clone());
         }
         let (method, headers) = (request.method().clone(), request.headers().clone());
-        let routed = self.router.clone().oneshot(request.map(axum::body::Body::new));
+        let (request, left) = if request.body().is_end_stream() {
+            (request.map(axum::body::Body::new), None)
+        } else {
+            let (parts, body) = request.into_parts();
+            let (lent, left) = unread::lend(body);
+            (Request::from_parts(parts, axum::body::Body::new(lent)), Some(left))
+        };
+        let routed = self.router.clone().oneshot(request);
         let mut reply = match AssertUnwindSafe(routed).catch_unwind().await {
             Ok(Ok(response)) => response.map(ReplyBody::Routed),
             Ok(Err(never)) => match never {},
             Err(_) => fault(),
         };
+        if let Some(left) = left {
+            left.read(&headers).await;
+        }
         let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
         self.app.metrics.requests.count(route, reply.status().as_u16());
         if reply.status().is_server_error() {

@@ -89,8 +89,8 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is too large, so that its sender comes to reading the answer.
-async fn drain<B>(mut body: std::pin::Pin<&mut B>)
+/// Reads and drops a body that is too large or not wanted, so that its sender comes to reading the answer.
+pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
 {

@@ -115,6 +115,25 @@ async fn a_body_that_is_too_large_is_told_so_and_does_no_harm() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_reads_costs_neither_the_answer_nor_the_connection() {
+    let app = TestApp::start().await;
+    let body = vec![b' '; 200 * 1024];
+    let long = format!("/healthz?{}", "x".repeat(5_000));
+    let mut wire = app.connect().await;
+    for (method, path, expected) in [
+        ("POST", "/v1/admin/sales", "401 unauthenticated"),
+        ("GET", "/openapi.json", "200"),
+        ("PUT", "/v1/orders", "405 method_not_allowed"),
+        ("POST", "/nothing", "404 not_found"),
+        ("GET", &long, "404 not_found"),
+    ] {
+        wire.send(&request(method, path, &[("Content-Type", "application/json")], &body)).await;
+        let reply = wire.reply(false).await.unwrap_or_else(|| panic!("{method} {path}: no answer"));
+        assert_eq!(reply.verdict(), expected, "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_queries_name_the_parameter() {
     let app = TestApp::start().await;
     let check = async |path: &str, wrong: &[&str]| {
