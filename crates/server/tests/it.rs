@@ -14,6 +14,8 @@ mod life;
 mod operating;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/random.rs"]
+mod random;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/strict.rs"]

@@ -79,6 +79,14 @@ impl Wire {
     }
 
     async fn read_reply(&mut self, head: bool) -> Option<Reply> {
+        let mut reply = self.read_head().await?;
+        if !head && !matches!(reply.status, 101 | 204 | 304) {
+            self.read_body(&mut reply).await?;
+        }
+        Some(reply)
+    }
+
+    async fn read_head(&mut self) -> Option<Reply> {
         let end = loop {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at;
@@ -93,15 +101,17 @@ impl Wire {
             .map(|line| line.split_once(':').expect("a header"))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let mut reply = Reply { status: status.expect("a status"), headers, body: Vec::new() };
-        let bodyless = head || matches!(reply.status, 101 | 204 | 304);
-        reply.body = match (bodyless, reply.header("content-length"), reply.header("transfer-encoding")) {
-            (true, _, _) => Vec::new(),
-            (_, Some(length), None) => self.exactly(length.parse().expect("a length")).await?,
-            (_, None, Some("chunked")) => self.chunks().await?,
-            (_, length, coding) => panic!("a body of {length:?}, {coding:?}"),
+        Some(Reply { status: status.expect("a status"), headers, body: Vec::new() })
+    }
+
+    /// Reads the body that belongs to `reply`, of which the head alone was read.
+    pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
+        reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
+            (Some(length), None) => self.exactly(length.parse().expect("a length")).await?,
+            (None, Some("chunked")) => self.chunks().await?,
+            (length, coding) => panic!("a body of {length:?}, {coding:?}"),
         };
-        Some(reply)
+        Some(())
     }
 
     async fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {

@@ -1,0 +1,237 @@
+//! Thousands of random requests, right ones and wrong ones: every answer is one that the table of endpoints allows, none
+//! is a fault of the server, and at the end every unit is where it should be.
+//!
+//! `DOORBUSTER_RANDOM_REQUESTS` says how many, `DOORBUSTER_RANDOM_SEED` which; a failure tells its seed.
+
+use doorbuster_api::endpoints::{self, Endpoint};
+use doorbuster_api::problem::Code;
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, sale};
+use crate::http::{Reply, Wire, request};
+use draw::{Draw, Drawn};
+
+#[path = "random/body.rs"]
+mod body;
+#[path = "random/draw.rs"]
+mod draw;
+#[path = "random/words.rs"]
+mod words;
+
+/// Requests when the environment names no number.
+const REQUESTS: u64 = 2_000;
+/// Requests after which there is a new open sale, since random ones close what there is.
+const FRESH_SALE_EVERY: u64 = 50;
+/// Most of a request and of an answer that a failure shows.
+const SHOWN_BYTES: usize = 1_500;
+
+fn told<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+#[tokio::test]
+async fn no_request_is_answered_by_anything_but_what_the_table_allows() {
+    let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
+    let app = TestApp::start().await;
+    let mut draw = Draw::new(seed);
+    make_a_world(&app, &mut draw).await;
+    let mut wire = None;
+    let mut good = 0;
+    for number in 0..told("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS) {
+        if number % FRESH_SALE_EVERY == 0 {
+            let id = format!("fresh{number}");
+            app.open_sale(&id, 60.into(), 40).await;
+            draw.known.sales.push(id);
+        }
+        let drawn = draw.request();
+        let (reply, bytes) = exchange(&app, &mut wire, &drawn).await;
+        let verdict = reply.as_ref().ok_or("there is no answer".to_owned()).and_then(|reply| judge(&drawn, reply));
+        if let Err(wrong) = verdict {
+            let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
+            let sent = shown(&bytes);
+            let heard = reply.map(|reply| (reply.status, shown(&reply.body), reply.headers));
+            panic!("DOORBUSTER_RANDOM_SEED={seed}, request {number}: {wrong}\nsent: {sent}\nheard: {heard:?}");
+        }
+        let reply = reply.expect("it was judged");
+        good += u64::from(reply.status < 300);
+        draw.learn(&drawn, &reply);
+    }
+    println!("seed {seed}: {good} requests succeeded, {} orders", draw.known.orders.len());
+    every_unit_is_accounted_for(&app, seed).await;
+}
+
+/// Sales in every phase, and keys of every role.
+async fn make_a_world(app: &TestApp, draw: &mut Draw) {
+    for (id, stock, steps) in [
+        ("spring", json!(500), &["open"][..]),
+        ("endless", json!("unlimited"), &["open"]),
+        ("short", json!(3), &["open"]),
+        ("resting", json!(50), &["open", "pause"]),
+        ("over", json!(50), &["open", "close"]),
+        ("draft", json!(50), &[]),
+        ("later", json!(50), &["schedule"]),
+    ] {
+        let mut body = sale(id, stock, 40);
+        body["starts_at"] = if id == "later" { json!("2100-01-01T00:00:00Z") } else { Value::Null };
+        assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
+        for step in steps {
+            app.step(id, step).await;
+        }
+        draw.known.sales.push(id.into());
+    }
+    for role in ["viewer", "operator"] {
+        let made = app.admin("POST", "/v1/admin/keys", Some(json!({"name": role, "role": role}))).await;
+        assert_eq!(made.verdict(), "201");
+        // Its id is kept from the drawing, so that nothing deletes it.
+        draw.known.role_keys.push(made.json()["key"].as_str().expect("a key").into());
+    }
+}
+
+/// Sends the request, on the last connection or a new one, and hears its answer.
+async fn exchange(app: &TestApp, kept: &mut Option<Wire>, drawn: &Drawn) -> (Option<Reply>, Vec<u8>) {
+    let head = drawn.method == "HEAD";
+    let mut headers: Vec<(&str, &str)> = drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    if head {
+        // So that whatever comes after the head is a body that should not be there.
+        headers.push(("Connection", "close"));
+    }
+    let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
+    if let Some(mut wire) = kept.take().filter(|_| !drawn.fresh) {
+        wire.send(&bytes).await;
+        // A connection that was closed in the meantime says nothing about this request.
+        if let Some(reply) = hear(&mut wire, drawn, head).await {
+            *kept = stays(&reply, drawn, head).then_some(wire);
+            return (Some(reply), bytes);
+        }
+    }
+    let mut wire = app.connect().await;
+    wire.send(&bytes).await;
+    let reply = hear(&mut wire, drawn, head).await;
+    if let Some(reply) = &reply {
+        *kept = stays(reply, drawn, head).then_some(wire);
+    }
+    (reply, bytes)
+}
+
+async fn hear(wire: &mut Wire, drawn: &Drawn, head: bool) -> Option<Reply> {
+    let mut reply = wire.reply(true).await?;
+    if head {
+        reply.body = wire.ends().await;
+    } else if !(endless(drawn, &reply) || matches!(reply.status, 101 | 204 | 304)) {
+        wire.read_body(&mut reply).await?;
+    }
+    Some(reply)
+}
+
+/// Whether the body is a stream that does not end by itself.
+fn endless(drawn: &Drawn, reply: &Reply) -> bool {
+    drawn.path() == "/v1/events" && reply.status == 200
+}
+
+fn stays(reply: &Reply, drawn: &Drawn, head: bool) -> bool {
+    !head && reply.status != 101 && !endless(drawn, reply) && reply.header("connection") != Some("close")
+}
+
+/// Whether the table allows this answer to this request.
+fn judge(drawn: &Drawn, reply: &Reply) -> Result<(), String> {
+    if reply.status == 500 {
+        return Err("a fault of the server".into());
+    }
+    if drawn.method == "HEAD" && !reply.body.is_empty() {
+        return Err("HEAD has a body".into());
+    }
+    // What is no HTTP is refused before there is a request to judge.
+    if drawn.is_raw && reply.status == 400 && reply.body.is_empty() {
+        return Ok(());
+    }
+    let there: Vec<&Endpoint> = endpoints::all().filter(|endpoint| matches(endpoint.path, drawn.path())).collect();
+    let asked = if drawn.method == "HEAD" { "GET" } else { &*drawn.method };
+    let Some(endpoint) = there.iter().find(|endpoint| endpoint.method.as_str() == asked) else {
+        let codes = if there.is_empty() { [Code::NotFound; 2] } else { [Code::MethodNotAllowed, Code::NotFound] };
+        return problem(drawn, reply, &codes);
+    };
+    if reply.status >= 400 {
+        let mut codes = endpoint.problem_codes();
+        if drawn.target.len() > words::TARGET_BYTES {
+            codes.push(Code::NotFound);
+        }
+        return problem(drawn, reply, &codes);
+    }
+    let Some(answer) = endpoint.answers.iter().find(|answer| answer.status == reply.status) else {
+        return Err(format!("{} does not answer with {}", endpoint.id, reply.status));
+    };
+    let media = reply.header("content-type").map(|media| media.split(';').next().unwrap_or_default());
+    if media != answer.content.media_type() {
+        return Err(format!("{} does not answer with {media:?}", endpoint.id));
+    }
+    for header in answer.headers.iter().filter(|header| header.name() != "Idempotent-Replayed") {
+        if reply.header(&header.name().to_ascii_lowercase()).is_none() {
+            return Err(format!("there is no {}", header.name()));
+        }
+    }
+    if media == Some("application/json") && drawn.method != "HEAD" {
+        serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Whether a path is one of `template`.
+fn matches(template: &str, path: &str) -> bool {
+    let fits = |(wanted, part): (&str, &str)| wanted == part || wanted.starts_with('{') && !part.is_empty();
+    template.split('/').count() == path.split('/').count() && template.split('/').zip(path.split('/')).all(fits)
+}
+
+/// Whether the answer is a problem with one of these codes, and all that belongs to one.
+fn problem(drawn: &Drawn, reply: &Reply, codes: &[Code]) -> Result<(), String> {
+    let allowed = |status: u16, code: Option<&str>| {
+        codes.iter().any(|known| known.status() == status && code.is_none_or(|code| known.as_str() == code))
+    };
+    let code = if drawn.method == "HEAD" {
+        None
+    } else {
+        let problem = serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
+        if problem["status"] != reply.status {
+            return Err("the body has another status".into());
+        }
+        Some(problem["code"].as_str().ok_or("there is no code")?.to_owned())
+    };
+    if !allowed(reply.status, code.as_deref()) {
+        return Err(format!("{} {code:?} is not among {codes:?}", reply.status));
+    }
+    let wants = |name: &str, wanted: bool| match reply.header(name).is_some() == wanted {
+        true => Ok(()),
+        false => Err(format!("{name} is missing or out of place")),
+    };
+    if reply.header("content-type") != Some("application/problem+json") {
+        return Err("a problem is not said to be one".into());
+    }
+    wants("retry-after", matches!(reply.status, 429 | 503))?;
+    wants("www-authenticate", reply.status == 401)?;
+    wants("allow", reply.status == 405)
+}
+
+/// The stock identity for every item of every sale, and the audit.
+async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
+    let mut cursor = String::new();
+    loop {
+        let page = app.admin("GET", &format!("/v1/admin/sales?limit=200&cursor={cursor}"), None).await.json();
+        for sale in page["sales"].as_array().expect("sales") {
+            let id = sale["id"].as_str().expect("an id");
+            let stock = app.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
+            for row in stock["items"].as_array().expect("rows") {
+                let count = |member: &str| row[member].as_u64();
+                let Some(total) = count("total") else { continue };
+                let parts: Option<u64> = ["pool", "in_slots", "held", "paid"].into_iter().map(count).sum();
+                assert_eq!(parts, Some(total), "DOORBUSTER_RANDOM_SEED={seed}: {id} {row}");
+            }
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
+    assert_eq!((&audit["ok"], &audit["findings"]), (&json!(true), &json!([])), "DOORBUSTER_RANDOM_SEED={seed}");
+    assert_eq!(app.get("/readyz").await.verdict(), "200");
+}
