@@ -1,11 +1,13 @@
 /* One press of the button, from the request to its final answer. One press has one Idempotency-Key; it is kept over
    reloads and lost connections, so that however often the request is sent it can order only once. */
 import { placeOrder, getOrder, random } from '/assets/api.js';
-import { jitter } from '/assets/clock.js';
+import { jitter, now } from '/assets/clock.js';
 import { tab } from '/assets/store.js';
 
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000, LOST_MAX_MS = 10_000;
+/** A press this close to the start is never too early: it goes again, with its key, until the doors are open. */
+const OPENING_MS = 5_000;
 
 /** A new press, written down before anything is sent. */
 export function newPress({ buyer, sale, item, units }) {
@@ -56,6 +58,10 @@ export async function pursue(press, { token, tell, rest, hinted }) {
     }
     if (status === 404 && press.id && !strayed) { /* should not happen; the key still finds the order */
       strayed = true; press.id = null; keep();
+      continue;
+    }
+    if (status === 409 && data.code === 'not_started' && Math.abs(Date.parse(data.opens_at) - now()) < OPENING_MS) {
+      await new Promise(done => setTimeout(done, Math.max(0, Date.parse(data.opens_at) - now()) + jitter(100, 600)));
       continue;
     }
     if (status === 429) return end({ busy_secs: answer.retry_secs ?? 10 });

@@ -22,6 +22,11 @@ const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Prom
       if (button.getAttribute('aria-disabled') === 'false') window.woke ??= performance.timeOrigin + performance.now();
     }).observe(button, { attributes: true });
     arguments[0]();";
+/// The fastest finger there is.
+const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
+    new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
+      .observe(button, { attributes: true });
+    arguments[0]();";
 /// How much later than the start the button may wake: the page's clock knows the server's to within an answer's way.
 const LATE_MS: f64 = 500.0;
 /// Between two presses.
@@ -50,6 +55,25 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
         tab.eval("window.fetch = window.ask").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_press_in_the_first_moment_is_not_too_early_however_slowly_the_doors_open() {
+    let (rig, faults) = Faults::rig(&[]);
+    draft(&rig, "soon", json!({}), json!({ "starts_at": in_secs(4).1 })).await;
+    rig.step("soon", "schedule").await;
+    let door = Door::to(rig.address).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(door.address, "/sale/soon", "ann")).await;
+        faults.slow_disk(Duration::from_millis(500));
+        tab.run(PRESS_AS_IT_WAKES).await;
+        tab.says(STATE, "1 reserved for you").await;
+        let keys = door.keys();
+        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
         assert_eq!(states(&rig, "soon").await, ["reserved"]);
     })
     .await;

@@ -9,7 +9,7 @@ use super::driver::Browser;
 /// Longest wait for anything that a page shall do.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at a page.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The key under which the protocol hands out elements.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -20,10 +20,10 @@ pub struct Tab<'a> {
 }
 
 impl<'a> Tab<'a> {
-    /// The window of this handle, as large as a desktop's.
+    /// The window of this handle, as large as a phone.
     pub async fn new(browser: &'a Browser, handle: String) -> Self {
         let tab = Self { browser, handle };
-        tab.look(1440, "light").await;
+        tab.look(390, "light").await;
         tab
     }
 
