@@ -57,7 +57,7 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
     for (step, hours) in [("forward", 1), ("back", -1)] {
         let held = rig.buy(&Wish { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
-        let soon = scheduled(&rig, &format!("soon-{step}"), 2_500).await;
+        let soon = scheduled(&rig, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&rig, 1).await;
         let unready = rig.ask(&super::client::request("GET", "/readyz", "", None)).await;

@@ -132,14 +132,19 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     }
     assert!(looks >= 20, "{looks} looks in two seconds");
     // The disk takes longer than buyers wait: they get a place, and in time the order under the same id.
+    let mut places = Vec::new();
     for (wish, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");
         assert!(matches!(&*place.verdict(), "201" | "202"), "{place}");
+        places.push((wish, place));
+    }
+    assert!(places.iter().any(|(_, place)| place.status == 202), "nobody had to wait");
+    faults.slow_disk(Duration::ZERO);
+    for (wish, place) in places {
         let look = wish.order("GET", &place.id(), "");
         let decided = async || (rig.ask(&look).await.json()["state"] == "reserved").then_some(());
         rig.until("a verdict by decide_by", Duration::from_secs(11).saturating_sub(begun.elapsed()), decided).await;
     }
-    faults.slow_disk(Duration::ZERO);
     assert_eq!(rig.stock("spring").await.held, 30);
     rig.audit(None).await;
 }

@@ -98,12 +98,12 @@ async fn have_it_once(rig: Arc<Rig>, number: usize) -> usize {
 async fn a_crowd_that_passes_few_units_on_serves_everybody() {
     let rig = Arc::new(Rig::start());
     rig.open_sale("spring", &[("phone", 3, 1, 900)]).await;
-    let crowd: Vec<_> = (0..150).map(|n| tokio::spawn(have_it_once(rig.clone(), n))).collect();
+    let crowd: Vec<_> = (0..100).map(|n| tokio::spawn(have_it_once(rig.clone(), n))).collect();
     let mut refused = 0;
     for one in crowd {
         refused += one.await.expect("everybody has it once");
     }
-    assert!(refused > 150, "there was no crowd: {refused} refusals");
+    assert!(refused > 100, "there was no crowd: {refused} refusals");
     assert_eq!(rig.stock("spring").await.free(), 3);
     for number in 0..3 {
         assert_eq!(rig.buy(&Wish::new(&format!("late{number}"), "k", "spring", 1)).await.verdict(), "201");

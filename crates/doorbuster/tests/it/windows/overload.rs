@@ -16,7 +16,7 @@ const INSIDE: usize = 20;
 /// Between two tries of somebody outside, who does not care for `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long is measured.
-const WAVE: Duration = Duration::from_millis(2_500);
+const WAVE: Duration = Duration::from_millis(1_800);
 /// Memory that the crowd may cost, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 

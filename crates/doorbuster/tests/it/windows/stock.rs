@@ -63,7 +63,7 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     plan.stop.store(true, Ordering::Relaxed);
     let record = storm.await.expect("nothing contradicted itself");
     println!("{} answers, {} pauses", plan.answered.load(Ordering::Relaxed), record.pauses);
-    assert!(record.pauses >= 5, "{} pauses", record.pauses);
+    assert!(record.pauses >= 3, "{} pauses", record.pauses);
     let mut wire = rig.wire().await;
     for mut deal in record.deals {
         // What it shows is compared with what was told.
