@@ -72,14 +72,6 @@ impl Clock {
         ahead
     }
 
-    /// Goes on from `newest` if that is later: what was written before the last stop is past.
-    pub fn start_after(&self, newest: Millis) {
-        let behind = newest.0.saturating_sub(self.now().0);
-        if behind > 0 {
-            self.0.offset.fetch_add(behind, Ordering::Relaxed);
-        }
-    }
-
     /// Whether the wall clock was stepped away: nothing expires meanwhile.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
