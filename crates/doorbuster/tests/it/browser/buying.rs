@@ -37,8 +37,8 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
     let rig = Rig::start();
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
-        tab.protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WRONG_CLOCK })).await;
-        let (starts, starts_at) = in_secs(4);
+        tab.before_all(WRONG_CLOCK).await;
+        let (starts, starts_at) = in_secs(8);
         draft(&rig, "soon", json!({}), json!({ "starts_at": starts_at })).await;
         rig.step("soon", "schedule").await;
         tab.go(&link(rig.address, "/sale/soon", "ann")).await;

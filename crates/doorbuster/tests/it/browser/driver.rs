@@ -11,11 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::tab::Tab;
 use crate::windows::client::Wire;
 
+/// As wide as most phones.
+const PHONE: u32 = 390;
 /// Browsers at once; each takes a core at times.
 const BROWSERS_MAX: usize = 3;
 /// The end of its standard input is the end of whoever started it. Nothing of the browsers is left, on disk neither.
@@ -73,8 +75,8 @@ const READY: &str = "ChromeDriver was started successfully on port ";
 /// A browser of chromedriver's.
 struct Session {
     path: String,
-    /// The window that is always there.
-    base: String,
+    /// Its windows, which show nothing. A new one costs a process, so they are kept.
+    windows: Vec<String>,
 }
 
 impl Session {
@@ -86,8 +88,8 @@ impl Session {
         let made = ask("POST", "/session", json!({ "capabilities": capabilities })).await;
         let made = made.unwrap_or_else(|error| panic!("Chromium does not start: run scripts/setup ({error})"));
         let path = format!("/session/{}", made["sessionId"].as_str().expect("a session has an id"));
-        let base = ask("GET", &format!("{path}/window"), Value::Null).await.expect("it has a window");
-        Self { base: base.as_str().expect("a handle").to_owned(), path }
+        let first = ask("GET", &format!("{path}/window"), Value::Null).await.expect("it has a window");
+        Self { windows: vec![first.as_str().expect("a handle").to_owned()], path }
     }
 }
 
@@ -109,38 +111,56 @@ async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
 
 /// A browser, for one test.
 pub struct Browser {
-    session: Session,
+    path: String,
     /// The window that commands go to.
     front: RefCell<String>,
-    tabs: RefCell<Vec<String>>,
-    _room: SemaphorePermit<'static>,
+    idle: RefCell<Vec<String>>,
+    /// Windows of this test, with the scripts that were put into their pages.
+    used: RefCell<Vec<(String, Vec<Value>)>>,
 }
 
 impl Browser {
     /// Lends a browser to a test. What the pages wrote to the console is looked at afterwards: no script may have
     /// failed, and nothing may have been stopped by the pages' own policy.
     pub async fn lend(test: impl AsyncFnOnce(&Self)) {
-        let room = ROOM.acquire().await.expect("it is never closed");
+        let _room = ROOM.acquire().await.expect("it is never closed");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let session = match idle {
             Some(session) => session,
             None => Session::start().await,
         };
-        let front = RefCell::new(session.base.clone());
-        let browser = Self { session, front, tabs: RefCell::default(), _room: room };
+        let Session { path, windows } = session;
+        let idle = RefCell::new(windows);
+        let browser = Self { path, front: RefCell::default(), idle, used: RefCell::default() };
         test(&browser).await;
         let complaints = browser.complaints().await;
         assert!(complaints.is_empty(), "the console says: {complaints:#?}");
-        browser.clear().await;
-        IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(browser.session);
+        let session = browser.clear().await;
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    /// A new window, as another visitor's: what a tab stores is its own.
+    /// A window of another visitor. What it stores is its own, and no server has the address of one before it.
     pub async fn tab(&self) -> Tab<'_> {
-        let made = self.ask("POST", "/window/new", json!({"type": "window"})).await.expect("a window");
-        let handle = made["handle"].as_str().expect("a handle").to_owned();
-        self.tabs.borrow_mut().push(handle.clone());
-        Tab::new(self, handle).await
+        let idle = self.idle.borrow_mut().pop();
+        let window = match idle {
+            Some(window) => window,
+            None => {
+                let made = self.ask("POST", "/window/new", json!({"type": "window"})).await.expect("a window");
+                made["handle"].as_str().expect("a handle").to_owned()
+            }
+        };
+        let tab = Tab::of(self, &window);
+        self.used.borrow_mut().push((window, Vec::new()));
+        tab.width(PHONE).await;
+        tab.scheme("light").await;
+        tab
+    }
+
+    /// Remembers a script that was put into a window's pages.
+    pub fn note_script(&self, window: &str, script: Value) {
+        let mut used = self.used.borrow_mut();
+        let window = used.iter_mut().find(|(used, _)| used == window);
+        window.expect("a window of this test").1.push(script);
     }
 
     /// What the console was told since this was last asked, but for answers that were no success: those belong to the pages.
@@ -163,15 +183,22 @@ impl Browser {
     }
 
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
-        ask(method, &format!("{}{path}", self.session.path), body).await
+        ask(method, &format!("{}{path}", self.path), body).await
     }
 
-    /// Closes every window but the first.
-    async fn clear(&self) {
-        let tabs = std::mem::take(&mut *self.tabs.borrow_mut());
-        for tab in tabs {
-            self.command(&tab, "DELETE", "/window", Value::Null).await.expect("the window is there");
+    /// Empties the windows for the next test.
+    async fn clear(self) -> Session {
+        for (window, scripts) in self.used.borrow().iter() {
+            let window = Tab::of(&self, window);
+            for script in scripts {
+                let script = json!({ "identifier": script });
+                window.protocol("Page.removeScriptToEvaluateOnNewDocument", script).await;
+            }
+            window.protocol("Emulation.setScriptExecutionDisabled", json!({"value": false})).await;
+            window.load("about:blank").await;
         }
-        self.ask("POST", "/window", json!({"handle": self.session.base})).await.expect("the first window is there");
+        let used = self.used.into_inner().into_iter().map(|(window, _)| window);
+        let idle = self.idle.into_inner();
+        Session { windows: idle.into_iter().chain(used).collect(), path: self.path }
     }
 }

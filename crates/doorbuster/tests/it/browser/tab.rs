@@ -1,5 +1,6 @@
 //! A window of the browser: what a visitor sees and does in it.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -17,19 +18,21 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub struct Tab<'a> {
     browser: &'a Browser,
     handle: String,
+    /// Whether it has been anywhere.
+    been: Cell<bool>,
 }
 
 impl<'a> Tab<'a> {
-    /// The window of this handle, as large as a phone.
-    pub async fn new(browser: &'a Browser, handle: String) -> Self {
-        let tab = Self { browser, handle };
-        tab.look(390, "light").await;
-        tab
+    /// The window of this handle.
+    pub fn of(browser: &'a Browser, handle: &str) -> Self {
+        Self { browser, handle: handle.to_owned(), been: Cell::new(false) }
     }
 
     /// Goes to an address, as from elsewhere, and waits until the page there has its words.
     pub async fn go(&self, url: &str) {
-        self.load("about:blank").await;
+        if self.been.replace(true) {
+            self.load("about:blank").await;
+        }
         self.load(url).await;
         self.until("document.documentElement.classList.contains('ready')").await;
     }
@@ -111,19 +114,29 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Sets the width of the window and the scheme of its colours. Nothing moves.
-    pub async fn look(&self, width: u32, scheme: &str) {
-        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+    /// Sets the width of the window.
+    pub async fn width(&self, width: u32) {
+        let size = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": false});
         self.protocol("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Sets the scheme of colours that the visitor prefers. Nothing moves.
+    pub async fn scheme(&self, scheme: &str) {
         let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
         let features = features.map(|(name, value)| json!({"name": name, "value": value}));
         self.protocol("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
+    /// Has a script run in every page that this window will show, before the page's own.
+    pub async fn before_all(&self, script: &str) {
+        let added = self.protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+        self.browser.note_script(&self.handle, added["identifier"].clone());
+    }
+
     /// A command of the browser's own protocol, for what the common one lacks.
-    pub async fn protocol(&self, command: &str, parameters: Value) {
+    pub async fn protocol(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
-        self.command("POST", "/goog/cdp/execute", body).await.unwrap_or_else(|error| panic!("{command}: {error}"));
+        self.command("POST", "/goog/cdp/execute", body).await.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
     async fn command(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
