@@ -188,7 +188,8 @@ impl Browser {
 
     /// Empties the windows for the next test.
     async fn clear(self) -> Session {
-        for (window, scripts) in self.used.borrow().iter() {
+        let used = self.used.borrow().clone();
+        for (window, scripts) in &used {
             let window = Tab::of(&self, window);
             for script in scripts {
                 let script = json!({ "identifier": script });
