@@ -194,12 +194,13 @@ impl Engine {
     }
 
     async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant) -> Attempt {
-        let verdict = self.waiters().open(request.token);
+        let (verdict, entry) = self.waiters().open(request.token);
         let answer = self.slots().ticket(purchase.item.slot, request).await;
         let Ok(TicketAnswer::Cut(cut)) = answer else {
-            self.waiters().close(request.token);
+            drop(entry);
             return self.not_cut(purchase, request, answer.unwrap_or(TicketAnswer::NoEpoch), until).await;
         };
+        entry.keep();
         self.wait(purchase, &cut, verdict, Asker { is_first: true, until }).await
     }
 

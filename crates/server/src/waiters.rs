@@ -35,12 +35,12 @@ impl Waiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a token that was just drawn.
+    /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes with the second of the two.
     #[must_use]
-    pub fn open(&self, token: Token) -> oneshot::Receiver<Resolved> {
+    pub fn open(&self, token: Token) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
         let (tx, rx) = oneshot::channel();
         self.with(token, |map| map.insert(token, Entry { first: Some(tx), others: Vec::new() }));
-        rx
+        (rx, Opened { waiters: self, token: Some(token) })
     }
 
     /// Waits too, if the verdict is not out yet.
@@ -53,11 +53,6 @@ impl Waiters {
             entry.others.push(tx);
             Some(rx)
         })
-    }
-
-    /// Drops an entry whose ticket was never cut.
-    pub fn close(&self, token: Token) {
-        self.with(token, |map| map.remove(&token));
     }
 
     /// Tells everybody, and says whether anybody listened.
@@ -83,5 +78,28 @@ impl Waiters {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// An entry whose ticket is not cut yet, and may never be: the request may be refused, or its client hang up.
+#[must_use]
+#[derive(Debug)]
+pub struct Opened<'a> {
+    waiters: &'a Waiters,
+    token: Option<Token>,
+}
+
+impl Opened<'_> {
+    /// The ticket is cut: the entry stays until its verdict.
+    pub fn keep(mut self) {
+        self.token = None;
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.token {
+            self.waiters.with(token, |map| map.remove(&token));
+        }
     }
 }

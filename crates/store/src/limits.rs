@@ -27,6 +27,10 @@ pub const WRITER_CACHE_KIB: i64 = 65_536;
 pub const READER_CACHE_KIB: i64 = 4_096;
 /// Rows of a page of orders; a larger limit is lowered to it.
 pub const PAGE_ROWS_MAX: usize = 10_000;
+/// Orders that a check reads before it rests.
+pub const CHECK_ORDERS_AT_ONCE: usize = 500;
+/// How long a check rests: three times as long as it reads.
+pub const CHECK_REST: Duration = Duration::from_millis(2);
 /// Findings that one check reports; the rest is as bad.
 pub const FINDINGS_MAX: usize = 100;
 

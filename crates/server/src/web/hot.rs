@@ -3,6 +3,7 @@
 //!
 //! The order of the checks is the contract's: body and headers, who, sale and item, key, phase, stock and limit.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Problem};
 use doorbuster_core::{Phase, RequestKey, TicketId, Units};
+use futures_util::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
@@ -152,15 +154,18 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
     Ok(sold)
 }
 
-/// Lets the engine buy in a task of its own, which goes on when the client hangs up.
+/// Lets the engine buy. Boxed, so that a connection that waits for nothing keeps no room for it.
+///
+/// A client that hangs up takes this future with it, and nothing else: a ticket that was cut is settled all the same.
 async fn run(app: &Arc<App>, purchase: Purchase) -> Bought {
     if app.buying.len() >= PURCHASES_MAX {
         return Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
     }
-    let engine = app.engine.clone();
-    let task = app.buying.spawn(async move { engine.buy(purchase).await });
+    let _counted = app.buying.token();
+    let buying = Box::pin(app.engine.buy(purchase));
     // A panic in there was logged where it happened; the request may be sent again with its key.
-    task.await.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
+    let bought = AssertUnwindSafe(buying).catch_unwind().await;
+    bought.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
 }
 
 fn placed(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {

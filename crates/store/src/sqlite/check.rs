@@ -1,6 +1,7 @@
 //! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables say.
 //!
-//! It reads every order, about a microsecond each, on a reader's thread; the writer does not wait for it.
+//! It reads every order, about a microsecond each, on a reader's thread; the writer does not wait for it. It rests after every few orders: the
+//! same work in one go takes a core from the buyers for longer than an order takes.
 use std::collections::BTreeMap;
 
 use rusqlite::Row;
@@ -8,7 +9,7 @@ use rusqlite::Row;
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Stock};
 
 use crate::contract::{Check, Finding};
-use crate::limits::FINDINGS_MAX;
+use crate::limits::{CHECK_ORDERS_AT_ONCE, CHECK_REST, FINDINGS_MAX};
 
 use super::failure::Failure;
 use super::read::Reader;
@@ -92,7 +93,12 @@ fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>)
     let mut quotas = conn.prepare_cached("SELECT buyer, item_id, used FROM quota ORDER BY buyer")?;
     let mut orders = orders.query_and_then([], counted)?.peekable();
     let mut quotas = quotas.query_and_then([], quota)?.peekable();
+    let mut until_rest = CHECK_ORDERS_AT_ONCE;
     loop {
+        if until_rest == 0 {
+            std::thread::sleep(CHECK_REST);
+            until_rest = CHECK_ORDERS_AT_ONCE;
+        }
         let order = orders.peek().and_then(|o| o.as_ref().ok()).map(|o| &o.buyer);
         let quota = quotas.peek().and_then(|q| q.as_ref().ok()).map(|q| &q.0);
         let buyer = [order, quota].into_iter().flatten().min().cloned();
@@ -101,6 +107,7 @@ fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>)
         while let Some(order) = orders.next_if(|o| o.as_ref().map_or(true, |o| Some(&o.buyer) == buyer.as_ref())) {
             let order = order?;
             pass.count(&order);
+            until_rest = until_rest.saturating_sub(1);
             both.entry(order.item).or_default().0 += if order.state.is_active() { order.units } else { 0 };
         }
         while let Some(quota) = quotas.next_if(|q| q.as_ref().map_or(true, |q| Some(&q.0) == buyer.as_ref())) {
