@@ -36,7 +36,6 @@ impl Waiters {
     }
 
     /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes with the second of the two.
-    #[must_use]
     pub fn open(&self, token: Token) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
         let (tx, rx) = oneshot::channel();
         self.with(token, |map| map.insert(token, Entry { first: Some(tx), others: Vec::new() }));
