@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Buyers, Expected, JwksError, Operators};
 use crate::clock::Clock;
-use crate::config::{BuyerKeys, Settings};
+use crate::config::{BuyerKeys, Settings, Shape};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::web::{self, App};
@@ -49,6 +49,9 @@ pub enum ServeError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The shape is not served yet.
+    #[error("shape: this version serves \"embedded\" only")]
+    Shape,
     /// Fewer files may be open than a server needs.
     #[error("only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to {needed} at least")]
     Handles {
@@ -103,6 +106,7 @@ pub async fn serve_telling(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let connections_max = handles::raise(settings.connections_max)?;
+    let Shape::Embedded = settings.shape else { return Err(ServeError::Shape) };
     let secrets = secrets::prepare(&settings)?;
     let (failed, fatal) = oneshot::channel();
     let engine = Engine::start(options(&settings, &secrets, failed)).await?;

@@ -8,6 +8,7 @@ mod check;
 mod cidr;
 mod fault;
 mod raw;
+mod shape;
 mod show;
 mod table;
 
@@ -21,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
 /// The default file, word for word.
@@ -43,14 +45,53 @@ pub struct Flags {
     pub demo: bool,
 }
 
+/// Where stock is decided and kept.
+#[derive(Debug)]
+pub enum Shape {
+    /// In this process and its data directory.
+    Embedded,
+    /// A slot in the memory of each node; the truth in PostgreSQL.
+    Postgres {
+        /// Address of the truth.
+        store: SecretString,
+    },
+    /// Slots in Redis, shared by all nodes; the truth in PostgreSQL.
+    Cluster {
+        /// Address of the truth.
+        store: SecretString,
+        /// Addresses of the slots' servers.
+        slots: Vec<SecretString>,
+    },
+}
+
+/// The parts of the work that a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Answers buyers and operators.
+    pub api: bool,
+    /// Settles tickets.
+    pub settle: bool,
+    /// Takes part in the work that one node does for all.
+    pub control: bool,
+}
+
+impl Roles {
+    /// Everything.
+    pub const ALL: Self = Self { api: true, settle: true, control: true };
+}
+
 /// Settings that were checked: each is in range, and none contradicts another.
 #[derive(Debug)]
 pub struct Settings {
+    /// Where stock is decided and kept.
+    pub shape: Shape,
+    /// The parts of the work that this process does.
+    pub roles: Roles,
     /// Address to serve on.
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Where the embedded store and generated secrets are.
+    /// Where the embedded store and its generated secrets are. Nothing is written there in the other shapes.
     pub data_dir: PathBuf,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<Cidr>,
@@ -77,14 +118,16 @@ pub struct Settings {
 /// Who may buy and who may operate.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// How buyers' tokens are checked; `None`: by a secret that is generated into the data directory.
+    /// How buyers' tokens are checked; `None`: by a secret that is generated, and kept beside or in the store.
     pub buyers: Option<BuyerKeys>,
     /// Issuer that a token must name.
     pub issuer: Option<String>,
     /// Audience that a token must name.
     pub audience: Option<String>,
-    /// The operators' key; `None`: generated into the data directory.
+    /// The operators' key; `None`: generated, and kept beside or in the store.
     pub admin_key: Option<SecretString>,
+    /// Key of order ids; `None`: generated, and kept beside or in the store.
+    pub id_key: Option<IdKey>,
     /// Where the page sends a visitor without a token.
     pub sign_in_url: Option<String>,
 }
@@ -103,7 +146,7 @@ pub enum BuyerKeys {
 /// Money that comes in.
 #[derive(Debug)]
 pub struct PaymentSettings {
-    /// Secret of incoming payment events; `None`: generated into the data directory.
+    /// Secret of incoming payment events; `None`: generated, and kept beside or in the store.
     pub webhook_secret: Option<SecretString>,
 }
 

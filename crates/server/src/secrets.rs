@@ -67,7 +67,7 @@ pub fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
         Some(secret) => secret.clone(),
         None => kept(dir, "webhook_secret", || format!("whsec_{}", STANDARD.encode(random())))?.0,
     };
-    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key: id_key(dir)? })
+    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key: id_key(settings)? })
 }
 
 /// What buyers' tokens are signed with, where that is a secret: the configured one, else the kept or a new one.
@@ -81,18 +81,27 @@ pub fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
     }
 }
 
-fn id_key(dir: &Path) -> Result<IdKey, SecretsError> {
-    let (text, _) = kept(dir, "id_key", || random().iter().map(|byte| format!("{byte:02x}")).collect())?;
-    let text = text.expose_secret().as_bytes();
+fn id_key(settings: &Settings) -> Result<IdKey, SecretsError> {
+    if let Some(key) = &settings.auth.id_key {
+        return Ok(key.clone());
+    }
+    let dir = &settings.data_dir;
+    let (text, _) = kept(dir, "id_key", || hex(random()))?;
+    parse_id_key(text.expose_secret()).ok_or_else(|| spoilt(dir, "id_key"))
+}
+
+fn hex(bytes: [u8; SECRET_BYTES]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The key that these hexadecimal digits say.
+pub(crate) fn parse_id_key(text: &str) -> Option<IdKey> {
     let mut key = [0; SECRET_BYTES];
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    for (pair, byte) in text.chunks(2).zip(&mut key) {
-        let (Some(high), Some(low)) = (digit(pair[0]), pair.get(1).and_then(|low| digit(*low))) else {
-            return Err(spoilt(dir, "id_key"));
-        };
-        *byte = (high << 4 | low) as u8;
+    for (pair, byte) in text.as_bytes().chunks(2).zip(&mut key) {
+        *byte = (digit(pair[0])? << 4 | digit(*pair.get(1)?)?) as u8;
     }
-    if text.len() == 2 * SECRET_BYTES { Ok(IdKey::new(key)) } else { Err(spoilt(dir, "id_key")) }
+    (text.len() == 2 * SECRET_BYTES).then(|| IdKey::new(key))
 }
 
 fn spoilt(dir: &Path, name: &str) -> SecretsError {

@@ -7,15 +7,16 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use doorbuster_api::limits::TITLE_CHARS_MAX;
+use doorbuster_core::IdKey;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, Origin, Raw};
-use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, PaymentSettings, Settings};
+use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, PaymentSettings, Settings, Shape, shape};
 
 mod reader;
 
-use reader::Reader;
+pub(super) use reader::Reader;
 
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
@@ -30,11 +31,11 @@ pub(super) fn check(
     faults: Vec<SettingFault>,
 ) -> Result<Settings, SettingsError> {
     let mut read = Reader::new(raw, faults);
-    shape(&mut read);
-    roles(&mut read);
+    let shape = shape::shape(&mut read);
+    let roles = shape::roles(&mut read, shape.as_ref());
     let listen = read.parsed("listen", "is not an address with a port; write it like 127.0.0.1:8080 or [::1]:8080");
     let workers = read.whole("workers", 1..=1024).map_or_else(cores, clamp);
-    let data_dir = data_dir(&mut read, environment);
+    let data_dir = data_dir(&mut read, environment, shape.as_ref());
     let trusted_proxies = proxies(&mut read);
     let shop = shop(&mut read);
     let auth = auth(&mut read, demo);
@@ -47,6 +48,8 @@ pub(super) fn check(
     let log = log(&mut read);
     let settings = (|| {
         Some(Settings {
+            shape: shape?,
+            roles: roles?,
             listen: listen?,
             workers,
             data_dir: data_dir?,
@@ -74,31 +77,7 @@ fn clamp(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn shape(read: &mut Reader<'_>) {
-    match read.text("shape").as_deref() {
-        None | Some("embedded") => {
-            for path in ["store.url", "slots.urls"] {
-                if read.is_given(path) {
-                    read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
-                }
-            }
-        }
-        Some("postgres" | "cluster") => read.fault("shape", "is not in this version; write embedded"),
-        Some(_) => read.fault("shape", "is no shape; write embedded (postgres and cluster are not in this version)"),
-    }
-}
-
-fn roles(read: &mut Reader<'_>) {
-    const ROLES: [&str; 3] = ["api", "settle", "control"];
-    let Some(roles) = read.list("roles") else { return };
-    if let Some(other) = roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
-        read.fault("roles", format!("{other:?} is no role; roles are api, settle and control"));
-    } else if !ROLES.iter().all(|role| roles.iter().any(|other| other == role)) {
-        read.fault("roles", "shape = \"embedded\" does all work in one process; write api,settle,control");
-    }
-}
-
-fn data_dir(read: &mut Reader<'_>, environment: &Environment) -> Option<PathBuf> {
+fn data_dir(read: &mut Reader<'_>, environment: &Environment, shape: Option<&Shape>) -> Option<PathBuf> {
     if read.is_given("data_dir") {
         let text = read.text("data_dir")?;
         if text.is_empty() {
@@ -114,6 +93,10 @@ fn data_dir(read: &mut Reader<'_>, environment: &Environment) -> Option<PathBuf>
         (_, Some(home)) => Some(PathBuf::from(home).join(".local/share")),
         _ => None,
     };
+    if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
+        // Nothing is written there.
+        return Some(PathBuf::new());
+    }
     if path.is_none() {
         read.fault("data_dir", "has no default here, as neither XDG_DATA_HOME nor HOME is set; write a directory");
     }
@@ -158,6 +141,7 @@ fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
         issuer: word(read, "auth.issuer"),
         audience: word(read, "auth.audience"),
         admin_key: admin_key(read),
+        id_key: id_key(read),
         sign_in_url: sign_in_url(read),
     }
 }
@@ -181,6 +165,15 @@ fn admin_key(read: &mut Reader<'_>) -> Option<SecretString> {
         );
     }
     Some(key)
+}
+
+fn id_key(read: &mut Reader<'_>) -> Option<IdKey> {
+    let key = read.secret("auth.id_key")?;
+    let parsed = crate::secrets::parse_id_key(key.expose_secret());
+    if parsed.is_none() {
+        read.fault("auth.id_key", "must be 64 hexadecimal digits");
+    }
+    parsed
 }
 
 fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {

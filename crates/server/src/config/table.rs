@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 23] = [
+pub const SETTINGS: [Setting; 24] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -40,6 +40,7 @@ pub const SETTINGS: [Setting; 23] = [
     plain("auth.issuer"),
     plain("auth.audience"),
     secret("auth.admin_key"),
+    secret("auth.id_key"),
     plain("auth.sign_in_url"),
     secret("store.url"),
     secret("slots.urls"),

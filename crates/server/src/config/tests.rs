@@ -71,8 +71,6 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_WORKERS", "0", "workers", "1 to 1024");
     check("DOORBUSTER_WORKERS", "two", "workers", "1 to 1024");
     check("DOORBUSTER_WORKERS", "-1", "workers", "1 to 1024");
-    check("DOORBUSTER_SHAPE", "postgres", "shape", "not in this version");
-    check("DOORBUSTER_SHAPE", "cluster", "shape", "not in this version");
     check("DOORBUSTER_SHAPE", "round", "shape", "write embedded");
     check("DOORBUSTER_ROLES", "api", "roles", "api,settle,control");
     check("DOORBUSTER_ROLES", "api,settle,control,cook", "roles", "\"cook\"");
@@ -85,6 +83,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_AUTH__BUYER_JWKS", "https://", "auth.buyer_jwks", "https://");
     check("DOORBUSTER_AUTH__ADMIN_KEY", "too-short", "auth.admin_key", "32");
     check("DOORBUSTER_AUTH__ADMIN_KEY", &"a b".repeat(20), "auth.admin_key", "visible");
+    check("DOORBUSTER_AUTH__ID_KEY", "beef", "auth.id_key", "64");
     check("DOORBUSTER_AUTH__SIGN_IN_URL", "javascript:alert(1)", "auth.sign_in_url", "https://");
     check("DOORBUSTER_AUTH__SIGN_IN_URL", "//evil.example", "auth.sign_in_url", "https://");
     check("DOORBUSTER_AUTH__ISSUER", " ", "auth.issuer", "empty");
@@ -170,4 +169,38 @@ fn showing_hides_secrets_and_says_where_each_value_comes_from() {
     assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
     assert!(text.contains("data_dir = \"/home/someone/.local/share/doorbuster\"  # default"), "{text}");
     assert!(text.parse::<toml::Table>().is_ok(), "{text}");
+}
+
+#[test]
+fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
+    const STORE: (&str, &str) = ("DOORBUSTER_STORE__URL", "postgres://shop:hush@db/doorbuster");
+    const SLOTS: (&str, &str) = ("DOORBUSTER_SLOTS__URLS", "redis://:hush@a:6379, redis://b:6379");
+    let with = |shape, more: &[(&str, &str)]| {
+        let told = environment(&[&[("DOORBUSTER_SHAPE", shape)], more].concat());
+        load(&Flags::default(), told)
+    };
+    let refused = |shape, more: &[(&str, &str)], word: &str| {
+        let told = with(shape, more).expect_err(word).to_string();
+        assert!(told.contains(word) && !told.contains("hush"), "{shape} {more:?}: {told}");
+    };
+    refused("postgres", &[], "store.url: is missing");
+    refused("postgres", &[("DOORBUSTER_STORE__URL", "mysql://x:hush@y/z")], "postgres://");
+    refused("postgres", &[STORE, SLOTS], "slots.urls");
+    refused("postgres", &[STORE, ("DOORBUSTER_ROLES", "api,control")], "api and settle together");
+    refused("cluster", &[STORE], "slots.urls: must name");
+    refused("cluster", &[SLOTS], "store.url: is missing");
+    refused("cluster", &[STORE, ("DOORBUSTER_SLOTS__URLS", "http://x:hush@y")], "redis://");
+    refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "")], "names none");
+    let control = with("postgres", &[STORE, ("DOORBUSTER_ROLES", "control")]).expect("control alone");
+    assert!(matches!(control.shape, Shape::Postgres { .. }) && !control.roles.api && control.roles.control);
+    let settle = with("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "settle")]).expect("settle alone");
+    match settle.shape {
+        Shape::Cluster { store, slots } => {
+            assert_eq!((store.expose_secret(), slots.len()), (STORE.1, 2));
+            assert_eq!(slots[1].expose_secret(), "redis://b:6379");
+        }
+        other => panic!("{other:?}"),
+    }
+    let (text, verdict) = show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
+    assert!(verdict.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
 }

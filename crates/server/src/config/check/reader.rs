@@ -13,7 +13,7 @@ use crate::config::{SETTINGS, Settings};
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Raw settings being read.
-pub(super) struct Reader<'a> {
+pub(in crate::config) struct Reader<'a> {
     raw: &'a Raw,
     faults: Vec<SettingFault>,
 }
@@ -32,23 +32,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes what is wrong with the setting at `path`.
-    pub(super) fn fault(&mut self, path: &str, detail: impl Into<String>) {
+    pub(in crate::config) fn fault(&mut self, path: &str, detail: impl Into<String>) {
         let origin = self.raw.get(path).map_or(&Origin::Default, |given| &given.origin);
         self.faults.push(raw::fault(path, origin, detail));
     }
 
     /// Where the setting comes from, if it is set.
-    pub(super) fn origin(&self, path: &str) -> Option<&'a Origin> {
+    pub(in crate::config) fn origin(&self, path: &str) -> Option<&'a Origin> {
         self.raw.get(path).map(|given| &given.origin)
     }
 
     /// Whether somebody set it, other than the defaults.
-    pub(super) fn is_given(&self, path: &str) -> bool {
+    pub(in crate::config) fn is_given(&self, path: &str) -> bool {
         self.origin(path).is_some_and(|origin| *origin != Origin::Default)
     }
 
     /// A text, if it is set.
-    pub(super) fn optional(&mut self, path: &'static str) -> Option<String> {
+    pub(in crate::config) fn optional(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(SETTINGS.iter().any(|setting| setting.path == path), "{path} stands in the table");
         match &self.raw.get(path)?.value {
             Value::Text(text) | Value::Spelled(text) => Some(text.clone()),
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that has a default.
-    pub(super) fn text(&mut self, path: &'static str) -> Option<String> {
+    pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
         self.optional(path)
     }
 
@@ -103,13 +103,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of texts, written with commas outside of files.
-    pub(super) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
+    pub(in crate::config) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             Value::List(entries) => Some(entries.clone()),
-            Value::Spelled(text) => {
-                let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-                Some(entries.map(str::to_owned).collect())
-            }
+            Value::Spelled(text) => Some(entries(text)),
+            Value::InFile(_) => self.secret_file(path).map(|text| entries(&text)),
             _ => {
                 self.fault(path, "must be a list of texts, such as [\"a\", \"b\"]");
                 None
@@ -141,4 +139,9 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// A list that is written as one text.
+fn entries(text: &str) -> Vec<String> {
+    text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }

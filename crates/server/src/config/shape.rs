@@ -1,0 +1,94 @@
+//! The shape of a deployment: what it needs, and what it cannot have.
+
+use secrecy::SecretString;
+
+use super::check::Reader;
+use super::{Roles, Shape};
+
+/// Slots' servers that one deployment may name.
+const URLS_MAX: usize = 64;
+
+/// The shape, with the addresses that it needs.
+pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
+    match read.text("shape").as_deref() {
+        None | Some("embedded") => {
+            for path in ["store.url", "slots.urls"] {
+                if read.is_given(path) {
+                    read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
+                }
+            }
+            Some(Shape::Embedded)
+        }
+        Some("postgres") => {
+            if read.is_given("slots.urls") {
+                read.fault(
+                    "slots.urls",
+                    "contradicts shape = \"postgres\", whose slots are in the nodes' memory; remove it, or write shape = \"cluster\"",
+                );
+            }
+            Some(Shape::Postgres { store: store(read, "postgres")? })
+        }
+        Some("cluster") => {
+            let (store, slots) = (store(read, "cluster"), slots(read));
+            Some(Shape::Cluster { store: store?, slots: slots? })
+        }
+        Some(_) => {
+            read.fault("shape", "is no shape; write embedded, postgres or cluster");
+            None
+        }
+    }
+}
+
+/// The address is never told: it may hold a password.
+fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
+    if !read.is_given("store.url") {
+        read.fault("store.url", format!("is missing, and shape = \"{shape}\" needs it; write postgres://…"));
+        return None;
+    }
+    let url = read.optional("store.url")?;
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme) && url.len() > scheme.len()) {
+        read.fault("store.url", "is no address of a PostgreSQL server; write postgres://user@host/database");
+        return None;
+    }
+    Some(url.into())
+}
+
+fn slots(read: &mut Reader<'_>) -> Option<Vec<SecretString>> {
+    let urls = if read.is_given("slots.urls") { read.list("slots.urls")? } else { Vec::new() };
+    if urls.is_empty() || urls.len() > URLS_MAX {
+        read.fault("slots.urls", format!("must name 1 to {URLS_MAX} servers for shape = \"cluster\"; write redis://…"));
+        return None;
+    }
+    if !urls.iter().all(|url| ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme))) {
+        read.fault("slots.urls", "names something else than a Redis server; write redis://host:6379, or rediss://…");
+        return None;
+    }
+    Some(urls.into_iter().map(SecretString::from).collect())
+}
+
+/// The roles, as far as the shape lets them be apart.
+pub(super) fn roles(read: &mut Reader<'_>, shape: Option<&Shape>) -> Option<Roles> {
+    let roles = read.list("roles")?;
+    if let Some(other) = roles.iter().find(|role| !["api", "settle", "control"].contains(&role.as_str())) {
+        read.fault("roles", format!("{other:?} is no role; roles are api, settle and control"));
+        return None;
+    }
+    let has = |role: &str| roles.iter().any(|other| other == role);
+    let roles = Roles { api: has("api"), settle: has("settle"), control: has("control") };
+    match shape {
+        _ if roles == Roles { api: false, settle: false, control: false } => {
+            read.fault("roles", "names none; write api,settle,control or some of them");
+        }
+        Some(Shape::Embedded) if roles != Roles::ALL => {
+            read.fault("roles", "shape = \"embedded\" does all work in one process; write api,settle,control");
+        }
+        Some(Shape::Postgres { .. }) if roles.api != roles.settle => {
+            read.fault(
+                "roles",
+                "shape = \"postgres\" settles a node's tickets on that node; write api and settle together",
+            );
+        }
+        _ => return Some(roles),
+    }
+    None
+}
