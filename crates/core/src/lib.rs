@@ -24,6 +24,7 @@ pub mod rules;
 pub mod sale;
 pub mod settle;
 pub mod slot;
+mod spread;
 pub mod stock;
 mod ticket;
 mod value;
@@ -33,6 +34,7 @@ pub use ledger::Ledger;
 pub use queue::Delivery;
 pub use rows::{Cause, Feed, Grant, Item, Order, OrderState, Recall, RecallTarget, Resolution, Verdict};
 pub use sale::Phase;
+pub use spread::{Choose, Counter, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};
 pub use value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,

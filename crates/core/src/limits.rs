@@ -17,6 +17,8 @@ pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 /// Recalls that one slot remembers under one grant; at the bound further recalls are refused, and the slot is sealed.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
+/// Partitions that an item's stock can be spread over; more are refused at the edge.
+pub const PARTITIONS_MAX: u32 = 64;
 /// Time from the draw of a ticket's token to the instant after which it can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
 /// After `decide_by` a verdict is due within this much more, while the store is up.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Grant, GrantId, IdKey, ItemId, Millis, NodeId, Order, RequestKey, SlotKey, Stock, Ticket, TicketId,
-    TicketN, Token, Units,
+    BuyerId, Grant, GrantId, IdKey, ItemId, Millis, NodeId, Order, RequestKey, SlotKey, Spread, Stock, Ticket,
+    TicketId, TicketN, Token, Units,
 };
 
 use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
@@ -120,6 +120,7 @@ pub fn new_item(name: &str, stock: Stock, limit: u32) -> NewItem {
         limit,
         hold_ms: HOLD_MS,
         stock,
+        spread: Spread::default(),
     }
 }
 

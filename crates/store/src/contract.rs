@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use doorbuster_core::sale::Phase;
-use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, OrderState, Stock, TicketId};
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -61,6 +62,8 @@ pub struct ItemRow {
     pub hold_ms: i64,
     /// Whether stock is counted (the count itself lives in [`ItemCounts`]).
     pub counted: bool,
+    /// How its stock is spread over its slots; changed by [`crate::Store::set_spread`] alone.
+    pub spread: Spread,
 }
 
 /// A sale with its items, in the shop's order.
@@ -130,10 +133,12 @@ pub struct NewItem {
     pub hold_ms: i64,
     /// What there is to sell.
     pub stock: Stock,
+    /// How its stock is spread.
+    pub spread: Spread,
 }
 
 /// A change of a sale's description: a function from the row as it is to the row as it shall be (texts, times, prices, limits, front door;
-/// never ids, phase, version or stock). It runs inside the transaction, so it sees the newest row; `Err` is handed back unchanged and nothing is written.
+/// never ids, phase, version, spread or stock). It runs inside the transaction, so it sees the newest row; `Err` is handed back unchanged and nothing is written.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
 /// What a patch came to.
@@ -147,6 +152,17 @@ pub enum PatchOutcome {
     VersionMismatch(u64),
     /// What the patch function said.
     Refused(String),
+}
+
+/// What a change of an item's spread came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpreadOutcome {
+    /// The item's sale as it is now.
+    Done(SaleRow),
+    /// Only before the sale opens.
+    WrongState(Phase),
+    /// No such item.
+    NotFound,
 }
 
 /// What a deletion came to.
@@ -232,12 +248,17 @@ pub struct ItemCounts {
 pub struct Committed {
     /// Counts of every item that was touched, after the commit.
     pub counts: Vec<ItemCounts>,
-    /// Orders that were created or changed state, as they are now, in order.
+    /// Orders that were created or changed state, as they are now, in order. One may be told twice. Complete up to `counts`: whatever order
+    /// these counts know of was told before, or is told here.
     pub orders: Vec<Order>,
+    /// Verdicts of tickets of this node that another node settled. An embedded store has none.
+    pub told: Vec<(Token, Resolved)>,
+    /// Another node changed sales or what items are described by: the catalogue is to be read again.
+    pub sales: bool,
 }
 
-/// Called after each commit, in commit order, from the store's own thread, *before* the callers of that commit get their answers. Must be quick and must
-/// not call the store.
+/// Called after each commit, in commit order, from the store's own thread, *before* the callers of that commit get their answers; and, where several
+/// nodes share a store, for what other nodes committed. Must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
 /// Which orders to list.

@@ -13,7 +13,7 @@ mod store;
 pub use contract::{
     AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Check, CommitSink, Committed, DeadLetter,
     DeleteOutcome, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome,
-    SalePatch, SaleRow, SqliteOptions, StepOutcome, StoreError,
+    SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
 };
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
 pub use store::{Store, StoreResult};

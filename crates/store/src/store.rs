@@ -9,13 +9,13 @@ use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RecallId, RecallTarget, RequestKey, Seq,
-    SlotKey, Ticket, TicketId, TicketParts,
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget, RequestKey,
+    Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
 };
 
 use crate::contract::{
     AdjustOutcome, Adjustment, AdminKey, BackupError, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OpenError,
-    OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SqliteOptions, StepOutcome, StoreError,
+    OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
 };
 use crate::sqlite::Sqlite;
 
@@ -93,6 +93,13 @@ impl Store {
     pub async fn patch_sale(&self, id: &str, if_version: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
         match self {
             Self::Sqlite(s) => s.patch_sale(id, if_version, patch).await,
+        }
+    }
+
+    /// Changes how an item's stock is spread over its slots, before its sale opens. The sale's version rises if anything changed.
+    pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
+        match self {
+            Self::Sqlite(s) => s.set_spread(item, spread).await,
         }
     }
 
@@ -360,6 +367,20 @@ impl Store {
     pub async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lead(node, lease_ms).await,
+        }
+    }
+
+    /// Takes or renews the node's own lease: it lives for `lease_ms` from now, by the store's time.
+    pub async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.beat(node, lease_ms).await,
+        }
+    }
+
+    /// Nodes whose lease has not lapsed, by the store's time, by number.
+    pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
+        match self {
+            Self::Sqlite(s) => s.live_nodes().await,
         }
     }
 }

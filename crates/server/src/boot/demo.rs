@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use doorbuster_core::Stock;
 use doorbuster_core::sale::Step;
+use doorbuster_core::{Spread, Stock};
 use doorbuster_store::{NewItem, NewSale};
 
 use crate::engine::{Engine, EngineError};
@@ -51,6 +51,7 @@ fn items() -> Vec<NewItem> {
         limit,
         hold_ms: HOLD.as_millis() as i64,
         stock,
+        spread: Spread::default(),
     };
     vec![
         item("lamp", "Table lamp", "Oiled oak and linen. Forty were made.", 4_900, Some(8_900), 2, Stock::Counted(40)),

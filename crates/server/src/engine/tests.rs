@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::order::Changed;
 use doorbuster_core::sale::Step;
-use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Stock, Units};
+use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
 use super::{Engine, EngineOptions, Looked};
@@ -39,6 +39,7 @@ async fn open_sale(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
         limit,
         hold_ms,
         stock,
+        spread: Spread::default(),
     };
     let sale = NewSale {
         id: "spring".into(),

@@ -5,13 +5,13 @@ use doorbuster_core::order::{self, Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RecallId, RecallTarget, RequestKey, Seq,
-    SlotKey, Ticket, TicketId, TicketParts, recall, stock,
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget, RequestKey,
+    Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
 };
 
 use crate::contract::{
     AdjustOutcome, Adjustment, AdminKey, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OrderPage, OrderQuery,
-    PatchOutcome, SalePatch, SaleRow, StepOutcome,
+    PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 use crate::store::StoreResult;
 
@@ -54,6 +54,10 @@ impl Sqlite {
     pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
         self.job(move |ledger| sales::step(ledger, &id, step)).await
+    }
+
+    pub(crate) async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
+        self.job(move |ledger| sales::set_spread(ledger, item, &spread)).await
     }
 
     pub(crate) async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
@@ -215,6 +219,15 @@ impl Sqlite {
 
     pub(crate) async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         self.job(move |ledger| operators::lead(ledger, node, lease_ms)).await
+    }
+
+    pub(crate) async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
+        self.job(move |ledger| operators::beat(ledger, node, lease_ms)).await
+    }
+
+    pub(crate) async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
+        let now = self.now();
+        self.read(move |sql| operators::live_nodes(sql, now)).await
     }
 
     pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {

@@ -1,7 +1,7 @@
-//! What operators and nodes leave in the store: keys, a log of actions, the leader's lease.
+//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of every node.
 use rusqlite::params;
 
-use doorbuster_core::Millis;
+use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{AdminKey, AdminRole};
 
@@ -64,4 +64,19 @@ pub(super) fn lead(ledger: &mut SqliteLedger<'_>, node: u32, lease_ms: i64) -> D
         params![node, now.plus(lease_ms).0, now.0],
     )?;
     Ok(taken > 0)
+}
+
+/// Renews the node's row: it lives for so long from now.
+pub(super) fn beat(ledger: &mut SqliteLedger<'_>, node: NodeId, lease_ms: i64) -> Done<()> {
+    let until = ledger.now.plus(lease_ms);
+    ledger.sql.run(
+        "INSERT INTO node (node, until) VALUES (?1, ?2) ON CONFLICT (node) DO UPDATE SET until = excluded.until",
+        params![node.0, until.0],
+    )?;
+    Ok(())
+}
+
+/// Nodes whose lease has not lapsed, by number.
+pub(super) fn live_nodes(sql: &mut Statements<'_>, now: Millis) -> Done<Vec<NodeId>> {
+    sql.all("SELECT node FROM node WHERE until > ?1 ORDER BY node", params![now.0], |row| Ok(NodeId(row.get(0)?)))
 }

@@ -3,10 +3,11 @@ use rusqlite::{Row, params};
 
 use doorbuster_core::sale::{Phase, Step, Stepped};
 use doorbuster_core::stock::{self, Adjusted};
-use doorbuster_core::{Cause, ItemId, Millis, Stock};
+use doorbuster_core::{Cause, Choose, ItemId, Millis, Spread, Stock};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome,
+    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
+    SpreadOutcome, StepOutcome,
 };
 
 use super::failure::Failure;
@@ -24,7 +25,8 @@ macro_rules! sale_columns {
 }
 macro_rules! item_columns {
     () => {
-        "id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer, hold_ms, total, sale_id"
+        "id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer, hold_ms, total, sale_id, \
+         partitions, choose, spread_initial, spread_threshold, spread_refill"
     };
 }
 
@@ -47,6 +49,8 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
 }
 
 fn item_row(row: &Row<'_>) -> Done<ItemRow> {
+    let choose: String = row.get(13)?;
+    let units = |at: usize| row.get::<_, i64>(at).map(i64::cast_unsigned);
     Ok(ItemRow {
         id: ItemId(row.get(0)?),
         name: row.get(1)?,
@@ -59,6 +63,13 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
         limit: row.get(8)?,
         hold_ms: row.get(9)?,
         counted: row.get::<_, Option<i64>>(10)?.is_some(),
+        spread: Spread {
+            partitions: row.get(12)?,
+            choose: Choose::parse(&choose).ok_or_else(|| Failure::Row(format!("nobody chooses by {choose:?}")))?,
+            initial: units(14)?,
+            threshold: units(15)?,
+            refill: units(16)?,
+        },
     })
 }
 
@@ -118,8 +129,8 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
     };
     sql.run(
         "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer,
-                           hold_ms, initial_total, total, pool)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0))",
+                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial, spread_threshold, spread_refill)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0), ?12, ?13, ?14, ?15, ?16)",
         params![
             sale,
             item.name,
@@ -131,7 +142,12 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
             item.list_price_minor,
             item.limit,
             item.hold_ms,
-            total
+            total,
+            item.spread.partitions,
+            item.spread.choose.as_str(),
+            int(item.spread.initial),
+            int(item.spread.threshold),
+            int(item.spread.refill)
         ],
     )?;
     Ok(())
@@ -183,6 +199,33 @@ pub(super) fn patch(
         )?;
     }
     Ok(one(sql, id)?.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
+}
+
+/// Changes how an item's stock is spread, before its sale opens.
+pub(super) fn set_spread(ledger: &mut SqliteLedger<'_>, item: ItemId, spread: &Spread) -> Done<SpreadOutcome> {
+    let sql = &mut ledger.sql;
+    let id = sql.one("SELECT sale_id FROM item WHERE id = ?1", params![item.0], |row| Ok(row.get::<_, String>(0)?))?;
+    let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
+    let Some(sale) = one(sql, &id)? else { return Ok(SpreadOutcome::NotFound) };
+    if !sale.phase.is_before_opening() {
+        return Ok(SpreadOutcome::WrongState(sale.phase));
+    }
+    if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
+        return Ok(SpreadOutcome::Done(sale));
+    }
+    sql.run(
+        "UPDATE item SET partitions = ?2, choose = ?3, spread_initial = ?4, spread_threshold = ?5, spread_refill = ?6 WHERE id = ?1",
+        params![
+            item.0,
+            spread.partitions,
+            spread.choose.as_str(),
+            int(spread.initial),
+            int(spread.threshold),
+            int(spread.refill)
+        ],
+    )?;
+    sql.run("UPDATE sale SET version = version + 1 WHERE id = ?1", params![id])?;
+    Ok(one(sql, &id)?.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
 }
 
 /// Deletes a draft with its items.

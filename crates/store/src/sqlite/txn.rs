@@ -97,7 +97,8 @@ impl<'c> Txn<'c> {
         }
         self.ledger.sql.run("COMMIT", [])?;
         self.ledger.forget();
-        Ok(Committed { counts, orders: std::mem::take(&mut self.ledger.orders) })
+        let orders = std::mem::take(&mut self.ledger.orders);
+        Ok(Committed { counts, orders, ..Committed::default() })
     }
 
     /// Pages in the write-ahead log, and how many of them are carried into the database.

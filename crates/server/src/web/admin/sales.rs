@@ -13,7 +13,7 @@ use doorbuster_api::header::{BodyType, if_match};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Place, Problem};
 use doorbuster_api::query::SaleQuery;
-use doorbuster_core::{Millis, Stock};
+use doorbuster_core::{Millis, Spread, Stock};
 use doorbuster_store as store;
 use doorbuster_store::DeleteOutcome;
 use http::header::{IF_MATCH, LOCATION};
@@ -91,6 +91,7 @@ fn stored_item(item: NewItem) -> store::NewItem {
         limit: item.limit_per_buyer,
         hold_ms: i64::from(item.hold_secs) * 1_000,
         stock: item.stock.count().map_or(Stock::Unlimited, |units| Stock::Counted(units.into())),
+        spread: Spread::default(),
     }
 }
 
