@@ -9,8 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
 use doorbuster_core::sale::Step;
-use doorbuster_core::slot::{Request, TicketAnswer};
-use doorbuster_core::{BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Stock, Token, Units, Verdict};
+use doorbuster_core::slot::{Request, Terms, TicketAnswer};
+use doorbuster_core::{
+    BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units, Verdict,
+};
 use doorbuster_lab::audit;
 use doorbuster_slots::{Done, Slots};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
@@ -115,6 +117,7 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         limit: 1,
         hold_ms: 900_000,
         stock: Stock::Counted(units),
+        spread: Spread::default(),
     };
     let sale = NewSale {
         id: "spring".into(),
@@ -128,7 +131,8 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     store.step_sale("spring", Step::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
     let grant = store.open_grant(slot, GrantId(1), units).await?.context("the item is there")?;
-    slots.init(slot, grant.id, grant.epoch, true, grant.granted).await?;
+    let terms = Terms { grant: grant.id, epoch: grant.epoch, counted: true, available: grant.granted, threshold: 0 };
+    slots.init(slot, terms).await?;
     store.acknowledge_init(grant.id).await?;
     Ok(slot)
 }

@@ -2,7 +2,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_core::slot::{Request, Slot, TicketAnswer};
+use doorbuster_core::slot::{Request, Slot, Terms, TicketAnswer};
 use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units};
 
 use crate::process;
@@ -26,7 +26,8 @@ pub fn alone(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
     let mut slot = Slot::new(ItemId(1));
     let before = process::resident("self")?;
-    slot.init(GrantId(1), Epoch(1), true, u64::from(requests));
+    let (grant, epoch, available) = (GrantId(1), Epoch(1), u64::from(requests));
+    slot.init(Terms { grant, epoch, counted: true, available, threshold: 0 });
     let mut taken = Vec::new();
     for number in 0..requests {
         let name = format!("buyer-{number:08}");

@@ -1,5 +1,6 @@
 //! The rows of the truth, as the rules see them.
 use crate::id::TicketId;
+use crate::spread::Counter;
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, Stock, TicketN, Units,
 };
@@ -164,6 +165,8 @@ pub struct Feed {
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
+    /// In which of the slot's counters.
+    pub counter: Counter,
     /// By how many units the buyer's share changes (negative: given back).
     pub quota_delta: i64,
     /// Why.

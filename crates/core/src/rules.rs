@@ -138,6 +138,14 @@ rules! {
     SlotLimit,
     /// A slot hands out no more than it has.
     SlotEnough,
+    /// A slot whose active counter cannot serve alone goes on with the other one.
+    FlipWhenShort,
+    /// A slot whose active counter fell below the threshold goes on with the other one, if that holds more.
+    FlipBelowThreshold,
+    /// A slot whose counters can serve only together merges them.
+    MergeCounters,
+    /// A feed row's units go to the counter that it names.
+    RowNamesCounter,
     /// A slot's "limit reached" or "key reused" is told only once a later snapshot shows no order of that request.
     SlotRefusalConfirmed,
     /// An acknowledgement names the ticket it means.

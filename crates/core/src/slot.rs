@@ -1,15 +1,26 @@
 //! A slot: a small counter close to the crowd that pre-deducts for one request in one atomic step.
 //!
 //! This is the reference that every backend is held against, and (behind a lock) the slot in a node's memory itself.
+//!
+//! Its units lie in two counters. One is active: tickets deduct from it; recalls take from the other first. A feed row's units go to the counter
+//! that it names. Refills name the drained one. Credits name A, always: the transaction that writes one cannot know which is active, and need
+//! not, because the sum decides what the slot can serve, and the step flips or merges as it must.
+mod counters;
+mod memory;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+
+use self::counters::Counters;
+use self::memory::Packed;
 
 use crate::id::IdKey;
 use crate::limits::{SLOT_QUEUE_AGE_MAX_MS, SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use crate::queue::{Delivery, Queue};
 use crate::rows::{Feed, FeedCause};
 use crate::rules::{Rule, keeps};
+use crate::spread::Counter;
 use crate::ticket::{RequestHash, Ticket};
 use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, TicketN, Token, Units};
 
@@ -78,6 +89,21 @@ pub enum TicketAnswer {
     NoEpoch,
 }
 
+/// What `init` brings a slot: a grant, and how it is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The slot's grant from now on.
+    pub grant: GrantId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Whether the item's stock is counted.
+    pub counted: bool,
+    /// Units to hand out, in counter A, which is active.
+    pub available: u64,
+    /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains are not in use.
+    pub threshold: u64,
+}
+
 /// A slot's answer to `init` and `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -103,8 +129,14 @@ pub struct SlotView {
     pub grant: GrantId,
     /// Its epoch.
     pub epoch: Epoch,
-    /// Units it can hand out now. Meaningless for unlimited stock.
+    /// Units it can hand out now, in both counters. Meaningless for unlimited stock.
     pub available: u64,
+    /// Its counters, A and B. Only their sum is ever compared with the truth.
+    pub counters: [u64; 2],
+    /// The counter that tickets deduct from.
+    pub active: Counter,
+    /// A refill is wanted: a counter was drained since units came last. A hint.
+    pub mark: bool,
     /// Feed rows applied.
     pub applied: Seq,
     /// Tickets cut under this grant.
@@ -117,39 +149,13 @@ pub struct SlotView {
     pub sealed: bool,
 }
 
-/// [`Cut`] without the grant, packed: there is one for every known request.
-#[derive(Clone, Copy, Debug)]
-struct Packed([u8; 20]);
-
-impl Packed {
-    fn new(cut: &Cut) -> Self {
-        let mut b = [0; 20];
-        b[0..6].copy_from_slice(&cut.token.0.to_be_bytes()[2..]);
-        b[6..11].copy_from_slice(&cut.n.0.to_be_bytes()[3..]);
-        b[11..14].copy_from_slice(&cut.units.get().to_be_bytes()[1..]);
-        b[14..20].copy_from_slice(&cut.decide_by.0.to_be_bytes()[2..]);
-        Self(b)
-    }
-
-    fn cut(&self, grant: GrantId) -> Cut {
-        let big = |range: std::ops::Range<usize>| self.0[range].iter().fold(0u64, |acc, &b| acc << 8 | u64::from(b));
-        Cut {
-            token: Token(big(0..6)),
-            grant,
-            n: TicketN(big(6..11)),
-            units: Units::new(big(11..14) as u32).expect("packed from units in range"),
-            decide_by: Millis(big(14..20) as i64),
-        }
-    }
-}
-
 /// What the slot holds under one grant.
 #[derive(Clone, Debug)]
-struct Term {
+struct Held {
     grant: GrantId,
     epoch: Epoch,
     counted: bool,
-    available: u64,
+    units: Counters,
     applied: Seq,
     n: u64,
     requests: HashMap<[u8; 16], Packed, foldhash::fast::FixedState>,
@@ -173,7 +179,7 @@ pub struct Bounds {
 pub struct Slot {
     item: ItemId,
     bounds: Bounds,
-    term: Option<Term>,
+    term: Option<Held>,
     queue: Queue,
     stopped: bool,
 }
@@ -193,7 +199,8 @@ impl Slot {
     }
 
     /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the queue.
-    pub fn init(&mut self, grant: GrantId, epoch: Epoch, counted: bool, available: u64) -> Applied {
+    pub fn init(&mut self, terms: Terms) -> Applied {
+        let Terms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
             && epoch <= term.epoch
             && keeps(Rule::InitEpoch)
@@ -204,11 +211,11 @@ impl Slot {
                 Applied::Foreign
             };
         }
-        self.term = Some(Term {
+        self.term = Some(Held {
             grant,
             epoch,
             counted,
-            available,
+            units: Counters::new(available, threshold),
             applied: Seq(0),
             n: 0,
             requests: HashMap::default(),
@@ -222,7 +229,8 @@ impl Slot {
     pub fn ticket(&mut self, request: &Request) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !keeps(Rule::FailClosed) {
-                self.init(GrantId(0), Epoch(0), true, request.units.wide());
+                let available = request.units.wide();
+                self.init(Terms { grant: GrantId(0), epoch: Epoch(0), counted: true, available, threshold: 0 });
                 return self.ticket(request);
             }
             return TicketAnswer::NoEpoch;
@@ -243,8 +251,8 @@ impl Slot {
         if used.saturating_add(request.units.get()) > request.limit && keeps(Rule::SlotLimit) {
             return TicketAnswer::LimitReached { used };
         }
-        if term.counted && request.units.wide() > term.available && keeps(Rule::SlotEnough) {
-            return TicketAnswer::Short { available: term.available };
+        if term.counted && !term.units.serves(request.units.wide()) && keeps(Rule::SlotEnough) {
+            return TicketAnswer::Short { available: term.units.sum() };
         }
         // Both instants are as far behind their tickets' cutting as each other, so their distance is the age of the oldest.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
@@ -252,7 +260,7 @@ impl Slot {
             return TicketAnswer::Full;
         }
         if term.counted {
-            term.available = term.available.saturating_sub(request.units.wide());
+            term.units.deduct(request.units.wide());
         }
         term.n += 1;
         let cut = Cut {
@@ -288,7 +296,11 @@ impl Slot {
             return Applied::At(term.applied);
         }
         term.applied = row.seq;
-        term.available += row.units;
+        let counter = if keeps(Rule::RowNamesCounter) { row.counter } else { term.units.active };
+        term.units.add(counter, row.units);
+        // Whoever brought units saw the slot as it was: what is still low by then is marked again by the next ticket.
+        let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
+        term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
             let hash = key.buyer_hash(buyer.as_str()).to_be_bytes();
             let used = i64::from(term.buyers.get(&hash).copied().unwrap_or(0)) + row.quota_delta;
@@ -317,8 +329,7 @@ impl Slot {
         if term.recalls.len() >= self.bounds.recalls {
             return Recalled::Refused;
         }
-        let taken = units.min(term.available);
-        term.available -= taken;
+        let taken = term.units.take(units);
         term.recalls.insert(id, taken);
         Recalled::Taken(taken)
     }
@@ -355,7 +366,10 @@ impl Slot {
         self.term.as_ref().map(|term| SlotView {
             grant: term.grant,
             epoch: term.epoch,
-            available: term.available,
+            available: term.units.sum(),
+            counters: term.units.units,
+            active: term.units.active,
+            mark: term.units.mark,
             applied: term.applied,
             n: TicketN(term.n),
             unacknowledged: self.queue.open(),
@@ -365,7 +379,7 @@ impl Slot {
     }
 }
 
-impl Term {
+impl Held {
     fn forget(&mut self, row: &Feed, queue: &Queue, key: &IdKey) {
         let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
         let known = match (&row.buyer, &row.key) {

@@ -1,59 +1,66 @@
-//! How an item's stock is spread over its slots.
-use crate::limits::PARTITIONS_MAX;
+//! How an item's stock is spread: over how many slots, how a request finds its own, and how little each slot holds at a time.
+//!
+//! A slot has two counters, its sub-domains. One is active: tickets deduct from it. When it falls below the threshold the slot flips to the
+//! other by itself, and the leader refills the drained one from the pool. So each slot holds only a little, and none starves while another is full.
+use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
-/// How an item's stock is spread: over how many partitions, who goes to which, and in what portions units reach them.
-///
-/// `initial`, `threshold` and `refill` of 0 mean that everything there is goes to the slots at once, and that sub-domains are not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Spread {
-    /// Slots that the item is spread over: 1 to [`PARTITIONS_MAX`].
-    pub partitions: u32,
-    /// How a buyer's partition is chosen.
-    pub choose: Choose,
-    /// Units that a sub-domain starts with.
-    pub initial: u64,
-    /// Below so many units the active sub-domain gives way to the other one, and asks for a refill.
-    pub threshold: u64,
-    /// Units of one refill.
-    pub refill: u64,
+/// One of a slot's two counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Counter {
+    /// The first: active after `init`; all there is while sub-domains are not in use.
+    #[default]
+    A,
+    /// The second.
+    B,
 }
 
-impl Default for Spread {
-    fn default() -> Self {
-        Self { partitions: 1, choose: Choose::Buyer, initial: 0, threshold: 0, refill: 0 }
-    }
-}
+impl Counter {
+    /// Both, in their order.
+    pub const ALL: &[Self] = &[Self::A, Self::B];
 
-/// Why a spread is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SpreadFault {
-    /// No partition, or more than [`PARTITIONS_MAX`].
-    Partitions,
-    /// Some of `initial`, `threshold` and `refill` are 0 and some are not.
-    Portions,
-}
-
-impl Spread {
-    /// What is wrong with it, if anything is. Asked once, at the edge.
+    /// The one that this is not.
     #[must_use]
-    pub fn fault(&self) -> Option<SpreadFault> {
-        if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
-            return Some(SpreadFault::Partitions);
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
         }
-        let portions = [self.initial, self.threshold, self.refill];
-        let whole = portions.iter().all(|&p| p == 0) || portions.iter().all(|&p| p > 0);
-        (!whole).then_some(SpreadFault::Portions)
+    }
+
+    /// Its place in a pair.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+
+    /// The word for it, everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+
+    /// The counter that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|c| c.as_str() == word)
     }
 }
 
-/// How the partition of a request is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a request finds the partition that it is put to first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Choose {
-    /// By hash of the buyer.
+    /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and every repetition.
+    #[default]
     Buyer,
     /// By chance.
     Random,
-    /// One after the other.
+    /// In turn.
     RoundRobin,
 }
 
@@ -78,49 +85,105 @@ impl Choose {
     }
 }
 
-/// One of a slot's two counters (sub-domains).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Counter {
-    /// The one that is active at first.
-    A,
-    /// The other one.
-    B,
+/// How an item's stock is spread. Checked once, at the edge, with [`Spread::fault`].
+///
+/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: whatever the pool has goes to the slots, into counter A) or all above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Spread {
+    /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots live in nodes has one for each node instead.)
+    pub partitions: u32,
+    /// How a request finds its partition.
+    pub choose: Choose,
+    /// Units that each slot gets first.
+    pub initial: u64,
+    /// A counter with fewer units than this is refilled.
+    pub threshold: u64,
+    /// Units of one refill.
+    pub refill: u64,
 }
 
-impl Counter {
-    /// Both, in their order.
-    pub const ALL: &[Self] = &[Self::A, Self::B];
+impl Default for Spread {
+    /// One slot, which holds everything.
+    fn default() -> Self {
+        Self { partitions: 1, choose: Choose::Buyer, initial: 0, threshold: 0, refill: 0 }
+    }
+}
 
-    /// The one that this is not.
+/// Why a spread makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum SpreadFault {
+    /// No partition, or more than [`PARTITIONS_MAX`].
+    #[error("partitions must be 1 to {PARTITIONS_MAX}")]
+    Partitions,
+    /// Some of the three sizes are 0 and some are not.
+    #[error("initial, threshold and refill must all be 0 or all be above 0")]
+    HalfInUse,
+    /// A slot would ask for a refill as soon as it was opened.
+    #[error("threshold must not be above initial")]
+    ThresholdAboveInitial,
+    /// A counter would still be below its threshold after a refill.
+    #[error("threshold must not be above refill")]
+    ThresholdAboveRefill,
+    /// More than an item can have.
+    #[error("initial and refill must be at most {STOCK_MAX}")]
+    TooLarge,
+}
+
+impl Spread {
+    /// What is wrong with it; `None`: nothing.
     #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
+    pub fn fault(&self) -> Option<SpreadFault> {
+        let sizes = [self.initial, self.threshold, self.refill];
+        if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
+            Some(SpreadFault::Partitions)
+        } else if sizes.contains(&0) && sizes != [0; 3] {
+            Some(SpreadFault::HalfInUse)
+        } else if self.threshold > self.initial {
+            Some(SpreadFault::ThresholdAboveInitial)
+        } else if self.threshold > self.refill {
+            Some(SpreadFault::ThresholdAboveRefill)
+        } else if self.initial.max(self.refill) > STOCK_MAX {
+            Some(SpreadFault::TooLarge)
+        } else {
+            None
         }
     }
 
-    /// Its place in an array of both.
+    /// Whether slots hold little and are refilled (rather than holding all there is).
     #[must_use]
-    pub fn index(self) -> usize {
-        match self {
-            Self::A => 0,
-            Self::B => 1,
-        }
+    pub fn in_use(&self) -> bool {
+        self.refill > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Spread), wanted: Option<SpreadFault>) {
+        let mut spread = Spread { partitions: 8, choose: Choose::Buyer, initial: 400, threshold: 50, refill: 100 };
+        change(&mut spread);
+        assert_eq!(spread.fault(), wanted, "{spread:?}");
     }
 
-    /// The word for it, everywhere.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::A => "a",
-            Self::B => "b",
-        }
+    #[test]
+    fn a_spread_that_makes_no_sense_is_refused() {
+        check(|_| {}, None);
+        check(|s| *s = Spread::default(), None);
+        check(|s| s.partitions = 64, None);
+        check(|s| s.partitions = 0, Some(SpreadFault::Partitions));
+        check(|s| s.partitions = 65, Some(SpreadFault::Partitions));
+        check(|s| s.initial = 0, Some(SpreadFault::HalfInUse));
+        check(|s| s.threshold = 0, Some(SpreadFault::HalfInUse));
+        check(|s| s.refill = 0, Some(SpreadFault::HalfInUse));
+        check(|s| (s.threshold, s.refill) = (401, 500), Some(SpreadFault::ThresholdAboveInitial));
+        check(|s| s.refill = 49, Some(SpreadFault::ThresholdAboveRefill));
+        check(|s| s.initial = STOCK_MAX + 1, Some(SpreadFault::TooLarge));
     }
 
-    /// The counter that this word names.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|c| c.as_str() == word)
+    #[test]
+    fn words_mean_what_they_say() {
+        assert!(Counter::ALL.iter().all(|&c| Counter::parse(c.as_str()) == Some(c) && c.other().other() == c));
+        assert!(Choose::ALL.iter().all(|&c| Choose::parse(c.as_str()) == Some(c)));
     }
 }

@@ -3,6 +3,7 @@ use crate::ledger::Ledger;
 use crate::rows::FeedCause;
 use crate::rows::{Cause, Feed, Grant, Item, Recall, RecallTarget};
 use crate::rules::{Rule, keeps};
+use crate::spread::Counter;
 use crate::value::{Epoch, GrantId, ItemId, Seq, SlotKey, Stock, TicketN};
 
 /// Opens a grant of at most `units` for the slot's next epoch.
@@ -189,7 +190,8 @@ pub(crate) fn feed<L: Ledger>(ledger: &mut L, grant: &mut Grant, row: Feed) -> R
 
 /// A feed row that changes nothing yet.
 pub(crate) fn blank(cause: FeedCause) -> Feed {
-    Feed { grant: GrantId(0), seq: Seq(0), ticket: None, buyer: None, key: None, units: 0, quota_delta: 0, cause }
+    let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
+    Feed { grant, seq, ticket: None, buyer: None, key: None, units: 0, counter, quota_delta: 0, cause }
 }
 
 pub(crate) fn add_to_pool<L: Ledger>(ledger: &mut L, id: ItemId, units: u64) -> Result<(), L::Error> {

@@ -166,9 +166,9 @@ impl Follower {
     async fn follow(&mut self, called: &Called) -> Result<Said, SlotError> {
         let (slots, at) = (&self.slots, self.at);
         Ok(match &called.call {
-            Call::Init(grant, epoch, counted, units) => {
+            Call::Init(terms) => {
                 let is_new = slots.view(at).await?.is_none();
-                let said = slots.init(at, *grant, *epoch, *counted, *units).await?;
+                let said = slots.init(at, *terms).await?;
                 if is_new {
                     slots.stop(at, self.stopped).await?;
                 }

@@ -3,10 +3,10 @@
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::slot::{Applied, Cut, Recalled, Request, TicketAnswer};
+use doorbuster_core::slot::{Applied, Cut, Recalled, Request, Terms, TicketAnswer};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Ticket, Token,
-    Units,
+    BuyerId, Counter, Epoch, Feed, GrantId, IdKey, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Ticket,
+    Token, Units,
 };
 
 use crate::{Done, Slots};
@@ -46,8 +46,14 @@ fn blake(buyer: &str, key: &str) -> u32 {
     id_key().request_hash(buyer, key).short()
 }
 
+/// Terms without sub-domains.
+#[must_use]
+pub fn terms(grant: GrantId, epoch: Epoch, available: u64) -> Terms {
+    Terms { grant, epoch, counted: true, available, threshold: 0 }
+}
+
 async fn ready(slots: &Slots, available: u64) {
-    let applied = slots.init(SLOT, GRANT, EPOCH, true, available).await.expect("reachable");
+    let applied = slots.init(SLOT, terms(GRANT, EPOCH, available)).await.expect("reachable");
     assert_eq!(applied, Applied::At(Seq(0)));
 }
 
@@ -74,6 +80,7 @@ fn returned(ticket: &Ticket, seq: u64) -> Feed {
         buyer: Some(ticket.buyer.clone()),
         key: Some(ticket.key.clone()),
         units: ticket.units.wide(),
+        counter: Counter::A,
         quota_delta: -i64::from(ticket.units.get()),
         cause: FeedCause::Returned,
     }
@@ -87,6 +94,7 @@ fn refill(seq: u64, n: u64) -> Feed {
         buyer: None,
         key: None,
         units: n,
+        counter: Counter::A,
         quota_delta: 0,
         cause: FeedCause::Refill,
     }
@@ -107,10 +115,10 @@ pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
     cut(&slots, "a", "k", 4).await;
     ready(&slots, 10).await;
     assert_eq!(available(&slots).await, 6, "sent again it changes nothing");
-    let older = slots.init(SLOT, GrantId(1), Epoch(4), true, 99).await.expect("reachable");
+    let older = slots.init(SLOT, terms(GrantId(1), Epoch(4), 99)).await.expect("reachable");
     assert_eq!(older, Applied::Foreign);
     assert_eq!(available(&slots).await, 6);
-    let newer = slots.init(SLOT, GrantId(2), Epoch(6), true, 3).await.expect("reachable");
+    let newer = slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
     assert_eq!(newer, Applied::At(Seq(0)));
     assert_eq!(available(&slots).await, 3);
 }
@@ -128,7 +136,7 @@ pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
 
 /// Unlimited stock never runs out, and limits still hold.
 pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
-    slots.init(SLOT, GRANT, EPOCH, false, 0).await.expect("reachable");
+    slots.init(SLOT, Terms { counted: false, ..terms(GRANT, EPOCH, 0) }).await.expect("reachable");
     for i in 0..20 {
         cut(&slots, &format!("b{i}"), "k", 1_000_000).await;
     }
@@ -230,7 +238,7 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
 pub async fn a_roll_keeps_the_queue(slots: Slots) {
     ready(&slots, 10).await;
     cut(&slots, "a", "k", 1).await;
-    slots.init(SLOT, GrantId(2), Epoch(6), true, 3).await.expect("reachable");
+    slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
     cut(&slots, "b", "k", 1).await;
     let taken = slots.take(10).await.expect("reachable");
     assert_eq!(taken.iter().map(|t| t.delivery.ticket.grant.0).collect::<Vec<_>>(), [GRANT.0, 2]);

@@ -7,7 +7,7 @@
 pub mod conformance;
 mod local;
 
-use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
+use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use local::Local;
@@ -56,21 +56,14 @@ impl Slots {
         Self::Local(Local::new(key))
     }
 
-    /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then has `available` units, an empty memory and an
-    /// applied feed of length 0. Sent again, it changes nothing.
+    /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then has `available` units, all in counter A, an empty
+    /// memory and an applied feed of length 0. Sent again, it changes nothing.
     ///
     /// # Errors
     /// When the slot cannot be reached; `init` may be sent again.
-    pub async fn init(
-        &self,
-        slot: SlotKey,
-        grant: GrantId,
-        epoch: Epoch,
-        counted: bool,
-        available: u64,
-    ) -> Result<Applied, SlotError> {
+    pub async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
         match self {
-            Self::Local(local) => Ok(local.init(slot, grant, epoch, counted, available)),
+            Self::Local(local) => Ok(local.init(slot, terms)),
         }
     }
 

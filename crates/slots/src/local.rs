@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use doorbuster_core::slot::{Applied, Recalled, Request, Slot, SlotView, TicketAnswer};
+use doorbuster_core::slot::{Applied, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Epoch, Feed, GrantId, IdKey, RecallId, SlotKey};
 use tokio::sync::Notify;
 
@@ -52,13 +52,13 @@ impl Local {
         self.place(slot).map_or(none, |place| f(&mut lock(&place.slot)))
     }
 
-    pub(crate) fn init(&self, slot: SlotKey, grant: GrantId, epoch: Epoch, counted: bool, available: u64) -> Applied {
+    pub(crate) fn init(&self, slot: SlotKey, terms: Terms) -> Applied {
         let place = {
             let mut places = self.0.places.write().unwrap_or_else(PoisonError::into_inner);
             let fresh = || Place { slot: Mutex::new(Slot::new(slot.item)), is_ready: AtomicBool::new(false) };
             places.entry(slot).or_insert_with(|| Arc::new(fresh())).clone()
         };
-        lock(&place.slot).init(grant, epoch, counted, available)
+        lock(&place.slot).init(terms)
     }
 
     pub(crate) fn ticket(&self, slot: SlotKey, request: &Request) -> TicketAnswer {

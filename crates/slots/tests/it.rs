@@ -39,7 +39,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     let slots = Slots::local(conformance::id_key());
     let slot = SlotKey { item: ItemId(1), index: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
-    runtime.block_on(slots.init(slot, GrantId(1), Epoch(1), true, STOCK)).expect("local");
+    runtime.block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK))).expect("local");
     let cut = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::slot::{Applied, Recalled};
+use doorbuster_core::slot::{Applied, Recalled, Terms};
 use doorbuster_core::{Grant, GrantId, Seq};
 use futures_util::StreamExt;
 use tokio::task::JoinSet;
@@ -68,7 +68,8 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     }
     let id = GrantId(rand::random::<u64>() >> 1);
     let Some(mut grant) = engine.store().open_grant(item.slot, id, 0).await? else { return Ok(()) };
-    let applied = engine.slots().init(item.slot, grant.id, grant.epoch, grant.counted, 0).await?;
+    let terms = Terms { grant: grant.id, epoch: grant.epoch, counted: grant.counted, available: 0, threshold: 0 };
+    let applied = engine.slots().init(item.slot, terms).await?;
     let Applied::At(applied) = applied else {
         // Another epoch lives there: the watch decides what that proves.
         return Ok(());

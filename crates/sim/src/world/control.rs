@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::slot::Terms;
 use doorbuster_core::{ItemId, RecallId, Seq};
 
 use super::World;
@@ -34,8 +35,9 @@ impl World {
 
     pub(crate) fn send_init(&mut self, leader: u8, slot: usize) {
         let Some(grant) = self.truth.open_grant(self.places[slot].at).filter(|g| !g.acked) else { return };
-        let (id, epoch, counted, units) = (grant.id, grant.epoch, grant.counted, grant.granted);
-        self.send(Message::Init { leader, slot, grant: id, epoch, counted, units });
+        let (grant, epoch, counted, available) = (grant.id, grant.epoch, grant.counted, grant.granted);
+        let terms = Terms { grant, epoch, counted, available, threshold: 0 };
+        self.send(Message::Init { leader, slot, terms });
     }
 
     pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64) {

@@ -1,7 +1,7 @@
 //! Messages in flight. Whatever an actor will do later is a message too, so that anything can happen before it does.
 use std::sync::Arc;
 
-use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, TicketAnswer};
+use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{
     Cause, Delivery, Epoch, Feed, Grant, GrantId, ItemId, Phase, RecallId, TicketId, Token, Verdict,
 };
@@ -25,7 +25,7 @@ pub(crate) enum Message {
     /// Settler to node.
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// Leader to slot.
-    Init { leader: u8, slot: usize, grant: GrantId, epoch: Epoch, counted: bool, units: u64 },
+    Init { leader: u8, slot: usize, terms: Terms },
     /// A leader's transaction, decided and not yet run.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
@@ -147,9 +147,9 @@ impl World {
                 }
             }
             Message::Notice { node, id, verdict } => self.notice(node, id, verdict),
-            Message::Init { leader, slot, grant, epoch, counted, units } => {
-                if let Said::Applied(Applied::At(_)) = self.call(slot, Call::Init(grant, epoch, counted, units)) {
-                    self.send(Message::Commit { leader, tx: Tx::AckInit(grant) });
+            Message::Init { leader, slot, terms } => {
+                if let Said::Applied(Applied::At(_)) = self.call(slot, Call::Init(terms)) {
+                    self.send(Message::Commit { leader, tx: Tx::AckInit(terms.grant) });
                 }
             }
             Message::Commit { leader, tx } => self.leader_commits(leader, tx),

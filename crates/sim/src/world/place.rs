@@ -1,5 +1,5 @@
 //! A slot where it stands. All that is asked of it passes through one call, so that the same calls can be made to a real slot and compared.
-use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, Slot, SlotView, TicketAnswer};
+use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, ItemId, RecallId, SlotKey, Token};
 
 use super::{NAMES, World};
@@ -9,7 +9,7 @@ use crate::op::Setup;
 #[derive(Clone, Debug)]
 pub enum Call {
     /// See [`Slot::init`].
-    Init(GrantId, Epoch, bool, u64),
+    Init(Terms),
     /// See [`Slot::ticket`].
     Ticket(Request),
     /// See [`Slot::apply`].
@@ -88,7 +88,7 @@ impl World {
 
 fn make(slot: &mut Slot, call: &Call, fresh: Slot) -> Said {
     match call {
-        Call::Init(grant, epoch, counted, units) => Said::Applied(slot.init(*grant, *epoch, *counted, *units)),
+        Call::Init(terms) => Said::Applied(slot.init(*terms)),
         Call::Ticket(request) => Said::Ticket(slot.ticket(request)),
         Call::Apply(epoch, row) => Said::Applied(slot.apply(*epoch, row, &NAMES.key)),
         Call::Recall(id, grant, epoch, units) => Said::Recalled(slot.recall(*id, *grant, *epoch, *units)),

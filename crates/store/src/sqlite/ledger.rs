@@ -174,8 +174,8 @@ impl Ledger for SqliteLedger<'_> {
     fn append_feed(&mut self, row: &Feed) -> Done<()> {
         let ticket = row.ticket.map(|t| t.text());
         self.sql.run(
-            "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, quota_delta, cause)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 int(row.grant.0),
                 int(row.seq.0),
@@ -183,6 +183,7 @@ impl Ledger for SqliteLedger<'_> {
                 row.buyer.as_ref().map(BuyerId::as_str),
                 row.key.as_ref().map(RequestKey::as_str),
                 int(row.units),
+                row.counter.as_str(),
                 row.quota_delta,
                 row.cause.as_str()
             ],

@@ -3,7 +3,7 @@ use rusqlite::Row;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
-    BuyerId, Cause, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState, Recall, RecallId,
+    BuyerId, Cause, Counter, Epoch, Feed, Grant, GrantId, Item, ItemId, Millis, Order, OrderState, Recall, RecallId,
     RecallTarget, RequestKey, Resolution, Seq, SlotKey, Stock, TicketId, TicketN, Units, Verdict,
 };
 
@@ -29,7 +29,7 @@ macro_rules! order_columns {
 }
 macro_rules! feed_columns {
     () => {
-        "grant_id, seq, ticket, buyer, request_key, units, quota_delta, cause"
+        "grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause"
     };
 }
 macro_rules! recall_columns {
@@ -140,8 +140,9 @@ pub(super) fn feed(row: &Row<'_>) -> Read<Feed> {
         buyer: word_if_any(row, 3, "buyer", BuyerId::new)?,
         key: word_if_any(row, 4, "request key", RequestKey::new)?,
         units: number(row, 5)?,
-        quota_delta: row.get(6)?,
-        cause: word(row, 7, "cause", feed_cause)?,
+        counter: word(row, 6, "counter", Counter::parse)?,
+        quota_delta: row.get(7)?,
+        cause: word(row, 8, "cause", feed_cause)?,
     })
 }
 

@@ -1,0 +1,77 @@
+//! A slot's units, in two counters.
+//!
+//! Tickets deduct from the active one. Everything else that matters, the sum decides: which counter a unit lies in is a matter of economy, so
+//! that the drained one can be refilled while the other one sells, and never a reason to refuse what the slot has.
+use crate::rules::{Rule, keeps};
+use crate::spread::Counter;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counters {
+    pub(super) units: [u64; 2],
+    pub(super) active: Counter,
+    /// Below it the active counter asks for a refill. 0: never.
+    pub(super) threshold: u64,
+    /// A refill is wanted: a hint for the leader, who looks from time to time anyway.
+    pub(super) mark: bool,
+}
+
+impl Counters {
+    /// Everything in A, which is active.
+    pub(super) fn new(units: u64, threshold: u64) -> Self {
+        Self { units: [units, 0], active: Counter::A, threshold, mark: false }
+    }
+
+    pub(super) fn sum(&self) -> u64 {
+        self.units[0] + self.units[1]
+    }
+
+    /// Whether one of the counters has enough, or both together have.
+    pub(super) fn serves(&self, units: u64) -> bool {
+        let alone = self.units.iter().any(|&has| has >= units);
+        alone || (self.sum() >= units && keeps(Rule::MergeCounters))
+    }
+
+    /// Deducts what [`Counters::serves`]: part of the slot's one atomic step.
+    ///
+    /// An active counter that cannot serve alone gives way to the other one; when neither can, both are merged into the active one. Afterwards an
+    /// active counter below the threshold gives way to the other one if that holds more.
+    pub(super) fn deduct(&mut self, units: u64) {
+        let other = self.active.other().index();
+        if self.units[self.active.index()] < units {
+            if self.units[other] >= units && keeps(Rule::FlipWhenShort) {
+                self.flip();
+            } else {
+                self.units[self.active.index()] += std::mem::take(&mut self.units[other]);
+                self.mark = true;
+            }
+        }
+        let left = self.units[self.active.index()].saturating_sub(units);
+        self.units[self.active.index()] = left;
+        if left < self.threshold {
+            self.mark = true;
+            if self.units[self.active.other().index()] > left && keeps(Rule::FlipBelowThreshold) {
+                self.flip();
+            }
+        }
+    }
+
+    fn flip(&mut self) {
+        self.active = self.active.other();
+        self.mark = true;
+    }
+
+    /// Takes at most so many units out, of the inactive counter first: the active one goes on selling undisturbed.
+    pub(super) fn take(&mut self, units: u64) -> u64 {
+        let mut lacks = units;
+        for counter in [self.active.other(), self.active] {
+            let taken = lacks.min(self.units[counter.index()]);
+            self.units[counter.index()] -= taken;
+            lacks -= taken;
+        }
+        units - lacks
+    }
+
+    pub(super) fn add(&mut self, counter: Counter, units: u64) {
+        self.units[counter.index()] += units;
+    }
+}
