@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use doorbuster_api::problem::Problem;
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,6 +26,7 @@ use super::connection::Connection;
 use super::dispatch::fault;
 use super::hot::{self, Sold};
 use super::limits::{QUICK_BYTES_MAX, QUICK_ROOM_BYTES, WRITE_STALL};
+use super::reply::problem;
 use head::{Came, came};
 
 /// More than nearly every answer has.
@@ -48,7 +50,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
         match came(&room) {
             Came::Purchase { asked, body, len } => {
                 let sold = AssertUnwindSafe(hot::sell(app, &asked, body, since)).catch_unwind().await;
-                let (told, stays) = told(connection, sold.ok(), &mut date);
+                let (told, stays) = told(connection, sold.ok(), &mut date, false);
                 write(&mut stream, &told).await.ok()?;
                 if !stays {
                     return None;
@@ -75,6 +77,11 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             }
             () = idle.as_mut() => {
                 if since.elapsed() >= connection.idle {
+                    if room.windows(4).any(|end| end == b"\r\n\r\n") {
+                        let late = Sold::Told(problem(&Problem::malformed_request("the body took too long")));
+                        let (told, _) = told(connection, Some(late), &mut date, true);
+                        write(&mut stream, &told).await.ok()?;
+                    }
                     return None;
                 }
                 idle.as_mut().reset((since + connection.idle).into());
@@ -85,9 +92,9 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
 }
 
 /// The bytes of an answer, none of which is kept while the connection is idle; and whether the connection stays.
-fn told(connection: &Connection, sold: Option<Sold>, date: &mut Date) -> (Vec<u8>, bool) {
+fn told(connection: &Connection, sold: Option<Sold>, date: &mut Date, is_last: bool) -> (Vec<u8>, bool) {
     let app = &connection.service.app;
-    let is_last = app.stopping.load(Ordering::Relaxed);
+    let is_last = is_last || app.stopping.load(Ordering::Relaxed);
     date.set(app.engine.now());
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     let status = match sold {

@@ -174,3 +174,15 @@ async fn heads_and_bodies_without_end_are_refused() {
     assert!(rig.resident_kib().saturating_sub(memory) < 32 * 1024);
     assert_eq!(rig.buy(&Wish::new("anna", "k", "spring", 1)).await.verdict(), "201");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_whose_body_does_not_come_is_told_so_and_let_go() {
+    let rig = Rig::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]);
+    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let purchase = Wish::new("late", "k", "spring", 1).bytes();
+    let mut wire = rig.wire().await;
+    wire.send(&purchase[..purchase.len() - 5]).await.expect("it is sent");
+    let answer = tokio::time::timeout(PATIENCE, wire.head()).await.expect("in time").expect("an answer");
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("connection"), Some("close"));
+}
