@@ -1,6 +1,7 @@
 //! What can be asked on the command line, and the help for it; nothing is done here.
 
 mod audit;
+mod cluster;
 mod demo;
 mod order;
 mod sale;
@@ -15,6 +16,7 @@ pub mod values;
 use clap::{Parser, Subcommand};
 
 pub use audit::AuditArgs;
+pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
 pub use demo::DemoArgs;
 pub use order::{OrderArgs, OrderCommand, OrderQuery};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
@@ -47,6 +49,7 @@ pub enum Command {
     Demo(DemoArgs),
     Storm(StormArgs),
     Audit(AuditArgs),
+    Cluster(ClusterArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
     Backup(BackupArgs),

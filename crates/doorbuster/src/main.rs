@@ -5,6 +5,7 @@
 mod audit;
 mod cli;
 mod client;
+mod cluster;
 mod config;
 mod demo;
 mod exit;
@@ -38,6 +39,7 @@ fn run(command: Command) -> Outcome {
         Command::Demo(args) => demo::run(&args),
         Command::Storm(args) => storm::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Cluster(args) => cluster::run(args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
         Command::Backup(args) => upkeep::backup(&args),

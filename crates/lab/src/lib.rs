@@ -4,4 +4,5 @@
 //! knows from the documents; only the shapes of its reports are those of `doorbuster-api`.
 
 pub mod audit;
+pub mod cluster;
 pub mod storm;

@@ -1,0 +1,102 @@
+//! `cluster`: a whole installation on this machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use doorbuster_lab::cluster::{Shape, limits::NODES_MAX};
+
+/// Run a whole installation on this machine, to try things on.
+///
+/// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries and three replicas, and
+/// nodes behind one address, all on loopback and on free ports, and leaves them running.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster cluster up
+  doorbuster cluster status
+  doorbuster cluster down")]
+pub struct ClusterArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ClusterCommand,
+}
+
+/// What to do with an installation.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    Up(UpArgs),
+    /// Show what runs, and where.
+    #[command(after_help = "Example:\n  doorbuster cluster status --json")]
+    Status {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Print one JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop everything, and remove it.
+    #[command(after_help = "Example:\n  doorbuster cluster down --keep")]
+    Down {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Stop it only; data and logs stay to be looked at.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Be the one address in front of several nodes; `up` starts it.
+    #[command(hide = true)]
+    Front {
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where to pass on to, in turn.
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+    },
+}
+
+/// Start it. What runs already is left alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster cluster up
+  doorbuster cluster up --shape postgres --nodes 3 --dir /var/tmp/trial")]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How it is built: with Redis, or with PostgreSQL alone.
+    #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
+    pub shape: ShapeName,
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
+    pub nodes: u8,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which installation.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The directory that holds it; others on this machine can go through it, not look into it.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("doorbuster-cluster"))]
+    pub dir: PathBuf,
+}
+
+/// A shape of several nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShapeName {
+    /// PostgreSQL alone: slots in the nodes' memory.
+    Postgres,
+    /// Redis and PostgreSQL.
+    Cluster,
+}
+
+impl ShapeName {
+    /// What the installation calls it.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Postgres => Shape::Postgres,
+            Self::Cluster => Shape::Cluster,
+        }
+    }
+}

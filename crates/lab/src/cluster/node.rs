@@ -1,0 +1,90 @@
+//! One node of the installation: the program itself, on an address that stays when it is started again.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+
+use super::error::ClusterError;
+use super::limits::READY_WITHIN;
+use super::place::Place;
+use super::process::{Process, Start};
+use super::{http, ports};
+
+/// A node, running or not.
+#[derive(Debug)]
+pub struct Node {
+    place: Place,
+    addr: SocketAddr,
+    start: Start,
+    process: Option<Process>,
+}
+
+impl Node {
+    /// A node that is not started yet. `start` has the program, its environment and its name; the rest is filled in here.
+    pub fn make(place: &Place, mut start: Start, id_key: &str, roles: Option<&str>) -> Result<Self, ClusterError> {
+        let dir = place.private(&start.name)?;
+        // All nodes prove orders' ids by one key.
+        place.keep(&format!("{}/id_key", start.name), id_key)?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
+        let listen = addr.to_string();
+        let dir = dir.display().to_string();
+        let arguments = ["serve", "--log-format", "text", "--listen", &listen, "--data-dir", &dir];
+        start.arguments = arguments.map(str::to_owned).into();
+        if let Some(roles) = roles {
+            start.arguments.extend(["--roles".to_owned(), roles.to_owned()]);
+        }
+        Ok(Self { place: place.clone(), addr, start, process: None })
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) -> Result<(), ClusterError> {
+        self.process = Some(Process::start(&self.place, &self.start)?);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    pub fn until_ready(&mut self) -> Result<(), ClusterError> {
+        let addr = self.addr;
+        let Some(process) = &mut self.process else {
+            return Err(ClusterError::failed(format!("waiting for {}", self.start.name), "it was not started"));
+        };
+        process.until_ready(READY_WITHIN, || {
+            http::ask(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.start.name
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// Kills it where it stands.
+    pub fn kill(&mut self) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::KILL))
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(&mut self) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
+    }
+
+    /// The end of its log.
+    pub fn said(&self) -> String {
+        self.process.as_ref().map(Process::said).unwrap_or_default()
+    }
+}

@@ -1,0 +1,126 @@
+//! A private PostgreSQL from Debian's packages, on a port of its own.
+
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use super::error::{ClusterError, Tried};
+use super::limits::READY_WITHIN;
+use super::place::Place;
+use super::ports;
+use super::process::{Process, Start, run};
+
+/// The user that it runs as when this program runs as root, whom PostgreSQL refuses.
+const USER: &str = "postgres";
+/// The role and the database.
+const NAME: &str = "doorbuster";
+
+/// The server, running or not.
+#[derive(Debug)]
+pub struct Postgres {
+    place: Place,
+    programs: PathBuf,
+    port: u16,
+    password: String,
+    start: Start,
+    process: Option<Process>,
+}
+
+impl Postgres {
+    /// Makes a database in the place and starts it.
+    pub fn make(place: &Place, tethered: bool) -> Result<Self, ClusterError> {
+        let programs = programs()?;
+        let user = if rustix::process::geteuid().is_root() { Some(USER.to_owned()) } else { None };
+        let dir = place.private("postgres")?;
+        let password = super::secret();
+        let secret = place.keep("postgres/password", &password)?;
+        if let Some(user) = &user {
+            let id = run(&["id", "-u", user].map(str::to_owned), &[])?;
+            let id: u32 = id.trim().parse().tried(|| format!("finding the user {user}"))?;
+            for path in [&dir, &secret] {
+                chown(path, Some(id), None).tried(|| "giving PostgreSQL its directory".into())?;
+            }
+        }
+        let data = dir.join("data").display().to_string();
+        let secret = secret.display().to_string();
+        let initdb = programs.join("initdb").display().to_string();
+        let mut words: Vec<String> = Vec::new();
+        if let Some(user) = &user {
+            words.extend(["setpriv", "--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned));
+        }
+        let made = [&initdb, "-D", &data, "-U", NAME, "-A", "scram-sha-256", "--pwfile", &secret, "-E", "UTF8"];
+        words.extend(made.map(str::to_owned));
+        words.extend(["--locale=C", "--no-sync"].map(str::to_owned));
+        run(&words, &[])?;
+        let port = ports::free()?;
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            format!("unix_socket_directories={}", dir.display()),
+            "max_connections=200".to_owned(),
+            "synchronous_commit=on".to_owned(),
+            "log_line_prefix=%m [%p] ".to_owned(),
+        ];
+        let arguments = ["-D".to_owned(), data].into_iter();
+        let arguments = arguments.chain(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting])).collect();
+        let program = programs.join("postgres");
+        let start = Start { name: "postgres".into(), program, arguments, environment: Vec::new(), user, tethered };
+        let mut postgres = Self { place: place.clone(), programs, port, password, start, process: None };
+        postgres.start()?;
+        let words = ["-c", &format!("CREATE DATABASE {NAME}")];
+        postgres.psql("postgres", &words)?;
+        Ok(postgres)
+    }
+
+    /// Starts it, and waits until it takes connections.
+    pub fn start(&mut self) -> Result<(), ClusterError> {
+        let mut process = Process::start(&self.place, &self.start)?;
+        process.until_ready(READY_WITHIN, || self.psql("postgres", &["-c", "SELECT 1"]).is_ok())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it without a word to anyone and without a checkpoint, as a crash does.
+    pub fn crash(&mut self) -> Result<(), ClusterError> {
+        self.end(Signal::QUIT)
+    }
+
+    /// Stops it in good order.
+    pub fn stop(&mut self) -> Result<(), ClusterError> {
+        self.end(Signal::INT)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address for a program that connects at this port: its own, or a proxy's.
+    pub fn url(&self, port: u16) -> String {
+        format!("postgres://{NAME}:{}@127.0.0.1:{port}/{NAME}", self.password)
+    }
+
+    fn psql(&self, database: &str, words: &[&str]) -> Result<String, ClusterError> {
+        let psql = self.programs.join("psql").display().to_string();
+        let port = self.port.to_string();
+        let fixed = [&psql, "-h", "127.0.0.1", "-p", &port, "-U", NAME, "-d", database, "-X", "-q", "-A", "-t"];
+        let words: Vec<String> = fixed.iter().chain(words).map(|&word| word.to_owned()).collect();
+        run(&words, &[("PGPASSWORD", &self.password), ("PGCONNECT_TIMEOUT", "2")])
+    }
+}
+
+/// The newest version's programs.
+fn programs() -> Result<PathBuf, ClusterError> {
+    let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("postgres").is_file())
+        .collect();
+    found.sort();
+    found.pop().ok_or_else(|| ClusterError::Missing("postgresql".into()))
+}

@@ -1,0 +1,250 @@
+//! A private Redis Cluster: so many primaries, each with one replica, nothing kept on disk unless somebody asks for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::error::ClusterError;
+use super::limits::{BUS_AFTER, LOOK_EVERY, NODE_TIMEOUT_MS, READY_WITHIN};
+use super::place::Place;
+use super::process::{Process, Start, find};
+use super::{ports, resp};
+
+/// Hash slots of a Redis Cluster.
+const HASH_SLOTS: usize = 16_384;
+/// As whom replicas ask their primary for its data, so that this alone can be forbidden.
+const REPLICATION_USER: &str = "replication";
+
+/// One server.
+#[derive(Debug)]
+pub struct Server {
+    place: Place,
+    dir: PathBuf,
+    port: u16,
+    start: Start,
+    process: Option<Process>,
+}
+
+/// The cluster. Server `i` and server `i + shards` serve the same shard.
+#[derive(Debug)]
+pub struct Redis {
+    shards: usize,
+    servers: Vec<Server>,
+}
+
+/// What one server says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It decides.
+    Primary,
+    /// It follows, and hears from its primary.
+    Following,
+    /// It should follow, and does not hear from its primary.
+    Astray,
+    /// It does not answer.
+    Silent,
+}
+
+impl Server {
+    fn make(place: &Place, index: usize, door: Option<u16>, port: u16, tethered: bool) -> Result<Self, ClusterError> {
+        let name = format!("redis-{}", index + 1);
+        let dir = place.private(&name)?;
+        let announced = door.unwrap_or(port);
+        // No evictions: a slot that loses a key is closed. No files: a slot that comes back old is closed as well, so
+        // there is nothing to gain from them.
+        let lines = [
+            "bind 127.0.0.1".to_owned(),
+            format!("port {port}"),
+            format!("dir {}", dir.display()),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "maxmemory-policy noeviction".to_owned(),
+            "cluster-enabled yes".to_owned(),
+            "cluster-config-file nodes.conf".to_owned(),
+            format!("cluster-node-timeout {NODE_TIMEOUT_MS}"),
+            "cluster-replica-validity-factor 0".to_owned(),
+            "cluster-allow-replica-migration no".to_owned(),
+            "cluster-announce-ip 127.0.0.1".to_owned(),
+            format!("cluster-announce-port {announced}"),
+            format!("cluster-announce-bus-port {}", port + BUS_AFTER),
+            "repl-diskless-sync-delay 0".to_owned(),
+            "enable-debug-command yes".to_owned(),
+            format!("masteruser {REPLICATION_USER}"),
+            // The same everywhere, as every server may come to follow any other.
+            "masterauth follow".to_owned(),
+            format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
+        ];
+        let file = place.keep(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
+        let program = find("redis-server")?;
+        let arguments = vec![file.display().to_string()];
+        let start = Start { name, program, arguments, environment: Vec::new(), user: None, tethered };
+        Ok(Self { place: place.clone(), dir, port, start, process: None })
+    }
+
+    /// Starts it, with what is in its directory, and waits until it answers.
+    pub fn start(&mut self) -> Result<(), ClusterError> {
+        let addr = self.addr();
+        let mut process = Process::start(&self.place, &self.start)?;
+        process.until_ready(READY_WITHIN, || resp::ask(addr, &["PING"]).is_ok_and(|said| said == "PONG"))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// Kills it where it stands.
+    pub fn kill(&mut self) -> Result<(), ClusterError> {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Where it listens itself.
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Asks it something.
+    pub fn ask(&self, words: &[&str]) -> Result<String, ClusterError> {
+        resp::ask(self.addr(), words)
+    }
+
+    /// The file that it saves to and loads from.
+    pub fn snapshot(&self) -> PathBuf {
+        self.dir.join("dump.rdb")
+    }
+
+    /// What it says about itself.
+    pub fn role(&self) -> Role {
+        match self.ask(&["ROLE"]) {
+            Ok(said) if said.starts_with("master") => Role::Primary,
+            Ok(said) if said.lines().any(|line| line == "connected") => Role::Following,
+            Ok(_) => Role::Astray,
+            Err(_) => Role::Silent,
+        }
+    }
+
+    /// Lets replicas follow it, or hangs up on them and no longer lets them.
+    pub fn let_follow(&self, allowed: bool) -> Result<(), ClusterError> {
+        self.ask(&["ACL", "SETUSER", REPLICATION_USER, if allowed { "on" } else { "off" }])?;
+        if !allowed {
+            self.ask(&["CLIENT", "KILL", "TYPE", "replica"])?;
+        }
+        Ok(())
+    }
+}
+
+impl Redis {
+    /// Starts `shards` primaries and as many replicas, each announced at the door that `door` gives for its port (its own
+    /// port for `None`), and joins them to a cluster.
+    pub fn make(
+        place: &Place,
+        shards: usize,
+        tethered: bool,
+        mut door: impl FnMut(u16) -> Result<Option<u16>, ClusterError>,
+    ) -> Result<Self, ClusterError> {
+        let mut servers = Vec::with_capacity(2 * shards);
+        for index in 0..2 * shards {
+            let port = ports::free_pair()?;
+            let mut server = Server::make(place, index, door(port)?, port, tethered)?;
+            server.start()?;
+            servers.push(server);
+        }
+        let redis = Self { shards, servers };
+        redis.join()?;
+        Ok(redis)
+    }
+
+    /// What `redis-cli --cluster create` does, with replicas where we want them.
+    fn join(&self) -> Result<(), ClusterError> {
+        let (primaries, replicas) = self.servers.split_at(self.shards);
+        for (index, server) in primaries.iter().enumerate() {
+            let (from, to) = (index * HASH_SLOTS / self.shards, (index + 1) * HASH_SLOTS / self.shards - 1);
+            server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
+            server.ask(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
+        }
+        for server in &self.servers[1..] {
+            let bus = (server.port + BUS_AFTER).to_string();
+            primaries[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &server.port.to_string(), &bus])?;
+        }
+        self.until("they know each other", |server| {
+            server.ask(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&format!("nodes:{}\r", self.servers.len())))
+        })?;
+        for (primary, replica) in primaries.iter().zip(replicas) {
+            let id = primary.ask(&["CLUSTER", "MYID"])?;
+            // A server that was met a moment ago may not yet have been heard of everywhere.
+            until("a replica knows its primary", || replica.ask(&["CLUSTER", "REPLICATE", &id]).is_ok())?;
+        }
+        self.until_healthy()
+    }
+
+    /// Waits until every shard has its primary and a replica that follows it, and all agree that all is well.
+    pub fn until_healthy(&self) -> Result<(), ClusterError> {
+        self.until("all is well", |server| {
+            let fine = |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
+            server.ask(&["CLUSTER", "INFO"]).is_ok_and(fine)
+        })?;
+        for shard in 0..self.shards {
+            until("a shard is whole", || {
+                let roles = [shard, shard + self.shards].map(|server| self.servers[server].role());
+                matches!(roles, [Role::Primary, Role::Following] | [Role::Following, Role::Primary])
+            })?;
+        }
+        Ok(())
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Server) -> bool) -> Result<(), ClusterError> {
+        self.servers.iter().try_for_each(|server| until(what, || holds(server)))
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// All servers.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// One of them, to do something to it.
+    pub fn server(&mut self, index: usize) -> &mut Server {
+        &mut self.servers[index]
+    }
+
+    /// The server that decides for a shard now, and the one that follows it.
+    pub fn pair(&self, shard: usize) -> (usize, usize) {
+        let (one, other) = (shard, shard + self.shards);
+        let swapped = self.servers[one].role() != Role::Primary && self.servers[other].role() == Role::Primary;
+        if swapped { (other, one) } else { (one, other) }
+    }
+
+    /// Stops all of them.
+    pub fn stop(&mut self) -> Result<(), ClusterError> {
+        // Nothing is kept, so nothing is lost by not asking.
+        self.servers.iter_mut().try_for_each(Server::kill)
+    }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), ClusterError> {
+    let end = Instant::now() + READY_WITHIN;
+    while !holds() {
+        if Instant::now() > end {
+            return Err(ClusterError::failed("the Redis Cluster", format!("in vain: {what}")));
+        }
+        std::thread::sleep(LOOK_EVERY.max(Duration::from_millis(50)));
+    }
+    Ok(())
+}
