@@ -54,10 +54,10 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
     Ok(())
 }
 
-/// Gives at most `units` from the pool to an open grant. Returns how many; 0 does nothing.
+/// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns how many; 0 does nothing.
 ///
 /// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted, and the feed would carry it again.
-pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64) -> Result<u64, L::Error> {
+pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64, counter: Counter) -> Result<u64, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(0) };
     if !grant.open || !grant.counted || !takes_feed(&grant) {
         return Ok(0);
@@ -68,7 +68,7 @@ pub fn refill<L: Ledger>(ledger: &mut L, id: GrantId, units: u64) -> Result<u64,
         return Ok(0);
     }
     grant.granted += given;
-    feed(ledger, &mut grant, Feed { units: given, ..blank(FeedCause::Refill) })?;
+    feed(ledger, &mut grant, Feed { units: given, counter, ..blank(FeedCause::Refill) })?;
     ledger.put_item(&item)?;
     ledger.put_grant(&grant)?;
     Ok(given)

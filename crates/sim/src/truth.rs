@@ -13,8 +13,8 @@ use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{
-    BuyerId, Cause, Grant, GrantId, IdKey, ItemId, Millis, Phase, Recall, RecallId, RequestKey, SlotKey, Ticket,
-    TicketId, TicketParts,
+    BuyerId, Cause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Phase, Recall, RecallId, RequestKey, SlotKey,
+    Ticket, TicketId, TicketParts,
 };
 use hashbrown::HashMap;
 
@@ -26,7 +26,7 @@ pub enum Tx {
     /// [`doorbuster_core::stock::acknowledge_init`].
     AckInit(GrantId),
     /// [`doorbuster_core::stock::refill`].
-    Refill(GrantId, u64),
+    Refill(GrantId, u64, Counter),
     /// [`doorbuster_core::stock::close`].
     Close(GrantId, Cause),
     /// [`doorbuster_core::stock::adjust`].

@@ -19,7 +19,9 @@ use std::sync::LazyLock;
 
 use doorbuster_core::model::Model;
 use doorbuster_core::rows::Item;
-use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units};
+use doorbuster_core::{
+    BuyerId, Counter, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units,
+};
 
 use crate::dice::mix;
 use crate::judge::{Finding, Judge};
@@ -214,7 +216,9 @@ impl World {
     fn control(&mut self, op: Op) {
         match op {
             Op::Open { leader, slot, units } => self.open_slot(leader % 2, self.slot_of(slot), u64::from(units)),
-            Op::Refill { leader, slot, units } => self.refill(leader % 2, self.slot_of(slot), u64::from(units)),
+            Op::Refill { leader, slot, units } => {
+                self.refill(leader % 2, self.slot_of(slot), u64::from(units), Counter::A)
+            }
             Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
             Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
             Op::Recall { leader, slot, units, target } => self.recall(leader % 2, slot, units, target),

@@ -9,8 +9,8 @@ use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget, RequestKey,
-    Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
+    BuyerId, Cause, Counter, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget,
+    RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
 };
 
 use crate::contract::{
@@ -149,9 +149,9 @@ impl Store {
     }
 
     /// See [`doorbuster_core::stock::refill`]. How many units were given.
-    pub async fn refill(&self, id: GrantId, units: u64) -> StoreResult<u64> {
+    pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
         match self {
-            Self::Sqlite(s) => s.refill(id, units).await,
+            Self::Sqlite(s) => s.refill(id, units, counter).await,
         }
     }
 

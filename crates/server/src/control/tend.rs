@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::slot::{Applied, Recalled, Terms};
-use doorbuster_core::{Grant, GrantId, Seq};
+use doorbuster_core::{Counter, Grant, GrantId, Seq};
 use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
@@ -80,7 +80,7 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     }
     finish_recalls(engine, item, &grant).await?;
     let pool = item.gauge.counts().pool;
-    let refilled = if pool > 0 { engine.store().refill(grant.id, pool).await? } else { 0 };
+    let refilled = if pool > 0 { engine.store().refill(grant.id, pool, Counter::A).await? } else { 0 };
     if refilled > 0 {
         engine.meter().refill(refilled);
     }

@@ -15,7 +15,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
             stock::acknowledge_init(ledger, *id)?;
             Done::Nothing
         }
-        Tx::Refill(id, units) => Done::Moved(stock::refill(ledger, *id, *units)?),
+        Tx::Refill(id, units, counter) => Done::Moved(stock::refill(ledger, *id, *units, *counter)?),
         Tx::Close(id, cause) => Done::Closed(stock::close(ledger, *id, *cause)?),
         Tx::Adjust(item, delta) => Done::Adjusted(stock::adjust(ledger, *item, *delta)?),
         Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),

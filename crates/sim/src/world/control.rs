@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::slot::Terms;
-use doorbuster_core::{ItemId, RecallId, Seq};
+use doorbuster_core::{Counter, ItemId, RecallId, Seq};
 
 use super::World;
 use super::flight::Message;
@@ -40,10 +40,10 @@ impl World {
         self.send(Message::Init { leader, slot, terms });
     }
 
-    pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64) {
+    pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64, counter: Counter) {
         let Some(grant) = self.truth.open_grant(self.places[slot].at) else { return };
         if units > 0 && self.truth.sells(grant.slot.item) {
-            let tx = Tx::Refill(grant.id, units);
+            let tx = Tx::Refill(grant.id, units, counter);
             self.send(Message::Commit { leader, tx });
         }
     }
@@ -126,7 +126,7 @@ impl World {
         let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
         let refill = lacks.min(pool);
         if refill > 0 {
-            self.refill(leader, home, refill);
+            self.refill(leader, home, refill, view.active);
         }
         let mut lacks = lacks - refill;
         for other in 0..self.places.len() {

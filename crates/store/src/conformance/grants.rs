@@ -1,7 +1,7 @@
 //! Grants: units between an item's pool and its slots, and the feed through which slots learn of them.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::Step;
-use doorbuster_core::{Cause, Epoch, GrantId, ItemId, Seq, SlotKey, Stock, Verdict};
+use doorbuster_core::{Cause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey, Stock, Verdict};
 
 use super::{Rig, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
@@ -82,12 +82,12 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(rig: Rig) {
     let item = rig.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
     let grant = rig.store.open_grant(slot, GrantId(7), 10).await.expect("writes").expect("an item");
-    assert_eq!(rig.store.refill(grant.id, 5).await.expect("writes"), 0, "its slot did not take it yet");
+    assert_eq!(rig.store.refill(grant.id, 5, Counter::A).await.expect("writes"), 0, "its slot did not take it yet");
     rig.store.acknowledge_init(grant.id).await.expect("writes");
-    assert_eq!(rig.store.refill(grant.id, 60).await.expect("writes"), 60);
-    assert_eq!(rig.store.refill(grant.id, 60).await.expect("writes"), 30, "what is left");
-    assert_eq!(rig.store.refill(grant.id, 60).await.expect("writes"), 0);
-    assert_eq!(rig.store.refill(GrantId(404), 1).await.expect("writes"), 0);
+    assert_eq!(rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 60);
+    assert_eq!(rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 30, "what is left");
+    assert_eq!(rig.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 0);
+    assert_eq!(rig.store.refill(GrantId(404), 1, Counter::A).await.expect("writes"), 0);
     rig.expect_units(item, 0, 100, 0, 0).await;
     let feed = rig.store.feed_after(grant.id, Seq(0), 10).await.expect("reads");
     let seen: Vec<_> = feed.iter().map(|f| (f.seq.0, f.units, f.quota_delta, f.cause)).collect();
@@ -111,7 +111,7 @@ pub async fn closing_returns_what_was_not_settled_once(rig: Rig) {
     assert_eq!((next.epoch, next.granted), (Epoch(2), 10));
     let all = rig.store.grants(item).await.expect("reads");
     assert_eq!(all.iter().map(|g| g.epoch.0).collect::<Vec<_>>(), [2, 1], "newest first");
-    assert_eq!(rig.store.refill(grant.id, 1).await.expect("writes"), 0, "closed grants get nothing");
+    assert_eq!(rig.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 0, "closed grants get nothing");
 }
 
 /// Closings are counted by cause, and those that mended a failed slot are repairs.
@@ -131,10 +131,10 @@ pub async fn closings_are_counted_by_cause(rig: Rig) {
 pub async fn a_feed_has_no_gaps(rig: Rig) {
     let grant = rig.slot(100, 20, 5).await;
     let kept = rig.reserve(&grant, 1, "anna", 1).await;
-    rig.store.refill(grant.id, 3).await.expect("writes");
+    rig.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     rig.settle(&rig.ticket(&grant, 2, "anna", "too-many", 5)).await;
     rig.store.end_order(kept.id, doorbuster_core::order::Ending::Cancel).await.expect("writes");
-    rig.store.refill(grant.id, 3).await.expect("writes");
+    rig.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     let feed = rig.store.feed_after(grant.id, Seq(0), 100).await.expect("reads");
     let causes: Vec<_> = feed.iter().map(|f| f.cause).collect();
     assert_eq!(causes, [FeedCause::Refill, FeedCause::Returned, FeedCause::OrderEnded, FeedCause::Refill]);
@@ -150,7 +150,7 @@ pub async fn unlimited_stock_is_not_counted(rig: Rig) {
     let item = rig.item(Stock::Unlimited, 3).await;
     let grant = rig.open(SlotKey { item, index: 0 }, 50).await;
     assert_eq!((grant.counted, grant.granted), (false, 0));
-    assert_eq!(rig.store.refill(grant.id, 5).await.expect("writes"), 0);
+    assert_eq!(rig.store.refill(grant.id, 5, Counter::A).await.expect("writes"), 0);
     let order = rig.reserve(&grant, 1, "anna", 3).await;
     rig.reserve(&grant, 2, "bert", 2).await;
     rig.expect_units(item, 0, 0, 5, 0).await;

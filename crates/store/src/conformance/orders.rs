@@ -1,7 +1,7 @@
 //! What becomes of an order: it ends once, and its units come back once.
 use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::{Cause, Order, OrderState, Seq, TicketId};
+use doorbuster_core::{Cause, Counter, Order, OrderState, Seq, TicketId};
 
 use super::{HOLD_MS, Rig, buyer, id_of};
 
@@ -129,7 +129,7 @@ pub async fn a_late_payment_without_units_goes_back(rig: Rig) {
     let grant = rig.slot(4, 4, 4).await;
     let order = rig.reserve(&grant, 1, "anna", 4).await;
     end(&rig, &order, Ending::Cancel).await;
-    assert_eq!(rig.store.refill(grant.id, 1).await.expect("writes"), 1);
+    assert_eq!(rig.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 1);
     let Paid::Refund(ended) = pay(&rig, &order).await else { panic!("three units are too few") };
     assert_eq!(ended.state, OrderState::Cancelled);
     rig.expect_units(grant.slot.item, 3, 1, 0, 0).await;

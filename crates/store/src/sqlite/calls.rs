@@ -5,8 +5,8 @@ use doorbuster_core::order::{self, Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget, RequestKey,
-    Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
+    BuyerId, Cause, Counter, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget,
+    RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts, recall, stock,
 };
 
 use crate::contract::{
@@ -76,8 +76,8 @@ impl Sqlite {
         self.job(move |ledger| stock::acknowledge_init(ledger, id)).await
     }
 
-    pub(crate) async fn refill(&self, id: GrantId, units: u64) -> StoreResult<u64> {
-        self.job(move |ledger| stock::refill(ledger, id, units)).await
+    pub(crate) async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
+        self.job(move |ledger| stock::refill(ledger, id, units, counter)).await
     }
 
     pub(crate) async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {

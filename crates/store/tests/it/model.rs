@@ -5,8 +5,8 @@ use doorbuster_core::model::Model;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, Cause, GrantId, Item, ItemId, Ledger, Millis, NodeId, RecallId, RecallTarget, RequestKey, SlotKey, Stock,
-    Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
+    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, RecallId, RecallTarget, RequestKey,
+    SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
 };
 use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, Told, id_key, new_item, new_sale};
 use doorbuster_store::{Store, inspect};
@@ -117,6 +117,11 @@ fn said(answer: impl std::fmt::Debug) -> String {
 }
 
 /// The transaction by the rules, over any ledger.
+/// Refills go to one counter or the other.
+fn counter_of(units: u64) -> Counter {
+    Counter::ALL[units as usize % 2]
+}
+
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -134,7 +139,7 @@ fn by_the_rules<L: Ledger>(
             stock::acknowledge_init(ledger, GrantId(*id))?;
             String::new()
         }
-        Op::Refill(id, units) => said(stock::refill(ledger, GrantId(*id), *units)?),
+        Op::Refill(id, units) => said(stock::refill(ledger, GrantId(*id), *units, counter_of(*units))?),
         Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), Cause::ALL[*cause])?),
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
@@ -206,7 +211,7 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             store.acknowledge_init(GrantId(*id)).await.expect("writes");
             String::new()
         }
-        Op::Refill(id, units) => said(store.refill(GrantId(*id), *units).await.expect("writes")),
+        Op::Refill(id, units) => said(store.refill(GrantId(*id), *units, counter_of(*units)).await.expect("writes")),
         Op::Close(id, cause) => said(store.close_grant(GrantId(*id), Cause::ALL[*cause]).await.expect("writes")),
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));

@@ -1,7 +1,7 @@
 //! Opening, closing, and copies: one process a directory, files that are not ours, what survives.
 use std::fs;
 
-use doorbuster_core::Verdict;
+use doorbuster_core::{Counter, Verdict};
 use doorbuster_store::conformance::{Clock, Told};
 use doorbuster_store::{BackupError, OpenError, Store, backup, inspect};
 
@@ -33,7 +33,7 @@ async fn a_store_comes_back_as_it_was() {
     let grant = rig.slot(100, 50, 3).await;
     let tickets = (1..=40).map(|n| rig.ticket(&grant, n, &format!("buyer-{}", n % 9), &format!("k{n}"), 1));
     rig.store.settle(tickets.collect()).await.expect("settles");
-    rig.store.refill(grant.id, 5).await.expect("writes");
+    rig.store.refill(grant.id, 5, Counter::A).await.expect("writes");
     let (sales, rows) = (rig.store.sales().await.expect("reads"), inspect::dump(&rig.store).await.expect("reads"));
     rig.store.close().await;
     let log = std::fs::metadata(dir.path().join("doorbuster.sqlite3-wal"));
