@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{BuyerKeys, Settings, Shape};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::secrets::{self, Secrets, SecretsError};
+use crate::trace;
 use crate::web::{self, App};
 
 /// How long the engine may take to settle what was accepted, once every request is answered.
@@ -117,7 +118,10 @@ pub async fn serve_telling(
         return run;
     }
     tell(&[NotifyState::Stopping]);
-    match tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await {
+    let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
+    // Blocks while the collector takes what is left; a program that does not trace returns at once.
+    drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
+    match stopped {
         Ok(()) => run,
         Err(_) => run.and(Err(ServeError::Late)),
     }

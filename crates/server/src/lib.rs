@@ -17,6 +17,11 @@ pub mod purchase;
 pub mod secrets;
 mod settle;
 pub mod tally;
+#[cfg(feature = "otel")]
+mod trace;
+#[cfg(not(feature = "otel"))]
+#[path = "untraced.rs"]
+mod trace;
 pub mod upkeep;
 mod waiters;
 pub mod web;

@@ -21,6 +21,12 @@ pub fn init(settings: &LogSettings) {
     } else {
         fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_current_span(false).boxed()
     };
+    let registry = registry().with(lines.with_filter(settings.filter.clone()));
+    #[cfg(feature = "otel")]
+    let registry = registry.with(crate::trace::layer().unwrap_or_else(|why| {
+        eprintln!("doorbuster: nothing is traced: {why}");
+        None
+    }));
     // Fails only where somebody else logs already, as in a test.
-    let _ = registry().with(lines.with_filter(settings.filter.clone())).try_init();
+    let _ = registry.try_init();
 }

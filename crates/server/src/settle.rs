@@ -12,6 +12,7 @@ use doorbuster_store::StoreError;
 
 use crate::engine::Engine;
 use crate::notify::Kind;
+use crate::trace;
 
 /// Pause before a batch is tried again while the store is away.
 const RETRY: Duration = Duration::from_millis(50);
@@ -28,7 +29,7 @@ pub async fn run(engine: Arc<Engine>) {
             }
         };
         engine.meter().settle_batch(taken.len());
-        if !settle(&engine, &taken).await {
+        if !trace::batch(taken.len(), settle(&engine, &taken)).await {
             return;
         }
     }

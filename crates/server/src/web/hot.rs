@@ -24,6 +24,7 @@ use super::reply::{Answer, Reply, json, problem};
 use super::{App, input, who, wire};
 use crate::auth::{Denied, bearer};
 use crate::purchase::{Bought, Purchase, Refusal};
+use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -94,7 +95,7 @@ pub(crate) async fn routed(State(app): State<Arc<App>>, request: axum::extract::
 
 /// Sells, or says why not.
 pub(crate) async fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -> Sold {
-    match buy(app, asked, body, started).await {
+    match trace::purchase(buy(app, asked, body, started)).await {
         Ok(sold) => sold,
         Err(refused) => Sold::Told(problem(&refused)),
     }
@@ -164,7 +165,7 @@ async fn run(app: &Arc<App>, purchase: Purchase) -> Bought {
     let _counted = app.buying.token();
     let buying = Box::pin(app.engine.buy(purchase));
     // A panic in there was logged where it happened; the request may be sent again with its key.
-    let bought = AssertUnwindSafe(buying).catch_unwind().await;
+    let bought = trace::part("ticket and verdict", AssertUnwindSafe(buying).catch_unwind()).await;
     bought.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
 }
 

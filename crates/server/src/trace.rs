@@ -1,0 +1,113 @@
+//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. Only with the feature `otel`; without it nothing of this is compiled.
+//!
+//! Whether a purchase is sampled is one draw, made before anything of a trace exists: what is not sampled costs a random number. The usual environment
+//! variables say where traces go (`OTEL_EXPORTER_OTLP_ENDPOINT`; unset: nowhere), under which name (`OTEL_SERVICE_NAME`) and how many of them
+//! (`OTEL_TRACES_SAMPLER_ARG`, a share from 0 to 1).
+use std::env;
+use std::sync::OnceLock;
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::{Instrument, Level, Span, Subscriber, info_span};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::registry::LookupSpan;
+
+/// What the spans are filed under; the log shows none of it.
+const TARGET: &str = "doorbuster_trace";
+/// One purchase in a thousand, unless the environment says otherwise.
+const SHARE: f64 = 0.001;
+/// Any of these says where traces go.
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// How many of 2³² draws are sampled, and who sends what they leave; unset: nothing is traced.
+static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
+
+/// The layer that sends spans, if the environment names a collector.
+///
+/// # Errors
+/// What is wrong with the environment.
+pub(crate) fn layer<S>() -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, String>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    if !ENDPOINTS.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        return Ok(None);
+    }
+    let share = share(env::var("OTEL_TRACES_SAMPLER_ARG").ok().as_deref())?;
+    let exporter = SpanExporter::builder().with_http().build().map_err(|error| error.to_string())?;
+    let name = env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "doorbuster".to_owned());
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::AlwaysOn)
+        .with_resource(Resource::builder().with_service_name(name).build())
+        .build();
+    let tracer = provider.tracer("doorbuster");
+    if TRACES.set((share, provider)).is_err() {
+        return Ok(None);
+    }
+    let only_ours = Targets::new().with_target(TARGET, Level::INFO);
+    Ok(Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(only_ours).boxed()))
+}
+
+/// Of 2³² draws, as many as this share.
+fn share(text: Option<&str>) -> Result<u64, String> {
+    let share = text.map_or(Ok(SHARE), str::parse::<f64>);
+    match share {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok((share * (1u64 << 32) as f64) as u64),
+        _ => Err("OTEL_TRACES_SAMPLER_ARG must be a share from 0 to 1".to_owned()),
+    }
+}
+
+fn is_sampled() -> bool {
+    TRACES.get().is_some_and(|(share, _)| u64::from(rand::random::<u32>()) < *share)
+}
+
+/// Runs a purchase, in a trace if it is sampled.
+pub(crate) async fn purchase<T>(work: impl Future<Output = T>) -> T {
+    match is_sampled() {
+        true => work.instrument(info_span!(target: TARGET, parent: None, "purchase")).await,
+        false => work.await,
+    }
+}
+
+/// Runs a part of a purchase, which shows in its trace if it has one.
+pub(crate) async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    match Span::current().is_none() {
+        true => work.await,
+        false => work.instrument(info_span!(target: TARGET, "part", otel.name = name)).await,
+    }
+}
+
+/// Settles a batch, in a trace if it is sampled.
+pub(crate) async fn batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
+    match is_sampled() {
+        true => work.instrument(info_span!(target: TARGET, parent: None, "settle", tickets)).await,
+        false => work.await,
+    }
+}
+
+/// Sends what is still kept. Blocks for as long as the collector takes, at most some seconds.
+pub(crate) fn flush() {
+    if let Some((_, provider)) = TRACES.get()
+        && let Err(error) = provider.shutdown()
+    {
+        tracing::warn!(%error, "the last traces were not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_share_is_read_or_refused() {
+        assert_eq!(share(Some("1")), Ok(1 << 32));
+        assert_eq!(share(Some("0")), Ok(0));
+        assert_eq!(share(Some("0.25")), Ok(1 << 30));
+        assert!(share(None).is_ok());
+        assert!([Some("2"), Some("-1"), Some("NaN"), Some("all")].into_iter().all(|text| share(text).is_err()));
+    }
+}
