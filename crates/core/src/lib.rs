@@ -6,18 +6,25 @@
 //! 2. **Ticket**: a slot pre-deducts for one request, atomically ([`slot`]). A ticket promises nothing.
 //! 3. **Settle**: a ticket is resolved exactly once, consumed or returned ([`settle`]).
 //!
+//! How stock is spread over slots is economy, not safety: [`partition`], [`refill`], [`tail`] and [`lease`] decide it from readings that may be old.
+//!
 //! Everything here takes time, ids and rows as arguments and gives decisions back as values. The transactions of the
 //! truth store are functions over a [`Ledger`], so that the simulator attacks the very code that runs on disk.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod golden;
 mod id;
+pub mod lease;
 mod ledger;
 pub mod limits;
 pub mod loss;
 pub mod model;
 pub mod order;
+pub mod partition;
 mod queue;
 pub mod recall;
+pub mod refill;
 pub mod refuse;
 pub mod rows;
 pub mod rules;
@@ -26,6 +33,7 @@ pub mod settle;
 pub mod slot;
 mod spread;
 pub mod stock;
+pub mod tail;
 mod ticket;
 mod value;
 

@@ -115,12 +115,14 @@ pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Paid
             let used = ledger.quota(order.item, &order.buyer)?;
             let counted = item.total.is_counted();
             let holds = used.saturating_add(order.units.get());
-            if holds > item.limit || (counted && item.pool < units) {
+            let allowed = holds <= item.limit || !keeps(Rule::LatePayHoldsLimit);
+            let has = !counted || item.pool >= units || !keeps(Rule::LatePayTakesUnits);
+            if !allowed || !has {
                 return Ok(Paid::Refund(order));
             }
             ledger.put_quota(order.item, &order.buyer, holds)?;
             item.ended = item.ended.saturating_sub(units);
-            item.pool -= if counted { units } else { 0 };
+            item.pool = item.pool.saturating_sub(if counted { units } else { 0 });
             if let Some(mut grant) = grant
                 && grant.open
             {

@@ -144,8 +144,50 @@ rules! {
     FlipBelowThreshold,
     /// A slot whose counters can serve only together merges them.
     MergeCounters,
+    /// A slot with a drained counter asks for a refill.
+    RefillMark,
+    /// A recall takes from the inactive counter first.
+    RecallInactiveFirst,
     /// A feed row's units go to the counter that it names.
     RowNamesCounter,
+    /// A stopped slot cuts nothing.
+    SlotStops,
+    /// A slot's queue is bounded.
+    SlotQueueBound,
+    /// A partition leaves the registry only when all that was granted to it is settled.
+    RegistryWaitsForSettled,
+    /// A partition leaves the registry only when the pool has nothing more for it.
+    RegistryWaitsForPool,
+    /// A request whose home left the registry is put to another partition.
+    HomeLeftGoesOn,
+    /// A second try goes to another partition.
+    SecondTryElsewhere,
+    /// A second try goes to the partition that was seen with the most units.
+    SecondTryFullest,
+    /// What the pool has is spread fairly over new slots.
+    WarmUpFair,
+    /// A refill is for the drained counter.
+    RefillNamesDrained,
+    /// A refill is small.
+    RefillSmall,
+    /// A slot is refilled only when it is low.
+    RefillWhenLow,
+    /// A slot is not refilled while units are on their way to it.
+    RefillWaitsForFeed,
+    /// What a parked request lacks is gathered where it can be put.
+    GatherReachable,
+    /// What a parked request lacks comes from the pool.
+    GatherFromPool,
+    /// What a parked request lacks comes from other slots.
+    GatherFromOthers,
+    /// The grants of a node whose lease lapsed are closed.
+    LapsedLeaseCloses,
+    /// The grants of a node that lives are not closed.
+    LiveLeaseKept,
+    /// An ended order is paid late only with units of the pool.
+    LatePayTakesUnits,
+    /// An ended order is paid late only within the buyer's limit.
+    LatePayHoldsLimit,
     /// A slot's "limit reached" or "key reused" is told only once a later snapshot shows no order of that request.
     SlotRefusalConfirmed,
     /// An acknowledgement names the ticket it means.

@@ -243,7 +243,7 @@ impl Slot {
             let same = cut.units == request.units || !keeps(Rule::SlotDigest);
             return if same { TicketAnswer::Again(cut) } else { TicketAnswer::KeyReused };
         }
-        if self.stopped || term.requests.len() >= self.bounds.requests {
+        if (self.stopped && keeps(Rule::SlotStops)) || term.requests.len() >= self.bounds.requests {
             return TicketAnswer::Stopped;
         }
         let buyer = request.buyer_hash.to_be_bytes();
@@ -256,7 +256,8 @@ impl Slot {
         }
         // Both instants are as far behind their tickets' cutting as each other, so their distance is the age of the oldest.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
-        if self.queue.len() >= self.bounds.queue || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
+        let is_full = self.queue.len() >= self.bounds.queue && keeps(Rule::SlotQueueBound);
+        if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
             return TicketAnswer::Full;
         }
         if term.counted {
@@ -379,21 +380,5 @@ impl Slot {
     }
 }
 
-impl Held {
-    fn forget(&mut self, row: &Feed, queue: &Queue, key: &IdKey) {
-        let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
-        let known = match (&row.buyer, &row.key) {
-            (Some(buyer), Some(request)) => Some(key.request_hash(buyer.as_str(), request.as_str())),
-            // Forced from an id alone: a ticket that was never settled is still in the queue.
-            _ => queue.find(self.grant, parts.n).map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
-        };
-        let grant = self.grant;
-        let is_meant = |packed: &Packed| packed.cut(grant).token == parts.token;
-        match known.map(|hash| hash.0.to_be_bytes()) {
-            Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => drop(self.requests.remove(&memory)),
-            Some(_) => {}
-            // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.
-            None => self.requests.retain(|_, packed| !is_meant(packed)),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

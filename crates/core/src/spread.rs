@@ -121,9 +121,6 @@ pub enum SpreadFault {
     /// A slot would ask for a refill as soon as it was opened.
     #[error("threshold must not be above initial")]
     ThresholdAboveInitial,
-    /// A counter would still be below its threshold after a refill.
-    #[error("threshold must not be above refill")]
-    ThresholdAboveRefill,
     /// More than an item can have.
     #[error("initial and refill must be at most {STOCK_MAX}")]
     TooLarge,
@@ -140,8 +137,6 @@ impl Spread {
             Some(SpreadFault::HalfInUse)
         } else if self.threshold > self.initial {
             Some(SpreadFault::ThresholdAboveInitial)
-        } else if self.threshold > self.refill {
-            Some(SpreadFault::ThresholdAboveRefill)
         } else if self.initial.max(self.refill) > STOCK_MAX {
             Some(SpreadFault::TooLarge)
         } else {
@@ -177,7 +172,7 @@ mod tests {
         check(|s| s.threshold = 0, Some(SpreadFault::HalfInUse));
         check(|s| s.refill = 0, Some(SpreadFault::HalfInUse));
         check(|s| (s.threshold, s.refill) = (401, 500), Some(SpreadFault::ThresholdAboveInitial));
-        check(|s| s.refill = 49, Some(SpreadFault::ThresholdAboveRefill));
+        check(|s| s.refill = 49, None);
         check(|s| s.initial = STOCK_MAX + 1, Some(SpreadFault::TooLarge));
     }
 

@@ -42,13 +42,13 @@ impl Counters {
                 self.flip();
             } else {
                 self.units[self.active.index()] += std::mem::take(&mut self.units[other]);
-                self.mark = true;
+                self.ask_for_refill();
             }
         }
         let left = self.units[self.active.index()].saturating_sub(units);
         self.units[self.active.index()] = left;
         if left < self.threshold {
-            self.mark = true;
+            self.ask_for_refill();
             if self.units[self.active.other().index()] > left && keeps(Rule::FlipBelowThreshold) {
                 self.flip();
             }
@@ -57,13 +57,21 @@ impl Counters {
 
     fn flip(&mut self) {
         self.active = self.active.other();
-        self.mark = true;
+        self.ask_for_refill();
+    }
+
+    fn ask_for_refill(&mut self) {
+        self.mark |= keeps(Rule::RefillMark);
     }
 
     /// Takes at most so many units out, of the inactive counter first: the active one goes on selling undisturbed.
     pub(super) fn take(&mut self, units: u64) -> u64 {
+        let mut order = [self.active.other(), self.active];
+        if !keeps(Rule::RecallInactiveFirst) {
+            order.reverse();
+        }
         let mut lacks = units;
-        for counter in [self.active.other(), self.active] {
+        for counter in order {
             let taken = lacks.min(self.units[counter.index()]);
             self.units[counter.index()] -= taken;
             lacks -= taken;

@@ -1,5 +1,8 @@
-//! What a slot remembers of one request, packed: there is one for every known request.
-use super::Cut;
+//! What a slot remembers of one request, packed: there is one for every known request. And how it forgets.
+use super::{Cut, Held};
+use crate::id::IdKey;
+use crate::queue::Queue;
+use crate::rows::Feed;
 use crate::value::{GrantId, Millis, TicketN, Token, Units};
 
 /// [`Cut`] without the grant.
@@ -24,6 +27,26 @@ impl Packed {
             n: TicketN(big(6..11)),
             units: Units::new(big(11..14) as u32).expect("packed from units in range"),
             decide_by: Millis(big(14..20) as i64),
+        }
+    }
+}
+
+impl Held {
+    /// Forgets the request of a returned ticket: it may be tried again.
+    pub(super) fn forget(&mut self, row: &Feed, queue: &Queue, key: &IdKey) {
+        let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
+        let known = match (&row.buyer, &row.key) {
+            (Some(buyer), Some(request)) => Some(key.request_hash(buyer.as_str(), request.as_str())),
+            // Forced from an id alone: a ticket that was never settled is still in the queue.
+            _ => queue.find(self.grant, parts.n).map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
+        };
+        let grant = self.grant;
+        let is_meant = |packed: &Packed| packed.cut(grant).token == parts.token;
+        match known.map(|hash| hash.0.to_be_bytes()) {
+            Some(memory) if self.requests.get(&memory).is_some_and(is_meant) => drop(self.requests.remove(&memory)),
+            Some(_) => {}
+            // Nobody knows the request any more, which takes a slot that lost its queue and not its memory: look for the ticket.
+            None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }
 }

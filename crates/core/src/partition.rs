@@ -1,0 +1,162 @@
+//! Which of an item's partitions a request is put to: its own first, then one elsewhere.
+//!
+//! Nothing here is needed for safety: a request may be put to any slot, in any order, any number of times under its key. It saves work, spreads the
+//! crowd, and lets a buyer's requests meet in one slot, which then knows the limit and every repetition by itself.
+use crate::limits::PARTITIONS_MAX;
+use crate::rows::Grant;
+use crate::rules::{Rule, keeps};
+use crate::spread::{Choose, Spread};
+use crate::value::Units;
+
+const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
+
+/// The partitions that have units, or may get some: those that requests are put to. One bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Registry(u64);
+
+impl Registry {
+    /// Every one of so many partitions (at most [`PARTITIONS_MAX`]).
+    #[must_use]
+    pub fn all(partitions: u32) -> Self {
+        Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
+    }
+
+    /// The registry as of one snapshot of the truth: the item's pool, and for each partition, in their order, what is granted to it and not settled.
+    ///
+    /// A partition leaves when all that was granted to it is settled (in flight counts: it may come back) and the pool has nothing more for it. It is
+    /// listed again as soon as one of the two changes. Every partition of unlimited stock is listed always: do not ask for it.
+    #[must_use]
+    pub fn of(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
+        let may_get = pool > 0 && keeps(Rule::RegistryWaitsForPool);
+        let mut listed = 0;
+        for (index, units) in unsettled.into_iter().take(PARTITIONS_MAX as usize).enumerate() {
+            let has = units > 0 && keeps(Rule::RegistryWaitsForSettled);
+            listed |= u64::from(may_get || has) << index;
+        }
+        Self(listed)
+    }
+
+    /// Whether a partition is listed.
+    #[must_use]
+    pub fn has(self, index: u32) -> bool {
+        self.0.checked_shr(index).unwrap_or(0) & 1 == 1
+    }
+
+    /// How many are listed.
+    #[must_use]
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether every partition has left.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The listed partitions, from this one on and around.
+    pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
+        (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
+    }
+}
+
+/// Units of a grant that are not settled: what [`Registry::of`] and [`second_try`] want to know of a partition. 0 for one without an open grant.
+#[must_use]
+pub fn unsettled(grant: Option<&Grant>) -> u64 {
+    grant.filter(|g| g.open).map_or(0, Grant::unsettled)
+}
+
+/// The partition that a request belongs to, whether or not it is listed.
+///
+/// `number` is what the caller drew for this request: random bits, or how many requests came before, as [`Spread::choose`] wants it. `buyer_hash` is
+/// [`crate::IdKey::buyer_hash`].
+#[must_use]
+pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
+    let partitions = spread.partitions.max(1);
+    let scaled = |hash: u64| ((u128::from(hash) * u128::from(partitions)) >> 64) as u32;
+    match spread.choose {
+        Choose::Buyer => scaled(buyer_hash),
+        Choose::Random => scaled(number),
+        Choose::RoundRobin => (number % u64::from(partitions)) as u32,
+    }
+}
+
+/// The partition that a request is put to first: its home, or the next one that is listed. `None`: none is.
+#[must_use]
+pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u64) -> Option<u32> {
+    let home = home(spread, buyer_hash, number);
+    let next = registry.from(home).next();
+    if keeps(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
+}
+
+/// The partition that a request is put to when `first` was short: the one that was seen with the most units, if it may have enough. `None`: park it.
+///
+/// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with equals, the next one around, so that what one partition turns
+/// away does not fall on one other.
+#[must_use]
+pub fn second_try(registry: Registry, first: u32, units: Units, seen: impl Fn(u32) -> u64) -> Option<u32> {
+    let elsewhere = registry.from(first).filter(|&i| i != first || !keeps(Rule::SecondTryElsewhere));
+    let enough = elsewhere.map(|i| (i, seen(i))).filter(|&(_, has)| has >= units.wide());
+    if !keeps(Rule::SecondTryFullest) {
+        return enough.map(|(i, _)| i).next();
+    }
+    let fullest = enough.reduce(|best, next| if next.1 > best.1 { next } else { best });
+    fullest.map(|(i, _)| i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(partitions: u32, choose: Choose) -> Spread {
+        Spread { partitions, choose, ..Spread::default() }
+    }
+
+    #[test]
+    fn a_partition_leaves_when_all_is_settled_and_the_pool_is_empty() {
+        assert_eq!(Registry::of(0, [3, 0, 1]).from(0).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(Registry::of(1, [3, 0, 1]), Registry::all(3));
+        assert!(Registry::of(0, [0, 0, 0]).is_empty());
+        assert_eq!(Registry::of(0, [1; 64]), Registry::all(64));
+        assert_eq!((Registry::all(64).len(), Registry::all(1).len(), Registry::all(0).len()), (64, 1, 0));
+        assert!(!Registry::all(64).has(64));
+    }
+
+    #[test]
+    fn a_request_goes_home_or_to_the_next_that_is_listed() {
+        let ways = spread(4, Choose::RoundRobin);
+        let listed = Registry::of(0, [0, 1, 0, 1]);
+        let tries: Vec<_> = (0..5).map(|n| first_try(&ways, listed, 9, n)).collect();
+        assert_eq!(tries, [Some(1), Some(1), Some(3), Some(3), Some(1)]);
+        assert_eq!(first_try(&ways, Registry::default(), 9, 0), None);
+        let by_buyer = spread(4, Choose::Buyer);
+        let quarters = [0, 1 << 62, 1 << 63, u64::MAX].map(|hash| home(&by_buyer, hash, 7));
+        assert_eq!(quarters, [0, 1, 2, 3]);
+        assert_eq!(home(&spread(4, Choose::Random), u64::MAX, 1 << 62), 1);
+    }
+
+    #[test]
+    fn homes_are_even() {
+        for choose in Choose::ALL {
+            let mut counts = [0_u32; 8];
+            for n in 0..8_000_u64 {
+                let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let number = if *choose == Choose::RoundRobin { n } else { hash };
+                counts[home(&spread(8, *choose), hash, number) as usize] += 1;
+            }
+            assert!(counts.iter().all(|c| (900..1_100).contains(c)), "{choose:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_try_goes_to_the_fullest_elsewhere_or_nowhere() {
+        let seen = [9, 4, 6, 6];
+        let units = |n| Units::new(n).expect("in range");
+        let try_for = |first, n| second_try(Registry::all(4), first, units(n), |i| seen[i as usize]);
+        assert_eq!(try_for(1, 1), Some(0));
+        assert_eq!(try_for(0, 5), Some(2));
+        assert_eq!(try_for(2, 7), Some(0));
+        assert_eq!(try_for(0, 7), None);
+        assert_eq!(second_try(Registry::all(1), 0, units(1), |_| 9), None);
+    }
+}

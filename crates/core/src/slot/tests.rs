@@ -1,0 +1,98 @@
+//! The two counters: which one serves, when they change places, and what the sum is whatever happens.
+use super::*;
+use crate::id::IdKey;
+use crate::rows::FeedCause;
+use crate::stock::blank;
+
+const GRANT: GrantId = GrantId(7);
+
+fn request(n: u64, units: u64) -> Request {
+    let (key, name) = (IdKey::new([1; 32]), format!("b{n}"));
+    Request {
+        token: Token(n),
+        buyer: BuyerId::new(&name).expect("a name"),
+        key: RequestKey::new("k").expect("a key"),
+        buyer_hash: key.buyer_hash(&name),
+        request: key.request_hash(&name, "k"),
+        units: Units::new(units as u32).expect("in range"),
+        limit: 1_000_000,
+        decide_by: Millis(1_000),
+        node: NodeId(1),
+    }
+}
+
+/// A slot with a threshold of 3 whose counters hold this, A active.
+fn slot(a: u64, b: u64) -> Slot {
+    let mut slot = Slot::new(ItemId(1));
+    slot.init(Terms { grant: GRANT, epoch: Epoch(1), counted: true, available: a, threshold: 3 });
+    feed(&mut slot, 1, b, Counter::B, FeedCause::Refill);
+    slot
+}
+
+fn feed(slot: &mut Slot, seq: u64, units: u64, counter: Counter, cause: FeedCause) {
+    let row = Feed { grant: GRANT, seq: Seq(seq), units, counter, ..blank(cause) };
+    assert_eq!(slot.apply(Epoch(1), &row, &IdKey::new([1; 32])), Applied::At(Seq(seq)));
+}
+
+fn stands(slot: &Slot) -> ([u64; 2], Counter, bool) {
+    let view = slot.view().expect("it has an epoch");
+    assert_eq!(view.available, view.counters.iter().sum::<u64>());
+    (view.counters, view.active, view.mark)
+}
+
+fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
+    let mut slot = slot(a, b);
+    assert!(matches!(slot.ticket(&request(1, units)), TicketAnswer::Cut(_)), "{units} of {a} and {b}");
+    assert_eq!(stands(&slot), wanted, "{units} of {a} and {b}");
+}
+
+#[test]
+fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_is_low_or_short() {
+    check(10, 9, 4, ([6, 9], Counter::A, false));
+    check(10, 9, 7, ([3, 9], Counter::A, false));
+    check(10, 9, 8, ([2, 9], Counter::B, true));
+    check(10, 1, 8, ([2, 1], Counter::A, true));
+    check(4, 9, 5, ([4, 4], Counter::B, true));
+    check(4, 5, 5, ([4, 0], Counter::A, true));
+    check(4, 5, 8, ([1, 0], Counter::A, true));
+    check(4, 5, 9, ([0, 0], Counter::A, true));
+}
+
+#[test]
+fn a_slot_is_short_only_when_both_counters_together_are() {
+    let mut slot = slot(4, 5);
+    assert_eq!(slot.ticket(&request(1, 10)), TicketAnswer::Short { available: 9 });
+    assert_eq!(stands(&slot), ([4, 5], Counter::A, false));
+}
+
+#[test]
+fn units_that_come_take_the_mark_away_and_credits_do_not() {
+    let mut slot = slot(4, 0);
+    assert!(matches!(slot.ticket(&request(1, 2)), TicketAnswer::Cut(_)));
+    assert_eq!(stands(&slot), ([2, 0], Counter::A, true));
+    feed(&mut slot, 2, 2, Counter::A, FeedCause::Returned);
+    assert_eq!(stands(&slot), ([4, 0], Counter::A, true));
+    feed(&mut slot, 3, 6, Counter::B, FeedCause::Refill);
+    assert_eq!(stands(&slot), ([4, 6], Counter::A, false));
+}
+
+#[test]
+fn a_recall_takes_from_the_inactive_counter_first() {
+    let mut slot = slot(4, 5);
+    let mut recall = |id, units| slot.recall(RecallId(id), GRANT, Epoch(1), units);
+    assert_eq!(
+        (recall(1, 3), recall(2, 3), recall(3, 9)),
+        (Recalled::Taken(3), Recalled::Taken(3), Recalled::Taken(3))
+    );
+    assert_eq!(stands(&slot), ([0, 0], Counter::A, false));
+}
+
+#[test]
+fn a_slot_without_a_threshold_never_flips_or_asks() {
+    let mut slot = Slot::new(ItemId(1));
+    slot.init(Terms { grant: GRANT, epoch: Epoch(1), counted: true, available: 3, threshold: 0 });
+    for n in 0..3 {
+        assert!(matches!(slot.ticket(&request(n, 1)), TicketAnswer::Cut(_)));
+    }
+    assert_eq!(stands(&slot), ([0, 0], Counter::A, false));
+}

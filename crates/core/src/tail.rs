@@ -1,0 +1,129 @@
+//! The tail of a sale: the pool is empty, the rest lies scattered, and a request is larger than its slot though not larger than what is free in all.
+//!
+//! It is parked while units are gathered in one slot: from the pool by a refill, from the other slots by recalls. Whoever parked first is served first.
+//! Gathering for the second too would take from the first what is on its way, so only the first is looked at.
+use crate::rules::{Rule, keeps};
+use crate::value::{SlotKey, Units};
+
+/// What a slot has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Which slot.
+    pub slot: SlotKey,
+    /// Units that it can hand out ([`crate::slot::SlotView::available`]); for a slot that only another node reaches, what is granted and not settled: a recall
+    /// takes what is there.
+    pub available: u64,
+    /// Units on their way to it: in feed rows that it has not applied, and in recalls for it that are not finished.
+    pub on_its_way: u64,
+    /// Whether the parked request can be put to it.
+    pub reachable: bool,
+    /// Whether a recall out of it is not finished: it is not asked again before it is.
+    pub asked: bool,
+}
+
+/// Units to take out of one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which slot.
+    pub from: SlotKey,
+    /// At most how many.
+    pub units: u64,
+}
+
+/// What is to be moved where, so that a parked request is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// The slot that it is served from.
+    pub into: SlotKey,
+    /// Units for it from the pool.
+    pub refill: u64,
+    /// Units for it from other slots.
+    pub recalls: Vec<Part>,
+}
+
+/// How a request for so many units, parked at its home slot, is served. `None`: what can be seen does not suffice; units in flight may yet come back.
+///
+/// Gathers where the most is already, and takes from the fullest first, so that few recalls are needed. Calling it again before they are finished moves
+/// nothing twice.
+#[must_use]
+pub fn gather(units: Units, home: SlotKey, pool: u64, holdings: &[Holding]) -> Option<Gather> {
+    let reachable = holdings.iter().filter(|h| h.reachable || !keeps(Rule::GatherReachable));
+    let into = reachable.max_by_key(|h| (h.available + h.on_its_way, h.slot == home))?;
+    let mut lacks = units.wide().saturating_sub(into.available + into.on_its_way);
+    let refill = if keeps(Rule::GatherFromPool) { lacks.min(pool) } else { 0 };
+    lacks -= refill;
+    let may_give = |h: &&Holding| h.slot != into.slot && !h.asked && keeps(Rule::GatherFromOthers);
+    let mut others: Vec<_> = holdings.iter().filter(may_give).collect();
+    others.sort_by_key(|h| (u64::MAX - h.available, h.slot));
+    let mut recalls = Vec::new();
+    for other in others {
+        let units = lacks.min(other.available);
+        if units > 0 {
+            recalls.push(Part { from: other.slot, units });
+            lacks -= units;
+        }
+    }
+    (lacks == 0).then_some(Gather { into: into.slot, refill, recalls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::ItemId;
+
+    fn slot(index: u32) -> SlotKey {
+        SlotKey { item: ItemId(1), index }
+    }
+
+    fn holdings(available: &[u64]) -> Vec<Holding> {
+        let one = |(i, &available): (usize, &u64)| Holding {
+            slot: slot(i as u32),
+            available,
+            on_its_way: 0,
+            reachable: true,
+            asked: false,
+        };
+        available.iter().enumerate().map(one).collect()
+    }
+
+    /// Into which slot, how many from the pool, and from which slots how many.
+    type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
+
+    fn check(n: u32, home: u32, pool: u64, holdings: &[Holding], wanted: Option<Moves<'_>>) {
+        let units = Units::new(n).expect("in range");
+        let part = |&(from, units): &(u32, u64)| Part { from: slot(from), units };
+        let wanted = wanted.map(|(into, refill, parts)| Gather {
+            into: slot(into),
+            refill,
+            recalls: parts.iter().map(part).collect(),
+        });
+        assert_eq!(gather(units, slot(home), pool, holdings), wanted);
+    }
+
+    #[test]
+    fn what_lies_scattered_is_gathered_where_the_most_is() {
+        check(10, 0, 0, &holdings(&[2, 5, 3]), Some((1, 0, &[(2, 3), (0, 2)])));
+        check(10, 0, 4, &holdings(&[2, 5, 3]), Some((1, 4, &[(2, 1)])));
+        check(10, 0, 0, &holdings(&[2, 5, 2]), None);
+        check(1, 2, 1, &holdings(&[0, 0, 0]), Some((2, 1, &[])));
+        check(1, 2, 0, &holdings(&[0, 1, 0]), Some((1, 0, &[])));
+    }
+
+    #[test]
+    fn nothing_is_moved_twice() {
+        let mut some = holdings(&[2, 5, 3]);
+        (some[1].on_its_way, some[0].asked, some[2].asked) = (5, true, true);
+        check(10, 0, 0, &some, Some((1, 0, &[])));
+        some[1].on_its_way = 3;
+        check(10, 0, 0, &some, None);
+    }
+
+    #[test]
+    fn units_go_where_the_request_can_be_put() {
+        let mut some = holdings(&[2, 5, 3]);
+        (some[1].reachable, some[2].reachable) = (false, false);
+        check(4, 0, 0, &some, Some((0, 0, &[(1, 2)])));
+        some[0].reachable = false;
+        check(4, 0, 0, &some, None);
+    }
+}
