@@ -1,6 +1,7 @@
-//! Chores as code: `cargo xtask tidy | licences | sim | bench`.
+//! Chores as code: `cargo xtask tidy | licences | sim | chaos | bench`.
 
 mod bench;
+mod chaos;
 mod licences;
 mod sim;
 mod tidy;
@@ -23,6 +24,8 @@ enum Chore {
     Licences,
     /// Simulate the protocol under faults, from seeds.
     Sim(sim::Arguments),
+    /// Break a running installation in mid storm, again and again, and judge what every buyer was told.
+    Chaos(chaos::Arguments),
     /// Compare with peers on this machine, side by side: `bench [NAME…] [--json] [--rounds N] [--quick]`.
     #[command(disable_help_flag = true)]
     Bench {
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
         Chore::Sim(arguments) => sim::run(&arguments),
+        Chore::Chaos(arguments) => chaos::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),
     }
 }

@@ -1,6 +1,7 @@
 //! A whole installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one address in front of them, all private,
 //! all from Debian's packages. `cluster up`, `demo --shape …`, chaos and tests share it.
 
+mod clock;
 mod error;
 mod found;
 pub mod http;
@@ -69,6 +70,8 @@ pub struct Plan {
     pub tethered: bool,
     /// Whether what nodes say to Redis and PostgreSQL goes through proxies that can cut it.
     pub doors: bool,
+    /// Whether the wall clocks of nodes can be set, which needs a C compiler.
+    pub clocks: bool,
     /// Further settings of every node, by their names in the environment.
     pub settings: Vec<(String, String)>,
 }
@@ -84,6 +87,7 @@ impl Plan {
             shards: 3,
             tethered: true,
             doors: false,
+            clocks: false,
             settings: Vec::new(),
         }
     }
@@ -135,6 +139,7 @@ impl Cluster {
             })?),
         };
         let urls = redis.as_ref().map(|redis| slots_urls(redis, &redis_doors));
+        let clock = if plan.clocks { Some(clock::build(&place)?) } else { None };
         let mut postgres_doors = Vec::new();
         let mut nodes = Vec::with_capacity(plan.nodes);
         let shared = [
@@ -153,7 +158,7 @@ impl Cluster {
             let (program, tethered) = (plan.program.clone(), plan.tethered);
             let name = format!("node-{number}");
             let start = Start { name, program, arguments: Vec::new(), environment, user: None, tethered };
-            nodes.push(Node::make(&place, start, &id_key, None)?);
+            nodes.push(Node::make(&place, start, &id_key, clock.as_deref())?);
         }
         nodes.iter_mut().try_for_each(Node::start)?;
         nodes.iter_mut().try_for_each(Node::until_ready)?;

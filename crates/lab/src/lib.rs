@@ -4,5 +4,6 @@
 //! knows from the documents; only the shapes of its reports are those of `doorbuster-api`.
 
 pub mod audit;
+pub mod chaos;
 pub mod cluster;
 pub mod storm;

@@ -1,9 +1,11 @@
 //! One node of the installation: the program itself, on an address that stays when it is started again.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use rustix::process::Signal;
 
+use super::clock::Clock;
 use super::error::ClusterError;
 use super::limits::READY_WITHIN;
 use super::place::Place;
@@ -17,23 +19,35 @@ pub struct Node {
     addr: SocketAddr,
     start: Start,
     process: Option<Process>,
+    clock: Option<Clock>,
 }
 
 impl Node {
     /// A node that is not started yet. `start` has the program, its environment and its name; the rest is filled in here.
-    pub fn make(place: &Place, mut start: Start, id_key: &str, roles: Option<&str>) -> Result<Self, ClusterError> {
+    /// `clock`: what lets its wall clock be set.
+    pub(super) fn make(
+        place: &Place,
+        mut start: Start,
+        id_key: &str,
+        clock: Option<&Path>,
+    ) -> Result<Self, ClusterError> {
         let dir = place.private(&start.name)?;
         // All nodes prove orders' ids by one key.
         place.keep(&format!("{}/id_key", start.name), id_key)?;
         let addr = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let listen = addr.to_string();
+        let clock = match clock {
+            Some(library) => {
+                let (clock, environment) = Clock::make(library, &dir.join("clock"))?;
+                start.environment.extend(environment);
+                Some(clock)
+            }
+            None => None,
+        };
         let dir = dir.display().to_string();
         let arguments = ["serve", "--log-format", "text", "--listen", &listen, "--data-dir", &dir];
         start.arguments = arguments.map(str::to_owned).into();
-        if let Some(roles) = roles {
-            start.arguments.extend(["--roles".to_owned(), roles.to_owned()]);
-        }
-        Ok(Self { place: place.clone(), addr, start, process: None })
+        Ok(Self { place: place.clone(), addr, start, process: None, clock })
     }
 
     /// Starts it.
@@ -81,6 +95,11 @@ impl Node {
     /// Asks it to stop, and waits until it has.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
+    }
+
+    /// From now on its wall clock is this far ahead of the true time, if it can be set.
+    pub fn set_clock_ahead_ms(&self, ms: i64) -> Result<(), ClusterError> {
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.set_ahead_ms(ms))
     }
 
     /// The end of its log.

@@ -9,7 +9,7 @@ use super::limits::{BUS_AFTER, PORT_TRIES_MAX, PORTS};
 
 /// A free port.
 pub(super) fn free() -> Result<u16, ClusterError> {
-    one(|port| is_free(port))
+    one(is_free)
 }
 
 /// A free port whose companion, on which Redis servers talk to each other, is free as well.

@@ -114,6 +114,15 @@ impl Postgres {
     }
 }
 
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.start.tethered {
+            // Whoever drops it has no use for the reason.
+            let _ = self.stop();
+        }
+    }
+}
+
 /// The newest version's programs.
 fn programs() -> Result<PathBuf, ClusterError> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();

@@ -1,0 +1,74 @@
+//! Looks at the stock again and again while a round goes on: at every instant each unit is in exactly one place.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use super::limits::POLL_EVERY;
+use crate::cluster::{ClusterError, http};
+
+/// Where the units of an item are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stock {
+    /// All there are.
+    pub total: u64,
+    /// Not sold.
+    pub free: u64,
+    /// In orders.
+    pub sold: u64,
+}
+
+impl Stock {
+    /// Reads it; an error says what does not add up.
+    pub fn read(body: &Value) -> Result<Self, String> {
+        let row = &body["items"][0];
+        // A negative number is no u64.
+        let part = |name: &str| row[name].as_u64().ok_or_else(|| format!("no {name} in {body}"));
+        let (total, free) = (part("total")?, part("pool")? + part("in_slots")?);
+        let sold = part("held")? + part("paid")?;
+        if free + sold == total { Ok(Self { total, free, sold }) } else { Err(format!("it does not add up: {row}")) }
+    }
+}
+
+/// Whoever looks.
+#[derive(Debug)]
+pub(super) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u64, Vec<String>)>,
+}
+
+impl Watch {
+    /// Begins to look at a sale.
+    pub fn begin(addr: SocketAddr, key: &str, sale: &str) -> Result<Self, ClusterError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (path, line) = (format!("/v1/admin/sales/{sale}/stock"), format!("Authorization: Bearer {key}\r\n"));
+        let until = Arc::clone(&stop);
+        let look = move || {
+            let (mut polls, mut wrong) = (0, Vec::new());
+            while !until.load(Ordering::Relaxed) {
+                // While something is broken there may be no answer; a wrong answer there may not be.
+                match http::ask(addr, "GET", &path, &line, "") {
+                    Ok(reply) if reply.status == 200 => {
+                        polls += 1;
+                        wrong.extend(Stock::read(&reply.json()).err());
+                    }
+                    Ok(reply) if reply.status != 503 => wrong.push(format!("{path}: {} {}", reply.status, reply.body)),
+                    _ => {}
+                }
+                std::thread::sleep(POLL_EVERY);
+            }
+            (polls, wrong)
+        };
+        let thread = std::thread::Builder::new().name("watch".into()).spawn(look);
+        thread.map(|thread| Self { stop, thread }).map_err(|error| ClusterError::failed("watching", error))
+    }
+
+    /// Ends it: how often there was an answer, and what was wrong.
+    pub fn end(self) -> (u64, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|_| (0, vec!["whoever watched the stock is gone".into()]))
+    }
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask chaos`: builds the program and holds rounds of storms over an installation in which something fails.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::{Args, ValueEnum};
+use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
+use doorbuster_lab::cluster::Shape;
+
+/// What to break, and how often.
+#[derive(Args)]
+pub struct Arguments {
+    /// How the nodes are built.
+    #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
+    shape: ShapeName,
+    /// Rounds; the faults take turns [default: one of each].
+    #[arg(long, value_name = "N")]
+    rounds: Option<u64>,
+    /// The dice: the same seed breaks the same things [default: a new one each time, which is told].
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Only this fault, repeatable; `list` lists them.
+    #[arg(long = "fault", value_name = "NAME")]
+    faults: Vec<String>,
+    /// Buyers of each round's storm.
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    buyers: u32,
+    /// The program that nodes run [default: built now].
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Build it in the release profile.
+    #[arg(long, conflicts_with = "program")]
+    release: bool,
+    /// Keep everything, with data and logs, also when all is well.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ShapeName {
+    Postgres,
+    Cluster,
+}
+
+/// Holds the rounds. An error: something is wrong.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let shape = match arguments.shape {
+        ShapeName::Postgres => Shape::Postgres,
+        ShapeName::Cluster => Shape::Cluster,
+    };
+    if arguments.faults.iter().any(|name| name == "list") {
+        for fault in Fault::of(shape) {
+            println!("{:<21} {}", fault.name(), fault.about());
+        }
+        return Ok(());
+    }
+    let program = match &arguments.program {
+        Some(program) => std::path::absolute(program)?,
+        None => build(arguments.release)?,
+    };
+    let dir = std::env::temp_dir().join(format!("doorbuster-chaos-{:08x}", std::process::id()));
+    let mut plan = ChaosPlan::new(&program, &dir, shape);
+    plan.faults = arguments.faults.iter().map(|name| fault(name, shape)).collect::<anyhow::Result<_>>()?;
+    let once = if plan.faults.is_empty() { plan.rounds } else { plan.faults.len() as u64 };
+    plan.rounds = arguments.rounds.unwrap_or(once);
+    plan.seed = arguments.seed.unwrap_or(plan.seed);
+    plan.buyers = arguments.buyers;
+    println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
+    let held = chaos::run(&plan, |round| println!("{}", round.told()));
+    let wrong = match &held {
+        Ok(rounds) => {
+            println!("\n{}", chaos::table(rounds));
+            rounds.iter().filter(|round| !round.ok()).count()
+        }
+        Err(_) => 1,
+    };
+    if wrong == 0 && !arguments.keep {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    } else {
+        println!("kept: {}", dir.display());
+    }
+    let rounds = held?;
+    ensure!(wrong == 0, "{wrong} of {} rounds are wrong", rounds.len());
+    println!("{} rounds, nothing oversold, nothing lost", rounds.len());
+    Ok(())
+}
+
+fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
+    let fault = Fault::named(name).ok_or_else(|| anyhow!("no fault is called {name}; --fault list lists them"))?;
+    ensure!(Fault::of(shape).contains(&fault), "{name} cannot happen in shape {}", shape.as_str());
+    Ok(fault)
+}
+
+fn build(release: bool) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "-p", "doorbuster"]);
+    if release {
+        command.arg("--release");
+    }
+    if !command.status().context("starting cargo")?.success() {
+        bail!("doorbuster could not be built");
+    }
+    // This program lies in a profile's directory below the one that the other was just built into.
+    let mine = std::env::current_exe()?;
+    let target = mine.parent().and_then(std::path::Path::parent).context("a program lies in the target directory")?;
+    Ok(target.join(if release { "release/doorbuster" } else { "debug/doorbuster" }))
+}
