@@ -1,6 +1,8 @@
 //! What every slot backend must do: one body per expectation, run by each backend's tests on a fresh set of slots.
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
+use std::time::Duration;
+
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Cut, Recalled, Request, Terms, TicketAnswer};
@@ -9,7 +11,7 @@ use doorbuster_core::{
     Token, Units,
 };
 
-use crate::{Done, Slots};
+use crate::{Done, Slots, Taken};
 
 /// The key that a backend under test must be opened with.
 #[must_use]
@@ -20,6 +22,8 @@ pub fn id_key() -> IdKey {
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const GRANT: GrantId = GrantId(77);
 const EPOCH: Epoch = Epoch(5);
+/// How long tickets that were cut may take to be delivered.
+const TAKE_MAX: Duration = Duration::from_secs(5);
 
 fn units(n: u32) -> Units {
     Units::new(n).expect("in range")
@@ -53,6 +57,7 @@ pub fn terms(grant: GrantId, epoch: Epoch, available: u64) -> Terms {
 }
 
 async fn ready(slots: &Slots, available: u64) {
+    slots.serve(&[SLOT]).expect("one slot");
     let applied = slots.init(SLOT, terms(GRANT, EPOCH, available)).await.expect("reachable");
     assert_eq!(applied, Applied::At(Seq(0)));
 }
@@ -66,6 +71,16 @@ async fn cut(slots: &Slots, buyer: &str, key: &str, n: u32) -> Cut {
         TicketAnswer::Cut(cut) => cut,
         other => panic!("expected a ticket, got {other:?}"),
     }
+}
+
+/// Tickets come as they were cut, and not always all in one take.
+async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
+    let mut taken = Vec::new();
+    while taken.len() < wanted {
+        let more = tokio::time::timeout(TAKE_MAX, slots.take(wanted - taken.len())).await;
+        taken.extend(more.expect("tickets are waiting").expect("reachable"));
+    }
+    taken
 }
 
 async fn available(slots: &Slots) -> u64 {
@@ -170,7 +185,7 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
 pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
     ready(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(_)));
-    let taken = slots.take(10).await.expect("reachable");
+    let taken = take(&slots, 1).await;
     let row = returned(&taken[0].delivery.ticket, 1);
     for _ in 0..2 {
         let applied = slots.apply(SLOT, EPOCH, std::slice::from_ref(&row)).await.expect("reachable");
@@ -184,7 +199,7 @@ pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
 pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
     ready(&slots, 5).await;
     cut(&slots, "a", "k", 5).await;
-    let taken = slots.take(10).await.expect("reachable");
+    let taken = take(&slots, 1).await;
     let row = Feed { key: None, ..returned(&taken[0].delivery.ticket, 1) };
     slots.apply(SLOT, EPOCH, &[row]).await.expect("reachable");
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Cut(_)));
@@ -221,14 +236,14 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     for i in 0..4 {
         cut(&slots, &format!("b{i}"), "k", 1).await;
     }
-    let first = slots.take(3).await.expect("reachable");
+    let first = take(&slots, 3).await;
     assert_eq!(first.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 2, 3]);
-    let done = |t: &crate::Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
     let wrong = Done { token: Token(u64::MAX), ..done(&first[0]) };
     slots.acknowledge(&[wrong, done(&first[1])]).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 3);
     slots.redeliver(SLOT).await.expect("reachable");
-    let second = slots.take(10).await.expect("reachable");
+    let second = take(&slots, 3).await;
     assert_eq!(second.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 3, 4]);
     slots.acknowledge(&second.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 0);
@@ -240,7 +255,7 @@ pub async fn a_roll_keeps_the_queue(slots: Slots) {
     cut(&slots, "a", "k", 1).await;
     slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
     cut(&slots, "b", "k", 1).await;
-    let taken = slots.take(10).await.expect("reachable");
+    let taken = take(&slots, 2).await;
     assert_eq!(taken.iter().map(|t| t.delivery.ticket.grant.0).collect::<Vec<_>>(), [GRANT.0, 2]);
 }
 
@@ -263,8 +278,53 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     later.decide_by = later.decide_by.plus(SLOT_QUEUE_AGE_MAX_MS + 1);
     assert_eq!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Full);
     assert_eq!(available(&slots).await, 9);
-    let oldest = &slots.take(1).await.expect("reachable")[0];
+    let oldest = &take(&slots, 1).await[0];
     let done = Done { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
     assert!(matches!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Cut(_)));
+}
+
+/// Two counters: the active one flips when it cannot serve or falls below the threshold, and both merge when only together they can.
+pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
+    ready(&slots, 0).await;
+    let terms = Terms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
+    slots.init(SLOT, terms).await.expect("reachable");
+    let stands = async || {
+        let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
+        (view.counters, view.active, view.mark)
+    };
+    let fill = async |seq, counter, n| {
+        let row = Feed { grant: GrantId(2), counter, ..refill(seq, n) };
+        slots.apply(SLOT, Epoch(6), &[row]).await.expect("reachable");
+    };
+    assert_eq!(stands().await, ([10, 0], Counter::A, false));
+    fill(1, Counter::B, 5).await;
+    cut(&slots, "a", "1", 7).await;
+    assert_eq!(stands().await, ([3, 5], Counter::A, false), "not below the threshold");
+    cut(&slots, "a", "2", 4).await;
+    assert_eq!(stands().await, ([3, 1], Counter::A, true), "B served, and fell below A");
+    fill(2, Counter::B, 1).await;
+    assert_eq!(stands().await, ([3, 2], Counter::A, false), "a refill takes the mark away");
+    cut(&slots, "a", "3", 5).await;
+    assert_eq!(stands().await, ([0, 0], Counter::A, true), "merged");
+    fill(3, Counter::B, 4).await;
+    let recalled = slots.recall(SLOT, RecallId(1), GrantId(2), Epoch(6), 3).await.expect("reachable");
+    assert_eq!((recalled, stands().await), (Recalled::Taken(3), ([0, 1], Counter::A, false)));
+}
+
+/// A slot is retired only when its queue is empty, and has no epoch then; a later grant brings it back.
+pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
+    ready(&slots, 10).await;
+    cut(&slots, "a", "k", 1).await;
+    slots.retire(SLOT).await.expect("reachable");
+    assert_eq!(available(&slots).await, 9, "a ticket waits");
+    let taken = take(&slots, 1).await;
+    let done = Done { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
+    slots.acknowledge(&[done]).await.expect("reachable");
+    slots.retire(SLOT).await.expect("reachable");
+    assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
+    assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
+    slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
+    assert_eq!(cut(&slots, "a", "k", 2).await.n.0, 1);
+    assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, GrantId(2));
 }

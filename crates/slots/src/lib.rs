@@ -6,10 +6,12 @@
 
 pub mod conformance;
 mod local;
+mod redis;
 
 use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
 
+pub use self::redis::{Redis, RedisOptions};
 pub use local::Local;
 
 /// A slot that could not be asked, or whose answer did not arrive.
@@ -42,11 +44,35 @@ pub struct Done {
     pub token: Token,
 }
 
+/// A server that holds slots, as it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSeen {
+    /// Where it is.
+    pub address: String,
+    /// Another one after each start.
+    pub run_id: String,
+    /// Another one when a replica took over, and also when a first replica is added.
+    pub replication_id: String,
+}
+
+/// What may have made slots lose their memory. A hint: it proves nothing, and a loss need not show here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// How often a server changed, came or went so far. See [`Slots::changed`].
+    pub changes: u64,
+    /// The servers.
+    pub servers: Vec<ServerSeen>,
+    /// What an operator should know of them.
+    pub warnings: Vec<String>,
+}
+
 /// The slots of this deployment.
 #[derive(Clone, Debug)]
 pub enum Slots {
     /// In this node's memory.
     Local(Local),
+    /// In Redis, shared by all nodes.
+    Redis(Redis),
 }
 
 impl Slots {
@@ -54,6 +80,42 @@ impl Slots {
     #[must_use]
     pub fn local(key: IdKey) -> Self {
         Self::Local(Local::new(key))
+    }
+
+    /// Slots in Redis. Every server is looked at: one that evicts keys, is too old or is a replica is refused.
+    ///
+    /// # Errors
+    /// When a server cannot be reached (of a cluster: none can), or is refused.
+    pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
+        Ok(Self::Redis(Redis::open(options).await?))
+    }
+
+    /// From now on this node takes the tickets of these slots, and of no others. Slots in memory have nobody else to take theirs: they are always served.
+    ///
+    /// # Errors
+    /// When they are more than one node can read; the ones served before are served on.
+    pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Redis(redis) => redis.serve(slots),
+        }
+    }
+
+    /// What was seen of the servers that hold slots.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        match self {
+            Self::Local(_) => Evidence::default(),
+            Self::Redis(redis) => redis.evidence(),
+        }
+    }
+
+    /// Waits until [`Evidence::changes`] is not `seen` any more, and says what it is then: time to look at all slots.
+    pub async fn changed(&self, seen: u64) -> u64 {
+        match self {
+            Self::Local(_) => std::future::pending().await,
+            Self::Redis(redis) => redis.changed(seen).await,
+        }
     }
 
     /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then has `available` units, all in counter A, an empty
@@ -64,6 +126,7 @@ impl Slots {
     pub async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
+            Self::Redis(redis) => redis.init(slot, terms).await,
         }
     }
 
@@ -74,6 +137,7 @@ impl Slots {
     pub async fn ticket(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, SlotError> {
         match self {
             Self::Local(local) => Ok(local.ticket(slot, request)),
+            Self::Redis(redis) => redis.ticket(slot, request).await,
         }
     }
 
@@ -84,6 +148,7 @@ impl Slots {
     pub async fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, SlotError> {
         match self {
             Self::Local(local) => Ok(local.apply(slot, epoch, rows)),
+            Self::Redis(redis) => redis.apply(slot, epoch, rows).await,
         }
     }
 
@@ -101,6 +166,7 @@ impl Slots {
     ) -> Result<Recalled, SlotError> {
         match self {
             Self::Local(local) => Ok(local.recall(slot, id, grant, epoch, units)),
+            Self::Redis(redis) => redis.recall(slot, id, grant, epoch, units).await,
         }
     }
 
@@ -112,6 +178,7 @@ impl Slots {
     pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
+            Self::Redis(redis) => Ok(redis.take(at_most).await),
         }
     }
 
@@ -122,6 +189,7 @@ impl Slots {
     pub async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
+            Self::Redis(redis) => redis.acknowledge(done).await?,
         }
         Ok(())
     }
@@ -133,6 +201,7 @@ impl Slots {
     pub async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.redeliver(slot),
+            Self::Redis(redis) => redis.redeliver(slot).await?,
         }
         Ok(())
     }
@@ -144,6 +213,7 @@ impl Slots {
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
+            Self::Redis(redis) => redis.stop(slot, stopped).await?,
         }
         Ok(())
     }
@@ -155,6 +225,7 @@ impl Slots {
     pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.view(slot)),
+            Self::Redis(redis) => redis.view(slot).await,
         }
     }
 
@@ -165,6 +236,7 @@ impl Slots {
     pub async fn retire(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.retire(slot),
+            Self::Redis(redis) => redis.retire(slot).await?,
         }
         Ok(())
     }

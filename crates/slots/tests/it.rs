@@ -1,85 +1,39 @@
-//! The Local backend against the conformance suite, and under threads.
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Every backend against the conformance suite, the reference slot, and what can happen to it.
+mod it {
+    mod cluster;
+    mod local;
+    mod one;
+    pub mod server;
+    mod several;
+}
 
-use doorbuster_core::slot::TicketAnswer;
-use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey, Token};
-use doorbuster_slots::{Done, Slots, conformance};
-
+/// The conformance suite as tests, each on slots of its own: `$open` is given the test's name.
+#[macro_export]
 macro_rules! conforms {
-    ($($name:ident)*) => {$(
+    ($open:path) => {
+        $crate::conforms! { $open:
+            a_slot_without_an_epoch_fails_closed
+            init_takes_only_a_higher_epoch
+            a_ticket_deducts_exactly_what_is_there
+            unlimited_stock_holds_limits_only
+            a_known_request_gets_its_ticket_again
+            the_limit_counts_all_requests_of_a_buyer
+            a_credit_gives_back_once_and_forgets
+            a_credit_without_its_key_forgets_too
+            feed_rows_wait_for_their_turn
+            a_recall_takes_once
+            the_queue_keeps_tickets_until_acknowledged
+            a_roll_keeps_the_queue
+            a_stopped_slot_cuts_nothing
+            a_slot_with_an_old_queue_is_full
+            the_counters_flip_mark_and_merge
+            a_slot_is_retired_once_its_queue_is_empty
+        }
+    };
+    ($open:path: $($name:ident)*) => {$(
         #[tokio::test]
         async fn $name() {
-            conformance::$name(Slots::local(conformance::id_key())).await;
+            conformance::$name($open(stringify!($name)).await).await;
         }
     )*};
-}
-
-conforms! {
-    a_slot_without_an_epoch_fails_closed
-    init_takes_only_a_higher_epoch
-    a_ticket_deducts_exactly_what_is_there
-    unlimited_stock_holds_limits_only
-    a_known_request_gets_its_ticket_again
-    the_limit_counts_all_requests_of_a_buyer
-    a_credit_gives_back_once_and_forgets
-    a_credit_without_its_key_forgets_too
-    feed_rows_wait_for_their_turn
-    a_recall_takes_once
-    the_queue_keeps_tickets_until_acknowledged
-    a_roll_keeps_the_queue
-    a_stopped_slot_cuts_nothing
-    a_slot_with_an_old_queue_is_full
-}
-
-/// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut once, every ticket is delivered once.
-#[test]
-fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
-    const STOCK: u64 = 20_000;
-    let slots = Slots::local(conformance::id_key());
-    let slot = SlotKey { item: ItemId(1), index: 0 };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
-    runtime.block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK))).expect("local");
-    let cut = Arc::new(AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (slots, cut) = (slots.clone(), cut.clone());
-            scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-                for i in 0..8_000 {
-                    let mut request =
-                        conformance::request(&format!("b{}", i % 100), &format!("{thread}-{i}"), 1, 1_000_000);
-                    request.token = Token(thread * 1_000_000 + i);
-                    match runtime.block_on(slots.ticket(slot, &request)).expect("local") {
-                        TicketAnswer::Cut(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
-                        TicketAnswer::Short { .. } => {}
-                        other => panic!("{other:?}"),
-                    }
-                }
-            });
-        }
-        let slots = slots.clone();
-        scope.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            let mut seen = vec![false; STOCK as usize + 1];
-            let mut count = 0;
-            while count < STOCK {
-                let taken = runtime.block_on(slots.take(64)).expect("local");
-                for t in &taken {
-                    let n = t.delivery.ticket.n.0 as usize;
-                    assert!(!seen[n], "delivered twice: {n}");
-                    seen[n] = true;
-                    count += 1;
-                }
-                let done: Vec<_> = taken
-                    .iter()
-                    .map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
-                    .collect();
-                runtime.block_on(slots.acknowledge(&done)).expect("local");
-            }
-        });
-    });
-    assert_eq!(cut.load(Ordering::Relaxed), STOCK);
-    let view = runtime.block_on(slots.view(slot)).expect("local").expect("has an epoch");
-    assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }

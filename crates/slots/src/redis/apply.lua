@@ -1,0 +1,86 @@
+-- Applies feed rows of one grant, each in its turn, if grant and epoch are the slot's own.
+-- KEYS: see term.lua. ARGV: grant, epoch; then for each row: seq, units, counter (a or b), whether it brings units from elsewhere (0 or 1), the buyer's
+-- hash or nothing, by how much the buyer's share changes, the token of the ticket to forget or nothing, its number, its request's hash, or
+-- nothing when nobody said it, or "-" when it was looked for and not found.
+-- Returns {applied}; {} when the slot has another grant or epoch; {applied, i} when row i (from 1) is to forget a request that only the slot's memory
+-- can name: nothing is done then, and the caller looks there, outside of this step.
+-- It may never: apply a row twice or out of its turn; write before every row is checked; walk through the memory of requests.
+local WORDS = 9
+local count = (#ARGV - 2) / WORDS
+local epoch = whole(ARGV[2])
+if not epoch or count < 1 or count ~= math.floor(count) then
+  return redis.error_reply('DOORBUSTER apply: wrong arguments')
+end
+local term = read_term()
+if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
+  return {}
+end
+
+local shares, forget, share_of, request_of = {}, {}, {}, {}
+-- A value that the slot remembers, as it is after the rows so far; false: none.
+local function remembered(memory, key, field)
+  if memory[field] == nil then
+    memory[field] = redis.call('HGET', key, field)
+  end
+  return memory[field]
+end
+
+local applied = term.applied
+for i = 1, count do
+  local at = 2 + (i - 1) * WORDS
+  local seq, units, counter, brings = whole(ARGV[at + 1]), whole(ARGV[at + 2]), ARGV[at + 3], flag(ARGV[at + 4])
+  local buyer, change, token, n, hash = ARGV[at + 5], tonumber(ARGV[at + 6]), ARGV[at + 7], ARGV[at + 8], ARGV[at + 9]
+  if not seq or not units or (counter ~= 'a' and counter ~= 'b') or not brings or not change or change ~= math.floor(change) then
+    return redis.error_reply('DOORBUSTER apply: a value is out of range')
+  end
+  if seq == applied + 1 then
+    applied = seq
+    term[counter] = term[counter] + units
+    if term.a + term.b > MAX then
+      return redis.error_reply('DOORBUSTER apply: more units than can be counted')
+    end
+    if brings == 1 and units > 0 then
+      term.mark = 0
+    end
+    if buyer ~= '' then
+      local has = (whole(remembered(share_of, KEYS[3], buyer) or '0') or 0) + change
+      if has > 0 and has <= 4294967295 then
+        share_of[buyer], shares[buyer] = digits(has), digits(has)
+      else
+        share_of[buyer], shares[buyer] = false, false
+      end
+    end
+    if token ~= '' then
+      if hash == '' then
+        -- Forced from an id alone: a ticket that was never settled is still in the queue.
+        local id = ARGV[2] .. '-' .. n
+        local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
+        if entry and string.match(entry[2][2], '^%d+') == term.grant then
+          hash = entry[2][4]
+        else
+          return { term.applied, i }
+        end
+      end
+      local value = hash ~= '-' and remembered(request_of, KEYS[2], hash)
+      if value and string.match(value, ' (%d+)$') == token then
+        request_of[hash], forget[hash] = false, true
+      end
+    end
+  end
+end
+if applied == term.applied then
+  return { applied }
+end
+
+redis.call('HSET', KEYS[1], 'applied', digits(applied), 'a', digits(term.a), 'b', digits(term.b), 'mark', digits(term.mark))
+for buyer, has in pairs(shares) do
+  if has then
+    redis.call('HSET', KEYS[3], buyer, has)
+  else
+    redis.call('HDEL', KEYS[3], buyer)
+  end
+end
+for hash in pairs(forget) do
+  redis.call('HDEL', KEYS[2], hash)
+end
+return { applied }

@@ -1,0 +1,84 @@
+//! Every key in Redis, and where it lives. Nothing else makes a key's name.
+//!
+//! | key | type | holds | lives |
+//! |---|---|---|---|
+//! | `PREFIX:{ITEM#INDEX}:term` | hash | grant, epoch, counters, position in the feed, number of tickets | as the slot; its epoch a while longer |
+//! | `PREFIX:{ITEM#INDEX}:requests` | hash | request's hash → its ticket | under one grant |
+//! | `PREFIX:{ITEM#INDEX}:buyers` | hash | buyer's hash → units counted | under one grant |
+//! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | under one grant |
+//! | `PREFIX:{ITEM#INDEX}:queue` | stream | tickets not yet acknowledged, ids `EPOCH-N`, one group `settle` | as the slot |
+//!
+//! What stands in braces is the hash tag: all keys of a slot live on one server, so that one script may touch them all. Nothing expires while a
+//! slot lives.
+use doorbuster_core::SlotKey;
+
+/// The consumer group that settlers read by. The scripts name it too.
+pub(super) const GROUP: &str = "settle";
+/// Hash slots of a Redis Cluster.
+pub(super) const HASH_SLOTS: u16 = 16_384;
+
+/// The keys of one slot, in the order in which every script takes them.
+#[derive(Clone, Debug)]
+pub(super) struct Keys(pub(super) [String; 5]);
+
+impl Keys {
+    pub(super) fn of(prefix: &str, slot: SlotKey) -> Self {
+        let tag = tag(slot);
+        Self(["term", "requests", "buyers", "recalls", "queue"].map(|what| format!("{prefix}:{{{tag}}}:{what}")))
+    }
+
+    pub(super) fn requests(&self) -> &str {
+        &self.0[1]
+    }
+
+    pub(super) fn queue(&self) -> &str {
+        &self.0[4]
+    }
+}
+
+fn tag(slot: SlotKey) -> String {
+    slot.to_string()
+}
+
+/// The hash slot in which a Redis Cluster keeps the slot.
+pub(super) fn hash_slot(slot: SlotKey) -> u16 {
+    crc16(tag(slot).as_bytes()) % HASH_SLOTS
+}
+
+/// Which of several plain servers has the slot: an item's partitions go round them, starting anywhere, so that none has two more than another.
+pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
+    let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
+    (start + slot.index as usize) % servers.max(1)
+}
+
+/// CRC-16/XMODEM, as the cluster specification has it.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, &byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_core::ItemId;
+
+    #[test]
+    fn the_checksum_is_the_one_that_clusters_use() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(crc16(b"foo") % HASH_SLOTS, 12_182);
+    }
+
+    #[test]
+    fn an_items_partitions_go_round_the_servers() {
+        let mut of = [0; 3];
+        (0..64).for_each(|index| of[server_of(SlotKey { item: ItemId(77), index }, 3)] += 1);
+        assert!(of.iter().all(|&n| n == 21 || n == 22), "{of:?}");
+    }
+
+    #[test]
+    fn all_keys_of_a_slot_share_its_tag() {
+        let keys = Keys::of("shop", SlotKey { item: ItemId(7), index: 3 });
+        assert!(keys.0.iter().all(|k| k.starts_with("shop:{7#3}:")), "{keys:?}");
+    }
+}

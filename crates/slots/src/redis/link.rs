@@ -1,0 +1,111 @@
+//! One server: how it is reached, and one connection for everything that neither waits nor is in a hurry.
+//!
+//! A connection is plain: it never sends anything twice. When an answer does not come the connection is dropped, and the caller hears that it may
+//! have happened.
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, Value};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::fail::{Fail, answer};
+use super::limits::{CONNECT_MAX, RECONNECT_PAUSE, RESPONSE_MAX};
+use super::script::Scripts;
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) address: String,
+    client: Client,
+    pub(super) scripts: Arc<Scripts>,
+    control: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    /// Until then it counts as unreachable.
+    down_until: Mutex<Option<Instant>>,
+    /// Told when a connection breaks.
+    disturbed: Arc<Notify>,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, scripts: Arc<Scripts>, disturbed: Arc<Notify>) -> Self {
+        let address = client.get_connection_info().addr().to_string();
+        Self {
+            address,
+            client,
+            scripts,
+            control: tokio::sync::Mutex::default(),
+            down_until: Mutex::default(),
+            disturbed,
+        }
+    }
+
+    /// A connection of one's own. Without a time limit for answers it may carry commands that wait.
+    pub(super) async fn connect(&self, response_max: Option<Duration>) -> Result<MultiplexedConnection, Fail> {
+        let until = *self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_some_and(|until| Instant::now() < until) {
+            return Err(Fail::Elsewhere(format!("{} cannot be reached", self.address)));
+        }
+        let made = connect(&self.client, response_max).await;
+        let down_until = made.as_ref().err().map(|_| Instant::now() + RECONNECT_PAUSE);
+        *self.down_until.lock().unwrap_or_else(PoisonError::into_inner) = down_until;
+        if made.is_err() {
+            self.disturbed.notify_one();
+        }
+        made
+    }
+
+    /// One call over the shared connection.
+    pub(super) async fn ask(&self, call: &Cmd) -> Result<Value, Fail> {
+        let mut connection = {
+            let mut control = self.control.lock().await;
+            match &*control {
+                Some(connection) => connection.clone(),
+                None => control.insert(self.connect(Some(RESPONSE_MAX)).await?).clone(),
+            }
+        };
+        let said = self.say(&mut connection, call).await;
+        if said.as_ref().is_err_and(Fail::breaks) {
+            *self.control.lock().await = None;
+            self.disturbed.notify_one();
+        }
+        said
+    }
+
+    /// [`Link::ask`] for a call of a script, which is loaded if the server does not know it.
+    pub(super) async fn ask_script(&self, call: &Cmd) -> Result<Value, Fail> {
+        match self.ask(call).await {
+            Err(Fail::NoScript) => {
+                Scripts::load(&mut self.connect(Some(RESPONSE_MAX)).await?).await?;
+                self.ask(call).await
+            }
+            said => said,
+        }
+    }
+
+    async fn say(&self, connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, Fail> {
+        let said = connection.send_packed_command(call).await;
+        said.map_err(|e| Fail::of(&e)).and_then(answer)
+    }
+
+    /// A connection broke: whoever watches the servers looks.
+    pub(super) fn disturb(&self) {
+        self.disturbed.notify_one();
+    }
+}
+
+/// Connects to a server; when that fails nothing was sent.
+pub(super) async fn connect(client: &Client, response_max: Option<Duration>) -> Result<MultiplexedConnection, Fail> {
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(response_max);
+    let made = tokio::time::timeout(CONNECT_MAX, client.get_multiplexed_async_connection_with_config(&config)).await;
+    let address = || client.get_connection_info().addr().to_string();
+    match made {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
+            Err(Fail::Refused(format!("{}: {error}", address())))
+        }
+        Ok(Err(error)) => Err(Fail::Elsewhere(format!("{}: {error}", address()))),
+        Err(_) => Err(Fail::Elsewhere(format!("{} does not accept a connection", address()))),
+    }
+}

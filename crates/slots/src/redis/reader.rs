@@ -1,0 +1,143 @@
+//! Reads one slot's queue: on a connection of its own, as it waits for tickets there.
+//!
+//! One connection for each slot, because a Redis Cluster lets a command wait on several queues only if they share a hash slot, which slots do not.
+//! What a settler was given and never acknowledged is given to another one after a while; acknowledging is by the script alone.
+use std::sync::Arc;
+
+use doorbuster_core::{NodeId, SlotKey};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::fail::{Fail, answer};
+use super::inbox::Inbox;
+use super::keys::{GROUP, Keys};
+use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
+use super::routes::Routes;
+use super::words::{self, array, text};
+use crate::Taken;
+
+/// Reads one slot's queue into the inbox.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) slot: SlotKey,
+    pub(super) keys: Keys,
+    pub(super) consumer: String,
+    pub(super) routes: Arc<Routes>,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+/// The name under which a node's readers are known to the group.
+pub(super) fn consumer(node: NodeId) -> String {
+    format!("node-{node}")
+}
+
+impl Reader {
+    /// Reads until nobody wants the slot read any more.
+    pub(super) async fn run(self) {
+        loop {
+            let Err(_) = self.session().await;
+            // The queue may be elsewhere by now.
+            drop(self.routes.refresh().await);
+            tokio::time::sleep(READ_PAUSE).await;
+        }
+    }
+
+    /// Reads over one connection until something is wrong with it.
+    async fn session(&self) -> Result<std::convert::Infallible, Fail> {
+        let link = self.routes.server(self.slot)?.link.clone();
+        let mut connection = link.connect(None).await?;
+        loop {
+            let Err(fail) = self.read(&mut connection).await;
+            match fail {
+                // No queue, or none yet: whoever gives the slot a grant makes it.
+                Fail::Refused(_) => tokio::time::sleep(READ_PAUSE).await,
+                fail => {
+                    link.disturb();
+                    return Err(fail);
+                }
+            }
+        }
+    }
+
+    async fn read(&self, connection: &mut MultiplexedConnection) -> Result<std::convert::Infallible, Fail> {
+        // What this node was given before it started again, or before the connection broke.
+        let mut from = "0".to_owned();
+        loop {
+            let (tickets, last) = self.deliver(connection, self.xreadgroup(&from)).await?;
+            let Some(last) = last else { break };
+            self.inbox.put(tickets);
+            from = last;
+            self.inbox.room().await;
+        }
+        let mut claimed = Instant::now();
+        loop {
+            self.inbox.room().await;
+            if claimed.elapsed() >= CLAIM_EVERY {
+                claimed = Instant::now();
+                let call = claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, "0-0");
+                let (_, tickets) = read_claimed(self.slot, say(connection, &call).await?)?;
+                self.inbox.put(tickets);
+            }
+            let (tickets, _) = self.deliver(connection, self.xreadgroup(">")).await?;
+            if !tickets.is_empty() {
+                self.inbox.put(tickets);
+            }
+        }
+    }
+
+    fn xreadgroup(&self, from: &str) -> Cmd {
+        let mut call = Cmd::new();
+        call.arg("XREADGROUP").arg("GROUP").arg(GROUP).arg(&self.consumer).arg("COUNT").arg(READ_MAX);
+        call.arg("BLOCK").arg(READ_BLOCK.as_millis() as u64).arg("STREAMS").arg(self.keys.queue()).arg(from);
+        call
+    }
+
+    /// The tickets of one read, and the id of its last entry.
+    async fn deliver(
+        &self,
+        connection: &mut MultiplexedConnection,
+        call: Cmd,
+    ) -> Result<(Vec<Taken>, Option<String>), Fail> {
+        let streams = array(say(connection, &call).await?)?;
+        let Some(stream) = streams.into_iter().next() else { return Ok((Vec::new(), None)) };
+        let entries = array(stream)?.into_iter().nth(1).unwrap_or_default();
+        read_entries(self.slot, entries)
+    }
+}
+
+/// Says something that may wait as long as a read of a queue does.
+async fn say(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, Fail> {
+    match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call)).await {
+        Ok(said) => said.map_err(|e| Fail::of(&e)).and_then(answer),
+        Err(_) => Err(Fail::Lost("the queue was not read in time".to_owned())),
+    }
+}
+
+/// Makes this consumer's what was delivered so long ago, from this id on.
+pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
+    let mut call = Cmd::new();
+    call.arg("XAUTOCLAIM").arg(keys.queue()).arg(GROUP).arg(consumer).arg(idle_ms).arg(from).arg("COUNT").arg(READ_MAX);
+    call
+}
+
+/// The answer to a claim: where to go on ("0-0": nowhere), and the tickets.
+pub(super) fn read_claimed(slot: SlotKey, said: Value) -> Result<(String, Vec<Taken>), Fail> {
+    let mut parts = array(said)?.into_iter();
+    let next = text(&parts.next().unwrap_or_default())?.to_owned();
+    let (tickets, _) = read_entries(slot, parts.next().unwrap_or_default())?;
+    Ok((next, tickets))
+}
+
+/// An entry that makes no sense is left where it is, and holds up none behind it.
+fn read_entries(slot: SlotKey, entries: Value) -> Result<(Vec<Taken>, Option<String>), Fail> {
+    let (mut tickets, mut last) = (Vec::new(), None);
+    for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {
+        let mut parts = array(entry)?.into_iter();
+        let id = text(&parts.next().unwrap_or_default())?.to_owned();
+        let fields = parts.next().unwrap_or_default();
+        tickets.extend(words::delivery(slot, &id, fields).map(|delivery| Taken { slot, delivery }));
+        last = Some(id);
+    }
+    Ok((tickets, last))
+}

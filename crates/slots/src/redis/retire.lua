@@ -1,0 +1,20 @@
+-- Drops a slot whose grant is closed for good and whose queue is empty. Its epoch stays for a while, so that no old message brings it back.
+-- KEYS: see term.lua. ARGV: milliseconds for which its epoch stays.
+-- Returns 1; 0 when there is nothing to drop, or tickets are queued.
+-- It may never: drop a ticket.
+if not whole(ARGV[1]) then
+  return redis.error_reply('DOORBUSTER retire: a value is out of range')
+end
+if is_type(KEYS[5], 'stream', false) and redis.call('XLEN', KEYS[5]) > 0 then
+  return 0
+end
+local term, retired = read_term()
+if not term and retired then
+  return 0
+end
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+if term then
+  redis.call('HSET', KEYS[1], 'epoch', digits(term.epoch))
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return 1

@@ -1,0 +1,71 @@
+//! The scripts: loaded once on every server, called by their digest.
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, Value};
+
+use super::fail::{Fail, answer, strange};
+use super::keys::Keys;
+
+/// A script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    Init,
+    Ticket,
+    Apply,
+    Recall,
+    Acknowledge,
+    Stop,
+    View,
+    Retire,
+}
+
+macro_rules! source {
+    ($file:literal) => {
+        concat!(include_str!("term.lua"), include_str!($file))
+    };
+}
+
+/// In the order of [`Script`].
+const SOURCES: [&str; 8] = [
+    source!("init.lua"),
+    source!("ticket.lua"),
+    source!("apply.lua"),
+    source!("recall.lua"),
+    source!("acknowledge.lua"),
+    source!("stop.lua"),
+    source!("view.lua"),
+    source!("retire.lua"),
+];
+
+/// The scripts' digests: the same on every server.
+#[derive(Debug)]
+pub(super) struct Scripts([String; SOURCES.len()]);
+
+impl Scripts {
+    /// Loads all of them on a server, which tells the digests.
+    pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Self, Fail> {
+        let mut pipe = Pipeline::with_capacity(SOURCES.len());
+        for source in SOURCES {
+            pipe.cmd("SCRIPT").arg("LOAD").arg(source);
+        }
+        let values = connection.send_packed_commands(&pipe, 0, SOURCES.len()).await.map_err(|e| Fail::of(&e))?;
+        let mut digests = values.into_iter().map(|value| match answer(value)? {
+            Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|e| Fail::Lost(e.to_string())),
+            other => Err(strange(&other)),
+        });
+        let mut all = [const { String::new() }; SOURCES.len()];
+        for digest in &mut all {
+            *digest = digests.next().unwrap_or_else(|| Err(strange(&Value::Nil)))?;
+        }
+        Ok(Self(all))
+    }
+
+    /// A call, to which arguments are added.
+    pub(super) fn call(&self, script: Script, keys: &Keys) -> Cmd {
+        let mut call = Cmd::with_capacity(8, 512);
+        call.arg("EVALSHA").arg(&self.0[script as usize]).arg(keys.0.len());
+        for key in &keys.0 {
+            call.arg(key);
+        }
+        call
+    }
+}

@@ -1,0 +1,73 @@
+-- The slot's term: what it holds under one grant. Put in front of every script that reads one.
+-- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream); the same five for every script.
+-- Gives: whole(text), the number of a text of digits up to 2^53 - 1, or nil; digits(n), its text again; read_term(), the term, or nil and the
+-- epoch of a slot that was retired. A key of a wrong type, a missing queue, a value that is missing or out of range: no term, as if it was lost.
+-- It may never: write.
+local MAX = 9007199254740991
+local GROUP = 'settle'
+
+local function whole(text)
+  if type(text) ~= 'string' or #text > 16 or not string.find(text, '^%d+$') then
+    return nil
+  end
+  local n = tonumber(text)
+  if n > MAX then
+    return nil
+  end
+  return n
+end
+
+local function digits(n)
+  return string.format('%.0f', n)
+end
+
+local function is_type(key, wanted, or_none)
+  local found = redis.call('TYPE', key).ok
+  return found == wanted or (or_none and found == 'none')
+end
+
+local function flag(text)
+  if text == '0' then
+    return 0
+  elseif text == '1' then
+    return 1
+  end
+  return nil
+end
+
+local function read_term()
+  if not is_type(KEYS[1], 'hash', true) then
+    return nil, nil
+  end
+  local f = redis.call('HMGET', KEYS[1], 'epoch', 'grant', 'counted', 'a', 'b', 'active', 'mark', 'threshold', 'applied', 'n', 'stopped')
+  local epoch = whole(f[1])
+  if not f[2] then
+    return nil, epoch
+  end
+  for i = 2, 4 do
+    if not is_type(KEYS[i], 'hash', true) then
+      return nil, nil
+    end
+  end
+  if not is_type(KEYS[5], 'stream', false) then
+    return nil, nil
+  end
+  local term = {
+    epoch = epoch,
+    grant = f[2],
+    counted = flag(f[3]),
+    a = whole(f[4]),
+    b = whole(f[5]),
+    active = f[6],
+    mark = flag(f[7]),
+    threshold = whole(f[8]),
+    applied = whole(f[9]),
+    n = whole(f[10]),
+    stopped = flag(f[11]),
+  }
+  local is_whole = epoch and term.counted and term.a and term.b and term.mark and term.threshold and term.applied and term.n and term.stopped
+  if not is_whole or (term.active ~= 'a' and term.active ~= 'b') or term.a + term.b > MAX then
+    return nil, nil
+  end
+  return term, nil
+end

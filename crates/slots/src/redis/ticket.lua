@@ -1,0 +1,120 @@
+-- Pre-deducts for one or many requests of one slot, each in its turn: seen before? limit? enough left? then deduct, remember and queue.
+-- KEYS: see term.lua. ARGV: most requests remembered, most tickets queued, most milliseconds that the oldest ticket may wait; then for each request:
+-- its hash, the buyer's hash, units, the buyer's limit, decide_by, and "token node buyer key" as the queue is to carry them.
+-- Returns {} when the slot has no epoch, else {grant, answer…}: a number is that of the ticket that was cut, a text begins with what it is.
+-- It may never: write before every request is decided and every value checked; write one thing and not the rest. The first write is the one
+-- that can be refused (no stream, no memory, a replica), and nothing is written then. No clock is asked.
+local WORDS = 6
+local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
+local count = (#ARGV - 3) / WORDS
+if not requests_max or not queue_max or not age_max or count < 1 or count ~= math.floor(count) then
+  return redis.error_reply('DOORBUSTER ticket: wrong arguments')
+end
+local hashes, buyers, asked = {}, {}, {}
+for i = 1, count do
+  local at = 3 + (i - 1) * WORDS
+  local units, limit, decide_by = whole(ARGV[at + 3]), whole(ARGV[at + 4]), whole(ARGV[at + 5])
+  if not units or units == 0 or not limit or not decide_by then
+    return redis.error_reply('DOORBUSTER ticket: a value is out of range')
+  end
+  hashes[i], buyers[i] = ARGV[at + 1], ARGV[at + 2]
+  asked[i] = { units = units, limit = limit, decide_by = decide_by, rest = ARGV[at + 6] }
+end
+
+local term = read_term()
+if not term then
+  return {}
+end
+
+local known, used = {}, {}
+local found = redis.call('HMGET', KEYS[2], unpack(hashes))
+for i = 1, count do
+  known[hashes[i]] = found[i] or nil
+end
+found = redis.call('HMGET', KEYS[3], unpack(buyers))
+for i = 1, count do
+  used[buyers[i]] = whole(found[i] or '0')
+end
+local remembered, waiting = redis.call('HLEN', KEYS[2]), redis.call('XLEN', KEYS[5])
+local oldest = nil
+if waiting > 0 then
+  local first = redis.call('XRANGE', KEYS[5], '-', '+', 'COUNT', 1)[1]
+  oldest = whole(string.match(first[2][2], '^%d+ %d+ (%d+) '))
+  if not oldest then
+    return {}
+  end
+end
+
+-- An active counter that cannot serve alone gives way to the other one; when neither can, both are merged into the active one. Afterwards an active
+-- counter below the threshold gives way to the other one if that holds more.
+local function deduct(units)
+  local other = term.active == 'a' and 'b' or 'a'
+  if term[term.active] < units then
+    if term[other] >= units then
+      term.active, other = other, term.active
+    else
+      term[term.active] = term[term.active] + term[other]
+      term[other] = 0
+    end
+    term.mark = 1
+  end
+  local left = term[term.active] - units
+  term[term.active] = left
+  if left < term.threshold then
+    term.mark = 1
+    if term[other] > left then
+      term.active = other
+    end
+  end
+end
+
+local answers, cut = { term.grant }, {}
+local function answer(ask, hash, buyer)
+  local before, has = known[hash], used[buyer]
+  if before then
+    local units = string.match(before, '^%d+ (%d+) %d+ %d+$')
+    if not units then
+      return 'damaged'
+    end
+    return units == digits(ask.units) and ('again ' .. before) or 'reused'
+  elseif term.stopped == 1 or remembered >= requests_max then
+    return 'stopped'
+  elseif not has then
+    return 'damaged'
+  elseif has + ask.units > ask.limit then
+    return 'limit ' .. digits(has)
+  elseif term.counted == 1 and ask.units > term.a + term.b then
+    return 'short ' .. digits(term.a + term.b)
+  elseif waiting >= queue_max or (oldest and ask.decide_by - oldest > age_max) then
+    return 'full'
+  end
+  if term.counted == 1 then
+    deduct(ask.units)
+  end
+  term.n = term.n + 1
+  remembered, waiting, oldest = remembered + 1, waiting + 1, oldest or ask.decide_by
+  used[buyer] = has + ask.units
+  known[hash] = digits(term.n) .. ' ' .. digits(ask.units) .. ' ' .. digits(ask.decide_by) .. ' ' .. string.match(ask.rest, '^%d+')
+  local text = term.grant .. ' ' .. digits(ask.units) .. ' ' .. digits(ask.decide_by) .. ' ' .. ask.rest
+  cut[#cut + 1] = { id = digits(term.epoch) .. '-' .. digits(term.n), text = text, hash = hash, buyer = buyer }
+  return term.n
+end
+for i = 1, count do
+  answers[i + 1] = answer(asked[i], hashes[i], buyers[i])
+end
+if #cut == 0 then
+  return answers
+end
+
+local requests, shares = {}, {}
+for i, one in ipairs(cut) do
+  if not redis.call('XADD', KEYS[5], 'NOMKSTREAM', one.id, 't', one.text, 'r', one.hash) then
+    return {}
+  end
+  requests[2 * i - 1], requests[2 * i] = one.hash, known[one.hash]
+  shares[2 * i - 1], shares[2 * i] = one.buyer, digits(used[one.buyer])
+end
+redis.call('HSET', KEYS[2], unpack(requests))
+redis.call('HSET', KEYS[3], unpack(shares))
+redis.call('HSET', KEYS[1], 'a', digits(term.a), 'b', digits(term.b), 'active', term.active, 'mark', digits(term.mark), 'n', digits(term.n))
+return answers

@@ -1,0 +1,10 @@
+-- What the slot says of itself.
+-- KEYS: see term.lua. ARGV: none.
+-- Returns {} without an epoch, else {grant, epoch, a, b, active, mark, applied, n, tickets queued, stopped, requests remembered, recalls remembered}.
+-- It may never: write.
+local term = read_term()
+if not term then
+  return {}
+end
+return { term.grant, term.epoch, term.a, term.b, term.active, term.mark, term.applied, term.n, redis.call('XLEN', KEYS[5]), term.stopped,
+  redis.call('HLEN', KEYS[2]), redis.call('HLEN', KEYS[4]) }

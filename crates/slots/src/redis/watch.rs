@@ -1,0 +1,80 @@
+//! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss is suspected before it is found.
+//!
+//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It only makes the leader look at once.
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redis::Cmd;
+use tokio::sync::watch::{self, Receiver, Sender};
+
+use super::health::{self, Health};
+use super::limits::{WATCH_EVERY, WATCH_PAUSE};
+use super::routes::Routes;
+use super::words::text;
+use crate::{Evidence, ServerSeen};
+
+/// What was seen of the servers last.
+#[derive(Debug)]
+pub(super) struct Watch {
+    seen: RwLock<Vec<Health>>,
+    changes: Sender<u64>,
+}
+
+impl Watch {
+    pub(super) fn new(first: Vec<Health>) -> Self {
+        Self { seen: RwLock::new(first), changes: watch::channel(0).0 }
+    }
+
+    /// Counts the times that something changed.
+    pub(super) fn changes(&self) -> Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let server = |h: &Health| ServerSeen {
+            address: h.address.clone(),
+            run_id: h.run_id.clone(),
+            replication_id: h.replication_id.clone(),
+        };
+        let warnings = seen.iter().flat_map(|h| [health::refuse(h).err(), health::warn(h)]).flatten().collect();
+        Evidence { changes: *self.changes.borrow(), servers: seen.iter().map(server).collect(), warnings }
+    }
+
+    /// Looks until the slots are dropped.
+    pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
+        loop {
+            drop(tokio::time::timeout(WATCH_EVERY, routes.disturbed().notified()).await);
+            self.look(&routes).await;
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
+    }
+
+    async fn look(&self, routes: &Routes) {
+        // A server that does not answer keeps its place: its silence is no change, its return is one.
+        drop(routes.refresh().await);
+        let mut next = Vec::new();
+        for server in routes.servers() {
+            let address = &server.link.address;
+            let said = server.link.ask(Cmd::new().arg("INFO")).await;
+            match said.as_ref().map(text) {
+                Ok(Ok(info)) => next.push(Health::read(address, info)),
+                _ => next.extend(self.last(address)),
+            }
+        }
+        let who = |all: &[Health]| {
+            let mut ids: Vec<_> =
+                all.iter().map(|h| (h.address.clone(), h.run_id.clone(), h.replication_id.clone())).collect();
+            ids.sort();
+            ids
+        };
+        let before = std::mem::replace(&mut *self.seen.write().unwrap_or_else(PoisonError::into_inner), next.clone());
+        if who(&before) != who(&next) {
+            self.changes.send_modify(|n| *n += 1);
+        }
+    }
+
+    fn last(&self, address: &str) -> Option<Health> {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().find(|h| h.address == address).cloned()
+    }
+}

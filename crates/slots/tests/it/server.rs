@@ -1,0 +1,152 @@
+//! A Redis server of one's own, in a directory of its own, that ends with the test whatever becomes of it.
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::NodeId;
+use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
+use doorbuster_core::slot::Bounds;
+use doorbuster_slots::{RedisOptions, conformance};
+use redis::{Cmd, FromRedisValue};
+
+/// How long a server may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// Starts a server, waits for a word or the end of its own input, which comes at the latest when the test's process ends, and ends the server. Without
+/// the word "keep" the directory goes too.
+const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
+[ "$word" = keep ] || rm -rf "$dir""#;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    dir: PathBuf,
+    port: Option<u16>,
+    arguments: Vec<String>,
+    guard: Option<(Child, ChildStdin)>,
+}
+
+impl Server {
+    /// A server on a socket in its directory, that keeps nothing on disk by itself.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_at(None, arguments)
+    }
+
+    /// A server on a port.
+    pub fn start_on_port(arguments: &[&str]) -> Self {
+        Self::start_at(Some(free_port()), arguments)
+    }
+
+    fn start_at(port: Option<u16>, arguments: &[&str]) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let nth = STARTED.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("doorbuster-slots-{}-{nth}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let arguments = arguments.iter().map(|&a| a.to_owned()).collect();
+        let mut server = Self { dir, port, arguments, guard: None };
+        server.launch();
+        server
+    }
+
+    fn launch(&mut self) {
+        let here = self.dir.display().to_string();
+        let port = self.port.unwrap_or(0).to_string();
+        let socket = self.dir.join("socket").display().to_string();
+        let mut words = vec![&here, "redis-server", "--bind", "127.0.0.1", "--port", &port, "--unixsocket", &socket];
+        let pid = self.dir.join("pid").display().to_string();
+        words.extend(["--dir", &here, "--pidfile", &pid, "--save", "", "--appendonly", "no"]);
+        words.extend(self.arguments.iter().map(String::as_str));
+        let mut guard = Command::new("sh");
+        let guard = guard.args(["-c", GUARD, "sh"]).args(&words).stdin(Stdio::piped());
+        let mut guard = guard.spawn().expect("sh");
+        let stdin = guard.stdin.take().expect("piped");
+        self.guard = Some((guard, stdin));
+        let until = Instant::now() + READY_WITHIN;
+        while self.try_ask::<String>(&["PING"]).is_err() {
+            assert!(Instant::now() < until, "redis-server is installed and starts: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Kills it; its directory stays.
+    pub fn kill(&mut self) {
+        if let Some((mut guard, mut stdin)) = self.guard.take() {
+            stdin.write_all(b"keep\n").expect("the guard reads");
+            guard.wait().expect("the guard ends");
+        }
+    }
+
+    /// Kills it and starts it again with what it has on disk.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.launch();
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        match self.port {
+            Some(port) => format!("redis://127.0.0.1:{port}"),
+            None => format!("redis+unix://{}", self.dir.join("socket").display()),
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.expect("started on a port")
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// One command over a connection of its own.
+    pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words).unwrap_or_else(|e| panic!("{words:?}: {e}"))
+    }
+
+    pub fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = redis::Client::open(self.url())?.get_connection()?;
+        let mut command = Cmd::new();
+        words.iter().for_each(|word| drop(command.arg(word).args_iter()));
+        command.query(&mut connection)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((mut guard, stdin)) = self.guard.take() {
+            drop(stdin);
+            drop(guard.wait());
+        } else {
+            drop(std::fs::remove_dir_all(&self.dir));
+        }
+    }
+}
+
+/// A port that was free a moment ago, low enough that a cluster's second port is one too.
+fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Slots of their own on these servers.
+pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
+    RedisOptions {
+        urls,
+        prefix: prefix.to_owned(),
+        id_key: conformance::id_key(),
+        node: NodeId(1),
+        wait_replicas: 0,
+        bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+    }
+}
