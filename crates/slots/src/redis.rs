@@ -99,29 +99,34 @@ impl Redis {
     /// One call of a script. Asked again only while nothing was done.
     async fn call(&self, slot: SlotKey, script: Script, arguments: impl Fn(&mut Cmd)) -> Result<Value, Fail> {
         let keys = self.keys(slot);
-        let ask = async || {
-            let server = self.0.routes.server(slot)?;
-            let mut call = server.link.scripts.call(script, &keys);
-            arguments(&mut call);
-            server.link.ask_script(&call).await
-        };
-        self.attempts(ask).await
-    }
-
-    /// Looks for the slot's server again while the one asked says that it did nothing.
-    async fn attempts<T>(&self, ask: impl AsyncFn() -> Result<T, Fail>) -> Result<T, Fail> {
-        let mut said = ask().await;
+        let mut said = self.call_once(slot, script, &keys, &arguments).await;
         for _ in 1..ATTEMPTS_MAX {
-            match &said {
-                Err(Fail::Elsewhere(_)) => {
-                    drop(self.0.routes.refresh().await);
-                    tokio::time::sleep(ATTEMPT_PAUSE).await;
-                    said = ask().await;
-                }
-                _ => break,
+            if !is_elsewhere(&said) {
+                break;
             }
+            self.look_again().await;
+            said = self.call_once(slot, script, &keys, &arguments).await;
         }
         said
+    }
+
+    async fn call_once(
+        &self,
+        slot: SlotKey,
+        script: Script,
+        keys: &Keys,
+        arguments: &impl Fn(&mut Cmd),
+    ) -> Result<Value, Fail> {
+        let server = self.0.routes.server(slot)?;
+        let mut call = server.link.scripts.call(script, keys);
+        arguments(&mut call);
+        server.link.ask_script(&call).await
+    }
+
+    /// Looks for the slots' servers again, when the one asked says that it did nothing.
+    async fn look_again(&self) {
+        drop(self.0.routes.refresh().await);
+        tokio::time::sleep(ATTEMPT_PAUSE).await;
     }
 
     pub(crate) async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
@@ -137,11 +142,20 @@ impl Redis {
     }
 
     pub(crate) async fn ticket(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, SlotError> {
-        let ask = async || {
-            let server = self.0.routes.server(slot)?;
-            server.lane.ask(slot, request).await
-        };
-        Ok(self.attempts(ask).await?)
+        let mut said = self.ticket_once(slot, request).await;
+        for _ in 1..ATTEMPTS_MAX {
+            if !is_elsewhere(&said) {
+                break;
+            }
+            self.look_again().await;
+            said = self.ticket_once(slot, request).await;
+        }
+        Ok(said?)
+    }
+
+    async fn ticket_once(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, Fail> {
+        let server = self.0.routes.server(slot)?;
+        server.lane.ask(slot, request).await
     }
 
     pub(crate) async fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, SlotError> {
@@ -266,11 +280,15 @@ impl Redis {
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
         loop {
-            let ask = async || {
-                let call = reader::claim(&keys, &self.0.consumer, 0, &from);
-                self.0.routes.server(slot)?.link.ask(&call).await
-            };
-            let (next, some) = match self.attempts(ask).await {
+            let mut said = self.claim_once(slot, &keys, &from).await;
+            for _ in 1..ATTEMPTS_MAX {
+                if !is_elsewhere(&said) {
+                    break;
+                }
+                self.look_again().await;
+                said = self.claim_once(slot, &keys, &from).await;
+            }
+            let (next, some) = match said {
                 // No queue: nothing was delivered.
                 Err(Fail::Refused(_)) => break,
                 said => reader::read_claimed(slot, said?)?,
@@ -283,6 +301,11 @@ impl Redis {
         }
         self.0.inbox.replace(slot, tickets);
         Ok(())
+    }
+
+    async fn claim_once(&self, slot: SlotKey, keys: &Keys, from: &str) -> Result<Value, Fail> {
+        let call = reader::claim(keys, &self.0.consumer, 0, from);
+        self.0.routes.server(slot)?.link.ask(&call).await
     }
 
     pub(crate) async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
@@ -317,6 +340,11 @@ impl Redis {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// Whether nothing was done, because the slot is on another server now.
+fn is_elsewhere<T>(said: &Result<T, Fail>) -> bool {
+    matches!(said, Err(Fail::Elsewhere(_)))
 }
 
 /// The answer to `init` and `apply`.
