@@ -3,6 +3,8 @@
 use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_lab::audit::{self, AuditReport, Store};
+use doorbuster_server::config::Shape;
+use secrecy::ExposeSecret;
 
 use crate::cli::AuditArgs;
 use crate::exit::{Failure, Outcome, Verdict};
@@ -23,9 +25,14 @@ pub fn run(args: &AuditArgs) -> Outcome {
     Ok(Verdict::of(report.audit.ok))
 }
 
-/// The store in the data directory of the settings.
+/// The store of the settings.
 fn configured(args: &AuditArgs) -> Result<Store, Failure> {
-    Ok(Store::parse(&config::settings(&args.settings)?.data_dir.display().to_string()).context("there is no audit")?)
+    let settings = config::settings(&args.settings)?;
+    let place = match &settings.shape {
+        Shape::Embedded => settings.data_dir.display().to_string(),
+        Shape::Postgres { store } | Shape::Cluster { store, .. } => store.expose_secret().to_owned(),
+    };
+    Ok(Store::parse(&place).context("there is no audit")?)
 }
 
 fn told(report: &AuditReport, with_answers: bool) -> String {

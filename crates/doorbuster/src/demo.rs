@@ -1,10 +1,12 @@
 //! `demo`: a whole flash sale on this machine, from a scratch directory to an audited verdict.
 //!
-//! Three processes, as in real life: the server, the crowd, and this one, which runs the sale and then judges it.
+//! Several processes, as in real life: the server (or the servers of a whole installation), the crowd, and this one, which
+//! runs the sale and then judges it.
 
 mod crowd;
 mod house;
 mod scratch;
+mod shop;
 mod sum;
 mod told;
 
@@ -16,7 +18,7 @@ use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::stock::{StockList, StockRow};
 use doorbuster_api::limits::HOLD_SECS_DEFAULT;
 use doorbuster_api::value::{Currency, Money, Stock};
-use doorbuster_lab::audit::{self, Store};
+use doorbuster_lab::audit;
 use doorbuster_lab::storm::StormReport;
 
 use crate::cli::DemoArgs;
@@ -26,8 +28,8 @@ use crate::print;
 use crate::signals::Stop;
 use crate::storm::progress::Bar;
 use crate::storm::raise_handles;
-use house::House;
 use scratch::Scratch;
+use shop::Shop;
 use sum::Sum;
 
 /// The sale of the demo.
@@ -41,7 +43,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     raise_handles();
     client::block_on(async {
         let mut stop = Stop::listen()?;
-        let scratch = Scratch::make(args.keep)?;
+        let scratch = Scratch::make(args.keep, args.shape.of_several().is_some())?;
         let sum = hold(args, &scratch, &mut stop).await?;
         let (report, faults) = (sum.report(), sum.faults());
         if args.json {
@@ -60,18 +62,17 @@ pub fn run(args: &DemoArgs) -> Outcome {
 async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum, Failure> {
     let bar = Bar::new(args.buyers, !args.json && std::io::stderr().is_terminal());
     bar.say("starting a server");
-    let mut house = House::build(scratch)?;
+    let mut shop = Shop::build(args.shape.of_several(), scratch)?;
     let sold = tokio::select! {
-        sold = sell(args, &mut house, scratch, &bar) => Some(sold),
+        sold = sell(args, &mut shop, scratch, &bar) => Some(sold),
         () = stop.asked() => None,
     };
     bar.say("stopping the server");
-    let stopped = house.stop().await;
+    let stopped = shop.stop().await;
     let sold = sold.ok_or_else(|| Failure::Refused("stopped before the end".into()))?;
-    let (storm, row, reached_store) = sold.map_err(|failure| house.explain(failure, &stopped))?;
+    let (storm, row, reached_store) = sold.map_err(|failure| shop.explain(failure, &stopped))?;
     bar.say("auditing");
-    let store = Store::parse(&house.data_dir().display().to_string()).context("the audit did not take place")?;
-    let audit = audit::run(&store, Some(&scratch.answers())).context("the audit did not take place")?;
+    let audit = audit::run(&shop.store()?, Some(&scratch.answers())).context("the audit did not take place")?;
     drop(bar);
     Ok(Sum { buyers: args.buyers, units: args.units, stock: args.stock, storm, row, audit, reached_store, stopped })
 }
@@ -79,18 +80,18 @@ async fn hold(args: &DemoArgs, scratch: &Scratch, stop: &mut Stop) -> Result<Sum
 /// Makes the sale, opens it, sends the crowd, and asks the server how it went.
 async fn sell(
     args: &DemoArgs,
-    house: &mut House,
+    shop: &mut Shop,
     scratch: &Scratch,
     bar: &Bar,
 ) -> Result<(StormReport, StockRow, u64), Failure> {
-    let client = house.open().await?;
+    let client = shop.open().await?;
     client.post_json(Path::of(&["v1", "admin", "sales"]), &sale(args)).await?;
     client.post(Path::of(&["v1", "admin", "sales", SALE, "open"])).await?;
     bar.say("signing the buyers in");
-    let storm = crowd::send(args, house, scratch, bar).await?;
+    let storm = crowd::send(args, shop, scratch, bar).await?;
     let stock: StockList = client.get(Path::of(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
     let row = stock.items.into_iter().next().context("the sale has lost its item")?;
-    let reached_store = house::tickets_settled(&client).await?;
+    let reached_store = shop.tickets_settled(&client).await?;
     Ok((storm, row, reached_store))
 }
 

@@ -3,7 +3,7 @@
 //! What must hold is written here from the documents: I1 to I8 of the protocol, and what an order may look like. With an
 //! answers file it also checks that every promise a buyer was given has its order, and that no verdict changed.
 //!
-//! Only reading the rows is a backend's business ([`sqlite`]); the checks see plain rows.
+//! Only reading the rows is a backend's business ([`sqlite`], [`postgres`]); the checks see plain rows.
 
 mod answers;
 mod feed;
@@ -12,6 +12,7 @@ mod grants;
 mod limits;
 mod order_id;
 mod orders;
+mod postgres;
 mod quotas;
 mod rows;
 mod sqlite;
@@ -35,13 +36,19 @@ use rows::Truth;
 pub enum Store {
     /// A database file of the embedded shape.
     Sqlite(PathBuf),
+    /// The address of a PostgreSQL database.
+    Postgres(String),
 }
 
 impl Store {
-    /// Reads `--store`: `sqlite:PATH`, or just a path, to a database file or to the directory that holds it.
+    /// Reads `--store`: `postgres://…`, `sqlite:PATH`, or just a path, to a database file or to the directory that holds it.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
+        if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Postgres(text.into()));
+        }
         if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite") {
-            let reason = format!("{scheme} is not a store that can be audited; give sqlite:PATH or a path");
+            let reason =
+                format!("{scheme} is not a store that can be audited; give postgres://…, sqlite:PATH or a path");
             return Err(AuditError::Store { store: text.into(), reason });
         }
         let path = text.strip_prefix("sqlite:").unwrap_or(text);
@@ -85,8 +92,10 @@ pub struct AuditReport {
 
 /// Audits `store`, and with `answers` every promise in that file. Changes nothing; the program may run meanwhile.
 pub fn run(store: &Store, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
-    let Store::Sqlite(path) = store;
-    let truth = sqlite::read(path)?;
+    let truth = match store {
+        Store::Sqlite(path) => sqlite::read(path)?,
+        Store::Postgres(url) => postgres::read(url)?,
+    };
     let mut findings = Findings::new(&truth);
     check(&truth, &mut findings);
     let answers_checked = match answers {

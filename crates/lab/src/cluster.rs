@@ -146,9 +146,9 @@ impl Cluster {
             ("DOORBUSTER_SHAPE".to_owned(), plan.shape.as_str().to_owned()),
             ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), admin_key.clone()),
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), buyer_secret.clone()),
+            ("DOORBUSTER_AUTH__ID_KEY".to_owned(), secret()),
             ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET".to_owned(), format!("whsec_{}", STANDARD.encode(secret_bytes()))),
         ];
-        let id_key = secret();
         for number in 1..=plan.nodes {
             let port = if plan.doors { door(postgres.port(), &mut postgres_doors)? } else { postgres.port() };
             let mut environment = shared.to_vec();
@@ -158,7 +158,7 @@ impl Cluster {
             let (program, tethered) = (plan.program.clone(), plan.tethered);
             let name = format!("node-{number}");
             let start = Start { name, program, arguments: Vec::new(), environment, user: None, tethered };
-            nodes.push(Node::make(&place, start, &id_key, clock.as_deref())?);
+            nodes.push(Node::make(&place, start, clock.as_deref())?);
         }
         nodes.iter_mut().try_for_each(Node::start)?;
         nodes.iter_mut().try_for_each(Node::until_ready)?;

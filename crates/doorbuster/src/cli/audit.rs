@@ -12,10 +12,10 @@ use super::settings::SettingsArgs;
 /// with what it checks. Exit 1 when something is found.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl"
+    after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster"
 )]
 pub struct AuditArgs {
-    /// The store: a data directory, a database file, or sqlite:PATH [default: the data directory of the settings].
+    /// The store: a data directory, a database file, sqlite:PATH, or postgres://… [default: that of the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Also check every answer in this file, as `storm --answers` writes it.

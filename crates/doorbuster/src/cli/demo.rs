@@ -1,6 +1,7 @@
 //! `demo`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use doorbuster_lab::cluster::Shape;
 use doorbuster_lab::storm::limits;
 
 use super::storm;
@@ -14,8 +15,12 @@ use super::storm;
 #[command(after_help = "Examples:
   doorbuster demo
   doorbuster demo --buyers 100000 --stock 101
+  doorbuster demo --shape cluster
   doorbuster demo --json")]
 pub struct DemoArgs {
+    /// What sells: one server, or two nodes behind one address that share PostgreSQL, or PostgreSQL and a Redis Cluster.
+    #[arg(long, value_enum, default_value_t = DemoShape::Embedded)]
+    pub shape: DemoShape,
     /// How many different buyers come, 1 to 10,000,000.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = storm::buyers())]
     pub buyers: u32,
@@ -37,4 +42,26 @@ pub struct DemoArgs {
     /// Print one JSON object instead of a table, and no progress.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How the shop of a demo is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoShape {
+    /// One server, nothing else.
+    Embedded,
+    /// Two nodes and PostgreSQL.
+    Postgres,
+    /// Two nodes, PostgreSQL, and a Redis Cluster of three primaries and three replicas.
+    Cluster,
+}
+
+impl DemoShape {
+    /// How several nodes are built; `None`: there is one server.
+    pub fn of_several(self) -> Option<Shape> {
+        match self {
+            Self::Embedded => None,
+            Self::Postgres => Some(Shape::Postgres),
+            Self::Cluster => Some(Shape::Cluster),
+        }
+    }
 }

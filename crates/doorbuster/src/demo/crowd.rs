@@ -6,8 +6,9 @@ use anyhow::{Context, anyhow};
 use doorbuster_lab::storm::StormReport;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use super::house::{House, this_program};
+use super::house::this_program;
 use super::scratch::Scratch;
+use super::shop::Shop;
 use super::{ITEM, SALE};
 use crate::cli::DemoArgs;
 use crate::exit::Failure;
@@ -18,14 +19,14 @@ use crate::storm::progress::Bar;
 const COMPLAINT_BYTES_MAX: u64 = 4 * 1024;
 
 /// Sends all buyers and waits until each has its answer or is lost.
-pub async fn send(args: &DemoArgs, house: &House, scratch: &Scratch, bar: &Bar) -> Result<StormReport, Failure> {
+pub async fn send(args: &DemoArgs, shop: &Shop, scratch: &Scratch, bar: &Bar) -> Result<StormReport, Failure> {
     let mut command = this_program()?;
     command
-        .args(["storm", "--relay", "--url", &house.url(), "--sale", SALE, "--item", ITEM])
+        .args(["storm", "--relay", "--url", &shop.url(), "--sale", SALE, "--item", ITEM])
         .args(["--buyers", &args.buyers.to_string(), "--units", &args.units.to_string()])
         .args(["--connections", &args.connections.to_string()])
         .arg("--buyer-secret-file")
-        .arg(house.buyer_secret())
+        .arg(shop.buyer_secret())
         .arg("--answers")
         .arg(scratch.answers())
         .stdin(Stdio::null())

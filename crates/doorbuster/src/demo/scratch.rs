@@ -15,10 +15,10 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes it, for nobody else to look into.
-    pub fn make(keep: bool) -> anyhow::Result<Self> {
+    /// Makes it, for nobody else to look into; `passable`: others may go through it, as servers that run as somebody else do.
+    pub fn make(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));
-        let made = DirBuilder::new().mode(0o700).create(&path);
+        let made = DirBuilder::new().mode(if passable { 0o711 } else { 0o700 }).create(&path);
         made.with_context(|| format!("cannot make the scratch directory {}", path.display()))?;
         Ok(Self { path, keep })
     }
@@ -26,6 +26,11 @@ impl Scratch {
     /// Where the server keeps its store.
     pub fn data_dir(&self) -> PathBuf {
         self.path.join("data")
+    }
+
+    /// Where an installation of several servers is.
+    pub fn cluster(&self) -> PathBuf {
+        self.path.join("cluster")
     }
 
     /// Where the server writes its log.

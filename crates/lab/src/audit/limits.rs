@@ -8,3 +8,5 @@ pub(super) const FINDINGS_PER_RULE_MAX: usize = 20;
 pub(super) const ANSWER_LINE_BYTES_MAX: usize = 16 * 1024;
 /// How long a database that another process has locked is waited for; then there is no audit.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a database server may take to let the auditor in; then there is no audit.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -282,7 +282,7 @@ fn a_store_is_named_by_file_by_directory_or_by_address() {
     for text in [&file_text, &dir_text, &format!("sqlite:{file_text}"), &format!("sqlite://{dir_text}")] {
         assert_eq!(found(text), Ok(Store::Sqlite(file.clone())), "{text}");
     }
-    assert!(found("postgres://host/db").is_err_and(|error| error.contains("postgres is not a store")));
+    assert!(found("mysql://host/db").is_err_and(|error| error.contains("mysql is not a store")));
     std::fs::write(dir.join("other.db"), "no database").expect("a scratch file");
     assert_eq!(found(&dir_text), Ok(Store::Sqlite(file.clone())), "what is no store is passed over");
     std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");

@@ -25,15 +25,8 @@ pub struct Node {
 impl Node {
     /// A node that is not started yet. `start` has the program, its environment and its name; the rest is filled in here.
     /// `clock`: what lets its wall clock be set.
-    pub(super) fn make(
-        place: &Place,
-        mut start: Start,
-        id_key: &str,
-        clock: Option<&Path>,
-    ) -> Result<Self, ClusterError> {
+    pub(super) fn make(place: &Place, mut start: Start, clock: Option<&Path>) -> Result<Self, ClusterError> {
         let dir = place.private(&start.name)?;
-        // All nodes prove orders' ids by one key.
-        place.keep(&format!("{}/id_key", start.name), id_key)?;
         let addr = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let listen = addr.to_string();
         let clock = match clock {
