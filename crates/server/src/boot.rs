@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Buyers, Expected, JwksError, Operators};
 use crate::clock::Clock;
 use crate::config::{BuyerKeys, Settings, Shape};
-use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::engine::{Engine, EngineError, EngineOptions, Place};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
 use crate::web::{self, App};
@@ -179,7 +179,8 @@ async fn run(
 fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<String>) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
     EngineOptions {
-        data_dir: settings.data_dir.clone(),
+        place: Place::Directory(settings.data_dir.clone()),
+        roles: settings.roles,
         id_key: secrets.id_key.clone(),
         clock: Clock::default(),
         node: NodeId(1),

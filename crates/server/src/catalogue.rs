@@ -5,11 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use doorbuster_core::{IdKey, ItemId, Phase, SlotKey};
+use arc_swap::ArcSwap;
+use doorbuster_core::partition::{self, Registry};
+use doorbuster_core::slot::Request;
+use doorbuster_core::{Choose, IdKey, ItemId, Phase, SlotKey};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::gauge::Gauge;
+use crate::layout::Layout;
 use crate::tally::Tally;
+use crate::wants::Wants;
 
 /// An item, as buyers' requests see it.
 #[derive(Debug)]
@@ -20,12 +25,71 @@ pub struct ItemState {
     pub row: ItemRow,
     /// Its counts.
     pub gauge: Arc<Gauge>,
-    /// The slot that serves it on this node.
-    pub slot: SlotKey,
-    /// Held by whoever moves the item's units between pool and slot. Saves work; safety rests on the store's rows.
-    pub tending: Arc<tokio::sync::Mutex<()>>,
-    /// Whether the slot is behind what the truth has for it.
-    pub feed: Arc<FeedMarks>,
+    /// The slots that its requests are put to on this node; none on a node that serves no buyers.
+    pub slots: Box<[SlotKey]>,
+    /// What outlives a change of its row.
+    pub work: Arc<ItemWork>,
+}
+
+/// What a node keeps of an item beside its row and its counts.
+#[derive(Debug, Default)]
+pub struct ItemWork {
+    /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on the store's rows.
+    pub tending: tokio::sync::Mutex<()>,
+    /// Whether a slot is behind what the truth has for it.
+    pub feed: FeedMarks,
+    /// What its parked requests wait for.
+    pub wants: Wants,
+    /// Its slots, as last seen.
+    pub seen: ArcSwap<Seen>,
+    /// Whether this node stopped the item's slots for a drain, and so lets them go on.
+    pub stopped_here: AtomicBool,
+    /// The next slot in turn, for items whose requests take turns.
+    pub turn: AtomicU64,
+}
+
+impl ItemState {
+    /// The slot that this request is put to first; `None`: this node has none for it.
+    ///
+    /// A request that is sent again by the same buyer, or under the same key, comes to the same slot, unless requests take turns.
+    #[must_use]
+    pub fn home(&self, request: &Request) -> Option<SlotKey> {
+        let slots = self.slots.len();
+        if slots <= 1 {
+            return self.slots.first().copied();
+        }
+        let number = match self.row.spread.choose {
+            Choose::Buyer => 0,
+            Choose::Random => request.request.half(),
+            Choose::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        let (spread, hash) = (&self.row.spread, request.buyer_hash);
+        let seen = self.work.seen.load();
+        let listed = partition::first_try(spread, seen.registry, hash, number);
+        let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
+        self.slots.get(at as usize).copied()
+    }
+
+    /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
+    #[must_use]
+    pub fn elsewhere(&self, first: SlotKey, request: &Request) -> Option<SlotKey> {
+        if self.slots.len() <= 1 {
+            return None;
+        }
+        let seen = self.work.seen.load();
+        let units = |at: u32| seen.units.get(at as usize).copied().unwrap_or(0);
+        let at = partition::second_try(seen.registry, first.index, request.units, units)?;
+        self.slots.get(at as usize).copied()
+    }
+}
+
+/// An item's slots as they were when it was last tended, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Those that have units, or may get some.
+    pub registry: Registry,
+    /// Units that each can hand out.
+    pub units: Vec<u64>,
 }
 
 /// Which of the endings of orders that a node was told of have reached the slot. Until they have, what the slot says of a buyer's limit may be old.
@@ -131,7 +195,7 @@ impl Catalogue {
     }
 
     /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on; `counts` are for new ones.
-    pub fn put(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey) {
+    pub fn put(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();
         let flags = before.map_or_else(Arc::default, |b| b.flags.clone());
@@ -144,10 +208,9 @@ impl Catalogue {
                     Some(known) => known.gauge.clone(),
                     None => Arc::new(Gauge::new(*counts.iter().find(|c| c.item == item.id)?)),
                 };
-                let tending = known.map(|k| k.tending.clone()).unwrap_or_default();
-                let feed = known.map(|k| k.feed.clone()).unwrap_or_default();
-                let slot = SlotKey { item: item.id, index: 0 };
-                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slot, tending, feed }))
+                let work = known.map(|k| k.work.clone()).unwrap_or_default();
+                let slots = layout.slots(item.id, &item.spread);
+                Some(Arc::new(ItemState { sale: id.clone(), row: item.clone(), gauge, slots, work }))
             })
             .collect();
         for item in &items {

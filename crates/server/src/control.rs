@@ -1,41 +1,101 @@
 //! Control: everything that happens to stock without a buyer asking. One task per job; safety never rests on any of them.
 
+mod adjust;
 mod audit;
+mod evidence;
 mod expiry;
+mod gather;
+mod lead;
 mod operate;
 mod phases;
-mod recall;
+mod refill;
+mod reload;
 mod status;
 mod tend;
 mod watch;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use doorbuster_core::ItemId;
 use tokio::sync::Notify;
 
+use crate::config::Roles;
 use crate::engine::{Engine, Jobs};
 
+pub use adjust::Adjusted;
 pub use audit::{AuditView, FindingView, ItemAudit};
-pub use recall::Adjusted;
+pub(crate) use lead::lead_now;
 pub(crate) use tend::{tend, tend_all};
+
+/// Why an item is to be tended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// Its pool has units: nothing to do where no slot is low.
+    Pool,
+    /// Whatever there may be.
+    All,
+}
 
 /// What wakes the jobs.
 #[derive(Debug, Default)]
 pub struct Control {
-    items: Mutex<HashSet<ItemId>>,
+    items: Mutex<HashMap<ItemId, Why>>,
     sales: Mutex<HashSet<Arc<str>>>,
     items_changed: Notify,
     sales_changed: Notify,
     times_changed: Notify,
+    catalogue_changed: Notify,
+    suspicion: Notify,
+    /// Whether this node tends slots whenever a commit touches their item, rather than only when it needs units itself.
+    tends: AtomicBool,
+    /// Whether this node does the work of one for all.
+    leads: AtomicBool,
 }
 
 impl Control {
-    /// The item's pool or feed has something for its slot.
+    /// The item's pool or feed has something for a slot, or a parked request needs units.
     pub fn wake(&self, item: ItemId) {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner).insert(item);
+        self.wake_for(item, Why::All);
+    }
+
+    /// A commit left something in an item's feed. Where many nodes could tend it, the leader does.
+    pub fn wake_by_commit(&self, item: ItemId) {
+        if self.tends.load(Ordering::Acquire) {
+            self.wake_for(item, Why::All);
+        }
+    }
+
+    /// A commit left units in an item's pool.
+    pub fn wake_by_pool(&self, item: ItemId) {
+        if self.tends.load(Ordering::Acquire) {
+            self.wake_for(item, Why::Pool);
+        }
+    }
+
+    fn wake_for(&self, item: ItemId, why: Why) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = items.entry(item).or_insert(why);
+        *kept = why.max(*kept);
+        drop(items);
         self.items_changed.notify_one();
+    }
+
+    /// Other nodes changed sales: the catalogue is to be read again.
+    pub fn reload(&self) {
+        self.catalogue_changed.notify_one();
+    }
+
+    /// A slot may have lost its memory: it is to be looked at now.
+    pub fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Whether this node does the work of one for all now. Saves work; nothing is safe because of it.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
     }
 
     /// The sale's status changed.
@@ -50,7 +110,7 @@ impl Control {
         self.times_changed.notify_one();
     }
 
-    fn take_items(&self) -> HashSet<ItemId> {
+    fn take_items(&self) -> HashMap<ItemId, Why> {
         std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -59,12 +119,16 @@ impl Control {
     }
 }
 
-/// Starts every job.
-pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs) {
-    jobs.start("tend", tend::run(engine.clone()));
-    jobs.start("phases", phases::run(engine.clone()));
-    jobs.start("expiry", expiry::run(engine.clone()));
-    jobs.start("watch", watch::run(engine.clone()));
+/// Starts every job of this node's roles. Those that one node does for all rest on the others.
+pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("status", status::run(engine.clone()));
-    jobs.start("audit", audit::run(engine.clone()));
+    jobs.start("reload", reload::run(engine.clone()));
+    jobs.start("tend", tend::run(engine.clone()));
+    jobs.start("watch", watch::run(engine.clone()));
+    jobs.start("lead", lead::run(engine.clone(), roles));
+    if roles.control {
+        jobs.start("phases", phases::run(engine.clone()));
+        jobs.start("expiry", expiry::run(engine.clone()));
+        jobs.start("audit", audit::run(engine.clone()));
+    }
 }

@@ -17,6 +17,8 @@ pub struct Gauge {
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request asks for.
     parked: AtomicU32,
+    /// Raised by each publication.
+    published: AtomicU64,
     changed: Notify,
     progress: Notify,
 }
@@ -29,6 +31,7 @@ impl Gauge {
             packed: AtomicU64::new(pack(&counts)),
             counts: Mutex::new(counts),
             parked: AtomicU32::new(0),
+            published: AtomicU64::new(0),
             changed: Notify::new(),
             progress: Notify::new(),
         }
@@ -36,9 +39,33 @@ impl Gauge {
 
     /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must have done so before.
     pub fn publish(&self, counts: ItemCounts) {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.published.fetch_add(1, Ordering::AcqRel);
+        *shown = counts;
+        self.show(&counts);
+    }
+
+    /// Shows counts that were read from the store after `published` publications, unless there was another since. False: read again.
+    #[must_use]
+    pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
+        let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.published() != published {
+            return false;
+        }
+        *shown = counts;
+        self.show(&counts);
+        true
+    }
+
+    /// Publications so far.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    fn show(&self, counts: &ItemCounts) {
         // Sequentially consistent with `park`: either the parked request sees these counts, or it is seen here.
-        self.packed.store(pack(&counts), Ordering::SeqCst);
+        self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
         if self.free().free.is_some_and(|free| free < u64::from(parked)) {

@@ -9,6 +9,7 @@ pub mod control;
 pub mod engine;
 pub mod gauge;
 pub mod holders;
+pub mod layout;
 pub mod log;
 pub mod meter;
 pub mod metrics;
@@ -24,6 +25,7 @@ mod trace;
 mod trace;
 pub mod upkeep;
 mod waiters;
+pub mod wants;
 pub mod web;
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub struct Meter {
     expired: AtomicU64,
     recalls: AtomicU64,
     findings: AtomicU64,
+    leads: AtomicU64,
+    lapses: AtomicU64,
 }
 
 /// A reading of [`Meter`].
@@ -33,6 +35,10 @@ pub struct Reading {
     pub recalls: u64,
     /// Findings of the continuous audit.
     pub findings: u64,
+    /// Times that this node took or lost the lead.
+    pub leads: u64,
+    /// Times that this node's own lease lapsed.
+    pub lapses: u64,
 }
 
 impl Meter {
@@ -64,6 +70,16 @@ impl Meter {
         self.findings.fetch_add(findings as u64, Ordering::Relaxed);
     }
 
+    /// This node took or lost the lead.
+    pub fn lead(&self) {
+        self.leads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// This node was away for longer than its lease.
+    pub fn lapse(&self) {
+        self.lapses.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All counters now.
     #[must_use]
     pub fn read(&self) -> Reading {
@@ -76,6 +92,8 @@ impl Meter {
             expired: get(&self.expired),
             recalls: get(&self.recalls),
             findings: get(&self.findings),
+            leads: get(&self.leads),
+            lapses: get(&self.lapses),
         }
     }
 }

@@ -4,12 +4,12 @@
 //! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
 //! dropped future changes nothing.
 mod answer;
+mod park;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
+use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
 use doorbuster_core::{BuyerId, Phase, RequestKey, TicketId, TicketParts, Token, Units, Verdict};
@@ -21,6 +21,7 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 
 pub use answer::{Bought, Refusal};
+use park::{Asker, Parked, Until, Wanted};
 
 /// Seconds after which a refused request that may be sent again should be.
 const RETRY_SECS: u32 = 1;
@@ -130,6 +131,7 @@ impl Engine {
     async fn buy_fresh(&self, purchase: &Purchase, mut request: Request) -> Bought {
         let until = Until::from_now(purchase.wait);
         let mut parked = None;
+        let mut wanted = None;
         let mut asked_again = false;
         loop {
             // Enabled before the slot is asked: what happens after its answer is not missed.
@@ -144,6 +146,9 @@ impl Engine {
                     purchase.item.gauge.park(purchase.units.get());
                     if let Some(bought) = self.refuse_short(purchase, &request).await {
                         return bought;
+                    }
+                    if wanted.is_none() {
+                        wanted = Wanted::enter(self, &purchase.item, &request);
                     }
                     true
                 }
@@ -195,13 +200,26 @@ impl Engine {
 
     async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant) -> Attempt {
         let (verdict, entry) = self.waiters().open(request.token);
-        let answer = self.slots().ticket(purchase.item.slot, request).await;
-        let Ok(TicketAnswer::Cut(cut)) = answer else {
+        let answer = self.ask(&purchase.item, request).await;
+        let TicketAnswer::Cut(cut) = answer else {
             drop(entry);
-            return self.not_cut(purchase, request, answer.unwrap_or(TicketAnswer::NoEpoch), until).await;
+            return self.not_cut(purchase, request, answer, until).await;
         };
         entry.keep();
         self.wait(purchase, &cut, verdict, Asker { is_first: true, until }).await
+    }
+
+    /// Asks the request's own slot, and another one when that cannot serve it now.
+    async fn ask(&self, item: &ItemState, request: &Request) -> TicketAnswer {
+        let Some(home) = item.home(request) else { return TicketAnswer::NoEpoch };
+        let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        if serves(&first) {
+            return first;
+        }
+        let Some(other) = item.elsewhere(home, request) else { return first };
+        let second = self.slots().ticket(other, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        // If either is short, units may yet be gathered.
+        if serves(&second) || matches!(second, TicketAnswer::Short { .. }) { second } else { first }
     }
 
     async fn not_cut(&self, purchase: &Purchase, request: &Request, answer: TicketAnswer, until: Instant) -> Attempt {
@@ -222,7 +240,7 @@ impl Engine {
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => Bought::Refused(Refusal::KeyReused),
             // The share of an order that ended is on its way to the slot.
-            TicketAnswer::LimitReached { .. } if purchase.item.feed.is_behind() => {
+            TicketAnswer::LimitReached { .. } if purchase.item.work.feed.is_behind() => {
                 return Attempt::NotReady;
             }
             TicketAnswer::LimitReached { used } => {
@@ -305,43 +323,10 @@ impl Engine {
     }
 }
 
-/// How long a request may take.
-#[derive(Clone, Copy)]
-struct Until {
-    /// Until when it is parked.
-    parked: Instant,
-    /// Until when it waits for a verdict.
-    verdict: Instant,
-}
-
-impl Until {
-    fn from_now(wait: Duration) -> Self {
-        let now = Instant::now();
-        Self { parked: now + Duration::from_millis(PARK_MS as u64), verdict: now + wait }
-    }
-}
-
-/// Who waits for a ticket's verdict.
-#[derive(Clone, Copy)]
-struct Asker {
-    /// Whether the ticket was cut for this very request, rather than for one like it.
-    is_first: bool,
-    until: Instant,
-}
-
-/// A bounded place among the parked.
-struct Parked<'a>(&'a Engine);
-
-impl<'a> Parked<'a> {
-    fn enter(engine: &'a Engine) -> Option<Self> {
-        let before = engine.parked().fetch_add(1, Ordering::AcqRel);
-        let place = Self(engine);
-        (before < PARKED_MAX).then_some(place)
-    }
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        self.0.parked().fetch_sub(1, Ordering::AcqRel);
-    }
+/// Whether a slot's answer is one for the request, rather than that it has none for now.
+fn serves(answer: &TicketAnswer) -> bool {
+    matches!(
+        answer,
+        TicketAnswer::Cut(_) | TicketAnswer::Again(_) | TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. }
+    )
 }

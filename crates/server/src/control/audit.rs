@@ -55,6 +55,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let mut pause = EVERY;
     loop {
         tokio::time::sleep(pause).await;
+        if !engine.control().leads() {
+            continue;
+        }
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => act(&engine, &view).await,

@@ -1,4 +1,5 @@
-//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests while the clock cannot be trusted.
+//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests while the clock cannot be trusted
+//! or another node leads.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        let wait = if engine.clock().has_alarm() { LOOK_AT_LEAST } else { expire(&engine).await };
+        let rests = engine.clock().has_alarm() || !engine.control().leads();
+        let wait = if rests { LOOK_AT_LEAST } else { expire(&engine).await };
         tokio::time::sleep(wait).await;
     }
 }

@@ -2,10 +2,10 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{Step, Stepped};
-use doorbuster_core::{Phase, SlotKey};
-use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, StepOutcome};
+use doorbuster_core::{Cause, Phase, SlotKey, Spread};
+use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome};
 
-use crate::catalogue::SaleState;
+use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 
 use super::tend;
@@ -86,11 +86,14 @@ impl Engine {
     async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
         let stepped = async {
-            let slots: Vec<SlotKey> = sale.items.iter().map(|i| i.slot).collect();
+            let slots: Vec<SlotKey> = sale.items.iter().flat_map(|i| i.slots.iter().copied()).collect();
             for item in &sale.items {
-                // Whoever tends the item looks at `draining` under this lock before it lets the slot go on.
-                let _alone = item.tending.lock().await;
-                self.slots().stop(item.slot, true).await?;
+                // Whoever tends the item looks at `draining` under this lock before it lets the slots go on.
+                let _alone = item.work.tending.lock().await;
+                item.work.stopped_here.store(true, Ordering::Release);
+                for &slot in &item.slots {
+                    self.slots().stop(slot, true).await?;
+                }
             }
             self.drain(&slots).await?;
             let outcome = self.store().step_sale(&sale.row.id, step).await?;
@@ -111,23 +114,51 @@ impl Engine {
             tend::tend_all(self, &sale.items).await;
         }
         if sale.row.phase == Phase::Closed {
-            for item in &sale.items {
-                self.slots().retire(item.slot).await?;
+            for slot in sale.items.iter().flat_map(|item| &item.slots) {
+                self.slots().retire(*slot).await?;
             }
         }
         Ok(())
     }
 
+    /// Changes how an item's stock is spread, before its sale opens.
+    ///
+    /// # Errors
+    /// When a store or slot is away; it may be repeated.
+    pub async fn set_spread(&self, item: &ItemState, spread: Spread) -> Result<SpreadOutcome, EngineError> {
+        let Some(flags) = self.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
+            return Ok(SpreadOutcome::NotFound);
+        };
+        let _alone = flags.operating.lock().await;
+        let outcome = self.store().set_spread(item.row.id, spread).await?;
+        if let SpreadOutcome::Done(row) = &outcome {
+            {
+                let _alone = item.work.tending.lock().await;
+                self.take_in(row.clone()).await?;
+                // A slot has the portions that its grant came with.
+                for grant in self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open) {
+                    self.store().close_grant(grant.id, Cause::Rolled).await?;
+                }
+            }
+            self.after_step(&row.id).await?;
+        }
+        Ok(outcome)
+    }
+
     /// Puts a new or changed row into the catalogue and tells whoever watches it.
-    async fn take_in(&self, row: SaleRow) -> Result<(), EngineError> {
-        let known = self.catalogue().sale(&row.id).is_some();
-        let counts = match known {
-            true => Vec::new(),
-            false => self.store().counts(Some(row.items.iter().map(|i| i.id).collect())).await?,
+    pub(super) async fn take_in(&self, row: SaleRow) -> Result<(), EngineError> {
+        let items: Vec<_> = row.items.iter().map(|i| i.id).collect();
+        let is_new = self.catalogue().sale(&row.id).is_none();
+        let counts = match is_new {
+            true => self.store().counts(Some(items.clone())).await?,
+            false => Vec::new(),
         };
         let id: std::sync::Arc<str> = row.id.as_str().into();
-        let key = self.id_key().clone();
-        self.change_catalogue(|c| c.put(row, &counts, &key));
+        self.put(row, &counts);
+        if is_new {
+            // Another node's commits came before there was a place to show them.
+            self.read_counts(items).await?;
+        }
         self.control().announce(&id);
         self.control().retime();
         Ok(())

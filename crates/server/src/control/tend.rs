@@ -1,17 +1,24 @@
-//! Tends an item's slot: opens its grant, sends `init`, finishes recalls, refills it from the pool, feeds it, and lets it cut tickets or not.
-//! Runs when something changed, and every second for whatever was missed.
+//! Tends an item's slots: opens their grants, sends `init`, carries out recalls, shares out the pool, feeds them, gathers the tail, and lets them cut
+//! tickets or not. Runs when something changed, and every second for whatever was missed.
 //!
 //! A grant is opened with no units; all units reach a slot through the feed, so that nothing has to be remembered between opening and `init`.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::slot::{Applied, Recalled, Terms};
-use doorbuster_core::{Counter, Grant, GrantId, Seq};
+use doorbuster_core::partition::Registry;
+use doorbuster_core::slot::{Applied, SlotView, Terms};
+use doorbuster_core::{Grant, GrantId, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
-use crate::catalogue::ItemState;
+use crate::catalogue::{ItemState, SaleState, Seen};
 use crate::engine::{Engine, EngineError};
+
+use super::Why;
+use super::gather::{self, Known};
+use super::refill::{self, Portions};
 
 /// Feed rows read and sent to a slot at once.
 const FEED_BATCH_MAX: usize = 1_000;
@@ -20,18 +27,32 @@ const TENDED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// A slot that this node reaches, under its open grant.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// As it was read, with what was given since.
+    pub(super) grant: Grant,
+    /// What the slot says of itself.
+    pub(super) view: SlotView,
+    /// It took its grant just now.
+    is_new: bool,
+}
+
 /// Tends every item that was named, each in a task of its own, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut tasks = JoinSet::new();
     loop {
         engine.control().items_changed.notified().await;
-        for id in engine.control().take_items() {
+        for (id, why) in engine.control().take_items() {
             while tasks.len() >= TENDED_AT_ONCE {
                 tasks.join_next().await;
             }
             let Some(item) = engine.catalogue().item_of(id).cloned() else { continue };
             let engine = engine.clone();
             tasks.spawn(async move {
+                if why == Why::Pool && !is_low(&engine, &item).await {
+                    return;
+                }
                 if let Err(error) = tend(&engine, &item).await {
                     tracing::warn!(%error, item = %id, "a slot could not be tended yet");
                     tokio::time::sleep(RETRY).await;
@@ -54,10 +75,28 @@ pub(crate) async fn tend_all(engine: &Engine, items: &[Arc<ItemState>]) {
     each.buffer_unordered(TENDED_AT_ONCE).collect::<()>().await;
 }
 
-/// Brings an item's slot up to the truth. Each step may be repeated.
+/// Brings an item's slots up to the truth. Each step may be repeated.
 pub(crate) async fn tend(engine: &Engine, item: &ItemState) -> Result<(), EngineError> {
-    let _alone = item.tending.lock().await;
+    let _alone = item.work.tending.lock().await;
     tend_locked(engine, item).await
+}
+
+/// Whether the pool's units are wanted by a slot now: all of them, unless they go out in portions.
+async fn is_low(engine: &Engine, item: &ItemState) -> bool {
+    let portions = Portions::of(engine, item);
+    if !portions.spread.in_use() {
+        return true;
+    }
+    let pool = item.gauge.counts().pool;
+    for &slot in &item.slots {
+        match engine.slots().view(slot).await {
+            Ok(Some(view)) if !portions.wants(pool, &view) => {}
+            Ok(_) => return true,
+            // The watch tells of it.
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 /// [`tend`] for a caller that holds the item's lock.
@@ -66,58 +105,172 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     if !sale.is_warm() {
         return Ok(());
     }
-    let id = GrantId(rand::random::<u64>() >> 1);
-    let Some(mut grant) = engine.store().open_grant(item.slot, id, 0).await? else { return Ok(()) };
-    let terms = Terms { grant: grant.id, epoch: grant.epoch, counted: grant.counted, available: 0, threshold: 0 };
-    let applied = engine.slots().init(item.slot, terms).await?;
-    let Applied::At(applied) = applied else {
-        // Another epoch lives there: the watch decides what that proves.
-        return Ok(());
-    };
-    if !grant.acked {
-        engine.store().acknowledge_init(grant.id).await?;
-        grant.acked = true;
+    // Before the grants are read: what was told by then is in their feeds.
+    let told = item.work.feed.told();
+    let grants: Vec<Grant> = engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
+    let mut pending = engine.store().pending_recalls().await?;
+    pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
+    let mut places = bring_up(engine, item, &grants).await?;
+    let done = finish_recalls(engine, &places, &mut pending).await?;
+    let mut fed = feed_all(engine, &mut places, done.any).await?;
+    if refill::refill(engine, item, &places).await? {
+        fed &= feed_all(engine, &mut places, true).await?;
     }
-    finish_recalls(engine, item, &grant).await?;
-    let pool = item.gauge.counts().pool;
-    let refilled = if pool > 0 { engine.store().refill(grant.id, pool, Counter::A).await? } else { 0 };
-    if refilled > 0 {
-        engine.meter().refill(refilled);
+    let known = Known { grants: &grants, pending: &pending, gave_away: done.gave_away };
+    if gather::gather(engine, item, &places, known).await? {
+        fed &= feed_all(engine, &mut places, true).await?;
     }
-    feed(engine, item, &grant, applied).await?;
-    // The one place that lets a slot cut tickets; a drain takes the same lock before it stops one.
-    engine.slots().stop(item.slot, sale.is_draining() || engine.is_stopping()).await?;
+    if fed && places.len() == item.slots.len() {
+        item.work.feed.apply(told);
+    }
+    see(item, &places);
+    let_cut(engine, item, &sale, &places).await?;
     item.gauge.nudge();
     Ok(())
 }
 
-/// Feeds the slot what it has not applied.
-pub(super) async fn feed(
+/// Remembers where units are, for requests to come.
+fn see(item: &ItemState, places: &[Place]) {
+    if item.slots.len() <= 1 {
+        return;
+    }
+    let of = |slot: &SlotKey| places.iter().find(|place| place.grant.slot == *slot);
+    let (pool, counted) = (item.gauge.counts().pool, item.row.counted);
+    let in_flight = |place: &Place| place.view.available + place.view.unacknowledged as u64;
+    let registry = match counted {
+        true => Registry::of(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),
+        false => Registry::all(item.slots.len() as u32),
+    };
+    let units = item.slots.iter().map(|slot| of(slot).map_or(0, |place| place.view.available)).collect();
+    item.work.seen.store(Arc::new(Seen { registry, units }));
+}
+
+/// The slots that this node reaches, each under its open grant. A slot that cannot be asked, or proves a loss, is left to the watch.
+async fn bring_up(engine: &Engine, item: &ItemState, grants: &[Grant]) -> Result<Vec<Place>, EngineError> {
+    let mut each = Vec::with_capacity(item.slots.len());
+    for &slot in &item.slots {
+        each.push(bring_up_one(engine, item, slot, grants.iter().find(|grant| grant.slot == slot)));
+    }
+    Ok(try_join_all(each).await?.into_iter().flatten().collect())
+}
+
+async fn bring_up_one(
     engine: &Engine,
     item: &ItemState,
-    grant: &Grant,
-    mut applied: Seq,
-) -> Result<(), EngineError> {
-    let told = item.feed.told();
-    loop {
-        let rows = engine.store().feed_after(grant.id, applied, FEED_BATCH_MAX).await?;
-        let Some(last) = rows.last() else {
-            item.feed.apply(told);
-            return Ok(());
+    slot: SlotKey,
+    open: Option<&Grant>,
+) -> Result<Option<Place>, EngineError> {
+    let grant = match open {
+        Some(grant) => Some(grant.clone()),
+        None => engine.store().open_grant(slot, GrantId(rand::random::<u64>() >> 1), 0).await?,
+    };
+    let Some(mut grant) = grant else { return Ok(None) };
+    let is_its = |view: &SlotView| view.grant == grant.id && view.epoch == grant.epoch;
+    let Ok(view) = engine.slots().view(slot).await else { return Ok(None) };
+    if let Some(view) = view.filter(is_its)
+        && grant.acked
+    {
+        return Ok(Some(Place { grant, view, is_new: false }));
+    }
+    if grant.acked {
+        // It had this grant and has it no more. Never `init` again: what it sold is not in its feed.
+        engine.control().suspect();
+        return Ok(None);
+    }
+    let terms = Terms {
+        grant: grant.id,
+        epoch: grant.epoch,
+        counted: grant.counted,
+        available: 0,
+        threshold: Portions::of(engine, item).spread.threshold,
+    };
+    let Ok(Applied::At(_)) = engine.slots().init(slot, terms).await else { return Ok(None) };
+    engine.store().acknowledge_init(grant.id).await?;
+    grant.acked = true;
+    let view = engine.slots().view(slot).await?.filter(|view| view.grant == grant.id);
+    Ok(view.map(|view| Place { grant, view, is_new: true }))
+}
+
+/// What became of the recalls that were pending.
+struct Done {
+    any: bool,
+    gave_away: bool,
+}
+
+/// Carries out what is recalled from the slots that this node reaches, for whomever: a slot remembers what it gave, and only the first finish counts.
+async fn finish_recalls(engine: &Engine, places: &[Place], pending: &mut Vec<Recall>) -> Result<Done, EngineError> {
+    let (mut done, mut left) = (Done { any: false, gave_away: false }, Vec::new());
+    for recall in pending.drain(..) {
+        let from = places.iter().find(|place| place.grant.id == recall.grant);
+        let taken = match from {
+            Some(from) => gather::carry_out(engine, &from.grant, &recall).await?,
+            None => None,
         };
-        match engine.slots().apply(item.slot, grant.epoch, &rows).await? {
+        let is_here = match recall.target {
+            RecallTarget::Pool => false,
+            RecallTarget::Grant(into) => places.iter().any(|place| place.grant.id == into),
+        };
+        done.any |= taken.is_some();
+        done.gave_away |= taken.is_some_and(|units| units > 0) && !is_here;
+        if taken.is_none() {
+            left.push(recall);
+        }
+    }
+    *pending = left;
+    Ok(done)
+}
+
+/// Feeds every slot that has something to learn, and looks at it again. True: each knows everything.
+async fn feed_all(engine: &Engine, places: &mut [Place], all: bool) -> Result<bool, EngineError> {
+    let mut each = Vec::with_capacity(places.len());
+    for place in places {
+        if all || place.grant.feed_len > place.view.applied {
+            each.push(feed_and_look(engine, place));
+        }
+    }
+    Ok(try_join_all(each).await?.into_iter().all(|fed| fed))
+}
+
+async fn feed_and_look(engine: &Engine, place: &mut Place) -> Result<bool, EngineError> {
+    let fed = feed(engine, place).await?;
+    if let Some(view) = engine.slots().view(place.grant.slot).await?.filter(|view| view.grant == place.grant.id) {
+        place.view = view;
+    }
+    Ok(fed)
+}
+
+/// Feeds a slot what it has not applied. True: it knows everything.
+async fn feed(engine: &Engine, place: &Place) -> Result<bool, EngineError> {
+    let mut applied = place.view.applied;
+    loop {
+        let rows = engine.store().feed_after(place.grant.id, applied, FEED_BATCH_MAX).await?;
+        let Some(last) = rows.last() else { return Ok(true) };
+        match engine.slots().apply(place.grant.slot, place.grant.epoch, &rows).await? {
             Applied::At(at) if at >= last.seq => applied = at,
-            Applied::At(_) | Applied::Foreign => return Ok(()),
+            Applied::At(_) | Applied::Foreign => return Ok(false),
         }
     }
 }
 
-/// Asks again for what was recalled and not finished: the slot remembers what it gave, and only the first finish counts.
-async fn finish_recalls(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
-    for recall in engine.store().pending_recalls().await?.iter().filter(|r| r.grant == grant.id) {
-        let asked = engine.slots().recall(item.slot, recall.id, grant.id, grant.epoch, recall.asked).await?;
-        if let Recalled::Taken(taken) = asked {
-            engine.store().finish_recall(recall.id, taken).await?;
+/// Feeds the slot of this grant, and says how many units it has then.
+pub(super) async fn fed(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
+    let its = |view: Option<SlotView>| view.filter(|view| view.grant == grant.id);
+    let Some(view) = its(engine.slots().view(grant.slot).await?) else { return Ok(0) };
+    feed(engine, &Place { grant: grant.clone(), view, is_new: false }).await?;
+    Ok(its(engine.slots().view(grant.slot).await?).map_or(0, |view| view.available))
+}
+
+/// The one place that lets slots cut tickets; a drain takes the item's lock before it stops them.
+///
+/// A slot that all nodes reach goes on only by the hand that stopped it, or under a new grant: another node may be draining it.
+async fn let_cut(engine: &Engine, item: &ItemState, sale: &SaleState, places: &[Place]) -> Result<(), EngineError> {
+    let is_own = engine.layout().is_own();
+    let halt = sale.is_draining() || (is_own && engine.is_stopping());
+    let may_go_on = is_own || item.work.stopped_here.swap(false, Ordering::AcqRel);
+    for place in places {
+        let wanted = halt || (place.view.stopped && !may_go_on && !place.is_new);
+        if wanted != place.view.stopped {
+            engine.slots().stop(place.grant.slot, wanted).await?;
         }
     }
     Ok(())

@@ -1,20 +1,27 @@
 //! Watches slots for loss, and the clock for steps. A slot that lost its memory has its grant closed, by id, and gets the next one.
-//!
-//! Evidence is read truth first, slot second, then the pending recalls and the grant again (see `doorbuster_core::loss`).
+//! Runs every second, and at once on a hint. Each node watches the slots that only it reaches, the leader those that all reach.
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::{Cause, Grant, loss};
+use doorbuster_core::{Cause, Grant};
+use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
+use super::evidence::evidence;
+
 const EVERY: Duration = Duration::from_secs(1);
+/// Shortest pause between two looks, however many hints come.
+const PACE: Duration = Duration::from_millis(20);
+/// Slots looked at at the same time.
+const WATCHED_AT_ONCE: usize = 64;
 
 /// Watches until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(PACE).await;
+        drop(tokio::time::timeout(EVERY, engine.control().suspicion.notified()).await);
         let alarm = engine.clock().has_alarm();
         let ahead_ms = engine.clock().discipline();
         if engine.clock().has_alarm() && !alarm {
@@ -32,71 +39,78 @@ pub(super) async fn run(engine: Arc<Engine>) {
 async fn watch(engine: &Engine) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     sweep(engine, &grants).await?;
-    for grant in grants {
-        let catalogue = engine.catalogue().clone();
-        let Some(item) = catalogue.item_of(grant.slot.item) else { continue };
-        let cause = match evidence(engine, item, &grant).await {
-            Ok(Some(cause)) => cause,
-            Ok(None) => continue,
-            Err(error) => {
-                tracing::warn!(%error, slot = %grant.slot, "a slot could not be watched");
-                continue;
-            }
-        };
-        let _alone = item.tending.lock().await;
-        if engine.store().close_grant(grant.id, cause).await? {
-            tracing::error!(slot = %grant.slot, cause = cause.as_str(), "a slot lost its memory: its grant was closed");
+    let each = futures_util::stream::iter(grants).map(|grant| async move {
+        if let Err(error) = watch_one(engine, &grant).await {
+            tracing::warn!(%error, slot = %grant.slot, "a slot could not be watched");
         }
-        engine.control().wake(grant.slot.item);
+    });
+    each.buffer_unordered(WATCHED_AT_ONCE).collect::<()>().await;
+    Ok(())
+}
+
+async fn watch_one(engine: &Engine, grant: &Grant) -> Result<(), EngineError> {
+    let catalogue = engine.catalogue().clone();
+    let Some(item) = catalogue.item_of(grant.slot.item) else { return Ok(()) };
+    if !engine.layout().has(&item.row.spread, grant.slot.index) {
+        return left_over(engine, item, grant).await;
+    }
+    if !item.slots.contains(&grant.slot) || !engine.watches() {
+        return Ok(());
+    }
+    let Some(cause) = evidence(engine, item, grant).await? else { return Ok(()) };
+    let _alone = item.work.tending.lock().await;
+    if engine.store().close_grant(grant.id, cause).await? {
+        tracing::error!(slot = %grant.slot, cause = cause.as_str(), "a slot lost its memory: its grant was closed");
+    }
+    engine.control().wake(grant.slot.item);
+    Ok(())
+}
+
+/// A slot from before the item's spread was changed.
+async fn left_over(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
+    if engine.control().leads() && engine.store().close_grant(grant.id, Cause::Rolled).await? {
+        tracing::info!(slot = %grant.slot, "a slot left from another spread was closed");
+        engine.slots().retire(grant.slot).await?;
+        engine.control().wake(item.row.id);
     }
     Ok(())
 }
 
-/// Wakes whatever was missed: a warm item without a grant, with units in its pool, or whose slot is behind its feed or stands without reason.
+/// Wakes whatever was missed: a warm item without a grant, with units in its pool, or with a slot that is behind its feed or stands without reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
-    for sale in catalogue.sales().filter(|s| s.is_warm() && !s.is_draining()) {
-        for item in &sale.items {
-            let grant = grants.iter().find(|g| g.slot == item.slot);
-            let view = engine.slots().view(item.slot).await?;
-            let well = grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped);
-            if !well || item.gauge.counts().pool > 0 {
-                engine.control().wake(item.row.id);
+    if engine.watches() {
+        for sale in catalogue.sales().filter(|s| s.is_warm() && !s.is_draining()) {
+            for item in &sale.items {
+                if item.gauge.counts().pool > 0 {
+                    engine.control().wake_by_pool(item.row.id);
+                }
+                if !is_well(engine, item, grants).await {
+                    engine.control().wake(item.row.id);
+                }
             }
         }
     }
     for recall in engine.store().pending_recalls().await? {
-        if let Some(grant) = grants.iter().find(|g| g.id == recall.grant) {
-            engine.control().wake(grant.slot.item);
+        let grant = grants.iter().find(|g| g.id == recall.grant);
+        let item = grant.and_then(|grant| catalogue.item_of(grant.slot.item).zip(Some(grant.slot)));
+        if let Some((item, slot)) = item
+            && item.slots.contains(&slot)
+        {
+            engine.control().wake(item.row.id);
         }
     }
     Ok(())
 }
 
-async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) -> Result<Option<Cause>, EngineError> {
-    let view = engine.slots().view(item.slot).await?;
-    // Before the grant: a recall that is finished in between shows there.
-    let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
-    let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
-    if let Some(cause) = loss::evidence(before, view.as_ref(), after.feed_len) {
-        return Ok(Some(cause));
+async fn is_well(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
+    for &slot in &item.slots {
+        let grant = grants.iter().find(|g| g.slot == slot);
+        // What cannot be asked is told of by whoever watches it.
+        let Ok(view) = engine.slots().view(slot).await else { continue };
+        if !grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped) {
+            return false;
+        }
     }
-    let Some(view) = view else { return Ok(None) };
-    if view.sealed {
-        return roll(engine, item, before).await.map(|()| None);
-    }
-    Ok(loss::quiet_evidence(before, &view, &after, pending))
-}
-
-/// A slot whose memory is full is drained and goes on under a new epoch.
-async fn roll(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
-    let _alone = item.tending.lock().await;
-    engine.slots().stop(item.slot, true).await?;
-    if engine.drain(std::slice::from_ref(&item.slot)).await.is_ok()
-        && engine.store().close_grant(grant.id, Cause::Rolled).await?
-    {
-        tracing::info!(slot = %grant.slot, "a slot's memory was full: it goes on under a new epoch");
-    }
-    // Whatever came of it, tending lets the slot go on; the sweep repeats it should it fail.
-    super::tend::tend_locked(engine, item).await
+    true
 }

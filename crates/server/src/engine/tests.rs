@@ -7,8 +7,9 @@ use doorbuster_core::sale::Step;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
-use super::{Engine, EngineOptions, Looked};
+use super::{Engine, EngineOptions, Looked, Place};
 use crate::clock::Clock;
+use crate::config::Roles;
 use crate::control::Adjusted;
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::scratch::Scratch;
@@ -17,7 +18,8 @@ const WAIT: Duration = Duration::from_secs(5);
 
 async fn engine(dir: &Scratch) -> Arc<Engine> {
     Engine::start(EngineOptions {
-        data_dir: dir.path().to_owned(),
+        place: Place::Directory(dir.path().to_owned()),
+        roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),

@@ -9,6 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::control::Control;
 use crate::holders::Holders;
 use crate::notify::{Hub, Kind};
+use crate::waiters::Waiters;
 
 /// What commits are published to; the store's own thread writes it.
 #[derive(Debug)]
@@ -17,22 +18,24 @@ pub(super) struct Views {
     pub(super) holders: Holders,
     pub(super) hub: Hub,
     pub(super) control: Control,
+    pub(super) waiters: Waiters,
     pub(super) key: IdKey,
 }
 
 impl Views {
-    /// Shows a commit to this node, in this order: who holds an order, then the counts that may say "sold out", then the hints.
+    /// Shows a commit, of this node or of another, in this order: who holds an order, then the counts that may say "sold out", then verdicts
+    /// that are waited for here, then the hints. An order may come twice.
     pub(super) fn publish(&self, committed: &Committed) {
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            if order.state == OrderState::Reserved {
-                self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
-            } else if woken != Some(order.item) {
+            // In any state: another node's order may have ended before this node heard of it.
+            self.holders.insert(self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half());
+            if order.state != OrderState::Reserved && woken != Some(order.item) {
                 if let Some(item) = catalogue.item_of(order.item) {
-                    item.feed.tell();
+                    item.work.feed.tell();
                 }
-                self.control.wake(order.item);
+                self.control.wake_by_commit(order.item);
                 woken = Some(order.item);
             }
         }
@@ -41,8 +44,17 @@ impl Views {
             item.gauge.publish(*counts);
             self.control.announce(&item.sale);
             if counts.pool > 0 {
+                self.control.wake_by_pool(counts.item);
+            }
+            if !item.work.wants.is_empty() {
                 self.control.wake(counts.item);
             }
+        }
+        for (token, resolved) in &committed.told {
+            self.waiters.tell(*token, resolved.clone());
+        }
+        if committed.sales {
+            self.control.reload();
         }
         if self.hub.readers() > 0 {
             for order in &committed.orders {

@@ -191,8 +191,7 @@ async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemSta
     let counts = item.gauge.counts();
     let (count, remaining) = match counts.total {
         Stock::Counted(total) => {
-            let slot = engine.slots().view(item.slot).await.ok().flatten();
-            let at_hand = slot.map_or(counts.in_slots, |slot| slot.available.min(counts.in_slots));
+            let at_hand = engine.at_hand(item).await.min(counts.in_slots);
             (Some(total), Some((counts.pool + at_hand).min(total)))
         }
         Stock::Unlimited => (None, None),

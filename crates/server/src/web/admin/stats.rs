@@ -61,8 +61,7 @@ fn is_refusal(kind: Kind) -> bool {
 async fn queue_depth(app: &App, items: &[Arc<crate::catalogue::ItemState>]) -> u64 {
     let mut depth = 0;
     for item in items {
-        let view = app.engine.slots().view(item.slot).await.ok().flatten();
-        depth += view.map_or(0, |view| view.unacknowledged as u64);
+        depth += app.engine.queued(item).await;
     }
     depth
 }

@@ -99,6 +99,8 @@ async fn engine(app: &App, text: &mut Text) {
         ("doorbuster_refilled_units_total", "Units in these refills.", reading.refilled_units),
         ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
         ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
+        ("doorbuster_lead_changes_total", "Times that this node took or lost the lead.", reading.leads),
+        ("doorbuster_lease_lapses_total", "Times that this node was away for longer than its lease.", reading.lapses),
         ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
     ];
     for (name, help, number) in numbers {
@@ -124,15 +126,10 @@ async fn engine(app: &App, text: &mut Text) {
 }
 
 /// Tickets that wait for their verdicts.
-async fn queue_depth(app: &App) -> usize {
-    let slots: Vec<_> = {
-        let catalogue = app.engine.catalogue();
-        catalogue.sales().filter(|sale| sale.is_warm()).flat_map(|sale| sale.items.iter().map(|i| i.slot)).collect()
-    };
+async fn queue_depth(app: &App) -> u64 {
     let mut depth = 0;
-    for slot in slots {
-        let view = app.engine.slots().view(slot).await.ok().flatten();
-        depth += view.map_or(0, |view| view.unacknowledged);
+    for item in app.engine.warm_items() {
+        depth += app.engine.queued(&item).await;
     }
     depth
 }

@@ -1,15 +1,14 @@
-//! Changes an item's total while the sale runs. Lowering takes what is free: from the pool first, then recalled from the slot.
+//! Changes an item's total while the sale runs. Lowering takes what is free: from the pool first, then recalled from the slots.
 use std::time::Duration;
 
-use doorbuster_core::slot::Recalled;
-use doorbuster_core::{GrantId, Recall, RecallId, RecallTarget};
+use doorbuster_core::{Grant, RecallId, RecallTarget};
 use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-use super::tend;
+use super::{gather, tend};
 
 /// How long a lowering waits for tickets in flight to settle.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,9 +43,9 @@ impl Engine {
     pub async fn adjust(&self, adjustment: Adjustment) -> Result<Adjusted, EngineError> {
         let catalogue = self.catalogue().clone();
         let Some(item) = catalogue.item_of(adjustment.item) else { return Ok(Adjusted::NotFound) };
-        let _alone = item.tending.lock().await;
+        let _alone = item.work.tending.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
-        // Whatever was recalled and not used goes back to the slot.
+        // Whatever was recalled and not used goes back to the slots.
         tend::tend_locked(self, item).await?;
         self.control().wake(item.row.id);
         outcome
@@ -78,8 +77,7 @@ impl Engine {
             let moved = self.recall(item, wanted.saturating_sub(pool)).await?;
             if is_last {
                 // Tickets in flight are not free as long as this.
-                let here = self.slots().view(item.slot).await?.map_or(0, |v| v.available);
-                let free = item.gauge.counts().pool + here;
+                let free = item.gauge.counts().pool + self.at_hand(item).await;
                 return Ok(Adjusted::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
             }
             if moved == 0 {
@@ -89,29 +87,41 @@ impl Engine {
         }
     }
 
-    /// Moves at most `units` from the item's slot to its pool; returns how many it moved.
+    /// Moves at most `units` from the item's slots to its pool; returns how many it moved. What only another node reaches is asked for: that node
+    /// moves it.
     async fn recall(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
-        let open = self.store().open_grants().await?;
-        let Some(grant) = open.into_iter().find(|g| g.slot == item.slot) else { return Ok(0) };
-        // Credits of returned tickets are on their way to the slot, and the caller holds the lock of whoever would bring them.
-        if let Some(view) = self.slots().view(item.slot).await? {
-            tend::feed(self, item, &grant, view.applied).await?;
+        // Credits of returned tickets are on their way to the slots, and the caller holds the lock of whoever would bring them.
+        let grants = self.store().grants(item.row.id).await?;
+        let mut sources = self.sources(item, grants).await?;
+        sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
+        let pending = self.store().pending_recalls().await?;
+        let (mut lacks, mut moved) = (units, 0);
+        for (grant, is_here, has) in sources {
+            let is_asked = pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool);
+            if lacks == 0 || has == 0 || (is_asked && !is_here) {
+                continue;
+            }
+            let id = RecallId(rand::random::<u64>() >> 1);
+            let begun = self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
+            let Some(recall) = begun else { continue };
+            let taken = if is_here { gather::carry_out(self, &grant, &recall).await?.unwrap_or(0) } else { 0 };
+            moved += taken;
+            lacks -= taken.min(lacks);
         }
-        let id = RecallId(rand::random::<u64>() >> 1);
-        let begun = self.store().begin_recall(id, grant.id, RecallTarget::Pool, units).await?;
-        let Some(recall) = begun else { return Ok(0) };
-        self.carry_out(item, &recall, grant.id).await
+        Ok(moved)
     }
 
-    /// Asks the slot and finishes a recall. A refusal finishes nothing: closing the grant will.
-    async fn carry_out(&self, item: &ItemState, recall: &Recall, grant: GrantId) -> Result<u64, EngineError> {
-        let Some(from) = self.store().grant(grant).await? else { return Ok(0) };
-        match self.slots().recall(item.slot, recall.id, grant, from.epoch, recall.asked).await? {
-            Recalled::Taken(taken) => {
-                self.meter().recall();
-                Ok(self.store().finish_recall(recall.id, taken).await?)
-            }
-            Recalled::Refused => Ok(0),
+    /// The item's open grants, whether this node reaches their slots, and how many units may be there.
+    async fn sources(&self, item: &ItemState, grants: Vec<Grant>) -> Result<Vec<(Grant, bool, u64)>, EngineError> {
+        let mut sources = Vec::new();
+        for grant in grants.into_iter().filter(|grant| grant.open) {
+            let is_here = item.slots.contains(&grant.slot);
+            let has = match is_here {
+                true => tend::fed(self, &grant).await?,
+                false => grant.unsettled(),
+            };
+            sources.push((grant, is_here, has));
         }
+        Ok(sources)
     }
 }

@@ -1,0 +1,149 @@
+//! How an engine starts: store and slots of its shape, what a stopped or killed program left, the jobs of its roles.
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use doorbuster_core::{Cause, IdKey, Millis, NodeId};
+use doorbuster_slots::Slots;
+use doorbuster_store::{SqliteOptions, Store};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::views::Views;
+use super::{Engine, EngineError, Jobs};
+use crate::clock::Clock;
+use crate::config::Roles;
+use crate::control::{self, Control};
+use crate::holders::Holders;
+use crate::layout::Layout;
+use crate::meter::Meter;
+use crate::notify::Hub;
+use crate::settle;
+use crate::waiters::Waiters;
+
+/// Settlers of a node. One: what comes while its batch commits is the next batch, so that batches are as large as they can be. A second one takes
+/// tickets away from it: more commits, each smaller, and a twentieth fewer orders a second (measured with one to three).
+const SETTLERS: usize = 1;
+/// Grants closed at the same time at start; the store commits them in groups.
+const RECOVER_AT_ONCE: usize = 64;
+/// Requests read at once while a node's memory is rebuilt.
+const HOLDERS_PAGE: usize = 10_000;
+
+/// Where stock is decided and kept.
+pub enum Place {
+    /// In this process, and in a directory.
+    Directory(PathBuf),
+}
+
+/// What an engine is started with.
+pub struct EngineOptions {
+    /// Where stock is decided and kept.
+    pub place: Place,
+    /// The parts of the work that this process does.
+    pub roles: Roles,
+    /// The deployment's key for ids.
+    pub id_key: IdKey,
+    /// The clock of an embedded store.
+    pub clock: Clock,
+    /// This node.
+    pub node: NodeId,
+    /// Called once when the store has failed for good: the process must end.
+    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Engine {
+    /// Opens the store, recovers what a stopped or killed program left, warms the slots and starts settling.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or read.
+    pub async fn start(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
+        let views = Arc::new(Views {
+            catalogue: ArcSwap::default(),
+            holders: Holders::default(),
+            hub: Hub::default(),
+            control: Control::default(),
+            waiters: Waiters::default(),
+            key: options.id_key.clone(),
+        });
+        let on_fatal = options.on_fatal.clone();
+        let (store, slots, layout) = open(&options, &views)?;
+        let engine = Arc::new(Self {
+            views,
+            store,
+            slots,
+            clock: options.clock,
+            node: options.node,
+            layout,
+            nodes: AtomicUsize::new(1),
+            parked: AtomicUsize::new(0),
+            meter: Meter::default(),
+            drained: Notify::new(),
+            changing: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        engine.recover(options.roles).await?;
+        let jobs = Jobs { tasks: engine.tasks.clone(), stop: engine.stop.clone(), on_fatal };
+        for _ in 0..if options.roles.settle { SETTLERS } else { 0 } {
+            jobs.start("settle", settle::run(engine.clone()));
+        }
+        control::start(&engine, &jobs, options.roles);
+        Ok(engine)
+    }
+
+    /// Slots in memory died with the last process: their grants are closed, and warm items get the next ones.
+    async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
+        if self.layout.is_alone() {
+            let open = self.store.open_grants().await?;
+            let closing =
+                futures_util::stream::iter(open).map(|grant| self.store.close_grant(grant.id, Cause::LeaseLapsed));
+            closing.buffer_unordered(RECOVER_AT_ONCE).try_for_each(async |_| Ok(())).await?;
+        }
+        // Counts before the requests that hold an order: the latter are complete up to the former.
+        let counts = self.store.counts(None).await?;
+        let sales = self.store.sales().await?;
+        let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
+        let (key, layout) = (&self.views.key, self.layout);
+        self.change_catalogue(|c| sales.into_iter().for_each(|row| c.put(row, &counts, key, layout)));
+        if !self.layout.is_alone() {
+            self.read_counts(items).await?;
+        }
+        let mut after = 0;
+        loop {
+            let (page, next) = self.store.requests_since(Millis(0), after, HOLDERS_PAGE).await?;
+            page.iter().for_each(|&half| self.views.holders.insert(half));
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        control::lead_now(self, roles).await?;
+        if self.watches() {
+            control::tend_all(self, &self.warm_items()).await;
+        }
+        Ok(())
+    }
+}
+
+/// The one place that asks for the shape.
+fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slots, Layout), EngineError> {
+    let sink = views.clone();
+    let sink: doorbuster_store::CommitSink = Arc::new(move |committed| sink.publish(committed));
+    match &options.place {
+        Place::Directory(dir) => {
+            let clock = options.clock.clone();
+            let store = Store::open_sqlite(SqliteOptions {
+                dir: dir.clone(),
+                id_key: options.id_key.clone(),
+                clock: Arc::new(move || clock.now()),
+                sink,
+                on_fatal: options.on_fatal.clone(),
+            })?;
+            Ok((store, Slots::local(options.id_key.clone()), Layout::Alone))
+        }
+    }
+}
