@@ -1,5 +1,6 @@
 //! The figures, one file each.
 
+mod cluster;
 mod growth;
 mod latency;
 mod memory;
@@ -30,9 +31,10 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 9] = [
+const GROUPS: [(&[&str], Measure); 10] = [
     (&["R1"], refusals::measure),
     (&["R2", "R3"], orders::measure),
+    (&["R4", "R4N"], cluster::measure),
     (&["R5"], settling::measure),
     (&["R6"], memory::measure),
     (&["R7"], latency::measure),
@@ -89,6 +91,6 @@ mod tests {
         check(&["r7", "R3"], &[&["R3"], &["R7"]]);
         check(&["R2", "R3"], &[&["R2", "R3"]]);
         assert_eq!(choose(&[]).expect("all").len(), GROUPS.len());
-        assert!(choose(&["R4".to_owned()]).is_err());
+        assert!(choose(&["R99".to_owned()]).is_err());
     }
 }

@@ -9,6 +9,7 @@ mod figure;
 mod figures;
 mod limits;
 mod load;
+mod naive;
 mod peer;
 mod process;
 mod scratch;
@@ -56,6 +57,8 @@ struct Cli {
     /// Print how much memory a slot with so many requests takes in a process of its own, and nothing else.
     #[arg(long, hide = true, value_name = "REQUESTS")]
     slot_alone: Option<u32>,
+    #[command(flatten)]
+    naive: naive::NaiveArgs,
 }
 
 fn main() -> ExitCode {
@@ -74,6 +77,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<bool> {
     if let Some(requests) = cli.slot_alone {
         println!("{}", figures::slot_alone(requests)?);
+        return Ok(true);
+    }
+    if cli.naive.naive.is_some() {
+        naive::serve(&cli.naive)?;
         return Ok(true);
     }
     let wanted = figures::choose(&cli.names)?;

@@ -103,7 +103,17 @@ impl Postgres {
         Ok(rate)
     }
 
-    fn query(&self, sql: &str) -> Result<String> {
+    /// Where it listens, for a program that connects.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("host={} user={USER} dbname={USER}", self.dir.path().display())
+    }
+
+    /// Runs SQL; its rows as text.
+    ///
+    /// # Errors
+    /// When it says no.
+    pub fn query(&self, sql: &str) -> Result<String> {
         query(&self.programs, self.dir.path(), sql)
     }
 }

@@ -93,7 +93,11 @@ impl Redis {
         self.ask(&["HGET", ITEM, "Booked"])?.parse().context("Booked is no number")
     }
 
-    fn ask(&mut self, words: &[&str]) -> Result<String> {
+    /// Asks anything whose answer is a number, a word or a text.
+    ///
+    /// # Errors
+    /// When Redis says no.
+    pub fn ask(&mut self, words: &[&str]) -> Result<String> {
         self.control.get_mut().write_all(&resp::command(words))?;
         let mut line = String::new();
         self.control.read_line(&mut line)?;

@@ -49,7 +49,9 @@ pub struct NewSale<'a> {
 }
 
 impl NewSale<'_> {
-    pub(super) fn json(&self) -> String {
+    /// The body that makes it.
+    #[must_use]
+    pub fn json(&self) -> String {
         json!({
             "id": self.id,
             "title": "A bench",
@@ -82,7 +84,11 @@ pub struct StockRow {
 }
 
 impl StockRow {
-    pub(super) fn read(value: &Value) -> Result<Self> {
+    /// Reads the only row of the server's answer.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(value: &Value) -> Result<Self> {
         let row = &value["items"][0];
         let number = |name: &str| row[name].as_u64().with_context(|| format!("no {name} in {value}"));
         Ok(Self {

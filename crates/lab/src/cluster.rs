@@ -64,8 +64,10 @@ pub struct Plan {
     pub shape: Shape,
     /// How many nodes.
     pub nodes: usize,
-    /// Primaries of the Redis Cluster, each with one replica.
+    /// Primaries of the Redis Cluster.
     pub shards: usize,
+    /// Whether each has a replica.
+    pub replicas: bool,
     /// Whether all ends with whoever started it, or stays until [`down`].
     pub tethered: bool,
     /// Whether what nodes say to Redis and PostgreSQL goes through proxies that can cut it.
@@ -85,6 +87,7 @@ impl Plan {
             shape,
             nodes: 2,
             shards: 3,
+            replicas: true,
             tethered: true,
             doors: false,
             clocks: false,
@@ -134,7 +137,7 @@ impl Cluster {
         let mut redis_doors = Vec::new();
         let redis = match plan.shape {
             Shape::Postgres => None,
-            Shape::Cluster => Some(Redis::make(&place, plan.shards, plan.tethered, |port| {
+            Shape::Cluster => Some(Redis::make(&place, plan.shards, plan.replicas, plan.tethered, |port| {
                 Ok(if plan.doors { Some(door(port, &mut redis_doors)?) } else { None })
             })?),
         };

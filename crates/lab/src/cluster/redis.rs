@@ -147,16 +147,18 @@ impl Server {
 }
 
 impl Redis {
-    /// Starts `shards` primaries and as many replicas, each announced at the door that `door` gives for its port (its own
+    /// Starts `shards` primaries, and as many replicas if asked, each announced at the door that `door` gives for its port (its own
     /// port for `None`), and joins them to a cluster.
     pub fn make(
         place: &Place,
         shards: usize,
+        replicas: bool,
         tethered: bool,
         mut door: impl FnMut(u16) -> Result<Option<u16>, ClusterError>,
     ) -> Result<Self, ClusterError> {
-        let mut servers = Vec::with_capacity(2 * shards);
-        for index in 0..2 * shards {
+        let count = if replicas { 2 * shards } else { shards };
+        let mut servers = Vec::with_capacity(count);
+        for index in 0..count {
             let port = ports::free_pair()?;
             let mut server = Server::make(place, index, door(port)?, port, tethered)?;
             server.start()?;
@@ -196,7 +198,8 @@ impl Redis {
             let fine = |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
             server.ask(&["CLUSTER", "INFO"]).is_ok_and(fine)
         })?;
-        for shard in 0..self.shards {
+        let with_replica = self.servers.len() / self.shards > 1;
+        for shard in (0..self.shards).filter(|_| with_replica) {
             until("a shard is whole", || {
                 let roles = [shard, shard + self.shards].map(|server| self.servers[server].role());
                 matches!(roles, [Role::Primary, Role::Following] | [Role::Following, Role::Primary])
@@ -224,9 +227,9 @@ impl Redis {
         &mut self.servers[index]
     }
 
-    /// The server that decides for a shard now, and the one that follows it.
+    /// The server that decides for a shard now, and the one that follows it; without replicas the same.
     pub fn pair(&self, shard: usize) -> (usize, usize) {
-        let (one, other) = (shard, shard + self.shards);
+        let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary && self.servers[other].role() == Role::Primary;
         if swapped { (other, one) } else { (one, other) }
     }

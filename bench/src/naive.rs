@@ -1,0 +1,114 @@
+//! The design that everybody writes first, for comparison only: one handler, one `EVALSHA`, one `LPUSH`; a consumer that pops and inserts.
+//!
+//! It answers "yours" when the order is in a list in Redis's memory, it takes an order off that list before it is in the database, and between
+//! the deduction and the list there is nothing at all. It believes every token, to its advantage.
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Args;
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+
+/// The classic script.
+const BOOKED: &str = include_str!("peer/booked.lua");
+/// The list between the handler and the consumer.
+pub const QUEUE: &str = "orders";
+/// Seconds that a consumer waits for an order before it asks anew.
+const POP_SECS: f64 = 1.0;
+
+/// Where its parts are.
+#[derive(Clone, Debug, Args)]
+pub struct NaiveArgs {
+    /// Be the naive peer, on this address, instead of measuring.
+    #[arg(long, hide = true, requires = "naive_redis", requires = "naive_postgres")]
+    pub naive: Option<SocketAddr>,
+    #[arg(long, hide = true)]
+    naive_redis: Option<String>,
+    #[arg(long, hide = true)]
+    naive_postgres: Option<String>,
+}
+
+struct App {
+    redis: MultiplexedConnection,
+    /// Digest of the script.
+    script: String,
+}
+
+/// Serves until it is killed.
+///
+/// # Errors
+/// When it cannot begin, or its parts are gone.
+pub fn serve(args: &NaiveArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (addr, url) = (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
+        let client = redis::Client::open(url)?;
+        let mut redis = client.get_multiplexed_async_connection().await.context("Redis")?;
+        // A connection that waits must be nobody else's, and must not be given up while it waits.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let waiting = client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
+        let (db, connection) =
+            tokio_postgres::connect(args.naive_postgres.as_deref().context("a database")?, tokio_postgres::NoTls)
+                .await
+                .context("PostgreSQL")?;
+        tokio::spawn(connection);
+        let consumer = tokio::spawn(consume(waiting, db));
+        let load = redis::cmd("SCRIPT").arg("LOAD").arg(BOOKED).query_async(&mut redis).await;
+        let app = Arc::new(App { redis, script: load.context("loading the script")? });
+        let router = Router::new().route("/v1/orders", post(buy)).with_state(app);
+        let listener = tokio::net::TcpListener::bind(addr).await?;
+        println!("naive peer listening on http://{addr}");
+        tokio::select! {
+            served = axum::serve(listener, router) => served.context("serving"),
+            consumed = consumer => consumed.context("the consumer")?,
+        }
+    })
+}
+
+async fn buy(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> (StatusCode, &'static str) {
+    let mut redis = app.redis.clone();
+    let Some((buyer, item, units)) = read(&headers, &body) else { return (StatusCode::BAD_REQUEST, "{}") };
+    let booked =
+        redis::cmd("EVALSHA").arg(&app.script).arg(1).arg(item).arg(units).query_async::<i64>(&mut redis).await;
+    match booked {
+        Ok(0) => (StatusCode::CONFLICT, r#"{"code":"sold_out"}"#),
+        Ok(_) => {
+            let pushed = redis::cmd("LPUSH").arg(QUEUE).arg(format!("{buyer} {units}")).exec_async(&mut redis).await;
+            match pushed {
+                Ok(()) => (StatusCode::CREATED, r#"{"state":"reserved"}"#),
+                Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "{}"),
+            }
+        }
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "{}"),
+    }
+}
+
+/// Who wants what. The token's signature is nobody's business here.
+fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, String, u32)> {
+    let token = headers.get("authorization")?.to_str().ok()?;
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let (claims, body): (Value, Value) = (serde_json::from_slice(&claims).ok()?, serde_json::from_slice(body).ok()?);
+    let units = u32::try_from(body["units"].as_u64()?).ok()?;
+    Some((claims["sub"].as_str()?.to_owned(), body["item"].as_str()?.to_owned(), units))
+}
+
+async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -> Result<()> {
+    let insert = db.prepare("INSERT INTO naive_order (buyer, units) VALUES ($1, $2)").await?;
+    loop {
+        let popped: Option<(String, String)> =
+            redis::cmd("BRPOP").arg(QUEUE).arg(POP_SECS).query_async(&mut redis).await?;
+        let Some((_, order)) = popped else { continue };
+        let (buyer, units) = order.split_once(' ').context("an order")?;
+        let units: i32 = units.parse()?;
+        // Whatever ends this process here ends the order.
+        db.execute(&insert, &[&buyer, &units]).await?;
+    }
+}

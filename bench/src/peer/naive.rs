@@ -1,0 +1,130 @@
+//! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use super::postgres::Postgres;
+use super::redis::{ITEM, Redis};
+use crate::limits::{PLENTY, READY_WITHIN};
+use crate::naive::QUEUE;
+use crate::process::{self, Process, Start};
+use crate::setting::Setting;
+
+/// How long its consumer may take to insert what is in the list.
+const DRAINED_WITHIN: Duration = Duration::from_secs(300);
+
+/// All of it.
+#[derive(Debug)]
+pub struct Naive {
+    process: Option<Process>,
+    redis: Redis,
+    postgres: Postgres,
+    addr: SocketAddr,
+    dir: crate::scratch::Scratch,
+}
+
+impl Naive {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub fn start(setting: &Setting) -> Result<Self> {
+        let (redis, postgres) = (Redis::start(setting.parent())?, Postgres::start(setting.parent())?);
+        let (addr, dir) = (process::free_address()?, setting.scratch("naive")?);
+        let mut naive = Self { process: None, redis, postgres, addr, dir };
+        naive.serve()?;
+        Ok(naive)
+    }
+
+    /// Starts the process that serves.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn serve(&mut self) -> Result<()> {
+        self.postgres.query(
+            "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT NULL, units int NOT NULL)",
+        )?;
+        let redis = format!("redis://{}", self.redis.addr());
+        let (addr, postgres) = (self.addr.to_string(), self.postgres.address());
+        let arguments = ["--naive", &addr, "--naive-redis", &redis, "--naive-postgres", &postgres];
+        let mut process = Process::start(Start {
+            program: &std::env::current_exe()?,
+            arguments: arguments.map(str::to_owned).into(),
+            environment: Vec::new(),
+            user: None,
+            core: None,
+            log: self.dir.path().join("log"),
+        })?;
+        let addr = self.addr;
+        process::wait_until(&mut process, READY_WITHIN, || std::net::TcpStream::connect(addr).is_ok())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Begins anew, with plenty of stock and no order.
+    ///
+    /// # Errors
+    /// When a part says no.
+    pub fn begin(&mut self) -> Result<()> {
+        self.redis.stock(PLENTY)?;
+        self.postgres.query("TRUNCATE naive_order").map(drop)
+    }
+
+    /// Kills the process that serves, where it stands.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("it runs")?;
+        process.stop(Signal::KILL).map(drop)
+    }
+
+    /// Empties its Redis, as a restart does.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn forget(&mut self) -> Result<()> {
+        self.redis.ask(&["FLUSHALL"]).map(drop)
+    }
+
+    /// Waits until the list is empty and no more rows come; then how many orders there are.
+    ///
+    /// # Errors
+    /// When the list does not get empty.
+    pub fn orders(&mut self) -> Result<u64> {
+        let until = Instant::now() + DRAINED_WITHIN;
+        let mut before = None;
+        loop {
+            let left = self.redis.ask(&["LLEN", QUEUE])?;
+            let rows: u64 = self.postgres.query("SELECT count(*) FROM naive_order")?.trim().parse()?;
+            if left == "0" && before == Some(rows) {
+                return Ok(rows);
+            }
+            ensure!(Instant::now() < until, "{left} orders are still in the list");
+            before = (left == "0").then_some(rows);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Units that its counter gave away.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn booked(&mut self) -> Result<u64> {
+        self.redis.booked()
+    }
+
+    /// The hash that it counts in, which is the item's name.
+    #[must_use]
+    pub fn item() -> &'static str {
+        ITEM
+    }
+}
