@@ -1,0 +1,33 @@
+# Doorbuster in a small image: built with the toolchain that rust-version in Cargo.toml asks for, run without it, as nobody in particular.
+#
+#   docker build -t doorbuster .
+#   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster
+
+FROM rust:1.95-slim-trixie AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends cmake g++ make \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --locked --profile dist -p doorbuster \
+ && install -D target/dist/doorbuster /out/doorbuster
+
+FROM debian:trixie-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --home-dir /var/lib/doorbuster --shell /usr/sbin/nologin doorbuster \
+ && install -d -o doorbuster -g doorbuster -m 0700 /var/lib/doorbuster
+COPY --from=build /out/doorbuster /usr/local/bin/doorbuster
+USER 10001:10001
+ENV DOORBUSTER_LISTEN=0.0.0.0:8080 \
+    DOORBUSTER_DATA_DIR=/var/lib/doorbuster \
+    DOORBUSTER_LOG__FORMAT=json
+EXPOSE 8080
+VOLUME /var/lib/doorbuster
+# A stop is answered within 10 seconds: what was accepted is settled first.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/doorbuster"]
+CMD ["serve"]
