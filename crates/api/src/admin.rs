@@ -8,6 +8,7 @@ pub mod order;
 pub mod sale;
 pub mod sale_patch;
 pub(crate) mod schema;
+pub mod spread;
 pub mod stats;
 pub mod stock;
 

@@ -24,6 +24,8 @@ pub enum Method {
     Get,
     /// `POST`
     Post,
+    /// `PUT`
+    Put,
     /// `PATCH`
     Patch,
     /// `DELETE`
@@ -37,6 +39,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -154,7 +157,7 @@ impl Endpoint {
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
             Code::MalformedRequest | Code::UnsupportedMediaType => self.body.is_some(),
-            Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Patch),
+            Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => self.body.is_some() || self.params.iter().any(|param| param.can_be_wrong()),
             Code::PreconditionFailed => takes(&[Param::IfMatch]),
             Code::Overloaded | Code::Unavailable => api,

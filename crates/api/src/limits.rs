@@ -12,6 +12,9 @@ pub const UNITS_MAX: u32 = 1_000_000;
 /// Most units of counted stock in one item, and the largest adjustment; more: `422`.
 pub const STOCK_MAX: u32 = 1_000_000_000;
 
+/// Most slots that an item's stock is spread over; more: `422`.
+pub const PARTITIONS_MAX: u32 = 64;
+
 /// Highest price in minor units; more: `422`. Times [`UNITS_MAX`] it still fits an `i64`.
 pub const PRICE_MINOR_MAX: i64 = 1_000_000_000_000;
 

@@ -58,6 +58,7 @@ fn paths() -> PathsBuilder {
         let method = match endpoint.method {
             Method::Get => utoipa::openapi::HttpMethod::Get,
             Method::Post => utoipa::openapi::HttpMethod::Post,
+            Method::Put => utoipa::openapi::HttpMethod::Put,
             Method::Patch => utoipa::openapi::HttpMethod::Patch,
             Method::Delete => utoipa::openapi::HttpMethod::Delete,
         };

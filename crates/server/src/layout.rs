@@ -60,4 +60,15 @@ impl Layout {
     pub fn portions_always(self) -> bool {
         !self.reaches_all()
     }
+
+    /// What a slot is called, to people.
+    #[must_use]
+    pub fn name(self, sale: &str, item: &str, slot: SlotKey, node: NodeId) -> String {
+        match self {
+            Self::Alone if slot.index == 0 => format!("node-{node}:{sale}:{item}"),
+            Self::Alone => format!("node-{node}:{sale}:{item}:{}", slot.index),
+            Self::PerNode(_) => format!("node-{}:{sale}:{item}", slot.index),
+            Self::Shared => format!("shared:{sale}:{item}:{}", slot.index),
+        }
+    }
 }

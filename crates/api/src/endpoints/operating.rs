@@ -8,6 +8,7 @@ use crate::admin::new_sale::NewSale;
 use crate::admin::order::AnyOrderDetail;
 use crate::admin::sale::{AdminSale, AdminSaleList};
 use crate::admin::sale_patch::SalePatch;
+use crate::admin::spread::Spread;
 use crate::admin::stats::Stats;
 use crate::admin::stock::{Adjustment, SlotList, StockList, StockRow};
 use crate::header::BodyType;
@@ -138,6 +139,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<Adjustment>() }),
         answers: &[ok::<StockRow>("The item's stock after it.").headers(&[AnswerHeader::IdempotentReplayed])],
         codes: &[Code::WrongState, Code::IdempotencyKeyReused],
+        ..RUNNING
+    },
+    Endpoint {
+        method: Method::Put,
+        path: "/v1/admin/sales/{sale}/items/{item}/spread",
+        id: "set_spread",
+        summary: "Say how an item's stock is spread over its slots",
+        description: "Before the sale opens. Repeating is harmless.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<Spread>() }),
+        answers: &[ok::<Spread>("The spread as it is now.")],
+        codes: &[Code::WrongState],
         ..RUNNING
     },
     Endpoint {

@@ -6,6 +6,7 @@ use doorbuster_api::admin::new_sale::NewSale;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
 use doorbuster_api::admin::sale::AdminSale;
 use doorbuster_api::admin::sale_patch::SalePatch;
+use doorbuster_api::admin::spread::Spread;
 use doorbuster_api::admin::stats::Stats;
 use doorbuster_api::admin::stock::{Adjustment, SlotList, StockRow};
 use doorbuster_api::body::Purchase;
@@ -89,6 +90,7 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "Purchase" => check_request(Purchase::from_json, json),
             "NewSale" => check_request(NewSale::from_json, json),
             "Adjustment" => check_request(Adjustment::from_json, json),
+            "Spread" => check_request(Spread::from_json, json),
             "NewKey" => check_request(NewKey::from_json, json),
             // A patch is only ever read.
             "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),

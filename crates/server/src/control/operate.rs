@@ -130,8 +130,11 @@ impl Engine {
             return Ok(SpreadOutcome::NotFound);
         };
         let _alone = flags.operating.lock().await;
+        let before = self.catalogue().item_of(item.row.id).map(|item| item.row.spread);
         let outcome = self.store().set_spread(item.row.id, spread).await?;
-        if let SpreadOutcome::Done(row) = &outcome {
+        if let SpreadOutcome::Done(row) = &outcome
+            && before != Some(spread)
+        {
             {
                 let _alone = item.work.tending.lock().await;
                 self.take_in(row.clone()).await?;

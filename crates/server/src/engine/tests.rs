@@ -1,4 +1,6 @@
 //! The stock side without HTTP: a small crowd at the real store and the real slot.
+mod spread;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,11 @@ async fn engine(dir: &Scratch) -> Arc<Engine> {
 }
 
 async fn open_sale(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
+    draft(engine, stock, limit, hold_ms).await;
+    step(engine, Step::Open).await;
+}
+
+async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
     let item = NewItem {
         name: "phone".into(),
         title: "Phone".into(),
@@ -52,7 +59,6 @@ async fn open_sale(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
         items: vec![item],
     };
     engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
-    step(engine, Step::Open).await;
 }
 
 async fn step(engine: &Engine, step: Step) {

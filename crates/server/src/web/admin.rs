@@ -6,6 +6,7 @@ pub(crate) mod keys;
 pub(crate) mod orders;
 pub(crate) mod phases;
 pub(crate) mod sales;
+pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod stock;
 

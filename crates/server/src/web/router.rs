@@ -41,6 +41,7 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
     let filter = match endpoint.method {
         Method::Get => MethodFilter::GET,
         Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
         Method::Patch => MethodFilter::PATCH,
         Method::Delete => MethodFilter::DELETE,
     };
@@ -81,6 +82,7 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "resume_sale" => step(Step::Resume),
         "close_sale" => step(Step::Close),
         "adjust_stock" => on(filter, admin::stock::adjust),
+        "set_spread" => on(filter, admin::spread::set),
         "get_stock" => on(filter, admin::stock::get),
         "get_slots" => on(filter, admin::stock::slots),
         "get_stats" => on(filter, admin::stats::get),

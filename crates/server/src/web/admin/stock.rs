@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, SlotRow, StockList};
+use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList};
 use doorbuster_api::body::with_key;
 use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -88,13 +88,14 @@ pub(crate) async fn slots(State(app): State<Arc<App>>, Names([name]): Names<1>) 
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Of each slot its newest grant: the open one, if there is one.
+        // Of each slot its newest grant: the open one, if there is one. What is left of nodes and spreads that are gone is history.
         let newest = grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
+        let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
         for grant in newest {
             slots.push(row(&app, item, grant).await?);
         }
     }
-    slots.sort_by_key(|slot| slot.partition);
+    slots.sort_by(|a, b| (&a.item, a.partition).cmp(&(&b.item, b.partition)));
     Ok(json(StatusCode::OK, &SlotList { slots }))
 }
 
@@ -106,15 +107,23 @@ async fn row(app: &App, item: &ItemState, grant: &Grant) -> Result<SlotRow, Refu
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
     // A slot that still lives under another grant says nothing about this one.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
+    let two = item.row.spread.in_use() || view.as_ref().is_some_and(|view| view.counters[1] > 0);
+    let active = view.as_ref().filter(|_| two).map(|view| match view.active {
+        doorbuster_core::Counter::A => Counter::A,
+        doorbuster_core::Counter::B => Counter::B,
+    });
     Ok(SlotRow {
-        slot: format!("node-{}:{}:{}", app.engine.node(), item.sale, item.row.name),
+        slot: app.engine.layout().name(&item.sale, &item.row.name, grant.slot, app.engine.node()),
         item: item.row.name.clone(),
         partition: grant.slot.index,
         epoch: grant.epoch.0,
         granted: grant.granted,
         settled: grant.settled,
         open: grant.open,
-        active: None,
-        available: view.map(|view| Available::One(view.available)),
+        active,
+        available: view.map(|view| match two {
+            true => Available::Two { a: view.counters[0], b: view.counters[1] },
+            false => Available::One(view.available),
+        }),
     })
 }

@@ -1,0 +1,78 @@
+//! How an item's stock is spread over its slots.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{self, read};
+use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
+use crate::problem::Problem;
+
+/// How the partition of a request is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Choose {
+    /// By the buyer.
+    #[default]
+    Buyer,
+    /// By chance.
+    Random,
+    /// In turn.
+    RoundRobin,
+}
+
+impl Choose {
+    const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
+
+    fn of(word: &str) -> Self {
+        match word {
+            "random" => Self::Random,
+            "round_robin" => Self::RoundRobin,
+            _ => Self::Buyer,
+        }
+    }
+}
+
+/// How an item's stock is spread over its slots. Without `initial`, `threshold` and `refill`, or with 0 in all three, everything goes to the slots at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
+pub struct Spread {
+    /// Slots that share the stock, where slots are shared by all nodes.
+    #[schema(minimum = 1, maximum = 64)]
+    pub partitions: u32,
+    /// How a request's partition is chosen.
+    #[schema(required = false)]
+    pub choose: Choose,
+    /// Units that a slot gets first.
+    #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
+    pub initial: u64,
+    /// A counter with fewer units than this is refilled.
+    #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
+    pub threshold: u64,
+    /// Units of one refill.
+    #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
+    pub refill: u64,
+}
+
+impl Spread {
+    /// Reads the body. Whether its numbers go together is judged by whoever spreads.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["partitions", "choose", "initial", "threshold", "refill"], |body| {
+            let most = i64::from(STOCK_MAX);
+            let partitions = body.required("partitions", read::count(1..=PARTITIONS_MAX));
+            let choose = body.optional("choose", "buyer", read::word(Choose::WORDS));
+            let [initial, threshold, refill] = ["initial", "threshold", "refill"]
+                .map(|name| body.optional(name, 0, read::integer(0..=most)).map(i64::unsigned_abs));
+            Some(Self {
+                partitions: partitions?,
+                choose: Choose::of(choose?),
+                initial: initial?,
+                threshold: threshold?,
+                refill: refill?,
+            })
+        })
+    }
+}

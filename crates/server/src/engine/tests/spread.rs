@@ -1,0 +1,175 @@
+//! One item over several slots: every unit is sold, limits hold, the tail is gathered, and at every look the units add up.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use doorbuster_core::{Choose, Spread};
+use doorbuster_store::SpreadOutcome;
+
+use super::*;
+
+fn over(partitions: u32) -> Spread {
+    Spread { partitions, ..Spread::default() }
+}
+
+async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
+    draft(engine, Stock::Counted(stock), limit, 900_000).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let set = engine.set_spread(&item, spread).await.expect("the store is there");
+    assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+    step(engine, Step::Open).await;
+}
+
+/// Adds the units up again and again until it is told to stop; gives how often.
+async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
+    let mut looks = 0;
+    while !stop.load(Ordering::Acquire) {
+        let counts = engine.store().counts(None).await.expect("the store is there")[0];
+        assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, stock, "{counts:?}");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    looks
+}
+
+async fn is_sound(engine: &Engine) {
+    let audit = engine.audit().await.expect("the store is there");
+    assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
+}
+
+/// Buyers of 1 to 7 units, as many as there have to be until nothing is left.
+async fn sell_out(spread: Spread, stock: u64) {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, stock, 7, spread).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let adding = tokio::spawn(add_up(engine.clone(), stock, stop.clone()));
+    let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let (engine, sold, next) = (engine.clone(), sold.clone(), next.clone());
+        crowd.spawn(async move {
+            let mut most = 7;
+            while most > 0 {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let units = (n * 5 % 7 + 1).min(most) as u32;
+                match buy(&engine, &format!("b{n}"), "k", units).await {
+                    Bought::Created(order) => drop(sold.fetch_add(order.units.wide(), Ordering::Relaxed)),
+                    // Fewer are left, or none.
+                    Bought::Refused(Refusal::SoldOut(left)) => most = left.available.min(u64::from(units) - 1),
+                    Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+    while let Some(ended) = crowd.join_next().await {
+        ended.expect("no panic");
+    }
+    stop.store(true, Ordering::Release);
+    assert!(adding.await.expect("it added up") > 0);
+    let counts = counts(&engine);
+    assert_eq!((sold.load(Ordering::Relaxed), counts.held, counts.pool + counts.in_slots), (stock, stock, 0));
+    is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_unit_is_sold_over_eight_partitions() {
+    sell_out(over(8), 1_000).await;
+    sell_out(Spread { choose: Choose::RoundRobin, ..over(8) }, 501).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_unit_is_sold_in_portions_that_are_refilled() {
+    sell_out(Spread { initial: 20, threshold: 5, refill: 10, ..over(4) }, 1_000).await;
+    sell_out(Spread { initial: 40, threshold: 3, refill: 10, choose: Choose::Random, ..over(1) }, 400).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 80, 10, Spread { choose: Choose::Random, ..over(8) }).await;
+    for n in 0..70 {
+        bought(&engine, &format!("b{n}"), "k", 1).await;
+    }
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let mut most = 0;
+    for &slot in &item.slots {
+        most = most.max(engine.slots().view(slot).await.expect("local").expect("open").available);
+    }
+    assert!(most < 10, "the rest lies scattered, or this shows nothing: {most}");
+    bought(&engine, "anna", "k", 10).await;
+    assert!(engine.meter().read().recalls > 0);
+    assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
+    is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 40, 3, Spread { choose: Choose::Random, ..over(8) }).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let engine = engine.clone();
+        asking.spawn(async move { buy(&engine, "anna", &format!("k{n}"), 1).await });
+    }
+    let answers = asking.join_all().await;
+    let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
+    let limited = answers.iter().filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. }))).count();
+    assert_eq!((created, limited), (3, 47), "{answers:?}");
+    for n in 0..37 {
+        bought(&engine, &format!("b{n}"), "k", 1).await;
+    }
+    assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
+    is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spread_can_change_until_the_sale_opens_and_no_unit_is_left_behind() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    draft(&engine, Stock::Counted(64), 64, 900_000).await;
+    let patch = Box::new(|row: &mut doorbuster_store::SaleRow| {
+        row.starts_at = Some(row.created_at.plus(3_600_000));
+        Ok(())
+    });
+    engine.patch_sale("spring", None, patch).await.expect("the store is there");
+    step(&engine, Step::Schedule).await;
+    for partitions in [8, 3, 1, 16] {
+        let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+        let set = engine.set_spread(&item, over(partitions)).await.expect("the store is there");
+        assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+        let open = engine.store().open_grants().await.expect("the store is there");
+        assert_eq!(open.len() as u32, partitions);
+        assert_eq!(open.iter().map(|grant| grant.granted).sum::<u64>(), 64);
+    }
+    step(&engine, Step::Open).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let late = engine.set_spread(&item, over(2)).await.expect("the store is there");
+    assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
+    bought(&engine, "anna", "k", 64).await;
+    is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 80, 10, over(8)).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
+    let lower = Adjustment { item, units: -75, reason: "recount".into(), key: "a".into() };
+    let lowered = engine.adjust(lower).await.expect("the store is there");
+    assert!(matches!(lowered, Adjusted::Done(c) if c.total == Stock::Counted(5)), "{lowered:?}");
+    bought(&engine, "anna", "k", 3).await;
+    step(&engine, Step::Pause).await;
+    assert_eq!((counts(&engine).pool, counts(&engine).in_slots), (2, 0));
+    step(&engine, Step::Resume).await;
+    bought(&engine, "bert", "k", 2).await;
+    is_sound(&engine).await;
+    engine.stop().await;
+}

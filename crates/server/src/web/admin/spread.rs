@@ -1,0 +1,85 @@
+//! How an item's stock is spread over its slots.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::spread::{Choose as ChooseWord, Spread as Wanted};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_core::{Choose, Spread, SpreadFault};
+use doorbuster_store::SpreadOutcome;
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::{note, sale};
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, json};
+use crate::web::who::By;
+
+/// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
+pub(crate) async fn set(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([name, item]): Names<2>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let spread = spread(&Wanted::from_json(&body)?)?;
+    let sale = sale(&app, &name)?;
+    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
+    // In a task of its own: units on their way between slots and pool are not left there when the operator hangs up.
+    let (engine, of) = (app.engine.clone(), item.clone());
+    let setting = app.buying.spawn(async move { engine.set_spread(&of, spread).await });
+    let outcome = setting.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let row = match outcome {
+        SpreadOutcome::Done(row) => row,
+        SpreadOutcome::WrongState(phase) => {
+            return Err(Problem::wrong_state(phase.as_str(), "only before the sale opens").into());
+        }
+        SpreadOutcome::NotFound => return Err(Problem::not_found("the sale has no such item").into()),
+    };
+    let now = row.items.iter().find(|row| row.id == item.row.id).map_or(spread, |row| row.spread);
+    let detail = object!({"sale": name, "item": item.row.name, "spread": written(&now)});
+    note(&app, &by, "stock.spread", &detail).await;
+    Ok(json(StatusCode::OK, &written(&now)))
+}
+
+fn spread(wanted: &Wanted) -> Result<Spread, Problem> {
+    let spread = Spread {
+        partitions: wanted.partitions,
+        choose: match wanted.choose {
+            ChooseWord::Buyer => Choose::Buyer,
+            ChooseWord::Random => Choose::Random,
+            ChooseWord::RoundRobin => Choose::RoundRobin,
+        },
+        initial: wanted.initial,
+        threshold: wanted.threshold,
+        refill: wanted.refill,
+    };
+    let Some(fault) = spread.fault() else { return Ok(spread) };
+    let member = match fault {
+        SpreadFault::Partitions => "/partitions",
+        SpreadFault::HalfInUse | SpreadFault::TooLarge => "/initial",
+        SpreadFault::ThresholdAboveInitial => "/threshold",
+    };
+    Err(Problem::invalid_request(vec![Fault::new(Place::Body(member.into()), fault.to_string())]))
+}
+
+fn written(spread: &Spread) -> Wanted {
+    Wanted {
+        partitions: spread.partitions,
+        choose: match spread.choose {
+            Choose::Buyer => ChooseWord::Buyer,
+            Choose::Random => ChooseWord::Random,
+            Choose::RoundRobin => ChooseWord::RoundRobin,
+        },
+        initial: spread.initial,
+        threshold: spread.threshold,
+        refill: spread.refill,
+    }
+}
