@@ -180,6 +180,12 @@ rules! {
     GatherFromPool,
     /// What a parked request lacks comes from other slots.
     GatherFromOthers,
+    /// A node's places for parked requests are bounded.
+    ParkedBound,
+    /// A snapshot takes in the holders of every transaction that may have committed since the one before, whatever order they commit in.
+    RefreshFromXmin,
+    /// A snapshot's holders are as complete as its counts.
+    HoldersWithCounts,
     /// The grants of a node whose lease lapsed are closed.
     LapsedLeaseCloses,
     /// The grants of a node that lives are not closed.

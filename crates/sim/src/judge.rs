@@ -1,6 +1,7 @@
 //! The judge: checks every commit and every word that a buyer hears, with records of its own. It calls no rule of `core`.
 mod rest;
 mod rows;
+mod spread;
 mod told;
 
 pub(crate) use told::At;

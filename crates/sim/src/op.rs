@@ -12,6 +12,18 @@ pub struct ItemSetup {
     pub limit: u8,
     /// Payment window in seconds.
     pub hold_secs: u8,
+    /// How a request finds its slot: by buyer, by chance, in turn.
+    #[serde(default)]
+    pub choose: u8,
+    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one refill. Not in use unless all are above 0.
+    #[serde(default)]
+    pub initial: u8,
+    /// See `initial`.
+    #[serde(default)]
+    pub threshold: u8,
+    /// See `initial`.
+    #[serde(default)]
+    pub refill: u8,
 }
 
 /// One slot.
@@ -21,7 +33,7 @@ pub struct SlotSetup {
     pub item: u8,
     /// The node in whose memory it lives; `None`: it stands by itself and every node reaches it.
     pub node: Option<u8>,
-    /// Units that it is opened with.
+    /// Units that it is opened with, if sub-domains are not in use.
     pub first: u8,
 }
 
@@ -194,6 +206,16 @@ pub enum Op {
         slot: u8,
         /// How many.
         units: u8,
+        /// For which counter.
+        #[serde(default)]
+        counter: u8,
+    },
+    /// A leader looks whether a slot is low, and refills it as the rules say.
+    Tend {
+        /// Which leader.
+        leader: u8,
+        /// Which slot.
+        slot: u8,
     },
     /// A leader sends a slot the feed rows that it lacks.
     Feed {
@@ -303,6 +325,26 @@ pub enum Op {
     CrashNode {
         /// Which node.
         node: u8,
+    },
+    /// A node's process dies and stays dead.
+    Die {
+        /// Which node.
+        node: u8,
+    },
+    /// A dead node's process starts again.
+    Rise {
+        /// Which node.
+        node: u8,
+    },
+    /// A node renews its lease.
+    Beat {
+        /// Which node.
+        node: u8,
+    },
+    /// A leader closes the grants of nodes whose leases have lapsed.
+    Leases {
+        /// Which leader.
+        leader: u8,
     },
     /// A leader's process dies: what it was about to do is not done.
     CrashLeader {

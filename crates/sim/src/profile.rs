@@ -25,6 +25,10 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened all the time, while old messages still arrive.
     Epochs,
+    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries elsewhere.
+    Partitions,
+    /// Nodes with slots in their memory that die, stay dead or come back, and leases that lapse.
+    Nodes,
     /// Anything: each group of operations is left out, or frequent, by chance.
     Swarm,
 }
@@ -42,6 +46,8 @@ impl Profile {
         Self::Replays,
         Self::Phases,
         Self::Epochs,
+        Self::Partitions,
+        Self::Nodes,
         Self::Swarm,
         Self::Swarm,
     ];
@@ -73,6 +79,7 @@ struct Weights {
     rolls: u64,
     snapshots: u64,
     crashes: u64,
+    leases: u64,
     faults: u64,
 }
 
@@ -93,10 +100,13 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         rolls: 1,
         snapshots: 5,
         crashes: 1,
+        leases: 1,
         faults: 0,
     };
     match profile {
-        Profile::Calm => Weights { lose: 0, crashes: 0, ..base },
+        Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
+        Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
+        Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
         Profile::Slots => Weights { faults: 8, look: 7, ..base },
         Profile::SlotsTail => Weights { faults: 7, recalls: 12, grants: 9, look: 7, ..base },
@@ -126,6 +136,7 @@ fn swarm(base: Weights, dice: &mut Dice) -> Weights {
         rolls: some(base.rolls),
         snapshots: some(base.snapshots),
         crashes: some(base.crashes),
+        leases: some(2),
         faults: some(2),
         ..base
     }
@@ -145,10 +156,10 @@ pub fn case(seed: u64) -> Case {
 
 fn setup(profile: Profile, dice: &mut Dice) -> Setup {
     let items = 1 + u8::from(dice.chance(25));
-    let nodes = dice.between(1, 3) as u8;
+    let nodes = dice.between(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
     let local = match profile {
-        Profile::Restarts => true,
-        Profile::Slots | Profile::SlotsTail => false,
+        Profile::Restarts | Profile::Nodes => true,
+        Profile::Slots | Profile::SlotsTail | Profile::Partitions => false,
         _ => dice.chance(40),
     };
     let tight = if dice.chance(15) { dice.between(2, 6) as u8 } else { 0 };
@@ -156,8 +167,12 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
     for item in 0..items {
         let total = (!dice.chance(6)).then(|| dice.between(0, 14) as u8);
         let (limit, hold_secs) = (dice.between(1, 5) as u8, dice.between(1, 30) as u8);
-        setup.items.push(ItemSetup { total, limit, hold_secs });
-        let slots = if local { nodes } else { dice.between(1, 3) as u8 };
+        let in_use = total.is_some() && dice.chance(if profile == Profile::Partitions { 80 } else { 25 });
+        let [initial, threshold, refill] = if in_use { sizes(dice) } else { [0; 3] };
+        let choose = dice.below(3) as u8;
+        setup.items.push(ItemSetup { total, limit, hold_secs, choose, initial, threshold, refill });
+        let least = if profile == Profile::Partitions { 2 } else { 1 };
+        let slots = if local { nodes } else { dice.between(least, 4) as u8 };
         for slot in 0..slots {
             let share = u64::from(total.unwrap_or(0)) / u64::from(slots);
             let first = dice.between(share / 2, share + 1) as u8;
@@ -167,8 +182,14 @@ fn setup(profile: Profile, dice: &mut Dice) -> Setup {
     setup
 }
 
+/// What a slot is opened with, below what it asks for more, and for how much.
+fn sizes(dice: &mut Dice) -> [u8; 3] {
+    let threshold = dice.between(1, 3) as u8;
+    [threshold + dice.below(3) as u8, threshold, dice.between(1, 4) as u8]
+}
+
 fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
-    let groups: [(u64, Make); 16] = [
+    let groups: [(u64, Make); 17] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -184,6 +205,7 @@ fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
         (w.rolls, rolls),
         (w.snapshots, snapshot),
         (w.crashes, crash),
+        (w.leases, leases),
         (w.faults, fault),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
@@ -280,9 +302,10 @@ fn settle(_: Profile, dice: &mut Dice) -> Op {
 
 fn grants(_: Profile, dice: &mut Dice) -> Op {
     let (leader, slot, units) = (small(dice), small(dice), dice.between(0, 5) as u8);
-    match dice.below(6) {
+    match dice.below(8) {
         0 => Op::Open { leader, slot, units },
-        1 | 2 => Op::Refill { leader, slot, units },
+        1 | 2 => Op::Refill { leader, slot, units, counter: dice.below(2) as u8 },
+        3 | 4 => Op::Tend { leader, slot },
         _ => Op::Feed { leader, slot },
     }
 }
@@ -329,6 +352,17 @@ fn crash(_: Profile, dice: &mut Dice) -> Op {
         return Op::CrashLeader { leader: small(dice) };
     }
     Op::CrashNode { node: small(dice) }
+}
+
+fn leases(_: Profile, dice: &mut Dice) -> Op {
+    let node = small(dice);
+    match dice.below(8) {
+        0 => Op::Die { node },
+        1 => Op::Rise { node },
+        2 => Op::Tick { tenths: 30 },
+        3 | 4 => Op::Leases { leader: small(dice) },
+        _ => Op::Beat { node },
+    }
 }
 
 fn fault(_: Profile, dice: &mut Dice) -> Op {

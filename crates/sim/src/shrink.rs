@@ -111,6 +111,11 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
                 Some(next)
             });
         }
+        let mut plain = self.best.clone();
+        for item in &mut plain.setup.items {
+            (item.choose, item.initial, item.threshold, item.refill) = (0, 0, 0, 0);
+        }
+        self.accept(plain);
         let fewer: [fn(&mut Setup); 4] = [
             |s| {
                 let _ = s.slots.pop();

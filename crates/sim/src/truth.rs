@@ -94,6 +94,17 @@ pub struct PhaseRow {
     pub intent: Option<(Phase, u64)>,
 }
 
+/// A request that holds an order.
+#[derive(Clone, Copy, Debug)]
+pub struct Winner {
+    /// Half its hash.
+    pub half: u64,
+    /// The transaction that gave it the order.
+    pub xid: u64,
+    /// Its commit.
+    pub version: u64,
+}
+
 /// The truth store and the few rows that `core` leaves to stores.
 #[derive(Debug)]
 pub struct Truth {
@@ -107,8 +118,10 @@ pub struct Truth {
     pub version: u64,
     /// When each closed grant was closed.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
-    /// Place of each request that holds an order, by half its hash, in the order of the commits.
-    winners: HashMap<u64, usize, foldhash::fast::FixedState>,
+    /// The requests that hold an order, in the order of the commits.
+    winners: Vec<Winner>,
+    /// The number of the transaction that runs: numbers are drawn when transactions begin, and these commit in any order.
+    pub xid: u64,
     key: IdKey,
     /// Every transaction that ran under the rules, with what they said, when asked for.
     pub trace: Option<Vec<(Tx, Done)>>,
@@ -125,8 +138,8 @@ impl Truth {
     #[must_use]
     pub fn new(model: Model, key: IdKey) -> Self {
         let phases = model.items.keys().map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None })).collect();
-        let (closed, winners) = (HashMap::default(), HashMap::default());
-        Self { model, phases, payments: BTreeMap::new(), version: 0, closed, winners, key, trace: None }
+        let (closed, winners) = (HashMap::default(), Vec::new());
+        Self { model, phases, payments: BTreeMap::new(), version: 0, closed, winners, xid: 0, key, trace: None }
     }
 
     /// Runs one transaction and commits it.
@@ -195,8 +208,9 @@ impl Truth {
     fn note_winner(&mut self, resolved: &Resolved) {
         if let Some(order) = &resolved.order {
             let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
-            let place = self.winners.len();
-            self.winners.entry(half).or_insert(place);
+            if self.winners.iter().all(|w| w.half != half) {
+                self.winners.push(Winner { half, xid: self.xid, version: self.version });
+            }
         }
     }
 
@@ -247,16 +261,16 @@ impl Truth {
         self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
     }
 
-    /// How many requests hold an order: what a snapshot calls complete.
+    /// The requests that hold an order, in the order of the commits.
     #[must_use]
-    pub fn winners(&self) -> usize {
-        self.winners.len()
+    pub fn winners(&self) -> &[Winner] {
+        &self.winners
     }
 
-    /// Whether this request is among the first `complete` that got an order.
+    /// The units of an item that lie in its pool.
     #[must_use]
-    pub fn won(&self, half: u64, complete: usize) -> bool {
-        self.winners.get(&half).is_some_and(|&place| place < complete)
+    pub fn pool(&self, item: ItemId) -> u64 {
+        self.model.items.get(&item).map_or(0, |i| i.pool)
     }
 
     /// The item's counts, as a store computes them: from items and grants alone.

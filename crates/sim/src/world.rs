@@ -7,13 +7,16 @@ mod buyer;
 mod control;
 mod faults;
 mod flight;
+mod lease;
 mod loss;
 mod node;
 mod phase;
 mod place;
 mod probe;
 mod rest;
+mod route;
 mod settler;
+mod tend;
 
 use std::sync::LazyLock;
 
@@ -99,6 +102,10 @@ pub struct World {
     /// Every call to a slot, when asked for.
     pub calls: Option<Vec<Called>>,
     draws: u64,
+    /// Transactions that have begun.
+    pub(crate) xids: u64,
+    /// An operator moves units: nobody refills meanwhile.
+    pub(crate) held: bool,
 }
 
 impl World {
@@ -153,12 +160,15 @@ impl World {
             judge,
             calls: None,
             draws: 0,
+            xids: 0,
+            held: false,
         }
     }
 
     fn open(&mut self) {
         for i in 0..self.places.len() {
-            self.open_slot(0, i, u64::from(self.setup.slots[i].first));
+            let units = self.opened_with(i);
+            self.open_slot(0, i, units);
         }
         self.deliver_all();
         for i in 0..self.nodes.len() {
@@ -205,6 +215,9 @@ impl World {
             Op::Step { minutes } => self.now = self.now.plus(i64::from(minutes) * 60_000),
             Op::Skew { node, tenths } => self.skew(node, tenths),
             Op::CrashNode { node } => self.crash_node(node),
+            Op::Die { node } => self.die(node),
+            Op::Rise { node } => self.rise(node),
+            Op::Beat { node } => self.beat(node),
             Op::CrashLeader { leader } => self.crash_leader(leader % 2),
             Op::Forget { slot } => self.forget(slot),
             Op::Save { slot } => self.save(slot),
@@ -216,9 +229,12 @@ impl World {
     fn control(&mut self, op: Op) {
         match op {
             Op::Open { leader, slot, units } => self.open_slot(leader % 2, self.slot_of(slot), u64::from(units)),
-            Op::Refill { leader, slot, units } => {
-                self.refill(leader % 2, self.slot_of(slot), u64::from(units), Counter::A)
+            Op::Refill { leader, slot, units, counter } => {
+                let counter = Counter::ALL[usize::from(counter % 2)];
+                self.refill(leader % 2, self.slot_of(slot), u64::from(units), counter);
             }
+            Op::Tend { leader, slot } => self.tend(leader % 2, self.slot_of(slot)),
+            Op::Leases { leader } => self.leases(leader % 2),
             Op::Feed { leader, slot } => self.send_feed(leader % 2, self.slot_of(slot)),
             Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
             Op::Recall { leader, slot, units, target } => self.recall(leader % 2, slot, units, target),

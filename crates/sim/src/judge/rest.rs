@@ -33,6 +33,14 @@ impl Judge {
         self.check(pending == 0, "I6", || format!("{pending} recalls are never finished"));
     }
 
+    /// Slots that went with their nodes hold nothing of the stock any more.
+    pub(crate) fn gone_at_rest(&mut self, truth: &Truth, slots: &[SlotKey]) {
+        let held = truth.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
+        if let Some(slot) = held {
+            self.find("lease", || format!("slot {slot} went with its node, and its grant is open"));
+        }
+    }
+
     /// I8: each ticket that a living slot cut, and each id handed out, has its verdict.
     pub(crate) fn verdicts_at_rest(&mut self, truth: &Truth) {
         for (id, _) in &self.handed {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::slot::Terms;
+use doorbuster_core::tail::{self, Holding};
 use doorbuster_core::{Counter, ItemId, RecallId, Seq};
 
 use super::World;
@@ -19,6 +20,9 @@ const RECALLS_MAX: usize = 8;
 impl World {
     /// Opens the slot's next grant if it has none, and sends `init` for one that the slot has not taken yet.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
+        if self.is_gone(slot) {
+            return;
+        }
         let at = self.places[slot].at;
         let open = self.truth.open_grant(at).is_some();
         if !open {
@@ -34,9 +38,10 @@ impl World {
     }
 
     pub(crate) fn send_init(&mut self, leader: u8, slot: usize) {
-        let Some(grant) = self.truth.open_grant(self.places[slot].at).filter(|g| !g.acked) else { return };
+        let at = self.places[slot].at;
+        let Some(grant) = self.truth.open_grant(at).filter(|g| !g.acked) else { return };
         let (grant, epoch, counted, available) = (grant.id, grant.epoch, grant.counted, grant.granted);
-        let terms = Terms { grant, epoch, counted, available, threshold: 0 };
+        let terms = Terms { grant, epoch, counted, available, threshold: self.spread(at.item).threshold };
         self.send(Message::Init { leader, slot, terms });
     }
 
@@ -115,36 +120,46 @@ impl World {
         let Some(first) = self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt)) else {
             return;
         };
-        let asked = first.asked;
-        let Some(&home) = self.reachable(&asked).first() else { return };
-        let at = self.places[home].at;
-        let (Some(grant), Some(view)) = (self.truth.open_grant(at), self.places[home].slot.view()) else { return };
-        if grant.id != view.grant {
-            return;
+        let (asked, home) = (first.asked, self.places[self.home_of(first.asked.attempt)].at);
+        let holdings = self.holdings(leader, item, asked.node);
+        let Some(gather) = tail::gather(asked.units, home, self.truth.pool(item), &holdings) else { return };
+        let Some(into) = self.places.iter().position(|p| p.at == gather.into) else { return };
+        if gather.refill > 0 {
+            let counter = self.places[into].slot.view().map_or(Counter::A, |v| v.active);
+            self.refill(leader, into, gather.refill, counter);
         }
-        let lacks = asked.units.wide().saturating_sub(view.available + self.on_its_way(grant.id, view.applied));
-        let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
-        let refill = lacks.min(pool);
-        if refill > 0 {
-            self.refill(leader, home, refill, view.active);
-        }
-        let mut lacks = lacks - refill;
-        for other in 0..self.places.len() {
-            let place = &self.places[other];
-            if lacks == 0 || other == home || place.at.item != item {
-                continue;
-            }
-            let has = place.slot.view().map_or(0, |v| v.available).min(lacks);
-            let asked_before = |g: doorbuster_core::GrantId| self.truth.pending().any(|r| r.grant == g);
-            if has > 0 && !self.truth.open_grant(place.at).is_some_and(|g| asked_before(g.id)) {
-                self.begin_recall(leader, other, has, Some(home));
-                lacks -= has;
+        for part in &gather.recalls {
+            if let Some(from) = self.places.iter().position(|p| p.at == part.from) {
+                self.begin_recall(leader, from, part.units, Some(into));
             }
         }
     }
 
+    /// What a leader knows of an item's slots: those that it reaches as they are, the others as the truth has them.
+    fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<Holding> {
+        let seat = Some(leader % self.setup.nodes);
+        let one = |(i, place): (usize, &super::Place)| {
+            let grant = self.truth.open_grant(place.at)?;
+            let view = place.slot.view().filter(|v| v.grant == grant.id);
+            let (available, rows) = match (place.node.is_none() || place.node == seat, view) {
+                (true, Some(view)) => (view.available, self.on_its_way(grant.id, view.applied)),
+                (true, None) => (0, 0),
+                (false, _) => (grant.unsettled(), 0),
+            };
+            let recalled = self.truth.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
+            Some(Holding {
+                slot: place.at,
+                available,
+                on_its_way: rows + recalled.map(|r| r.asked).sum::<u64>(),
+                reachable: !self.is_gone(i) && place.node.is_none_or(|n| n == asking),
+                asked: self.truth.pending().any(|r| r.grant == grant.id),
+            })
+        };
+        self.places.iter().enumerate().filter(|(_, p)| p.at.item == item).filter_map(one).collect()
+    }
+
     /// Units in feed rows that the slot has not applied yet.
-    fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
+    pub(super) fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
         let rows = self.truth.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));
         rows.map(|(_, row)| row.units).sum()
     }

@@ -1,10 +1,11 @@
 //! Time, crashes and what slots do wrong.
-use doorbuster_core::{Cause, ItemId, Phase};
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::{ItemId, Phase, partition};
 
 use super::flight::Message;
-use super::node::{Node, Seen, Snapshot, State};
+use super::node::{Node, Seen, Snapshot};
 use super::{Call, World};
-use crate::truth::{PhaseRow, Tx};
+use crate::truth::PhaseRow;
 
 impl World {
     pub(crate) fn tick(&mut self, tenths: u8) {
@@ -18,17 +19,38 @@ impl World {
     }
 
     /// The truth at this commit.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self, node: usize) -> Snapshot {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
             let phase = self.truth.phases.get(&item).copied();
             Seen {
+                pool: self.truth.pool(item),
                 free: self.truth.free(item, self.in_flight(item)),
                 phase: phase.unwrap_or(PhaseRow { shown: Phase::Draft, intent: None }),
             }
         };
-        let (version, winners) = (self.truth.version, self.truth.winners());
-        Snapshot { version, at: self.mono, winners, items: [seen(0), seen(1)] }
+        let (holders, since) = self.holders(node);
+        let levels = self.places.iter().map(|p| partition::unsettled(self.truth.open_grant(p.at))).collect();
+        Snapshot { version: self.truth.version, at: self.mono, holders, since, items: [seen(0), seen(1)], levels }
+    }
+
+    /// The requests that hold an order and that the node may not know yet, and the first transaction that the next snapshot must look at again: the
+    /// oldest one that has begun and not ended, because it may commit after any later one.
+    fn holders(&self, node: usize) -> (Vec<u64>, u64) {
+        let Node { since, snapshot, .. } = &self.nodes[node];
+        let until = match keeps(Rule::HoldersWithCounts) {
+            true => self.truth.version,
+            false => snapshot.as_ref().map_or(0, |s| s.version),
+        };
+        let winners = self.truth.winners();
+        let known = winners.iter().filter(|w| w.xid >= *since && w.version <= until);
+        let running = self.flight.iter().chain(&self.late).filter_map(Message::xid).min();
+        let next = match (keeps(Rule::HoldersWithCounts), keeps(Rule::RefreshFromXmin)) {
+            (false, _) => 0,
+            (true, true) => running.unwrap_or(self.xids + 1),
+            (true, false) => winners.iter().map(|w| w.xid + 1).max().unwrap_or(0),
+        };
+        (known.map(|w| w.half).collect(), next)
     }
 
     /// Units in tickets that are cut and not settled.
@@ -42,38 +64,20 @@ impl World {
     }
 
     pub(crate) fn send_snapshot(&mut self, node: u8) {
-        let (node, snapshot) = (node % self.setup.nodes, self.snapshot());
+        let node = node % self.setup.nodes;
+        if self.nodes[usize::from(node)].is_dead {
+            return;
+        }
+        let snapshot = self.snapshot(usize::from(node));
         self.send(Message::Snapshot { node, snapshot });
     }
 
     /// What a node reads before it answers anybody.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
-        let snapshot = self.snapshot();
-        self.take_snapshot(node, snapshot);
-    }
-
-    /// The node's requests die with it, and so do the slots in its memory. It starts again at once: the grants of its slots are closed first.
-    pub(crate) fn crash_node(&mut self, node: u8) {
-        let node = node % self.setup.nodes;
-        for attempt in self.attempts.iter_mut().filter(|a| a.asked.node == node) {
-            attempt.state = State::Over;
+        if !self.nodes[node].is_dead {
+            let snapshot = self.snapshot(node);
+            self.take_snapshot(node, snapshot);
         }
-        self.flight.retain(|m| m.node() != Some(node));
-        self.late.retain(|m| m.node() != Some(node));
-        let skew_ms = self.nodes[usize::from(node)].skew_ms;
-        self.nodes[usize::from(node)] = Node { skew_ms, ..Node::default() };
-        for i in 0..self.places.len() {
-            let at = self.places[i].at;
-            if self.places[i].node != Some(node) {
-                continue;
-            }
-            self.call(i, Call::Forget);
-            self.places[i].kept = None;
-            if let Some(id) = self.truth.open_grant(at).map(|g| g.id) {
-                self.commit(Tx::Close(id, Cause::LeaseLapsed));
-            }
-        }
-        self.boot_snapshot(usize::from(node));
     }
 
     pub(crate) fn crash_leader(&mut self, leader: u8) {
@@ -83,6 +87,9 @@ impl World {
 
     pub(crate) fn forget(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
+        if self.is_gone(slot) {
+            return;
+        }
         self.call(slot, Call::Forget);
         self.judge.slot_fault();
     }

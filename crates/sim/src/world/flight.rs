@@ -19,7 +19,7 @@ pub(crate) enum Message {
     /// Slot to node.
     Answer { attempt: usize, slot: usize, token: Token, answer: TicketAnswer },
     /// A settler's transaction.
-    Settle { slot: usize, batch: Arc<[Delivery]> },
+    Settle { slot: usize, xid: u64, batch: Arc<[Delivery]> },
     /// Settler to slot.
     Acknowledge { slot: usize, batch: Arc<[Delivery]> },
     /// Settler to node.
@@ -58,6 +58,28 @@ impl Message {
             | Self::Compare { leader, .. }
             | Self::Drain { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
+            _ => None,
+        }
+    }
+
+    /// The slot that it is for: whatever is for a slot that is gone with its node does not arrive.
+    fn slot(&self) -> Option<usize> {
+        match self {
+            Self::Ticket { slot, .. }
+            | Self::Acknowledge { slot, .. }
+            | Self::Init { slot, .. }
+            | Self::Apply { slot, .. }
+            | Self::Recall { slot, .. }
+            | Self::AskView { slot, .. }
+            | Self::Stop { slot, .. } => Some(*slot),
+            _ => None,
+        }
+    }
+
+    /// The transaction that has begun and not ended, if it is one.
+    pub(crate) fn xid(&self) -> Option<u64> {
+        match self {
+            Self::Settle { xid, .. } => Some(*xid),
             _ => None,
         }
     }
@@ -137,10 +159,13 @@ impl World {
     }
 
     fn arrives(&mut self, message: Message) {
+        if message.slot().is_some_and(|slot| self.is_gone(slot)) {
+            return;
+        }
         match message {
             Message::Ticket { attempt, slot, request } => self.cut(attempt, slot, &request),
             Message::Answer { attempt, slot, token, answer } => self.answered(attempt, slot, token, answer),
-            Message::Settle { slot, batch } => self.settle(slot, &batch),
+            Message::Settle { slot, xid, batch } => self.settle(slot, xid, &batch),
             Message::Acknowledge { slot, batch } => {
                 for delivery in batch.iter() {
                     self.call(slot, Call::Acknowledge(delivery.at, delivery.ticket.token));

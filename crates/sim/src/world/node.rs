@@ -1,9 +1,11 @@
 //! A node: what it knows of the truth, and the requests that wait in it.
-use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS};
+use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
 use doorbuster_core::refuse::Free;
 use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::slot::Request;
 use doorbuster_core::{ItemId, Millis, NodeId, Phase, TicketId, Token, Units, Verdict};
+
+use hashbrown::HashSet;
 
 use super::flight::Message;
 use super::{NAMES, World};
@@ -19,24 +21,37 @@ const PICK: &str = "an attempt that was picked from the list";
 /// What a node knows of one item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
+    pub(crate) pool: u64,
     pub(crate) free: Free,
     pub(crate) phase: PhaseRow,
 }
 
 /// The truth at one commit, as sent to nodes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// The requests that hold an order, complete up to this commit.
-    pub(crate) winners: usize,
+    /// Requests that hold an order: with what the node knew before, complete up to this commit.
+    pub(crate) holders: Vec<u64>,
+    /// The first transaction that the next snapshot looks at.
+    pub(crate) since: u64,
     pub(crate) items: [Seen; 2],
+    /// What is granted to each slot and not settled.
+    pub(crate) levels: Vec<u64>,
 }
 
 /// A node that answers buyers.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
+    /// Requests that hold an order, by half their hash: complete up to the snapshot.
+    pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
+    /// The first transaction that the next snapshot looks at.
+    pub(crate) since: u64,
+    /// Its process has ended.
+    pub(crate) is_dead: bool,
+    /// The end of its lease, by the store's clock.
+    pub(crate) until: Millis,
     /// Requests whose order this node has told of itself.
     pub(crate) own: Vec<u64>,
     /// How far its clock is from the store's.
@@ -67,14 +82,18 @@ pub(crate) struct Attempt {
     pub(crate) state: State,
     pub(crate) half: u64,
     token: Token,
+    /// What was drawn for its way through the partitions.
+    pub(crate) number: u64,
     /// Slots asked in this round.
-    round: u8,
+    pub(crate) round: u8,
+    /// The slot that was asked first in this round.
+    pub(crate) first: Option<u32>,
     /// Times that it asked again under a new epoch.
     again: u8,
     /// When it was parked first, in time that never steps.
     pub(crate) parked: Option<Millis>,
     /// The last round before it is answered, and when it began.
-    last: bool,
+    pub(crate) last: bool,
     last_try: u64,
     /// A verdict that came before the slot's answer.
     early: Option<(TicketId, Verdict)>,
@@ -83,17 +102,21 @@ pub(crate) struct Attempt {
 impl World {
     /// A request arrives at a node.
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
+        let node = self.living(node);
         let half = NAMES.half(buyer, key);
         let asked = Asked { node, buyer, key, item, units, began: self.truth.version, attempt: self.attempts.len() };
         self.judge.asked(&asked);
         let token = Token(0);
+        let number = self.number_of(item, self.attempts.len());
         let state = State::Over;
         self.attempts.push(Attempt {
             asked,
             state,
             half,
             token,
+            number,
             round: 0,
+            first: None,
             again: 0,
             parked: None,
             last: false,
@@ -111,9 +134,8 @@ impl World {
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { asked, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(asked.node)];
-        let complete = node.snapshot.map_or(0, |s| s.winners);
         let own = node.own.contains(&half) && keeps(Rule::OwnOrders);
-        let known = self.truth.won(half, complete) || own;
+        let known = node.holders.contains(&half) || own;
         if !known || !keeps(Rule::WinnersInSnapshot) {
             return false;
         }
@@ -127,7 +149,7 @@ impl World {
     /// Whether the node's snapshot allows a refusal, and the request is answered with it.
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let asked = self.attempts[i].asked;
-        let Some(snapshot) = self.nodes[usize::from(asked.node)].snapshot else { return false };
+        let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return false };
         if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS && keeps(Rule::SnapshotAge) {
             return false;
         }
@@ -143,25 +165,9 @@ impl World {
         true
     }
 
-    /// The slots that a request may be put to, its own first.
-    pub(crate) fn reachable(&self, asked: &Asked) -> Vec<usize> {
-        let all = self.places.iter().enumerate();
-        let can = |(i, p): (usize, &super::Place)| {
-            let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
-            here.then_some(i)
-        };
-        let mut slots: Vec<usize> = all.filter_map(can).collect();
-        if !slots.is_empty() {
-            let home = usize::from(asked.buyer) % slots.len();
-            slots.rotate_left(home);
-        }
-        slots
-    }
-
     /// Puts the request to the next slot of its round.
     pub(crate) fn ask(&mut self, i: usize) {
-        let slots = self.reachable(&self.attempts[i].asked);
-        let Some(&slot) = slots.get(usize::from(self.attempts[i].round)) else { return self.short_everywhere(i) };
+        let Some(slot) = self.next_slot(i) else { return self.short_everywhere(i) };
         let token = Token(self.draw() >> 16);
         let asked = self.attempts[i].asked;
         let skew = self.nodes[usize::from(asked.node)].skew_ms;
@@ -193,12 +199,16 @@ impl World {
         }
         self.attempts[i].round = 0;
         if !last {
+            if self.is_crowded(asked.node) {
+                return self.tell(i, Told::Retry);
+            }
             self.judge.reach("parked");
             self.attempts[i].parked.get_or_insert(self.mono);
             self.attempts[i].state = State::Parked;
-            return;
+            let parked = self.parked_at(asked.node);
+            return self.judge.parked(parked, self.setup.tight);
         }
-        let told = match self.nodes[usize::from(asked.node)].snapshot {
+        let told = match &self.nodes[usize::from(asked.node)].snapshot {
             Some(s) if s.version >= asked.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
                 let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long(asked.units);
                 Told::SoldOut { refusal, as_of: s.version, parked: true }
@@ -206,6 +216,16 @@ impl World {
             _ => Told::Retry,
         };
         self.tell(i, told);
+    }
+
+    fn parked_at(&self, node: u8) -> usize {
+        self.attempts.iter().filter(|a| a.asked.node == node && a.state == State::Parked).count()
+    }
+
+    /// Whether the node has no place for one more parked request.
+    fn is_crowded(&self, node: u8) -> bool {
+        let bound = if self.setup.tight == 0 { PARKED_MAX } else { usize::from(self.setup.tight) };
+        self.parked_at(node) >= bound && keeps(Rule::ParkedBound)
     }
 
     /// A parked request is put to the slots again; the last time when it has waited as long as it may.
@@ -236,10 +256,13 @@ impl World {
 
     /// The node has a snapshot; what waited for one goes on.
     pub(crate) fn take_snapshot(&mut self, node: usize, snapshot: Snapshot) {
-        let current = &mut self.nodes[node].snapshot;
-        if current.is_some_and(|c| c.version > snapshot.version) {
+        let Node { snapshot: current, holders, since, .. } = &mut self.nodes[node];
+        holders.extend(&snapshot.holders);
+        *since = snapshot.since.max(*since);
+        if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
             return;
         }
+        let version = snapshot.version;
         *current = Some(snapshot);
         for i in 0..self.attempts.len() {
             if usize::from(self.attempts[i].asked.node) != node {
@@ -247,9 +270,9 @@ impl World {
             }
             match self.attempts[i].state {
                 State::Parked => drop(self.answer_from_order(i) || self.answer_from_snapshot(i)),
-                State::Refused { told, version } if snapshot.version >= version => self.confirm(i, told),
-                State::Waiting { id } => self.epoch_over(i, id, snapshot.version),
-                State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => self.epoch_over(i, id, snapshot.version),
+                State::Refused { told, version: asked_after } if version >= asked_after => self.confirm(i, told),
+                State::Waiting { id } => self.epoch_over(i, id, version),
+                State::Handed { id } if !keeps(Rule::AskAgainOnlyWithoutId) => self.epoch_over(i, id, version),
                 _ => {}
             }
         }

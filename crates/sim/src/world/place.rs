@@ -77,9 +77,15 @@ impl World {
     /// Calls a slot.
     pub(crate) fn call(&mut self, slot: usize, call: Call) -> Said {
         let fresh = fresh_slot(&self.setup, self.places[slot].at.item);
+        let before = self.places[slot].slot.view();
         let said = make(&mut self.places[slot].slot, &call, fresh);
+        let view = self.places[slot].slot.view();
+        let item = self.setup.items[self.setup.slots[slot].item as usize];
+        if item.total.is_some() {
+            let threshold = self.spread(self.places[slot].at.item).threshold;
+            self.judge.called(&call, &said, (before.as_ref(), view.as_ref()), threshold);
+        }
         if let Some(calls) = &mut self.calls {
-            let view = self.places[slot].slot.view();
             calls.push(Called { slot, call, said: said.clone(), view });
         }
         said

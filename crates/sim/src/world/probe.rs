@@ -110,6 +110,7 @@ impl World {
 
     /// Takes up to so many units out of the slots, into the pool.
     fn recall_to_pool(&mut self, item: ItemId, units: u64) {
+        self.held = true;
         let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
         let mut lacks = units.saturating_sub(pool);
         for slot in 0..self.places.len() {
@@ -120,6 +121,7 @@ impl World {
             }
         }
         self.settle_down();
+        self.held = false;
     }
 
     /// An order that ended is paid after all when its units and its buyer's limit are free.

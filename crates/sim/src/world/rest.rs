@@ -2,8 +2,8 @@
 use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 
+use super::World;
 use super::node::State;
-use super::{Call, World};
 use crate::judge::Told;
 
 /// Rounds of all loops within which a sale comes to rest.
@@ -23,6 +23,7 @@ impl World {
         for node in &mut self.nodes {
             node.skew_ms = 0;
         }
+        self.leases_at_rest();
         self.settle_down();
         while !self.late.is_empty() && !self.judge.found() {
             self.late(0);
@@ -31,7 +32,11 @@ impl World {
         self.answer_rest();
         self.decide_rest();
         self.settle_down();
-        let slots: Vec<_> = self.places.iter().map(|p| (p.at, p.slot.view())).collect();
+        let living = (0..self.places.len()).filter(|&slot| !self.is_gone(slot));
+        let slots: Vec<_> = living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
+        let gone =
+            (0..self.places.len()).filter(|&slot| self.is_gone(slot)).map(|i| self.places[i].at).collect::<Vec<_>>();
+        self.judge.gone_at_rest(&self.truth, &gone);
         self.judge.slots_at_rest(&self.truth, &slots);
         self.judge.verdicts_at_rest(&self.truth);
         for item in 0..self.setup.items.len() {
@@ -64,7 +69,7 @@ impl World {
     pub(super) fn settle_down(&mut self) {
         self.deliver_all();
         for slot in 0..self.places.len() {
-            self.call(slot, Call::Redeliver);
+            self.redeliver(slot as u8);
         }
         for _ in 0..ROUNDS_MAX {
             let before = self.signature();
@@ -82,8 +87,8 @@ impl World {
         }
         self.deliver_all();
         for slot in 0..self.places.len() {
-            let first = u64::from(self.setup.slots[slot].first);
-            self.open_slot(0, slot, first);
+            let first = self.setup.slots[slot].first;
+            self.open_slot(0, slot, u64::from(first));
             if self.places[slot].slot.view().is_some_and(|v| v.sealed) {
                 self.roll(0, slot);
             } else {
@@ -91,8 +96,13 @@ impl World {
             }
             self.deliver_all();
             self.feed_all(slot);
+            self.tend(0, slot);
+            self.deliver_all();
+            self.feed_all(slot);
             self.look(0, slot);
         }
+        let seat = self.living(0);
+        self.leases(seat);
         let pending: Vec<_> = self.truth.pending().map(|r| r.id).collect();
         for id in pending {
             self.send_recall(0, id);

@@ -17,6 +17,9 @@ impl World {
 
     /// A settler takes a batch. What it does with it is a message: it may be lost with its settler, or run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
+        if self.is_gone(slot) {
+            return;
+        }
         let Said::Taken(batch) = self.call(slot, Call::Take(at_most.min(SETTLE_BATCH_MAX))) else { return };
         if batch.is_empty() {
             return;
@@ -31,12 +34,14 @@ impl World {
         if !keeps(Rule::AcknowledgeAfterCommit) {
             self.send(Message::Acknowledge { slot, batch: batch.clone() });
         }
-        self.send(Message::Settle { slot, batch });
+        self.xids += 1;
+        self.send(Message::Settle { slot, xid: self.xids, batch });
     }
 
     /// The transaction; after its commit the queue is acknowledged and the nodes are told.
-    pub(crate) fn settle(&mut self, slot: usize, batch: &Arc<[Delivery]>) {
+    pub(crate) fn settle(&mut self, slot: usize, xid: u64, batch: &Arc<[Delivery]>) {
         let tickets = batch.iter().map(|d| d.ticket.clone()).collect();
+        self.truth.xid = xid;
         let Done::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
         self.send(Message::Acknowledge { slot, batch: batch.clone() });
         for (delivery, resolved) in batch.iter().zip(all) {
@@ -61,6 +66,8 @@ impl World {
 
     pub(crate) fn redeliver(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
-        self.call(slot, Call::Redeliver);
+        if !self.is_gone(slot) {
+            self.call(slot, Call::Redeliver);
+        }
     }
 }

@@ -1,0 +1,117 @@
+//! Nodes that die, stay dead and come back, and the leases of the slots in their memory.
+use doorbuster_core::{Cause, Grant, NodeId, SlotKey, lease};
+
+use super::flight::Message;
+use super::node::{Node, State};
+use super::{Call, World};
+use crate::truth::Tx;
+
+/// How long a lease lasts.
+const LEASE_MS: i64 = 5_000;
+
+impl World {
+    /// Whether the slot is in the memory of a dead node.
+    pub(crate) fn is_gone(&self, slot: usize) -> bool {
+        self.places[slot].node.is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
+    }
+
+    /// This node, or the next one that lives: whom a balancer picks.
+    pub(crate) fn living(&self, node: u8) -> u8 {
+        let nodes = self.setup.nodes;
+        (0..nodes).map(|step| (node + step) % nodes).find(|&n| !self.nodes[usize::from(n)].is_dead).unwrap_or(node)
+    }
+
+    /// The node's requests die with it, and so do the slots in its memory. It starts again at once.
+    pub(crate) fn crash_node(&mut self, node: u8) {
+        let node = node % self.setup.nodes;
+        self.end_process(node);
+        self.start_process(node);
+    }
+
+    /// The node dies and stays dead. The last one that lives does not.
+    pub(crate) fn die(&mut self, node: u8) {
+        let node = node % self.setup.nodes;
+        if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
+            self.end_process(node);
+            self.nodes[usize::from(node)].is_dead = true;
+            self.judge.reach("node died");
+        }
+    }
+
+    pub(crate) fn rise(&mut self, node: u8) {
+        let node = node % self.setup.nodes;
+        if self.nodes[usize::from(node)].is_dead {
+            self.start_process(node);
+        }
+    }
+
+    fn end_process(&mut self, node: u8) {
+        for attempt in self.attempts.iter_mut().filter(|a| a.asked.node == node) {
+            attempt.state = State::Over;
+        }
+        self.flight.retain(|m| m.node() != Some(node));
+        self.late.retain(|m| m.node() != Some(node));
+        let Node { skew_ms, until, is_dead, .. } = self.nodes[usize::from(node)];
+        self.nodes[usize::from(node)] = Node { skew_ms, until, is_dead, ..Node::default() };
+        for slot in 0..self.places.len() {
+            if self.places[slot].node == Some(node) {
+                self.call(slot, Call::Forget);
+                self.places[slot].kept = None;
+            }
+        }
+    }
+
+    /// What it finds of its own slots belongs to an earlier process: those grants are closed first.
+    fn start_process(&mut self, node: u8) {
+        self.nodes[usize::from(node)].is_dead = false;
+        for slot in 0..self.places.len() {
+            if self.places[slot].node == Some(node)
+                && let Some(id) = self.truth.open_grant(self.places[slot].at).map(|g| g.id)
+            {
+                self.commit(Tx::Close(id, Cause::LeaseLapsed));
+            }
+        }
+        self.beat(node);
+        self.boot_snapshot(usize::from(node));
+    }
+
+    pub(crate) fn beat(&mut self, node: u8) {
+        let node = &mut self.nodes[usize::from(node % self.setup.nodes)];
+        if !node.is_dead {
+            node.until = self.now.plus(LEASE_MS);
+        }
+    }
+
+    /// A leader, who sits at a node, closes the grants of nodes whose leases have lapsed.
+    pub(crate) fn leases(&mut self, leader: u8) {
+        let seat = leader % self.setup.nodes;
+        if self.nodes[usize::from(seat)].is_dead {
+            return;
+        }
+        let of_node = |p: &super::Place| {
+            let grant = self.truth.open_grant(p.at)?;
+            let slot = SlotKey { index: u32::from(p.node?), ..grant.slot };
+            Some(Grant { slot, ..grant.clone() })
+        };
+        let open: Vec<_> = self.places.iter().filter_map(of_node).collect();
+        let numbered = (0_u32..).zip(&self.nodes);
+        let live: Vec<_> = numbered.filter(|(_, n)| n.until >= self.now).map(|(i, _)| NodeId(i)).collect();
+        let lapsed: Vec<_> = lease::lapsed(&open, &live, NodeId(u32::from(seat)))
+            .into_iter()
+            .map(|g| (g.id, NodeId(g.slot.index)))
+            .collect();
+        for (id, node) in lapsed {
+            self.judge.lapsed(node.0, self.nodes.get(node.0 as usize).map(|n| n.until), self.now);
+            self.send(Message::Commit { leader, tx: Tx::Close(id, Cause::LeaseLapsed) });
+        }
+    }
+
+    /// At rest the dead stay dead, and time has passed.
+    pub(super) fn leases_at_rest(&mut self) {
+        let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
+        self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));
+        (0..self.setup.nodes).for_each(|node| self.beat(node));
+        let seat = self.living(0);
+        self.leases(seat);
+    }
+}

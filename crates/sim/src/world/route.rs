@@ -1,0 +1,88 @@
+//! Which slot a request is put to, as a node decides it from its snapshot.
+use doorbuster_core::partition::{self, Registry};
+use doorbuster_core::{Choose, ItemId, Spread};
+
+use super::node::Attempt;
+use super::{NAMES, World};
+use crate::judge::Asked;
+
+impl World {
+    /// How an item is spread.
+    pub(crate) fn spread(&self, item: ItemId) -> Spread {
+        let setup = self.setup.items[item.0 as usize - 1];
+        let partitions = self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count().max(1) as u32;
+        let choose = Choose::ALL[usize::from(setup.choose) % Choose::ALL.len()];
+        let sizes = [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
+        let [initial, threshold, refill] = if sizes.contains(&0) { [0; 3] } else { sizes };
+        Spread { partitions, choose, initial, threshold, refill }
+    }
+
+    /// What a request draws for its way: random bits, or its place in the line.
+    pub(crate) fn number_of(&mut self, item: ItemId, nth: usize) -> u64 {
+        match self.spread(item).choose {
+            Choose::Buyer => 0,
+            Choose::Random => self.draw(),
+            Choose::RoundRobin => nth as u64,
+        }
+    }
+
+    /// The slots that a request may be put to: its item's partitions, or the slot in its node's memory.
+    pub(crate) fn reachable(&self, asked: &Asked) -> Vec<usize> {
+        let can = |(i, p): (usize, &super::Place)| {
+            let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
+            (here && !self.is_gone(i)).then_some(i)
+        };
+        self.places.iter().enumerate().filter_map(can).collect()
+    }
+
+    /// The slot that an attempt belongs to.
+    pub(crate) fn home_of(&self, attempt: usize) -> usize {
+        let attempt = &self.attempts[attempt];
+        let slots = self.reachable(&attempt.asked);
+        let spread = Spread { partitions: slots.len() as u32, ..self.spread(attempt.asked.item) };
+        let home = partition::home(&spread, NAMES.buyer_hash(attempt.asked.buyer), attempt.number);
+        slots.get(home as usize).copied().unwrap_or(0)
+    }
+
+    /// The slot that an attempt is put to next in its round; `None`: the round is over. The last round of a request that was parked as long as it may be
+    /// goes through all: an earlier try of it may be undecided in any.
+    pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
+        let slots = self.reachable(&self.attempts[i].asked);
+        let Attempt { asked, number, last, round, first: before, .. } = self.attempts[i];
+        let round = u32::from(round);
+        let spread = Spread { partitions: slots.len() as u32, ..self.spread(asked.item) };
+        let hash = NAMES.buyer_hash(asked.buyer);
+        let (registry, levels) = self.registry(&asked, &slots);
+        let next = if last {
+            let home = partition::home(&spread, hash, number);
+            Registry::all(spread.partitions).from(home).nth(round as usize)
+        } else if round == 0 {
+            partition::first_try(&spread, registry, hash, number)
+        } else if let (1, Some(first)) = (round, before) {
+            let second = partition::second_try(registry, first, asked.units, |i| levels[i as usize]);
+            self.judge.tried(first, second, &levels);
+            second
+        } else {
+            None
+        };
+        if round == 0 {
+            self.attempts[i].first = next;
+        }
+        next.and_then(|index| slots.get(index as usize).copied())
+    }
+
+    /// The partitions that the node believes to have units, or to get some, and what each has.
+    fn registry(&mut self, asked: &Asked, slots: &[usize]) -> (Registry, Vec<u64>) {
+        let all = (Registry::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
+        let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return all };
+        let seen = snapshot.items[asked.item.0 as usize - 1];
+        if seen.free.free.is_none() {
+            return all;
+        }
+        let levels: Vec<_> = slots.iter().map(|&slot| snapshot.levels[slot]).collect();
+        let registry = Registry::of(seen.pool, levels.iter().copied());
+        let listed: Vec<_> = (0..slots.len() as u32).map(|i| registry.has(i)).collect();
+        self.judge.listed(seen.pool, &levels, &listed);
+        (registry, levels)
+    }
+}
