@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use doorbuster_core::sale::Phase;
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, NodeId, Order, OrderState, Spread, Stock, TicketId, Token};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -335,6 +335,25 @@ pub struct SqliteOptions {
     pub sink: CommitSink,
     /// Called once, from a thread of the store, when the disk failed: the process must stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// How to open a store in PostgreSQL.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database`, or the words of libpq; several hosts are tried in turn.
+    pub url: String,
+    /// The deployment's key.
+    pub id_key: IdKey,
+    /// A clock in place of the database's; tests alone have a use for it.
+    pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
+    /// This node: verdicts of its tickets are told to it whoever settles them.
+    pub node: NodeId,
+    /// Told of every commit of this node, and of what others committed.
+    pub sink: CommitSink,
+    /// Called once when what the database holds is damaged: the process must stop.
+    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Use a server also when it does not sync (`fsync = off`), and loses promises or everything at a power cut.
+    pub allow_fsync_off: bool,
 }
 
 /// Why a store could not be opened.

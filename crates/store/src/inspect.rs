@@ -10,6 +10,7 @@ use crate::store::{Store, StoreResult};
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
+        Store::Postgres(s) => s.dump().await,
     }
 }
 

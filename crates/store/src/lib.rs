@@ -7,13 +7,15 @@ pub mod conformance;
 mod contract;
 pub mod inspect;
 pub mod limits;
+mod postgres;
 mod sqlite;
 mod store;
 
 pub use contract::{
     AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Check, CommitSink, Committed, DeadLetter,
     DeleteOutcome, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome,
-    SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
 };
+pub use postgres::{Postgres, PostgresLedger, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
 pub use store::{Store, StoreResult};

@@ -36,3 +36,47 @@ pub const FINDINGS_MAX: usize = 100;
 
 const _: () = assert!(CHECKPOINT_REST_PAGES < CHECKPOINT_PAGES && CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
 const _: () = assert!(GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX, "a settle job fits in a group");
+
+/// Sessions of one node that write to PostgreSQL; who finds them all busy waits.
+pub const PG_WRITERS: usize = 6;
+/// Sessions of one node that read from PostgreSQL.
+pub const PG_READERS: usize = 4;
+/// Calls that wait for a session; at the bound a call is refused at once.
+pub const PG_WAITING_MAX: usize = 1_024;
+/// How long a call waits for a session; past it it is refused.
+pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
+/// How long making a connection may take; past it the database counts as away.
+pub const PG_CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// How long PostgreSQL lets a statement run; past it the statement fails.
+pub const PG_STATEMENT_WAIT: Duration = Duration::from_secs(10);
+/// How long PostgreSQL lets a statement wait for a lock; past it the statement fails.
+pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
+/// How long a session may hold a transaction and say nothing, as a stopped node does; past it PostgreSQL ends the session.
+pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// How long a node waits for an answer of PostgreSQL; past it the connection is given up, and the outcome of a COMMIT is unknown.
+pub const PG_SILENCE: Duration = Duration::from_secs(12);
+/// How long an audit of all rows may take; past it it fails.
+pub const PG_CHECK_WAIT: Duration = Duration::from_secs(120);
+/// How long a transaction is run again while PostgreSQL is away; past it the caller hears of it.
+pub const PG_RETRY_WITHIN: Duration = Duration::from_secs(4);
+/// Rest before the first repetition; it doubles up to [`PG_REST_MAX`].
+pub const PG_REST: Duration = Duration::from_millis(20);
+/// Longest rest between two repetitions.
+pub const PG_REST_MAX: Duration = Duration::from_millis(500);
+/// Repetitions of a transaction that met another one; past it the caller hears of it.
+pub const PG_CONFLICTS_MAX: u32 = 12;
+/// How often a node looks for what others committed, hints or not.
+pub const PG_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two looks for what others committed: hints that come closer together share one.
+pub const PG_LOOKS_APART: Duration = Duration::from_millis(5);
+/// Orders, and resolutions, that one look reads at once; more are read in further pages of the same snapshot.
+pub const PG_LOOK_ROWS: usize = 5_000;
+/// Commits of this node that wait to be told; at the bound they wait for room.
+pub const PG_NEWS_MAX: usize = 1_024;
+/// Round trip beyond which an answer says too little about the database's time.
+pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
+
+const _: () =
+    assert!(PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(), "a lock is given up before its statement");
+const _: () =
+    assert!(PG_STATEMENT_WAIT.as_millis() < PG_SILENCE.as_millis(), "the server gives up before the node does");

@@ -15,8 +15,10 @@ use doorbuster_core::{
 
 use crate::contract::{
     AdjustOutcome, Adjustment, AdminKey, BackupError, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OpenError,
-    OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    OrderPage, OrderQuery, PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions,
+    StepOutcome, StoreError,
 };
+use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
 /// What every method gives.
@@ -27,6 +29,8 @@ pub type StoreResult<T> = Result<T, StoreError>;
 pub enum Store {
     /// SQLite in a directory of its own.
     Sqlite(Sqlite),
+    /// A PostgreSQL database, shared by several nodes.
+    Postgres(Postgres),
 }
 
 /// Life of a store.
@@ -36,11 +40,26 @@ impl Store {
         Sqlite::open(options).map(Self::Sqlite)
     }
 
+    /// Connects to the database, looks whether it keeps what it says, and migrates it.
+    pub async fn open_postgres(options: PostgresOptions) -> Result<Self, OpenError> {
+        Postgres::open(options).await.map(Self::Postgres)
+    }
+
+    /// What an operator should know of how the store is set up: what its promises do not survive.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Sqlite(_) => Vec::new(),
+            Self::Postgres(s) => s.warnings(),
+        }
+    }
+
     /// The store's clock.
     #[must_use]
     pub fn now(&self) -> Millis {
         match self {
             Self::Sqlite(s) => s.now(),
+            Self::Postgres(s) => s.now(),
         }
     }
 
@@ -48,6 +67,7 @@ impl Store {
     pub async fn health(&self) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.health(),
+            Self::Postgres(s) => s.health(),
         }
     }
 
@@ -55,6 +75,7 @@ impl Store {
     pub async fn backup(&self, path: &Path) -> Result<(), BackupError> {
         match self {
             Self::Sqlite(s) => s.backup(path).await,
+            Self::Postgres(s) => s.backup(path),
         }
     }
 
@@ -62,6 +83,7 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(s) => s.close().await,
+            Self::Postgres(s) => s.close().await,
         }
     }
 }
@@ -72,6 +94,7 @@ impl Store {
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.sales().await,
+            Self::Postgres(s) => s.sales().await,
         }
     }
 
@@ -79,6 +102,7 @@ impl Store {
     pub async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.sale(id).await,
+            Self::Postgres(s) => s.sale(id).await,
         }
     }
 
@@ -86,6 +110,7 @@ impl Store {
     pub async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.create_sale(sale).await,
+            Self::Postgres(s) => s.create_sale(sale).await,
         }
     }
 
@@ -93,6 +118,7 @@ impl Store {
     pub async fn patch_sale(&self, id: &str, if_version: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
         match self {
             Self::Sqlite(s) => s.patch_sale(id, if_version, patch).await,
+            Self::Postgres(s) => s.patch_sale(id, if_version, patch).await,
         }
     }
 
@@ -100,6 +126,7 @@ impl Store {
     pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
         match self {
             Self::Sqlite(s) => s.set_spread(item, spread).await,
+            Self::Postgres(s) => s.set_spread(item, spread).await,
         }
     }
 
@@ -107,6 +134,7 @@ impl Store {
     pub async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> StoreResult<DeleteOutcome> {
         match self {
             Self::Sqlite(s) => s.delete_sale(id, if_version).await,
+            Self::Postgres(s) => s.delete_sale(id, if_version).await,
         }
     }
 
@@ -114,6 +142,7 @@ impl Store {
     pub async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
         match self {
             Self::Sqlite(s) => s.step_sale(id, step).await,
+            Self::Postgres(s) => s.step_sale(id, step).await,
         }
     }
 
@@ -121,6 +150,7 @@ impl Store {
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match self {
             Self::Sqlite(s) => s.counts(items).await,
+            Self::Postgres(s) => s.counts(items).await,
         }
     }
 
@@ -128,6 +158,7 @@ impl Store {
     pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         match self {
             Self::Sqlite(s) => s.adjust(adjustment).await,
+            Self::Postgres(s) => s.adjust(adjustment).await,
         }
     }
 }
@@ -138,6 +169,7 @@ impl Store {
     pub async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grant(slot, id, units).await,
+            Self::Postgres(s) => s.open_grant(slot, id, units).await,
         }
     }
 
@@ -145,6 +177,7 @@ impl Store {
     pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.acknowledge_init(id).await,
+            Self::Postgres(s) => s.acknowledge_init(id).await,
         }
     }
 
@@ -152,6 +185,7 @@ impl Store {
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refill(id, units, counter).await,
+            Self::Postgres(s) => s.refill(id, units, counter).await,
         }
     }
 
@@ -159,6 +193,7 @@ impl Store {
     pub async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.close_grant(id, cause).await,
+            Self::Postgres(s) => s.close_grant(id, cause).await,
         }
     }
 
@@ -166,6 +201,7 @@ impl Store {
     pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grants().await,
+            Self::Postgres(s) => s.open_grants().await,
         }
     }
 
@@ -173,6 +209,7 @@ impl Store {
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.grant(id).await,
+            Self::Postgres(s) => s.grant(id).await,
         }
     }
 
@@ -180,6 +217,7 @@ impl Store {
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
+            Self::Postgres(s) => s.grants(item).await,
         }
     }
 
@@ -187,6 +225,7 @@ impl Store {
     pub async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
         match self {
             Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
+            Self::Postgres(s) => s.feed_after(id, seq, limit).await,
         }
     }
 
@@ -200,6 +239,7 @@ impl Store {
     ) -> StoreResult<Option<Recall>> {
         match self {
             Self::Sqlite(s) => s.begin_recall(id, grant, target, asked).await,
+            Self::Postgres(s) => s.begin_recall(id, grant, target, asked).await,
         }
     }
 
@@ -207,6 +247,7 @@ impl Store {
     pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.finish_recall(id, taken).await,
+            Self::Postgres(s) => s.finish_recall(id, taken).await,
         }
     }
 
@@ -214,6 +255,7 @@ impl Store {
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         match self {
             Self::Sqlite(s) => s.pending_recalls().await,
+            Self::Postgres(s) => s.pending_recalls().await,
         }
     }
 
@@ -227,6 +269,7 @@ impl Store {
     pub async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
         match self {
             Self::Sqlite(s) => s.closings().await,
+            Self::Postgres(s) => s.closings().await,
         }
     }
 }
@@ -239,6 +282,7 @@ impl Store {
     pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
         match self {
             Self::Sqlite(s) => s.settle(tickets).await,
+            Self::Postgres(s) => s.settle(tickets).await,
         }
     }
 
@@ -246,6 +290,7 @@ impl Store {
     pub async fn force(&self, id: TicketId, parts: TicketParts, buyer: BuyerId) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.force(id, parts, buyer).await,
+            Self::Postgres(s) => s.force(id, parts, buyer).await,
         }
     }
 
@@ -253,6 +298,7 @@ impl Store {
     pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.verdict(id).await,
+            Self::Postgres(s) => s.verdict(id).await,
         }
     }
 
@@ -260,6 +306,7 @@ impl Store {
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order(id).await,
+            Self::Postgres(s) => s.order(id).await,
         }
     }
 
@@ -267,6 +314,7 @@ impl Store {
     pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order_of(buyer, key).await,
+            Self::Postgres(s) => s.order_of(buyer, key).await,
         }
     }
 
@@ -274,6 +322,7 @@ impl Store {
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders(query).await,
+            Self::Postgres(s) => s.orders(query).await,
         }
     }
 
@@ -281,6 +330,7 @@ impl Store {
     pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders_oldest_first(query).await,
+            Self::Postgres(s) => s.orders_oldest_first(query).await,
         }
     }
 
@@ -288,6 +338,7 @@ impl Store {
     pub async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
         match self {
             Self::Sqlite(s) => s.end_order(id, how).await,
+            Self::Postgres(s) => s.end_order(id, how).await,
         }
     }
 
@@ -295,6 +346,7 @@ impl Store {
     pub async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
         match self {
             Self::Sqlite(s) => s.pay_order(id).await,
+            Self::Postgres(s) => s.pay_order(id).await,
         }
     }
 
@@ -302,6 +354,7 @@ impl Store {
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
+            Self::Postgres(s) => s.expire_due(limit).await,
         }
     }
 
@@ -309,6 +362,7 @@ impl Store {
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,
+            Self::Postgres(s) => s.next_due().await,
         }
     }
 
@@ -322,6 +376,7 @@ impl Store {
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         match self {
             Self::Sqlite(s) => s.requests_since(since, after, limit).await,
+            Self::Postgres(s) => s.requests_since(since, after, limit).await,
         }
     }
 
@@ -329,6 +384,7 @@ impl Store {
     pub async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
         match self {
             Self::Sqlite(s) => s.dead_letters(limit).await,
+            Self::Postgres(s) => s.dead_letters(limit).await,
         }
     }
 }
@@ -339,6 +395,7 @@ impl Store {
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         match self {
             Self::Sqlite(s) => s.keys().await,
+            Self::Postgres(s) => s.keys().await,
         }
     }
 
@@ -346,6 +403,7 @@ impl Store {
     pub async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.insert_key(key).await,
+            Self::Postgres(s) => s.insert_key(key).await,
         }
     }
 
@@ -353,6 +411,7 @@ impl Store {
     pub async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_key(id).await,
+            Self::Postgres(s) => s.delete_key(id).await,
         }
     }
 
@@ -360,6 +419,7 @@ impl Store {
     pub async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.log_action(actor, action, detail).await,
+            Self::Postgres(s) => s.log_action(actor, action, detail).await,
         }
     }
 
@@ -367,6 +427,7 @@ impl Store {
     pub async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lead(node, lease_ms).await,
+            Self::Postgres(s) => s.lead(node, lease_ms).await,
         }
     }
 
@@ -374,6 +435,7 @@ impl Store {
     pub async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.beat(node, lease_ms).await,
+            Self::Postgres(s) => s.beat(node, lease_ms).await,
         }
     }
 
@@ -381,6 +443,7 @@ impl Store {
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
         match self {
             Self::Sqlite(s) => s.live_nodes().await,
+            Self::Postgres(s) => s.live_nodes().await,
         }
     }
 }
@@ -391,6 +454,7 @@ impl Store {
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         match self {
             Self::Sqlite(s) => s.quota(item, buyer).await,
+            Self::Postgres(s) => s.quota(item, buyer).await,
         }
     }
 
@@ -399,6 +463,7 @@ impl Store {
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,
+            Self::Postgres(s) => s.check().await,
         }
     }
 }

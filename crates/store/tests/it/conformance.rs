@@ -1,20 +1,41 @@
-//! The conformance suite on SQLite.
-use crate::rig::{Dir, open};
+//! The conformance suite on every backend.
+use doorbuster_store::conformance::Rig;
+
+use crate::cluster;
+use crate::rig::{Dir, open, open_postgres};
 
 macro_rules! every {
     ($($module:ident: $($body:ident),+;)+) => {
-        $(mod $module {
-            $(#[tokio::test]
-            async fn $body() {
-                super::run(doorbuster_store::conformance::$module::$body).await;
+        mod sqlite {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $body() {
+                    super::super::on_sqlite(doorbuster_store::conformance::$module::$body).await;
+                })+
             })+
-        })+
+        }
+        mod postgres {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $body() {
+                    super::super::on_postgres(doorbuster_store::conformance::$module::$body).await;
+                })+
+            })+
+        }
     };
 }
 
-async fn run<F: Future<Output = ()>>(body: impl FnOnce(doorbuster_store::conformance::Rig) -> F) {
+async fn on_sqlite<F: Future<Output = ()>>(body: impl FnOnce(Rig) -> F) {
     let dir = Dir::new();
     let rig = open(dir.path());
+    let store = rig.store.clone();
+    body(rig).await;
+    store.close().await;
+}
+
+async fn on_postgres<F: Future<Output = ()>>(body: impl FnOnce(Rig) -> F) {
+    let cluster = cluster::shared();
+    let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
     let store = rig.store.clone();
     body(rig).await;
     store.close().await;

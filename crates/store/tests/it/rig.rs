@@ -1,9 +1,10 @@
-//! A SQLite store in a directory of its own, which goes with the test.
+//! A store of its own for a test: SQLite in a directory that goes with the test, or PostgreSQL in a database of its own.
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use doorbuster_core::NodeId;
 use doorbuster_store::conformance::{Clock, Rig, Told, id_key};
-use doorbuster_store::{SqliteOptions, Store};
+use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
 
 /// A directory that is removed when the test ends.
 pub struct Dir(PathBuf);
@@ -55,5 +56,25 @@ pub fn options(dir: &Path, clock: &Clock, told: &Told) -> (SqliteOptions, Fatal)
 pub fn open(dir: &Path) -> Rig {
     let (clock, told) = (Clock::new(), Told::default());
     let store = Store::open_sqlite(options(dir, &clock, &told).0).expect("opens");
+    Rig { store, clock, told }
+}
+
+/// How a test opens a store in PostgreSQL.
+pub fn postgres_options(url: &str, node: u32, clock: &Clock, told: &Told) -> PostgresOptions {
+    PostgresOptions {
+        url: url.to_owned(),
+        id_key: id_key(),
+        clock: Some(clock.reader()),
+        node: NodeId(node),
+        sink: told.sink(),
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        allow_fsync_off: true,
+    }
+}
+
+/// A store in a PostgreSQL database, as one node has it.
+pub async fn open_postgres(url: &str, node: u32) -> Rig {
+    let (clock, told) = (Clock::new(), Told::default());
+    let store = Store::open_postgres(postgres_options(url, node, &clock, &told)).await.expect("opens");
     Rig { store, clock, told }
 }

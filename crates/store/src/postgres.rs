@@ -1,0 +1,117 @@
+//! The truth in PostgreSQL, shared by any number of nodes.
+//!
+//! A transaction is run as the rules' functions over a [`PostgresLedger`] (`run`), a batch of tickets in two round trips (`settle`). What this node and
+//! the others committed is told by one task (`tell`). Nothing here relies on there being one writer: rows are locked in one order (see the schema),
+//! and what loses against another transaction is run again.
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use doorbuster_core::Millis;
+
+use crate::contract::{BackupError, OpenError, PostgresOptions};
+use crate::limits::{PG_NEWS_MAX, PG_READERS, PG_WRITERS};
+use crate::store::StoreResult;
+
+mod calls;
+mod check;
+mod clock;
+mod connect;
+mod dump;
+mod failure;
+mod flush;
+mod held;
+mod ledger;
+mod look;
+mod migrate;
+mod operators;
+mod orders;
+mod prefetch;
+mod read;
+mod rows;
+mod run;
+mod sales;
+mod secret;
+mod settle;
+mod shared;
+mod tell;
+
+pub use ledger::PostgresLedger;
+pub use secret::shared_secret;
+
+use clock::Clock;
+use shared::{News, Parts, Shared};
+
+/// A store in PostgreSQL. Cheap to clone.
+#[derive(Clone)]
+pub struct Postgres(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    warnings: Vec<String>,
+    /// The task that tells what was committed.
+    teller: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Postgres {
+    pub(crate) async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
+        let PostgresOptions { url, id_key, clock, node, sink, on_fatal, allow_fsync_off } = options;
+        let config = connect::config(&url)?;
+        let mut client = connect::client(&config).await?;
+        let warnings = connect::look(&client, allow_fsync_off).await?;
+        migrate::migrate(&mut client).await?;
+        drop(client);
+        let (writes, reads) = (connect::writers(&config, PG_WRITERS)?, connect::readers(&config, PG_READERS)?);
+        let (news, heard) = mpsc::channel(PG_NEWS_MAX);
+        let clock = Clock::new(clock);
+        let parts = Parts { id_key, node, clock, sink, on_fatal, config, writes, reads, news };
+        let shared = Arc::new(Shared::new(parts));
+        let teller = tell::Teller::new(Arc::clone(&shared), heard).await?;
+        let teller = Mutex::new(Some(tokio::spawn(teller.run())));
+        Ok(Self(Arc::new(Handle { shared, warnings, teller })))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.0.warnings.clone()
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.shared().clock.now()
+    }
+
+    pub(crate) fn health(&self) -> StoreResult<()> {
+        self.shared().health()
+    }
+
+    pub(crate) fn backup(&self, _: &Path) -> Result<(), BackupError> {
+        let how = "a store in PostgreSQL is copied by PostgreSQL's own tools: pg_dump for one consistent copy, pg_basebackup and its log for recovery to any moment";
+        Err(BackupError::Failed(how.to_owned()))
+    }
+
+    pub(crate) async fn close(&self) {
+        let shared = self.shared();
+        shared.close_gate();
+        let teller = self.0.teller.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(teller) = teller {
+            // Whoever commits now is told before the task ends: its news stand before this word. An error means that it ended already.
+            let _ = shared.news.send(News::Stop).await;
+            let _ = teller.await;
+        }
+        shared.writes.close();
+        shared.reads.close();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(teller) = self.teller.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            teller.abort();
+        }
+    }
+}

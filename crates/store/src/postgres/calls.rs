@@ -1,0 +1,106 @@
+//! The store's methods as transactions over the rules, each with the locks that it needs taken first.
+use doorbuster_core::order::{self, Changed, Ending, Paid};
+use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::{
+    BuyerId, Cause, Counter, Grant, GrantId, Ledger, Recall, RecallId, RecallTarget, SlotKey, TicketId, TicketParts,
+    recall, stock,
+};
+
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::run::Again;
+
+impl Postgres {
+    pub(crate) async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
+        self.job(Again::Safe, move |ledger| stock::open(ledger, slot, id, units)).await
+    }
+
+    pub(crate) async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
+        self.job(Again::Safe, move |ledger| stock::acknowledge_init(ledger, id)).await
+    }
+
+    pub(crate) async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
+        self.job(Again::Never, move |ledger| stock::refill(ledger, id, units, counter)).await
+    }
+
+    pub(crate) async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
+        self.job(Again::Never, move |ledger| stock::close(ledger, id, cause)).await
+    }
+
+    pub(crate) async fn begin_recall(
+        &self,
+        id: RecallId,
+        grant: GrantId,
+        target: RecallTarget,
+        asked: u64,
+    ) -> StoreResult<Option<Recall>> {
+        let begin = move |ledger: &mut PostgresLedger<'_>| {
+            ledger.lock_grants(&[grant])?;
+            recall::begin(ledger, id, grant, target, asked)
+        };
+        self.job(Again::Safe, begin).await
+    }
+
+    pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
+        let finish = move |ledger: &mut PostgresLedger<'_>| {
+            // A recall never changes its grants, so they can be found before they are locked; all else is read under their locks.
+            let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
+            let found = ledger.one(sql, &[&super::rows::int(id.0)], |row| {
+                Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?))
+            })?;
+            let Some((from, to)) = found else { return Ok(0) };
+            let grants: Vec<GrantId> =
+                [Some(from), to].into_iter().flatten().map(|g| GrantId(g.cast_unsigned())).collect();
+            ledger.lock_grants(&grants)?;
+            recall::finish(ledger, id, taken)
+        };
+        self.job(Again::Never, finish).await
+    }
+
+    pub(crate) async fn force(
+        &self,
+        id: TicketId,
+        parts: TicketParts,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<Resolved>> {
+        let key = self.shared().id_key.clone();
+        let force = move |ledger: &mut PostgresLedger<'_>| {
+            if let Some(grant) = ledger.grant(parts.grant)? {
+                // Whoever settles another ticket of this buyer and item is done, or waits.
+                ledger.quota(grant.slot.item, &buyer)?;
+            }
+            let now = ledger.now;
+            settle::force(ledger, &key, id, &parts, &buyer, now)
+        };
+        self.job(Again::Safe, force).await
+    }
+
+    pub(crate) async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
+        let end = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            order::end(ledger, &id, how, now)
+        };
+        self.job(Again::Never, end).await
+    }
+
+    pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
+        let pay = move |ledger: &mut PostgresLedger<'_>| {
+            lock_order(ledger, &id)?;
+            let now = ledger.now;
+            order::pay(ledger, &id, now)
+        };
+        self.job(Again::Never, pay).await
+    }
+}
+
+/// The locks of an order in their order; the rules of a payment ask for the item before the quota.
+fn lock_order(ledger: &mut PostgresLedger<'_>, id: &TicketId) -> Result<(), Failure> {
+    if let Some(seen) = ledger.order(id)? {
+        ledger.grant(seen.grant)?;
+        ledger.quota(seen.item, &seen.buyer)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables say.
+use tokio_postgres::{Client, Row};
+
+use doorbuster_core::ItemId;
+
+use crate::contract::{Check, Finding};
+use crate::limits::{FINDINGS_MAX, PG_CHECK_WAIT};
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::connect;
+use super::failure::Failure;
+use super::run::{Again, Tries};
+use super::shared::Shared;
+
+/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break stands beside it.
+const QUERIES: &[(&str, &str)] = &[
+    (
+        "I4",
+        "SELECT item_id, format('buyer %s: %s units in active orders, %s in the quota, limit %s', buyer, coalesce(held, 0),
+                                coalesce(used, 0), coalesce(limit_per_buyer, 0))
+         FROM (SELECT buyer, item_id, sum(units) AS held FROM orders WHERE state IN ('reserved', 'paid') GROUP BY buyer, item_id) o
+              FULL JOIN quota USING (buyer, item_id)
+              LEFT JOIN item i ON i.id = item_id
+         WHERE coalesce(held, 0) <> coalesce(used, 0) OR coalesce(held, 0) > coalesce(limit_per_buyer, 0)",
+    ),
+    (
+        "I2",
+        "SELECT item_id, format('grant %s: settled %s, its orders %s units', coalesce(g.id, o.grant_id), g.settled, coalesce(sold, 0))
+         FROM slot_grant g FULL JOIN (SELECT grant_id, sum(units) AS sold FROM orders GROUP BY grant_id) o ON o.grant_id = g.id
+         WHERE g.settled IS DISTINCT FROM coalesce(sold, 0)",
+    ),
+    (
+        "I1",
+        "SELECT item_id, format('grant %s: settled %s of %s granted', id, settled, granted)
+         FROM slot_grant WHERE counted AND settled > granted",
+    ),
+    (
+        "I6",
+        "SELECT item_id, format('grant %s: a feed of %s rows, rows %s and last %s', id, feed_len, coalesce(rows, 0), coalesce(last, 0))
+         FROM slot_grant g LEFT JOIN (SELECT grant_id, count(*) AS rows, max(seq) AS last FROM feed GROUP BY grant_id) f ON f.grant_id = g.id
+         WHERE (coalesce(rows, 0), coalesce(last, 0)) <> (feed_len, feed_len)",
+    ),
+    (
+        "I2",
+        "SELECT coalesce(i.id, o.item_id), format('paid %s and ended %s noted, %s and %s in the orders', i.paid, i.ended,
+                                                  coalesce(o.paid, 0), coalesce(o.ended, 0))
+         FROM item i FULL JOIN (SELECT item_id, sum(units) FILTER (WHERE state = 'paid') AS paid,
+                                       sum(units) FILTER (WHERE state NOT IN ('reserved', 'paid')) AS ended
+                                FROM orders GROUP BY item_id) o ON o.item_id = i.id
+         WHERE (i.paid, i.ended) IS DISTINCT FROM (coalesce(o.paid, 0)::bigint, coalesce(o.ended, 0)::bigint)",
+    ),
+    (
+        "I1",
+        "SELECT i.id, format('%s units active, %s in all', active, total)
+         FROM item i JOIN (SELECT item_id, sum(units) AS active FROM orders WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
+              ON o.item_id = i.id
+         WHERE active > total",
+    ),
+    (
+        "I2",
+        "SELECT i.id, format('total %s, pool %s + in slots %s + active %s', total, pool, coalesce(in_slots, 0), coalesce(active, 0))
+         FROM item i
+              LEFT JOIN (SELECT item_id, sum(units) AS active FROM orders WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
+                   ON o.item_id = i.id
+              LEFT JOIN (SELECT item_id, sum(granted - settled) AS in_slots FROM slot_grant WHERE open AND counted GROUP BY item_id) g
+                   ON g.item_id = i.id
+         WHERE total IS NOT NULL AND pool + coalesce(in_slots, 0) + coalesce(active, 0) <> total",
+    ),
+];
+
+impl Postgres {
+    /// I1, I2, I4, the guard of every grant, and that feeds have no gaps.
+    pub(crate) async fn check(&self) -> StoreResult<Check> {
+        let shared = self.shared();
+        shared.gate()?;
+        let checked_at = self.now();
+        let mut tries = Tries::new();
+        loop {
+            match check(shared).await {
+                Ok(findings) => return Ok(Check { checked_at, findings }),
+                Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
+            }
+        }
+    }
+}
+
+async fn check(shared: &Shared) -> Result<Vec<Finding>, Failure> {
+    snapshot(shared, async |client| {
+        let wait = format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis());
+        client.batch_execute(&wait).await?;
+        let mut findings = Vec::new();
+        for (rule, sql) in QUERIES {
+            let found = client.query(&format!("{sql} LIMIT {FINDINGS_MAX}"), &[]).await?;
+            for row in found.iter().take(FINDINGS_MAX - findings.len()) {
+                findings.push(finding(rule, row)?);
+            }
+        }
+        Ok(findings)
+    })
+    .await
+}
+
+fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
+    Ok(Finding { rule, item: row.try_get::<_, Option<i64>>(0)?.map(ItemId), detail: row.try_get(1)? })
+}
+
+/// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does not hold up others.
+pub(super) async fn snapshot<T>(
+    shared: &Shared,
+    read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let object = connect::get(&shared.reads).await?;
+    let outcome = async {
+        object.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let value = read(&object).await?;
+        object.batch_execute("COMMIT").await?;
+        Ok(value)
+    };
+    let outcome = tokio::time::timeout(PG_CHECK_WAIT, outcome).await.unwrap_or(Err(Failure::Silent));
+    if outcome.is_err() {
+        drop(deadpool_postgres::Object::take(object));
+    }
+    outcome
+}

@@ -1,0 +1,128 @@
+//! Ways to the database: the address, what a session is set to, pools, and what is looked at before the first one is used.
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::contract::OpenError;
+use crate::limits::{
+    PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT, PG_SILENCE, PG_STATEMENT_WAIT, PG_WAITING_MAX,
+};
+
+use super::failure::Failure;
+
+/// The oldest server that has what the statements use, by `server_version_num`.
+const SERVER_MIN: i32 = 130_000;
+
+/// Plans are made once, when tables are still empty, and kept: nothing but the indexes may be chosen then.
+const WRITER_PLANS: &str =
+    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+
+fn failed(reason: impl std::fmt::Display) -> OpenError {
+    OpenError::Failed(reason.to_string())
+}
+
+/// Reads the address and adds what every session is set to.
+pub(super) fn config(url: &str) -> Result<Config, OpenError> {
+    let mut config: Config =
+        url.parse().map_err(|error| failed(format!("store.url is not an address of PostgreSQL: {error}")))?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(failed(
+            "store.url asks for TLS (sslmode=require), which this program does not speak to PostgreSQL: \
+             use a private network, a Unix socket or a TLS tunnel, and sslmode=disable",
+        ));
+    }
+    let given = config.get_options().unwrap_or_default();
+    let (statement, lock, idle) =
+        (PG_STATEMENT_WAIT.as_millis(), PG_LOCK_WAIT.as_millis(), PG_IDLE_IN_TRANSACTION.as_millis());
+    let options = format!(
+        "-c statement_timeout={statement} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={idle} \
+         -c jit=off -c client_min_messages=warning {given}"
+    );
+    config.options(options).ssl_mode(SslMode::Disable).connect_timeout(PG_CONNECT_WAIT);
+    config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(PG_SILENCE);
+    if config.get_application_name().is_none() {
+        config.application_name("doorbuster");
+    }
+    Ok(config)
+}
+
+/// A pool of sessions that write.
+pub(super) fn writers(config: &Config, size: usize) -> Result<Pool, OpenError> {
+    let mut config = config.clone();
+    let options = format!("{}{WRITER_PLANS}", config.get_options().unwrap_or_default());
+    pool(config.options(options), size)
+}
+
+/// A pool of sessions that read.
+pub(super) fn readers(config: &Config, size: usize) -> Result<Pool, OpenError> {
+    pool(config, size)
+}
+
+fn pool(config: &Config, size: usize) -> Result<Pool, OpenError> {
+    // Whoever fails in a transaction drops or rolls back its connection itself, so giving it back needs no query.
+    let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(config.clone(), NoTls, manager);
+    let timeouts = Timeouts { wait: Some(PG_POOL_WAIT), create: Some(PG_CONNECT_WAIT), recycle: Some(PG_CONNECT_WAIT) };
+    let pool = Pool::builder(manager).max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
+    pool.map_err(failed)
+}
+
+/// A session of a pool.
+pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
+    if pool.status().waiting >= PG_WAITING_MAX {
+        return Err(Failure::NoConnection("too much waits for the database".to_owned()));
+    }
+    pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) => Failure::NoConnection(Failure::from(error).to_string()),
+        error => Failure::NoConnection(error.to_string()),
+    })
+}
+
+/// A session of its own, driven in the background until it ends.
+pub(super) async fn client(config: &Config) -> Result<Client, OpenError> {
+    let (client, connection) = config.connect(NoTls).await.map_err(|error| failed(Failure::from(error)))?;
+    // It ends with its client.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// That the server is new enough and keeps what it said; what an operator should know.
+pub(super) async fn look(client: &Client, allow_fsync_off: bool) -> Result<Vec<String>, OpenError> {
+    let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('fsync'),
+                      current_setting('full_page_writes'), current_setting('synchronous_commit'),
+                      current_setting('synchronous_standby_names'), pg_is_in_recovery()";
+    let row = client.query_one(sql, &[]).await.map_err(|error| failed(Failure::from(error)))?;
+    let (number, version): (i32, &str) = (row.get(0), row.get(1));
+    let (fsync, full_pages): (&str, &str) = (row.get(2), row.get(3));
+    let (synchronous, standbys, standby): (&str, &str, bool) = (row.get(4), row.get(5), row.get(6));
+    if number < SERVER_MIN {
+        return Err(failed(format!("PostgreSQL {version} is too old: 13 or newer is needed")));
+    }
+    if standby {
+        return Err(failed("this PostgreSQL is a standby and takes no writes: name the primary in store.url"));
+    }
+    let mut warnings = Vec::new();
+    if fsync == "off" || full_pages == "off" {
+        let what = "fsync or full_page_writes is off in PostgreSQL: after a power cut promises are lost and the database may be damaged";
+        if !allow_fsync_off {
+            return Err(failed(format!("{what}; switch them on")));
+        }
+        warnings.push(what.to_owned());
+    }
+    if matches!(synchronous, "off") {
+        warnings.push(
+            "synchronous_commit is off in PostgreSQL: buyers are told of orders that a crash of the database may still lose".to_owned(),
+        );
+    } else if standbys.is_empty() || synchronous == "local" {
+        warnings.push(
+            "PostgreSQL has no synchronous standby (synchronous_standby_names): promises survive its crash, but not the loss of its disk or a failover"
+                .to_owned(),
+        );
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(warnings)
+}

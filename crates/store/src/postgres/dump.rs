@@ -1,0 +1,58 @@
+//! Whole tables as the model that the rules are held against.
+use tokio_postgres::{Client, Row};
+
+use doorbuster_core::model::Model;
+use doorbuster_core::{BuyerId, ItemId};
+
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::check::snapshot;
+use super::failure::Failure;
+use super::rows;
+
+impl Postgres {
+    pub(crate) async fn dump(&self) -> StoreResult<Model> {
+        let shared = self.shared();
+        shared.gate()?;
+        snapshot(shared, dump).await.map_err(|failure| shared.judge(failure))
+    }
+}
+
+async fn all<T>(client: &Client, sql: &str, read: impl Fn(&Row) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+    client.query(sql, &[]).await?.iter().map(read).collect()
+}
+
+async fn dump(client: &Client) -> Result<Model, Failure> {
+    let mut model = Model::default();
+    for item in all(client, concat!("SELECT ", rows::item_columns!(), " FROM item"), rows::item).await? {
+        model.items.insert(item.id, item);
+    }
+    let stopped = "SELECT i.id FROM item i JOIN sale s ON s.id = i.sale_id WHERE s.phase NOT IN ('scheduled', 'open')";
+    model.stopped.extend(all(client, stopped, |row| Ok(ItemId(row.try_get(0)?))).await?);
+    for grant in all(client, concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), rows::grant).await? {
+        model.grants.insert(grant.id, grant);
+    }
+    for row in all(client, concat!("SELECT ", rows::feed_columns!(), " FROM feed"), rows::feed).await? {
+        model.feed.insert((row.grant, row.seq), row);
+    }
+    let resolutions = concat!("SELECT ", rows::resolution_columns!(), " FROM resolution r");
+    for row in all(client, resolutions, rows::resolution).await? {
+        model.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
+        model.resolutions.insert(row.ticket, row);
+    }
+    for order in all(client, concat!("SELECT ", rows::order_columns!(), " FROM orders o"), rows::order).await? {
+        model.numbers.insert((order.grant, order.n), order.id);
+        model.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
+        model.orders.insert(order.id, order);
+    }
+    let quotas = all(client, "SELECT item_id, buyer, used FROM quota", |row| {
+        let buyer = rows::word(row, 1, "buyer", BuyerId::new)?;
+        Ok(((ItemId(row.try_get(0)?), buyer), rows::small(row, 2, "quota")?))
+    });
+    model.quotas.extend(quotas.await?);
+    for recall in all(client, concat!("SELECT ", rows::recall_columns!(), " FROM recall"), rows::recall).await? {
+        model.recalls.insert(recall.id, recall);
+    }
+    Ok(model)
+}

@@ -1,0 +1,132 @@
+//! What goes wrong between here and the database, and what it means: run the transaction again, ask later, give one ticket up, or stop.
+use tokio_postgres::error::SqlState;
+
+use crate::contract::StoreError;
+
+/// Why a statement, and so its transaction, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The database, or the way to it, said no.
+    #[error("{}", said(.0))]
+    Sql(#[from] tokio_postgres::Error),
+    /// No connection could be had.
+    #[error("no connection to the database: {0}")]
+    NoConnection(String),
+    /// No answer within the time that a transaction has.
+    #[error("the database does not answer")]
+    Silent,
+    /// A row is not as the program wrote it.
+    #[error("{0}")]
+    Row(String),
+    /// The transaction's own code panicked.
+    #[error("a transaction panicked: {0}")]
+    Panicked(String),
+    /// COMMIT was sent, and nobody said what came of it.
+    #[error("the outcome of a transaction is not known: {0}")]
+    Unknown(String),
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Somebody else was faster: the same again, at once.
+    Conflict,
+    /// The database is away, busy or changing hands: the same again, a little later.
+    Away,
+    /// As [`Kind::Away`], and the effect may have happened.
+    Unknown,
+    /// It will fail again.
+    Bad,
+    /// What the database holds is damaged: nothing may be done with it.
+    Damaged,
+}
+
+impl Failure {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::NoConnection(_) | Self::Silent => Kind::Away,
+            Self::Unknown(_) => Kind::Unknown,
+            Self::Row(_) | Self::Panicked(_) => Kind::Bad,
+            Self::Sql(error) => match error.code() {
+                Some(code) => of_code(code),
+                None if error.is_closed() || is_io(error) => Kind::Away,
+                None => Kind::Bad,
+            },
+        }
+    }
+
+    /// Whether the connection can be used on once the transaction is rolled back.
+    pub(super) fn leaves_connection(&self) -> bool {
+        match self {
+            Self::Row(_) => true,
+            Self::Sql(error) => error.code().is_some_and(|code| of_code(code) != Kind::Away),
+            _ => false,
+        }
+    }
+
+    /// The same, where COMMIT had been sent: what the database did not refuse may have happened.
+    pub(super) fn after_commit(self) -> Self {
+        match self.kind() {
+            Kind::Away if !matches!(&self, Self::Sql(error) if error.code().is_some_and(is_refused)) => {
+                Self::Unknown(self.to_string())
+            }
+            _ => self,
+        }
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// The database says that this statement did not happen, and goes on: its transaction is rolled back.
+fn is_refused(code: &SqlState) -> bool {
+    let ends_session = matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
+    !ends_session
+}
+
+fn of_code(code: &SqlState) -> Kind {
+    let text = code.code();
+    match &text[..2.min(text.len())] {
+        // Serialisation and deadlock; a key that another transaction just took.
+        "40" => Kind::Conflict,
+        "23" if *code == SqlState::UNIQUE_VIOLATION => Kind::Conflict,
+        // Connections, shutdowns, timeouts, resources; a server that is read-only while it changes hands; a session that idled too long in a transaction.
+        "08" | "57" | "53" | "55" | "58" => Kind::Away,
+        "25" if text == "25006" || text == "25P03" => Kind::Away,
+        "XX" if text == "XX001" || text == "XX002" => Kind::Damaged,
+        _ => Kind::Bad,
+    }
+}
+
+/// What the database said, with its detail: `tokio_postgres` shows only that it said something.
+fn said(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => match db.detail() {
+            Some(detail) => format!("{} ({detail})", db.message()),
+            None => db.message().to_owned(),
+        },
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        let reason = failure.to_string();
+        match failure.kind() {
+            Kind::Conflict | Kind::Away => Self::Unavailable { reason, may_have_happened: false },
+            Kind::Unknown => Self::Unavailable { reason, may_have_happened: true },
+            Kind::Bad => Self::Unexpected(reason),
+            Kind::Damaged => Self::Fatal(reason),
+        }
+    }
+}
+
+/// What a panic said.
+pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}

@@ -1,0 +1,285 @@
+//! What a transaction changed, written in sets: a statement for each table that has anything, and COMMIT behind them, in one round trip.
+use deadpool_postgres::Object;
+use futures_util::future::join_all;
+use tokio_postgres::types::ToSql;
+
+use doorbuster_core::{BuyerId, Cause, Millis, Order, RecallTarget, RequestKey, Ticket, TicketId};
+
+use super::failure::Failure;
+use super::held::{Held, Kept, Quota};
+use super::rows::{self, int};
+
+type Value = Box<dyn ToSql + Sync + Send>;
+
+/// A statement with its values.
+pub(super) struct Query {
+    sql: &'static str,
+    values: Vec<Value>,
+}
+
+impl Query {
+    /// Notes a ticket that was given up.
+    pub(super) fn dead_letter(id: &TicketId, ticket: &Ticket, reason: &str, now: Millis) -> Self {
+        let sql = "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (ticket) DO NOTHING";
+        let values = vec![
+            value(id.to_string()),
+            value(ticket.item.0),
+            value(ticket.buyer.as_str().to_owned()),
+            value(ticket.key.as_str().to_owned()),
+            value(i64::from(ticket.units.get())),
+            value(reason.to_owned()),
+            value(now.0),
+        ];
+        Self { sql, values }
+    }
+}
+
+/// The channel on which a node says that it committed something. It is a hint: nothing depends on its being heard.
+pub(super) const CHANNEL: &str = "doorbuster";
+
+fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
+    Box::new(value)
+}
+
+/// Everything that differs from the tables, in the order in which rows may be written.
+pub(super) fn queries(held: &Held, now: Millis, writer: i32, catalogue: bool) -> Vec<Query> {
+    let mut queries = Vec::new();
+    orders(held, writer, &mut queries);
+    resolutions(held, writer, &mut queries);
+    feed(held, &mut queries);
+    quotas(held, &mut queries);
+    grants(held, now, &mut queries);
+    recalls(held, &mut queries);
+    items(held, &mut queries);
+    if catalogue {
+        let sql = "UPDATE catalogue SET changed = pg_current_xact_id(), writer = $1";
+        queries.push(Query { sql, values: vec![value(writer)] });
+    }
+    queries
+}
+
+fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
+    let mut made: Vec<_> = held.made.iter().filter_map(|(id, node)| Some((held.orders.get(id)?, *node))).collect();
+    // Two transactions that insert the same requests wait for each other in one order.
+    made.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
+    if !made.is_empty() {
+        let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, node, writer)
+             SELECT id, buyer, key, item, units, 'reserved', grant_id, n, reserved_at, pay_by, node, $11
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                         $9::bigint[], $10::bigint[])
+                  AS t (id, buyer, key, item, units, grant_id, n, reserved_at, pay_by, node)";
+        let text = |column: &dyn Fn(&Order) -> String| value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>());
+        let number = |column: &dyn Fn(&Order) -> i64| value(made.iter().map(|(o, _)| column(o)).collect::<Vec<_>>());
+        let values = vec![
+            text(&|o| o.id.to_string()),
+            text(&|o| o.buyer.as_str().to_owned()),
+            text(&|o| o.key.as_str().to_owned()),
+            number(&|o| o.item.0),
+            number(&|o| o.units.get().into()),
+            number(&|o| int(o.grant.0)),
+            number(&|o| int(o.n.0)),
+            number(&|o| o.reserved_at.0),
+            number(&|o| o.pay_by.0),
+            value(made.iter().map(|(_, node)| i64::from(node.0)).collect::<Vec<_>>()),
+            value(writer),
+        ];
+        queries.push(Query { sql, values });
+    }
+    let changed: Vec<_> = held.changed.iter().filter_map(|id| held.orders.get(id)).collect();
+    if !changed.is_empty() {
+        let sql = "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at, writer = $6, changed = pg_current_xact_id()
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[]) AS t (grant_id, n, state, paid_at, ended_at)
+             WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
+        let values = vec![
+            value(changed.iter().map(|o| int(o.grant.0)).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| int(o.n.0)).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| o.state.as_str()).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| o.paid_at.map(|t| t.0)).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| o.ended_at.map(|t| t.0)).collect::<Vec<_>>()),
+            value(writer),
+        ];
+        queries.push(Query { sql, values });
+    }
+}
+
+fn resolutions(held: &Held, writer: i32, queries: &mut Vec<Query>) {
+    let returned: Vec<_> =
+        held.returned.iter().filter_map(|(id, node)| Some((held.resolutions.get(id)?, *node))).collect();
+    if returned.is_empty() {
+        return;
+    }
+    let sql = "INSERT INTO resolution (ticket, grant_id, n, verdict, order_id, node, writer)
+         SELECT ticket, grant_id, n, verdict, order_id, node, $7
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])
+              AS t (ticket, grant_id, n, verdict, order_id, node)";
+    let words: Vec<_> = returned.iter().map(|(r, _)| rows::verdict_words(&r.verdict)).collect();
+    let values = vec![
+        value(returned.iter().map(|(r, _)| r.ticket.to_string()).collect::<Vec<_>>()),
+        value(returned.iter().map(|(r, _)| int(r.grant.0)).collect::<Vec<_>>()),
+        value(returned.iter().map(|(r, _)| r.n.map(|n| int(n.0))).collect::<Vec<_>>()),
+        value(words.iter().map(|(word, _)| *word).collect::<Vec<_>>()),
+        value(words.iter().map(|(_, order)| order.map(|id| id.to_string())).collect::<Vec<_>>()),
+        value(returned.iter().map(|(_, node)| node.map(|node| i64::from(node.0))).collect::<Vec<_>>()),
+        value(writer),
+    ];
+    queries.push(Query { sql, values });
+}
+
+fn feed(held: &Held, queries: &mut Vec<Query>) {
+    let feed = &held.feed;
+    if feed.is_empty() {
+        return;
+    }
+    let sql = "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::text[])";
+    let buyer = |b: &BuyerId| b.as_str().to_owned();
+    let key = |k: &RequestKey| k.as_str().to_owned();
+    let values = vec![
+        value(feed.iter().map(|f| int(f.grant.0)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| int(f.seq.0)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| f.ticket.map(|t| t.to_string())).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| f.buyer.as_ref().map(buyer)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| f.key.as_ref().map(key)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| int(f.units)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| f.counter.as_str()).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| f.quota_delta).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| f.cause.as_str()).collect::<Vec<_>>()),
+    ];
+    queries.push(Query { sql, values });
+}
+
+/// Rows that were there are locked; new ones must not have come meanwhile, else the statement fails and all is run again.
+fn quotas(held: &Held, queries: &mut Vec<Query>) {
+    let insert =
+        "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
+    let update =
+        "UPDATE quota SET used = t.used FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, used)
+         WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
+    let is_new = |quota: &Quota| quota.read.is_none() && quota.used > 0;
+    let is_changed = |quota: &Quota| quota.read.is_some_and(|read| read != quota.used);
+    for (sql, wanted) in [(insert, &is_new as &dyn Fn(&Quota) -> bool), (update, &is_changed)] {
+        let rows: Vec<_> = held.quotas.iter().filter(|(_, quota)| wanted(quota)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let values = vec![
+            value(rows.iter().map(|((buyer, _), _)| buyer.as_str().to_owned()).collect::<Vec<_>>()),
+            value(rows.iter().map(|((_, item), _)| item.0).collect::<Vec<_>>()),
+            value(rows.iter().map(|(_, quota)| i64::from(quota.used)).collect::<Vec<_>>()),
+        ];
+        queries.push(Query { sql, values });
+    }
+}
+
+/// Closed grants first, so that a slot never has two open ones.
+fn grants(held: &Held, now: Millis, queries: &mut Vec<Query>) {
+    let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5, max_n = $6, resolved = $7, feed_len = $8,
+                               closed_cause = $9, closed_at = coalesce(closed_at, $10), changed = pg_current_xact_id()
+         WHERE id = $1";
+    let insert =
+        "INSERT INTO slot_grant (id, granted, settled, open, acked, max_n, resolved, feed_len, closed_cause, closed_at,
+                                 item_id, slot, epoch, counted, opened_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    for open in [false, true] {
+        for Kept { row: g, read } in held.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open) {
+            let mut values = vec![
+                value(int(g.id.0)),
+                value(int(g.granted)),
+                value(int(g.settled)),
+                value(g.open),
+                value(g.acked),
+                value(int(g.max_n.0)),
+                value(int(g.resolved)),
+                value(int(g.feed_len.0)),
+                value(g.closed.map(Cause::as_str)),
+                value((!g.open).then_some(now.0)),
+            ];
+            let sql = if read.is_some() { update } else { insert };
+            if read.is_none() {
+                values.extend([
+                    value(g.slot.item.0),
+                    value(i64::from(g.slot.index)),
+                    value(int(g.epoch.0)),
+                    value(g.counted),
+                    value(now.0),
+                ]);
+            }
+            queries.push(Query { sql, values });
+        }
+    }
+}
+
+fn recalls(held: &Held, queries: &mut Vec<Query>) {
+    for Kept { row: r, read } in held.recalls.values().filter(|kept| kept.is_dirty()) {
+        let target = match r.target {
+            RecallTarget::Pool => None,
+            RecallTarget::Grant(id) => Some(int(id.0)),
+        };
+        queries.push(match read {
+            Some(_) => Query {
+                sql: "UPDATE recall SET taken = $2, done = $3 WHERE id = $1",
+                values: vec![value(int(r.id.0)), value(int(r.taken)), value(r.done)],
+            },
+            None => Query {
+                sql: "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done) VALUES ($1, $2, $3, $4, $5, $6)",
+                values: vec![
+                    value(int(r.id.0)),
+                    value(int(r.grant.0)),
+                    value(target),
+                    value(int(r.asked)),
+                    value(int(r.taken)),
+                    value(r.done),
+                ],
+            },
+        });
+    }
+}
+
+/// By how much they changed: a settler or an expiry reads an item without its lock, as nothing that it decides depends on the pool.
+fn items(held: &Held, queries: &mut Vec<Query>) {
+    for Kept { row, read } in held.items.values().filter(|kept| kept.is_dirty()) {
+        let Some(read) = read else { continue };
+        let by = |now: u64, before: u64| int(now.wrapping_sub(before));
+        let count = |stock| rows::total(stock).unwrap_or(0);
+        let sql = "UPDATE item SET total = total + $2, pool = pool + $3, ended = ended + $4, paid = paid + $5, changed = pg_current_xact_id()
+             WHERE id = $1";
+        let values = vec![
+            value(row.id.0),
+            value(count(row.total) - count(read.total)),
+            value(by(row.pool, read.pool)),
+            value(by(row.ended, read.ended)),
+            value(by(row.paid, read.paid)),
+        ];
+        queries.push(Query { sql, values });
+    }
+}
+
+/// Writes and commits. The statements are sent in one go, each result is looked at: a failed statement turns COMMIT into ROLLBACK without an error.
+///
+/// The hint follows COMMIT instead of standing before it: a transaction that notifies commits alone, one after the other, while the log is written.
+pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<i32>) -> Result<(), Failure> {
+    let mut statements = Vec::with_capacity(queries.len());
+    for query in queries {
+        statements.push(client.prepare_cached(query.sql).await?);
+    }
+    let notify = client.prepare_cached("SELECT pg_notify($1, $2)").await?;
+    let writes = queries.iter().zip(&statements).map(async |(query, statement)| {
+        let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|v| v.as_ref() as &(dyn ToSql + Sync)).collect();
+        client.execute(statement, &values).await
+    });
+    let (written, committed, hinted) = tokio::join!(join_all(writes), client.batch_execute("COMMIT"), async {
+        match hint {
+            Some(writer) => client.execute(&notify, &[&CHANNEL, &writer.to_string()]).await.map(drop),
+            None => Ok(()),
+        }
+    });
+    for result in written {
+        result.map_err(|error| Failure::from(error).after_commit())?;
+    }
+    committed.map_err(|error| Failure::from(error).after_commit())?;
+    if let Err(error) = hinted {
+        tracing::debug!(%error, "the hint to other nodes was not sent; they look by themselves");
+    }
+    Ok(())
+}

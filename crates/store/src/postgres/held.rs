@@ -1,0 +1,141 @@
+//! The rows that one transaction holds: read once, changed in memory, written together at its end.
+use std::collections::{BTreeMap, HashMap};
+
+use doorbuster_core::{
+    BuyerId, Feed, Grant, GrantId, Item, ItemId, NodeId, Order, Recall, RecallId, RequestKey, Resolution, TicketId,
+    TicketN, Verdict,
+};
+
+/// A row and what the table has of it.
+#[derive(Clone, Debug)]
+pub(super) struct Kept<T> {
+    pub(super) row: T,
+    /// What was read; `None`: the row is not in the table yet.
+    pub(super) read: Option<T>,
+}
+
+impl<T: Clone + PartialEq> Kept<T> {
+    pub(super) fn is_dirty(&self) -> bool {
+        self.read.as_ref() != Some(&self.row)
+    }
+}
+
+/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pub(super) used: u32,
+    pub(super) read: Option<u32>,
+}
+
+/// Everything that a transaction has in hand. What is under a lock of this transaction is the truth until it ends.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) grants: BTreeMap<GrantId, Kept<Grant>>,
+    pub(super) items: BTreeMap<ItemId, Kept<Item>>,
+    pub(super) quotas: BTreeMap<(BuyerId, ItemId), Quota>,
+    pub(super) recalls: BTreeMap<RecallId, Kept<Recall>>,
+    /// Orders by id; those read before, made or changed here.
+    pub(super) orders: HashMap<TicketId, Order>,
+    /// Orders by request.
+    pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
+    /// Whose a number is.
+    pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
+    /// Returned tickets.
+    pub(super) resolutions: HashMap<TicketId, Resolution>,
+    /// Orders to insert, each with the node that waits for it.
+    pub(super) made: Vec<(TicketId, NodeId)>,
+    /// Orders to update.
+    pub(super) changed: Vec<TicketId>,
+    /// Resolutions to insert, each with the node that waits for it, if known.
+    pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
+    /// Feed rows to append.
+    pub(super) feed: Vec<Feed>,
+    /// Orders made and changed, in the order of their change.
+    pub(super) told: Vec<TicketId>,
+}
+
+impl Held {
+    pub(super) fn keep_grant(&mut self, row: Grant) -> Grant {
+        self.grants.entry(row.id).or_insert_with(|| Kept { read: Some(row.clone()), row }).row.clone()
+    }
+
+    pub(super) fn keep_item(&mut self, row: Item) -> Item {
+        self.items.entry(row.id).or_insert_with(|| Kept { read: Some(row.clone()), row }).row.clone()
+    }
+
+    pub(super) fn keep_recall(&mut self, row: Recall) -> Recall {
+        self.recalls.entry(row.id).or_insert_with(|| Kept { read: Some(row.clone()), row }).row.clone()
+    }
+
+    /// Keeps an order that was read, unless it was made or changed here.
+    pub(super) fn keep_order(&mut self, order: Order) {
+        self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
+        self.numbers.insert((order.grant, order.n), order.id);
+        self.orders.entry(order.id).or_insert(order);
+    }
+
+    pub(super) fn keep_resolution(&mut self, row: Resolution) {
+        self.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
+        self.resolutions.insert(row.ticket, row);
+    }
+
+    pub(super) fn put_grant(&mut self, grant: &Grant) {
+        match self.grants.get_mut(&grant.id) {
+            Some(kept) => kept.row = grant.clone(),
+            None => drop(self.grants.insert(grant.id, Kept { row: grant.clone(), read: None })),
+        }
+    }
+
+    pub(super) fn put_item(&mut self, item: &Item) {
+        if let Some(kept) = self.items.get_mut(&item.id) {
+            kept.row = item.clone();
+        }
+    }
+
+    pub(super) fn put_recall(&mut self, recall: &Recall) {
+        match self.recalls.get_mut(&recall.id) {
+            Some(kept) => kept.row = recall.clone(),
+            None => drop(self.recalls.insert(recall.id, Kept { row: recall.clone(), read: None })),
+        }
+    }
+
+    pub(super) fn insert_order(&mut self, order: &Order, node: NodeId) {
+        self.made.push((order.id, node));
+        self.told.push(order.id);
+        self.keep_order(order.clone());
+    }
+
+    pub(super) fn put_order(&mut self, order: &Order) {
+        if !self.changed.contains(&order.id) {
+            self.changed.push(order.id);
+        }
+        self.told.push(order.id);
+        self.orders.insert(order.id, order.clone());
+    }
+
+    pub(super) fn insert_resolution(&mut self, row: &Resolution, node: Option<NodeId>) {
+        self.returned.push((row.ticket, node));
+        self.keep_resolution(row.clone());
+    }
+
+    /// The record of a ticket, as far as it is in hand; a consumed one's is its order.
+    pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
+        match self.orders.get(ticket) {
+            Some(o) => Some(Resolution { ticket: o.id, grant: o.grant, n: Some(o.n), verdict: Verdict::Reserved }),
+            None => self.resolutions.get(ticket).cloned(),
+        }
+    }
+
+    /// Whether a slot, an item's stock or an order changes: whatever others are told of.
+    pub(super) fn is_news(&self) -> bool {
+        !self.told.is_empty()
+            || self.grants.values().any(Kept::is_dirty)
+            || self.items.values().any(Kept::is_dirty)
+            || !self.returned.is_empty()
+    }
+
+    /// Orders to tell of, each once, as they are at the end.
+    pub(super) fn orders_told(&self) -> Vec<Order> {
+        self.told.iter().filter_map(|id| self.orders.get(id)).cloned().collect()
+    }
+}

@@ -1,0 +1,271 @@
+//! The rules' [`Ledger`] over one PostgreSQL transaction.
+//!
+//! Rows are read once, under their locks, and kept ([`Held`]); what the rules write is written in sets at the end (`flush`). A live ledger reads what
+//! it does not hold, and must run on a thread that may block. A prefetched one holds everything that its rules can ask for: what it lacks is not there.
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio::runtime::Handle;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use doorbuster_core::{
+    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Recall, RecallId, RequestKey,
+    Resolution, SlotKey, TicketId, TicketN,
+};
+
+use super::failure::Failure;
+use super::held::{Held, Quota};
+use super::rows::{self, int};
+
+type Done<T> = Result<T, Failure>;
+pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// How a live ledger reaches its transaction.
+pub(super) struct Wire<'c> {
+    pub(super) client: &'c Object,
+    pub(super) runtime: Handle,
+    /// How long one statement may take.
+    pub(super) patience: Duration,
+}
+
+impl Wire<'_> {
+    /// Waits for an answer, on a thread that may block.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Done<T> {
+        // The timer belongs to the runtime: it is made inside.
+        let answer = self.runtime.block_on(async { tokio::time::timeout(self.patience, work).await });
+        Ok(answer.map_err(|_| Failure::Silent)??)
+    }
+}
+
+/// The tables under one transaction.
+pub struct PostgresLedger<'c> {
+    wire: Option<Wire<'c>>,
+    pub(super) held: Held,
+    /// The store's time.
+    pub(super) now: Millis,
+    /// Who waits for the ticket at hand.
+    pub(super) node: Option<NodeId>,
+    /// Sales, or what items are described by, were changed.
+    pub(super) catalogue: bool,
+}
+
+impl<'c> PostgresLedger<'c> {
+    pub(super) fn live(wire: Wire<'c>, now: Millis) -> Self {
+        Self { wire: Some(wire), held: Held::default(), now, node: None, catalogue: false }
+    }
+
+    pub(super) fn prefetched(held: Held, now: Millis) -> Self {
+        Self { wire: None, held, now, node: None, catalogue: false }
+    }
+
+    /// Every row.
+    pub(super) fn all<T>(&self, sql: &str, params: Params<'_>, read: impl Fn(&Row) -> Done<T>) -> Done<Vec<T>> {
+        let Some(wire) = &self.wire else { return Ok(Vec::new()) };
+        let rows = wire.wait(async { wire.client.query(&wire.client.prepare_cached(sql).await?, params).await })?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The first row.
+    pub(super) fn one<T>(&self, sql: &str, params: Params<'_>, read: impl Fn(&Row) -> Done<T>) -> Done<Option<T>> {
+        Ok(self.all(sql, params, read)?.into_iter().next())
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
+        let Some(wire) = &self.wire else { return Err(Failure::Row("nothing can be run here".to_owned())) };
+        wire.wait(async { wire.client.execute(&wire.client.prepare_cached(sql).await?, params).await })
+    }
+
+    /// Locks grants by id, as every transaction must that locks several.
+    pub(super) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
+        let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
+        for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
+            self.held.keep_grant(grant);
+        }
+        Ok(())
+    }
+}
+
+impl Ledger for PostgresLedger<'_> {
+    type Error = Failure;
+
+    fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
+        if let Some(kept) = self.held.items.get(&item) {
+            return Ok(Some(kept.row.clone()));
+        }
+        const SQL: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = $1 FOR NO KEY UPDATE");
+        let found = self.one(SQL, &[&item.0], rows::item)?;
+        Ok(found.map(|row| self.held.keep_item(row)))
+    }
+
+    fn put_item(&mut self, item: &Item) -> Done<()> {
+        self.held.put_item(item);
+        Ok(())
+    }
+
+    fn on_sale(&mut self, item: ItemId) -> Done<bool> {
+        // Shared with others who open grants, and not with whoever moves the sale to another phase.
+        let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
+        Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
+    }
+
+    fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
+        if let Some(kept) = self.held.grants.get(&grant) {
+            return Ok(Some(kept.row.clone()));
+        }
+        self.lock_grants(&[grant])?;
+        Ok(self.held.grants.get(&grant).map(|kept| kept.row.clone()))
+    }
+
+    fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::grant_columns!(),
+            " FROM slot_grant WHERE item_id = $1 AND slot = $2 AND open FOR NO KEY UPDATE"
+        );
+        let found = self.one(SQL, &[&slot.item.0, &i64::from(slot.index)], rows::grant)?;
+        Ok(found.map(|row| self.held.keep_grant(row)).filter(|grant| grant.open))
+    }
+
+    fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::grant_columns!(),
+            " FROM slot_grant WHERE item_id = $1 AND open ORDER BY id FOR NO KEY UPDATE"
+        );
+        let found = self.all(SQL, &[&item.0], rows::grant)?;
+        let mut open: Vec<Grant> = found.into_iter().map(|row| self.held.keep_grant(row)).filter(|g| g.open).collect();
+        open.sort_by_key(|grant| grant.slot);
+        Ok(open)
+    }
+
+    fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
+        let sql = "SELECT coalesce(max(epoch), 0) FROM slot_grant WHERE item_id = $1 AND slot = $2";
+        let last = self.one(sql, &[&slot.item.0, &i64::from(slot.index)], |row| rows::number(row, 0))?;
+        Ok(Epoch(last.unwrap_or(0)))
+    }
+
+    fn put_grant(&mut self, grant: &Grant) -> Done<()> {
+        self.held.put_grant(grant);
+        Ok(())
+    }
+
+    fn append_feed(&mut self, row: &Feed) -> Done<()> {
+        self.held.feed.push(row.clone());
+        Ok(())
+    }
+
+    fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
+        if let Some(found) = self.held.resolution(ticket) {
+            return Ok(Some(found));
+        }
+        if self.order(ticket)?.is_some() {
+            return Ok(self.held.resolution(ticket));
+        }
+        const SQL: &str = concat!("SELECT ", rows::resolution_columns!(), " FROM resolution r WHERE r.ticket = $1");
+        self.one(SQL, &[&ticket.text().as_str()], rows::resolution)
+    }
+
+    fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
+        if let Some(ticket) = self.held.numbers.get(&(grant, n)) {
+            return Ok(Some(*ticket));
+        }
+        let sql = "SELECT id FROM orders WHERE grant_id = $1 AND n = $2
+                   UNION ALL SELECT ticket FROM resolution WHERE grant_id = $1 AND n = $2";
+        self.one(sql, &[&int(grant.0), &int(n.0)], |row| rows::ticket(row, 0))
+    }
+
+    fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
+        self.held.insert_resolution(resolution, self.node);
+        Ok(())
+    }
+
+    /// An order is changed only under its grant's lock: what is read under that lock is kept, what is read before is not.
+    fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
+        if let Some(order) = self.held.orders.get(id) {
+            return Ok(Some(order.clone()));
+        }
+        let Some(parts) = id.parts() else { return Ok(None) };
+        const SQL: &str =
+            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+        let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], rows::order)?;
+        let found = found.filter(|order| order.id == *id);
+        if let Some(order) = &found
+            && self.held.grants.contains_key(&order.grant)
+        {
+            self.held.keep_order(order.clone());
+        }
+        Ok(found)
+    }
+
+    fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
+        if let Some(order) = self.held.requests.get(&(buyer.clone(), key.clone())) {
+            return Ok(self.held.orders.get(order).cloned());
+        }
+        const SQL: &str =
+            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2");
+        self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order)
+    }
+
+    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
+        const SQL: &str =
+            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2");
+        let mut orders = self.all(SQL, &[&buyer.as_str(), &item.0], rows::order)?;
+        orders.sort_unstable_by_key(|order| order.id);
+        Ok(orders)
+    }
+
+    fn insert_order(&mut self, order: &Order) -> Done<()> {
+        self.held.insert_order(order, self.node.unwrap_or_default());
+        Ok(())
+    }
+
+    fn put_order(&mut self, order: &Order) -> Done<()> {
+        self.held.put_order(order);
+        Ok(())
+    }
+
+    fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Done<u32> {
+        let at = (buyer.clone(), item);
+        if let Some(quota) = self.held.quotas.get(&at) {
+            return Ok(quota.used);
+        }
+        let sql = "SELECT used FROM quota WHERE buyer = $1 AND item_id = $2 FOR NO KEY UPDATE";
+        let read = self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota"))?;
+        self.held.quotas.insert(at, Quota { used: read.unwrap_or(0), read });
+        Ok(read.unwrap_or(0))
+    }
+
+    fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Done<()> {
+        self.quota(item, buyer)?;
+        if let Some(quota) = self.held.quotas.get_mut(&(buyer.clone(), item)) {
+            quota.used = used;
+        }
+        Ok(())
+    }
+
+    fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
+        if let Some(kept) = self.held.recalls.get(&id) {
+            return Ok(Some(kept.row.clone()));
+        }
+        const SQL: &str = concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = $1 FOR NO KEY UPDATE");
+        let found = self.one(SQL, &[&int(id.0)], rows::recall)?;
+        Ok(found.map(|row| self.held.keep_recall(row)))
+    }
+
+    /// A recall is changed only under the lock of the grant that it takes from.
+    fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
+        let ids = vec![int(grant.0)];
+        for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
+            self.held.keep_recall(recall);
+        }
+        let pending = self.held.recalls.values().map(|kept| &kept.row);
+        Ok(pending.filter(|recall| recall.grant == grant && !recall.done).cloned().collect())
+    }
+
+    fn put_recall(&mut self, recall: &Recall) -> Done<()> {
+        self.held.put_recall(recall);
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! One look at what was committed since the look before: a snapshot, and everything in it that the snapshot before did not show.
+//!
+//! A row names the transaction that wrote it last. Whatever order transactions commit in, a row is news exactly once: when the new snapshot shows its
+//! transaction and the old one did not. Counts come from the same snapshot, so the orders told are complete up to them.
+use std::time::Instant;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{Millis, NodeId, Order, TicketId, Token, Verdict};
+
+use crate::contract::ItemCounts;
+use crate::limits::PG_LOOK_ROWS;
+
+use super::clock::Clock;
+use super::failure::Failure;
+use super::read::COUNTS;
+use super::rows::{self, int};
+
+type Done<T> = Result<T, Failure>;
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The snapshot, the database's time, and its history: a promoted standby counts transactions anew where it stood.
+const SNAPSHOT: &str =
+    "SELECT pg_current_snapshot()::text, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+            left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
+      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
+      ORDER BY i.id";
+const CATALOGUE: &str =
+    "SELECT FROM catalogue WHERE writer <> $2 AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
+const ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq FROM orders o
+     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot) AND o.writer <> $3
+           AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
+     ORDER BY o.changed, o.seq LIMIT $6"
+);
+const RESOLUTIONS: &str = concat!(
+    "SELECT ",
+    rows::resolution_columns!(),
+    ", r.changed::text FROM resolution r
+     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed, $1::text::pg_snapshot) AND r.writer <> $3
+           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8, $6::text)
+     ORDER BY r.changed, r.ticket LIMIT $7"
+);
+const ORDER: &str = concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+
+/// Where one look ended and the next begins.
+#[derive(Clone, Debug)]
+pub(super) struct Since {
+    /// The snapshot.
+    snapshot: String,
+    /// The database's history.
+    timeline: String,
+}
+
+impl Since {
+    /// The database's transaction below which everything is in the snapshot.
+    fn xmin(&self) -> &str {
+        self.snapshot.split(':').next().unwrap_or("0")
+    }
+
+    /// The same history from its very beginning.
+    fn beginning(timeline: String) -> Self {
+        Self { snapshot: "1:1:".to_owned(), timeline }
+    }
+}
+
+/// What a look saw.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) counts: Vec<ItemCounts>,
+    pub(super) orders: Vec<Order>,
+    pub(super) told: Vec<(Token, Resolved)>,
+    pub(super) sales: bool,
+}
+
+/// Who looks, with its statements.
+pub(super) struct Look {
+    client: Client,
+    node: NodeId,
+    snapshot: Statement,
+    counts: Statement,
+    catalogue: Statement,
+    orders: Statement,
+    resolutions: Statement,
+    order: Statement,
+}
+
+impl Look {
+    pub(super) async fn new(client: Client, node: NodeId) -> Done<Self> {
+        let counts = client.prepare(&format!("{COUNTS}{CHANGED}")).await?;
+        let (snapshot, catalogue) = (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
+        let (orders, resolutions) = (client.prepare(ORDERS).await?, client.prepare(RESOLUTIONS).await?);
+        let order = client.prepare(ORDER).await?;
+        Ok(Self { client, node, snapshot, counts, catalogue, orders, resolutions, order })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Where everything that is committed now lies behind.
+    pub(super) async fn here(&self, clock: &Clock) -> Done<Since> {
+        let asked = Instant::now();
+        let row = self.client.query_one(&self.snapshot, &[]).await?;
+        since(&row, asked, Instant::now(), clock)
+    }
+
+    /// Looks once. `tell` hears what does not fit at once, in pieces; the last piece, with the counts, is returned.
+    pub(super) async fn look(
+        &self,
+        since_then: &Since,
+        writer: i32,
+        clock: &Clock,
+        tell: &mut (dyn FnMut(Seen) + Send),
+    ) -> Done<(Since, Seen)> {
+        let asked = Instant::now();
+        let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
+        let (limit, node, none) = (PG_LOOK_ROWS as i64, i64::from(self.node.0), -1_i64);
+        let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
+        let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
+        let of_orders: [&(dyn ToSql + Sync); 6] = [snapshot, &xmin, &writer, &"0", &none, &limit];
+        let of_resolutions: [&(dyn ToSql + Sync); 7] = [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
+        // COMMIT is not among them: further pages, if there are some, are of the same snapshot.
+        let (begun, (here, answered), counts, catalogue, orders, resolutions) = tokio::join!(
+            self.client.batch_execute(BEGIN),
+            async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
+            self.client.query(&self.counts, &of_counts),
+            self.client.query(&self.catalogue, &of_catalogue),
+            self.client.query(&self.orders, &of_orders),
+            self.client.query(&self.resolutions, &of_resolutions),
+        );
+        begun?;
+        let here = since(&here?, asked, answered, clock)?;
+        if here.timeline != since_then.timeline {
+            self.client.batch_execute("ROLLBACK").await?;
+            tracing::warn!(
+                before = since_then.timeline,
+                now = here.timeline,
+                "the database changed hands: every order is read again"
+            );
+            let beginning = Since::beginning(here.timeline);
+            return Box::pin(self.look(&beginning, writer, clock, tell)).await;
+        }
+        let mut seen = Seen { sales: !catalogue?.is_empty(), ..Seen::default() };
+        seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
+        self.all_orders(orders?, since_then, writer, &mut seen, tell).await?;
+        let named = self.all_resolutions(resolutions?, since_then, writer, &mut seen).await?;
+        self.named_orders(named, &mut seen).await?;
+        self.client.batch_execute("COMMIT").await?;
+        Ok((here, seen))
+    }
+
+    async fn all_orders(
+        &self,
+        mut page: Vec<Row>,
+        since: &Since,
+        writer: i32,
+        seen: &mut Seen,
+        tell: &mut (dyn FnMut(Seen) + Send),
+    ) -> Done<()> {
+        loop {
+            for row in &page {
+                let order = rows::order(row)?;
+                if row.try_get::<_, i64>(12)? == i64::from(self.node.0) {
+                    seen.told.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
+                }
+                seen.orders.push(order);
+            }
+            let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else { return Ok(()) };
+            let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
+            tell(Seen {
+                orders: std::mem::take(&mut seen.orders),
+                told: std::mem::take(&mut seen.told),
+                ..Seen::default()
+            });
+            let limit = PG_LOOK_ROWS as i64;
+            let xmin = since.xmin();
+            let params: [&(dyn ToSql + Sync); 6] = [&since.snapshot, &xmin, &writer, &changed, &seq, &limit];
+            page = self.client.query(&self.orders, &params).await?;
+        }
+    }
+
+    /// Returns the verdicts that name an order, which is yet to be read.
+    async fn all_resolutions(
+        &self,
+        mut page: Vec<Row>,
+        since: &Since,
+        writer: i32,
+        seen: &mut Seen,
+    ) -> Done<Vec<(TicketId, TicketId)>> {
+        let mut named = Vec::new();
+        loop {
+            for row in &page {
+                let found = rows::resolution(row)?;
+                match found.verdict {
+                    Verdict::Order(order) => named.push((found.ticket, order)),
+                    verdict => seen.told.extend(resolved(found.ticket, verdict, None)),
+                }
+            }
+            let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else { return Ok(named) };
+            let (ticket, changed): (&str, &str) = (last.try_get(0)?, last.try_get(5)?);
+            let (limit, node, xmin) = (PG_LOOK_ROWS as i64, i64::from(self.node.0), since.xmin());
+            let params: [&(dyn ToSql + Sync); 7] = [&since.snapshot, &xmin, &writer, &node, &changed, &ticket, &limit];
+            page = self.client.query(&self.resolutions, &params).await?;
+        }
+    }
+
+    async fn named_orders(&self, named: Vec<(TicketId, TicketId)>, seen: &mut Seen) -> Done<()> {
+        for (ticket, id) in named {
+            let Some(parts) = id.parts() else { continue };
+            let row = self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
+            let order = row.as_ref().map(rows::order).transpose()?.filter(|order| order.id == id);
+            seen.told.extend(resolved(ticket, Verdict::Order(id), order));
+        }
+        Ok(())
+    }
+}
+
+fn since(row: &Row, asked: Instant, answered: Instant, clock: &Clock) -> Done<Since> {
+    clock.measure(asked, Millis(row.try_get(1)?), answered);
+    Ok(Since { snapshot: row.try_get(0)?, timeline: row.try_get(2)? })
+}
+
+fn resolved(id: TicketId, verdict: Verdict, order: Option<Order>) -> Option<(Token, Resolved)> {
+    let token = id.parts()?.token;
+    Some((token, Resolved { id, verdict, order, fresh: true }))
+}

@@ -1,0 +1,55 @@
+//! Migrations: append-only files, run by whichever node comes first, under a lock.
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::contract::OpenError;
+
+/// Number, name and text of every migration, in their order.
+const MIGRATIONS: &[(i32, &str, &str)] = &[
+    (1, "truth", include_str!("../../migrations/postgres/0001_truth.sql")),
+    (2, "secret", include_str!("../../migrations/postgres/0002_secret.sql")),
+];
+
+/// "Dbrm": the advisory lock that a node holds while it migrates.
+const LOCK: i64 = 0x4462_726d;
+/// How long a node waits for another one that migrates; then it gives up.
+const WAIT: Duration = Duration::from_secs(120);
+/// Newer schemas by at most so many versions are served: nodes are upgraded one after the other.
+const AHEAD_MAX: i32 = 1;
+
+/// Brings the schema to what this program knows, all in one transaction.
+pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
+    let failed = |error: tokio_postgres::Error| {
+        let said = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+        OpenError::Failed(format!("the store's schema could not be brought up to date: {said}"))
+    };
+    let transaction = client.transaction().await.map_err(failed)?;
+    let wait = WAIT.as_millis();
+    let settings = format!("SET LOCAL lock_timeout = {wait}; SET LOCAL statement_timeout = {wait}");
+    transaction.batch_execute(&settings).await.map_err(failed)?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
+    let tables = "SELECT to_regclass('schema_migration') IS NOT NULL, to_regclass('orders') IS NOT NULL OR to_regclass('sale') IS NOT NULL";
+    let row = transaction.query_one(tables, &[]).await.map_err(failed)?;
+    let (migrated, foreign): (bool, bool) = (row.get(0), row.get(1));
+    if foreign && !migrated {
+        return Err(OpenError::Failed(
+            "the database holds tables that are not doorbuster's: name an empty one".to_owned(),
+        ));
+    }
+    let history = "CREATE TABLE IF NOT EXISTS schema_migration
+                   (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
+    transaction.batch_execute(history).await.map_err(failed)?;
+    let row = transaction.query_one("SELECT coalesce(max(version), 0) FROM schema_migration", &[]).await;
+    let (found, known): (i32, i32) = (row.map_err(failed)?.get(0), MIGRATIONS.len() as i32);
+    if found > known + AHEAD_MAX {
+        return Err(OpenError::TooNew { found: found.into(), known: known.into() });
+    }
+    for (version, name, text) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
+        transaction.batch_execute(text).await.map_err(failed)?;
+        let applied = "INSERT INTO schema_migration (version, name) VALUES ($1, $2)";
+        transaction.execute(applied, &[version, name]).await.map_err(failed)?;
+        tracing::info!(version, name, "migrated the store");
+    }
+    transaction.commit().await.map_err(failed)
+}

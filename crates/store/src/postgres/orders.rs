@@ -1,0 +1,170 @@
+//! Expiry, and lists of orders.
+use std::sync::Arc;
+
+use tokio_postgres::types::ToSql;
+
+use doorbuster_core::order::{self, Changed, Ending};
+use doorbuster_core::{Millis, Order, TicketId};
+
+use crate::contract::{DeadLetter, OrderPage, OrderQuery};
+use crate::limits::PAGE_ROWS_MAX;
+use crate::store::StoreResult;
+
+use super::failure::Failure;
+use super::flush;
+use super::ledger::PostgresLedger;
+use super::prefetch::{self, NOW};
+use super::read::as_limit;
+use super::run::{Again, Committed, Tries, answer, fate, leave};
+use super::shared::Shared;
+use super::{Postgres, connect, rows};
+
+const DUE: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    " FROM orders o WHERE o.state = 'reserved' AND o.pay_by <= $1 ORDER BY o.pay_by LIMIT $2"
+);
+
+/// Which end of the orders a list begins with.
+#[derive(Clone, Copy)]
+enum First {
+    Newest,
+    Oldest,
+}
+
+impl Postgres {
+    pub(crate) async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
+        let shared = Arc::clone(self.shared());
+        shared.gate()?;
+        self.to_its_end(async move {
+            let mut tries = Tries::new();
+            loop {
+                let failure = match expire(&shared, limit).await {
+                    Ok(done) => {
+                        if done.news || tries.is_unknown() {
+                            shared.tell(done.orders).await;
+                        }
+                        return Ok(done.value);
+                    }
+                    Err(failure) => failure,
+                };
+                tries.again(&shared, failure, Again::Safe).await.map_err(|failure| shared.judge(failure))?;
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        self.page(&query, First::Newest).await
+    }
+
+    pub(crate) async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        self.page(&query, First::Oldest).await
+    }
+
+    async fn page(&self, query: &OrderQuery, first: First) -> StoreResult<OrderPage> {
+        let limit = query.limit.min(PAGE_ROWS_MAX);
+        let (beyond, start, direction) = match first {
+            First::Newest => ("<", i64::MAX, "DESC"),
+            First::Oldest => (">", 0, "ASC"),
+        };
+        // Conditions that are not asked for are not there: each kind of list has its own plan.
+        let mut sql =
+            format!(concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"), beyond);
+        let after = query.after.unwrap_or(start);
+        // One more than asked tells whether there is a next page.
+        let most = as_limit(limit + 1);
+        let buyer = query.buyer.as_ref().map(|b| b.as_str());
+        let items: Option<Vec<i64>> = query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
+        let state = query.state.map(|state| state.as_str());
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after];
+        for (value, condition) in [
+            (buyer.as_ref().map(|b| b as &(dyn ToSql + Sync)), "o.buyer = $"),
+            (items.as_ref().map(|i| i as &(dyn ToSql + Sync)), "o.item_id = ANY($"),
+            (state.as_ref().map(|s| s as &(dyn ToSql + Sync)), "o.state = $"),
+        ] {
+            if let Some(value) = value {
+                params.push(value);
+                let close = if condition.ends_with("($") { ")" } else { "" };
+                sql.push_str(&format!(" AND {condition}{}{close}", params.len()));
+            }
+        }
+        params.push(&most);
+        sql.push_str(&format!(" ORDER BY o.seq {direction} LIMIT ${}", params.len()));
+        let mut found = self.all(&sql, &params, |row| Ok((rows::order(row)?, row.try_get::<_, i64>(12)?))).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(_, seq)| *seq);
+        Ok(OrderPage { orders: found.into_iter().map(|(order, _)| order).collect(), next })
+    }
+
+    pub(crate) async fn requests_since(
+        &self,
+        since: Millis,
+        after: i64,
+        limit: usize,
+    ) -> StoreResult<(Vec<u64>, Option<i64>)> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        let key = &self.shared().id_key;
+        let sql =
+            "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND reserved_at >= $2 ORDER BY seq LIMIT $3";
+        let mut last = None;
+        let requests = self
+            .all(sql, &[&after, &since.0, &as_limit(limit)], |row| {
+                last = Some(row.try_get(2)?);
+                Ok(key.request_hash(row.try_get(0)?, row.try_get(1)?).half())
+            })
+            .await?;
+        let next = if requests.len() < limit { None } else { last };
+        Ok((requests, next))
+    }
+
+    pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
+        let sql = "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1";
+        self.all(sql, &[&as_limit(limit)], |row| {
+            Ok(DeadLetter { ticket: rows::ticket(row, 0)?, reason: row.try_get(1)?, at: Millis(row.try_get(2)?) })
+        })
+        .await
+    }
+}
+
+/// Ends what is due, in sets: found first, then locked and looked at again, ended by the rules, written together.
+async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, Failure> {
+    let object = connect::get(&shared.writes).await?;
+    let outcome = async {
+        let due = answer(async {
+            let (now, due) = (object.prepare_cached(NOW).await?, object.prepare_cached(DUE).await?);
+            let now = shared.clock.of(Millis(object.query_one(&now, &[]).await?.try_get(0)?));
+            let found = object.query(&due, &[&now.0, &as_limit(limit)]).await?;
+            found.iter().map(rows::order).collect::<Result<Vec<Order>, Failure>>()
+        })
+        .await?;
+        if due.is_empty() {
+            return Ok(Committed { value: Vec::new(), orders: Vec::new(), news: false });
+        }
+        let (held, told) = answer(prefetch::orders(&object, &due)).await?;
+        let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
+        let expired = end(&mut ledger, due.iter().map(|order| &order.id))?;
+        let writer = shared.writer();
+        let queries = flush::queries(&ledger.held, ledger.now, writer, false);
+        let news = ledger.held.is_news();
+        fate(flush::commit(&object, &queries, news.then_some(writer))).await?;
+        Ok(Committed { value: expired, orders: ledger.held.orders_told(), news })
+    }
+    .await;
+    if let Err(failure) = &outcome {
+        leave(object, failure).await;
+    }
+    outcome
+}
+
+fn end<'a>(ledger: &mut PostgresLedger<'_>, due: impl Iterator<Item = &'a TicketId>) -> Result<Vec<Order>, Failure> {
+    let now = ledger.now;
+    let mut expired = Vec::new();
+    for id in due {
+        if let Changed::Done(order) = order::end(ledger, id, Ending::Expire, now)? {
+            expired.push(order);
+        }
+    }
+    Ok(expired)
+}

@@ -1,0 +1,201 @@
+//! What a batch of tickets or of orders needs, read and locked in one pipeline.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use deadpool_postgres::Object;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, Ticket};
+
+use super::failure::Failure;
+use super::held::{Held, Quota};
+use super::rows::{self, int};
+
+type Done<T> = Result<T, Failure>;
+
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// Store time, after every lock was had.
+pub(super) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+pub(super) const GRANTS: &str =
+    concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE");
+pub(super) const RECALLS: &str =
+    concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE grant_id = ANY($1) AND NOT done");
+const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
+/// Rows for buyers who have none, in the order in which they are locked.
+const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0 FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
+     ON CONFLICT DO NOTHING";
+const QUOTAS: &str = "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
+     JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
+     ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
+/// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n` was ever resolved.
+const ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    " FROM unnest($1::text[], $2::text[]) AS t (buyer, key)
+      JOIN orders o ON o.buyer = t.buyer AND o.request_key = t.key
+      UNION ALL SELECT ",
+    rows::order_columns!(),
+    " FROM unnest($3::bigint[], $4::bigint[]) AS t (grant_id, n)
+      JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
+      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n"
+);
+const RESOLUTIONS: &str = concat!(
+    "SELECT ",
+    rows::resolution_columns!(),
+    " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (ticket, grant_id, n)
+      JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
+      JOIN resolution r ON r.ticket = t.ticket
+      UNION ALL SELECT ",
+    rows::resolution_columns!(),
+    " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (ticket, grant_id, n)
+      JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
+      JOIN resolution r ON r.grant_id = t.grant_id AND r.n = t.n"
+);
+const ORDERS_BY_NUMBER: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n) JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n"
+);
+
+/// Whether quota rows that are not there are made first, so that they can be locked.
+///
+/// Most buyers are new, and most batches meet nobody else's: they insert their rows at their end, once, and are run again if somebody was faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewBuyers {
+    AtTheEnd,
+    First,
+}
+
+/// Begins a transaction and reads what settling these tickets asks for, in one round trip.
+///
+/// In this order: grants, locked; quotas, locked; only then orders, so that a request's order is seen if its quota is.
+pub(super) async fn tickets(
+    client: &Object,
+    key: &IdKey,
+    tickets: &[Arc<Ticket>],
+    new: NewBuyers,
+) -> Done<(Held, Millis)> {
+    let asked = Asked::of(key, tickets);
+    let statements = [GRANTS, NEW_QUOTAS, QUOTAS, ORDERS, RESOLUTIONS, ITEMS, RECALLS, NOW];
+    let [grants, new_quotas, quotas, orders, resolutions, items, recalls, now] = prepare(client, statements).await?;
+    let buyers: [&(dyn ToSql + Sync); 2] = [&asked.quota_buyers, &asked.quota_items];
+    let of_orders: [&(dyn ToSql + Sync); 4] = [&asked.buyers, &asked.keys, &asked.grants, &asked.numbers];
+    let of_resolutions: [&(dyn ToSql + Sync); 3] = [&asked.ids, &asked.grants, &asked.numbers];
+    let locked: [&(dyn ToSql + Sync); 1] = [&asked.locked];
+    let of_items: [&(dyn ToSql + Sync); 1] = [&asked.items];
+    // Each is sent when it is polled first: in this order.
+    let (begun, grants, made, quotas, orders, resolutions, items, recalls, now) = tokio::join!(
+        client.batch_execute(BEGIN),
+        client.query(&grants, &locked),
+        async {
+            match new {
+                NewBuyers::First => client.execute(&new_quotas, &buyers).await,
+                NewBuyers::AtTheEnd => Ok(0),
+            }
+        },
+        client.query(&quotas, &buyers),
+        client.query(&orders, &of_orders),
+        client.query(&resolutions, &of_resolutions),
+        client.query(&items, &of_items),
+        client.query(&recalls, &locked),
+        client.query_one(&now, &[]),
+    );
+    // The first that failed is the reason; those behind it only say that the transaction is aborted.
+    begun?;
+    let mut held = Held::default();
+    each(&grants?, |row| rows::grant(row).map(|grant| drop(held.keep_grant(grant))))?;
+    made?;
+    each(&quotas?, |row| keep_quota(&mut held, row))?;
+    each(&orders?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
+    each(&resolutions?, |row| rows::resolution(row).map(|found| held.keep_resolution(found)))?;
+    each(&items?, |row| rows::item(row).map(|item| drop(held.keep_item(item))))?;
+    each(&recalls?, |row| rows::recall(row).map(|recall| drop(held.keep_recall(recall))))?;
+    Ok((held, Millis(now?.try_get(0)?)))
+}
+
+/// Begins a transaction and reads what ending these orders asks for, in one round trip; the orders as they are under their grants' locks.
+pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Millis)> {
+    let statements = [GRANTS, QUOTAS, ORDERS_BY_NUMBER, ITEMS, NOW];
+    let [grants, quotas, by_number, items, now] = prepare(client, statements).await?;
+    let locked: BTreeSet<i64> = orders.iter().map(|o| int(o.grant.0)).collect();
+    let locked: Vec<i64> = locked.into_iter().collect();
+    let pairs: BTreeSet<(&BuyerId, ItemId)> = orders.iter().map(|o| (&o.buyer, o.item)).collect();
+    let (buyers, buyers_items): (Vec<&str>, Vec<i64>) = pairs.iter().map(|(b, item)| (b.as_str(), item.0)).unzip();
+    let of_items: BTreeSet<i64> = orders.iter().map(|o| o.item.0).collect();
+    let of_items: Vec<i64> = of_items.into_iter().collect();
+    let (of, numbers): (Vec<i64>, Vec<i64>) = orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
+    let locked: [&(dyn ToSql + Sync); 1] = [&locked];
+    let pairs: [&(dyn ToSql + Sync); 2] = [&buyers, &buyers_items];
+    let of_orders: [&(dyn ToSql + Sync); 2] = [&of, &numbers];
+    let of_items: [&(dyn ToSql + Sync); 1] = [&of_items];
+    let (begun, grants, quotas, found, items, now) = tokio::join!(
+        client.batch_execute(BEGIN),
+        client.query(&grants, &locked),
+        client.query(&quotas, &pairs),
+        client.query(&by_number, &of_orders),
+        client.query(&items, &of_items),
+        client.query_one(&now, &[]),
+    );
+    begun?;
+    let mut held = Held::default();
+    each(&grants?, |row| rows::grant(row).map(|grant| drop(held.keep_grant(grant))))?;
+    each(&quotas?, |row| keep_quota(&mut held, row))?;
+    each(&found?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
+    each(&items?, |row| rows::item(row).map(|item| drop(held.keep_item(item))))?;
+    Ok((held, Millis(now?.try_get(0)?)))
+}
+
+/// Columns of what a batch asks for.
+#[derive(Default)]
+struct Asked<'a> {
+    ids: Vec<String>,
+    buyers: Vec<&'a str>,
+    keys: Vec<&'a str>,
+    grants: Vec<i64>,
+    numbers: Vec<i64>,
+    /// Each once, in the order in which they are locked.
+    quota_buyers: Vec<&'a str>,
+    quota_items: Vec<i64>,
+    locked: Vec<i64>,
+    items: Vec<i64>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(key: &IdKey, tickets: &'a [Arc<Ticket>]) -> Self {
+        let mut asked = Self::default();
+        let (mut quotas, mut grants, mut items) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for ticket in tickets {
+            asked.ids.push(key.id_of(ticket).to_string());
+            asked.buyers.push(ticket.buyer.as_str());
+            asked.keys.push(ticket.key.as_str());
+            asked.grants.push(int(ticket.grant.0));
+            asked.numbers.push(int(ticket.n.0));
+            quotas.insert((ticket.buyer.as_str(), ticket.item.0));
+            grants.insert(int(ticket.grant.0));
+            items.insert(ticket.item.0);
+        }
+        (asked.quota_buyers, asked.quota_items) = quotas.into_iter().unzip();
+        (asked.locked, asked.items) = (grants.into_iter().collect(), items.into_iter().collect());
+        asked
+    }
+}
+
+async fn prepare<const N: usize>(client: &Object, texts: [&str; N]) -> Done<[Statement; N]> {
+    let mut statements = Vec::with_capacity(N);
+    for text in texts {
+        statements.push(client.prepare_cached(text).await?);
+    }
+    statements.try_into().map_err(|_| Failure::Row("as many statements as texts".to_owned()))
+}
+
+fn each(rows: &[Row], read: impl FnMut(&Row) -> Done<()>) -> Done<()> {
+    rows.iter().try_for_each(read)
+}
+
+fn keep_quota(held: &mut Held, row: &Row) -> Done<()> {
+    let buyer = rows::word(row, 0, "buyer", BuyerId::new)?;
+    let used = rows::small(row, 2, "quota")?;
+    held.quotas.insert((buyer, ItemId(row.try_get(1)?)), Quota { used, read: Some(used) });
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! What is only read: each query is a snapshot of its own, which holds every commit that was told before it was asked.
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, TicketId, Verdict,
+};
+
+use crate::contract::ItemCounts;
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::rows::{self, int};
+
+/// Where units are: the columns that `rows::counts` reads.
+pub(super) const COUNTS: &str =
+    "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint, coalesce(g.settled, 0)::bigint
+     FROM item i LEFT JOIN LATERAL (
+         SELECT sum(s.granted - s.settled) FILTER (WHERE s.open AND s.counted) AS in_slots, sum(s.settled) AS settled
+         FROM slot_grant s WHERE s.item_id = i.id) g ON TRUE";
+
+/// A bound as SQL takes it.
+pub(super) fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl Postgres {
+    pub(crate) async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
+        let items: Option<Vec<i64>> = items.map(|items| items.iter().map(|item| item.0).collect());
+        let sql = format!("{COUNTS} WHERE $1::bigint[] IS NULL OR i.id = ANY($1) ORDER BY i.id");
+        self.all(&sql, &[&items], rows::counts).await
+    }
+
+    pub(crate) async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
+        const SQL: &str = concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = $1");
+        self.one(SQL, &[&int(id.0)], rows::grant).await
+    }
+
+    pub(crate) async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
+        const SQL: &str =
+            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = $1 ORDER BY slot, epoch DESC");
+        self.all(SQL, &[&item.0], rows::grant).await
+    }
+
+    pub(crate) async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
+        const SQL: &str =
+            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE open ORDER BY item_id, slot");
+        self.all(SQL, &[], rows::grant).await
+    }
+
+    pub(crate) async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::feed_columns!(),
+            " FROM feed WHERE grant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+        );
+        self.all(SQL, &[&int(id.0), &int(seq.0), &as_limit(limit)], rows::feed).await
+    }
+
+    pub(crate) async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
+        const SQL: &str = concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE NOT done ORDER BY id");
+        self.all(SQL, &[], rows::recall).await
+    }
+
+    pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
+        let sql =
+            "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open GROUP BY closed_cause ORDER BY closed_cause";
+        self.all(sql, &[], |row| Ok((rows::closing(row, 0)?, rows::number(row, 1)?))).await
+    }
+
+    pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
+        // The id names its grant and number, by which orders are unique; the rest of it must be the same as well.
+        let Some(parts) = id.parts() else { return Ok(None) };
+        const SQL: &str =
+            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
+        let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], rows::order).await?;
+        Ok(found.filter(|order| order.id == id))
+    }
+
+    pub(crate) async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
+        const SQL: &str =
+            concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2");
+        self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order).await
+    }
+
+    /// A verdict never changes, so that it may be looked for in one table after the other.
+    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
+        if let Some(order) = self.order(id).await? {
+            return Ok(Some(Resolved { id, verdict: Verdict::Reserved, order: Some(order), fresh: false }));
+        }
+        const SQL: &str = concat!("SELECT ", rows::resolution_columns!(), " FROM resolution r WHERE r.ticket = $1");
+        let Some(found) = self.one(SQL, &[&id.text().as_str()], rows::resolution).await? else { return Ok(None) };
+        let order = match found.verdict {
+            Verdict::Order(id) => self.order(id).await?,
+            _ => None,
+        };
+        Ok(Some(Resolved { id, verdict: found.verdict, order, fresh: false }))
+    }
+
+    pub(crate) async fn next_due(&self) -> StoreResult<Option<Millis>> {
+        let due = self.one("SELECT min(pay_by) FROM orders WHERE state = 'reserved'", &[], |row| rows::time(row, 0));
+        Ok(due.await?.flatten())
+    }
+
+    pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
+        let sql = "SELECT used FROM quota WHERE buyer = $1 AND item_id = $2";
+        let used = self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota")).await?;
+        Ok(used.unwrap_or(0))
+    }
+}

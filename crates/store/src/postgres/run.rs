@@ -1,0 +1,223 @@
+//! Running transactions: on a thread that may block, to their end whether or not the caller waits, and again when that is right.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Object;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::Row;
+
+use doorbuster_core::{Millis, Order};
+
+use crate::contract::StoreError;
+use crate::limits::{PG_CONFLICTS_MAX, PG_REST, PG_REST_MAX, PG_RETRY_WITHIN, PG_SILENCE};
+use crate::store::StoreResult;
+
+use super::connect;
+use super::failure::{Failure, Kind};
+use super::flush;
+use super::ledger::{Params, PostgresLedger, Wire};
+use super::prefetch::{BEGIN, NOW};
+use super::shared::Shared;
+use super::{Postgres, failure};
+
+/// Whether a transaction whose outcome is not known may be run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It finds what it did before, and gives the same answer.
+    Safe,
+    /// Its caller has to look.
+    Never,
+}
+
+/// What was tried of one transaction.
+pub(super) struct Tries {
+    began: Instant,
+    conflicts: u32,
+    rest: Duration,
+    /// Some try may have been committed.
+    unknown: bool,
+}
+
+impl Tries {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), conflicts: 0, rest: PG_REST, unknown: false }
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
+    /// Rests and returns when the transaction is to be run again; else the failure that its caller hears.
+    pub(super) async fn again(&mut self, shared: &Shared, failure: Failure, again: Again) -> Result<(), Failure> {
+        match failure.kind() {
+            Kind::Conflict if self.conflicts < PG_CONFLICTS_MAX => {
+                self.conflicts += 1;
+                tokio::time::sleep(PG_REST.mul_f64(rand::random::<f64>()) / 4 * self.conflicts.min(8)).await;
+                return Ok(());
+            }
+            Kind::Unknown => {
+                shared.forget_writer();
+                self.unknown = true;
+                if again == Again::Never {
+                    return Err(failure);
+                }
+            }
+            Kind::Away => {}
+            Kind::Conflict | Kind::Bad | Kind::Damaged => return Err(failure),
+        }
+        if self.began.elapsed() >= PG_RETRY_WITHIN || shared.gate().is_err() {
+            return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
+        }
+        tracing::warn!(%failure, "the database is away: trying again");
+        tokio::time::sleep(self.rest.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        self.rest = (self.rest * 2).min(PG_REST_MAX);
+        Ok(())
+    }
+}
+
+/// What a committed transaction leaves to be told.
+pub(super) struct Committed<T> {
+    pub(super) value: T,
+    pub(super) orders: Vec<Order>,
+    pub(super) news: bool,
+}
+
+impl Postgres {
+    /// Runs `work` as one transaction. It may be run several times, each time on the rows as they are then.
+    pub(super) async fn job<T: Send + 'static>(
+        &self,
+        again: Again,
+        work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        self.shared().gate()?;
+        let (shared, work) = (Arc::clone(self.shared()), Arc::new(work));
+        self.to_its_end(async move {
+            let mut tries = Tries::new();
+            loop {
+                let failure = match attempt(&shared, &work).await {
+                    Ok(done) => {
+                        if done.news || tries.is_unknown() {
+                            shared.tell(done.orders).await;
+                        }
+                        return Ok(done.value);
+                    }
+                    Err(failure) => failure,
+                };
+                tries.again(&shared, failure, again).await.map_err(|failure| shared.judge(failure))?;
+            }
+        })
+        .await
+    }
+
+    /// Runs work in a task of its own, which goes on when nobody waits for it any more.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = StoreResult<T>> + Send + 'static,
+    ) -> StoreResult<T> {
+        let ended = tokio::spawn(work).await;
+        ended.unwrap_or_else(|error| Err(StoreError::Unexpected(format!("a transaction was dropped: {error}"))))
+    }
+
+    /// Every row of a query, in a snapshot of its own.
+    pub(super) async fn all<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        mut read: impl FnMut(&Row) -> Result<T, Failure>,
+    ) -> StoreResult<Vec<T>> {
+        let shared = self.shared();
+        shared.gate()?;
+        let mut tries = Tries::new();
+        let rows = loop {
+            match query(shared, sql, params).await {
+                Ok(rows) => break rows,
+                Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
+            }
+        };
+        rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|failure| shared.judge(failure))
+    }
+
+    /// The first row of a query.
+    pub(super) async fn one<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl FnMut(&Row) -> Result<T, Failure>,
+    ) -> StoreResult<Option<T>> {
+        Ok(self.all(sql, params, read).await?.into_iter().next())
+    }
+}
+
+async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
+    let object = connect::get(&shared.reads).await?;
+    let rows = answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) }).await;
+    if rows.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
+        drop(Object::take(object));
+    }
+    rows
+}
+
+/// Waits for an answer as long as a node does.
+pub(super) async fn answer<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(PG_SILENCE, work).await.unwrap_or(Err(Failure::Silent))
+}
+
+/// Waits for what comes of a COMMIT: silence means that nobody knows.
+pub(super) async fn fate(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let silent = || Err(Failure::Unknown("no answer to COMMIT".to_owned()));
+    timeout(PG_SILENCE, work).await.unwrap_or_else(|_| silent())
+}
+
+/// Gives a connection back after a failed transaction if it can still be used, and drops it otherwise.
+pub(super) async fn leave(object: Object, failure: &Failure) {
+    let rolled_back =
+        failure.leaves_connection() && answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
+    if !rolled_back {
+        drop(Object::take(object));
+    }
+}
+
+/// One try, on a thread that may block. There are no more of them than sessions.
+async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
+where
+    T: Send + 'static,
+    W: Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
+{
+    let object = connect::get(&shared.writes).await?;
+    let (shared, work, runtime) = (Arc::clone(shared), Arc::clone(work), Handle::current());
+    let (object, outcome) = tokio::task::spawn_blocking(move || {
+        let outcome = transaction(&shared, &object, &runtime, &*work);
+        (object, outcome)
+    })
+    .await
+    .map_err(|error| Failure::Panicked(error.to_string()))?;
+    if let Err(failure) = &outcome {
+        leave(object, failure).await;
+    }
+    outcome
+}
+
+fn transaction<T>(
+    shared: &Shared,
+    object: &Object,
+    runtime: &Handle,
+    work: &(impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + ?Sized),
+) -> Result<Committed<T>, Failure> {
+    let wire = || Wire { client: object, runtime: runtime.clone(), patience: PG_SILENCE };
+    let now = wire().wait(async {
+        let now = object.prepare_cached(NOW).await?;
+        let (begun, now) = tokio::join!(object.batch_execute(BEGIN), object.query_one(&now, &[]));
+        begun?;
+        now?.try_get(0)
+    })?;
+    let mut ledger = PostgresLedger::live(wire(), shared.clock.of(Millis(now)));
+    let value = catch_unwind(AssertUnwindSafe(|| work(&mut ledger)))
+        .unwrap_or_else(|panic| Err(Failure::Panicked(failure::words(&*panic))))?;
+    let news = ledger.held.is_news() || ledger.catalogue;
+    let writer = shared.writer();
+    let queries = flush::queries(&ledger.held, ledger.now, writer, ledger.catalogue);
+    runtime.block_on(async { fate(flush::commit(object, &queries, news.then_some(writer))).await })?;
+    Ok(Committed { value, orders: ledger.held.orders_told(), news })
+}

@@ -1,0 +1,347 @@
+//! Sales and their items: the catalogue, its phases, and changes of stock.
+use std::sync::{Mutex, PoisonError};
+
+use tokio_postgres::Row;
+
+use doorbuster_core::sale::{Phase, Step, Stepped};
+use doorbuster_core::stock::{self, Adjusted};
+use doorbuster_core::{Cause, Choose, GrantId, ItemId, Ledger, Millis, Spread};
+
+use crate::contract::{
+    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
+    SpreadOutcome, StepOutcome,
+};
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::COUNTS;
+use super::rows::{self, int};
+use super::run::Again;
+
+type Done<T> = Result<T, Failure>;
+
+/// A sale in each row, with one of its items if it has any.
+const SALES: &str = "SELECT s.id, s.title, s.phase, s.starts_at, s.ends_at, s.front_door, s.version, s.created_at, s.opened_at, s.closed_at,
+            i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency, i.list_price_minor, i.limit_per_buyer,
+            i.hold_ms, i.total IS NOT NULL, i.partitions, i.choose, i.spread_initial, i.spread_threshold, i.spread_refill
+     FROM sale s LEFT JOIN item i ON i.sale_id = s.id";
+const LOCK_SALE: &str = "SELECT FROM sale WHERE id = $1 FOR UPDATE";
+
+fn sale_row(row: &Row) -> Done<SaleRow> {
+    Ok(SaleRow {
+        id: row.try_get(0)?,
+        title: row.try_get(1)?,
+        phase: rows::word(row, 2, "phase", Phase::parse)?,
+        starts_at: rows::time(row, 3)?,
+        ends_at: rows::time(row, 4)?,
+        front_door: row.try_get(5)?,
+        version: rows::number(row, 6)?,
+        created_at: Millis(row.try_get(7)?),
+        opened_at: rows::time(row, 8)?,
+        closed_at: rows::time(row, 9)?,
+        items: Vec::new(),
+    })
+}
+
+fn item_row(row: &Row) -> Done<Option<ItemRow>> {
+    let Some(id) = row.try_get::<_, Option<i64>>(10)? else { return Ok(None) };
+    Ok(Some(ItemRow {
+        id: ItemId(id),
+        name: row.try_get(11)?,
+        title: row.try_get(12)?,
+        description: row.try_get(13)?,
+        image: row.try_get(14)?,
+        price_minor: row.try_get(15)?,
+        currency: row.try_get(16)?,
+        list_price_minor: row.try_get(17)?,
+        limit: rows::small(row, 18, "limit")?,
+        hold_ms: row.try_get(19)?,
+        counted: row.try_get(20)?,
+        spread: Spread {
+            partitions: u32::try_from(row.try_get::<_, i32>(21)?).map_err(|_| rows::bad("number of partitions"))?,
+            choose: rows::word(row, 22, "way to choose", Choose::parse)?,
+            initial: rows::number(row, 23)?,
+            threshold: rows::number(row, 24)?,
+            refill: rows::number(row, 25)?,
+        },
+    }))
+}
+
+fn pair(row: &Row) -> Done<(SaleRow, Option<ItemRow>)> {
+    Ok((sale_row(row)?, item_row(row)?))
+}
+
+/// Sales from rows in which those of one sale stand together.
+fn gather(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
+    let mut sales: Vec<SaleRow> = Vec::new();
+    for (sale, item) in pairs {
+        if sales.last().is_none_or(|last| last.id != sale.id) {
+            sales.push(sale);
+        }
+        if let (Some(sale), Some(item)) = (sales.last_mut(), item) {
+            sale.items.push(item);
+        }
+    }
+    sales
+}
+
+/// The sale as this transaction sees it.
+fn one(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
+    let pairs = ledger.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair)?;
+    Ok(gather(pairs).into_iter().next())
+}
+
+/// The sale, which nobody else changes until this transaction ends.
+fn locked(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
+    ledger.all(LOCK_SALE, &[&id], |_| Ok(()))?;
+    one(ledger, id)
+}
+
+impl Postgres {
+    pub(crate) async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
+        Ok(gather(self.all(&format!("{SALES} ORDER BY s.seq DESC, i.id"), &[], pair).await?))
+    }
+
+    pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
+        let pairs = self.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair).await?;
+        Ok(gather(pairs).into_iter().next())
+    }
+
+    pub(crate) async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
+        self.job(Again::Never, move |ledger| create(ledger, &sale)).await
+    }
+
+    pub(crate) async fn patch_sale(&self, id: &str, v: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
+        // A patch can be run once; the sale is locked before, so that nothing but a lost connection makes a second run necessary.
+        let (id, patch) = (id.to_owned(), Mutex::new(Some(patch)));
+        self.job(Again::Never, move |ledger| apply(ledger, &id, v, &patch)).await
+    }
+
+    pub(crate) async fn delete_sale(&self, id: &str, v: Option<u64>) -> StoreResult<DeleteOutcome> {
+        let id = id.to_owned();
+        self.job(Again::Never, move |ledger| delete(ledger, &id, v)).await
+    }
+
+    pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
+        let id = id.to_owned();
+        self.job(Again::Never, move |ledger| move_on(ledger, &id, step)).await
+    }
+
+    pub(crate) async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
+        self.job(Again::Safe, move |ledger| set_spread(ledger, item, &spread)).await
+    }
+
+    pub(crate) async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
+        self.job(Again::Safe, move |ledger| adjust(ledger, &adjustment)).await
+    }
+}
+
+/// A draft with all its stock in the pools. `None`: the id is taken.
+fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
+    let made = ledger.run(
+        "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
+         VALUES ($1, $2, 'draft', $3, $4, $5, 1, $6) ON CONFLICT (id) DO NOTHING",
+        &[&new.id, &new.title, &new.starts_at.map(|t| t.0), &new.ends_at.map(|t| t.0), &new.front_door, &ledger.now.0],
+    )?;
+    if made == 0 {
+        return Ok(None);
+    }
+    for item in &new.items {
+        create_item(ledger, &new.id, item)?;
+    }
+    ledger.catalogue = true;
+    one(ledger, &new.id)
+}
+
+fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<()> {
+    let spread = &item.spread;
+    ledger.run(
+        "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer,
+                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial, spread_threshold, spread_refill)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, coalesce($11::bigint, 0), $12, $13, $14, $15, $16)",
+        &[
+            &sale,
+            &item.name,
+            &item.title,
+            &item.description,
+            &item.image,
+            &item.price_minor,
+            &item.currency,
+            &item.list_price_minor,
+            &i64::from(item.limit),
+            &item.hold_ms,
+            &rows::total(item.stock),
+            &spread.partitions.cast_signed(),
+            &spread.choose.as_str(),
+            &int(spread.initial),
+            &int(spread.threshold),
+            &int(spread.refill),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Changes texts, times, prices, limits and front door.
+fn apply(
+    ledger: &mut PostgresLedger<'_>,
+    id: &str,
+    if_version: Option<u64>,
+    patch: &Mutex<Option<SalePatch>>,
+) -> Done<PatchOutcome> {
+    let Some(before) = locked(ledger, id)? else { return Ok(PatchOutcome::NotFound) };
+    if if_version.is_some_and(|wanted| wanted != before.version) {
+        return Ok(PatchOutcome::VersionMismatch(before.version));
+    }
+    let patch = patch.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(patch) = patch else {
+        return Err(Failure::NoConnection("the connection was lost while a sale was changed".to_owned()));
+    };
+    let mut after = before.clone();
+    if let Err(refusal) = patch(&mut after) {
+        return Ok(PatchOutcome::Refused(refusal));
+    }
+    if after == before {
+        return Ok(PatchOutcome::Done(before));
+    }
+    ledger.run(
+        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, version = version + 1 WHERE id = $1",
+        &[&id, &after.title, &after.starts_at.map(|t| t.0), &after.ends_at.map(|t| t.0), &after.front_door],
+    )?;
+    for item in after.items.iter().filter(|item| !before.items.contains(item)) {
+        ledger.run(
+            "UPDATE item SET title = $3, description = $4, image = $5, price_minor = $6, currency = $7, list_price_minor = $8,
+                             limit_per_buyer = $9, hold_ms = $10
+             WHERE sale_id = $1 AND id = $2",
+            &[
+                &id,
+                &item.id.0,
+                &item.title,
+                &item.description,
+                &item.image,
+                &item.price_minor,
+                &item.currency,
+                &item.list_price_minor,
+                &i64::from(item.limit),
+                &item.hold_ms,
+            ],
+        )?;
+    }
+    ledger.catalogue = true;
+    Ok(one(ledger, id)?.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
+}
+
+/// Deletes a draft with its items.
+fn delete(ledger: &mut PostgresLedger<'_>, id: &str, if_version: Option<u64>) -> Done<DeleteOutcome> {
+    let Some(sale) = locked(ledger, id)? else { return Ok(DeleteOutcome::NotFound) };
+    if if_version.is_some_and(|wanted| wanted != sale.version) {
+        return Ok(DeleteOutcome::VersionMismatch(sale.version));
+    }
+    if sale.phase != Phase::Draft {
+        return Ok(DeleteOutcome::WrongState(sale.phase));
+    }
+    ledger.run("DELETE FROM sale WHERE id = $1", &[&id])?;
+    ledger.catalogue = true;
+    Ok(DeleteOutcome::Done)
+}
+
+/// Moves a sale to its next phase, and notes when it first opened and when it closed.
+fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOutcome> {
+    let Some(sale) = locked(ledger, id)? else { return Ok(StepOutcome::NotFound) };
+    let phase = match sale.phase.step(step) {
+        Stepped::To(phase) => phase,
+        Stepped::Already => return Ok(StepOutcome::Done { sale, changed: false }),
+        Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
+    };
+    let closing = match phase {
+        Phase::Paused => Some(Cause::Rolled),
+        Phase::Closed => Some(Cause::Ended),
+        Phase::Draft | Phase::Scheduled | Phase::Open => None,
+    };
+    if let Some(cause) = closing {
+        // Grants of all its items at once: they are locked by id.
+        let items: Vec<i64> = sale.items.iter().map(|item| item.id.0).collect();
+        let sql = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND open";
+        let open = ledger.all(sql, &[&items], |row| Ok(GrantId(rows::number(row, 0)?)))?;
+        ledger.lock_grants(&open)?;
+        for item in &sale.items {
+            stock::close_item(ledger, item.id, cause)?;
+        }
+    }
+    ledger.run(
+        "UPDATE sale SET phase = $2, version = version + 1,
+                         opened_at = CASE WHEN $2 = 'open' THEN coalesce(opened_at, $3) ELSE opened_at END,
+                         closed_at = CASE WHEN $2 = 'closed' THEN $3 ELSE closed_at END
+         WHERE id = $1",
+        &[&id, &phase.as_str(), &ledger.now.0],
+    )?;
+    ledger.catalogue = true;
+    Ok(one(ledger, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+}
+
+/// Changes how an item's stock is spread, before its sale opens.
+fn set_spread(ledger: &mut PostgresLedger<'_>, item: ItemId, spread: &Spread) -> Done<SpreadOutcome> {
+    let id =
+        ledger.one("SELECT sale_id FROM item WHERE id = $1", &[&item.0], |row| Ok(row.try_get::<_, String>(0)?))?;
+    let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
+    let Some(sale) = locked(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
+    if !sale.phase.is_before_opening() {
+        return Ok(SpreadOutcome::WrongState(sale.phase));
+    }
+    if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
+        return Ok(SpreadOutcome::Done(sale));
+    }
+    ledger.run(
+        "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5, spread_refill = $6 WHERE id = $1",
+        &[
+            &item.0,
+            &spread.partitions.cast_signed(),
+            &spread.choose.as_str(),
+            &int(spread.initial),
+            &int(spread.threshold),
+            &int(spread.refill),
+        ],
+    )?;
+    ledger.run("UPDATE sale SET version = version + 1 WHERE id = $1", &[&id])?;
+    ledger.catalogue = true;
+    Ok(one(ledger, &id)?.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
+}
+
+/// Changes an item's total and records it, once for each key.
+fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
+    let Adjustment { item, units, reason, key } = adjustment;
+    // The item's lock comes first: of two calls with one key the second one finds the record.
+    if ledger.item(*item)?.is_none() {
+        return Ok(AdjustOutcome::NotFound);
+    }
+    let sql = "SELECT units FROM adjustment WHERE item_id = $1 AND key = $2";
+    let earlier = ledger.one(sql, &[&item.0, key], |row| Ok(row.try_get::<_, i64>(0)?))?;
+    let repeated = earlier.is_some();
+    match earlier {
+        Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
+        Some(_) => {}
+        None => match stock::adjust(ledger, *item, *units)? {
+            Adjusted::Done(done) => {
+                let total = rows::total(done.total);
+                ledger.run(
+                    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at) VALUES ($1, $2, $3, $4, $5, $6)",
+                    &[&item.0, key, units, reason, &total, &ledger.now.0],
+                )?;
+            }
+            Adjusted::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
+            Adjusted::TooMuch => return Ok(AdjustOutcome::TooMuch),
+            Adjusted::Unlimited => return Ok(AdjustOutcome::Unlimited),
+            Adjusted::NotFound => return Ok(AdjustOutcome::NotFound),
+        },
+    }
+    let counts = ledger.one(&format!("{COUNTS} WHERE i.id = $1"), &[&item.0], rows::counts)?;
+    // The item is written at the end: what changed of it is only in hand.
+    let now = ledger.item(*item)?;
+    let counts = counts.zip(now).map(|(mut counts, item)| {
+        (counts.total, counts.pool) = (item.total, item.pool);
+        counts
+    });
+    let outcome = if repeated { AdjustOutcome::Repeated } else { AdjustOutcome::Done };
+    Ok(counts.map_or(AdjustOutcome::NotFound, outcome))
+}

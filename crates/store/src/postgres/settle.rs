@@ -1,0 +1,155 @@
+//! Settling tickets: a batch is one transaction of two round trips.
+//!
+//! The first one locks and reads everything that the batch can ask for; the rules of the core run over it in memory; the second one writes what they
+//! changed, in sets, and commits. One round trip would do if the rules stood in SQL as well: they stand in one place instead, and a batch pays for
+//! that with one exchange, not with one for each ticket.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::{IdKey, Ticket, Verdict};
+
+use crate::contract::StoreError;
+use crate::store::StoreResult;
+
+use super::failure::{Failure, Kind, words};
+use super::flush::{self, Query};
+use super::ledger::PostgresLedger;
+use super::prefetch::{self, NewBuyers};
+use super::run::{Again, Committed, Tries, answer, fate, leave};
+use super::shared::Shared;
+use super::{Postgres, connect};
+
+impl Postgres {
+    pub(crate) async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
+        let shared = Arc::clone(self.shared());
+        shared.gate()?;
+        if tickets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.to_its_end(async move { batch(&shared, &tickets).await }).await
+    }
+}
+
+/// What is to become of the tickets of one transaction.
+#[derive(Clone, Copy)]
+enum Task<'a> {
+    Settle,
+    /// Return it, and note why it was given up.
+    GiveUp(&'a str),
+    /// Only note why it was given up.
+    Bury(&'a str),
+}
+
+/// Settles tickets in one transaction. If one of them cannot be, the halves are settled apart, until it stands alone and is given up.
+async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Resolved>> {
+    let failure = match insist(shared, tickets, Task::Settle).await {
+        Ok(resolved) => return Ok(resolved),
+        Err(failure) => failure,
+    };
+    match failure.kind() {
+        Kind::Bad | Kind::Conflict => {}
+        Kind::Away | Kind::Unknown | Kind::Damaged => return Err(shared.judge(failure)),
+    }
+    if let [ticket] = tickets {
+        return give_up(shared, ticket, &failure).await.map(|resolved| vec![resolved]);
+    }
+    tracing::warn!(%failure, tickets = tickets.len(), "a ticket cannot be settled: settling the halves apart");
+    let (first, second) = tickets.split_at(tickets.len() / 2);
+    let mut resolved = Box::pin(batch(shared, first)).await?;
+    resolved.extend(Box::pin(batch(shared, second)).await?);
+    Ok(resolved)
+}
+
+/// Past its `decide_by` a ticket is never consumed: what remains of the rules is to return it.
+async fn give_up(shared: &Shared, ticket: &Arc<Ticket>, failure: &Failure) -> Result<Resolved, StoreError> {
+    let id = shared.id_key.id_of(ticket);
+    let reason = failure.to_string();
+    tracing::error!(%reason, ticket = %id, "a ticket cannot be settled and is given up");
+    let one = std::slice::from_ref(ticket);
+    let failure = match insist(shared, one, Task::GiveUp(&reason)).await {
+        Ok(mut resolved) if !resolved.is_empty() => return Ok(resolved.swap_remove(0)),
+        Ok(_) => Failure::Row("a ticket without an answer".to_owned()),
+        Err(failure) if matches!(failure.kind(), Kind::Bad | Kind::Conflict) => failure,
+        Err(failure) => return Err(shared.judge(failure)),
+    };
+    // Not even that: its units come back when its grant is closed.
+    let reason = format!("{reason}; and it cannot be returned: {failure}");
+    if let Err(failure) = insist(shared, one, Task::Bury(&reason)).await {
+        if !matches!(failure.kind(), Kind::Bad | Kind::Conflict) {
+            return Err(shared.judge(failure));
+        }
+        tracing::error!(%failure, ticket = %id, "the dead letter cannot be written");
+    }
+    Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
+}
+
+/// Runs one transaction, again where that helps. A batch whose outcome is not known is settled again: each ticket finds its verdict if it has one.
+async fn insist(shared: &Shared, tickets: &[Arc<Ticket>], task: Task<'_>) -> Result<Vec<Resolved>, Failure> {
+    let mut tries = Tries::new();
+    let mut new = NewBuyers::AtTheEnd;
+    loop {
+        let failure = match attempt(shared, tickets, task, new).await {
+            Ok(done) => {
+                // Of a try whose outcome was not known, what others wrote tells.
+                if done.news || tries.is_unknown() {
+                    shared.tell(done.orders).await;
+                }
+                return Ok(done.value);
+            }
+            Err(failure) => failure,
+        };
+        if failure.kind() == Kind::Conflict {
+            new = NewBuyers::First;
+        }
+        tries.again(shared, failure, Again::Safe).await?;
+    }
+}
+
+async fn attempt(
+    shared: &Shared,
+    tickets: &[Arc<Ticket>],
+    task: Task<'_>,
+    new: NewBuyers,
+) -> Result<Committed<Vec<Resolved>>, Failure> {
+    let object = connect::get(&shared.writes).await?;
+    let outcome = async {
+        let (held, told) = answer(prefetch::tickets(&object, &shared.id_key, tickets, new)).await?;
+        let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
+        let resolved = catch_unwind(AssertUnwindSafe(|| resolve(&mut ledger, &shared.id_key, tickets, task)));
+        let resolved = resolved.unwrap_or_else(|panic| Err(Failure::Panicked(words(&*panic))))?;
+        let writer = shared.writer();
+        let mut queries = flush::queries(&ledger.held, ledger.now, writer, false);
+        if let Task::GiveUp(reason) | Task::Bury(reason) = task {
+            queries.extend(tickets.iter().map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)));
+        }
+        let news = ledger.held.is_news();
+        fate(flush::commit(&object, &queries, news.then_some(writer))).await?;
+        Ok(Committed { value: resolved, orders: ledger.held.orders_told(), news })
+    }
+    .await;
+    if let Err(failure) = &outcome {
+        leave(object, failure).await;
+    }
+    outcome
+}
+
+/// The rules, ticket by ticket.
+fn resolve(
+    ledger: &mut PostgresLedger<'_>,
+    key: &IdKey,
+    tickets: &[Arc<Ticket>],
+    task: Task<'_>,
+) -> Result<Vec<Resolved>, Failure> {
+    let mut resolved = Vec::with_capacity(tickets.len());
+    for ticket in tickets {
+        ledger.node = Some(ticket.node);
+        let now = match task {
+            Task::Settle => ledger.now,
+            Task::GiveUp(_) => ticket.decide_by.plus(1).max(ledger.now),
+            Task::Bury(_) => break,
+        };
+        resolved.push(settle::settle(ledger, key, ticket, now)?);
+    }
+    Ok(resolved)
+}

@@ -1,0 +1,130 @@
+//! What every part of one store shares: pools, clock, who is told, and whether it still works.
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use deadpool_postgres::Pool;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_postgres::Config;
+
+use doorbuster_core::{IdKey, NodeId, Order};
+
+use crate::contract::{CommitSink, StoreError};
+
+use super::clock::Clock;
+use super::failure::Failure;
+
+/// A commit of this node that is to be told.
+pub(super) enum News {
+    /// Its orders, and who waits until they, and the counts after them, were told.
+    Committed(Vec<Order>, oneshot::Sender<()>),
+    /// Tell what waits, then end.
+    Stop,
+}
+
+pub(super) struct Shared {
+    pub(super) id_key: IdKey,
+    pub(super) node: NodeId,
+    pub(super) clock: Clock,
+    pub(super) sink: CommitSink,
+    pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(super) config: Config,
+    pub(super) writes: Pool,
+    pub(super) reads: Pool,
+    pub(super) news: mpsc::Sender<News>,
+    /// Another node said that it committed something.
+    pub(super) hint: Notify,
+    /// By what this node's own rows are known; see [`Shared::forget_writer`].
+    writer: AtomicI32,
+    /// Why the database cannot be used now, if it cannot.
+    away: Mutex<Option<String>>,
+    /// Why nothing may be done any more.
+    failed: OnceLock<String>,
+    closed: AtomicBool,
+}
+
+pub(super) struct Parts {
+    pub(super) id_key: IdKey,
+    pub(super) node: NodeId,
+    pub(super) clock: Clock,
+    pub(super) sink: CommitSink,
+    pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(super) config: Config,
+    pub(super) writes: Pool,
+    pub(super) reads: Pool,
+    pub(super) news: mpsc::Sender<News>,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { id_key, node, clock, sink, on_fatal, config, writes, reads, news } = parts;
+        let (writer, hint, away) = (AtomicI32::new(draw()), Notify::new(), Mutex::new(None));
+        let (failed, closed) = (OnceLock::new(), AtomicBool::new(false));
+        Self { id_key, node, clock, sink, on_fatal, config, writes, reads, news, hint, writer, away, failed, closed }
+    }
+
+    pub(super) fn writer(&self) -> i32 {
+        self.writer.load(Ordering::Acquire)
+    }
+
+    /// From now on rows written so far count as another's. Whoever does not know whether its rows were committed cannot tell of them: the next look
+    /// does, as it tells what others wrote.
+    pub(super) fn forget_writer(&self) {
+        self.writer.store(draw(), Ordering::Release);
+    }
+
+    /// Tells a commit of this node, and returns when it was told.
+    pub(super) async fn tell(&self, orders: Vec<Order>) {
+        let (told, heard) = oneshot::channel();
+        if self.news.send(News::Committed(orders, told)).await.is_ok() {
+            // An error means that the store ends: nobody is told anything any more.
+            let _ = heard.await;
+        }
+    }
+
+    pub(super) fn set_away(&self, why: Option<String>) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Whether the database was there when it was looked at last.
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        self.gate()?;
+        match &*self.away.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(StoreError::Unavailable { reason: reason.clone(), may_have_happened: false }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether something new may be asked.
+    pub(super) fn gate(&self) -> Result<(), StoreError> {
+        if let Some(reason) = self.failed.get() {
+            return Err(StoreError::Fatal(reason.clone()));
+        }
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
+    }
+
+    pub(super) fn close_gate(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// The first to say so tells the program; from then on everything is refused.
+    pub(super) fn fail(&self, reason: &str) {
+        if self.failed.set(reason.to_owned()).is_ok() {
+            tracing::error!(reason, "the store failed and is not used further");
+            (self.on_fatal)(reason);
+        }
+    }
+
+    /// What a failure means to the caller. A fatal one ends the store.
+    pub(super) fn judge(&self, failure: Failure) -> StoreError {
+        let error = StoreError::from(failure);
+        if let StoreError::Fatal(reason) = &error {
+            self.fail(reason);
+        }
+        error
+    }
+}
+
+/// A writer's number: never 0, which is the migrations'.
+fn draw() -> i32 {
+    rand::random_range(1..=i32::MAX)
+}

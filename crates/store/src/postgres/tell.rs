@@ -1,0 +1,177 @@
+//! The task that tells the node what was committed: by this node, before its callers hear; by others, on their hint and at least each second.
+//!
+//! It alone calls the sink, and only with what a look saw, so that counts never go back and orders are complete up to them.
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep_until, timeout};
+use tokio_postgres::{AsyncMessage, NoTls};
+
+use doorbuster_core::{ItemId, Order};
+
+use crate::contract::{Committed, ItemCounts, OpenError};
+use crate::limits::{PG_LOOK_EVERY, PG_LOOKS_APART, PG_SILENCE};
+
+use super::failure::Failure;
+use super::flush::CHANNEL;
+use super::look::{Look, Seen, Since};
+use super::shared::{News, Shared};
+
+/// The task's own state.
+pub(super) struct Teller {
+    shared: Arc<Shared>,
+    news: mpsc::Receiver<News>,
+    look: Option<Look>,
+    since: Since,
+    /// The counts that were told last, by item, so that they are told when they change.
+    counts: HashMap<ItemId, ItemCounts>,
+}
+
+/// A commit of this node: its orders, and who waits until they were told.
+type Own = (Vec<Order>, oneshot::Sender<()>);
+
+impl Teller {
+    /// Begins here: what is committed before is read by whoever asks for it, what is committed later is told.
+    pub(super) async fn new(shared: Arc<Shared>, news: mpsc::Receiver<News>) -> Result<Self, OpenError> {
+        let failed = |failure: Failure| OpenError::Failed(failure.to_string());
+        let look = connect(&shared).await.map_err(failed)?;
+        let since = look.here(&shared.clock).await.map_err(failed)?;
+        Ok(Self { shared, news, look: Some(look), since, counts: HashMap::new() })
+    }
+
+    /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be told anything.
+    pub(super) async fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
+            shared.fail("the task that tells of commits panicked");
+        }
+        shared.close_gate();
+    }
+
+    async fn work(mut self) {
+        let mut looked = Instant::now();
+        loop {
+            let due = (looked + PG_LOOK_EVERY).into();
+            let first = tokio::select! {
+                biased;
+                news = self.news.recv() => news,
+                () = self.shared.hint.notified() => {
+                    // Hints that come close together share a look; a commit of this node does not wait.
+                    tokio::select! {
+                        biased;
+                        news = self.news.recv() => news,
+                        () = sleep_until((looked + PG_LOOKS_APART).into()) => Some(News::Committed(Vec::new(), oneshot::channel().0)),
+                    }
+                }
+                () = sleep_until(due) => Some(News::Committed(Vec::new(), oneshot::channel().0)),
+            };
+            let (own, stop) = self.gather(first);
+            looked = Instant::now();
+            self.tell(own).await;
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// What waits to be told, and whether this is the end.
+    fn gather(&mut self, first: Option<News>) -> (Vec<Own>, bool) {
+        let (mut own, mut next) = (Vec::new(), first);
+        loop {
+            match next {
+                Some(News::Committed(orders, told)) => own.push((orders, told)),
+                Some(News::Stop) | None => return (own, true),
+            }
+            match self.news.try_recv() {
+                Ok(more) => next = Some(more),
+                Err(_) => return (own, false),
+            }
+        }
+    }
+
+    /// Looks, tells what was seen and what this node committed, and lets its callers go.
+    async fn tell(&mut self, own: Vec<Own>) {
+        let (orders, waiting): (Vec<Vec<Order>>, Vec<_>) = own.into_iter().unzip();
+        let orders: Vec<Order> = orders.into_iter().flatten().collect();
+        let seen = match self.look().await {
+            Ok(seen) => {
+                self.shared.set_away(None);
+                seen
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "what was committed cannot be read; it is tried again");
+                self.look = None;
+                self.shared.set_away(Some(failure.to_string()));
+                // What is committed is committed: its callers hear of it. Counts follow with the next look that succeeds.
+                Seen::default()
+            }
+        };
+        self.publish(orders, seen);
+        for told in waiting {
+            // Whoever does not wait any more need not hear.
+            let _ = told.send(());
+        }
+    }
+
+    fn publish(&mut self, mut orders: Vec<Order>, seen: Seen) {
+        let counts: Vec<ItemCounts> =
+            seen.counts.into_iter().filter(|c| self.counts.insert(c.item, *c) != Some(*c)).collect();
+        orders.extend(seen.orders);
+        let committed = Committed { counts, orders, told: seen.told, sales: seen.sales };
+        if !is_empty(&committed) {
+            (self.shared.sink)(&committed);
+        }
+    }
+
+    async fn look(&mut self) -> Result<Seen, Failure> {
+        let shared = Arc::clone(&self.shared);
+        if self.look.as_ref().is_none_or(Look::is_closed) {
+            self.look = Some(connect(&shared).await?);
+        }
+        let Some(look) = &self.look else { return Err(Failure::Silent) };
+        let mut piece = |seen: Seen| {
+            let committed = Committed { orders: seen.orders, told: seen.told, ..Committed::default() };
+            (shared.sink)(&committed);
+        };
+        let looked = look.look(&self.since, shared.writer(), &shared.clock, &mut piece);
+        let (since, seen) = timeout(PG_SILENCE, looked).await.unwrap_or(Err(Failure::Silent))?;
+        self.since = since;
+        Ok(seen)
+    }
+}
+
+fn is_empty(committed: &Committed) -> bool {
+    let Committed { counts, orders, told, sales } = committed;
+    counts.is_empty() && orders.is_empty() && told.is_empty() && !sales
+}
+
+/// A connection that hears hints and looks.
+async fn connect(shared: &Arc<Shared>) -> Result<Look, Failure> {
+    let mut config = shared.config.clone();
+    // It reads by indexes that it must use also when its tables were empty at first.
+    let options = format!("{} -c enable_seqscan=off", config.get_options().unwrap_or_default());
+    let connected = timeout(Duration::from_secs(10), config.options(options).connect(NoTls)).await;
+    let (client, mut connection) = connected.map_err(|_| Failure::Silent)??;
+    let heard = Arc::downgrade(shared);
+    // It ends with its client.
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            let Some(shared) = heard.upgrade() else { return };
+            if let AsyncMessage::Notification(hint) = message
+                && hint.payload() != shared.writer().to_string()
+            {
+                shared.hint.notify_one();
+            }
+        }
+        // The next look makes a new connection.
+        if let Some(shared) = heard.upgrade() {
+            shared.hint.notify_one();
+        }
+    });
+    client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+    Look::new(client, shared.node).await
+}

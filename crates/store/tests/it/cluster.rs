@@ -1,0 +1,162 @@
+//! A private PostgreSQL for the tests, on a socket in a directory of its own, which goes with the test program however that ends.
+use std::io::Write;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long PostgreSQL may need to start.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The user that it runs as when the tests run as root, whom PostgreSQL refuses.
+const USER: &str = "postgres";
+
+/// Runs PostgreSQL and does what it is told on its input; at the end of that, which is also the end of the test program, it stops and cleans up.
+const KEEPER: &str = r#"
+dir=$1; shift
+"$@" >"$dir/log" 2>&1 & pg=$!
+while read word; do
+    case $word in
+        stop) kill -INT $pg; wait $pg ;;
+        crash) kill -QUIT $pg; wait $pg ;;
+        start) "$@" >>"$dir/log" 2>&1 & pg=$! ;;
+    esac
+    echo done
+done
+kill -INT $pg; wait $pg
+rm -rf "$dir"
+"#;
+
+/// A PostgreSQL of its own.
+pub struct Cluster {
+    dir: PathBuf,
+    keeper: Mutex<Child>,
+}
+
+static SHARED: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["-c", "fsync=off"]));
+
+/// The one that most tests share, each with a database of its own.
+pub fn shared() -> &'static Cluster {
+    &SHARED
+}
+
+impl Cluster {
+    /// Starts one with these settings.
+    pub fn start(settings: &[&str]) -> Self {
+        let dir = std::env::temp_dir().join(format!("doorbuster-pg-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
+        let user = (said(&["id", "-u"]).trim() == "0").then_some(USER);
+        if let Some(user) = user {
+            let id = said(&["id", "-u", user]).trim().parse().expect("a user has a number");
+            chown(&dir, Some(id), None).expect("root gives its directories away");
+        }
+        let prefix: &[&str] = match user {
+            Some(user) => &["setpriv", "--reuid", user, "--regid", user, "--clear-groups"],
+            None => &[],
+        };
+        let (data, here, bin) = (dir.join("data"), dir.display().to_string(), programs());
+        let (data, initdb) = (data.display().to_string(), bin.join("initdb").display().to_string());
+        let init = [&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"];
+        said(&[prefix, &init].concat());
+        let postgres = bin.join("postgres").display().to_string();
+        let run = [&postgres, "-D", &data, "-k", &here, "-c", "listen_addresses=", "-c", "max_connections=300"];
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper", &here])
+            .args([prefix, &run, settings].concat())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let cluster = Self { dir, keeper: Mutex::new(keeper) };
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    fn wait_until_ready(&self) {
+        let since = Instant::now();
+        while !self.psql("postgres", "SELECT 1").is_ok_and(|said| said.trim() == "1") {
+            assert!(
+                since.elapsed() < READY_WITHIN,
+                "{}",
+                std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A new, empty database: its name.
+    pub fn database(&self) -> String {
+        let name = format!("t{:016x}", rand::random::<u64>());
+        self.psql("postgres", &format!("CREATE DATABASE {name}")).expect("a fresh name");
+        name
+    }
+
+    /// How a program finds the database.
+    pub fn url(&self, database: &str) -> String {
+        format!("host={} user={USER} dbname={database}", self.dir.display())
+    }
+
+    /// What a person with a shell does.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let (psql, here) = (programs().join("psql"), self.dir.display().to_string());
+        let words =
+            ["-h", &here, "-U", USER, "-d", database, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql];
+        let output = Command::new(psql).args(words).output().expect("psql is installed");
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    fn tell(&self, word: &str) {
+        let mut keeper = self.keeper.lock().expect("no test panics with it");
+        let input = keeper.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{word}").and_then(|()| input.flush()).expect("the keeper lives as long as its input");
+        let mut answer = [0; 5];
+        let output = keeper.stdout.as_mut().expect("it is piped");
+        std::io::Read::read_exact(output, &mut answer).expect("the keeper answers");
+    }
+
+    /// Ends every session and stops, in good order.
+    pub fn stop(&self) {
+        self.tell("stop");
+    }
+
+    /// Dies as in a crash: the log is all that is left.
+    pub fn crash(&self) {
+        self.tell("crash");
+    }
+
+    /// Starts again, and returns when it is there.
+    pub fn restart(&self) {
+        self.tell("start");
+        self.wait_until_ready();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(keeper.stdin.take());
+        // It has cleaned up when it ends.
+        let _ = keeper.wait();
+    }
+}
+
+fn programs() -> &'static Path {
+    static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").expect("postgresql is installed: run scripts/setup");
+        let programs = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
+        let mut found: Vec<PathBuf> = programs.filter(|bin| bin.join("postgres").is_file()).collect();
+        found.sort();
+        found.pop().expect("postgresql is installed: run scripts/setup")
+    });
+    &PROGRAMS
+}
+
+fn said(words: &[&str]) -> String {
+    let output = Command::new(words[0]).args(&words[1..]).current_dir("/").output().expect("it is installed");
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
