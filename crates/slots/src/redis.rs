@@ -34,7 +34,7 @@ use self::limits::{
 };
 use self::reader::Reader;
 use self::routes::Routes;
-use self::script::Script;
+use self::script::{By, Script};
 use self::watch::Watch;
 use crate::{Done, Evidence, SlotError, Taken};
 
@@ -117,10 +117,16 @@ impl Redis {
         keys: &Keys,
         arguments: &impl Fn(&mut Cmd),
     ) -> Result<Value, Fail> {
-        let server = self.0.routes.server(slot)?;
-        let mut call = server.link.scripts.call(script, keys);
-        arguments(&mut call);
-        server.link.ask_script(&call).await
+        let link = &self.0.routes.server(slot)?.link;
+        let call = |by| {
+            let mut call = link.scripts.call(script, by, keys);
+            arguments(&mut call);
+            call
+        };
+        match link.ask(&call(By::Digest)).await {
+            Err(Fail::NoScript) => link.ask(&call(By::Source)).await,
+            said => said,
+        }
     }
 
     /// Looks for the slots' servers again, when the one asked says that it did nothing.
@@ -334,10 +340,11 @@ impl Redis {
 
     pub(crate) async fn changed(&self, seen: u64) -> u64 {
         let mut changes = self.0.watch.changes();
-        match changes.wait_for(|&now| now != seen).await {
-            Ok(now) => *now,
+        let now = changes.wait_for(|&now| now != seen).await.ok().map(|now| *now);
+        match now {
+            Some(now) => now,
             // The watch lives as long as these slots do.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -1,10 +1,16 @@
 //! Every backend against the conformance suite, the reference slot, and what can happen to it.
 mod it {
+    mod classic;
     mod cluster;
+    mod faults;
     mod local;
+    mod model;
     mod one;
+    mod open;
     pub mod server;
     mod several;
+    mod speed;
+    mod storm;
 }
 
 /// The conformance suite as tests, each on slots of its own: `$open` is given the test's name.

@@ -60,7 +60,7 @@ impl From<Fail> for SlotError {
     fn from(fail: Fail) -> Self {
         match fail {
             Fail::Elsewhere(reason) | Fail::Refused(reason) => Self { reason, may_have_happened: false },
-            Fail::NoScript => Self { reason: "the scripts cannot be loaded".to_owned(), may_have_happened: false },
+            Fail::NoScript => Self { reason: "the server forgets the scripts".to_owned(), may_have_happened: false },
             Fail::Lost(reason) => Self { reason, may_have_happened: true },
         }
     }

@@ -14,7 +14,7 @@ use super::fail::{Fail, answer};
 use super::keys::Keys;
 use super::limits::{LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, REPLICAS_MAX, RESPONSE_MAX, SCRIPT_TICKETS_MAX};
 use super::link::Link;
-use super::script::{Script, Scripts};
+use super::script::{By, Script};
 use super::words;
 
 /// What every call needs to know of the deployment.
@@ -73,6 +73,10 @@ impl Writer {
     async fn run(mut self, waiting: Arc<Mutex<Receiver<Ask>>>) {
         let mut asks = Vec::with_capacity(LANE_BATCH_MAX);
         loop {
+            if self.connection.is_none() {
+                // Before anybody waits for it.
+                self.connection = self.link.connect(Some(RESPONSE_MAX)).await.ok();
+            }
             if waiting.lock().await.recv_many(&mut asks, LANE_BATCH_MAX).await == 0 {
                 return;
             }
@@ -85,12 +89,12 @@ impl Writer {
 
     async fn serve(&mut self, asks: &mut Vec<Ask>) {
         let mut parts = split(asks);
-        let mut said = self.write(&parts).await;
+        let mut said = self.write(&parts, By::Digest).await;
         let unknown = |said: &Result<Value, Fail>| matches!(said, Err(Fail::NoScript));
-        if said.iter().any(unknown) && self.load().await {
+        if said.iter().any(unknown) {
             let again: Vec<usize> = (0..parts.len()).filter(|&i| unknown(&said[i])).collect();
             let some: Vec<Vec<Ask>> = again.iter().map(|&i| std::mem::take(&mut parts[i])).collect();
-            let answers = self.write(&some).await;
+            let answers = self.write(&some, By::Source).await;
             for ((i, part), answer) in again.into_iter().zip(some).zip(answers) {
                 (parts[i], said[i]) = (part, answer);
             }
@@ -101,7 +105,7 @@ impl Writer {
     }
 
     /// One write of one call for each part, and the answers to the calls.
-    async fn write(&mut self, parts: &[Vec<Ask>]) -> Vec<Result<Value, Fail>> {
+    async fn write(&mut self, parts: &[Vec<Ask>], by: By) -> Vec<Result<Value, Fail>> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => match self.link.connect(Some(RESPONSE_MAX)).await {
@@ -111,7 +115,7 @@ impl Writer {
         };
         let mut pipe = Pipeline::with_capacity(parts.len() + 1);
         for part in parts {
-            let mut call = self.link.scripts.call(Script::Ticket, &Keys::of(&self.setting.prefix, part[0].slot));
+            let mut call = self.link.scripts.call(Script::Ticket, by, &Keys::of(&self.setting.prefix, part[0].slot));
             words::ticket_bounds(&mut call, &self.setting.bounds);
             part.iter().for_each(|ask| words::ticket_request(&mut call, &ask.request));
             pipe.add_command(call);
@@ -135,14 +139,6 @@ impl Writer {
             wanted == 0 || values.pop().is_some_and(|v| words::number(&v).is_ok_and(|n| n >= u64::from(wanted)));
         let confirm = |value| if is_safe { answer(value) } else { answer(value).and(Err(unconfirmed(wanted))) };
         values.into_iter().map(confirm).collect()
-    }
-
-    /// Loads the scripts on a server that forgot them. False when that fails: the calls then fail as they did.
-    async fn load(&mut self) -> bool {
-        match &mut self.connection {
-            Some(connection) => Scripts::load(connection).await.is_ok(),
-            None => false,
-        }
     }
 }
 

@@ -72,17 +72,6 @@ impl Link {
         said
     }
 
-    /// [`Link::ask`] for a call of a script, which is loaded if the server does not know it.
-    pub(super) async fn ask_script(&self, call: &Cmd) -> Result<Value, Fail> {
-        match self.ask(call).await {
-            Err(Fail::NoScript) => {
-                Scripts::load(&mut self.connect(Some(RESPONSE_MAX)).await?).await?;
-                self.ask(call).await
-            }
-            said => said,
-        }
-    }
-
     async fn say(&self, connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, Fail> {
         let said = connection.send_packed_command(call).await;
         said.map_err(|e| Fail::of(&e)).and_then(answer)

@@ -1,4 +1,4 @@
-//! The scripts: loaded once on every server, called by their digest.
+//! The scripts: loaded once on every server, called by their digest; by their source where a server forgot them, which loads them again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
@@ -16,6 +16,15 @@ pub(super) enum Script {
     Stop,
     View,
     Retire,
+}
+
+/// How a script is named in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// As a server knows it.
+    Digest,
+    /// Whole, for a server that does not.
+    Source,
 }
 
 macro_rules! source {
@@ -60,9 +69,13 @@ impl Scripts {
     }
 
     /// A call, to which arguments are added.
-    pub(super) fn call(&self, script: Script, keys: &Keys) -> Cmd {
+    pub(super) fn call(&self, script: Script, by: By, keys: &Keys) -> Cmd {
         let mut call = Cmd::with_capacity(8, 512);
-        call.arg("EVALSHA").arg(&self.0[script as usize]).arg(keys.0.len());
+        match by {
+            By::Digest => call.arg("EVALSHA").arg(&self.0[script as usize]),
+            By::Source => call.arg("EVAL").arg(SOURCES[script as usize]),
+        };
+        call.arg(keys.0.len());
         for key in &keys.0 {
             call.arg(key);
         }

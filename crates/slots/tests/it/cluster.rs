@@ -1,11 +1,14 @@
-//! Slots on a Redis Cluster of three primaries: the conformance suite.
+//! Slots on a Redis Cluster of three primaries: the conformance suite, and slots that move.
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{Slots, conformance};
+use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey};
+use doorbuster_slots::conformance::{self, terms};
+use doorbuster_slots::{Done, Slots, Taken};
 
 use super::server::{Server, options};
+use super::storm::storm;
 
 /// How long the servers may need to agree.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -34,3 +37,99 @@ async fn slots(test: &str) -> Slots {
 }
 
 crate::conforms!(slots);
+
+/// Slots spread over all three servers.
+const SLOTS: [SlotKey; 8] = {
+    let mut slots = [SlotKey { item: ItemId(5), index: 0 }; 8];
+    let mut i = 1;
+    while i < slots.len() {
+        slots[i].index = i as u32;
+        i += 1;
+    }
+    slots
+};
+const STOCK: u64 = 200;
+
+async fn stocked(servers: &[Server], prefix: &str) -> Slots {
+    let slots = Slots::redis(options(vec![servers[0].url()], prefix)).await.expect("servers that may hold slots");
+    for (i, &slot) in SLOTS.iter().enumerate() {
+        slots.init(slot, terms(GrantId(i as u64 + 1), Epoch(1), STOCK)).await.expect("reachable");
+    }
+    slots
+}
+
+#[tokio::test]
+async fn requests_of_many_slots_go_together_and_every_unit_is_cut_once() {
+    let servers = start();
+    let slots = stocked(&servers, "shop").await;
+    slots.serve(&SLOTS).expect("eight slots");
+    let outcome = storm(&slots, &SLOTS, 2_000).await;
+    assert_eq!(
+        (outcome.cut.len(), outcome.short, outcome.failed.len()),
+        (1_600, 400, 0),
+        "{:?}",
+        outcome.failed.first()
+    );
+    let mut taken = Vec::new();
+    while taken.len() < 1_600 {
+        let more = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
+        taken.extend(more.expect("tickets are waiting").expect("reachable"));
+    }
+    let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
+    for slot in SLOTS {
+        assert_eq!(outcome.numbers_of(slot), (1..=STOCK).collect::<Vec<_>>());
+        let view = slots.view(slot).await.expect("reachable").expect("has an epoch");
+        assert_eq!((view.available, view.unacknowledged), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_in_mid_storm_is_followed() {
+    let servers = start();
+    let slots = stocked(&servers, "shop").await;
+    let slot = SLOTS[0];
+    let over = [slot];
+    slots.serve(&over).expect("one slot");
+    let (outcome, _servers) = tokio::join!(storm(&slots, &over, 3_000), async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let moving = tokio::task::spawn_blocking(move || {
+            move_hash_slot(&servers, "shop:{5#0}");
+            servers
+        });
+        let servers = moving.await.expect("moved");
+        let home = servers.iter().filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
+        assert_eq!(home.count(), 1);
+        // Reads and calls follow too.
+        let view = slots.view(slot).await.expect("reachable").expect("has an epoch");
+        assert!(view.n.0 > 0);
+        let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;
+        taken.expect("tickets are waiting").expect("reachable");
+        servers
+    });
+    let failed = &outcome.failed;
+    assert!(failed.iter().all(|e| !e.may_have_happened), "nothing was done where nothing was found: {failed:?}");
+    let numbers = outcome.numbers_of(slot);
+    assert_eq!(numbers, (1..=STOCK).collect::<Vec<_>>(), "{} failed", failed.len());
+}
+
+/// Moves the hash slot of a tag, with its keys, to another server.
+fn move_hash_slot(servers: &[Server], tag: &str) {
+    let at: u16 = servers[0].ask(&["CLUSTER", "KEYSLOT", tag]);
+    let at = at.to_string();
+    let has = |s: &&Server| !s.ask::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &at, "9"]).is_empty();
+    let from = servers.iter().find(has).expect("one has it");
+    let to = servers.iter().find(|s| s.port() != from.port()).expect("another one");
+    let (from_id, to_id): (String, String) = (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
+    let _: () = to.ask(&["CLUSTER", "SETSLOT", &at, "IMPORTING", &from_id]);
+    let _: () = from.ask(&["CLUSTER", "SETSLOT", &at, "MIGRATING", &to_id]);
+    let port = to.port().to_string();
+    loop {
+        let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &at, "1"]);
+        let Some(key) = keys.first() else { break };
+        let _: String = from.ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+    }
+    for server in [to, from] {
+        let _: () = server.ask(&["CLUSTER", "SETSLOT", &at, "NODE", &to_id]);
+    }
+}

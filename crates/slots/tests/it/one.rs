@@ -1,6 +1,7 @@
 //! Slots on one Redis server: the conformance suite.
 use std::sync::OnceLock;
 
+use doorbuster_core::{Epoch, GrantId, RecallId};
 use doorbuster_slots::{Slots, conformance};
 
 use super::server::{Server, options};
@@ -13,3 +14,22 @@ async fn slots(test: &str) -> Slots {
 }
 
 crate::conforms!(slots);
+
+/// Compiles only while every call can be made in a task of its own.
+#[test]
+fn calls_can_be_made_in_tasks() {
+    fn is_send<T: Send>(_: &T) {}
+    let _calls = async |slots: Slots, slot, rows: Vec<doorbuster_core::Feed>| {
+        is_send(&slots.init(slot, conformance::terms(GrantId(1), Epoch(1), 1)));
+        is_send(&slots.ticket(slot, &conformance::request("a", "k", 1, 1)));
+        is_send(&slots.apply(slot, Epoch(1), &rows));
+        is_send(&slots.recall(slot, RecallId(1), GrantId(1), Epoch(1), 1));
+        is_send(&slots.take(1));
+        is_send(&slots.acknowledge(&[]));
+        is_send(&slots.redeliver(slot));
+        is_send(&slots.stop(slot, true));
+        is_send(&slots.view(slot));
+        is_send(&slots.retire(slot));
+        is_send(&slots.changed(0));
+    };
+}

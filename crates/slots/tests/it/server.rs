@@ -1,7 +1,7 @@
 //! A Redis server of one's own, in a directory of its own, that ends with the test whatever becomes of it.
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -98,10 +98,6 @@ impl Server {
 
     pub fn port(&self) -> u16 {
         self.port.expect("started on a port")
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// One command over a connection of its own.

@@ -1,0 +1,373 @@
+//! What can happen to slots in Redis: each of these fails closed, is found, and is mended by the next epoch.
+use std::time::{Duration, Instant};
+
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::slot::{Applied, SlotView, TicketAnswer};
+use doorbuster_core::{
+    Cause, Counter, Epoch, Feed, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN, Token, loss,
+};
+use doorbuster_slots::conformance::{request, terms};
+use doorbuster_slots::{Done, RedisOptions, SlotError, Slots, Taken};
+
+use super::server::{Server, options};
+use super::storm::storm;
+
+pub const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
+const GRANT: GrantId = GrantId(1 << 62);
+/// How long what a test waits for may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Slots whose queues nobody reads, so that nothing but calls changes them.
+async fn open_unread(server: &Server) -> Slots {
+    Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots")
+}
+
+async fn open(server: &Server) -> Slots {
+    let slots = open_unread(server).await;
+    slots.serve(&[SLOT]).expect("one slot");
+    slots
+}
+
+async fn ready(slots: &Slots, epoch: u64, available: u64) {
+    let said = slots.init(SLOT, terms(grant(epoch), Epoch(epoch), available)).await;
+    assert_eq!(said.expect("reachable"), Applied::At(Seq(0)));
+}
+
+fn grant(epoch: u64) -> GrantId {
+    GrantId(GRANT.0 + epoch)
+}
+
+async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, SlotError> {
+    slots.ticket(SLOT, &request(buyer, key, 1, 9)).await
+}
+
+async fn cut(slots: &Slots, buyer: &str, key: &str) -> TicketN {
+    let until = Instant::now() + WITHIN;
+    loop {
+        // After a connection broke the first request hears of it, and is asked again under its key.
+        match ask(slots, buyer, key).await {
+            Ok(TicketAnswer::Cut(cut)) => return cut.n,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+            other => panic!("expected a ticket, got {other:?}"),
+        }
+    }
+}
+
+async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
+    let mut taken = Vec::new();
+    while taken.len() < wanted {
+        let more = tokio::time::timeout(WITHIN, slots.take(wanted - taken.len())).await;
+        taken.extend(more.expect("tickets are waiting").expect("reachable"));
+    }
+    taken
+}
+
+fn done(taken: &Taken) -> Done {
+    Done { slot: taken.slot, at: taken.delivery.at, token: taken.delivery.ticket.token }
+}
+
+async fn view(slots: &Slots) -> Option<SlotView> {
+    let until = Instant::now() + WITHIN;
+    loop {
+        // After a connection broke the first call hears of it.
+        match slots.view(SLOT).await {
+            Ok(view) => return view,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    }
+}
+
+fn refill(epoch: u64, seq: u64, units: u64) -> Feed {
+    Feed {
+        grant: grant(epoch),
+        seq: Seq(seq),
+        ticket: None,
+        buyer: None,
+        key: None,
+        units,
+        counter: Counter::A,
+        quota_delta: 0,
+        cause: FeedCause::Refill,
+    }
+}
+
+fn key(what: &str) -> String {
+    format!("shop:{{7#2}}:{what}")
+}
+
+#[tokio::test]
+async fn scripts_that_are_flushed_in_mid_storm_are_loaded_again() {
+    let server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 1_500).await;
+    let flushing = async {
+        for _ in 0..20 {
+            let _: () = server.ask(&["SCRIPT", "FLUSH"]);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(storm(&slots, &[SLOT], 2_000), flushing);
+    assert_eq!(
+        (outcome.cut.len(), outcome.short, outcome.failed.len()),
+        (1_500, 500, 0),
+        "{:?}",
+        outcome.failed.first()
+    );
+    assert_eq!(outcome.numbers_of(SLOT), (1..=1_500).collect::<Vec<_>>());
+    let view = view(&slots).await.expect("has an epoch");
+    assert_eq!((view.available, view.n.0, view.unacknowledged), (0, 1_500, 1_500));
+}
+
+#[tokio::test]
+async fn a_slot_that_was_flushed_fails_closed_until_its_next_epoch() {
+    let server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "k").await;
+    take(&slots, 1).await;
+    let _: () = server.ask(&["FLUSHALL"]);
+    assert_eq!(ask(&slots, "b", "k").await.expect("reachable"), TicketAnswer::NoEpoch);
+    assert_eq!(slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable"), Applied::Foreign);
+    assert_eq!(view(&slots).await, None);
+    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "nothing was written");
+    ready(&slots, 2, 9).await;
+    assert_eq!(cut(&slots, "a", "k").await.0, 1);
+    assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, grant(2), "the queue is read again");
+}
+
+#[tokio::test]
+async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
+    let mut server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "k").await;
+    let _: () = server.ask(&["SAVE"]);
+    for buyer in ["b", "c"] {
+        cut(&slots, buyer, "k").await;
+    }
+    slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable");
+    let seen = slots.evidence();
+    server.restart();
+    tokio::time::timeout(WITHIN, slots.changed(seen.changes)).await.expect("another run id");
+    assert_ne!(slots.evidence().servers[0].run_id, seen.servers[0].run_id);
+    let after = view(&slots).await.expect("the old epoch");
+    assert_eq!((after.n.0, after.applied.0, after.available), (1, 0, 9));
+    let before = Grant {
+        id: grant(1),
+        slot: SLOT,
+        epoch: Epoch(1),
+        granted: 15,
+        settled: 3,
+        counted: true,
+        open: true,
+        acked: true,
+        max_n: TicketN(3),
+        resolved: 3,
+        feed_len: Seq(1),
+        closed: None,
+    };
+    assert_eq!(loss::evidence(&before, Some(&after), Seq(1)), Some(Cause::NumberBehind));
+    assert_eq!(cut(&slots, "d", "k").await.0, 2, "a number that is another ticket's, which settle sees");
+}
+
+/// All that stands under the slot's keys.
+fn dump(server: &Server) -> Vec<(String, Vec<u8>)> {
+    let mut keys: Vec<String> = server.ask(&["KEYS", "*"]);
+    keys.sort();
+    keys.into_iter().map(|key| (key.clone(), server.ask(&["DUMP", &key]))).collect()
+}
+
+#[tokio::test]
+async fn a_key_of_a_wrong_type_is_refused_before_anything_is_written() {
+    let server = Server::start(&[]);
+    let slots = open_unread(&server).await;
+    for (i, what) in ["term", "requests", "buyers", "recalls", "queue"].into_iter().enumerate() {
+        let epoch = i as u64 + 1;
+        ready(&slots, epoch, 10).await;
+        cut(&slots, "a", "k").await;
+        let _: u64 = server.ask(&["DEL", &key(what)]);
+        let _: () = server.ask(&["SET", &key(what), "x"]);
+        let before = dump(&server);
+        assert_eq!(ask(&slots, "b", "k").await.expect("reachable"), TicketAnswer::NoEpoch, "{what}");
+        let applied = slots.apply(SLOT, Epoch(epoch), &[refill(epoch, 1, 5)]).await;
+        assert_eq!(applied.expect("reachable"), Applied::Foreign, "{what}");
+        slots.stop(SLOT, true).await.expect("reachable");
+        assert_eq!(view(&slots).await, None, "{what}");
+        assert_eq!(dump(&server), before, "{what}");
+    }
+    ready(&slots, 6, 10).await;
+    cut(&slots, "b", "k").await;
+}
+
+#[tokio::test]
+async fn a_value_that_makes_no_sense_is_refused_before_anything_is_written() {
+    let server = Server::start(&[]);
+    let slots = open_unread(&server).await;
+    let fields = ["epoch", "counted", "a", "b", "active", "mark", "threshold", "applied", "n", "stopped"];
+    let bad = ["x", "-1", "1.5", "1e3", "9007199254740992", "", " 1", "nan", "0x10"];
+    for (i, (field, bad)) in fields.into_iter().flat_map(|f| bad.map(|b| (f, b))).enumerate() {
+        let epoch = i as u64 + 1;
+        ready(&slots, epoch, 10).await;
+        let _: u64 = server.ask(&["HSET", &key("term"), field, bad]);
+        let before = dump(&server);
+        let said = ask(&slots, "b", "k").await.expect("reachable");
+        assert_eq!((said, view(&slots).await), (TicketAnswer::NoEpoch, None), "{field} {bad}");
+        assert_eq!(dump(&server), before, "{field} {bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_share_that_makes_no_sense_fails_its_buyer_alone() {
+    let server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "1").await;
+    let hashes: Vec<Vec<u8>> = server.ask(&["HKEYS", &key("buyers")]);
+    let mut connection = redis::Client::open(server.url()).expect("a URL").get_connection().expect("running");
+    let mut plant = redis::Cmd::new();
+    plant.arg("HSET").arg(key("buyers")).arg(&hashes[0]).arg("x");
+    let _: u64 = plant.query(&mut connection).expect("a hash");
+    let (a, b) = tokio::join!(ask(&slots, "a", "2"), ask(&slots, "b", "1"));
+    assert!(a.as_ref().is_err_and(|e| !e.may_have_happened), "{a:?}");
+    assert!(matches!(b, Ok(TicketAnswer::Cut(_))), "{b:?}");
+    assert_eq!(view(&slots).await.expect("has an epoch").available, 8);
+}
+
+#[tokio::test]
+async fn tickets_of_a_dead_settler_are_given_to_another() {
+    let server = Server::start(&[]);
+    let dead = open(&server).await;
+    ready(&dead, 1, 10).await;
+    cut(&dead, "a", "k").await;
+    cut(&dead, "b", "k").await;
+    let taken = take(&dead, 2).await;
+    dead.acknowledge(&[done(&taken[0])]).await.expect("reachable");
+    drop(dead);
+    let other = RedisOptions { node: NodeId(2), ..options(vec![server.url()], "shop") };
+    let other = Slots::redis(other).await.expect("a server that may hold slots");
+    other.serve(&[SLOT]).expect("one slot");
+    let claimed = take(&other, 1).await;
+    assert_eq!(claimed[0].delivery, taken[1].delivery);
+    other.acknowledge(&[done(&claimed[0])]).await.expect("reachable");
+    assert_eq!(view(&other).await.expect("has an epoch").unacknowledged, 0);
+}
+
+#[tokio::test]
+async fn a_node_that_starts_again_gets_what_it_had_taken() {
+    let server = Server::start(&[]);
+    let before = open(&server).await;
+    ready(&before, 1, 10).await;
+    cut(&before, "a", "k").await;
+    let taken = take(&before, 1).await;
+    drop(before);
+    let started = Instant::now();
+    let again = take(&open(&server).await, 1).await;
+    assert_eq!(again[0].delivery, taken[0].delivery);
+    assert!(started.elapsed() < Duration::from_secs(2), "at once, not when it counts as dead");
+}
+
+#[tokio::test]
+async fn a_ticket_under_an_id_that_came_twice_is_acknowledged_only_by_its_token() {
+    let server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "k").await;
+    let old = take(&slots, 1).await;
+    // What a replica that lags behind knows: the grant, and not the ticket.
+    let _: () = server.ask(&["FLUSHALL"]);
+    ready(&slots, 1, 10).await;
+    cut(&slots, "b", "k").await;
+    let new = take(&slots, 1).await;
+    assert_eq!(old[0].delivery.at, new[0].delivery.at);
+    slots.acknowledge(&[done(&old[0])]).await.expect("reachable");
+    assert_eq!(view(&slots).await.expect("has an epoch").unacknowledged, 1);
+    slots.acknowledge(&[done(&new[0])]).await.expect("reachable");
+    assert_eq!(view(&slots).await.expect("has an epoch").unacknowledged, 0);
+}
+
+#[tokio::test]
+async fn an_entry_that_makes_no_sense_holds_up_none_behind_it() {
+    let server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "k").await;
+    let _: String = server.ask(&["XADD", &key("queue"), "1-2", "t", "nonsense", "r", "x"]);
+    let _: u64 = server.ask(&["HSET", &key("term"), "n", "2"]);
+    cut(&slots, "b", "k").await;
+    let numbers: Vec<u64> = take(&slots, 2).await.iter().map(|t| t.delivery.ticket.n.0).collect();
+    assert_eq!(numbers, [1, 3]);
+    let wrong = Done { slot: SLOT, at: 1 << 40 | 2, token: Token(0) };
+    slots.acknowledge(&[wrong]).await.expect("reachable");
+    assert_eq!(view(&slots).await.expect("has an epoch").unacknowledged, 3);
+}
+
+#[tokio::test]
+async fn an_old_message_does_not_bring_a_retired_slot_back() {
+    let server = Server::start(&[]);
+    let slots = open(&server).await;
+    ready(&slots, 3, 10).await;
+    slots.retire(SLOT).await.expect("reachable");
+    let said = slots.init(SLOT, terms(grant(3), Epoch(3), 10)).await.expect("reachable");
+    assert_eq!((said, view(&slots).await), (Applied::Foreign, None));
+    assert_eq!(server.ask::<Vec<String>>(&["KEYS", "*"]), [key("term")]);
+    assert!(server.ask::<i64>(&["PTTL", &key("term")]) > 0, "and that is forgotten in the end");
+    ready(&slots, 4, 10).await;
+    assert_eq!(server.ask::<i64>(&["PTTL", &key("term")]), -1, "a living slot does not expire");
+}
+
+#[tokio::test]
+async fn a_server_without_memory_refuses_and_nothing_is_written() {
+    let server = Server::start(&[]);
+    let slots = open_unread(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "k").await;
+    let before = dump(&server);
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    let said = ask(&slots, "b", "k").await;
+    assert!(said.as_ref().is_err_and(|e| !e.may_have_happened && e.reason.contains("OOM")), "{said:?}");
+    assert!(matches!(ask(&slots, "a", "k").await, Ok(TicketAnswer::Again(_))));
+    assert_eq!(dump(&server), before);
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(cut(&slots, "b", "k").await.0, 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_may_have_happened_and_is_asked_for_again() {
+    let server = Server::start(&["--enable-debug-command", "local"]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    let url = server.url();
+    let asleep = tokio::task::spawn_blocking(move || {
+        let mut connection = redis::Client::open(url).expect("a URL").get_connection().expect("running");
+        redis::cmd("DEBUG").arg("SLEEP").arg("1.5").exec(&mut connection)
+    });
+    // Until it sleeps.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let said = ask(&slots, "a", "k").await;
+    assert!(said.as_ref().is_err_and(|e| e.may_have_happened), "{said:?}");
+    asleep.await.expect("no panic").expect("slept");
+    let again = ask(&slots, "a", "k").await.expect("reachable");
+    assert!(matches!(again, TicketAnswer::Again(_) | TicketAnswer::Cut(_)), "{again:?}");
+    assert_eq!(view(&slots).await.expect("has an epoch").available, 9, "once");
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_said_to_be_and_found_when_it_is_back() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let slots = open(&server).await;
+    ready(&slots, 1, 10).await;
+    cut(&slots, "a", "k").await;
+    server.kill();
+    let until = Instant::now() + WITHIN;
+    // What goes out over a connection that is breaking may have happened; then no connection is made, and nothing is sent.
+    while ask(&slots, "b", "k").await.expect_err("gone").may_have_happened {
+        assert!(Instant::now() < until, "nothing can happen any more");
+    }
+    server.restart();
+    assert_eq!(view(&slots).await.expect("it kept a file").n.0, 1);
+    let until = Instant::now() + WITHIN;
+    while ask(&slots, "b", "k").await.is_err() {
+        assert!(Instant::now() < until, "it is back");
+    }
+    assert_eq!(take(&slots, 2).await.len(), 2, "the reader too");
+}
