@@ -50,9 +50,6 @@ pub enum ServeError {
         /// What the kernel said.
         error: io::Error,
     },
-    /// The shape is not served yet.
-    #[error("shape: this version serves \"embedded\" only")]
-    Shape,
     /// Fewer files may be open than a server needs.
     #[error("only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to {needed} at least")]
     Handles {
@@ -107,8 +104,9 @@ pub async fn serve_telling(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let connections_max = handles::raise(settings.connections_max)?;
-    let Shape::Embedded = settings.shape else { return Err(ServeError::Shape) };
-    let secrets = secrets::prepare(&settings)?;
+    let admin_key_is_new = secrets::agree(&settings).await?;
+    let mut secrets = secrets::prepare(&settings)?;
+    secrets.admin_key_is_new |= admin_key_is_new;
     let (failed, fatal) = oneshot::channel();
     let engine = Engine::start(options(&settings, &secrets, failed)).await?;
     let parts = Parts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
@@ -179,11 +177,19 @@ async fn run(
 fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<String>) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
     EngineOptions {
-        place: Place::Directory(settings.data_dir.clone()),
+        place: match &settings.shape {
+            Shape::Embedded => Place::Directory(settings.data_dir.clone()),
+            Shape::Postgres { store } => Place::Postgres(store.clone()),
+            Shape::Cluster { store, slots } => Place::Cluster { store: store.clone(), slots: slots.clone() },
+        },
         roles: settings.roles,
         id_key: secrets.id_key.clone(),
         clock: Clock::default(),
-        node: NodeId(1),
+        node: match settings.shape {
+            Shape::Embedded => NodeId(1),
+            // Another one after each start: what a node's last life left is not this one's.
+            Shape::Postgres { .. } | Shape::Cluster { .. } => NodeId(rand::random_range(1..1 << 31)),
+        },
         on_fatal: Arc::new(move |reason| {
             tracing::error!(reason, "the store failed for good");
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {

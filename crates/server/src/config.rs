@@ -64,6 +64,17 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    /// Address of a truth that several nodes share.
+    #[must_use]
+    pub fn store(&self) -> Option<&SecretString> {
+        match self {
+            Self::Embedded => None,
+            Self::Postgres { store } | Self::Cluster { store, .. } => Some(store),
+        }
+    }
+}
+
 /// The parts of the work that a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {

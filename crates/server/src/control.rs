@@ -5,11 +5,13 @@ mod audit;
 mod evidence;
 mod expiry;
 mod gather;
+mod hints;
 mod lead;
 mod operate;
 mod phases;
 mod refill;
 mod reload;
+mod serve;
 mod status;
 mod tend;
 mod watch;
@@ -47,6 +49,7 @@ pub struct Control {
     sales_changed: Notify,
     times_changed: Notify,
     catalogue_changed: Notify,
+    served_changed: Notify,
     suspicion: Notify,
     /// Whether this node tends slots whenever a commit touches their item, rather than only when it needs units itself.
     tends: AtomicBool,
@@ -108,6 +111,7 @@ impl Control {
     /// A sale's times or phase changed.
     pub fn retime(&self) {
         self.times_changed.notify_one();
+        self.served_changed.notify_one();
     }
 
     fn take_items(&self) -> HashMap<ItemId, Why> {
@@ -126,6 +130,11 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("tend", tend::run(engine.clone()));
     jobs.start("watch", watch::run(engine.clone()));
     jobs.start("lead", lead::run(engine.clone(), roles));
+    jobs.start("hints", hints::run(engine.clone()));
+    jobs.start("errands", hints::run_errands(engine.clone()));
+    if roles.settle {
+        jobs.start("serve", serve::run(engine.clone()));
+    }
     if roles.control {
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));

@@ -1,4 +1,5 @@
-//! Secrets that nobody configured: made once, kept in the data directory, readable by its owner alone.
+//! Secrets that nobody configured: made once, kept in the data directory, readable by its owner alone. Where several nodes share one truth they share
+//! these too: the first node's are kept in the database, and every node's directory has a copy.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
+use doorbuster_store::{OpenError, shared_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
@@ -28,10 +30,18 @@ const DIRECTORY_MODE: u32 = 0o700;
 
 /// A secret that could be neither read nor made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot keep a secret in {}: {error}", path.display())]
-pub struct SecretsError {
-    path: PathBuf,
-    error: io::Error,
+pub enum SecretsError {
+    /// In the data directory.
+    #[error("cannot keep a secret in {}: {error}", path.display())]
+    Kept {
+        /// The secret's file.
+        path: PathBuf,
+        /// What the file system said.
+        error: io::Error,
+    },
+    /// With the other nodes.
+    #[error("the secrets that all nodes share: {0}")]
+    Shared(#[from] OpenError),
 }
 
 /// Every secret of this deployment.
@@ -61,11 +71,11 @@ pub fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
     };
     let (admin_key, admin_key_is_new) = match &settings.auth.admin_key {
         Some(key) => (key.clone(), false),
-        None => kept(dir, "admin_key", || format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())))?,
+        None => kept(dir, "admin_key", || fresh("admin_key"))?,
     };
     let webhook = match &settings.payment.webhook_secret {
         Some(secret) => secret.clone(),
-        None => kept(dir, "webhook_secret", || format!("whsec_{}", STANDARD.encode(random())))?.0,
+        None => kept(dir, "webhook_secret", || fresh("webhook_secret"))?.0,
     };
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key: id_key(settings)? })
 }
@@ -77,7 +87,7 @@ pub fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
     match &settings.auth.buyers {
         Some(BuyerKeys::Secret(secret)) => Ok(secret.clone()),
-        _ => Ok(kept(&settings.data_dir, "buyer_secret", || URL_SAFE_NO_PAD.encode(random()))?.0),
+        _ => Ok(kept(&settings.data_dir, "buyer_secret", || fresh("buyer_secret"))?.0),
     }
 }
 
@@ -86,7 +96,7 @@ fn id_key(settings: &Settings) -> Result<IdKey, SecretsError> {
         return Ok(key.clone());
     }
     let dir = &settings.data_dir;
-    let (text, _) = kept(dir, "id_key", || hex(random()))?;
+    let (text, _) = kept(dir, "id_key", || fresh("id_key"))?;
     parse_id_key(text.expose_secret()).ok_or_else(|| spoilt(dir, "id_key"))
 }
 
@@ -106,7 +116,7 @@ pub(crate) fn parse_id_key(text: &str) -> Option<IdKey> {
 
 fn spoilt(dir: &Path, name: &str) -> SecretsError {
     let error = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program wrote there");
-    SecretsError { path: dir.join(name), error }
+    SecretsError::Kept { path: dir.join(name), error }
 }
 
 fn random() -> [u8; SECRET_BYTES] {
@@ -116,7 +126,50 @@ fn random() -> [u8; SECRET_BYTES] {
 /// The secret in the file `name`, made by `make` if there is none yet; and whether it was made just now.
 fn kept(dir: &Path, name: &str, make: impl Fn() -> String) -> Result<(SecretString, bool), SecretsError> {
     let path = dir.join(name);
-    read_or_make(dir, &path, make).map_err(|error| SecretsError { path, error })
+    read_or_make(dir, &path, make).map_err(|error| SecretsError::Kept { path, error })
+}
+
+/// Where several nodes share one truth: gives every secret that nobody configured the value that the first node gave it. Says whether the operators'
+/// key is this node's own and was made just now.
+///
+/// # Errors
+/// When the database or the data directory cannot be used.
+pub async fn agree(settings: &Settings) -> Result<bool, SecretsError> {
+    let Some(url) = settings.shape.store() else { return Ok(false) };
+    let configured = [
+        ("buyer_secret", settings.auth.buyers.is_some()),
+        ("admin_key", settings.auth.admin_key.is_some()),
+        ("webhook_secret", settings.payment.webhook_secret.is_some()),
+        ("id_key", settings.auth.id_key.is_some()),
+    ];
+    let mut admin_key_is_new = false;
+    for (name, _) in configured.into_iter().filter(|(_, configured)| !configured) {
+        let (own, is_new) = kept(&settings.data_dir, name, || fresh(name))?;
+        let shared = shared_secret(url.expose_secret(), name, own.expose_secret()).await?;
+        if shared != own.expose_secret() {
+            let path = settings.data_dir.join(name);
+            replace(&path, &shared).map_err(|error| SecretsError::Kept { path, error })?;
+        } else if name == "admin_key" {
+            admin_key_is_new = is_new;
+        }
+    }
+    Ok(admin_key_is_new)
+}
+
+/// A new secret, as the one of this name is written.
+fn fresh(name: &str) -> String {
+    match name {
+        "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
+        "webhook_secret" => format!("whsec_{}", STANDARD.encode(random())),
+        "id_key" => hex(random()),
+        _ => URL_SAFE_NO_PAD.encode(random()),
+    }
+}
+
+/// Puts another secret in the place of the one that is kept, whole or not at all.
+fn replace(path: &Path, secret: &str) -> io::Result<()> {
+    let beside = path.with_extension(format!("{:016x}", rand::random::<u64>()));
+    write(&beside, secret).and_then(|()| fs::rename(&beside, path))
 }
 
 fn read_or_make(dir: &Path, path: &Path, make: impl Fn() -> String) -> io::Result<(SecretString, bool)> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use doorbuster_core::partition::Registry;
 use doorbuster_core::slot::{Applied, SlotView, Terms};
-use doorbuster_core::{Grant, GrantId, Recall, RecallTarget, SlotKey};
+use doorbuster_core::{Cause, Grant, GrantId, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
@@ -184,7 +184,16 @@ async fn bring_up_one(
         available: 0,
         threshold: Portions::of(engine, item).spread.threshold,
     };
-    let Ok(Applied::At(_)) = engine.slots().init(slot, terms).await else { return Ok(None) };
+    match engine.slots().init(slot, terms).await {
+        Ok(Applied::At(_)) => {}
+        Ok(Applied::Foreign) => {
+            // The slot is ahead of the truth, which was set back: on to the epoch after.
+            engine.store().close_grant(grant.id, Cause::Rolled).await?;
+            engine.control().wake(item.row.id);
+            return Ok(None);
+        }
+        Err(_) => return Ok(None),
+    }
     engine.store().acknowledge_init(grant.id).await?;
     grant.acked = true;
     let view = engine.slots().view(slot).await?.filter(|view| view.grant == grant.id);

@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
+use doorbuster_core::slot::Bounds;
 use doorbuster_core::{Cause, IdKey, Millis, NodeId};
-use doorbuster_slots::Slots;
-use doorbuster_store::{SqliteOptions, Store};
+use doorbuster_slots::{RedisOptions, Slots};
+use doorbuster_store::{CommitSink, PostgresOptions, SqliteOptions, Store};
 use futures_util::{StreamExt, TryStreamExt};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +39,15 @@ const HOLDERS_PAGE: usize = 10_000;
 pub enum Place {
     /// In this process, and in a directory.
     Directory(PathBuf),
+    /// A slot in the memory of each node; the truth in PostgreSQL, at this address.
+    Postgres(SecretString),
+    /// Slots in Redis, at these addresses; the truth in PostgreSQL, at this address.
+    Cluster {
+        /// The truth's.
+        store: SecretString,
+        /// The slots'.
+        slots: Vec<SecretString>,
+    },
 }
 
 /// What an engine is started with.
@@ -69,7 +81,7 @@ impl Engine {
             key: options.id_key.clone(),
         });
         let on_fatal = options.on_fatal.clone();
-        let (store, slots, layout) = open(&options, &views)?;
+        let (store, slots, layout) = open(&options, &views).await?;
         let engine = Arc::new(Self {
             views,
             store,
@@ -121,6 +133,9 @@ impl Engine {
                 None => break,
             }
         }
+        if roles.settle {
+            self.serve();
+        }
         control::lead_now(self, roles).await?;
         if self.watches() {
             control::tend_all(self, &self.warm_items()).await;
@@ -130,9 +145,9 @@ impl Engine {
 }
 
 /// The one place that asks for the shape.
-fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slots, Layout), EngineError> {
+async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slots, Layout), EngineError> {
     let sink = views.clone();
-    let sink: doorbuster_store::CommitSink = Arc::new(move |committed| sink.publish(committed));
+    let sink: CommitSink = Arc::new(move |committed| sink.publish(committed));
     match &options.place {
         Place::Directory(dir) => {
             let clock = options.clock.clone();
@@ -145,5 +160,44 @@ fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slots, La
             })?;
             Ok((store, Slots::local(options.id_key.clone()), Layout::Alone))
         }
+        Place::Postgres(url) => {
+            let store = open_postgres(options, url, sink).await?;
+            Ok((store, Slots::local(options.id_key.clone()), Layout::PerNode(options.node)))
+        }
+        Place::Cluster { store, slots } => {
+            let store = open_postgres(options, store, sink).await?;
+            Ok((store, open_redis(options, slots).await?, Layout::Shared))
+        }
     }
+}
+
+async fn open_postgres(options: &EngineOptions, url: &SecretString, sink: CommitSink) -> Result<Store, EngineError> {
+    let store = Store::open_postgres(PostgresOptions {
+        url: url.expose_secret().to_owned(),
+        id_key: options.id_key.clone(),
+        clock: None,
+        node: options.node,
+        sink,
+        on_fatal: options.on_fatal.clone(),
+        allow_fsync_off: false,
+    });
+    Ok(store.await?)
+}
+
+async fn open_redis(options: &EngineOptions, urls: &[SecretString]) -> Result<Slots, EngineError> {
+    let deployment = options.id_key.request_hash("doorbuster", "slots").short();
+    let slots = Slots::redis(RedisOptions {
+        urls: urls.iter().map(|url| url.expose_secret().to_owned()).collect(),
+        // What another deployment left in these servers is none of ours.
+        prefix: format!("doorbuster:{deployment:06x}"),
+        id_key: options.id_key.clone(),
+        node: options.node,
+        wait_replicas: 0,
+        bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+    });
+    let slots = slots.await?;
+    for warning in slots.evidence().warnings {
+        tracing::warn!(warning, "a server that holds slots");
+    }
+    Ok(slots)
 }

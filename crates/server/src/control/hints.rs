@@ -1,0 +1,61 @@
+//! What others want of this node, and what may have happened to slots: hints, each of which only saves time.
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::Phase;
+
+use crate::engine::{Engine, EngineError};
+
+/// Between two looks at what others recall from the slots of this node, while they have units.
+const ERRANDS: Duration = Duration::from_millis(40);
+/// The same while a pool is empty, and the tail is gathered.
+const ERRANDS_AT_THE_TAIL: Duration = Duration::from_millis(10);
+/// The same while no sale is open.
+const ERRANDS_AT_REST: Duration = Duration::from_secs(1);
+
+/// Has the slots looked at whenever their servers changed, until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut seen = engine.slots().evidence().changes;
+    loop {
+        seen = engine.slots().changed(seen).await;
+        tracing::warn!(servers = ?engine.slots().evidence().servers, "servers that hold slots changed");
+        engine.control().suspect();
+    }
+}
+
+/// Looks for recalls that other nodes began from slots that only this one reaches, until the program stops.
+pub(super) async fn run_errands(engine: Arc<Engine>) {
+    if engine.layout().reaches_all() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(pause(&engine)).await;
+        if let Err(error) = errands(&engine).await {
+            tracing::debug!(%error, "what other nodes recall is not known");
+        }
+    }
+}
+
+fn pause(engine: &Engine) -> Duration {
+    let catalogue = engine.catalogue();
+    let open = catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
+    let pauses = open.map(|item| item.gauge.counts()).filter(|counts| counts.in_slots > 0).map(|counts| match counts.pool {
+        0 => ERRANDS_AT_THE_TAIL,
+        _ => ERRANDS,
+    });
+    pauses.min().unwrap_or(ERRANDS_AT_REST)
+}
+
+async fn errands(engine: &Engine) -> Result<(), EngineError> {
+    let pending = engine.store().pending_recalls().await?;
+    for recall in pending {
+        let Some(grant) = engine.store().grant(recall.grant).await? else { continue };
+        let catalogue = engine.catalogue();
+        if let Some(item) = catalogue.item_of(grant.slot.item)
+            && item.slots.contains(&grant.slot)
+        {
+            engine.control().wake(item.row.id);
+        }
+    }
+    Ok(())
+}
