@@ -270,7 +270,7 @@ impl Redis {
 
     pub(crate) async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
-        done.sort_by_key(|d| d.slot);
+        done.sort_by_key(|d| (d.slot, d.at));
         for some in done.chunk_by(|a, b| a.slot == b.slot).flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX)) {
             let arguments = |call: &mut Cmd| {
                 for one in some {

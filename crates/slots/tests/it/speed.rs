@@ -95,6 +95,13 @@ async fn bare(url: String, shared: bool) -> f64 {
     .await
 }
 
+/// Seconds that the server has been at work.
+fn busy(server: &Server) -> f64 {
+    let info: String = server.ask(&["INFO", "cpu"]);
+    let of = |name| info.lines().find_map(|line| line.strip_prefix(name)).and_then(|s| s.trim().parse::<f64>().ok());
+    of("used_cpu_user:").expect("a number") + of("used_cpu_sys:").expect("a number")
+}
+
 #[test]
 #[ignore = "measures for twelve seconds, on a machine that does nothing else"]
 fn tickets_a_second_through_one_server() {
@@ -102,7 +109,10 @@ fn tickets_a_second_through_one_server() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let server = Server::start_on_port(&[]);
     let run = |what, future: std::pin::Pin<Box<dyn Future<Output = f64>>>| {
-        println!("{what}: {:.0} a second", runtime.block_on(future));
+        let before = busy(&server);
+        let rate = runtime.block_on(future);
+        let each = (busy(&server) - before) / (rate * TIME.as_secs_f64());
+        println!("{what}: {rate:.0} a second, {:.1} microseconds of the server's processor each", each * 1e6);
     };
     run("classic script, a connection for each caller", Box::pin(bare(server.url(), false)));
     run("classic script, one connection", Box::pin(bare(server.url(), true)));
