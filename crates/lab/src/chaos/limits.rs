@@ -37,3 +37,5 @@ pub(super) const LAST_BUYERS_MAX: u64 = 200;
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Findings of one round that are shown.
 pub(super) const FINDINGS_SHOWN: usize = 12;
+/// A node that does not know by then what another one wrote never will.
+pub(super) const AWARE_WITHIN: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! One round: a sale, a storm, a fault in the middle of it, and the judgement.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use serde_json::json;
 
 use super::inject::inject;
 use super::limits::{
-    ARRIVALS_PER_SEC, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS, REST_WITHIN, SOLD_OUT_WITHIN, STOCK_PART,
-    UNITS,
+    ARRIVALS_PER_SEC, AWARE_WITHIN, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS, REST_WITHIN, SOLD_OUT_WITHIN,
+    STOCK_PART, UNITS,
 };
 use super::watch::{Stock, Watch};
 use super::{Fault, Round};
@@ -30,6 +31,8 @@ pub(super) struct Stage<'a> {
     units: u32,
     buyers: u32,
     seed: u64,
+    /// Answers that a node gave without having heard of what another one had just done.
+    unaware: Cell<u32>,
     round: Round,
 }
 
@@ -48,7 +51,7 @@ pub(super) fn hold(
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = Round::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), dice.random::<u32>().into());
-    let mut stage = Stage { cluster, secret, sale, units, buyers, seed, round };
+    let mut stage = Stage { cluster, secret, sale, units, buyers, seed, unaware: Cell::new(0), round };
     let begun = Instant::now();
     let before = stage.repairs()?;
     stage.open(stock, dice)?;
@@ -159,6 +162,10 @@ impl Stage<'_> {
         if own["ok"] != json!(true) {
             self.round.findings.push(format!("the program's own audit: {}", own["findings"]));
         }
+        let unaware = self.unaware.get();
+        if unaware > 0 {
+            self.round.findings.push(format!("{unaware} times a node did not know what another had just written"));
+        }
         self.round.repairs = self.repairs()?.saturating_sub(before);
         if self.round.repairs > 0 && !self.round.fault.may_cost_a_slot() {
             self.round.findings.push(format!("{} slots begun anew without a reason", self.round.repairs));
@@ -226,6 +233,11 @@ impl Stage<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
+                // What was written is visible to the next request of an operator, wherever it goes.
+                Ok(reply) if reply.status == 404 && begun.elapsed() < AWARE_WITHIN => {
+                    self.unaware.set(self.unaware.get() + 1);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 Ok(reply) if reply.status != 503 || begun.elapsed() > REST_WITHIN => {
                     let said = format!("{} {}", reply.status, reply.body);
                     return Err(ClusterError::failed(format!("{method} {path}"), said));
