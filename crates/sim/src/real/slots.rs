@@ -1,0 +1,122 @@
+//! Real slots against the reference slot, call by call.
+use std::time::Duration;
+
+use doorbuster_core::{Delivery, SlotKey};
+use doorbuster_slots::{Done as Acknowledged, SlotError, Slots};
+use hashbrown::HashMap;
+use tokio::time::timeout;
+
+use super::Story;
+use crate::world::{Call, Called, Said};
+
+/// How long a ticket may be on its way from a slot to whoever takes it.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes the calls of a story to real slots; `fresh` makes some that know nothing. An error says what differs.
+///
+/// # Errors
+/// What differs, or what could not be asked.
+pub async fn slots_follow(story: &Story, fresh: impl AsyncFn() -> Result<Slots, SlotError>) -> Result<(), String> {
+    let mut followers = Vec::new();
+    for &at in &story.places {
+        followers.push(Follower::new(at, &fresh).await.map_err(|e| e.to_string())?);
+    }
+    for (i, called) in story.calls.iter().enumerate() {
+        let Called { slot, call, said: wanted, view: stood } = called;
+        let follower = &mut followers[*slot];
+        let said = match call {
+            Call::Forget => {
+                *follower = Follower::new(follower.at, &fresh).await.map_err(|e| e.to_string())?;
+                Ok(Said::Done)
+            }
+            call => follower.follow(call, wanted).await,
+        };
+        let said = said.map_err(|e| format!("call {i}, {call:?}: {e}"))?;
+        let view = follower.slots.view(follower.at).await.map_err(|e| e.to_string())?;
+        if said != *wanted || view != *stood {
+            return Err(format!("call {i}, {call:?}: {said:?}, {view:?}; the reference: {wanted:?}, {stood:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A real slot of one place, in slots of its own, so that a take is a take from that one.
+struct Follower {
+    slots: Slots,
+    at: SlotKey,
+    /// Where the ticket that the reference delivered at a position stands here: positions mean nothing but to the queue that gave them. Those from before a
+    /// redelivery are forgotten: the reference knows them no more, and another slot may.
+    positions: HashMap<u64, u64>,
+    /// A slot that is not there yet cannot be stopped: it is told again when it is.
+    stopped: bool,
+}
+
+impl Follower {
+    async fn new(at: SlotKey, fresh: &impl AsyncFn() -> Result<Slots, SlotError>) -> Result<Self, SlotError> {
+        let slots = fresh().await?;
+        slots.serve(&[at])?;
+        Ok(Self { slots, at, positions: HashMap::default(), stopped: false })
+    }
+
+    async fn follow(&mut self, call: &Call, wanted: &Said) -> Result<Said, SlotError> {
+        let (slots, at) = (&self.slots, self.at);
+        Ok(match call {
+            Call::Init(terms) => {
+                let is_new = slots.view(at).await?.is_none();
+                let said = slots.init(at, *terms).await?;
+                if is_new {
+                    slots.stop(at, self.stopped).await?;
+                }
+                Said::Applied(said)
+            }
+            Call::Ticket(request) => Said::Ticket(slots.ticket(at, request).await?),
+            Call::Apply(epoch, row) => Said::Applied(slots.apply(at, *epoch, std::slice::from_ref(row)).await?),
+            Call::Recall(id, grant, epoch, units) => {
+                Said::Recalled(slots.recall(at, *id, *grant, *epoch, *units).await?)
+            }
+            Call::Take(at_most) => Said::Taken(self.take(*at_most, wanted).await?),
+            Call::Redeliver => {
+                self.positions.clear();
+                slots.redeliver(at).await?;
+                Said::Done
+            }
+            Call::Acknowledge(position, token) => {
+                if let Some(&position) = self.positions.get(position) {
+                    slots.acknowledge(&[Acknowledged { slot: at, at: position, token: *token }]).await?;
+                }
+                Said::Done
+            }
+            Call::Stop(stopped) => {
+                self.stopped = *stopped;
+                slots.stop(at, *stopped).await?;
+                Said::Done
+            }
+            Call::Forget => Said::Done,
+        })
+    }
+
+    /// What is taken here, at the reference's positions if its tickets are the same.
+    ///
+    /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as many as the reference delivered, and looks once for more.
+    async fn take(&mut self, at_most: usize, wanted: &Said) -> Result<Vec<Delivery>, SlotError> {
+        let Said::Taken(wanted) = wanted else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        while taken.len() < wanted.len() {
+            let Ok(some) = timeout(ARRIVES_WITHIN, self.slots.take(at_most - taken.len())).await else { break };
+            taken.extend(some?.into_iter().map(|t| t.delivery));
+        }
+        if taken.len() < at_most {
+            let more = tokio::select! {
+                biased;
+                more = self.slots.take(at_most - taken.len()) => more?,
+                () = std::future::ready(()) => Vec::new(),
+            };
+            taken.extend(more.into_iter().map(|t| t.delivery));
+        }
+        for (here, there) in taken.iter_mut().zip(wanted) {
+            self.positions.insert(there.at, here.at);
+            here.at = there.at;
+        }
+        Ok(taken)
+    }
+}

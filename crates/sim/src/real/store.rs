@@ -1,0 +1,196 @@
+//! Real stores against the model, transaction by transaction.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use doorbuster_core::model::Model;
+use doorbuster_core::rows::Item;
+use doorbuster_core::sale::Step;
+use doorbuster_core::stock::Adjusted;
+use doorbuster_core::{IdKey, Millis, Phase, Spread};
+use doorbuster_store::inspect::{self, InMemory};
+use doorbuster_store::{AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, Store, StoreError};
+
+use super::Story;
+use crate::truth::{Done, Tx, rules};
+use crate::world::NAMES;
+
+/// Rows are compared after so many transactions, and at the end.
+const DUMP_EVERY: usize = 8;
+
+/// Runs the transactions of a story by the rules over SQLite's tables in memory. Says how often all rows were compared.
+///
+/// # Errors
+/// What differs.
+pub fn rules_follow(story: &Story) -> Result<u64, String> {
+    let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
+    for item in story.before.items.values() {
+        sqlite.insert_item(item).map_err(|e| e.to_string())?;
+    }
+    let (mut model, mut dumps) = (story.before.clone(), 0);
+    for (i, (tx, wanted)) in story.trace.iter().enumerate() {
+        if let Tx::Show(item, intent) = tx {
+            sqlite.set_on_sale(*item, intent.is_none()).map_err(|e| e.to_string())?;
+        }
+        let got = sqlite.run(time_of(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
+        let got = got.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
+        if got != *wanted {
+            return Err(format!("transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"));
+        }
+        on_model(&mut model, tx);
+        if i % DUMP_EVERY == 0 || i + 1 == story.trace.len() {
+            dumps += 1;
+            same_rows(i, tx, &sqlite.dump().map_err(|e| e.to_string())?, &model)?;
+        }
+    }
+    Ok(dumps)
+}
+
+fn same_rows(i: usize, tx: &Tx, rows: &Model, model: &Model) -> Result<(), String> {
+    match rows == model {
+        true => Ok(()),
+        false => Err(format!("after transaction {i}, {tx:?}: rows {rows:#?}, the model's {model:#?}")),
+    }
+}
+
+fn on_model(model: &mut Model, tx: &Tx) {
+    if let Tx::Show(item, intent) = tx {
+        match intent {
+            Some(_) => model.stopped.insert(*item),
+            None => model.stopped.remove(item),
+        };
+    }
+    let Ok(_) = rules::run(model, &NAMES.key, tx);
+}
+
+fn time_of(tx: &Tx) -> Option<Millis> {
+    match tx {
+        Tx::Settle(_, now) | Tx::Force(.., now) | Tx::End(.., now) | Tx::Pay(.., now) => Some(*now),
+        _ => None,
+    }
+}
+
+/// What a store is to be opened with.
+#[derive(Clone)]
+pub struct Opening {
+    /// The deployment's key.
+    pub id_key: IdKey,
+    /// The store's clock.
+    pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
+    /// Told of commits; nothing is made of it here.
+    pub sink: CommitSink,
+}
+
+/// Makes the transactions of a story through the methods of a whole store; `open` opens a fresh one. The store is closed at the end.
+///
+/// # Errors
+/// What differs, or what could not be done.
+pub async fn store_follows(story: &Story, open: impl AsyncFn(Opening) -> Result<Store, String>) -> Result<(), String> {
+    let time = Arc::new(AtomicI64::new(0));
+    let clock = {
+        let time = time.clone();
+        Arc::new(move || Millis(time.load(Ordering::SeqCst)))
+    };
+    let store = open(Opening { id_key: NAMES.key.clone(), clock, sink: Arc::new(|_| ()) }).await?;
+    let followed = follow(&store, story, &time).await;
+    store.close().await;
+    followed
+}
+
+async fn follow(store: &Store, story: &Story, time: &AtomicI64) -> Result<(), String> {
+    for item in story.before.items.values() {
+        create(store, item).await?;
+    }
+    let mut model = story.before.clone();
+    for (i, (tx, wanted)) in story.trace.iter().enumerate() {
+        time_of(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
+        let got = make(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
+        if let Some(got) = got.filter(|got| got != wanted) {
+            return Err(format!("transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"));
+        }
+        on_model(&mut model, tx);
+        if i % DUMP_EVERY == 0 || i + 1 == story.trace.len() {
+            same_rows(i, tx, &inspect::dump(store).await.map_err(|e| e.to_string())?, &model)?;
+        }
+    }
+    Ok(())
+}
+
+fn sale_of(item: &doorbuster_core::ItemId) -> String {
+    format!("sale-{item}")
+}
+
+/// Puts the item into an open sale of its own.
+async fn create(store: &Store, item: &Item) -> Result<(), String> {
+    let (name, id) = ("item".to_owned(), sale_of(&item.id));
+    let new = NewItem {
+        name: name.clone(),
+        title: name,
+        description: String::new(),
+        image: None,
+        price_minor: 1,
+        currency: "EUR".into(),
+        list_price_minor: None,
+        limit: item.limit,
+        hold_ms: item.hold_ms,
+        stock: item.total,
+        spread: Spread::default(),
+    };
+    let sale = NewSale {
+        id: id.clone(),
+        title: "A sale".into(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".into(),
+        items: vec![new],
+    };
+    let sale = store.create_sale(sale).await.map_err(|e| e.to_string())?.ok_or("a fresh store has no sales")?;
+    if sale.items[0].id != item.id {
+        return Err(format!("a fresh store numbers its items from 1: {}, not {}", sale.items[0].id, item.id));
+    }
+    store.step_sale(&id, Step::Open).await.map_err(|e| e.to_string())?;
+    Ok(())
+}
+
+/// One transaction through the store's methods. `None`: its answer says nothing that the model's does.
+async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
+    Ok(Some(match tx {
+        Tx::Open(slot, id, units) => Done::Opened(store.open_grant(*slot, *id, *units).await?),
+        Tx::AckInit(id) => {
+            store.acknowledge_init(*id).await?;
+            Done::Nothing
+        }
+        Tx::Refill(id, units, counter) => Done::Moved(store.refill(*id, *units, *counter).await?),
+        Tx::Close(id, cause) => Done::Closed(store.close_grant(*id, *cause).await?),
+        // A record of an adjustment by nothing is refused.
+        Tx::Adjust(_, 0) => return Ok(None),
+        Tx::Adjust(item, units) => {
+            let adjustment =
+                Adjustment { item: *item, units: *units, reason: "simulated".into(), key: format!("key-{i}") };
+            match store.adjust(adjustment).await? {
+                AdjustOutcome::Done(_) => return Ok(None),
+                AdjustOutcome::NotInPool(pool) => Done::Adjusted(Adjusted::NotInPool(pool)),
+                AdjustOutcome::TooMuch => Done::Adjusted(Adjusted::TooMuch),
+                AdjustOutcome::Unlimited => Done::Adjusted(Adjusted::Unlimited),
+                _ => Done::Adjusted(Adjusted::NotFound),
+            }
+        }
+        Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
+        Tx::Force(id, parts, buyer, _) => Done::Forced(store.force(*id, *parts, buyer.clone()).await?),
+        Tx::End(id, how, _) => Done::Ended(store.end_order(*id, *how).await?),
+        Tx::Pay(_, id, _) => Done::Paid(store.pay_order(*id).await?),
+        Tx::RecallBegin(id, grant, target, units) => {
+            Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
+        }
+        Tx::RecallFinish(id, taken) => Done::Moved(store.finish_recall(*id, *taken).await?),
+        Tx::Show(item, intent) => {
+            let step = match intent {
+                None => Step::Resume,
+                Some((Phase::Closed, _)) => Step::Close,
+                Some(_) => Step::Pause,
+            };
+            store.step_sale(&sale_of(item), step).await?;
+            return Ok(None);
+        }
+        Tx::Intend(..) => return Ok(None),
+    }))
+}

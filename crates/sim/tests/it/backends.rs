@@ -1,0 +1,151 @@
+//! Simulated sales against the backends of the program: whole stores through their methods, slots wherever they are.
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::NodeId;
+use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
+use doorbuster_core::slot::Bounds;
+use doorbuster_sim::real::{Opening, Story, id_key, slots_follow, store_follows};
+use doorbuster_slots::{RedisOptions, Slots};
+use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
+use tokio::runtime::{Builder, Runtime};
+
+use super::postgres;
+
+/// Lists for a store on disk, for PostgreSQL and for Redis, unless `DOORBUSTER_SIM_LISTS` says otherwise; the first ones have every profile.
+const LISTS: u64 = 28;
+/// How long a server may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// Starts a server and ends it, and its directory, with its own input: at the latest when the test's process ends.
+const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null; rm -rf "$dir""#;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// A directory of its own, which goes with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("doorbuster-sim-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // A leftover in the temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A Redis of its own, on a socket.
+struct Redis {
+    dir: Dir,
+    keeper: Option<(Child, ChildStdin)>,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let dir = Dir::new();
+        let here = dir.0.display().to_string();
+        let socket = dir.0.join("socket").display().to_string();
+        let words = ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
+        let keeper = Command::new("sh").args(["-c", KEEPER, "keeper", &here]).args(words).stdin(Stdio::piped()).spawn();
+        let mut keeper = keeper.expect("a shell");
+        let input = keeper.stdin.take().expect("piped");
+        let redis = Self { dir, keeper: Some((keeper, input)) };
+        let since = Instant::now();
+        while std::os::unix::net::UnixStream::connect(redis.dir.0.join("socket")).is_err() {
+            let log = || std::fs::read_to_string(redis.dir.0.join("log")).unwrap_or_default();
+            assert!(since.elapsed() < READY_WITHIN, "redis-server is installed and starts: {}", log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        redis
+    }
+
+    /// Slots that share nothing with any others.
+    fn options(&self) -> RedisOptions {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        RedisOptions {
+            urls: vec![format!("redis+unix://{}", self.dir.0.join("socket").display())],
+            prefix: format!("s{}", MADE.fetch_add(1, Ordering::Relaxed)),
+            id_key: id_key(),
+            node: NodeId(1),
+            wait_replicas: 0,
+            bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some((mut keeper, mut input)) = self.keeper.take() {
+            // It ends the server whether or not it hears the word.
+            let _ = input.write_all(b"end\n");
+            drop(input);
+            let _ = keeper.wait();
+        }
+    }
+}
+
+fn wanted_lists() -> u64 {
+    let wanted = std::env::var("DOORBUSTER_SIM_LISTS").ok();
+    wanted.map_or(LISTS, |text| text.parse().expect("DOORBUSTER_SIM_LISTS is a number of lists"))
+}
+
+fn check(follows: impl Fn(&Runtime, &Story) -> Result<(), String>) {
+    let runtime = runtime();
+    for seed in 0..wanted_lists() {
+        let story = Story::of_seed(seed).expect("nothing is found");
+        if let Err(how) = follows(&runtime, &story) {
+            panic!("seed {seed}: {how}");
+        }
+    }
+}
+
+#[test]
+fn a_store_on_disk_does_as_the_model_does() {
+    let open = |dir: PathBuf| {
+        async move |Opening { id_key, clock, sink }: Opening| {
+            let on_fatal = Arc::new(|reason: &str| panic!("the store failed: {reason}"));
+            let options = SqliteOptions { dir: dir.clone(), id_key, clock, sink, on_fatal };
+            Store::open_sqlite(options).map_err(|e| e.to_string())
+        }
+    };
+    check(|runtime, story| {
+        let dir = Dir::new();
+        runtime.block_on(store_follows(story, open(dir.0.clone())))
+    });
+}
+
+#[test]
+fn a_store_in_postgresql_does_as_the_model_does() {
+    let cluster = postgres::shared();
+    let open = async |Opening { id_key, clock, sink }: Opening| {
+        let on_fatal = Arc::new(|reason: &str| panic!("the store failed: {reason}"));
+        let options = PostgresOptions {
+            url: cluster.url(&cluster.database()),
+            id_key,
+            clock: Some(clock),
+            node: NodeId(1),
+            sink,
+            on_fatal,
+            allow_fsync_off: true,
+        };
+        Store::open_postgres(options).await.map_err(|e| e.to_string())
+    };
+    check(|runtime, story| runtime.block_on(store_follows(story, open)));
+}
+
+#[test]
+fn slots_in_redis_do_as_the_reference_does() {
+    let redis = Redis::start();
+    check(|runtime, story| runtime.block_on(slots_follow(story, async || Slots::redis(redis.options()).await)));
+}
