@@ -11,6 +11,7 @@ mod it {
     mod several;
     mod speed;
     mod storm;
+    mod tls;
 }
 
 /// The conformance suite as tests, each on slots of its own: `$open` is given the test's name.

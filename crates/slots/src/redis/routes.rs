@@ -55,6 +55,8 @@ struct Range {
 impl Routes {
     /// Connects to all servers of these URLs, looks at each, and loads the scripts.
     pub(super) async fn open(urls: &[String], setting: Arc<Setting>) -> Result<(Arc<Self>, Vec<Health>), Fail> {
+        // What speaks TLS to `rediss://` servers, unless the program chose already.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
         // Every node must come to the same order.
         urls.sort();

@@ -39,6 +39,15 @@ impl Server {
         Self::start_at(Some(free_port()), arguments)
     }
 
+    /// A server that also listens on a port with TLS, and that port.
+    pub fn start_with_tls(key: &str, certificate: &str) -> (Self, u16) {
+        let port = free_port();
+        let number = port.to_string();
+        let arguments = ["--tls-port", &number, "--tls-key-file", key, "--tls-cert-file", certificate];
+        let rest = ["--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"];
+        (Self::start(&[&arguments[..], &rest[..]].concat()), port)
+    }
+
     fn start_at(port: Option<u16>, arguments: &[&str]) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let nth = STARTED.fetch_add(1, Ordering::Relaxed);
