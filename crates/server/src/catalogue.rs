@@ -2,8 +2,8 @@
 //!
 //! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in which one sale is new.
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use doorbuster_core::partition::{self, Registry};
@@ -13,6 +13,7 @@ use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::gauge::Gauge;
 use crate::layout::Layout;
+use crate::purchase::OpenGrants;
 use crate::tally::Tally;
 use crate::wants::Wants;
 
@@ -40,10 +41,16 @@ pub struct ItemWork {
     pub feed: FeedMarks,
     /// What its parked requests wait for.
     pub wants: Wants,
+    /// Its open grants, as last read for whoever waits for a verdict.
+    pub open_grants: Mutex<OpenGrants>,
+    /// Held by whoever reads them.
+    pub reading: tokio::sync::Mutex<()>,
     /// Its slots, as last seen.
     pub seen: ArcSwap<Seen>,
     /// Whether this node stopped the item's slots for a drain, and so lets them go on.
     pub stopped_here: AtomicBool,
+    /// Until when (store time) this node takes nothing out of the item's pool: it gave units to the pool because somebody needs them there.
+    pub rests_until: AtomicI64,
     /// The next slot in turn, for items whose requests take turns.
     pub turn: AtomicU64,
 }

@@ -17,6 +17,7 @@ use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
 use doorbuster_slots::{SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +68,8 @@ pub struct Engine {
     drained: Notify,
     /// Held for the moment in which a changed catalogue is swapped in.
     changing: Mutex<()>,
+    /// When the newest reading of the catalogue began.
+    read_at: tokio::sync::Mutex<Option<Instant>>,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -243,6 +246,10 @@ impl Engine {
                 () = tokio::time::sleep(pause) => views.control.wake(item),
             }
         });
+    }
+
+    pub(crate) fn read_at(&self) -> &tokio::sync::Mutex<Option<Instant>> {
+        &self.read_at
     }
 
     pub(crate) fn drained(&self) -> &Notify {

@@ -4,6 +4,7 @@
 //! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
 //! dropped future changes nothing.
 mod answer;
+mod hear;
 mod park;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 
 pub use answer::{Bought, Refusal};
+use hear::Heard;
+pub use hear::OpenGrants;
 use park::{Asker, Parked, Until, Wanted};
 
 /// Seconds after which a refused request that may be sent again should be.
@@ -276,19 +279,20 @@ impl Engine {
     ) -> Attempt {
         // Who does not want to wait gets a place, however quick the settler is.
         let heard = match asker.until > Instant::now() {
-            true => tokio::time::timeout_at(asker.until, verdict).await.ok(),
-            false => None,
+            true => self.hear(purchase, cut, verdict, asker).await,
+            false => Heard::NotYet,
         };
         match heard {
-            Some(Ok(resolved)) => {
+            Heard::Verdict(resolved) => {
                 let again = resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by;
                 match again {
                     true => Attempt::AskAgain,
                     false => Attempt::Answer(self.answer(purchase, resolved, asker.is_first).await),
                 }
             }
+            Heard::Gone => Attempt::AskAgain,
             // Not yet, or the settler is gone: the verdict can be asked for.
-            Some(Err(_)) | None => {
+            Heard::NotYet => {
                 let id = self.id_of(purchase, cut);
                 Attempt::Answer(Bought::Queued { id, decide_by: cut.decide_by })
             }

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +64,8 @@ pub struct App {
     guests: Option<Guests>,
     /// Held by whoever changes the operators' keys.
     keys: tokio::sync::Mutex<()>,
+    /// When they were last read again.
+    keys_read: tokio::sync::Mutex<Option<Instant>>,
     /// Purchases and operators' changes, which run to their end whoever hangs up.
     buying: TaskTracker,
     stopping: AtomicBool,
@@ -92,6 +95,7 @@ impl App {
             lines: Lines::default(),
             guests: guest_secret.map(|secret| Guests::new(secret, &settings.auth)),
             keys: tokio::sync::Mutex::default(),
+            keys_read: tokio::sync::Mutex::default(),
             buying: TaskTracker::new(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -118,6 +122,8 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.tick(&self.engine);
+                // A key that another node deleted stops working here too.
+                self.know_keys_again().await;
             }
         };
         tokio::select! {

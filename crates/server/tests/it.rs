@@ -10,10 +10,15 @@ mod events;
 mod http;
 #[path = "it/life.rs"]
 mod life;
+#[path = "it/nodes.rs"]
+mod nodes;
 #[path = "it/operating.rs"]
 mod operating;
 #[path = "it/pages.rs"]
 mod pages;
+#[allow(dead_code, reason = "the stores' own tests do more with it")]
+#[path = "../../store/tests/it/cluster.rs"]
+mod postgres;
 #[path = "it/random.rs"]
 mod random;
 #[path = "it/service.rs"]

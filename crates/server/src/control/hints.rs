@@ -39,10 +39,11 @@ pub(super) async fn run_errands(engine: Arc<Engine>) {
 fn pause(engine: &Engine) -> Duration {
     let catalogue = engine.catalogue();
     let open = catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
-    let pauses = open.map(|item| item.gauge.counts()).filter(|counts| counts.in_slots > 0).map(|counts| match counts.pool {
-        0 => ERRANDS_AT_THE_TAIL,
-        _ => ERRANDS,
-    });
+    let pauses =
+        open.map(|item| item.gauge.counts()).filter(|counts| counts.in_slots > 0).map(|counts| match counts.pool {
+            0 => ERRANDS_AT_THE_TAIL,
+            _ => ERRANDS,
+        });
     pauses.min().unwrap_or(ERRANDS_AT_REST)
 }
 

@@ -1,4 +1,7 @@
 //! Shares an item's pool out to its slots: everything at once, or in portions that are refilled before they run dry. Runs while the item is tended.
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use doorbuster_core::refill::{self, Portion};
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Counter, Spread, Stock};
@@ -7,6 +10,9 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
 use super::tend::Place;
+
+/// A node that gave units to the pool because another needs them there takes none out for so long.
+pub(super) const REST_MS: i64 = 300;
 
 /// In what portions this item's units reach a slot, and how many slots share its pool.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +64,11 @@ impl Portions {
 pub(super) async fn refill(engine: &Engine, item: &ItemState, places: &[Place]) -> Result<bool, EngineError> {
     let pool = item.gauge.counts().pool;
     if pool == 0 {
+        return Ok(false);
+    }
+    let rest_ms = item.work.rests_until.load(Ordering::Acquire) - engine.now().0;
+    if rest_ms > 0 {
+        engine.wake_after(Duration::from_millis(rest_ms.unsigned_abs().min(REST_MS.unsigned_abs())), item.row.id);
         return Ok(false);
     }
     let parts = Portions::of(engine, item).share(pool, item.row.limit, places);

@@ -3,10 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::{ItemId, Phase};
-use doorbuster_store::SaleRow;
+use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError};
 
+/// Shortest pause between two readings for requests that name what is not known.
+const SELDOM: Duration = Duration::from_millis(10);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -14,7 +16,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         engine.control().catalogue_changed.notified().await;
-        while let Err(error) = reload(&engine).await {
+        while let Err(error) = engine.catch_up().await {
             tracing::warn!(%error, "the sales could not be read again yet");
             tokio::time::sleep(RETRY).await;
         }
@@ -29,17 +31,31 @@ async fn reload(engine: &Engine) -> Result<(), EngineError> {
         .filter(|sale| rows.iter().all(|row| row.id != sale.row.id))
         .map(|sale| sale.row.id.as_str().into())
         .collect();
-    let changed: Vec<SaleRow> =
-        rows.into_iter().filter(|row| catalogue.sale(&row.id).is_none_or(|known| known.row != *row)).collect();
     for id in gone {
-        engine.change_catalogue(|c| c.remove(&id));
+        // It may have been made here just now.
+        if engine.store().sale(&id).await?.is_none() {
+            engine.change_catalogue(|c| c.remove(&id));
+        }
     }
-    for row in changed {
-        let id = row.id.clone();
-        engine.take_in(row).await?;
-        follow(engine, &id).await?;
+    for row in rows.into_iter().filter(|row| catalogue.sale(&row.id).is_none_or(|known| known.row != *row)) {
+        reload_one(engine, &row.id).await?;
     }
     Ok(())
+}
+
+/// Reads one sale again, unless it is being changed here: then whoever changes it shows what it comes to.
+async fn reload_one(engine: &Engine, id: &str) -> Result<(), EngineError> {
+    let flags = engine.catalogue().sale(id).map(|sale| sale.flags.clone());
+    let _alone = match &flags {
+        Some(flags) => match flags.operating.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(_) => return Ok(()),
+        },
+        None => None,
+    };
+    let Some(row) = engine.store().sale(id).await? else { return Ok(()) };
+    engine.take_in(row).await?;
+    follow(engine, id).await
 }
 
 /// What another node's step asks of the slots that only this node reaches.
@@ -59,6 +75,39 @@ async fn follow(engine: &Engine, id: &str) -> Result<(), EngineError> {
 }
 
 impl Engine {
+    /// Shows whatever other nodes had changed before this was called. One reading serves everybody who asked before it began.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn catch_up(&self) -> Result<(), EngineError> {
+        if self.layout().is_alone() {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let mut read = self.read_at().lock().await;
+        if read.is_none_or(|began| began < asked) {
+            let began = Instant::now();
+            reload(self).await?;
+            *read = Some(began);
+        }
+        Ok(())
+    }
+
+    /// [`Engine::catch_up`], but for those who may ask for anything: at most so often for all of them.
+    pub async fn catch_up_now_and_then(&self) {
+        let is_due = |read: Option<Instant>| read.is_none_or(|began| began.elapsed() >= SELDOM);
+        if self.layout().is_alone() {
+            return;
+        }
+        let mut read = self.read_at().lock().await;
+        if is_due(*read) {
+            let began = Instant::now();
+            // Away, or not: what is known is what is said.
+            drop(reload(self).await);
+            *read = Some(began);
+        }
+    }
+
     /// Reads where the units of these items are and shows it, however many commits come in between.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();

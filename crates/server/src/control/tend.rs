@@ -18,7 +18,7 @@ use crate::engine::{Engine, EngineError};
 
 use super::Why;
 use super::gather::{self, Known};
-use super::refill::{self, Portions};
+use super::refill::{self, Portions, REST_MS};
 
 /// Feed rows read and sent to a slot at once.
 const FEED_BATCH_MAX: usize = 1_000;
@@ -111,7 +111,7 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     let mut pending = engine.store().pending_recalls().await?;
     pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
     let mut places = bring_up(engine, item, &grants).await?;
-    let done = finish_recalls(engine, &places, &mut pending).await?;
+    let done = finish_recalls(engine, item, &places, &mut pending).await?;
     let mut fed = feed_all(engine, &mut places, done.any).await?;
     if refill::refill(engine, item, &places).await? {
         fed &= feed_all(engine, &mut places, true).await?;
@@ -207,7 +207,12 @@ struct Done {
 }
 
 /// Carries out what is recalled from the slots that this node reaches, for whomever: a slot remembers what it gave, and only the first finish counts.
-async fn finish_recalls(engine: &Engine, places: &[Place], pending: &mut Vec<Recall>) -> Result<Done, EngineError> {
+async fn finish_recalls(
+    engine: &Engine,
+    item: &ItemState,
+    places: &[Place],
+    pending: &mut Vec<Recall>,
+) -> Result<Done, EngineError> {
     let (mut done, mut left) = (Done { any: false, gave_away: false }, Vec::new());
     for recall in pending.drain(..) {
         let from = places.iter().find(|place| place.grant.id == recall.grant);
@@ -219,6 +224,9 @@ async fn finish_recalls(engine: &Engine, places: &[Place], pending: &mut Vec<Rec
             RecallTarget::Pool => false,
             RecallTarget::Grant(into) => places.iter().any(|place| place.grant.id == into),
         };
+        if recall.target == RecallTarget::Pool && taken.is_some_and(|units| units > 0) {
+            item.work.rests_until.store(engine.now().plus(REST_MS).0, Ordering::Release);
+        }
         done.any |= taken.is_some();
         done.gave_away |= taken.is_some_and(|units| units > 0) && !is_here;
         if taken.is_none() {

@@ -34,7 +34,7 @@ impl Engine {
     /// Refuses what is new, settles what was accepted, and closes the store.
     pub async fn stop(&self) {
         self.begin_to_stop().await;
-        let drained = if self.layout.is_own() { self.drain(&self.own_slots()).await } else { self.hear().await };
+        let drained = if self.layout.is_own() { self.drain(&self.own_slots()).await } else { self.hear_all().await };
         if let Err(error) = drained {
             tracing::warn!(%error, "stopping with tickets in flight: they will be returned, or settled by others");
         }
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// Waits until nobody on this node waits for a verdict.
-    async fn hear(&self) -> Result<(), EngineError> {
+    async fn hear_all(&self) -> Result<(), EngineError> {
         let until = Instant::now() + DRAIN_MAX;
         while !self.waiters().is_empty() {
             self.wait_for_batch(until).await?;

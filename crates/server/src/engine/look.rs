@@ -67,6 +67,9 @@ impl Engine {
             // What the verdict gave back has to reach the slot.
             self.control().wake(grant.slot.item);
         }
+        if self.catalogue().item_of(grant.slot.item).is_none() {
+            self.catch_up().await?;
+        }
         let catalogue = self.catalogue();
         let Some(item) = catalogue.item_of(grant.slot.item).cloned() else { return Ok(Looked::NotFound) };
         Ok(match (resolved, buyer) {

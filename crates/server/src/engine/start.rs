@@ -62,6 +62,8 @@ pub struct EngineOptions {
     pub clock: Clock,
     /// This node.
     pub node: NodeId,
+    /// Use a PostgreSQL also when it does not sync: for tests.
+    pub allow_fsync_off: bool,
     /// Called once when the store has failed for good: the process must end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -94,6 +96,7 @@ impl Engine {
             meter: Meter::default(),
             drained: Notify::new(),
             changing: Mutex::default(),
+            read_at: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -179,7 +182,7 @@ async fn open_postgres(options: &EngineOptions, url: &SecretString, sink: Commit
         node: options.node,
         sink,
         on_fatal: options.on_fatal.clone(),
-        allow_fsync_off: false,
+        allow_fsync_off: options.allow_fsync_off,
     });
     Ok(store.await?)
 }

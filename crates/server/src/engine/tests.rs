@@ -25,6 +25,7 @@ async fn engine(dir: &Scratch) -> Arc<Engine> {
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
+        allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     })
     .await

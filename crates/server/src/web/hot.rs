@@ -23,6 +23,7 @@ use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::reply::{Answer, Reply, json, problem};
 use super::{App, input, who, wire};
 use crate::auth::{Denied, bearer};
+use crate::catalogue::{ItemState, SaleState};
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::trace;
 
@@ -111,12 +112,13 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
     let (key, wanted) = with_key(asked.key.clone(), Wanted::from_json(body))?;
     let token = asked.token.map_err(|denied| app.denied(denied))?;
     let buyer = app.buyer_of(token).await?;
-    let (sale, item) = {
-        let catalogue = app.engine.catalogue();
-        let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != Phase::Draft);
-        let Some(sale) = sale else { return Err(Problem::not_found("there is no such sale")) };
-        let Some(item) = sale.item(&wanted.item) else { return Err(Problem::not_found("the sale has no such item")) };
-        (sale.clone(), item.clone())
+    let (sale, item) = match shown(app, &wanted) {
+        Ok(found) => found,
+        Err(_) => {
+            // Another node may have made or opened it just now.
+            Box::pin(app.engine.catch_up_now_and_then()).await;
+            shown(app, &wanted)?
+        }
     };
     let units = Units::new(wanted.units).expect("the contract and the core have the same bounds for units");
     let bought = match app.engine.glance(buyer.as_str(), key, &sale, &item, units) {
@@ -153,6 +155,15 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
         app.views.of(&app.engine, &sale).latencies.record(took);
     }
     Ok(sold)
+}
+
+/// What a purchase names, as far as buyers see it.
+fn shown(app: &App, wanted: &Wanted<'_>) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
+    let catalogue = app.engine.catalogue();
+    let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != Phase::Draft);
+    let Some(sale) = sale else { return Err(Problem::not_found("there is no such sale")) };
+    let Some(item) = sale.item(&wanted.item) else { return Err(Problem::not_found("the sale has no such item")) };
+    Ok((sale.clone(), item.clone()))
 }
 
 /// Lets the engine buy. Boxed, so that a connection that waits for nothing keeps no room for it.

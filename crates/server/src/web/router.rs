@@ -139,8 +139,10 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
             request.extensions_mut().insert(asker);
         }
         Auth::Operator(role) => {
-            let by = By(app.operator(request.headers(), role)?);
+            let by = By(app.operator(request.headers(), role).await?);
             request.extensions_mut().insert(by);
+            // What was written at another node is seen at once. A store that is away is told of by the handler.
+            drop(app.engine.catch_up().await);
         }
     }
     Ok(())

@@ -42,14 +42,25 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 
 /// `GET /v1/sales/{sale}`
 pub(crate) async fn get(State(app): State<Arc<App>>, Names([sale]): Names<1>, headers: HeaderMap) -> Answer {
-    let sale = shown(&app, &sale)?;
+    let sale = shown_or_new(&app, &sale).await?;
     Ok(cached(&headers, &app.views.sale(&app.engine, &sale).await, SALE_CACHE))
 }
 
 /// `GET /v1/sales/{sale}/status`
 pub(crate) async fn status(State(app): State<Arc<App>>, Names([sale]): Names<1>, headers: HeaderMap) -> Answer {
-    let sale = shown(&app, &sale)?;
+    let sale = shown_or_new(&app, &sale).await?;
     Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
+}
+
+/// The same, though another node made or opened it just now.
+async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+    match shown(app, name) {
+        Ok(sale) => Ok(sale),
+        Err(_) => {
+            app.engine.catch_up_now_and_then().await;
+            shown(app, name)
+        }
+    }
 }
 
 /// The sale of this name, if a buyer may see it.

@@ -1,6 +1,7 @@
 //! Who asks: the checks in front of handlers, and what handlers are told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use doorbuster_api::admin::keys::Role;
@@ -9,11 +10,15 @@ use doorbuster_core::BuyerId;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::Refused;
 use crate::auth::{BuyerName, Denied, Operator, bearer};
+
+/// Shortest pause between two readings of the operators' keys.
+const KEYS_EVERY: Duration = Duration::from_millis(20);
 
 /// The buyer of a request, checked in front of the handler.
 #[derive(Clone, Debug)]
@@ -60,8 +65,13 @@ impl App {
     }
 
     /// The operator that the headers present, if the role is enough.
-    pub(crate) fn operator(&self, headers: &HeaderMap, wanted: Role) -> Result<Operator, Problem> {
-        let checked = bearer(presented(headers)).and_then(|key| self.operators.check(key));
+    pub(crate) async fn operator(&self, headers: &HeaderMap, wanted: Role) -> Result<Operator, Problem> {
+        let check = || bearer(presented(headers)).and_then(|key| self.operators.check(key));
+        let checked = match check() {
+            // Another node may have made it just now.
+            Err(Denied::Bad(_)) if self.know_keys_again().await => check(),
+            checked => checked,
+        };
         let operator = checked.map_err(|denied| self.denied(denied))?;
         if operator.role < wanted {
             let (has, wants) = (operator.role.as_str(), wanted.as_str());
@@ -70,10 +80,30 @@ impl App {
         Ok(operator)
     }
 
+    /// Reads the operators' keys again, which other nodes may have made or deleted; not too often. False: it was not done.
+    pub(crate) async fn know_keys_again(&self) -> bool {
+        if self.engine.layout().is_alone() {
+            return false;
+        }
+        let _alone = self.keys.lock().await;
+        let mut read = self.keys_read.lock().await;
+        if read.is_some_and(|at| at.elapsed() < KEYS_EVERY) {
+            return true;
+        }
+        let Ok(keys) = self.engine.store().keys().await else { return false };
+        self.operators.know(keys);
+        *read = Some(Instant::now());
+        true
+    }
+
     /// An operator, or else a buyer.
     pub(crate) async fn asker(&self, headers: &HeaderMap) -> Result<Asker, Problem> {
         let token = bearer(presented(headers)).map_err(|denied| self.denied(denied))?;
         if self.operators.check(token).is_ok() {
+            return Ok(Asker::Operator);
+        }
+        // A buyer's token has dots, a key has none.
+        if !token.contains('.') && self.know_keys_again().await && self.operators.check(token).is_ok() {
             return Ok(Asker::Operator);
         }
         self.buyer_of(token).await.map(|name| Asker::Buyer(owned(name)))

@@ -1,0 +1,84 @@
+//! Waits for a ticket's verdict. Where a slot can lose its memory while this node lives, it also finds out that the ticket died with it: then the
+//! request is put again, under the slot's next epoch, as long as nobody heard the ticket's id.
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use doorbuster_core::GrantId;
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::slot::Cut;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Asker, Purchase};
+use crate::catalogue::ItemState;
+use crate::engine::Engine;
+
+/// A verdict that takes longer than this makes the node look whether the ticket's grant is still open.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Between two readings of an item's open grants for whoever waits.
+const READ_EVERY: Duration = Duration::from_millis(200);
+
+/// What came of waiting.
+pub(super) enum Heard {
+    /// The verdict.
+    Verdict(Resolved),
+    /// The ticket's grant is closed, and the verdict may never come.
+    Gone,
+    /// Nothing yet.
+    NotYet,
+}
+
+/// An item's open grants as read last.
+#[derive(Debug, Default)]
+pub struct OpenGrants {
+    read: Option<Instant>,
+    grants: Vec<GrantId>,
+}
+
+impl Engine {
+    pub(super) async fn hear(
+        &self,
+        purchase: &Purchase,
+        cut: &Cut,
+        mut verdict: oneshot::Receiver<Resolved>,
+        asker: Asker,
+    ) -> Heard {
+        let said = |said: Result<Resolved, _>| said.map_or(Heard::NotYet, Heard::Verdict);
+        if self.layout().is_own() || !asker.is_first {
+            // A slot in this node's memory dies with whoever waits here; its tickets are settled here.
+            return tokio::time::timeout_at(asker.until, verdict).await.map_or(Heard::NotYet, said);
+        }
+        let mut look = Instant::now() + PATIENCE;
+        loop {
+            let until = asker.until.min(look);
+            match tokio::time::timeout_at(until, &mut verdict).await {
+                Ok(heard) => return said(heard),
+                Err(_) if until == asker.until => return Heard::NotYet,
+                Err(_) if self.is_gone(&purchase.item, cut.grant).await => {
+                    // It may have been told while the grants were read.
+                    return verdict.try_recv().map_or(Heard::Gone, Heard::Verdict);
+                }
+                Err(_) => look = Instant::now() + READ_EVERY,
+            }
+        }
+    }
+
+    /// Whether this grant is closed, as of a reading a moment ago; one reading serves everybody who waits. False when it cannot be read.
+    async fn is_gone(&self, item: &ItemState, grant: GrantId) -> bool {
+        let known = || {
+            let open = item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_fresh = open.read.is_some_and(|read| read.elapsed() < READ_EVERY);
+            is_fresh.then(|| !open.grants.contains(&grant))
+        };
+        if let Some(gone) = known() {
+            return gone;
+        }
+        let Ok(_alone) = item.work.reading.try_lock() else { return false };
+        let Ok(grants) = self.store().grants(item.row.id).await else { return false };
+        let grants: Vec<GrantId> = grants.into_iter().filter(|grant| grant.open).map(|grant| grant.id).collect();
+        let gone = !grants.contains(&grant);
+        *item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner) =
+            OpenGrants { read: Some(Instant::now()), grants };
+        gone
+    }
+}

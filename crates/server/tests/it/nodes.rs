@@ -1,0 +1,216 @@
+//! Several nodes on one truth: a private PostgreSQL, a private Redis, and engines that die as processes do.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::sale::Step;
+use doorbuster_core::{Choose, Spread};
+use doorbuster_server::config::Roles;
+use doorbuster_server::purchase::{Bought, Refusal};
+use doorbuster_store::Adjustment;
+use tokio::time::Instant;
+
+use rig::{Home, Node, SALE, until};
+
+#[path = "nodes/redis.rs"]
+mod redis;
+#[path = "nodes/rig.rs"]
+mod rig;
+
+/// Longer than a lease and what follows from its end.
+const AFTER_LEASE: Duration = Duration::from_secs(12);
+
+/// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over. Gives the units that buyers were told of.
+async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
+    let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let give_up = Arc::new(AtomicBool::new(false));
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..24 {
+        let (node, sold, next, give_up) = (nodes[n % nodes.len()].shop(), sold.clone(), next.clone(), give_up.clone());
+        crowd.spawn(async move {
+            while sold.load(Ordering::Acquire) < stock && !give_up.load(Ordering::Acquire) {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let mut units = n * 5 % 7 + 1;
+                loop {
+                    match node.buy(&format!("b{n}"), "k", units as u32).await {
+                        Bought::Created(order) | Bought::Replayed(order) => {
+                            sold.fetch_add(order.units.wide(), Ordering::AcqRel);
+                        }
+                        Bought::Refused(Refusal::SoldOut(left)) if left.available > 0 => {
+                            units = left.available.min(units - 1).max(1);
+                            if !give_up.load(Ordering::Acquire) && sold.load(Ordering::Acquire) < stock {
+                                continue;
+                            }
+                        }
+                        Bought::Refused(Refusal::SoldOut(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                        Bought::Queued { .. } => {}
+                        Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                            if !give_up.load(Ordering::Acquire) {
+                                continue;
+                            }
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                    break;
+                }
+            }
+        });
+    }
+    let ended = tokio::time::timeout(patience, async {
+        while crowd.join_next().await.transpose().expect("no panic").is_some() {}
+    });
+    if ended.await.is_err() {
+        give_up.store(true, Ordering::Release);
+        while crowd.join_next().await.transpose().expect("no panic").is_some() {}
+    }
+    sold.load(Ordering::Acquire)
+}
+
+/// Every unit sold and told, the rows in order, and (without a fault) no slot repaired.
+async fn is_sold(node: &Node, stock: u64, told: u64) {
+    let counts = node.counts().await;
+    assert_eq!((told, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
+    let audit = node.audit().await;
+    assert!(audit.findings.is_empty(), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_with_a_slot_each_sell_exactly_what_there_is() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(400, 10, Spread::default()).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    let told = sell_out(&[&first, &second], 400, Duration::from_secs(40)).await;
+    is_sold(&first, 400, told).await;
+    assert_eq!(first.audit().await.repairs, 0);
+    // Whoever holds an order finds it at any node, also now that nothing is left.
+    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0)).await;
+    let again = second.buy("b0", "k", 1).await;
+    assert!(matches!(again, Bought::Replayed(_)), "{again:?}");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 10, Spread::default()).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    let shop = second.shop();
+    assert!(matches!(shop.buy("kept", "k", 2).await, Bought::Created(_)), "the second node has a share");
+    second.crash();
+    let told = sell_out(&[&first], 98, AFTER_LEASE + Duration::from_secs(20)).await;
+    is_sold(&first, 100, told + 2).await;
+    assert!(matches!(first.buy("kept", "k", 2).await, Bought::Replayed(_)), "what was told is kept");
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_of_ten_is_served_while_ten_are_left_at_any_node() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(20, 10, Spread::default()).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    for n in 0..10 {
+        let node = if n % 2 == 0 { &first } else { &second };
+        let told = node.buy(&format!("b{n}"), "k", 1).await;
+        assert!(matches!(told, Bought::Created(_)), "{told:?}");
+    }
+    let told = second.buy("anna", "k", 10).await;
+    assert!(matches!(told, Bought::Created(_)), "{told:?}");
+    is_sold(&first, 20, 20).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(60, 3, Spread::default()).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let shop = if n % 2 == 0 { first.shop() } else { second.shop() };
+        asking.spawn(async move { shop.buy("anna", &format!("k{n}"), 1).await });
+    }
+    let answers = asking.join_all().await;
+    let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
+    let limited = answers.iter().filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. }))).count();
+    assert_eq!((created, limited), (3, 17), "{answers:?}");
+    // Lowering takes what lies at both nodes.
+    let adjustment = Adjustment { item: first.item().row.id, units: -57, reason: "recount".into(), key: "a".into() };
+    let lowered = first.engine.adjust(adjustment).await.expect("the store is there");
+    assert!(matches!(lowered, doorbuster_server::control::Adjusted::Done(_)), "{lowered:?}");
+    first.step(Step::Pause).await;
+    let paused = first.buy("bert", "k", 1).await;
+    assert!(matches!(paused, Bought::Refused(Refusal::Paused | Refusal::SoldOut(_))), "{paused:?}");
+    second.follows(doorbuster_core::Phase::Paused).await;
+    second.step(Step::Close).await;
+    first.follows(doorbuster_core::Phase::Closed).await;
+    is_sold(&second, 3, 3).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
+    let home = Home::cluster();
+    let buyers = Roles { api: true, settle: false, control: false };
+    let (first, second) = (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
+    let third = home.node(buyers).await;
+    let spread = Spread { partitions: 4, choose: Choose::Buyer, initial: 40, threshold: 5, refill: 20 };
+    first.open_sale(500, 10, spread).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    third.follows(doorbuster_core::Phase::Open).await;
+    let told = sell_out(&[&second, &third], 500, Duration::from_secs(40)).await;
+    is_sold(&first, 500, told).await;
+    assert_eq!(first.audit().await.repairs, 0);
+    for node in [second, third, first] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_lost_their_memory_begin_anew_and_everything_is_sold() {
+    let home = Home::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(300, 10, Spread { partitions: 3, ..Spread::default() }).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    let early = sell_out(&[&first, &second], 100, Duration::from_secs(20)).await;
+    home.redis().flush();
+    let lost = Instant::now();
+    until("the slots have units again", async || {
+        let told = second.buy("after", "k", 1).await;
+        matches!(told, Bought::Created(_) | Bought::Replayed(_))
+    })
+    .await;
+    assert!(lost.elapsed() < Duration::from_secs(4), "{:?}", lost.elapsed());
+    let sold_yet = early + 1;
+    let told = sell_out_from(&[&first, &second], 300 - sold_yet).await;
+    is_sold(&first, 300, sold_yet + told).await;
+    assert!(first.audit().await.repairs >= 3, "each slot was found out");
+    let sale = first.engine.catalogue().sale(SALE).cloned().expect("open");
+    assert_eq!(sale.row.phase, doorbuster_core::Phase::Open, "the audit found nothing");
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Buyers of one unit each, other ones than [`sell_out`]'s, until so many are sold.
+async fn sell_out_from(nodes: &[&Node], stock: u64) -> u64 {
+    let (mut sold, mut n) = (0, 0_usize);
+    let began = Instant::now();
+    while sold < stock {
+        assert!(began.elapsed() < Duration::from_secs(60), "{sold} of {stock}");
+        n += 1;
+        let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
+        match told {
+            Bought::Created(order) => sold += order.units.wide(),
+            Bought::Refused(Refusal::Unavailable { .. }) | Bought::Queued { .. } => {}
+            other => panic!("{sold} of {stock}: {other:?}"),
+        }
+    }
+    sold
+}

@@ -1,0 +1,59 @@
+//! A private Redis on a socket in a directory of its own, which goes with the test program however that ends.
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs the server until its own input ends, which it does with the test's process at the latest.
+const KEEPER: &str =
+    r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
+
+pub(crate) struct Redis {
+    dir: PathBuf,
+    keeper: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        let dir = std::env::temp_dir().join(format!("doorbuster-redis-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
+        let (here, socket) = (dir.display().to_string(), dir.join("socket").display().to_string());
+        let server = ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper", &here])
+            .args(server)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let input = keeper.stdin.take();
+        let redis = Self { dir, keeper, input };
+        let since = Instant::now();
+        while redis.cli(&["PING"]).trim() != "PONG" {
+            assert!(since.elapsed() < Duration::from_secs(20), "redis-server is installed: run scripts/setup");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        redis
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}", self.dir.join("socket").display())
+    }
+
+    /// Forgets everything, in the same process.
+    pub(crate) fn flush(&self) {
+        assert_eq!(self.cli(&["FLUSHALL"]).trim(), "OK");
+    }
+
+    fn cli(&self, words: &[&str]) -> String {
+        let said = Command::new("redis-cli").arg("-s").arg(self.dir.join("socket")).args(words).output();
+        String::from_utf8_lossy(&said.expect("redis-cli is installed").stdout).into_owned()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It has cleaned up when it ends.
+        let _ = self.keeper.wait();
+    }
+}

@@ -1,0 +1,188 @@
+//! Engines with an event loop of their own each, so that one can die without a word while the others go on.
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use doorbuster_core::sale::Step;
+use doorbuster_core::{BuyerId, IdKey, NodeId, Phase, RequestKey, Spread, Stock, Units};
+use doorbuster_server::catalogue::ItemState;
+use doorbuster_server::clock::Clock;
+use doorbuster_server::config::Roles;
+use doorbuster_server::control::AuditView;
+use doorbuster_server::engine::{Engine, EngineOptions, Place};
+use doorbuster_server::gauge::Gauge;
+use doorbuster_server::purchase::{Bought, Purchase};
+use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+use super::redis::Redis;
+use crate::postgres;
+
+pub(crate) const SALE: &str = "spring";
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Asks until `holds`, for at most ten seconds.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A truth of its own, and slots in Redis or in the nodes.
+pub(crate) struct Home {
+    database: String,
+    redis: Option<Redis>,
+}
+
+impl Home {
+    pub(crate) fn postgres() -> Self {
+        Self { database: postgres::shared().database(), redis: None }
+    }
+
+    pub(crate) fn cluster() -> Self {
+        Self { redis: Some(Redis::start()), ..Self::postgres() }
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
+        self.redis.as_ref().expect("a cluster")
+    }
+
+    /// Starts a node.
+    pub(crate) async fn node(&self, roles: Roles) -> Node {
+        let store = postgres::shared().url(&self.database).into();
+        let place = match &self.redis {
+            None => Place::Postgres(store),
+            Some(redis) => Place::Cluster { store, slots: vec![redis.url().into()] },
+        };
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let options = EngineOptions {
+            place,
+            roles,
+            id_key: IdKey::new([3; 32]),
+            clock: Clock::default(),
+            node: NodeId(rand::random_range(1..1 << 31)),
+            allow_fsync_off: true,
+            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        };
+        let engine = runtime.spawn(Engine::start(options)).await.expect("no panic").expect("the servers are there");
+        Node { engine, runtime: OnceLock::from(runtime) }
+    }
+}
+
+/// A node.
+pub(crate) struct Node {
+    pub(crate) engine: Arc<Engine>,
+    runtime: OnceLock<Runtime>,
+}
+
+/// A node as its buyers see it.
+#[derive(Clone)]
+pub(crate) struct Shop {
+    engine: Arc<Engine>,
+    handle: tokio::runtime::Handle,
+}
+
+impl Shop {
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> Bought {
+        let (engine, buyer, key) = (self.engine.clone(), buyer.to_owned(), key.to_owned());
+        let buying = self.handle.spawn(async move {
+            let sale = engine.catalogue().sale(SALE).cloned().expect("created");
+            let item = sale.items[0].clone();
+            let units = Units::new(units).expect("in range");
+            if let Some(refusal) = engine.glance(&buyer, &key, &sale, &item, units) {
+                return Bought::Refused(refusal);
+            }
+            let (buyer, key) = (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
+            engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT }).await
+        });
+        buying.await.expect("no panic")
+    }
+}
+
+impl Node {
+    pub(crate) fn shop(&self) -> Shop {
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        Shop { engine: self.engine.clone(), handle }
+    }
+
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> Bought {
+        self.shop().buy(buyer, key, units).await
+    }
+
+    pub(crate) fn item(&self) -> Arc<ItemState> {
+        self.engine.catalogue().sale(SALE).expect("created").items[0].clone()
+    }
+
+    pub(crate) fn gauge(&self) -> Arc<Gauge> {
+        self.item().gauge.clone()
+    }
+
+    pub(crate) async fn counts(&self) -> ItemCounts {
+        self.engine.store().counts(None).await.expect("the store is there")[0]
+    }
+
+    pub(crate) async fn audit(&self) -> AuditView {
+        self.engine.audit().await.expect("the store is there")
+    }
+
+    pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
+        let item = NewItem {
+            name: "phone".into(),
+            title: "Phone".into(),
+            description: String::new(),
+            image: None,
+            price_minor: 10,
+            currency: "CNY".into(),
+            list_price_minor: None,
+            limit,
+            hold_ms: 900_000,
+            stock: Stock::Counted(stock),
+            spread: Spread::default(),
+        };
+        let sale = NewSale {
+            id: SALE.into(),
+            title: "Spring".into(),
+            starts_at: None,
+            ends_at: None,
+            front_door: "{}".into(),
+            items: vec![item],
+        };
+        self.engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+        let set = self.engine.set_spread(&self.item(), spread).await.expect("the store is there");
+        assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+        self.step(Step::Open).await;
+    }
+
+    pub(crate) async fn step(&self, step: Step) {
+        let outcome = self.engine.step_sale(SALE, step).await.expect("the store is there");
+        assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
+    }
+
+    /// Waits until this node shows what another did.
+    pub(crate) async fn follows(&self, phase: Phase) {
+        let shows = async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
+        until("the other node follows", shows).await;
+    }
+
+    /// Ends in good order.
+    pub(crate) async fn stop(mut self) {
+        let (runtime, engine) = (self.runtime.take().expect("it lives"), self.engine.clone());
+        runtime.spawn(async move { engine.stop().await }).await.expect("no panic");
+        runtime.shutdown_background();
+    }
+
+    /// Ends without a word, as if killed.
+    pub(crate) fn crash(mut self) {
+        self.runtime.take().expect("it lives").shutdown_background();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
