@@ -104,6 +104,16 @@ pub fn second_try(registry: Registry, first: u32, units: Units, seen: impl Fn(u3
     fullest.map(|(i, _)| i)
 }
 
+/// The partitions that a request is put to, one after the other, before it is refused for having been parked as long as it may be: all of them, listed or not,
+/// its home first.
+///
+/// An earlier try of the same request (sent again at another node, say) may be undecided in any of them, which then knows it. A request whose own try is
+/// undecided is never refused.
+pub fn last_tries(spread: &Spread, buyer_hash: u64, number: u64) -> impl Iterator<Item = u32> {
+    let all = if keeps(Rule::LastTryEverywhere) { spread.partitions.max(1) as usize } else { 1 };
+    Registry::all(spread.partitions.max(1)).from(home(spread, buyer_hash, number)).take(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +143,14 @@ mod tests {
         let quarters = [0, 1 << 62, 1 << 63, u64::MAX].map(|hash| home(&by_buyer, hash, 7));
         assert_eq!(quarters, [0, 1, 2, 3]);
         assert_eq!(home(&spread(4, Choose::Random), u64::MAX, 1 << 62), 1);
+    }
+
+    #[test]
+    fn the_last_try_goes_everywhere_and_home_first() {
+        let tries = last_tries(&spread(4, Choose::RoundRobin), 0, 6).collect::<Vec<_>>();
+        assert_eq!(tries, [2, 3, 0, 1]);
+        assert_eq!(last_tries(&Spread::default(), u64::MAX, 0).collect::<Vec<_>>(), [0]);
+        assert_eq!(last_tries(&spread(64, Choose::Buyer), 0, 0).count(), 64);
     }
 
     #[test]

@@ -110,6 +110,8 @@ rules! {
     SnapshotAge,
     /// A request that was parked as long as it may be is put to its slots once more before it is refused.
     LastTry,
+    /// That last try goes to every partition: an earlier one may be undecided in any.
+    LastTryEverywhere,
     /// Paused and ended are said only after the drain.
     PhaseAfterDrain,
     /// A phase is shown only while it is the one that was asked for, by the same commit.

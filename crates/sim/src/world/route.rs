@@ -54,8 +54,7 @@ impl World {
         let hash = NAMES.buyer_hash(asked.buyer);
         let (registry, levels) = self.registry(&asked, &slots);
         let next = if last {
-            let home = partition::home(&spread, hash, number);
-            Registry::all(spread.partitions).from(home).nth(round as usize)
+            partition::last_tries(&spread, hash, number).nth(round as usize)
         } else if round == 0 {
             partition::first_try(&spread, registry, hash, number)
         } else if let (1, Some(first)) = (round, before) {
