@@ -25,7 +25,11 @@ pub fn run(args: SaleArgs) -> Outcome {
         match args.command {
             SaleCommand::Create(args) => create(&client, args).await,
             SaleCommand::List { phase, limit, cursor } => list(&client, phase, limit, cursor.as_deref()).await,
-            SaleCommand::Show { sale } => show(&client, &sale).await,
+            SaleCommand::Show { sale, slots: false } => show(&client, &sale).await,
+            SaleCommand::Show { sale, slots: true } => {
+                let asked = client.get(Path::of(&["v1", "admin", "sales", &sale, "slots"])).await;
+                client.tell(asked, show::slots)
+            }
             SaleCommand::Schedule(to) => step(&client, &to.sale, "schedule").await,
             SaleCommand::Open(to) => step(&client, &to.sale, "open").await,
             SaleCommand::Pause(to) => step(&client, &to.sale, "pause").await,

@@ -12,5 +12,7 @@ mod kill;
 mod sales;
 #[path = "it/serve.rs"]
 mod serve;
+#[path = "it/several.rs"]
+mod several;
 #[path = "it/windows.rs"]
 mod windows;

@@ -47,11 +47,14 @@ pub enum SaleCommand {
         cursor: Option<String>,
     },
     /// Show a sale, its items and where their units are.
-    #[command(after_help = "Example:\n  doorbuster sale show spring")]
+    #[command(after_help = "Examples:\n  doorbuster sale show spring\n  doorbuster sale show spring --slots")]
     Show {
         /// The sale's id.
         #[arg(value_parser = values::name)]
         sale: String,
+        /// Show its slots instead: partitions, what each was given and sold, and which of its counters hands out.
+        #[arg(long)]
+        slots: bool,
     },
     /// Let a draft open by itself at its `starts_at`.
     #[command(after_help = "Example:\n  doorbuster sale schedule spring")]

@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
-use doorbuster_api::admin::stock::StockList;
+use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList};
 use doorbuster_api::sale::Phase;
 
 use crate::table;
@@ -46,6 +46,40 @@ pub fn one(sale: &AdminSale, stock: &StockList) -> String {
         ]);
     }
     format!("{}: {} is {}.\n{rows}\n", sale.id, sale.title, phase(sale))
+}
+
+/// The slots of a sale, and which counter of each hands out: it stands in brackets.
+pub fn slots(list: &SlotList) -> String {
+    if list.slots.is_empty() {
+        return "There are no slots: the sale is not on.\n".into();
+    }
+    let header = ["item", "partition", "slot", "epoch", "granted", "settled", "a", "b", ""];
+    let mut rows = table::with_header(&header);
+    for slot in &list.slots {
+        let marked = |counter: Counter, units: u64| {
+            let units = table::grouped(units);
+            if slot.active == Some(counter) { format!("[{units}]") } else { units }
+        };
+        let (a, b) = match &slot.available {
+            Some(Available::Two { a, b }) => (marked(Counter::A, *a), marked(Counter::B, *b)),
+            Some(Available::One(units)) => (table::grouped(*units), String::new()),
+            None => ("?".into(), String::new()),
+        };
+        rows.add_row([
+            Cell::new(&slot.item),
+            table::number(slot.partition),
+            Cell::new(&slot.slot),
+            table::number(slot.epoch),
+            table::number(table::grouped(slot.granted)),
+            table::number(table::grouped(slot.settled)),
+            table::number(a),
+            table::number(b),
+            Cell::new(if slot.open { "" } else { "closed" }),
+        ]);
+    }
+    let sum = |part: fn(&doorbuster_api::admin::stock::SlotRow) -> u64| list.slots.iter().map(part).sum();
+    let (granted, settled) = (sum(|slot| slot.granted), sum(|slot| slot.settled));
+    format!("{rows}\n{} of {} granted units are settled.\n", table::grouped(settled), table::grouped(granted))
 }
 
 /// Where a sale stands, with the time that belongs to it.

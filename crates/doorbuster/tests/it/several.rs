@@ -1,0 +1,126 @@
+//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: started, sold over, broken, removed.
+
+use std::path::Path;
+
+use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
+use doorbuster_lab::cluster::Shape;
+use serde_json::{Value, json};
+
+use crate::house::{Ran, Scratch, program, run};
+
+/// Buyers of a round: few, as there are many rounds.
+const BUYERS: u32 = 240;
+
+/// Whether what these tests start is installed; where it is not, they say so and are passed over.
+fn installed() -> bool {
+    let redis = ["/usr/bin/redis-server", "/usr/sbin/redis-server", "/usr/local/bin/redis-server"];
+    let missing = [
+        (!redis.iter().any(|file| Path::new(file).exists())).then_some("redis-server"),
+        (!Path::new("/usr/lib/postgresql").exists()).then_some("postgresql"),
+    ];
+    let missing: Vec<&str> = missing.into_iter().flatten().collect();
+    if !missing.is_empty() {
+        println!("passed over, as these packages are missing (scripts/setup installs them): {}", missing.join(", "));
+    }
+    missing.is_empty()
+}
+
+fn cluster(scratch: &Scratch, words: &[&str]) -> Ran {
+    let dir = scratch.join("cluster").display().to_string();
+    run(program(scratch).arg("cluster").args(words).args(["--dir", &dir]))
+}
+
+/// Stops what a failing test would leave running.
+struct Down<'a>(&'a Scratch);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        let _ = cluster(self.0, &["down"]).code();
+    }
+}
+
+#[test]
+fn an_installation_is_started_once_shown_and_removed() {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    assert!(cluster(&scratch, &["status"]).refused(1).contains("no installation"));
+    let down = Down(&scratch);
+    cluster(&scratch, &["up", "--json"]).fine();
+    let shown = cluster(&scratch, &["up", "--json"]);
+    shown.fine();
+    let found = shown.json();
+    let names: Vec<&str> =
+        found["parts"].as_array().expect("parts").iter().filter_map(|p| p["name"].as_str()).collect();
+    let due =
+        ["postgres", "redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6", "node-1", "node-2", "front"];
+    assert_eq!(names, due);
+    assert!(cluster(&scratch, &["up"]).fine().starts_with("It is up already"));
+    let key = std::fs::read_to_string(found["admin_key_file"].as_str().expect("a path")).expect("a key");
+    let list = run(program(&scratch)
+        .args(["sale", "list"])
+        .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))
+        .env("DOORBUSTER_ADMIN_KEY", key));
+    assert!(list.fine().contains("no such sales"));
+    cluster(&scratch, &["status"]).fine();
+    assert!(cluster(&scratch, &["down"]).fine().contains("front, node-2, node-1"));
+    assert!(!scratch.join("cluster").exists());
+    drop(down);
+}
+
+fn demo(shape: &str) {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let ran = run(program(&scratch).args(["demo", "--json", "--buyers", "3000", "--shape", shape]));
+    ran.fine();
+    let report = ran.json();
+    let due: [(&str, Value); 5] = [
+        ("orders", json!(10)),
+        ("units_sold", json!(100)),
+        ("answers", json!({"reserved": 10, "sold_out": 2990})),
+        ("lost_answers", json!(0)),
+        ("audit", json!({"ok": true, "findings": []})),
+    ];
+    for (member, value) in due {
+        assert_eq!(report[member], value, "{member}");
+    }
+    assert!(scratch.entries().is_empty(), "nothing is left behind");
+}
+
+#[test]
+fn a_demo_over_two_nodes_with_postgresql_adds_up() {
+    demo("postgres");
+}
+
+#[test]
+fn a_demo_over_two_nodes_with_redis_adds_up() {
+    demo("cluster");
+}
+
+/// One round of each fault, and nothing wrong in any.
+fn every_fault(shape: Shape) {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut plan = ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &scratch.join("chaos"), shape);
+    plan.buyers = BUYERS;
+    println!("cargo xtask chaos --shape {} --buyers {BUYERS} --seed {}", shape.as_str(), plan.seed);
+    let rounds = chaos::run(&plan, |round| println!("{}", round.told())).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rounds.len(), Fault::of(shape).len());
+    let wrong: Vec<String> = rounds.iter().filter(|round| !round.ok()).map(chaos::Round::told).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn whatever_fails_between_nodes_and_postgresql_every_promise_is_kept() {
+    every_fault(Shape::Postgres);
+}
+
+#[test]
+fn whatever_fails_between_nodes_redis_and_postgresql_every_promise_is_kept() {
+    every_fault(Shape::Cluster);
+}
