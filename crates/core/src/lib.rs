@@ -30,6 +30,8 @@ pub mod rows;
 pub mod rules;
 pub mod sale;
 pub mod settle;
+#[cfg(test)]
+mod skew;
 pub mod slot;
 mod spread;
 pub mod stock;
