@@ -6,13 +6,19 @@ mod cluster;
 mod conformance;
 #[path = "it/disk.rs"]
 mod disk;
+#[path = "it/faults.rs"]
+mod faults;
 #[path = "it/group.rs"]
 mod group;
 #[path = "it/model.rs"]
 mod model;
+#[path = "it/nodes.rs"]
+mod nodes;
 #[path = "it/open.rs"]
 mod open;
 #[path = "it/poison.rs"]
 mod poison;
+#[path = "it/rate.rs"]
+mod rate;
 #[path = "it/rig.rs"]
 mod rig;

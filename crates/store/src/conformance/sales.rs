@@ -1,9 +1,9 @@
 //! Sales: the catalogue and its versions, phases, operators' keys, leadership.
 use doorbuster_core::sale::{Phase, Step};
-use doorbuster_core::{ItemId, Millis, Stock};
+use doorbuster_core::{Choose, ItemId, Millis, NodeId, Spread, Stock};
 
 use super::{Rig, new_item, new_sale};
-use crate::contract::{AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, StepOutcome};
+use crate::contract::{AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, SpreadOutcome, StepOutcome};
 
 async fn create(rig: &Rig, id: &str) -> SaleRow {
     let items = vec![new_item("zebra", Stock::Counted(5), 2), new_item("ape", Stock::Unlimited, 1)];
@@ -184,4 +184,34 @@ pub async fn actions_are_noted(rig: Rig) {
     rig.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
     rig.store.health().await.expect("healthy");
     assert_eq!(rig.store.now(), rig.clock.now());
+}
+
+/// A spread is changed until the sale opens, and raises the version.
+pub async fn a_spread_changes_before_the_sale_opens(rig: Rig) {
+    let sale = create(&rig, "spring").await;
+    let item = sale.items[1].id;
+    assert_eq!(sale.items[1].spread, Spread::default());
+    let spread = Spread { partitions: 8, choose: Choose::RoundRobin, initial: 400, threshold: 30, refill: 100 };
+    let set = async |item, spread| rig.store.set_spread(item, spread).await.expect("writes");
+    let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft takes it") };
+    assert_eq!((after.version, after.items[0].spread, after.items[1].spread), (2, Spread::default(), spread));
+    assert_eq!(set(item, spread).await, SpreadOutcome::Done(after.clone()), "nothing changed");
+    assert_eq!(rig.store.sale("spring").await.expect("reads"), Some(after));
+    assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);
+    rig.store.step_sale("spring", Step::Open).await.expect("writes");
+    assert_eq!(set(item, Spread::default()).await, SpreadOutcome::WrongState(Phase::Open));
+}
+
+/// A node lives as long as it beats.
+pub async fn nodes_live_as_long_as_they_beat(rig: Rig) {
+    let live = async || rig.store.live_nodes().await.expect("reads");
+    assert_eq!(live().await, []);
+    for node in [NodeId(7), NodeId(3)] {
+        rig.store.beat(node, 1_000).await.expect("writes");
+    }
+    assert_eq!(live().await, [NodeId(3), NodeId(7)]);
+    rig.clock.pass(999);
+    rig.store.beat(NodeId(7), 1_000).await.expect("writes");
+    rig.clock.pass(1);
+    assert_eq!(live().await, [NodeId(7)]);
 }

@@ -13,6 +13,7 @@ const USER: &str = "postgres";
 
 /// Runs PostgreSQL and does what it is told on its input; at the end of that, which is also the end of the test program, it stops and cleans up.
 const KEEPER: &str = r#"
+trap '' INT TERM HUP
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & pg=$!
 while read word; do

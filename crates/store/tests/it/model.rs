@@ -1,4 +1,4 @@
-//! Random lists of transactions on SQLite and on the model: the same answers, the same rows, after each.
+//! Random lists of transactions on a backend and on the model: the same answers, the same rows, after each.
 use std::sync::Arc;
 
 use doorbuster_core::model::Model;
@@ -8,13 +8,14 @@ use doorbuster_core::{
     BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, RecallId, RecallTarget, RequestKey,
     SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
 };
-use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, Told, id_key, new_item, new_sale};
+use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, id_key, new_item, new_sale};
 use doorbuster_store::{Store, inspect};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::rig::{Dir, options};
+use crate::cluster;
+use crate::rig::{Dir, open, open_postgres};
 
 /// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and again.
 #[derive(Clone, Debug)]
@@ -302,15 +303,23 @@ proptest! {
     #[test]
     fn the_store_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(on_a_store(list))?;
+        let dir = Dir::new();
+        runtime.block_on(on_a_store(open(dir.path()), list))?;
     }
 }
 
-async fn on_a_store(list: Vec<Op>) -> Result<(), TestCaseError> {
-    let dir = Dir::new();
-    let (clock, told) = (Clock::new(), Told::default());
-    let store = Store::open_sqlite(options(dir.path(), &clock, &told).0).expect("opens");
-    let rig = Rig { store, clock, told };
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_store_in_postgresql_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let cluster = cluster::shared();
+        let url = cluster.url(&cluster.database());
+        runtime.block_on(async { on_a_store(open_postgres(&url, 1).await, list).await })?;
+    }
+}
+
+async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
     let mut ids = [ItemId(0); 2];
     for (at, item) in items(ids).into_iter().enumerate() {
         let (id, items) = (format!("sale-{at}"), vec![new_item("item", item.total, item.limit)]);

@@ -1,0 +1,261 @@
+//! PostgreSQL loses sessions, crashes, refuses a ticket's rows, or is not fit to keep promises.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::{Grant, Seq, Ticket, TicketId, Verdict};
+use doorbuster_store::conformance::{Clock, Rig, Told, id_key};
+use doorbuster_store::{BackupError, OpenError, Store, StoreError};
+
+use crate::cluster::{self, Cluster};
+use crate::nodes::told;
+use crate::rig::{open_postgres, postgres_options};
+
+/// How long anything may take that waits for PostgreSQL to be there again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(20);
+
+/// Sessions that are killed in the middle of something.
+const KILLS: usize = 25;
+
+fn batches(rig: &Rig, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
+    let ticket = |n: u64| rig.ticket(grant, n, &format!("buyer-{n}"), "k", 1);
+    (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
+}
+
+/// Settles as a settler does: what was not answered is delivered again.
+async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
+    let since = Instant::now();
+    loop {
+        match store.settle(batch.to_vec()).await {
+            Ok(resolved) => {
+                assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved), "{resolved:?}");
+                return resolved.into_iter().map(|r| r.id).collect();
+            }
+            Err(StoreError::Unavailable { .. }) if since.elapsed() < AGAIN_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    let grant = rig.slot(10_000, 10_000, 5).await;
+    rig.told.forget();
+    let stop = Arc::new(AtomicBool::new(false));
+    let killer = tokio::task::spawn_blocking({
+        let (stop, database) = (Arc::clone(&stop), database.clone());
+        move || {
+            let mut kills = 0_usize;
+            while !stop.load(Ordering::SeqCst) && kills < KILLS {
+                let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
+                               SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                                      AND state <> 'idle' ORDER BY random() LIMIT 1) s";
+                kills += cluster
+                    .psql(&database, sql)
+                    .expect("a session of its own")
+                    .trim()
+                    .parse::<usize>()
+                    .expect("a count");
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            kills
+        }
+    });
+    let mut settlers = tokio::task::JoinSet::new();
+    for share in batches(&rig, &grant, 60, 50).chunks(20) {
+        let (store, share) = (rig.store.clone(), share.to_vec());
+        settlers.spawn(async move {
+            let mut ids = Vec::new();
+            for batch in share {
+                ids.extend(settle(&store, &batch).await);
+            }
+            ids
+        });
+    }
+    let promised: BTreeSet<TicketId> = settlers.join_all().await.into_iter().flatten().collect();
+    stop.store(true, Ordering::SeqCst);
+    let kills = killer.await.expect("it kills");
+    assert!(kills > 0);
+    assert_eq!(promised.len(), 3_000);
+    let known: BTreeSet<_> = rig.told.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
+    assert_eq!(known, promised, "every promise was told to the node before it was answered");
+    rig.expect_units(grant.slot.item, 0, 7_000, 3_000, 0).await;
+    rig.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_database_is_survived_with_every_promise() {
+    let cluster = Cluster::start(&[]);
+    let url = cluster.url(&cluster.database());
+    let (rig, other) = (open_postgres(&url, 1).await, open_postgres(&url, 2).await);
+    let grant = rig.slot(1_000, 1_000, 5).await;
+    let all = batches(&rig, &grant, 6, 20);
+    let mut promised = BTreeSet::new();
+    for (at, batch) in all.iter().enumerate() {
+        let settling = tokio::spawn({
+            let (store, batch) = (rig.store.clone(), batch.clone());
+            async move { settle(&store, &batch).await }
+        });
+        if at % 2 == 1 {
+            tokio::task::block_in_place(|| if at == 1 { cluster.crash() } else { cluster.stop() });
+            let refused = rig.store.counts(None);
+            assert!(matches!(refused.await, Err(StoreError::Unavailable { may_have_happened: false, .. })));
+            tokio::task::block_in_place(|| cluster.restart());
+        }
+        promised.extend(settling.await.expect("it settles in the end"));
+    }
+    assert_eq!(promised.len(), 120);
+    let known = told(&other, AGAIN_WITHIN, |all| {
+        all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
+    });
+    let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
+    assert_eq!(known, promised, "the other node learnt of all of them");
+    let since = Instant::now();
+    while rig.store.health().await.is_err() {
+        assert!(since.elapsed() < AGAIN_WITHIN, "it is there again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.expect_units(grant.slot.item, 0, 880, 120, 0).await;
+    rig.store.close().await;
+    other.store.close().await;
+}
+
+/// Makes a table refuse what names a buyer, as a bug would.
+fn poison(database: &str, table: &str, condition: &str) {
+    let sql = format!(
+        "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'poison'; END $$;
+         CREATE TRIGGER poison BEFORE INSERT ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION poison()"
+    );
+    cluster::shared().psql(database, &sql).expect("a trigger");
+}
+
+#[tokio::test]
+async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    let grant = rig.slot(20, 20, 3).await;
+    poison(&database, "orders", "NEW.buyer = 'poison'");
+    let tickets: Vec<_> = (1..=7)
+        .map(|n| rig.ticket(&grant, n, &if n == 4 { "poison".to_owned() } else { format!("buyer-{n}") }, "k", 1))
+        .collect();
+    let mut wanted = vec![Verdict::Reserved; 7];
+    wanted[3] = Verdict::Unavailable;
+    for round in ["first", "delivered again"] {
+        let resolved = rig.store.settle(tickets.clone()).await.expect("settles");
+        assert_eq!(resolved.iter().map(|r| r.verdict).collect::<Vec<_>>(), wanted, "{round}");
+        let letters = rig.store.dead_letters(9).await.expect("reads");
+        let id = id_key().id_of(&tickets[3]);
+        assert_eq!(letters.iter().map(|l| l.ticket).collect::<Vec<_>>(), [id], "{round}");
+        assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
+        let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+        assert_eq!(feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(), [(Some(id), 1)], "credited once");
+    }
+    poison(&database, "resolution", "TRUE");
+    let lost = rig.ticket(&grant, 8, "poison", "k", 1);
+    assert_eq!(rig.settle(&lost).await.verdict, Verdict::Unavailable);
+    let letters = rig.store.dead_letters(1).await.expect("reads");
+    assert!(letters[0].reason.contains("cannot be returned"), "{}", letters[0].reason);
+    rig.expect_units(grant.slot.item, 0, 14, 6, 0).await;
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn a_job_that_panics_is_undone_and_the_store_goes_on() {
+    let cluster = cluster::shared();
+    let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
+    rig.item(doorbuster_core::Stock::Counted(1), 1).await;
+    let bug = |_: &mut doorbuster_store::SaleRow| panic!("a bug in a patch");
+    let panicked = rig.store.patch_sale("sale-0", None, Box::new(bug)).await;
+    let Err(StoreError::Unexpected(said)) = panicked else { panic!("{panicked:?}") };
+    assert!(said.contains("a bug in a patch"), "{said}");
+    assert!(rig.store.delete_sale("sale-0", Some(9)).await.is_ok(), "no lock stays");
+    rig.store.close().await;
+    assert!(matches!(rig.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
+}
+
+#[tokio::test]
+async fn rows_that_do_not_add_up_are_found() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    let grant = rig.slot(20, 10, 3).await;
+    rig.reserve(&grant, 1, "anna", 2).await;
+    rig.store.refill(grant.id, 1, doorbuster_core::Counter::A).await.expect("writes");
+    rig.adds_up().await;
+    for (damage, repair, rule) in [
+        ("UPDATE quota SET used = 1", "UPDATE quota SET used = 2", "I4"),
+        ("UPDATE item SET limit_per_buyer = 1", "UPDATE item SET limit_per_buyer = 3", "I4"),
+        ("UPDATE slot_grant SET settled = 3", "UPDATE slot_grant SET settled = 2", "I2"),
+        ("UPDATE item SET pool = 3", "UPDATE item SET pool = 9", "I2"),
+        ("UPDATE item SET paid = 1", "UPDATE item SET paid = 0", "I2"),
+        ("UPDATE feed SET seq = 2", "UPDATE feed SET seq = 1", "I6"),
+    ] {
+        cluster.psql(&database, damage).expect("a change");
+        let found = rig.store.check().await.expect("reads").findings;
+        assert!(found.iter().any(|f| f.rule == rule && f.item == Some(grant.slot.item)), "{damage}: {found:?}");
+        cluster.psql(&database, repair).expect("a change");
+        rig.adds_up().await;
+    }
+    let kept = cluster.psql(&database, "DELETE FROM orders").expect_err("orders stay");
+    assert!(kept.contains("never"), "{kept}");
+    rig.store.close().await;
+}
+
+async fn opened(url: &str, change: impl FnOnce(&mut doorbuster_store::PostgresOptions)) -> Result<Store, String> {
+    let mut options = postgres_options(url, 1, &Clock::new(), &Told::default());
+    change(&mut options);
+    Store::open_postgres(options).await.map_err(|error: OpenError| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_not_fit_is_refused_and_what_it_lacks_is_said() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let url = cluster.url(&database);
+    let refused = opened(&url, |o| o.allow_fsync_off = false).await.err().expect("refused");
+    assert!(refused.contains("fsync"), "{refused}");
+    let refused = opened(&format!("{url} sslmode=require"), |_| ()).await.err().expect("refused");
+    assert!(refused.contains("sslmode"), "{refused}");
+    let refused = opened(&format!("{url}nowhere"), |_| ()).await.err().expect("refused");
+    assert!(refused.contains("does not exist"), "{refused}");
+    let (a, b) = tokio::join!(opened(&url, |_| ()), opened(&url, |_| ()));
+    let (a, b) = (a.expect("opens"), b.expect("opens, and waits for the other's migration"));
+    let warnings = a.warnings();
+    assert!(
+        warnings.iter().any(|w| w.contains("fsync")) && warnings.iter().any(|w| w.contains("standby")),
+        "{warnings:?}"
+    );
+    let refused = a.backup(std::path::Path::new("/nowhere/copy")).await;
+    assert!(matches!(refused, Err(BackupError::Failed(how)) if how.contains("pg_dump")));
+    a.close().await;
+    b.close().await;
+    let newer = "INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later' FROM schema_migration";
+    cluster.psql(&database, newer).expect("a change");
+    opened(&url, |_| ()).await.expect("one version ahead is served").close().await;
+    cluster.psql(&database, newer).expect("a change");
+    let refused = opened(&url, |_| ()).await.err().expect("refused");
+    assert!(refused.contains("run the newer program"), "{refused}");
+    let foreign = cluster.database();
+    cluster.psql(&foreign, "CREATE TABLE orders (a int)").expect("a table");
+    let refused = opened(&cluster.url(&foreign), |_| ()).await.err().expect("refused");
+    assert!(refused.contains("not doorbuster's"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_time_is_the_databases() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let store = opened(&cluster.url(&database), |o| o.clock = None).await.expect("opens");
+    let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let there: i64 = cluster.psql(&database, sql).expect("a query").trim().parse().expect("a number");
+    let here = store.now().0;
+    assert!((here - there).abs() < 500, "{here} here, {there} there");
+    store.close().await;
+}

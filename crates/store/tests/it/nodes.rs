@@ -1,0 +1,213 @@
+//! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell nothing twice.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbuster_core::order::Ending;
+use doorbuster_core::sale::Step;
+use doorbuster_core::{BuyerId, NodeId, OrderState, RequestKey, SlotKey, Stock, Ticket, TicketId, Verdict};
+use doorbuster_store::Committed;
+use doorbuster_store::conformance::{Rig, id_key, new_item, new_sale};
+
+use crate::cluster;
+use crate::rig::open_postgres;
+
+/// How soon a node knows what another one committed.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Two nodes on a new database.
+pub async fn two() -> (Rig, Rig, String) {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let url = cluster.url(&database);
+    (open_postgres(&url, 1).await, open_postgres(&url, 2).await, database)
+}
+
+/// Collects what a node is told until it is enough.
+pub async fn told(rig: &Rig, within: Duration, enough: impl Fn(&[Committed]) -> bool) -> Vec<Committed> {
+    let (since, mut all) = (Instant::now(), Vec::new());
+    loop {
+        all.extend(rig.told.take());
+        if enough(&all) {
+            return all;
+        }
+        assert!(since.elapsed() < within, "not told within {within:?}: {all:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
+    Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
+}
+
+#[tokio::test]
+async fn what_one_node_commits_the_other_is_told_with_its_orders_and_counts() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(100, 50, 5).await;
+    let item = grant.slot.item;
+    let now = a.counts(item).await;
+    let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+    assert!(all.iter().any(|c| c.sales), "a sale was made and opened: {all:?}");
+    for (n, held) in [(1, 2), (2, 4)] {
+        let order = a.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
+        let now = a.counts(item).await;
+        assert_eq!(now.held, held);
+        let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+        let at = all.iter().position(|c| c.counts.contains(&now)).expect("waited for");
+        let known: Vec<_> = all[..=at].iter().flat_map(|c| &c.orders).collect();
+        assert_eq!(known, [&order], "whoever knows the counts knows the order");
+        assert!(all.iter().all(|c| !c.sales && c.told.is_empty()), "{all:?}");
+    }
+    let id =
+        a.store.orders(doorbuster_store::OrderQuery { limit: 1, ..Default::default() }).await.expect("reads").orders[0]
+            .id;
+    a.store.end_order(id, Ending::Cancel).await.expect("writes");
+    let ended = |c: &Committed| c.orders.iter().any(|o| o.id == id && o.state == OrderState::Cancelled);
+    told(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
+    b.store.step_sale("sale-0", Step::Pause).await.expect("writes");
+    told(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
+    assert!(b.told.take().iter().all(|c| !c.sales), "its own doing");
+    a.store.close().await;
+    b.store.close().await;
+}
+
+#[tokio::test]
+async fn verdicts_are_told_to_the_node_that_waits_for_them() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(100, 50, 2).await;
+    let tickets: Vec<_> = [("anna", "k", 2), ("anna", "l", 1), ("anna", "k", 2), ("bert", "k", 1)]
+        .into_iter()
+        .zip(1..)
+        .map(|((who, key, units), n)| for_node(&a.ticket(&grant, n, who, key, units), if n == 4 { 1 } else { 2 }))
+        .collect();
+    b.told.forget();
+    let resolved = a.store.settle(tickets.clone()).await.expect("settles");
+    let all = told(&b, KNOWN_WITHIN, |all| all.iter().map(|c| c.told.len()).sum::<usize>() >= 3).await;
+    let mut heard: Vec<_> = all.into_iter().flat_map(|c| c.told).collect();
+    heard.sort_by_key(|(token, _)| *token);
+    let mut wanted: Vec<_> = tickets[..3].iter().zip(&resolved).map(|(t, r)| (t.token, r.clone())).collect();
+    wanted.sort_by_key(|(token, _)| *token);
+    assert_eq!(heard, wanted);
+    assert_eq!(resolved[1].verdict, Verdict::LimitReached);
+    assert_eq!(resolved[2].verdict, Verdict::Order(resolved[0].id));
+    assert!(a.told.take().iter().all(|c| c.told.is_empty()), "it settled them itself");
+    a.store.close().await;
+    b.store.close().await;
+}
+
+/// Requests of the same buyers, split over two grants and two nodes, some of them twice.
+fn crowd(rig: &Rig, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
+    let tickets: Vec<_> = (0..240_u64)
+        .map(|i| {
+            let buyer = (i * 7 + side * 3) % 40;
+            // A third of the requests is sent to both sides.
+            let key = if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
+            let ticket = rig.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
+            for_node(&ticket, side as u32 + 1)
+        })
+        .collect();
+    tickets.chunks(20).map(<[_]>::to_vec).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settlers_on_two_nodes_never_pass_a_limit() {
+    let (a, b, _) = two().await;
+    let item = a.item(Stock::Counted(1_000), 3).await;
+    let grants = [a.open(SlotKey { item, index: 0 }, 500).await, a.open(SlotKey { item, index: 1 }, 500).await];
+    let mut settlers = tokio::task::JoinSet::new();
+    for (side, rig) in [&a, &b].into_iter().enumerate() {
+        for batch in crowd(&a, &grants[side], side as u64) {
+            let store = rig.store.clone();
+            settlers.spawn(async move { store.settle(batch).await.expect("settles") });
+        }
+    }
+    let resolved: Vec<_> = settlers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(resolved.len(), 480);
+    let reserved: BTreeSet<TicketId> =
+        resolved.iter().filter(|r| r.verdict == Verdict::Reserved).map(|r| r.id).collect();
+    assert_eq!(reserved.len(), 40 * 3, "each buyer has what the limit allows, no more and no less");
+    for buyer in 0..40 {
+        let buyer = BuyerId::new(&format!("buyer-{buyer:02}")).expect("a name");
+        assert_eq!(a.store.quota(item, buyer).await.expect("reads"), 3);
+    }
+    let letters = a.store.dead_letters(9).await.expect("reads");
+    assert_eq!(letters, [], "nobody is given up because others were faster");
+    a.expect_units(item, 0, 880, 120, 0).await;
+    for rig in [&a, &b] {
+        let known = told(rig, KNOWN_WITHIN, |all| {
+            all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
+        });
+        let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
+        assert_eq!(known, reserved, "each node knows every order");
+    }
+    a.store.close().await;
+    b.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(200, 200, 4).await;
+    for n in 1..=60 {
+        a.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
+    }
+    a.clock.pass(doorbuster_store::conformance::HOLD_MS);
+    b.clock.pass(doorbuster_store::conformance::HOLD_MS);
+    let (from_a, from_b) = (a.store.clone(), b.store.clone());
+    let (x, y) = tokio::join!(
+        tokio::spawn(async move { from_a.expire_due(40).await.expect("writes").len() }),
+        tokio::spawn(async move { from_b.expire_due(40).await.expect("writes").len() }),
+    );
+    let first = x.expect("runs") + y.expect("runs");
+    let rest = a.store.expire_due(100).await.expect("writes").len();
+    assert_eq!(first + rest, 60);
+    a.expect_units(grant.slot.item, 120, 80, 0, 0).await;
+    a.store.close().await;
+    b.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_is_one_adjustment_and_one_slot_has_one_grant_whichever_node_asks() {
+    let (a, b, _) = two().await;
+    let item = a.item(Stock::Counted(100), 3).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for at in 0..12_u64 {
+        let store = if at % 2 == 0 { a.store.clone() } else { b.store.clone() };
+        tasks.spawn(async move {
+            let slot = SlotKey { item, index: 0 };
+            let grant =
+                store.open_grant(slot, doorbuster_core::GrantId(at + 1), 10).await.expect("writes").expect("an item");
+            let (reason, key) = ("more came".to_owned(), "one".to_owned());
+            let adjustment = doorbuster_store::Adjustment { item, units: 7, reason, key };
+            (grant.id, store.adjust(adjustment).await.expect("writes"))
+        });
+    }
+    let answers = tasks.join_all().await;
+    assert_eq!(answers.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().len(), 1);
+    let done = answers.iter().filter(|(_, o)| matches!(o, doorbuster_store::AdjustOutcome::Done(_))).count();
+    assert_eq!(done, 1);
+    a.expect_units(item, 97, 10, 0, 0).await;
+    let again = new_sale("sale-0", vec![new_item("item", Stock::Counted(1), 1)]);
+    assert_eq!(b.store.create_sale(again).await.expect("writes"), None, "the id is taken at every node");
+    a.store.close().await;
+    b.store.close().await;
+}
+
+#[tokio::test]
+async fn a_forced_verdict_is_told_to_whoever_may_wait() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(10, 10, 5).await;
+    let ticket = for_node(&a.ticket(&grant, 1, "anna", "a", 2), 2);
+    let id = id_key().id_of(&ticket);
+    let parts = id_key().open(&id, "anna").expect("our own id");
+    a.clock.pass(10_001);
+    b.told.forget();
+    let forced = a.store.force(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
+    let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.told.is_empty())).await;
+    let heard: Vec<_> = all.into_iter().flat_map(|c| c.told).collect();
+    assert_eq!(heard, [(ticket.token, forced)]);
+    let key = RequestKey::new("a").expect("a key");
+    assert_eq!(b.store.order_of(ticket.buyer.clone(), key).await.expect("reads"), None);
+    a.store.close().await;
+    b.store.close().await;
+}

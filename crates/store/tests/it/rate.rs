@@ -1,0 +1,60 @@
+//! How many orders a second one node settles in PostgreSQL, and how long one batch takes: run by hand, in release.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::{Grant, Ticket, Verdict};
+use doorbuster_store::conformance::Rig;
+
+use crate::cluster::Cluster;
+use crate::rig::open_postgres;
+
+const BATCHES: usize = 60;
+
+fn batch(rig: &Rig, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
+    let first = at * SETTLE_BATCH_MAX + 1;
+    let ticket = |n: usize| rig.ticket(grant, n as u64, &format!("buyer-{}-{n:06}", grant.slot.index), "k", 1);
+    (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
+}
+
+/// Settles every batch, as many at once as there are grants; orders a second, and the slowest batch.
+async fn settle(rig: &Rig, grants: &[Grant]) -> (f64, Duration) {
+    let mut settlers = tokio::task::JoinSet::new();
+    let began = Instant::now();
+    for grant in grants {
+        let batches: Vec<_> = (0..BATCHES).map(|at| batch(rig, grant, at)).collect();
+        let store = rig.store.clone();
+        settlers.spawn(async move {
+            let mut slowest = Duration::ZERO;
+            for tickets in batches {
+                let began = Instant::now();
+                let resolved = store.settle(tickets).await.expect("settles");
+                assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
+                slowest = slowest.max(began.elapsed());
+            }
+            slowest
+        });
+    }
+    let slowest = settlers.join_all().await.into_iter().max().unwrap_or_default();
+    let orders = grants.len() * BATCHES * SETTLE_BATCH_MAX;
+    (orders as f64 / began.elapsed().as_secs_f64(), slowest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn orders_settled_a_second() {
+    let cluster = Cluster::start(&["-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"]);
+    for slots in [1_u32, 2, 4] {
+        let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
+        let item = rig.item(doorbuster_core::Stock::Counted(1_000_000), 1).await;
+        let mut grants = Vec::new();
+        for index in 0..slots {
+            grants.push(rig.open(doorbuster_core::SlotKey { item, index }, 100_000).await);
+        }
+        let (rate, slowest) = settle(&rig, &grants).await;
+        let began = Instant::now();
+        rig.adds_up().await;
+        println!("{slots} slots: {rate:.0} orders/s, slowest batch {slowest:?}, check {:?}", began.elapsed());
+        rig.store.close().await;
+    }
+}
