@@ -22,8 +22,8 @@ end
 -- Mostly they are the oldest of the queue, all of them: then one look finds them, and one cut removes them.
 local last = ARGV[#ARGV - 1]
 local oldest = redis.call('XRANGE', KEYS[5], '-', last, 'COUNT', count + 1)
-local is_head = #oldest > 0 and #oldest <= count
-for _, entry in ipairs(is_head and oldest or {}) do
+local is_head = #oldest > 0
+for _, entry in ipairs(oldest) do
   is_head = is_head and compare(entry)
 end
 if not is_head then
