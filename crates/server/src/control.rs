@@ -2,6 +2,7 @@
 
 mod adjust;
 mod audit;
+mod drain;
 mod evidence;
 mod expiry;
 mod gather;
@@ -50,6 +51,7 @@ pub struct Control {
     times_changed: Notify,
     catalogue_changed: Notify,
     served_changed: Notify,
+    drains_changed: Notify,
     suspicion: Notify,
     /// Whether this node tends slots whenever a commit touches their item, rather than only when it needs units itself.
     tends: AtomicBool,
@@ -127,6 +129,7 @@ impl Control {
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("status", status::run(engine.clone()));
     jobs.start("reload", reload::run(engine.clone()));
+    jobs.start("drain", drain::run(engine.clone()));
     jobs.start("tend", tend::run(engine.clone()));
     jobs.start("watch", watch::run(engine.clone()));
     jobs.start("lead", lead::run(engine.clone(), roles));

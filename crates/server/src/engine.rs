@@ -31,7 +31,7 @@ use crate::notify::Hub;
 use crate::waiters::Waiters;
 use views::Views;
 
-use end::DRAIN_MAX;
+pub(crate) use end::DRAIN_MAX;
 pub(crate) use jobs::Jobs;
 pub use look::Looked;
 pub use start::{EngineOptions, Place};

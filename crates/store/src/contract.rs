@@ -89,6 +89,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When it closed.
     pub closed_at: Option<Millis>,
+    /// A pause or close waits for what is in flight at every node, until then at the latest ([`crate::Store::drain_sale`]).
+    pub draining_until: Option<Millis>,
     /// Its items.
     pub items: Vec<ItemRow>,
 }

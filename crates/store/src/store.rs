@@ -146,6 +146,15 @@ impl Store {
         }
     }
 
+    /// Tells every node that a pause or close waits for what is in flight, for `for_ms` at most; 0: it does not any more. A step to another phase ends it
+    /// too. An embedded store has nobody to tell.
+    pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(s) => s.drain_sale(id, for_ms).await,
+        }
+    }
+
     /// Where the units of these items (of all, without a list) are, in one snapshot, by item. Items that do not exist are left out.
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match self {

@@ -2,13 +2,11 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{Step, Stepped};
-use doorbuster_core::{Cause, Phase, SlotKey, Spread};
+use doorbuster_core::{Cause, Phase, Spread};
 use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome};
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
-
-use super::tend;
 
 impl Engine {
     /// Creates a draft; `None`: the id is taken.
@@ -86,16 +84,7 @@ impl Engine {
     async fn step_drained(&self, sale: &SaleState, step: Step) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
         let stepped = async {
-            let slots: Vec<SlotKey> = sale.items.iter().flat_map(|i| i.slots.iter().copied()).collect();
-            for item in &sale.items {
-                // Whoever tends the item looks at `draining` under this lock before it lets the slots go on.
-                let _alone = item.work.tending.lock().await;
-                item.work.stopped_here.store(true, Ordering::Release);
-                for &slot in &item.slots {
-                    self.slots().stop(slot, true).await?;
-                }
-            }
-            self.drain(&slots).await?;
+            self.drain_everywhere(sale).await?;
             let outcome = self.store().step_sale(&sale.row.id, step).await?;
             if let StepOutcome::Done { sale: row, .. } = &outcome {
                 self.take_in(row.clone()).await?;
@@ -103,22 +92,11 @@ impl Engine {
             Ok(outcome)
         };
         let outcome = stepped.await;
+        if outcome.is_err() {
+            self.give_up_draining(sale).await;
+        }
         sale.flags.draining.store(false, Ordering::Release);
         outcome
-    }
-
-    /// What a step, or its repetition, owes the slots. A failed drain lets them go on.
-    async fn after_step(&self, id: &str) -> Result<(), EngineError> {
-        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
-        if sale.is_warm() {
-            tend::tend_all(self, &sale.items).await;
-        }
-        if sale.row.phase == Phase::Closed {
-            for slot in sale.items.iter().flat_map(|item| &item.slots) {
-                self.slots().retire(*slot).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Changes how an item's stock is spread, before its sale opens.

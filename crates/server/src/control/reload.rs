@@ -61,6 +61,9 @@ async fn reload_one(engine: &Engine, id: &str) -> Result<(), EngineError> {
 /// What another node's step asks of the slots that only this node reaches.
 async fn follow(engine: &Engine, id: &str) -> Result<(), EngineError> {
     let Some(sale) = engine.catalogue().sale(id).cloned() else { return Ok(()) };
+    if sale.row.draining_until.is_some() {
+        engine.control().drains_changed.notify_one();
+    }
     for item in &sale.items {
         if sale.is_warm() {
             engine.control().wake_by_commit(item.row.id);

@@ -110,7 +110,7 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     let grants: Vec<Grant> = engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
     let mut pending = engine.store().pending_recalls().await?;
     pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
-    let mut places = bring_up(engine, item, &grants).await?;
+    let mut places = bring_up(engine, item, &sale, &grants).await?;
     let done = finish_recalls(engine, item, &places, &mut pending).await?;
     let mut fed = feed_all(engine, &mut places, done.any).await?;
     if refill::refill(engine, item, &places).await? {
@@ -146,10 +146,19 @@ fn see(item: &ItemState, places: &[Place]) {
 }
 
 /// The slots that this node reaches, each under its open grant. A slot that cannot be asked, or proves a loss, is left to the watch.
-async fn bring_up(engine: &Engine, item: &ItemState, grants: &[Grant]) -> Result<Vec<Place>, EngineError> {
+async fn bring_up(
+    engine: &Engine,
+    item: &ItemState,
+    sale: &SaleState,
+    grants: &[Grant],
+) -> Result<Vec<Place>, EngineError> {
     let mut each = Vec::with_capacity(item.slots.len());
     for &slot in &item.slots {
-        each.push(bring_up_one(engine, item, slot, grants.iter().find(|grant| grant.slot == slot)));
+        let open = grants.iter().find(|grant| grant.slot == slot);
+        // Whoever drains waits until every grant of another node's slot is closed.
+        if open.is_some() || !sale.is_draining() {
+            each.push(bring_up_one(engine, item, slot, open));
+        }
     }
     Ok(try_join_all(each).await?.into_iter().flatten().collect())
 }
@@ -279,11 +288,12 @@ pub(super) async fn fed(engine: &Engine, grant: &Grant) -> Result<u64, EngineErr
 
 /// The one place that lets slots cut tickets; a drain takes the item's lock before it stops them.
 ///
-/// A slot that all nodes reach goes on only by the hand that stopped it, or under a new grant: another node may be draining it.
+/// A slot that all nodes reach goes on by the hand that stopped it, by the leader's, or under a new grant: another node may be draining it.
 async fn let_cut(engine: &Engine, item: &ItemState, sale: &SaleState, places: &[Place]) -> Result<(), EngineError> {
     let is_own = engine.layout().is_own();
     let halt = sale.is_draining() || (is_own && engine.is_stopping());
-    let may_go_on = is_own || item.work.stopped_here.swap(false, Ordering::AcqRel);
+    let stopped_here = item.work.stopped_here.swap(halt, Ordering::AcqRel);
+    let may_go_on = is_own || stopped_here || engine.control().leads();
     for place in places {
         let wanted = halt || (place.view.stopped && !may_go_on && !place.is_new);
         if wanted != place.view.stopped {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, EngineError};
 
 /// How long a pause, a close or a stop waits for what is in flight.
-pub(super) const DRAIN_MAX: Duration = Duration::from_secs(8);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 

@@ -155,6 +155,59 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
     second.stop().await;
 }
 
+/// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and both go on after it.
+async fn pauses_under_load(home: Home, spread: Spread) {
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(10_000, 10, spread).await;
+    second.follows(doorbuster_core::Phase::Open).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let (shop, stop) = (if n % 2 == 0 { first.shop() } else { second.shop() }, stop.clone());
+        crowd.spawn(async move {
+            let (mut sold, mut asked) = (0, 0);
+            while !stop.load(Ordering::Acquire) {
+                asked += 1;
+                match shop.buy(&format!("b{n}-{asked}"), "k", 1).await {
+                    Bought::Created(_) => sold += 1,
+                    Bought::Refused(Refusal::Unavailable { .. } | Refusal::Paused) => {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            sold
+        });
+    }
+    until("both sell", async || first.counts().await.held > 50).await;
+    first.step(Step::Pause).await;
+    let at_pause = first.counts().await;
+    assert_eq!(at_pause.in_slots, 0);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(second.counts().await, at_pause, "nothing is sold while paused");
+    second.follows(doorbuster_core::Phase::Paused).await;
+    second.step(Step::Resume).await;
+    until("it goes on", async || first.counts().await.held > at_pause.held + 50).await;
+    stop.store(true, Ordering::Release);
+    let sold: u64 = crowd.join_all().await.into_iter().sum();
+    first.step(Step::Close).await;
+    let counts = first.counts().await;
+    assert_eq!((counts.held, counts.in_slots), (sold, 0));
+    assert_eq!(first.audit().await.repairs, 0);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_drains_the_slots_of_every_node() {
+    pauses_under_load(Home::postgres(), Spread::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_drains_the_slots_that_nodes_share() {
+    pauses_under_load(Home::cluster(), Spread { partitions: 2, ..Spread::default() }).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
     let home = Home::cluster();

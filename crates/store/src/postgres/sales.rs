@@ -25,7 +25,8 @@ type Done<T> = Result<T, Failure>;
 /// A sale in each row, with one of its items if it has any.
 const SALES: &str = "SELECT s.id, s.title, s.phase, s.starts_at, s.ends_at, s.front_door, s.version, s.created_at, s.opened_at, s.closed_at,
             i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency, i.list_price_minor, i.limit_per_buyer,
-            i.hold_ms, i.total IS NOT NULL, i.partitions, i.choose, i.spread_initial, i.spread_threshold, i.spread_refill
+            i.hold_ms, i.total IS NOT NULL, i.partitions, i.choose, i.spread_initial, i.spread_threshold, i.spread_refill,
+            s.draining_until
      FROM sale s LEFT JOIN item i ON i.sale_id = s.id";
 const LOCK_SALE: &str = "SELECT FROM sale WHERE id = $1 FOR UPDATE";
 
@@ -41,6 +42,7 @@ fn sale_row(row: &Row) -> Done<SaleRow> {
         created_at: Millis(row.try_get(7)?),
         opened_at: rows::time(row, 8)?,
         closed_at: rows::time(row, 9)?,
+        draining_until: rows::time(row, 26)?,
         items: Vec::new(),
     })
 }
@@ -127,6 +129,17 @@ impl Postgres {
     pub(crate) async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
         self.job(Again::Never, move |ledger| move_on(ledger, &id, step)).await
+    }
+
+    pub(crate) async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
+        let id = id.to_owned();
+        let drain = move |ledger: &mut PostgresLedger<'_>| {
+            let until = (for_ms > 0).then(|| ledger.now.plus(for_ms).0);
+            ledger.run("UPDATE sale SET draining_until = $2 WHERE id = $1", &[&id, &until])?;
+            ledger.catalogue = true;
+            Ok(())
+        };
+        self.job(Again::Safe, drain).await
     }
 
     pub(crate) async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
@@ -272,7 +285,8 @@ fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOu
     ledger.run(
         "UPDATE sale SET phase = $2, version = version + 1,
                          opened_at = CASE WHEN $2 = 'open' THEN coalesce(opened_at, $3) ELSE opened_at END,
-                         closed_at = CASE WHEN $2 = 'closed' THEN $3 ELSE closed_at END
+                         closed_at = CASE WHEN $2 = 'closed' THEN $3 ELSE closed_at END,
+                         draining_until = NULL
          WHERE id = $1",
         &[&id, &phase.as_str(), &ledger.now.0],
     )?;

@@ -44,6 +44,8 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         created_at: Millis(row.get(7)?),
         opened_at: time(8)?,
         closed_at: time(9)?,
+        // The one process that there is knows it by itself.
+        draining_until: None,
         items: Vec::new(),
     })
 }
