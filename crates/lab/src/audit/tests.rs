@@ -1,5 +1,6 @@
 //! The auditor against stores that are broken on purpose, one rule at a time, and against one that is not.
 
+mod postgres;
 mod promises;
 mod shop;
 

@@ -72,3 +72,19 @@ impl Watch {
         self.thread.join().unwrap_or_else(|_| (0, vec!["whoever watched the stock is gone".into()]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_unit_in_two_places_or_in_none_does_not_add_up() {
+        let row = |pool: i64, held: i64| json!({"items": [{"total": 10, "pool": pool, "in_slots": 3, "held": held, "paid": 1}]});
+        assert_eq!(Stock::read(&row(4, 2)), Ok(Stock { total: 10, free: 7, sold: 3 }));
+        for wrong in [row(4, 3), row(4, 1), row(-1, 7), json!({"items": []})] {
+            assert!(Stock::read(&wrong).is_err(), "{wrong}");
+        }
+    }
+}

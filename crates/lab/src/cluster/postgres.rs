@@ -105,6 +105,11 @@ impl Postgres {
         format!("postgres://{NAME}:{}@127.0.0.1:{port}/{NAME}", self.password)
     }
 
+    /// Runs SQL in the program's database; its rows as text.
+    pub fn sql(&self, sql: &str) -> Result<String, ClusterError> {
+        self.psql(NAME, &["-v", "ON_ERROR_STOP=1", "-c", sql])
+    }
+
     fn psql(&self, database: &str, words: &[&str]) -> Result<String, ClusterError> {
         let psql = self.programs.join("psql").display().to_string();
         let port = self.port.to_string();

@@ -25,6 +25,18 @@ pub(super) struct Shop {
 /// A directory that goes with its value.
 pub(super) struct Scratch(PathBuf);
 
+impl Scratch {
+    /// A name that nobody has; whoever uses it makes it.
+    pub fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("doorbuster-audit-{:016x}", rand::random::<u64>())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Left behind only when the system forbids it; the next run uses another name.
