@@ -13,20 +13,33 @@ use super::storm::storm;
 /// How long the servers may need to agree.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Three primaries.
-pub fn start() -> Vec<Server> {
-    let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-    let servers: Vec<Server> = (0..3).map(|_| Server::start_on_port(&arguments)).collect();
+/// Three primaries, each with so many replicas.
+fn start_with(replicas: usize) -> Vec<Server> {
+    let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"];
+    let servers: Vec<Server> = (0..3 * (replicas + 1)).map(|_| Server::start_on_port(&arguments)).collect();
     let places: Vec<String> = servers.iter().map(|s| format!("127.0.0.1:{}", s.port())).collect();
-    let made = Command::new("redis-cli").args(["--cluster", "create", "--cluster-yes"]).args(&places).output();
+    let replicas = replicas.to_string();
+    let arguments = ["--cluster", "create", "--cluster-yes", "--cluster-replicas", &replicas];
+    let made = Command::new("redis-cli").args(arguments).args(&places).output();
     let made = made.expect("redis-cli is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    wait_until("the servers agree", || {
+        servers.iter().all(|s| s.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+    });
+    servers
+}
+
+fn wait_until(what: &str, is: impl Fn() -> bool) {
     let until = Instant::now() + READY_WITHIN;
-    while !servers.iter().all(|s| s.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
-        assert!(Instant::now() < until, "the servers agree");
+    while !is() {
+        assert!(Instant::now() < until, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    servers
+}
+
+/// Three primaries.
+fn start() -> Vec<Server> {
+    start_with(0)
 }
 
 async fn slots(test: &str) -> Slots {
@@ -111,6 +124,47 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
     assert!(failed.iter().all(|e| !e.may_have_happened), "nothing was done where nothing was found: {failed:?}");
     let numbers = outcome.numbers_of(slot);
     assert_eq!(numbers, (1..=STOCK).collect::<Vec<_>>(), "{} failed", failed.len());
+}
+
+#[tokio::test]
+async fn a_replica_that_takes_over_is_found_and_suspected() {
+    let mut servers = start_with(1);
+    let has = |s: &&Server| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:queue"]).is_empty();
+    let slots = stocked(&servers, "shop").await;
+    let slot = SLOTS[0];
+    slots.serve(&[slot]).expect("one slot");
+    let cut = storm(&slots, &[slot], 50).await.cut.len() as u64;
+    assert_eq!(cut, 50);
+    wait_until("the replica has the tickets", || {
+        let lengths = servers.iter().filter(has).map(|s| s.ask::<String>(&["INFO", "replication"]));
+        let offset = |info: &String| {
+            let line = info.lines().find(|line| line.starts_with("master_repl_offset:"));
+            line.map(str::to_owned)
+        };
+        let offsets: Vec<_> = lengths.map(|info| offset(&info)).collect();
+        offsets.len() == 2 && offsets[0] == offsets[1]
+    });
+    let seen = slots.evidence().changes;
+    let is_primary = |s: &Server| s.ask::<String>(&["INFO", "replication"]).contains("role:master");
+    let primary = servers.iter().position(|s| has(&s) && is_primary(s)).expect("one has it");
+    servers[primary].kill();
+    tokio::time::timeout(READY_WITHIN, slots.changed(seen)).await.expect("another server has it");
+    let until = Instant::now() + READY_WITHIN;
+    let view = loop {
+        match slots.view(slot).await {
+            Ok(view) => break view.expect("the replica knew it"),
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert_eq!((view.n.0, view.available), (cut, STOCK - cut));
+    let more = storm(&slots, &[slot], 3_000).await;
+    let last = more.numbers_of(slot).last().copied();
+    assert_eq!((more.again, last), (50, Some(STOCK)), "sold on: {:?}", more.failed.first());
+    let mut taken = std::collections::BTreeSet::new();
+    while taken.len() < STOCK as usize {
+        let some = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
+        taken.extend(some.expect("tickets are waiting").expect("reachable").iter().map(|t| t.delivery.ticket.n.0));
+    }
 }
 
 /// Moves the hash slot of a tag, with its keys, to another server.

@@ -12,6 +12,7 @@ const AT_ONCE: u64 = 128;
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub cut: Vec<(SlotKey, Cut)>,
+    pub again: usize,
     pub short: usize,
     pub failed: Vec<SlotError>,
 }
@@ -45,6 +46,7 @@ pub async fn storm(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
     for (slot, said) in tasks.join_all().await.into_iter().flatten() {
         match said {
             Ok(TicketAnswer::Cut(cut)) => outcome.cut.push((slot, cut)),
+            Ok(TicketAnswer::Again(_)) => outcome.again += 1,
             Ok(TicketAnswer::Short { .. }) => outcome.short += 1,
             Ok(other) => panic!("{other:?}"),
             Err(error) => outcome.failed.push(error),
