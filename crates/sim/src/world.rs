@@ -106,6 +106,8 @@ pub struct World {
     pub(crate) xids: u64,
     /// An operator moves units: nobody refills meanwhile.
     pub(crate) held: bool,
+    /// Rounds of all loops at rest.
+    pub(crate) rounds: u64,
 }
 
 impl World {
@@ -162,6 +164,7 @@ impl World {
             draws: 0,
             xids: 0,
             held: false,
+            rounds: 0,
         }
     }
 
@@ -239,7 +242,7 @@ impl World {
             Op::Look { leader, slot } => self.look(leader % 2, self.slot_of(slot)),
             Op::Recall { leader, slot, units, target } => self.recall(leader % 2, slot, units, target),
             Op::RecallAgain { leader, recall } => self.recall_again(leader % 2, recall),
-            Op::ServeParked { leader, item } => self.serve_parked(leader % 2, self.item_of(item)),
+            Op::ServeParked { leader, item } => self.serve_parked(leader, self.item_of(item)),
             Op::Adjust { item, delta } => self.adjust(self.item_of(item), i64::from(delta)),
             Op::Pause { item } => self.pause(self.item_of(item)),
             Op::Resume { item } => self.resume(self.item_of(item)),

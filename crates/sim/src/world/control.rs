@@ -114,9 +114,13 @@ impl World {
         self.send(message);
     }
 
-    /// The parked request of an item that has waited longest gets what it lacks: from the pool, then out of other slots.
+    /// The parked request of an item that has waited longest gets what it lacks: from the pool, then out of other slots. Where slots are in nodes' memories each
+    /// node does so for its own requests, whatever the others do at the same time.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
-        let waits = |a: &&super::Attempt| a.state == State::Parked && a.asked.item == item;
+        let seat = leader % self.setup.nodes;
+        let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
+        let mine = |a: &super::Attempt| shared || a.asked.node == seat;
+        let waits = |a: &&super::Attempt| a.state == State::Parked && a.asked.item == item && mine(a);
         let Some(first) = self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt)) else {
             return;
         };

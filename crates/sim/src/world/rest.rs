@@ -3,7 +3,7 @@ use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 
 use super::World;
-use super::node::State;
+use super::node::{Attempt, State};
 use crate::judge::Told;
 
 /// Rounds of all loops within which a sale comes to rest.
@@ -135,14 +135,32 @@ impl World {
         }
     }
 
+    /// What the parked requests lack is asked for, for all of them before anything arrives: recalls cross, and units may change places to no avail. One
+    /// after the other, as by nodes that wait for a while of their own, they are served.
+    fn gather_at_once(&mut self) {
+        for i in 0..self.attempts.len() {
+            let Attempt { state: State::Parked, asked, .. } = self.attempts[i] else { continue };
+            self.serve_parked(asked.node, asked.item);
+        }
+        self.deliver_all();
+        for slot in 0..self.places.len() {
+            self.feed_all(slot);
+        }
+    }
+
     fn attempts_go_on(&mut self) {
+        self.rounds += 1;
+        if self.rounds % 2 == 1 {
+            self.gather_at_once();
+        }
         for i in 0..self.attempts.len() {
             match self.attempts[i].state {
                 State::Waiting { .. } | State::Handed { .. } => self.poll(i),
                 // Nothing is in flight: the slot's answer was lost.
                 State::Asking { .. } => self.tell(i, Told::Retry),
                 State::Parked => {
-                    self.serve_parked(0, self.attempts[i].asked.item);
+                    let asked = self.attempts[i].asked;
+                    self.serve_parked(asked.node, asked.item);
                     self.deliver_all();
                     for slot in 0..self.places.len() {
                         self.feed_all(slot);
