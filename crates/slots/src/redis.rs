@@ -38,8 +38,8 @@ use self::script::{By, Script};
 use self::watch::Watch;
 use crate::{Done, Evidence, SlotError, Taken};
 
-/// How slots in Redis are opened.
-#[derive(Clone, Debug)]
+/// How slots in Redis are opened. Not to be printed: URLs hold passwords.
+#[derive(Clone)]
 pub struct RedisOptions {
     /// One server, several plain ones, or some of a cluster's; the same on every node.
     pub urls: Vec<String>,

@@ -50,6 +50,16 @@ impl Fail {
         }
     }
 
+    /// The same, and which server said it.
+    pub(super) fn at(self, address: &str) -> Self {
+        match self {
+            Self::Elsewhere(reason) => Self::Elsewhere(format!("{address}: {reason}")),
+            Self::NoScript => Self::NoScript,
+            Self::Refused(reason) => Self::Refused(format!("{address}: {reason}")),
+            Self::Lost(reason) => Self::Lost(format!("{address}: {reason}")),
+        }
+    }
+
     /// Whether the connection is of no more use.
     pub(super) fn breaks(&self) -> bool {
         matches!(self, Self::Lost(_))

@@ -130,6 +130,7 @@ impl Writer {
             Ok(values) if values.len() == calls => values,
             said => {
                 let fail = said.map_or_else(|e| Fail::of(&e), |_| Fail::Lost("answers are missing".to_owned()));
+                let fail = fail.at(&self.link.address);
                 self.connection = None;
                 self.link.disturb();
                 return vec![Err(fail); parts.len()];

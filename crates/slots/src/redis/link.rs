@@ -64,7 +64,7 @@ impl Link {
                 None => control.insert(self.connect(Some(RESPONSE_MAX)).await?).clone(),
             }
         };
-        let said = self.say(&mut connection, call).await;
+        let said = self.say(&mut connection, call).await.map_err(|fail| fail.at(&self.address));
         if said.as_ref().is_err_and(Fail::breaks) {
             *self.control.lock().await = None;
             self.disturbed.notify_one();

@@ -8,7 +8,7 @@ use doorbuster_core::SlotKey;
 use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value};
 use tokio::sync::Notify;
 
-use super::fail::{Fail, strange};
+use super::fail::{Fail, answer, strange};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
 use super::lane::{Lane, Setting};
@@ -210,10 +210,13 @@ impl Routes {
 /// What a server says of itself, and the scripts' digests once they are loaded there.
 async fn look(client: &Client) -> Result<(Health, Scripts), Fail> {
     let mut connection = connect(client, Some(RESPONSE_MAX)).await?;
-    let said = connection.send_packed_command(Cmd::new().arg("INFO")).await.map_err(|e| Fail::of(&e))?;
-    let health = Health::read(&client.get_connection_info().addr().to_string(), text(&said)?);
+    let address = client.get_connection_info().addr().to_string();
+    let said = connection.send_packed_command(Cmd::new().arg("INFO")).await;
+    let said = said.map_err(|e| Fail::of(&e)).and_then(answer).map_err(|fail| fail.at(&address))?;
+    let health = Health::read(&address, text(&said)?);
     health::refuse(&health).map_err(Fail::Refused)?;
-    Ok((health, Scripts::load(&mut connection).await?))
+    let scripts = Scripts::load(&mut connection).await.map_err(|fail| fail.at(&address))?;
+    Ok((health, scripts))
 }
 
 fn host_of(manner: &ConnectionInfo) -> String {

@@ -37,6 +37,19 @@ async fn a_server_that_is_not_there_is_refused() {
 }
 
 #[tokio::test]
+async fn a_password_is_needed_where_it_is_set_and_told_nowhere() {
+    let server = Server::start_on_port(&[]);
+    let _: () = server.ask(&["CONFIG", "SET", "requirepass", "tulip"]);
+    let url = |password: &str| vec![format!("redis://:{password}@127.0.0.1:{}", server.port())];
+    let slots = Slots::redis(options(url("tulip"), "shop")).await.expect("may hold slots");
+    slots.init(SLOT, terms(GrantId(1), Epoch(1), 10)).await.expect("reachable");
+    assert!(!format!("{slots:?} {:?}", slots.evidence()).contains("tulip"));
+    let said = refusal(url("daisy")).await;
+    assert!(!said.contains("daisy") && said.contains("127.0.0.1"), "{said}");
+    assert!(refusal(vec![server.url()]).await.contains("127.0.0.1"));
+}
+
+#[tokio::test]
 async fn a_server_that_keeps_no_file_is_warned_of() {
     let forgets = Server::start(&[]);
     let keeps = Server::start(&["--appendonly", "yes"]);
