@@ -68,6 +68,8 @@ pub struct Round {
     pub answers: BTreeMap<String, u64>,
     /// Requests of the storm that were sent again because the server asked for it.
     pub retries: u64,
+    /// Buyers who heard "sold out" although units were left: they had been parked for too long.
+    pub early: u64,
     /// Units on sale.
     pub stock: u64,
     /// Units sold at the end.
@@ -92,6 +94,7 @@ impl Round {
             partitions: 1,
             answers: BTreeMap::new(),
             retries: 0,
+            early: 0,
             stock,
             sold: 0,
             repairs: 0,
@@ -109,7 +112,7 @@ impl Round {
     /// One line for a person, and one for each finding.
     pub fn told(&self) -> String {
         let mut text = format!(
-            "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, {} looks, {} slots anew; {:.1} s): {}",
+            "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, {} too early, {} looks, {} slots anew; {:.1} s): {}",
             self.number,
             self.fault.name(),
             if self.ok() { "ok" } else { "WRONG" },
@@ -118,6 +121,7 @@ impl Round {
             self.sold,
             self.stock,
             self.retries,
+            self.early,
             self.polls,
             self.repairs,
             self.took.as_secs_f64(),
@@ -168,11 +172,12 @@ pub fn table(rounds: &[Round]) -> String {
     for (fault, rounds) in rows {
         let sum = |part: fn(&Round) -> u64| rounds.iter().map(|round| part(round)).sum::<u64>();
         text += &format!(
-            "{:<21}{:>7}{:>9}{:>9}{:>8}{:>9}{:>7}\n",
+            "{:<21}{:>7}{:>9}{:>9}{:>8}{:>8}{:>9}{:>7}\n",
             fault.name(),
             rounds.len(),
             sum(|round| round.buyers.into()),
             sum(|round| round.sold),
+            sum(|round| round.early),
             sum(|round| round.repairs),
             sum(|round| round.polls),
             sum(|round| u64::from(!round.ok())),

@@ -57,6 +57,7 @@ pub(super) fn hold(
     stage.open(stock, dice)?;
     stage.weather(dice)?;
     stage.rest()?;
+    stage.too_early()?;
     stage.repeat()?;
     stage.sell_out()?;
     stage.end(before)?;
@@ -119,6 +120,19 @@ impl Stage<'_> {
             std::thread::sleep(Duration::from_millis(50));
         }
         self.stock().map(drop)
+    }
+
+    /// Nothing comes back in a storm, so whoever heard "sold out" while there is enough now heard it too early: allowed to
+    /// one who was parked for as long as parking lasts, which nobody is when nothing fails.
+    fn too_early(&mut self) -> Result<(), ClusterError> {
+        let left = self.stock()?.free;
+        if left >= self.units.into() {
+            self.round.early = self.round.answers.get("sold_out").copied().unwrap_or(0);
+        }
+        if self.round.early > 0 && self.round.fault == Fault::Calm {
+            self.round.findings.push(format!("{} heard \"sold out\" while {left} units are free", self.round.early));
+        }
+        Ok(())
     }
 
     /// Everybody asks again with the same key: who has an order hears of it, also when nothing is left.

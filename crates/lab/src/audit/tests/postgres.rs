@@ -52,7 +52,7 @@ impl Twin {
 /// The rows of a table as SQL for PostgreSQL.
 fn rows(shop: &Shop, table: &str, more: &str) -> String {
     let mut read = shop.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
-    let names: Vec<String> = read.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = read.column_names().map(str::to_owned).collect();
     let mut found = read.query([]).expect("rows");
     let mut sql = String::new();
     while let Some(row) = found.next().expect("a row") {
@@ -90,7 +90,8 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
     let mut there = run(&twin.store, Some(&answers)).expect("a report");
     here.audit.checked_at = there.audit.checked_at;
     let sorted = |report: &mut super::super::AuditReport| report.audit.notices.sort_by(|a, b| a.detail.cmp(&b.detail));
-    (sorted(&mut here), sorted(&mut there));
+    sorted(&mut here);
+    sorted(&mut there);
     assert_eq!(here, there);
     assert!(there.audit.ok, "{:?}", there.audit.findings);
 
