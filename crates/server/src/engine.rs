@@ -36,6 +36,9 @@ pub(crate) use jobs::Jobs;
 pub use look::Looked;
 pub use start::{EngineOptions, Place};
 
+/// How long slots are asked for numbers that are only shown.
+const ASK_SLOTS_MAX: Duration = Duration::from_millis(250);
+
 /// Why the engine could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -183,23 +186,29 @@ impl Engine {
         if !self.layout.reaches_all() {
             return in_slots;
         }
-        let mut units = 0;
-        for &slot in &item.slots {
-            match self.slots.view(slot).await {
-                Ok(view) => units += view.map_or(0, |view| view.available),
-                Err(_) => return in_slots,
+        let ask = async {
+            let mut units = 0;
+            for &slot in &item.slots {
+                units += self.slots.view(slot).await?.map_or(0, |view| view.available);
             }
+            Ok::<u64, SlotError>(units)
+        };
+        match tokio::time::timeout(ASK_SLOTS_MAX, ask).await {
+            Ok(Ok(units)) => units.min(in_slots),
+            Ok(Err(_)) | Err(_) => in_slots,
         }
-        units.min(in_slots)
     }
 
     /// Tickets of an item that wait for their verdicts in the queues that this node reaches.
     pub async fn queued(&self, item: &ItemState) -> u64 {
         let mut tickets = 0;
-        for &slot in &item.slots {
-            let view = self.slots.view(slot).await.ok().flatten();
-            tickets += view.map_or(0, |view| view.unacknowledged as u64);
-        }
+        let ask = async {
+            for &slot in &item.slots {
+                let view = self.slots.view(slot).await.ok().flatten();
+                tickets += view.map_or(0, |view| view.unacknowledged as u64);
+            }
+        };
+        drop(tokio::time::timeout(ASK_SLOTS_MAX, ask).await);
         tickets
     }
 

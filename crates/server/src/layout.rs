@@ -6,8 +6,8 @@ use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 pub enum Layout {
     /// Partitions in this process's memory; no other process knows them.
     Alone,
-    /// One slot in the memory of each node that serves buyers.
-    PerNode(NodeId),
+    /// One slot in the memory of each node that serves buyers; `None` on one that does not.
+    PerNode(Option<NodeId>),
     /// Partitions on servers that every node reaches.
     Shared,
 }
@@ -18,7 +18,7 @@ impl Layout {
     pub fn slots(self, item: ItemId, spread: &Spread) -> Box<[SlotKey]> {
         match self {
             Self::Alone | Self::Shared => (0..spread.partitions.max(1)).map(|index| SlotKey { item, index }).collect(),
-            Self::PerNode(node) => Box::new([SlotKey { item, index: node.0 }]),
+            Self::PerNode(node) => node.into_iter().map(|node| SlotKey { item, index: node.0 }).collect(),
         }
     }
 

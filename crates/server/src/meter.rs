@@ -16,6 +16,8 @@ pub struct Meter {
     findings: AtomicU64,
     leads: AtomicU64,
     lapses: AtomicU64,
+    asked_again: AtomicU64,
+    reloads: AtomicU64,
 }
 
 /// A reading of [`Meter`].
@@ -39,6 +41,10 @@ pub struct Reading {
     pub leads: u64,
     /// Times that this node's own lease lapsed.
     pub lapses: u64,
+    /// Requests that were put again because their ticket's grant was closed.
+    pub asked_again: u64,
+    /// Sales that were read again because another node changed them.
+    pub reloads: u64,
 }
 
 impl Meter {
@@ -80,6 +86,16 @@ impl Meter {
         self.lapses.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request is put again: its ticket's grant was closed.
+    pub fn ask_again(&self) {
+        self.asked_again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A sale was read again.
+    pub fn reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All counters now.
     #[must_use]
     pub fn read(&self) -> Reading {
@@ -94,6 +110,8 @@ impl Meter {
             findings: get(&self.findings),
             leads: get(&self.leads),
             lapses: get(&self.lapses),
+            asked_again: get(&self.asked_again),
+            reloads: get(&self.reloads),
         }
     }
 }

@@ -20,10 +20,11 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
+use crate::waiters::About;
 
 pub use answer::{Bought, Refusal};
-use hear::Heard;
 pub use hear::OpenGrants;
+use hear::Silence;
 use park::{Asker, Parked, Until, Wanted};
 
 /// Seconds after which a refused request that may be sent again should be.
@@ -159,6 +160,7 @@ impl Engine {
                 Attempt::AskAgain if asked_again => return UNAVAILABLE,
                 Attempt::AskAgain => {
                     asked_again = true;
+                    self.meter().ask_again();
                     request.token = Token(rand::random::<u64>() >> 16);
                     request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
                     false
@@ -202,7 +204,7 @@ impl Engine {
     }
 
     async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant) -> Attempt {
-        let (verdict, entry) = self.waiters().open(request.token);
+        let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
         let answer = self.ask(&purchase.item, request).await;
         let TicketAnswer::Cut(cut) = answer else {
             drop(entry);
@@ -280,19 +282,19 @@ impl Engine {
         // Who does not want to wait gets a place, however quick the settler is.
         let heard = match asker.until > Instant::now() {
             true => self.hear(purchase, cut, verdict, asker).await,
-            false => Heard::NotYet,
+            false => Err(Silence::NotYet),
         };
         match heard {
-            Heard::Verdict(resolved) => {
+            Ok(resolved) => {
                 let again = resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by;
                 match again {
                     true => Attempt::AskAgain,
                     false => Attempt::Answer(self.answer(purchase, resolved, asker.is_first).await),
                 }
             }
-            Heard::Gone => Attempt::AskAgain,
+            Err(Silence::Gone) => Attempt::AskAgain,
             // Not yet, or the settler is gone: the verdict can be asked for.
-            Heard::NotYet => {
+            Err(Silence::NotYet) => {
                 let id = self.id_of(purchase, cut);
                 Attempt::Answer(Bought::Queued { id, decide_by: cut.decide_by })
             }

@@ -13,6 +13,7 @@ use doorbuster_store::StoreError;
 use crate::engine::Engine;
 use crate::notify::Kind;
 use crate::trace;
+use crate::waiters::Told;
 
 /// Pause before a batch is tried again while the store is away.
 const RETRY: Duration = Duration::from_millis(50);
@@ -66,8 +67,9 @@ fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
         engine.control().wake(ticket.item);
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
-    let heard = engine.waiters().tell(ticket.token, resolved);
-    if refused && !heard && engine.hub().readers() > 0 {
+    let told = engine.waiters().tell(ticket.token, resolved);
+    // Of another node's tickets that node hears by itself.
+    if refused && ticket.node == engine.node() && !matches!(told, Told::Heard) && engine.hub().readers() > 0 {
         let (item, units) = (ticket.item, ticket.units);
         engine.hub().publish(Kind::Refused { id, item, buyer: ticket.buyer.clone(), units, verdict });
     }

@@ -4,17 +4,49 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use doorbuster_core::Token;
 use doorbuster_core::settle::Resolved;
+use doorbuster_core::slot::Request;
+use doorbuster_core::{BuyerId, ItemId, Token, Units};
 use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
+/// What a ticket is about, for whoever is told of it without waiting any more.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Of which item.
+    pub item: ItemId,
+    /// Whose.
+    pub buyer: BuyerId,
+    /// How many units.
+    pub units: Units,
+}
+
+impl About {
+    /// What this request is about.
+    #[must_use]
+    pub fn of(item: ItemId, request: &Request) -> Self {
+        Self { item, buyer: request.buyer.clone(), units: request.units }
+    }
+}
+
 /// Whoever wait for one ticket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entry {
+    about: About,
     first: Option<oneshot::Sender<Resolved>>,
     others: Vec<oneshot::Sender<Resolved>>,
+}
+
+/// What became of telling a verdict.
+#[derive(Debug)]
+pub enum Told {
+    /// Somebody waited.
+    Heard,
+    /// Nobody waits any more, but somebody did.
+    Unheard(About),
+    /// Nobody of this node ever waited for it, or it was told before.
+    Unknown,
 }
 
 /// Waiting requests by their tickets' tokens.
@@ -36,9 +68,9 @@ impl Waiters {
     }
 
     /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes with the second of the two.
-    pub fn open(&self, token: Token) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
+    pub fn open(&self, token: Token, about: About) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
         let (tx, rx) = oneshot::channel();
-        self.with(token, |map| map.insert(token, Entry { first: Some(tx), others: Vec::new() }));
+        self.with(token, |map| map.insert(token, Entry { about, first: Some(tx), others: Vec::new() }));
         (rx, Opened { waiters: self, token: Some(token) })
     }
 
@@ -55,16 +87,16 @@ impl Waiters {
     }
 
     /// Tells everybody, and says whether anybody listened.
-    pub fn tell(&self, token: Token, resolved: Resolved) -> bool {
-        let Some(entry) = self.with(token, |map| map.remove(&token)) else { return false };
+    pub fn tell(&self, token: Token, resolved: Resolved) -> Told {
+        let Some(entry) = self.with(token, |map| map.remove(&token)) else { return Told::Unknown };
         let mut heard = false;
         for other in entry.others {
             heard |= other.send(resolved.clone()).is_ok();
         }
-        match entry.first {
-            Some(first) => first.send(resolved).is_ok() || heard,
-            None => heard,
+        if let Some(first) = entry.first {
+            heard |= first.send(resolved).is_ok();
         }
+        if heard { Told::Heard } else { Told::Unheard(entry.about) }
     }
 
     /// Entries open now.

@@ -62,6 +62,8 @@ pub struct App {
     metrics: Metrics,
     lines: Lines,
     guests: Option<Guests>,
+    /// Whether it answers buyers and operators.
+    serves: bool,
     /// Held by whoever changes the operators' keys.
     keys: tokio::sync::Mutex<()>,
     /// When they were last read again.
@@ -94,6 +96,7 @@ impl App {
             metrics: Metrics::default(),
             lines: Lines::default(),
             guests: guest_secret.map(|secret| Guests::new(secret, &settings.auth)),
+            serves: settings.roles.api,
             keys: tokio::sync::Mutex::default(),
             keys_read: tokio::sync::Mutex::default(),
             buying: TaskTracker::new(),

@@ -23,6 +23,8 @@ mod postgres;
 mod random;
 #[path = "it/service.rs"]
 mod service;
+#[path = "it/several.rs"]
+mod several;
 #[path = "it/strict.rs"]
 mod strict;
 #[path = "it/table.rs"]

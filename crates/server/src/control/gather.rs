@@ -83,8 +83,10 @@ fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
 pub(super) async fn carry_out(engine: &Engine, from: &Grant, recall: &Recall) -> Result<Option<u64>, EngineError> {
     match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
         Recalled::Taken(taken) => {
+            let moved = engine.store().finish_recall(recall.id, taken).await?;
+            tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
             engine.meter().recall();
-            Ok(Some(engine.store().finish_recall(recall.id, taken).await?))
+            Ok(Some(moved))
         }
         Recalled::Refused => Ok(None),
     }

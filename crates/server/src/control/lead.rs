@@ -63,25 +63,18 @@ pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), Engine
         control.tends.store(true, Ordering::Release);
         return Ok(());
     }
-    if roles.api {
-        engine.store().beat(engine.node(), LEASE_MS).await?;
-    }
+    engine.store().beat(engine.node(), LEASE_MS).await?;
     let leads = roles.control && engine.store().lead(engine.node().0, LEASE_MS).await?;
     if control.leads.swap(leads, Ordering::AcqRel) != leads {
         tracing::info!(leads, node = %engine.node(), "the lead changed");
         engine.meter().lead();
     }
     control.tends.store(leads || engine.layout().is_own(), Ordering::Release);
-    if engine.layout().reaches_all() {
-        return Ok(());
-    }
-    // In this order: whoever opened a grant had a lease before.
-    let grants = engine.store().open_grants().await?;
+    // Before the living: whoever opened a grant had a lease before.
+    let may_lapse = leads && !engine.layout().reaches_all();
+    let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
     let live = engine.store().live_nodes().await?;
     engine.know_nodes(live.len());
-    if !leads {
-        return Ok(());
-    }
     for grant in lease::lapsed(&grants, &live, engine.node()) {
         if engine.store().close_grant(grant.id, Cause::LeaseLapsed).await? {
             tracing::warn!(slot = %grant.slot, units = grant.unsettled(), "a node's lease lapsed: others sell its units");

@@ -88,6 +88,7 @@ pub(super) async fn give(engine: &Engine, place: &Place, part: Portion) -> Resul
     }
     let given = engine.store().refill(place.grant.id, part.units, part.counter).await?;
     if given > 0 {
+        tracing::debug!(slot = %place.grant.slot, units = given, counter = part.counter.as_str(), "refilled");
         engine.meter().refill(given);
     }
     Ok(given > 0)

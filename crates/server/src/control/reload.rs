@@ -54,6 +54,7 @@ async fn reload_one(engine: &Engine, id: &str) -> Result<(), EngineError> {
         None => None,
     };
     let Some(row) = engine.store().sale(id).await? else { return Ok(()) };
+    engine.meter().reload();
     engine.take_in(row).await?;
     follow(engine, id).await
 }

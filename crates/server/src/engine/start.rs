@@ -165,7 +165,11 @@ async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slo
         }
         Place::Postgres(url) => {
             let store = open_postgres(options, url, sink).await?;
-            Ok((store, Slots::local(options.id_key.clone()), Layout::PerNode(options.node)))
+            Ok((
+                store,
+                Slots::local(options.id_key.clone()),
+                Layout::PerNode(options.roles.api.then_some(options.node)),
+            ))
         }
         Place::Cluster { store, slots } => {
             let store = open_postgres(options, store, sink).await?;

@@ -2,14 +2,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use doorbuster_core::{IdKey, ItemId, OrderState};
+use doorbuster_core::{IdKey, ItemId, OrderState, Verdict};
 use doorbuster_store::Committed;
 
 use crate::catalogue::Catalogue;
 use crate::control::Control;
 use crate::holders::Holders;
 use crate::notify::{Hub, Kind};
-use crate::waiters::Waiters;
+use crate::waiters::{About, Told, Waiters};
 
 /// What commits are published to; the store's own thread writes it.
 #[derive(Debug)]
@@ -51,7 +51,12 @@ impl Views {
             }
         }
         for (token, resolved) in &committed.told {
-            self.waiters.tell(*token, resolved.clone());
+            let refused = !matches!(resolved.verdict, Verdict::Reserved);
+            let told = self.waiters.tell(*token, resolved.clone());
+            if refused && let Told::Unheard(About { item, buyer, units }) = told {
+                let (id, verdict) = (resolved.id, resolved.verdict);
+                self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
+            }
         }
         if committed.sales {
             self.control.reload();

@@ -18,13 +18,11 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Between two readings of an item's open grants for whoever waits.
 const READ_EVERY: Duration = Duration::from_millis(200);
 
-/// What came of waiting.
-pub(super) enum Heard {
-    /// The verdict.
-    Verdict(Resolved),
+/// Why no verdict was heard.
+pub(super) enum Silence {
     /// The ticket's grant is closed, and the verdict may never come.
     Gone,
-    /// Nothing yet.
+    /// Not yet.
     NotYet,
 }
 
@@ -42,21 +40,21 @@ impl Engine {
         cut: &Cut,
         mut verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
-    ) -> Heard {
-        let said = |said: Result<Resolved, _>| said.map_or(Heard::NotYet, Heard::Verdict);
+    ) -> Result<Resolved, Silence> {
+        let said = |said: Result<Resolved, _>| said.map_err(|_| Silence::NotYet);
         if self.layout().is_own() || !asker.is_first {
             // A slot in this node's memory dies with whoever waits here; its tickets are settled here.
-            return tokio::time::timeout_at(asker.until, verdict).await.map_or(Heard::NotYet, said);
+            return tokio::time::timeout_at(asker.until, verdict).await.map_or(Err(Silence::NotYet), said);
         }
         let mut look = Instant::now() + PATIENCE;
         loop {
             let until = asker.until.min(look);
             match tokio::time::timeout_at(until, &mut verdict).await {
                 Ok(heard) => return said(heard),
-                Err(_) if until == asker.until => return Heard::NotYet,
+                Err(_) if until == asker.until => return Err(Silence::NotYet),
                 Err(_) if self.is_gone(&purchase.item, cut.grant).await => {
                     // It may have been told while the grants were read.
-                    return verdict.try_recv().map_or(Heard::Gone, Heard::Verdict);
+                    return verdict.try_recv().map_err(|_| Silence::Gone);
                 }
                 Err(_) => look = Instant::now() + READ_EVERY,
             }

@@ -21,6 +21,7 @@ use hyper::body::Body;
 
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::reply::{Answer, Reply, json, problem};
+use super::router::not_served;
 use super::{App, input, who, wire};
 use crate::auth::{Denied, bearer};
 use crate::catalogue::{ItemState, SaleState};
@@ -103,6 +104,9 @@ pub(crate) async fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started
 }
 
 async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
+    if !app.serves {
+        return Err(not_served());
+    }
     if !asked.takes_json {
         return Err(Problem::not_acceptable("application/json"));
     }

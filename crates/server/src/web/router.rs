@@ -117,6 +117,9 @@ async fn guard(
 }
 
 async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Problem> {
+    if endpoint.chapter != Chapter::Service && !app.serves {
+        return Err(not_served());
+    }
     if endpoint.chapter != Chapter::Service {
         let served = endpoint.answers.iter().find_map(|answer| answer.content.media_type());
         let wanted = request.headers().get_all(ACCEPT);
@@ -146,6 +149,11 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         }
     }
     Ok(())
+}
+
+/// A node without the role `api` answers machines around it, and nobody else.
+pub(crate) fn not_served() -> Problem {
+    Problem::not_found("this node does not have the role api: ask another one")
 }
 
 async fn marked(State(route): State<RouteIndex>, mut response: Response) -> Response {

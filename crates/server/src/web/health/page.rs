@@ -7,6 +7,9 @@ use crate::metrics::{Kind, Text};
 use crate::tally::Answer;
 use crate::web::App;
 
+/// Dead letters that are counted; more are as alarming as these.
+const DEAD_LETTERS_COUNTED_MAX: usize = 1_000;
+
 /// The page of metrics.
 pub(super) async fn text(app: &App) -> String {
     let mut text = Text::default();
@@ -101,15 +104,32 @@ async fn engine(app: &App, text: &mut Text) {
         ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
         ("doorbuster_lead_changes_total", "Times that this node took or lost the lead.", reading.leads),
         ("doorbuster_lease_lapses_total", "Times that this node was away for longer than its lease.", reading.lapses),
+        (
+            "doorbuster_requests_put_again_total",
+            "Requests put again because their ticket's grant was closed.",
+            reading.asked_again,
+        ),
+        ("doorbuster_sales_read_again_total", "Sales read again because another node changed them.", reading.reloads),
         ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
     ];
     for (name, help, number) in numbers {
         text.metric(name, Kind::Counter, help).sample(&[], number);
     }
+    text.metric("doorbuster_leads", Kind::Gauge, "1 while this node does the work of one for all.")
+        .sample(&[], u8::from(app.engine.control().leads()));
+    text.metric("doorbuster_nodes", Kind::Gauge, "Nodes alive, this one included.").sample(&[], app.engine.nodes());
     let alarm = u8::from(app.engine.clock().has_alarm());
     text.metric("doorbuster_clock_alarm", Kind::Gauge, "1 while the wall clock is not believed and nothing expires.")
         .sample(&[], alarm);
-    // The store may be away: then these two are missing rather than wrong.
+    // The store may be away: then these are missing rather than wrong.
+    if let Ok(letters) = app.engine.store().dead_letters(DEAD_LETTERS_COUNTED_MAX).await {
+        text.metric(
+            "doorbuster_dead_letters_total",
+            Kind::Counter,
+            "Tickets that could not be settled; any is an alarm.",
+        )
+        .sample(&[], letters.len());
+    }
     if let Ok(closings) = app.engine.store().closings().await {
         text.metric(
             "doorbuster_grants_closed_total",
