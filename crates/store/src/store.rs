@@ -3,23 +3,19 @@
 //! Each method that writes is one transaction, durable when it returns. A refusal is a value; a [`StoreError`] means that nothing was done, unless
 //! it says otherwise. What a method wrote, the next read sees.
 use std::path::Path;
-use std::sync::Arc;
 
-use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
-use doorbuster_core::settle::Resolved;
-use doorbuster_core::{
-    BuyerId, Cause, Counter, Feed, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall, RecallId, RecallTarget,
-    RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
-};
+use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, BackupError, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OpenError,
-    OrderPage, OrderQuery, PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions,
-    StepOutcome, StoreError,
+    AdjustOutcome, Adjustment, AdminKey, BackupError, Check, DeleteOutcome, ItemCounts, NewSale, OpenError,
+    PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
+
+mod grants;
+mod orders;
 
 /// What every method gives.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -168,232 +164,6 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.adjust(adjustment).await,
             Self::Postgres(s) => s.adjust(adjustment).await,
-        }
-    }
-}
-
-/// Grants, feeds and recalls.
-impl Store {
-    /// See [`doorbuster_core::stock::open`]. `None`: no such item.
-    pub async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.open_grant(slot, id, units).await,
-            Self::Postgres(s) => s.open_grant(slot, id, units).await,
-        }
-    }
-
-    /// See [`doorbuster_core::stock::acknowledge_init`].
-    pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.acknowledge_init(id).await,
-            Self::Postgres(s) => s.acknowledge_init(id).await,
-        }
-    }
-
-    /// See [`doorbuster_core::stock::refill`]. How many units were given.
-    pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.refill(id, units, counter).await,
-            Self::Postgres(s) => s.refill(id, units, counter).await,
-        }
-    }
-
-    /// See [`doorbuster_core::stock::close`]. False if it was closed before, or never was.
-    pub async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.close_grant(id, cause).await,
-            Self::Postgres(s) => s.close_grant(id, cause).await,
-        }
-    }
-
-    /// Every open grant of every item, by slot.
-    pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.open_grants().await,
-            Self::Postgres(s) => s.open_grants().await,
-        }
-    }
-
-    /// The grant.
-    pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.grant(id).await,
-            Self::Postgres(s) => s.grant(id).await,
-        }
-    }
-
-    /// Every grant of an item, open or closed: newest first within a slot, slots in their order.
-    pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.grants(item).await,
-            Self::Postgres(s) => s.grants(item).await,
-        }
-    }
-
-    /// At most `limit` rows of a grant's feed after `seq`, in their turn.
-    pub async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
-        match self {
-            Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
-            Self::Postgres(s) => s.feed_after(id, seq, limit).await,
-        }
-    }
-
-    /// See [`doorbuster_core::recall::begin`]. `None`: there is nothing to ask.
-    pub async fn begin_recall(
-        &self,
-        id: RecallId,
-        grant: GrantId,
-        target: RecallTarget,
-        asked: u64,
-    ) -> StoreResult<Option<Recall>> {
-        match self {
-            Self::Sqlite(s) => s.begin_recall(id, grant, target, asked).await,
-            Self::Postgres(s) => s.begin_recall(id, grant, target, asked).await,
-        }
-    }
-
-    /// See [`doorbuster_core::recall::finish`]. How many units this call moved.
-    pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.finish_recall(id, taken).await,
-            Self::Postgres(s) => s.finish_recall(id, taken).await,
-        }
-    }
-
-    /// Recalls that are not done, by id.
-    pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
-        match self {
-            Self::Sqlite(s) => s.pending_recalls().await,
-            Self::Postgres(s) => s.pending_recalls().await,
-        }
-    }
-
-    /// Grants that were closed because their slot failed.
-    pub async fn repairs(&self) -> StoreResult<u64> {
-        let closings = self.closings().await?;
-        Ok(closings.into_iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum())
-    }
-
-    /// Closed grants by cause, causes without any left out.
-    pub async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
-        match self {
-            Self::Sqlite(s) => s.closings().await,
-            Self::Postgres(s) => s.closings().await,
-        }
-    }
-}
-
-/// Tickets and orders.
-impl Store {
-    /// Resolves each ticket, all in one transaction at one instant ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
-    ///
-    /// A ticket whose statement fails is returned and becomes a dead letter; the rest settles.
-    pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
-        match self {
-            Self::Sqlite(s) => s.settle(tickets).await,
-            Self::Postgres(s) => s.settle(tickets).await,
-        }
-    }
-
-    /// See [`doorbuster_core::settle::force`]. `None`: it may still be settled.
-    pub async fn force(&self, id: TicketId, parts: TicketParts, buyer: BuyerId) -> StoreResult<Option<Resolved>> {
-        match self {
-            Self::Sqlite(s) => s.force(id, parts, buyer).await,
-            Self::Postgres(s) => s.force(id, parts, buyer).await,
-        }
-    }
-
-    /// A ticket's verdict, if it has one.
-    pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
-        match self {
-            Self::Sqlite(s) => s.verdict(id).await,
-            Self::Postgres(s) => s.verdict(id).await,
-        }
-    }
-
-    /// The order of this id.
-    pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        match self {
-            Self::Sqlite(s) => s.order(id).await,
-            Self::Postgres(s) => s.order(id).await,
-        }
-    }
-
-    /// The order that a request holds.
-    pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
-        match self {
-            Self::Sqlite(s) => s.order_of(buyer, key).await,
-            Self::Postgres(s) => s.order_of(buyer, key).await,
-        }
-    }
-
-    /// A page of orders, newest first.
-    pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        match self {
-            Self::Sqlite(s) => s.orders(query).await,
-            Self::Postgres(s) => s.orders(query).await,
-        }
-    }
-
-    /// A page of orders, oldest first, for an export: orders made meanwhile come at its end.
-    pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        match self {
-            Self::Sqlite(s) => s.orders_oldest_first(query).await,
-            Self::Postgres(s) => s.orders_oldest_first(query).await,
-        }
-    }
-
-    /// See [`doorbuster_core::order::end`].
-    pub async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
-        match self {
-            Self::Sqlite(s) => s.end_order(id, how).await,
-            Self::Postgres(s) => s.end_order(id, how).await,
-        }
-    }
-
-    /// See [`doorbuster_core::order::pay`].
-    pub async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
-        match self {
-            Self::Sqlite(s) => s.pay_order(id).await,
-            Self::Postgres(s) => s.pay_order(id).await,
-        }
-    }
-
-    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first. Those that it expired.
-    pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
-        match self {
-            Self::Sqlite(s) => s.expire_due(limit).await,
-            Self::Postgres(s) => s.expire_due(limit).await,
-        }
-    }
-
-    /// The earliest `pay_by` of a reserved order.
-    pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
-        match self {
-            Self::Sqlite(s) => s.next_due().await,
-            Self::Postgres(s) => s.next_due().await,
-        }
-    }
-
-    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders reserved at `since` or later, oldest first, and where to
-    /// continue (`after`, 0 at first); `None`: no more.
-    pub async fn requests_since(
-        &self,
-        since: Millis,
-        after: i64,
-        limit: usize,
-    ) -> StoreResult<(Vec<u64>, Option<i64>)> {
-        match self {
-            Self::Sqlite(s) => s.requests_since(since, after, limit).await,
-            Self::Postgres(s) => s.requests_since(since, after, limit).await,
-        }
-    }
-
-    /// At most `limit` dead letters, newest first.
-    pub async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
-        match self {
-            Self::Sqlite(s) => s.dead_letters(limit).await,
-            Self::Postgres(s) => s.dead_letters(limit).await,
         }
     }
 }

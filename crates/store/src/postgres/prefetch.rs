@@ -104,13 +104,13 @@ pub(super) async fn tickets(
     // The first that failed is the reason; those behind it only say that the transaction is aborted.
     begun?;
     let mut held = Held::default();
-    each(&grants?, |row| rows::grant(row).map(|grant| drop(held.keep_grant(grant))))?;
+    each(&grants?, |row| rows::grant(row).map(|found| _ = held.keep_grant(found)))?;
     made?;
     each(&quotas?, |row| keep_quota(&mut held, row))?;
     each(&orders?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
     each(&resolutions?, |row| rows::resolution(row).map(|found| held.keep_resolution(found)))?;
-    each(&items?, |row| rows::item(row).map(|item| drop(held.keep_item(item))))?;
-    each(&recalls?, |row| rows::recall(row).map(|recall| drop(held.keep_recall(recall))))?;
+    each(&items?, |row| rows::item(row).map(|found| _ = held.keep_item(found)))?;
+    each(&recalls?, |row| rows::recall(row).map(|found| _ = held.keep_recall(found)))?;
     Ok((held, Millis(now?.try_get(0)?)))
 }
 
@@ -139,10 +139,10 @@ pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Mil
     );
     begun?;
     let mut held = Held::default();
-    each(&grants?, |row| rows::grant(row).map(|grant| drop(held.keep_grant(grant))))?;
+    each(&grants?, |row| rows::grant(row).map(|found| _ = held.keep_grant(found)))?;
     each(&quotas?, |row| keep_quota(&mut held, row))?;
     each(&found?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
-    each(&items?, |row| rows::item(row).map(|item| drop(held.keep_item(item))))?;
+    each(&items?, |row| rows::item(row).map(|found| _ = held.keep_item(found)))?;
     Ok((held, Millis(now?.try_get(0)?)))
 }
 

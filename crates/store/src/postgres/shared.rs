@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) hint: Notify,
     /// By what this node's own rows are known; see [`Shared::forget_writer`].
     writer: AtomicI32,
+    /// Some rows of this node may be committed and untold.
+    look_back: AtomicBool,
     /// Why the database cannot be used now, if it cannot.
     away: Mutex<Option<String>>,
     /// Why nothing may be done any more.
@@ -58,8 +60,24 @@ impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id_key, node, clock, sink, on_fatal, config, writes, reads, news } = parts;
         let (writer, hint, away) = (AtomicI32::new(draw()), Notify::new(), Mutex::new(None));
-        let (failed, closed) = (OnceLock::new(), AtomicBool::new(false));
-        Self { id_key, node, clock, sink, on_fatal, config, writes, reads, news, hint, writer, away, failed, closed }
+        let (look_back, failed, closed) = (AtomicBool::new(false), OnceLock::new(), AtomicBool::new(false));
+        Self {
+            id_key,
+            node,
+            clock,
+            sink,
+            on_fatal,
+            config,
+            writes,
+            reads,
+            news,
+            hint,
+            writer,
+            look_back,
+            away,
+            failed,
+            closed,
+        }
     }
 
     pub(super) fn writer(&self) -> i32 {
@@ -67,9 +85,15 @@ impl Shared {
     }
 
     /// From now on rows written so far count as another's. Whoever does not know whether its rows were committed cannot tell of them: the next look
-    /// does, as it tells what others wrote.
+    /// does, as it tells what others wrote, and goes back behind the looks that passed over them.
     pub(super) fn forget_writer(&self) {
         self.writer.store(draw(), Ordering::Release);
+        self.look_back.store(true, Ordering::Release);
+    }
+
+    /// Whether the next look has to go back; it is asked once.
+    pub(super) fn takes_look_back(&self) -> bool {
+        self.look_back.swap(false, Ordering::AcqRel)
     }
 
     /// Tells a commit of this node, and returns when it was told.

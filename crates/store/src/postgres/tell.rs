@@ -1,10 +1,10 @@
 //! The task that tells the node what was committed: by this node, before its callers hear; by others, on their hint and at least each second.
 //!
 //! It alone calls the sink, and only with what a look saw, so that counts never go back and orders are complete up to them.
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ use tokio_postgres::{AsyncMessage, NoTls};
 use doorbuster_core::{ItemId, Order};
 
 use crate::contract::{Committed, ItemCounts, OpenError};
-use crate::limits::{PG_LOOK_EVERY, PG_LOOKS_APART, PG_SILENCE};
+use crate::limits::{PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
 
 use super::failure::Failure;
 use super::flush::CHANNEL;
@@ -27,6 +27,8 @@ pub(super) struct Teller {
     news: mpsc::Receiver<News>,
     look: Option<Look>,
     since: Since,
+    /// Where looks began some time ago, a second apart, the oldest first.
+    before: VecDeque<(Instant, Since)>,
     /// The counts that were told last, by item, so that they are told when they change.
     counts: HashMap<ItemId, ItemCounts>,
 }
@@ -40,7 +42,8 @@ impl Teller {
         let failed = |failure: Failure| OpenError::Failed(failure.to_string());
         let look = connect(&shared).await.map_err(failed)?;
         let since = look.here(&shared.clock).await.map_err(failed)?;
-        Ok(Self { shared, news, look: Some(look), since, counts: HashMap::new() })
+        let before = VecDeque::from([(Instant::now(), since.clone())]);
+        Ok(Self { shared, news, look: Some(look), since, before, counts: HashMap::new() })
     }
 
     /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be told anything.
@@ -137,10 +140,27 @@ impl Teller {
             let committed = Committed { orders: seen.orders, told: seen.told, ..Committed::default() };
             (shared.sink)(&committed);
         };
+        if shared.takes_look_back()
+            && let Some((_, since)) = self.before.front()
+        {
+            self.since = since.clone();
+        }
         let looked = look.look(&self.since, shared.writer(), &shared.clock, &mut piece);
-        let (since, seen) = timeout(PG_SILENCE, looked).await.unwrap_or(Err(Failure::Silent))?;
-        self.since = since;
+        let (since, seen) = timeout(PG_LOOK_WAIT, looked).await.unwrap_or(Err(Failure::Silent))?;
+        let began = std::mem::replace(&mut self.since, since);
+        self.remember(began);
         Ok(seen)
+    }
+
+    /// Keeps where looks began for longer than it takes to notice that the fate of a COMMIT is not known.
+    fn remember(&mut self, began: Since) {
+        let now = Instant::now();
+        if self.before.back().is_none_or(|(at, _)| now.duration_since(*at) >= PG_LOOK_EVERY) {
+            self.before.push_back((now, began));
+        }
+        while self.before.get(1).is_some_and(|(at, _)| now.duration_since(*at) > PG_LOOK_BACK) {
+            self.before.pop_front();
+        }
     }
 }
 
@@ -154,7 +174,7 @@ async fn connect(shared: &Arc<Shared>) -> Result<Look, Failure> {
     let mut config = shared.config.clone();
     // It reads by indexes that it must use also when its tables were empty at first.
     let options = format!("{} -c enable_seqscan=off", config.get_options().unwrap_or_default());
-    let connected = timeout(Duration::from_secs(10), config.options(options).connect(NoTls)).await;
+    let connected = timeout(PG_CONNECT_WAIT, config.options(options).connect(NoTls)).await;
     let (client, mut connection) = connected.map_err(|_| Failure::Silent)??;
     let heard = Arc::downgrade(shared);
     // It ends with its client.

@@ -1,0 +1,115 @@
+//! Grants, feeds and recalls: how units reach the slots and come back.
+use doorbuster_core::{Cause, Counter, Feed, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey};
+
+use super::{Store, StoreResult};
+
+/// Grants, feeds and recalls.
+impl Store {
+    /// See [`doorbuster_core::stock::open`]. `None`: no such item.
+    pub async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
+        match self {
+            Self::Sqlite(s) => s.open_grant(slot, id, units).await,
+            Self::Postgres(s) => s.open_grant(slot, id, units).await,
+        }
+    }
+
+    /// See [`doorbuster_core::stock::acknowledge_init`].
+    pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.acknowledge_init(id).await,
+            Self::Postgres(s) => s.acknowledge_init(id).await,
+        }
+    }
+
+    /// See [`doorbuster_core::stock::refill`]. How many units were given.
+    pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.refill(id, units, counter).await,
+            Self::Postgres(s) => s.refill(id, units, counter).await,
+        }
+    }
+
+    /// See [`doorbuster_core::stock::close`]. False if it was closed before, or never was.
+    pub async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.close_grant(id, cause).await,
+            Self::Postgres(s) => s.close_grant(id, cause).await,
+        }
+    }
+
+    /// Every open grant of every item, by slot.
+    pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
+        match self {
+            Self::Sqlite(s) => s.open_grants().await,
+            Self::Postgres(s) => s.open_grants().await,
+        }
+    }
+
+    /// The grant.
+    pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
+        match self {
+            Self::Sqlite(s) => s.grant(id).await,
+            Self::Postgres(s) => s.grant(id).await,
+        }
+    }
+
+    /// Every grant of an item, open or closed: newest first within a slot, slots in their order.
+    pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
+        match self {
+            Self::Sqlite(s) => s.grants(item).await,
+            Self::Postgres(s) => s.grants(item).await,
+        }
+    }
+
+    /// At most `limit` rows of a grant's feed after `seq`, in their turn.
+    pub async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
+        match self {
+            Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
+            Self::Postgres(s) => s.feed_after(id, seq, limit).await,
+        }
+    }
+
+    /// See [`doorbuster_core::recall::begin`]. `None`: there is nothing to ask.
+    pub async fn begin_recall(
+        &self,
+        id: RecallId,
+        grant: GrantId,
+        target: RecallTarget,
+        asked: u64,
+    ) -> StoreResult<Option<Recall>> {
+        match self {
+            Self::Sqlite(s) => s.begin_recall(id, grant, target, asked).await,
+            Self::Postgres(s) => s.begin_recall(id, grant, target, asked).await,
+        }
+    }
+
+    /// See [`doorbuster_core::recall::finish`]. How many units this call moved.
+    pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.finish_recall(id, taken).await,
+            Self::Postgres(s) => s.finish_recall(id, taken).await,
+        }
+    }
+
+    /// Recalls that are not done, by id.
+    pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
+        match self {
+            Self::Sqlite(s) => s.pending_recalls().await,
+            Self::Postgres(s) => s.pending_recalls().await,
+        }
+    }
+
+    /// Grants that were closed because their slot failed.
+    pub async fn repairs(&self) -> StoreResult<u64> {
+        let closings = self.closings().await?;
+        Ok(closings.into_iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum())
+    }
+
+    /// Closed grants by cause, causes without any left out.
+    pub async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
+        match self {
+            Self::Sqlite(s) => s.closings().await,
+            Self::Postgres(s) => s.closings().await,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Tickets and orders: settling, verdicts, what becomes of an order, and lists.
+use std::sync::Arc;
+
+use doorbuster_core::order::{Changed, Ending, Paid};
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{BuyerId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
+
+use crate::contract::{DeadLetter, OrderPage, OrderQuery};
+
+use super::{Store, StoreResult};
+
+/// Tickets and orders.
+impl Store {
+    /// Resolves each ticket, all in one transaction at one instant ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
+    ///
+    /// A ticket whose statement fails is returned and becomes a dead letter; the rest settles.
+    pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
+        match self {
+            Self::Sqlite(s) => s.settle(tickets).await,
+            Self::Postgres(s) => s.settle(tickets).await,
+        }
+    }
+
+    /// See [`doorbuster_core::settle::force`]. `None`: it may still be settled.
+    pub async fn force(&self, id: TicketId, parts: TicketParts, buyer: BuyerId) -> StoreResult<Option<Resolved>> {
+        match self {
+            Self::Sqlite(s) => s.force(id, parts, buyer).await,
+            Self::Postgres(s) => s.force(id, parts, buyer).await,
+        }
+    }
+
+    /// A ticket's verdict, if it has one.
+    pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
+        match self {
+            Self::Sqlite(s) => s.verdict(id).await,
+            Self::Postgres(s) => s.verdict(id).await,
+        }
+    }
+
+    /// The order of this id.
+    pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
+        match self {
+            Self::Sqlite(s) => s.order(id).await,
+            Self::Postgres(s) => s.order(id).await,
+        }
+    }
+
+    /// The order that a request holds.
+    pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
+        match self {
+            Self::Sqlite(s) => s.order_of(buyer, key).await,
+            Self::Postgres(s) => s.order_of(buyer, key).await,
+        }
+    }
+
+    /// A page of orders, newest first.
+    pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        match self {
+            Self::Sqlite(s) => s.orders(query).await,
+            Self::Postgres(s) => s.orders(query).await,
+        }
+    }
+
+    /// A page of orders, oldest first, for an export: orders made meanwhile come at its end.
+    pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+        match self {
+            Self::Sqlite(s) => s.orders_oldest_first(query).await,
+            Self::Postgres(s) => s.orders_oldest_first(query).await,
+        }
+    }
+
+    /// See [`doorbuster_core::order::end`].
+    pub async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
+        match self {
+            Self::Sqlite(s) => s.end_order(id, how).await,
+            Self::Postgres(s) => s.end_order(id, how).await,
+        }
+    }
+
+    /// See [`doorbuster_core::order::pay`].
+    pub async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
+        match self {
+            Self::Sqlite(s) => s.pay_order(id).await,
+            Self::Postgres(s) => s.pay_order(id).await,
+        }
+    }
+
+    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first. Those that it expired.
+    pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
+        match self {
+            Self::Sqlite(s) => s.expire_due(limit).await,
+            Self::Postgres(s) => s.expire_due(limit).await,
+        }
+    }
+
+    /// The earliest `pay_by` of a reserved order.
+    pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
+        match self {
+            Self::Sqlite(s) => s.next_due().await,
+            Self::Postgres(s) => s.next_due().await,
+        }
+    }
+
+    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders reserved at `since` or later, oldest first, and where to
+    /// continue (`after`, 0 at first); `None`: no more.
+    pub async fn requests_since(
+        &self,
+        since: Millis,
+        after: i64,
+        limit: usize,
+    ) -> StoreResult<(Vec<u64>, Option<i64>)> {
+        match self {
+            Self::Sqlite(s) => s.requests_since(since, after, limit).await,
+            Self::Postgres(s) => s.requests_since(since, after, limit).await,
+        }
+    }
+
+    /// At most `limit` dead letters, newest first.
+    pub async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
+        match self {
+            Self::Sqlite(s) => s.dead_letters(limit).await,
+            Self::Postgres(s) => s.dead_letters(limit).await,
+        }
+    }
+}
