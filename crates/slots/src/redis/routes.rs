@@ -33,7 +33,8 @@ pub(super) struct Routes {
     manner: ConnectionInfo,
     is_cluster: bool,
     map: RwLock<Map>,
-    refreshing: tokio::sync::Mutex<()>,
+    /// Held while the servers are asked: the address of the one that answered last, which is asked first.
+    refreshing: tokio::sync::Mutex<String>,
     disturbed: Arc<Notify>,
 }
 
@@ -146,16 +147,19 @@ impl Routes {
         if !self.is_cluster {
             return Ok(());
         }
-        let Ok(_alone) = self.refreshing.try_lock() else {
+        let Ok(mut answered) = self.refreshing.try_lock() else {
             drop(self.refreshing.lock().await);
             return Ok(());
         };
         let before = self.map();
+        let mut in_turn: Vec<&Arc<Server>> = before.servers.iter().collect();
+        in_turn.sort_by_key(|server| server.link.address != *answered);
         let mut last = Fail::Elsewhere("no server".to_owned());
-        for server in &before.servers {
+        for server in in_turn {
             let asked = server.link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
             match asked.and_then(|said| self.read_map(said, &server.link, &before)) {
                 Ok(map) => {
+                    answered.clone_from(&server.link.address);
                     self.set(map);
                     return Ok(());
                 }

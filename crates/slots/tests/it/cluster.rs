@@ -127,7 +127,16 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
 }
 
 #[tokio::test]
-async fn a_replica_that_takes_over_is_found_and_suspected() {
+async fn a_replica_that_takes_over_from_a_dead_primary_is_found_and_suspected() {
+    take_over(Server::kill).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_takes_over_from_a_silent_primary_is_found_and_suspected() {
+    take_over(|server| server.freeze()).await;
+}
+
+async fn take_over(from: impl Fn(&mut Server)) {
     let mut servers = start_with(1);
     let has = |s: &&Server| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:queue"]).is_empty();
     let slots = stocked(&servers, "shop").await;
@@ -147,7 +156,7 @@ async fn a_replica_that_takes_over_is_found_and_suspected() {
     let seen = slots.evidence().changes;
     let is_primary = |s: &Server| s.ask::<String>(&["INFO", "replication"]).contains("role:master");
     let primary = servers.iter().position(|s| has(&s) && is_primary(s)).expect("one has it");
-    servers[primary].kill();
+    from(&mut servers[primary]);
     tokio::time::timeout(READY_WITHIN, slots.changed(seen)).await.expect("another server has it");
     let until = Instant::now() + READY_WITHIN;
     let view = loop {

@@ -91,6 +91,13 @@ impl Server {
         }
     }
 
+    /// Stops it where it is: its connections stay open, and nothing is answered.
+    pub fn freeze(&mut self) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("it runs");
+        let frozen = Command::new("kill").args(["-STOP", pid.trim()]).status();
+        assert!(frozen.expect("kill").success());
+    }
+
     /// Kills it and starts it again with what it has on disk.
     pub fn restart(&mut self) {
         self.kill();
