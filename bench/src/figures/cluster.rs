@@ -65,7 +65,7 @@ impl Measured {
 fn rounds(setting: &Setting, with_hot_row: bool, with_naive: bool) -> Result<Measured> {
     let mut site = Site::open(setting)?;
     let postgres = if with_hot_row { Some(Postgres::start(setting.parent())?) } else { None };
-    let mut naive = if with_naive { Some(Naive::start(setting)?) } else { None };
+    let mut naive = if with_naive { Some(Naive::start(setting.parent())?) } else { None };
     let mut measured = Measured::default();
     for round in 0..=setting.rounds {
         let run = site.one_round(setting)?;
@@ -157,10 +157,13 @@ impl Site {
             done?;
             let (told, row) = (run?.count(Kind::Accepted), self.stock(&sale)?);
             ensure!(row.adds_up(), "the stock does not add up: {row:?}");
-            lost.push(told.saturating_sub(row.held));
+            lost.push((told.saturating_sub(row.held), told));
             self.promised += told;
         }
-        Ok(format!("of ours, {} promises were lost when the node was killed, {} when Redis was", lost[0], lost[1]))
+        let [(by_node, of_node), (by_redis, of_redis)] = lost[..] else { anyhow::bail!("two storms were held") };
+        Ok(format!(
+            "of ours, {by_node} of {of_node} promises were lost when the node was killed, {by_redis} of {of_redis} when Redis was"
+        ))
     }
 
     fn stock(&self, sale: &str) -> Result<StockRow> {
@@ -214,11 +217,11 @@ fn naive_judged(naive: &mut Naive, setting: &Setting, secret: &[u8]) -> Result<S
         done?;
         let told = run?.count(Kind::Accepted);
         let (booked, orders) = (naive.booked().unwrap_or(0), naive.orders()?);
-        found.push((told.saturating_sub(orders), booked.saturating_sub(orders)));
+        found.push((told, told.saturating_sub(orders), booked.saturating_sub(orders)));
     }
     Ok(format!(
-        "of the naive peer's, {} were lost when it was killed and {} units are gone that nobody has; when its Redis forgot, {} were lost",
-        found[0].0, found[0].1, found[1].0
+        "of the naive peer's, {} of {} were lost when it was killed, and {} units are gone that nobody has; when its Redis forgot, {} of {}",
+        found[0].1, found[0].0, found[0].2, found[1].1, found[1].0
     ))
 }
 
@@ -235,4 +238,37 @@ fn while_it_blows(
         let done = fault();
         (blowing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator is lost"))), done)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Pace;
+
+    #[test]
+    fn the_naive_peer_loses_what_its_redis_forgets_and_nothing_when_nothing_fails() {
+        let parent = std::env::temp_dir();
+        let mut naive = Naive::start(&parent).expect("redis-server and postgresql are installed");
+        let time = Duration::from_secs(1);
+        let load = |naive: &Naive| Load {
+            addr: naive.addr(),
+            connections: 64,
+            pace: Pace::Open(2_000.0),
+            lead: Duration::ZERO,
+            time,
+            core: None,
+        };
+        let buyers = Buyers::new(&[7; 32], "t", 10_000);
+        let script = || Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0);
+        naive.begin().expect("it begins anew");
+        let run = load(&naive).run(&mut script()).expect("answers");
+        assert_eq!(run.count(Kind::Accepted), naive.orders().expect("a count"));
+
+        naive.begin().expect("it begins anew");
+        let blowing = load(&naive);
+        let (run, done) = while_it_blows(time, || blowing.run(&mut script()), || naive.forget());
+        done.expect("it forgets");
+        let told = run.expect("answers").count(Kind::Accepted);
+        assert!(told > 0 && told > naive.orders().expect("a count"), "{told} were told");
+    }
 }

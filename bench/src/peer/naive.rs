@@ -1,5 +1,6 @@
 //! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +11,7 @@ use super::redis::{ITEM, Redis};
 use crate::limits::{PLENTY, READY_WITHIN};
 use crate::naive::QUEUE;
 use crate::process::{self, Process, Start};
-use crate::setting::Setting;
+use crate::scratch::Scratch;
 
 /// How long its consumer may take to insert what is in the list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
@@ -22,7 +23,7 @@ pub struct Naive {
     redis: Redis,
     postgres: Postgres,
     addr: SocketAddr,
-    dir: crate::scratch::Scratch,
+    dir: Scratch,
 }
 
 impl Naive {
@@ -30,9 +31,9 @@ impl Naive {
     ///
     /// # Errors
     /// When a part does not start.
-    pub fn start(setting: &Setting) -> Result<Self> {
-        let (redis, postgres) = (Redis::start(setting.parent())?, Postgres::start(setting.parent())?);
-        let (addr, dir) = (process::free_address()?, setting.scratch("naive")?);
+    pub fn start(parent: &Path) -> Result<Self> {
+        let (redis, postgres) = (Redis::start(parent)?, Postgres::start(parent)?);
+        let (addr, dir) = (process::free_address()?, Scratch::new(parent, "naive")?);
         let mut naive = Self { process: None, redis, postgres, addr, dir };
         naive.serve()?;
         Ok(naive)
@@ -50,7 +51,7 @@ impl Naive {
         let (addr, postgres) = (self.addr.to_string(), self.postgres.address());
         let arguments = ["--naive", &addr, "--naive-redis", &redis, "--naive-postgres", &postgres];
         let mut process = Process::start(Start {
-            program: &std::env::current_exe()?,
+            program: &program()?,
             arguments: arguments.map(str::to_owned).into(),
             environment: Vec::new(),
             user: None,
@@ -127,4 +128,12 @@ impl Naive {
     pub fn item() -> &'static str {
         ITEM
     }
+}
+
+/// This program, also when a test of it asks.
+fn program() -> Result<std::path::PathBuf> {
+    let mine = std::env::current_exe()?;
+    let beside = mine.parent().and_then(Path::parent).map(|profile| profile.join("doorbuster-bench"));
+    let is_test = mine.parent().is_some_and(|dir| dir.ends_with("deps"));
+    if is_test { beside.filter(|file| file.is_file()).context("doorbuster-bench is not built") } else { Ok(mine) }
 }

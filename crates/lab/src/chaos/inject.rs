@@ -70,7 +70,7 @@ fn node(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -> Result<Stri
 fn redis(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -> Result<String, ClusterError> {
     let doors = &cluster.redis_doors;
     let Some(redis) = &mut cluster.redis else { return Ok("there is no Redis".into()) };
-    let shard = fullest(redis);
+    let shard = busiest(redis);
     let (primary, replica) = redis.pair(shard);
     let pause = some(dice, HANG);
     let told = |who: usize, how: &str| format!("redis-{} {how}", who + 1);
@@ -166,13 +166,21 @@ fn forget(redis: &mut Redis, server: usize) {
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 
-/// The shard whose primary has most keys: where something can be lost.
-fn fullest(redis: &Redis) -> usize {
-    let keys = |shard: &usize| {
+/// Begins to count what each server is asked, so that [`busiest`] knows where the sale is.
+pub(super) fn count_anew(cluster: &Cluster) -> Result<(), ClusterError> {
+    let mut servers = cluster.redis.iter().flat_map(Redis::servers);
+    servers.try_for_each(|server| server.ask(&["CONFIG", "RESETSTAT"]).map(drop))
+}
+
+/// The shard whose primary ran most scripts: where something can be lost.
+fn busiest(redis: &Redis) -> usize {
+    let scripts = |shard: &usize| {
         let (primary, _) = redis.pair(*shard);
-        redis.servers()[primary].ask(&["DBSIZE"]).ok().and_then(|keys| keys.parse::<u64>().ok())
+        let stats = redis.servers()[primary].ask(&["INFO", "commandstats"]).unwrap_or_default();
+        let calls = |line: &str| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u64>().ok();
+        stats.lines().find_map(calls)
     };
-    (0..redis.shards()).max_by_key(keys).unwrap_or(0)
+    (0..redis.shards()).max_by_key(scripts).unwrap_or(0)
 }
 
 fn until_primary(redis: &Redis, server: usize) -> Result<(), ClusterError> {

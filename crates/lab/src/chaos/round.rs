@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde_json::json;
 
-use super::inject::inject;
+use super::inject::{count_anew, inject};
 use super::limits::{
     ARRIVALS_PER_SEC, AWARE_WITHIN, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS, REST_WITHIN, SOLD_OUT_WITHIN,
     STOCK_PART, UNITS,
@@ -55,6 +55,7 @@ pub(super) fn hold(
     let begun = Instant::now();
     let before = stage.repairs()?;
     stage.open(stock, dice)?;
+    count_anew(stage.cluster)?;
     stage.weather(dice)?;
     stage.rest()?;
     stage.too_early()?;
