@@ -20,6 +20,8 @@ use crate::scratch::Scratch;
 use crate::server::{NewSale, StockRow};
 use crate::setting::Setting;
 
+/// How long the naive peer is asked in a round: its consumer takes many times that to insert what was promised.
+const NAIVE_TIME: Duration = Duration::from_secs(1);
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
 /// Measures R4 and its like against the naive design.
@@ -143,7 +145,7 @@ impl Site {
             let load = self.load(setting);
             let wait = template(&buyers, &sale, 1, "");
             let storm = || load.run(&mut Purchases::each_once(&buyers, wait, 0));
-            let (run, done) = while_it_blows(setting.time, storm, || {
+            let (run, done) = while_it_blows(load.lead + load.time, storm, || {
                 if kill_node {
                     self.cluster.nodes[0].kill()?;
                     self.cluster.nodes[0].start()?;
@@ -189,7 +191,7 @@ impl Site {
 fn naive_round(naive: &mut Naive, setting: &Setting, secret: &[u8]) -> Result<f64> {
     naive.begin()?;
     let buyers = Buyers::new(secret, "n", setting.buyers());
-    let load = setting.load(naive.addr(), ORDER_CONNECTIONS);
+    let load = Load { time: NAIVE_TIME, ..setting.load(naive.addr(), ORDER_CONNECTIONS) };
     let run = load.run(&mut Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0))?;
     run.only(&[Kind::Accepted])?;
     let (told, orders) = (run.count(Kind::Accepted), naive.orders()?);
@@ -203,10 +205,10 @@ fn naive_judged(naive: &mut Naive, setting: &Setting, secret: &[u8]) -> Result<S
     for kill_process in [true, false] {
         naive.begin()?;
         let buyers = Buyers::new(secret, "j", setting.buyers());
-        let load = setting.load(naive.addr(), ORDER_CONNECTIONS);
+        let load = Load { time: NAIVE_TIME, ..setting.load(naive.addr(), ORDER_CONNECTIONS) };
         let script = template(&buyers, Naive::item(), 1, "");
         let storm = || load.run(&mut Purchases::each_once(&buyers, script, 0));
-        let (run, done) = while_it_blows(setting.time, storm, || {
+        let (run, done) = while_it_blows(load.lead + load.time, storm, || {
             if kill_process {
                 naive.kill()?;
                 naive.serve()
