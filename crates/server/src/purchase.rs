@@ -173,6 +173,10 @@ impl Engine {
                 }
             }
             if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
+                // Once more: units may have come that nobody told of.
+                if is_short && let Attempt::Answer(bought) = self.attempt(purchase, &request, until.verdict).await {
+                    return bought;
+                }
                 return self.parked_too_long(purchase, &request, is_short).await;
             }
         }

@@ -173,3 +173,21 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     is_sound(&engine).await;
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_without_end_is_sold_from_every_partition() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    draft(&engine, Stock::Unlimited, 10, 900_000).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    engine.set_spread(&item, Spread { choose: Choose::RoundRobin, ..over(4) }).await.expect("the store is there");
+    step(&engine, Step::Open).await;
+    for n in 0..40 {
+        bought(&engine, &format!("b{n}"), "k", 10).await;
+    }
+    let grants = engine.store().open_grants().await.expect("the store is there");
+    assert!(grants.len() == 4 && grants.iter().all(|grant| grant.settled == 100), "{grants:?}");
+    assert_eq!(counts(&engine).held, 400);
+    is_sound(&engine).await;
+    engine.stop().await;
+}
