@@ -258,28 +258,39 @@ fn items(held: &Held, queries: &mut Vec<Query>) {
 /// Writes and commits. The statements are sent in one go, each result is looked at: a failed statement turns COMMIT into ROLLBACK without an error.
 ///
 /// The hint follows COMMIT instead of standing before it: a transaction that notifies commits alone, one after the other, while the log is written.
-pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<i32>) -> Result<(), Failure> {
+///
+/// Returns the transaction by which its rows are known, if it is news (`hint`).
+pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<i32>) -> Result<Option<String>, Failure> {
     let mut statements = Vec::with_capacity(queries.len());
     for query in queries {
         statements.push(client.prepare_cached(query.sql).await?);
     }
     let notify = client.prepare_cached("SELECT pg_notify($1, $2)").await?;
+    let transaction = client.prepare_cached("SELECT pg_current_xact_id()::text").await?;
     let writes = queries.iter().zip(&statements).map(async |(query, statement)| {
         let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|v| v.as_ref() as &(dyn ToSql + Sync)).collect();
         client.execute(statement, &values).await
     });
-    let (written, committed, hinted) = tokio::join!(join_all(writes), client.batch_execute("COMMIT"), async {
+    let transaction = async {
         match hint {
-            Some(writer) => client.execute(&notify, &[&CHANNEL, &writer.to_string()]).await.map(drop),
-            None => Ok(()),
+            Some(_) => client.query_one(&transaction, &[]).await?.try_get(0).map(Some),
+            None => Ok(None),
         }
-    });
+    };
+    let (written, transaction, committed, hinted) =
+        tokio::join!(join_all(writes), transaction, client.batch_execute("COMMIT"), async {
+            match hint {
+                Some(writer) => client.execute(&notify, &[&CHANNEL, &writer.to_string()]).await.map(drop),
+                None => Ok(()),
+            }
+        });
     for result in written {
         result.map_err(|error| Failure::from(error).after_commit())?;
     }
+    let transaction = transaction.map_err(|error| Failure::from(error).after_commit())?;
     committed.map_err(|error| Failure::from(error).after_commit())?;
     if let Err(error) = hinted {
         tracing::debug!(%error, "the hint to other nodes was not sent; they look by themselves");
     }
-    Ok(())
+    Ok(transaction)
 }

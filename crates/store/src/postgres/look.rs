@@ -1,7 +1,8 @@
 //! One look at what was committed since the look before: a snapshot, and everything in it that the snapshot before did not show.
 //!
 //! A row names the transaction that wrote it last. Whatever order transactions commit in, a row is news exactly once: when the new snapshot shows its
-//! transaction and the old one did not. Counts come from the same snapshot, so the orders told are complete up to them.
+//! transaction and the old one did not. Counts come from the same snapshot, so the orders told are complete up to them. That holds for this node's own
+//! commits as well: one that is in the snapshot and was not announced yet, or whose fate nobody knows, is read like another's.
 use std::time::Instant;
 
 use tokio_postgres::types::ToSql;
@@ -33,8 +34,9 @@ const CATALOGUE: &str =
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq FROM orders o
-     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot) AND o.writer <> $3
+    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+           AND o.changed <> ALL ($3::text[]::xid8[])
            AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
      ORDER BY o.changed, o.seq LIMIT $6"
 );
@@ -63,7 +65,20 @@ impl Since {
         self.snapshot.split(':').next().unwrap_or("0")
     }
 
-    /// The same history from its very beginning.
+    /// Whether the snapshot shows what this transaction did, which is committed.
+    pub(super) fn shows(&self, transaction: &str) -> bool {
+        let mut parts = self.snapshot.split(':').skip(1);
+        let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
+        let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+        number(transaction) < number(xmax) && !running.split(',').any(|running| running == transaction)
+    }
+
+    /// The same history, and nothing of it known.
+    pub(super) fn from_the_beginning(&self) -> Self {
+        Self::beginning(self.timeline.clone())
+    }
+
+    /// A history from its very beginning.
     fn beginning(timeline: String) -> Self {
         Self { snapshot: "1:1:".to_owned(), timeline }
     }
@@ -110,10 +125,11 @@ impl Look {
         since(&row, asked, Instant::now(), clock)
     }
 
-    /// Looks once. `tell` hears what does not fit at once, in pieces; the last piece, with the counts, is returned.
+    /// Looks once; orders of the transactions in `own` are known and left out. `tell` hears what does not fit at once, in pieces; the last piece, with the counts, is returned.
     pub(super) async fn look(
         &self,
         since_then: &Since,
+        own: &[String],
         writer: i32,
         clock: &Clock,
         tell: &mut (dyn FnMut(Seen) + Send),
@@ -123,7 +139,7 @@ impl Look {
         let (limit, node, none) = (PG_LOOK_ROWS as i64, i64::from(self.node.0), -1_i64);
         let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
-        let of_orders: [&(dyn ToSql + Sync); 6] = [snapshot, &xmin, &writer, &"0", &none, &limit];
+        let of_orders: [&(dyn ToSql + Sync); 6] = [snapshot, &xmin, &own, &"0", &none, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] = [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is not among them: further pages, if there are some, are of the same snapshot.
         let (begun, (here, answered), counts, catalogue, orders, resolutions) = tokio::join!(
@@ -144,11 +160,11 @@ impl Look {
                 "the database changed hands: every order is read again"
             );
             let beginning = Since::beginning(here.timeline);
-            return Box::pin(self.look(&beginning, writer, clock, tell)).await;
+            return Box::pin(self.look(&beginning, own, writer, clock, tell)).await;
         }
         let mut seen = Seen { sales: !catalogue?.is_empty(), ..Seen::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
-        self.all_orders(orders?, since_then, writer, &mut seen, tell).await?;
+        self.all_orders(orders?, (since_then, own), writer, &mut seen, tell).await?;
         let named = self.all_resolutions(resolutions?, since_then, writer, &mut seen).await?;
         self.named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
@@ -158,7 +174,7 @@ impl Look {
     async fn all_orders(
         &self,
         mut page: Vec<Row>,
-        since: &Since,
+        (since, own): (&Since, &[String]),
         writer: i32,
         seen: &mut Seen,
         tell: &mut (dyn FnMut(Seen) + Send),
@@ -166,7 +182,8 @@ impl Look {
         loop {
             for row in &page {
                 let order = rows::order(row)?;
-                if row.try_get::<_, i64>(12)? == i64::from(self.node.0) {
+                let mine: (i64, i32) = (i64::from(self.node.0), writer);
+                if row.try_get::<_, i64>(12)? == mine.0 && row.try_get::<_, i32>(15)? != mine.1 {
                     seen.told.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
                 }
                 seen.orders.push(order);
@@ -180,7 +197,7 @@ impl Look {
             });
             let limit = PG_LOOK_ROWS as i64;
             let xmin = since.xmin();
-            let params: [&(dyn ToSql + Sync); 6] = [&since.snapshot, &xmin, &writer, &changed, &seq, &limit];
+            let params: [&(dyn ToSql + Sync); 6] = [&since.snapshot, &xmin, &own, &changed, &seq, &limit];
             page = self.client.query(&self.orders, &params).await?;
         }
     }
@@ -229,4 +246,21 @@ fn since(row: &Row, asked: Instant, answered: Instant, clock: &Clock) -> Done<Si
 fn resolved(id: TicketId, verdict: Verdict, order: Option<Order>) -> Option<(Token, Resolved)> {
     let token = id.parts()?.token;
     Some((token, Resolved { id, verdict, order, fresh: true }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_shows_what_ended_before_it() {
+        let since = Since { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
+        for (transaction, shown) in
+            [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
+        {
+            assert_eq!(since.shows(transaction), shown, "{transaction}");
+        }
+        assert_eq!(since.xmin(), "10");
+        assert!(!Since::beginning(String::new()).shows("3"));
+    }
 }

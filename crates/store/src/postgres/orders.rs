@@ -40,12 +40,7 @@ impl Postgres {
             let mut tries = Tries::new();
             loop {
                 let failure = match expire(&shared, limit).await {
-                    Ok(done) => {
-                        if done.news || tries.is_unknown() {
-                            shared.tell(done.orders).await;
-                        }
-                        return Ok(done.value);
-                    }
+                    Ok(done) => return Ok(done.told(&shared, &tries).await),
                     Err(failure) => failure,
                 };
                 tries.again(&shared, failure, Again::Safe).await.map_err(|failure| shared.judge(failure))?;
@@ -140,15 +135,15 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         })
         .await?;
         if due.is_empty() {
-            return Ok(Committed { value: Vec::new(), orders: Vec::new(), news: false });
+            return Ok(Committed { value: Vec::new(), orders: Vec::new(), news: None });
         }
         let (held, told) = answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
         let expired = end(&mut ledger, due.iter().map(|order| &order.id))?;
         let writer = shared.writer();
         let queries = flush::queries(&ledger.held, ledger.now, writer, false);
-        let news = ledger.held.is_news();
-        fate(flush::commit(&object, &queries, news.then_some(writer))).await?;
+        let news = ledger.held.is_news().then_some(writer);
+        let news = fate(flush::commit(&object, &queries, news)).await?;
         Ok(Committed { value: expired, orders: ledger.held.orders_told(), news })
     }
     .await;

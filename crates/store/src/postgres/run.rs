@@ -45,10 +45,6 @@ impl Tries {
         Self { began: Instant::now(), conflicts: 0, rest: PG_REST, unknown: false }
     }
 
-    pub(super) fn is_unknown(&self) -> bool {
-        self.unknown
-    }
-
     /// Rests and returns when the transaction is to be run again; else the failure that its caller hears.
     pub(super) async fn again(&mut self, shared: &Shared, failure: Failure, again: Again) -> Result<(), Failure> {
         match failure.kind() {
@@ -58,7 +54,6 @@ impl Tries {
                 return Ok(());
             }
             Kind::Unknown => {
-                shared.forget_writer();
                 self.unknown = true;
                 if again == Again::Never {
                     return Err(failure);
@@ -77,11 +72,22 @@ impl Tries {
     }
 }
 
-/// What a committed transaction leaves to be told.
+/// What a committed transaction gives its caller, and what is to be told of it before.
 pub(super) struct Committed<T> {
     pub(super) value: T,
     pub(super) orders: Vec<Order>,
-    pub(super) news: bool,
+    /// The transaction, if it changed what others are told of.
+    pub(super) news: Option<String>,
+}
+
+impl<T> Committed<T> {
+    /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the next look tells: it is waited for as well.
+    pub(super) async fn told(self, shared: &Shared, tries: &Tries) -> T {
+        if self.news.is_some() || tries.unknown {
+            shared.tell(self.news, self.orders).await;
+        }
+        self.value
+    }
 }
 
 impl Postgres {
@@ -97,12 +103,7 @@ impl Postgres {
             let mut tries = Tries::new();
             loop {
                 let failure = match attempt(&shared, &work).await {
-                    Ok(done) => {
-                        if done.news || tries.is_unknown() {
-                            shared.tell(done.orders).await;
-                        }
-                        return Ok(done.value);
-                    }
+                    Ok(done) => return Ok(done.told(&shared, &tries).await),
                     Err(failure) => failure,
                 };
                 tries.again(&shared, failure, again).await.map_err(|failure| shared.judge(failure))?;
@@ -165,7 +166,7 @@ pub(super) async fn answer<T>(work: impl Future<Output = Result<T, Failure>>) ->
 }
 
 /// Waits for what comes of a COMMIT: silence means that nobody knows.
-pub(super) async fn fate(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(super) async fn fate<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let silent = || Err(Failure::Unknown("no answer to COMMIT".to_owned()));
     timeout(PG_SILENCE, work).await.unwrap_or_else(|_| silent())
 }
@@ -218,6 +219,6 @@ fn transaction<T>(
     let news = ledger.held.is_news() || ledger.catalogue;
     let writer = shared.writer();
     let queries = flush::queries(&ledger.held, ledger.now, writer, ledger.catalogue);
-    runtime.block_on(async { fate(flush::commit(object, &queries, news.then_some(writer))).await })?;
+    let news = runtime.block_on(async { fate(flush::commit(object, &queries, news.then_some(writer))).await })?;
     Ok(Committed { value, orders: ledger.held.orders_told(), news })
 }

@@ -90,13 +90,7 @@ async fn insist(shared: &Shared, tickets: &[Arc<Ticket>], task: Task<'_>) -> Res
     let mut new = NewBuyers::AtTheEnd;
     loop {
         let failure = match attempt(shared, tickets, task, new).await {
-            Ok(done) => {
-                // Of a try whose outcome was not known, what others wrote tells.
-                if done.news || tries.is_unknown() {
-                    shared.tell(done.orders).await;
-                }
-                return Ok(done.value);
-            }
+            Ok(done) => return Ok(done.told(shared, &tries).await),
             Err(failure) => failure,
         };
         if failure.kind() == Kind::Conflict {
@@ -123,8 +117,8 @@ async fn attempt(
         if let Task::GiveUp(reason) | Task::Bury(reason) = task {
             queries.extend(tickets.iter().map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)));
         }
-        let news = ledger.held.is_news();
-        fate(flush::commit(&object, &queries, news.then_some(writer))).await?;
+        let news = ledger.held.is_news().then_some(writer);
+        let news = fate(flush::commit(&object, &queries, news)).await?;
         Ok(Committed { value: resolved, orders: ledger.held.orders_told(), news })
     }
     .await;

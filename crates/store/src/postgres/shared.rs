@@ -1,5 +1,5 @@
 //! What every part of one store shares: pools, clock, who is told, and whether it still works.
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use deadpool_postgres::Pool;
@@ -15,8 +15,8 @@ use super::failure::Failure;
 
 /// A commit of this node that is to be told.
 pub(super) enum News {
-    /// Its orders, and who waits until they, and the counts after them, were told.
-    Committed(Vec<Order>, oneshot::Sender<()>),
+    /// Its transaction, its orders, and who waits until they, and the counts after them, were told.
+    Committed(Option<String>, Vec<Order>, oneshot::Sender<()>),
     /// Tell what waits, then end.
     Stop,
 }
@@ -33,10 +33,8 @@ pub(super) struct Shared {
     pub(super) news: mpsc::Sender<News>,
     /// Another node said that it committed something.
     pub(super) hint: Notify,
-    /// By what this node's own rows are known; see [`Shared::forget_writer`].
-    writer: AtomicI32,
-    /// Some rows of this node may be committed and untold.
-    look_back: AtomicBool,
+    /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are known.
+    writer: i32,
     /// Why the database cannot be used now, if it cannot.
     away: Mutex<Option<String>>,
     /// Why nothing may be done any more.
@@ -59,47 +57,19 @@ pub(super) struct Parts {
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id_key, node, clock, sink, on_fatal, config, writes, reads, news } = parts;
-        let (writer, hint, away) = (AtomicI32::new(draw()), Notify::new(), Mutex::new(None));
-        let (look_back, failed, closed) = (AtomicBool::new(false), OnceLock::new(), AtomicBool::new(false));
-        Self {
-            id_key,
-            node,
-            clock,
-            sink,
-            on_fatal,
-            config,
-            writes,
-            reads,
-            news,
-            hint,
-            writer,
-            look_back,
-            away,
-            failed,
-            closed,
-        }
+        let (writer, hint, away) = (draw(), Notify::new(), Mutex::new(None));
+        let (failed, closed) = (OnceLock::new(), AtomicBool::new(false));
+        Self { id_key, node, clock, sink, on_fatal, config, writes, reads, news, hint, writer, away, failed, closed }
     }
 
     pub(super) fn writer(&self) -> i32 {
-        self.writer.load(Ordering::Acquire)
-    }
-
-    /// From now on rows written so far count as another's. Whoever does not know whether its rows were committed cannot tell of them: the next look
-    /// does, as it tells what others wrote, and goes back behind the looks that passed over them.
-    pub(super) fn forget_writer(&self) {
-        self.writer.store(draw(), Ordering::Release);
-        self.look_back.store(true, Ordering::Release);
-    }
-
-    /// Whether the next look has to go back; it is asked once.
-    pub(super) fn takes_look_back(&self) -> bool {
-        self.look_back.swap(false, Ordering::AcqRel)
+        self.writer
     }
 
     /// Tells a commit of this node, and returns when it was told.
-    pub(super) async fn tell(&self, orders: Vec<Order>) {
+    pub(super) async fn tell(&self, transaction: Option<String>, orders: Vec<Order>) {
         let (told, heard) = oneshot::channel();
-        if self.news.send(News::Committed(orders, told)).await.is_ok() {
+        if self.news.send(News::Committed(transaction, orders, told)).await.is_ok() {
             // An error means that the store ends: nobody is told anything any more.
             let _ = heard.await;
         }

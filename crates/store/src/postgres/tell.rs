@@ -14,7 +14,7 @@ use tokio_postgres::{AsyncMessage, NoTls};
 use doorbuster_core::{ItemId, Order};
 
 use crate::contract::{Committed, ItemCounts, OpenError};
-use crate::limits::{PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
+use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
 
 use super::failure::Failure;
 use super::flush::CHANNEL;
@@ -27,8 +27,10 @@ pub(super) struct Teller {
     news: mpsc::Receiver<News>,
     look: Option<Look>,
     since: Since,
-    /// Where looks began some time ago, a second apart, the oldest first.
+    /// Where looks ended some time ago, a second apart, the oldest first.
     before: VecDeque<(Instant, Since)>,
+    /// Transactions of this node that were announced and are in no look yet.
+    own: Vec<String>,
     /// The counts that were told last, by item, so that they are told when they change.
     counts: HashMap<ItemId, ItemCounts>,
 }
@@ -42,8 +44,8 @@ impl Teller {
         let failed = |failure: Failure| OpenError::Failed(failure.to_string());
         let look = connect(&shared).await.map_err(failed)?;
         let since = look.here(&shared.clock).await.map_err(failed)?;
-        let before = VecDeque::from([(Instant::now(), since.clone())]);
-        Ok(Self { shared, news, look: Some(look), since, before, counts: HashMap::new() })
+        let (before, own) = (VecDeque::from([(Instant::now(), since.clone())]), Vec::new());
+        Ok(Self { shared, news, look: Some(look), since, before, own, counts: HashMap::new() })
     }
 
     /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be told anything.
@@ -67,10 +69,10 @@ impl Teller {
                     tokio::select! {
                         biased;
                         news = self.news.recv() => news,
-                        () = sleep_until((looked + PG_LOOKS_APART).into()) => Some(News::Committed(Vec::new(), oneshot::channel().0)),
+                        () = sleep_until((looked + PG_LOOKS_APART).into()) => Some(nothing()),
                     }
                 }
-                () = sleep_until(due) => Some(News::Committed(Vec::new(), oneshot::channel().0)),
+                () = sleep_until(due) => Some(nothing()),
             };
             let (own, stop) = self.gather(first);
             looked = Instant::now();
@@ -86,7 +88,13 @@ impl Teller {
         let (mut own, mut next) = (Vec::new(), first);
         loop {
             match next {
-                Some(News::Committed(orders, told)) => own.push((orders, told)),
+                Some(News::Committed(transaction, orders, told)) => {
+                    // A look that came before the announcement told of it already; the orders may have changed since.
+                    let lives = self.look.as_ref().is_some_and(|look| !look.is_closed());
+                    let known = lives && transaction.as_ref().is_some_and(|t| self.since.shows(t));
+                    self.own.extend(transaction.filter(|_| !known));
+                    own.push((if known { Vec::new() } else { orders }, told));
+                }
                 Some(News::Stop) | None => return (own, true),
             }
             match self.news.try_recv() {
@@ -131,37 +139,47 @@ impl Teller {
     }
 
     async fn look(&mut self) -> Result<Seen, Failure> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, mut wait) = (Arc::clone(&self.shared), PG_LOOK_WAIT);
         if self.look.as_ref().is_none_or(Look::is_closed) {
             self.look = Some(connect(&shared).await?);
+            self.go_back();
+            wait = PG_CHECK_WAIT;
         }
         let Some(look) = &self.look else { return Err(Failure::Silent) };
         let mut piece = |seen: Seen| {
             let committed = Committed { orders: seen.orders, told: seen.told, ..Committed::default() };
             (shared.sink)(&committed);
         };
-        if shared.takes_look_back()
-            && let Some((_, since)) = self.before.front()
-        {
-            self.since = since.clone();
+        let looked = look.look(&self.since, &self.own, shared.writer(), &shared.clock, &mut piece);
+        let (since, seen) = timeout(wait, looked).await.unwrap_or(Err(Failure::Silent))?;
+        // Whatever was announced before this look began is in its snapshot.
+        self.since = since;
+        self.own.clear();
+        let now = Instant::now();
+        if self.before.back().is_none_or(|(at, _)| now.duration_since(*at) >= PG_LOOK_EVERY) {
+            self.before.push_back((now, self.since.clone()));
         }
-        let looked = look.look(&self.since, shared.writer(), &shared.clock, &mut piece);
-        let (since, seen) = timeout(PG_LOOK_WAIT, looked).await.unwrap_or(Err(Failure::Silent))?;
-        let began = std::mem::replace(&mut self.since, since);
-        self.remember(began);
+        while self.before.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= PG_LOOK_BACK) {
+            self.before.pop_front();
+        }
         Ok(seen)
     }
 
-    /// Keeps where looks began for longer than it takes to notice that the fate of a COMMIT is not known.
-    fn remember(&mut self, began: Since) {
-        let now = Instant::now();
-        if self.before.back().is_none_or(|(at, _)| now.duration_since(*at) >= PG_LOOK_EVERY) {
-            self.before.push_back((now, began));
-        }
-        while self.before.get(1).is_some_and(|(at, _)| now.duration_since(*at) > PG_LOOK_BACK) {
-            self.before.pop_front();
-        }
+    /// After a lost connection the database may have crashed. Transactions whose last words were not on its disk yet (a hint, an abort) are then
+    /// forgotten, and their numbers are given to others, which a snapshot of before shows as ended. One that is old enough does not know such numbers.
+    fn go_back(&mut self) {
+        let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_LOOK_BACK).cloned();
+        let long_ago = Instant::now().checked_sub(PG_LOOK_BACK).unwrap_or_else(Instant::now);
+        let (at, since) = old.unwrap_or_else(|| (long_ago, self.since.from_the_beginning()));
+        self.since = since.clone();
+        self.before = VecDeque::from([(at, since)]);
+        self.own.clear();
     }
+}
+
+/// A reason to look, and nobody who waits for it.
+fn nothing() -> News {
+    News::Committed(None, Vec::new(), oneshot::channel().0)
 }
 
 fn is_empty(committed: &Committed) -> bool {

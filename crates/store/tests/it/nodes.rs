@@ -211,3 +211,39 @@ async fn a_forced_verdict_is_told_to_whoever_may_wait() {
     a.store.close().await;
     b.store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn whoever_knows_the_counts_knows_the_orders_behind_them_whoever_commits_meanwhile() {
+    let (a, b, _) = two().await;
+    let item = a.item(Stock::Counted(2_000), 3).await;
+    let mut settlers = tokio::task::JoinSet::new();
+    for index in 0..4 {
+        let grant = a.open(SlotKey { item, index }, 500).await;
+        let batches: Vec<Vec<_>> = (0..25)
+            .map(|batch| {
+                (1..=10)
+                    .map(|i| a.ticket(&grant, batch * 10 + i, &format!("buyer-{index}-{batch}-{i}"), "k", 1))
+                    .collect()
+            })
+            .collect();
+        let store = if index == 3 { b.store.clone() } else { a.store.clone() };
+        settlers.spawn(async move {
+            for batch in batches {
+                store.settle(batch).await.expect("settles");
+            }
+        });
+    }
+    settlers.join_all().await;
+    let done = |all: &[Committed]| all.iter().flat_map(|c| &c.counts).any(|c| c.item == item && c.held == 1_000);
+    for rig in [&a, &b] {
+        let mut known = BTreeSet::new();
+        for committed in told(rig, KNOWN_WITHIN, done).await {
+            known.extend(committed.orders.iter().map(|o| o.id));
+            for counts in committed.counts.iter().filter(|c| c.item == item) {
+                assert!(counts.held <= known.len() as u64, "{counts:?} and {} orders known", known.len());
+            }
+        }
+    }
+    a.store.close().await;
+    b.store.close().await;
+}
