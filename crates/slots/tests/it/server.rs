@@ -93,9 +93,18 @@ impl Server {
 
     /// Stops it where it is: its connections stay open, and nothing is answered.
     pub fn freeze(&mut self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = std::fs::read_to_string(self.dir.join("pid")).expect("it runs");
-        let frozen = Command::new("kill").args(["-STOP", pid.trim()]).status();
-        assert!(frozen.expect("kill").success());
+        let sent = Command::new("kill").args([signal, pid.trim()]).status();
+        assert!(sent.expect("kill").success());
     }
 
     /// Kills it and starts it again with what it has on disk.
