@@ -5,6 +5,8 @@ use std::time::Duration;
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer; then the effect may have happened or not, and the connection is given up.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
+/// The same while the program starts, where nobody waits for an answer yet; then it does not start.
+pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// After a server could not be reached, calls to it fail at once for so long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests that wait for one server; at the bound a request fails at once, and nothing was done.

@@ -12,7 +12,7 @@ use super::fail::{Fail, answer, strange};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
 use super::lane::{Lane, Setting};
-use super::limits::RESPONSE_MAX;
+use super::limits::OPEN_MAX;
 use super::link::{Link, connect};
 use super::script::Scripts;
 use super::words::{array, number, text};
@@ -213,7 +213,7 @@ impl Routes {
 
 /// What a server says of itself, and the scripts' digests once they are loaded there.
 async fn look(client: &Client) -> Result<(Health, Scripts), Fail> {
-    let mut connection = connect(client, Some(RESPONSE_MAX)).await?;
+    let mut connection = connect(client, Some(OPEN_MAX)).await?;
     let address = client.get_connection_info().addr().to_string();
     let said = connection.send_packed_command(Cmd::new().arg("INFO")).await;
     let said = said.map_err(|e| Fail::of(&e)).and_then(answer).map_err(|fail| fail.at(&address))?;
