@@ -74,7 +74,7 @@ impl Since {
     }
 
     /// The same history, and nothing of it known.
-    pub(super) fn from_the_beginning(&self) -> Self {
+    pub(super) fn all_unknown(&self) -> Self {
         Self::beginning(self.timeline.clone())
     }
 

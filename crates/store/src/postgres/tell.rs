@@ -170,7 +170,7 @@ impl Teller {
     fn go_back(&mut self) {
         let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_LOOK_BACK).cloned();
         let long_ago = Instant::now().checked_sub(PG_LOOK_BACK).unwrap_or_else(Instant::now);
-        let (at, since) = old.unwrap_or_else(|| (long_ago, self.since.from_the_beginning()));
+        let (at, since) = old.unwrap_or_else(|| (long_ago, self.since.all_unknown()));
         self.since = since.clone();
         self.before = VecDeque::from([(at, since)]);
         self.own.clear();

@@ -88,7 +88,7 @@ async fn a_newer_store_is_refused() {
     let dir = Dir::new();
     try_open(&dir).expect("opens").close().await;
     let newer = "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
-                 SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history";
+                 SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history WHERE version = 1";
     dir.shell().execute_batch(newer).expect("writes");
     let error = error(&dir);
     assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
