@@ -15,7 +15,7 @@ use crate::exit::Failure;
 #[derive(Debug)]
 pub enum Shop {
     /// One server with its own store.
-    One(House),
+    One(Box<House>),
     /// Several nodes, their stores, and one address.
     Several(Box<Cluster>),
 }
@@ -23,7 +23,7 @@ pub enum Shop {
 impl Shop {
     /// Starts it; one server is not ready yet. `shape`: how several nodes are built; `None`: one server.
     pub fn build(shape: Option<Shape>, scratch: &Scratch) -> Result<Self, Failure> {
-        let Some(shape) = shape else { return Ok(Self::One(House::build(scratch)?)) };
+        let Some(shape) = shape else { return Ok(Self::One(Box::new(House::build(scratch)?))) };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = Plan::new(&program, &scratch.cluster(), shape);
         // From this very thread, as its servers end with the thread that started them.
