@@ -137,12 +137,14 @@ impl Engine {
         let mut parked = None;
         let mut wanted = None;
         let mut asked_again = false;
+        // Whether some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may come back.
+        let mut unsure = false;
         loop {
             // Enabled before the slot is asked: what happens after its answer is not missed.
             let progress = purchase.item.gauge.progress().notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let attempt = self.attempt(purchase, &request, until.verdict).await;
+            let attempt = self.attempt(purchase, &request, until.verdict, &mut unsure).await;
             let is_short = match attempt {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
@@ -174,10 +176,12 @@ impl Engine {
             }
             if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
                 // Once more: units may have come that nobody told of.
-                if is_short && let Attempt::Answer(bought) = self.attempt(purchase, &request, until.verdict).await {
+                if is_short
+                    && let Attempt::Answer(bought) = self.attempt(purchase, &request, until.verdict, &mut unsure).await
+                {
                     return bought;
                 }
-                return self.parked_too_long(purchase, &request, is_short).await;
+                return self.parked_too_long(purchase, &request, is_short && !unsure).await;
             }
         }
     }
@@ -207,9 +211,9 @@ impl Engine {
         Some(Bought::Refused(Refusal::SoldOut(sold_out)))
     }
 
-    async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant) -> Attempt {
+    async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant, unsure: &mut bool) -> Attempt {
         let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
-        let answer = self.ask(&purchase.item, request).await;
+        let answer = self.ask(&purchase.item, request, unsure).await;
         let TicketAnswer::Cut(cut) = answer else {
             drop(entry);
             return self.not_cut(purchase, request, answer, until).await;
@@ -218,15 +222,17 @@ impl Engine {
         self.wait(purchase, &cut, verdict, Asker { is_first: true, until }).await
     }
 
-    /// Asks the request's own slot, and another one when that cannot serve it now.
-    async fn ask(&self, item: &ItemState, request: &Request) -> TicketAnswer {
+    /// Asks the request's own slot, and another one when that cannot serve it now. Sets `unsure` when one of them did not answer or has no epoch.
+    async fn ask(&self, item: &ItemState, request: &Request, unsure: &mut bool) -> TicketAnswer {
         let Some(home) = item.home(request) else { return TicketAnswer::NoEpoch };
         let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        *unsure |= first == TicketAnswer::NoEpoch;
         if serves(&first) {
             return first;
         }
         let Some(other) = item.elsewhere(home, request) else { return first };
         let second = self.slots().ticket(other, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        *unsure |= second == TicketAnswer::NoEpoch;
         // If either is short, units may yet be gathered.
         if serves(&second) || matches!(second, TicketAnswer::Short { .. }) { second } else { first }
     }
