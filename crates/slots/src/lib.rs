@@ -71,7 +71,7 @@ pub struct Evidence {
 pub enum Slots {
     /// In this node's memory.
     Local(Local),
-    /// In Redis, shared by all nodes.
+    /// In Redis, shared by all nodes. What is asked there is boxed, so that a purchase elsewhere keeps no room for it.
     Redis(Redis),
 }
 
@@ -114,7 +114,7 @@ impl Slots {
     pub async fn changed(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,
-            Self::Redis(redis) => redis.changed(seen).await,
+            Self::Redis(redis) => Box::pin(redis.changed(seen)).await,
         }
     }
 
@@ -126,7 +126,7 @@ impl Slots {
     pub async fn init(&self, slot: SlotKey, terms: Terms) -> Result<Applied, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
-            Self::Redis(redis) => redis.init(slot, terms).await,
+            Self::Redis(redis) => Box::pin(redis.init(slot, terms)).await,
         }
     }
 
@@ -137,7 +137,7 @@ impl Slots {
     pub async fn ticket(&self, slot: SlotKey, request: &Request) -> Result<TicketAnswer, SlotError> {
         match self {
             Self::Local(local) => Ok(local.ticket(slot, request)),
-            Self::Redis(redis) => redis.ticket(slot, request).await,
+            Self::Redis(redis) => Box::pin(redis.ticket(slot, request)).await,
         }
     }
 
@@ -148,7 +148,7 @@ impl Slots {
     pub async fn apply(&self, slot: SlotKey, epoch: Epoch, rows: &[Feed]) -> Result<Applied, SlotError> {
         match self {
             Self::Local(local) => Ok(local.apply(slot, epoch, rows)),
-            Self::Redis(redis) => redis.apply(slot, epoch, rows).await,
+            Self::Redis(redis) => Box::pin(redis.apply(slot, epoch, rows)).await,
         }
     }
 
@@ -166,7 +166,7 @@ impl Slots {
     ) -> Result<Recalled, SlotError> {
         match self {
             Self::Local(local) => Ok(local.recall(slot, id, grant, epoch, units)),
-            Self::Redis(redis) => redis.recall(slot, id, grant, epoch, units).await,
+            Self::Redis(redis) => Box::pin(redis.recall(slot, id, grant, epoch, units)).await,
         }
     }
 
@@ -189,7 +189,7 @@ impl Slots {
     pub async fn acknowledge(&self, done: &[Done]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
-            Self::Redis(redis) => redis.acknowledge(done).await?,
+            Self::Redis(redis) => Box::pin(redis.acknowledge(done)).await?,
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ impl Slots {
     pub async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.redeliver(slot),
-            Self::Redis(redis) => redis.redeliver(slot).await?,
+            Self::Redis(redis) => Box::pin(redis.redeliver(slot)).await?,
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Slots {
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
-            Self::Redis(redis) => redis.stop(slot, stopped).await?,
+            Self::Redis(redis) => Box::pin(redis.stop(slot, stopped)).await?,
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Slots {
     pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.view(slot)),
-            Self::Redis(redis) => redis.view(slot).await,
+            Self::Redis(redis) => Box::pin(redis.view(slot)).await,
         }
     }
 
@@ -236,7 +236,7 @@ impl Slots {
     pub async fn retire(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.retire(slot),
-            Self::Redis(redis) => redis.retire(slot).await?,
+            Self::Redis(redis) => Box::pin(redis.retire(slot)).await?,
         }
         Ok(())
     }

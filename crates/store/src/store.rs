@@ -2,6 +2,8 @@
 //!
 //! Each method that writes is one transaction, durable when it returns. A refusal is a value; a [`StoreError`] means that nothing was done, unless
 //! it says otherwise. What a method wrote, the next read sees.
+//!
+//! What PostgreSQL is asked is boxed: a purchase on one machine keeps no room for the futures of a database that is not there.
 use std::path::Path;
 
 use doorbuster_core::sale::Step;
@@ -79,7 +81,7 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(s) => s.close().await,
-            Self::Postgres(s) => s.close().await,
+            Self::Postgres(s) => Box::pin(s.close()).await,
         }
     }
 }
@@ -90,7 +92,7 @@ impl Store {
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.sales().await,
-            Self::Postgres(s) => s.sales().await,
+            Self::Postgres(s) => Box::pin(s.sales()).await,
         }
     }
 
@@ -98,7 +100,7 @@ impl Store {
     pub async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.sale(id).await,
-            Self::Postgres(s) => s.sale(id).await,
+            Self::Postgres(s) => Box::pin(s.sale(id)).await,
         }
     }
 
@@ -106,7 +108,7 @@ impl Store {
     pub async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.create_sale(sale).await,
-            Self::Postgres(s) => s.create_sale(sale).await,
+            Self::Postgres(s) => Box::pin(s.create_sale(sale)).await,
         }
     }
 
@@ -114,7 +116,7 @@ impl Store {
     pub async fn patch_sale(&self, id: &str, if_version: Option<u64>, patch: SalePatch) -> StoreResult<PatchOutcome> {
         match self {
             Self::Sqlite(s) => s.patch_sale(id, if_version, patch).await,
-            Self::Postgres(s) => s.patch_sale(id, if_version, patch).await,
+            Self::Postgres(s) => Box::pin(s.patch_sale(id, if_version, patch)).await,
         }
     }
 
@@ -122,7 +124,7 @@ impl Store {
     pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
         match self {
             Self::Sqlite(s) => s.set_spread(item, spread).await,
-            Self::Postgres(s) => s.set_spread(item, spread).await,
+            Self::Postgres(s) => Box::pin(s.set_spread(item, spread)).await,
         }
     }
 
@@ -130,7 +132,7 @@ impl Store {
     pub async fn delete_sale(&self, id: &str, if_version: Option<u64>) -> StoreResult<DeleteOutcome> {
         match self {
             Self::Sqlite(s) => s.delete_sale(id, if_version).await,
-            Self::Postgres(s) => s.delete_sale(id, if_version).await,
+            Self::Postgres(s) => Box::pin(s.delete_sale(id, if_version)).await,
         }
     }
 
@@ -138,7 +140,7 @@ impl Store {
     pub async fn step_sale(&self, id: &str, step: Step) -> StoreResult<StepOutcome> {
         match self {
             Self::Sqlite(s) => s.step_sale(id, step).await,
-            Self::Postgres(s) => s.step_sale(id, step).await,
+            Self::Postgres(s) => Box::pin(s.step_sale(id, step)).await,
         }
     }
 
@@ -147,7 +149,7 @@ impl Store {
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(s) => s.drain_sale(id, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.drain_sale(id, for_ms)).await,
         }
     }
 
@@ -155,7 +157,7 @@ impl Store {
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match self {
             Self::Sqlite(s) => s.counts(items).await,
-            Self::Postgres(s) => s.counts(items).await,
+            Self::Postgres(s) => Box::pin(s.counts(items)).await,
         }
     }
 
@@ -163,7 +165,7 @@ impl Store {
     pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         match self {
             Self::Sqlite(s) => s.adjust(adjustment).await,
-            Self::Postgres(s) => s.adjust(adjustment).await,
+            Self::Postgres(s) => Box::pin(s.adjust(adjustment)).await,
         }
     }
 }
@@ -174,7 +176,7 @@ impl Store {
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         match self {
             Self::Sqlite(s) => s.keys().await,
-            Self::Postgres(s) => s.keys().await,
+            Self::Postgres(s) => Box::pin(s.keys()).await,
         }
     }
 
@@ -182,7 +184,7 @@ impl Store {
     pub async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.insert_key(key).await,
-            Self::Postgres(s) => s.insert_key(key).await,
+            Self::Postgres(s) => Box::pin(s.insert_key(key)).await,
         }
     }
 
@@ -190,7 +192,7 @@ impl Store {
     pub async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_key(id).await,
-            Self::Postgres(s) => s.delete_key(id).await,
+            Self::Postgres(s) => Box::pin(s.delete_key(id)).await,
         }
     }
 
@@ -198,7 +200,7 @@ impl Store {
     pub async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.log_action(actor, action, detail).await,
-            Self::Postgres(s) => s.log_action(actor, action, detail).await,
+            Self::Postgres(s) => Box::pin(s.log_action(actor, action, detail)).await,
         }
     }
 
@@ -206,7 +208,7 @@ impl Store {
     pub async fn lead(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lead(node, lease_ms).await,
-            Self::Postgres(s) => s.lead(node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.lead(node, lease_ms)).await,
         }
     }
 
@@ -214,7 +216,7 @@ impl Store {
     pub async fn beat(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.beat(node, lease_ms).await,
-            Self::Postgres(s) => s.beat(node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.beat(node, lease_ms)).await,
         }
     }
 
@@ -222,7 +224,7 @@ impl Store {
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
         match self {
             Self::Sqlite(s) => s.live_nodes().await,
-            Self::Postgres(s) => s.live_nodes().await,
+            Self::Postgres(s) => Box::pin(s.live_nodes()).await,
         }
     }
 }
@@ -233,7 +235,7 @@ impl Store {
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         match self {
             Self::Sqlite(s) => s.quota(item, buyer).await,
-            Self::Postgres(s) => s.quota(item, buyer).await,
+            Self::Postgres(s) => Box::pin(s.quota(item, buyer)).await,
         }
     }
 
@@ -242,7 +244,7 @@ impl Store {
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,
-            Self::Postgres(s) => s.check().await,
+            Self::Postgres(s) => Box::pin(s.check()).await,
         }
     }
 }

@@ -9,7 +9,7 @@ impl Store {
     pub async fn open_grant(&self, slot: SlotKey, id: GrantId, units: u64) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grant(slot, id, units).await,
-            Self::Postgres(s) => s.open_grant(slot, id, units).await,
+            Self::Postgres(s) => Box::pin(s.open_grant(slot, id, units)).await,
         }
     }
 
@@ -17,7 +17,7 @@ impl Store {
     pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.acknowledge_init(id).await,
-            Self::Postgres(s) => s.acknowledge_init(id).await,
+            Self::Postgres(s) => Box::pin(s.acknowledge_init(id)).await,
         }
     }
 
@@ -25,7 +25,7 @@ impl Store {
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refill(id, units, counter).await,
-            Self::Postgres(s) => s.refill(id, units, counter).await,
+            Self::Postgres(s) => Box::pin(s.refill(id, units, counter)).await,
         }
     }
 
@@ -33,7 +33,7 @@ impl Store {
     pub async fn close_grant(&self, id: GrantId, cause: Cause) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.close_grant(id, cause).await,
-            Self::Postgres(s) => s.close_grant(id, cause).await,
+            Self::Postgres(s) => Box::pin(s.close_grant(id, cause)).await,
         }
     }
 
@@ -41,7 +41,7 @@ impl Store {
     pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grants().await,
-            Self::Postgres(s) => s.open_grants().await,
+            Self::Postgres(s) => Box::pin(s.open_grants()).await,
         }
     }
 
@@ -49,7 +49,7 @@ impl Store {
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.grant(id).await,
-            Self::Postgres(s) => s.grant(id).await,
+            Self::Postgres(s) => Box::pin(s.grant(id)).await,
         }
     }
 
@@ -57,7 +57,7 @@ impl Store {
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
-            Self::Postgres(s) => s.grants(item).await,
+            Self::Postgres(s) => Box::pin(s.grants(item)).await,
         }
     }
 
@@ -65,7 +65,7 @@ impl Store {
     pub async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {
         match self {
             Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
-            Self::Postgres(s) => s.feed_after(id, seq, limit).await,
+            Self::Postgres(s) => Box::pin(s.feed_after(id, seq, limit)).await,
         }
     }
 
@@ -79,7 +79,7 @@ impl Store {
     ) -> StoreResult<Option<Recall>> {
         match self {
             Self::Sqlite(s) => s.begin_recall(id, grant, target, asked).await,
-            Self::Postgres(s) => s.begin_recall(id, grant, target, asked).await,
+            Self::Postgres(s) => Box::pin(s.begin_recall(id, grant, target, asked)).await,
         }
     }
 
@@ -87,7 +87,7 @@ impl Store {
     pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.finish_recall(id, taken).await,
-            Self::Postgres(s) => s.finish_recall(id, taken).await,
+            Self::Postgres(s) => Box::pin(s.finish_recall(id, taken)).await,
         }
     }
 
@@ -95,7 +95,7 @@ impl Store {
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         match self {
             Self::Sqlite(s) => s.pending_recalls().await,
-            Self::Postgres(s) => s.pending_recalls().await,
+            Self::Postgres(s) => Box::pin(s.pending_recalls()).await,
         }
     }
 
@@ -109,7 +109,7 @@ impl Store {
     pub async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
         match self {
             Self::Sqlite(s) => s.closings().await,
-            Self::Postgres(s) => s.closings().await,
+            Self::Postgres(s) => Box::pin(s.closings()).await,
         }
     }
 }

@@ -17,7 +17,7 @@ impl Store {
     pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
         match self {
             Self::Sqlite(s) => s.settle(tickets).await,
-            Self::Postgres(s) => s.settle(tickets).await,
+            Self::Postgres(s) => Box::pin(s.settle(tickets)).await,
         }
     }
 
@@ -25,7 +25,7 @@ impl Store {
     pub async fn force(&self, id: TicketId, parts: TicketParts, buyer: BuyerId) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.force(id, parts, buyer).await,
-            Self::Postgres(s) => s.force(id, parts, buyer).await,
+            Self::Postgres(s) => Box::pin(s.force(id, parts, buyer)).await,
         }
     }
 
@@ -33,7 +33,7 @@ impl Store {
     pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.verdict(id).await,
-            Self::Postgres(s) => s.verdict(id).await,
+            Self::Postgres(s) => Box::pin(s.verdict(id)).await,
         }
     }
 
@@ -41,7 +41,7 @@ impl Store {
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order(id).await,
-            Self::Postgres(s) => s.order(id).await,
+            Self::Postgres(s) => Box::pin(s.order(id)).await,
         }
     }
 
@@ -49,7 +49,7 @@ impl Store {
     pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order_of(buyer, key).await,
-            Self::Postgres(s) => s.order_of(buyer, key).await,
+            Self::Postgres(s) => Box::pin(s.order_of(buyer, key)).await,
         }
     }
 
@@ -57,7 +57,7 @@ impl Store {
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders(query).await,
-            Self::Postgres(s) => s.orders(query).await,
+            Self::Postgres(s) => Box::pin(s.orders(query)).await,
         }
     }
 
@@ -65,7 +65,7 @@ impl Store {
     pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders_oldest_first(query).await,
-            Self::Postgres(s) => s.orders_oldest_first(query).await,
+            Self::Postgres(s) => Box::pin(s.orders_oldest_first(query)).await,
         }
     }
 
@@ -73,7 +73,7 @@ impl Store {
     pub async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
         match self {
             Self::Sqlite(s) => s.end_order(id, how).await,
-            Self::Postgres(s) => s.end_order(id, how).await,
+            Self::Postgres(s) => Box::pin(s.end_order(id, how)).await,
         }
     }
 
@@ -81,7 +81,7 @@ impl Store {
     pub async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
         match self {
             Self::Sqlite(s) => s.pay_order(id).await,
-            Self::Postgres(s) => s.pay_order(id).await,
+            Self::Postgres(s) => Box::pin(s.pay_order(id)).await,
         }
     }
 
@@ -89,7 +89,7 @@ impl Store {
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
-            Self::Postgres(s) => s.expire_due(limit).await,
+            Self::Postgres(s) => Box::pin(s.expire_due(limit)).await,
         }
     }
 
@@ -97,7 +97,7 @@ impl Store {
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,
-            Self::Postgres(s) => s.next_due().await,
+            Self::Postgres(s) => Box::pin(s.next_due()).await,
         }
     }
 
@@ -111,7 +111,7 @@ impl Store {
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         match self {
             Self::Sqlite(s) => s.requests_since(since, after, limit).await,
-            Self::Postgres(s) => s.requests_since(since, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.requests_since(since, after, limit)).await,
         }
     }
 
@@ -119,7 +119,7 @@ impl Store {
     pub async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {
         match self {
             Self::Sqlite(s) => s.dead_letters(limit).await,
-            Self::Postgres(s) => s.dead_letters(limit).await,
+            Self::Postgres(s) => Box::pin(s.dead_letters(limit)).await,
         }
     }
 }
