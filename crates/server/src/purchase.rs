@@ -96,7 +96,7 @@ impl Engine {
     pub async fn buy(&self, purchase: Purchase) -> Bought {
         let request = self.request(&purchase);
         if self.holders().may_hold(request.request) {
-            match self.replay(&purchase).await {
+            match Box::pin(self.replay(&purchase)).await {
                 Ok(Some(bought)) => return bought,
                 Ok(None) => {}
                 Err(_) => return UNAVAILABLE,
@@ -177,11 +177,12 @@ impl Engine {
             if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
                 // Once more: units may have come that nobody told of.
                 if is_short
-                    && let Attempt::Answer(bought) = self.attempt(purchase, &request, until.verdict, &mut unsure).await
+                    && let Attempt::Answer(bought) =
+                        Box::pin(self.attempt(purchase, &request, until.verdict, &mut unsure)).await
                 {
                     return bought;
                 }
-                return self.parked_too_long(purchase, &request, is_short && !unsure).await;
+                return Box::pin(self.parked_too_long(purchase, &request, is_short && !unsure)).await;
             }
         }
     }
