@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Licences that may be part of the program. An expression passes if one of its alternatives has only these.
-const ALLOWED: [&str; 13] = [
+const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
     "Apache-2.0",
@@ -13,6 +13,7 @@ const ALLOWED: [&str; 13] = [
     "BSD-3-Clause",
     "ISC",
     "Zlib",
+    "BSL-1.0",
     "0BSD",
     "CC0-1.0",
     "Unicode-3.0",

@@ -1,12 +1,13 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry exists from before its ticket is cut until its verdict is out, so whoever finds none can ask the store.
+//! An entry exists from before its ticket is cut until its verdict is out, so whoever finds none can ask the store. A ticket that was lost with its
+//! slot has no verdict until somebody asks for one: once it can no longer be consumed and nobody listens, its entry is [forgotten](Waiters::forget_lost).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::Request;
-use doorbuster_core::{BuyerId, ItemId, Token, Units};
+use doorbuster_core::{BuyerId, ItemId, Millis, Token, Units};
 use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
@@ -20,13 +21,15 @@ pub struct About {
     pub buyer: BuyerId,
     /// How many units.
     pub units: Units,
+    /// The verdict's last instant (store time).
+    pub decide_by: Millis,
 }
 
 impl About {
     /// What this request is about.
     #[must_use]
     pub fn of(item: ItemId, request: &Request) -> Self {
-        Self { item, buyer: request.buyer.clone(), units: request.units }
+        Self { item, buyer: request.buyer.clone(), units: request.units, decide_by: request.decide_by }
     }
 }
 
@@ -47,6 +50,13 @@ pub enum Told {
     Unheard(About),
     /// Nobody of this node ever waited for it, or it was told before.
     Unknown,
+}
+
+impl Entry {
+    fn is_heard(&self) -> bool {
+        let listens = |listener: &oneshot::Sender<Resolved>| !listener.is_closed();
+        self.first.as_ref().is_some_and(listens) || self.others.iter().any(listens)
+    }
 }
 
 /// Waiting requests by their tickets' tokens.
@@ -99,16 +109,22 @@ impl Waiters {
         if heard { Told::Heard } else { Told::Unheard(entry.about) }
     }
 
-    /// Entries open now.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    /// Forgets tickets whose verdict was due at this instant (store time) and that nobody listens for: they were lost with their slot.
+    pub fn forget_lost(&self, due: Millis) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, entry| entry.about.decide_by > due || entry.is_heard());
+        }
     }
 
-    /// Whether nobody waits.
+    /// Whether a verdict is still to come: somebody listens for it, or it is not due at this instant (store time).
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn are_open(&self, now: Millis) -> bool {
+        let is_open = |entry: &Entry| entry.about.decide_by > now || entry.is_heard();
+        let any = |shard: &Mutex<HashMap<Token, Entry, _>>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).values().any(is_open)
+        };
+        self.shards.iter().any(any)
     }
 }
 
@@ -132,5 +148,52 @@ impl Drop for Opened<'_> {
         if let Some(token) = self.token {
             self.waiters.with(token, |map| map.remove(&token));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(decide_by: i64) -> About {
+        About {
+            item: ItemId(1),
+            buyer: BuyerId::new("anna").expect("a buyer"),
+            units: Units::new(1).expect("in range"),
+            decide_by: Millis(decide_by),
+        }
+    }
+
+    #[test]
+    fn an_entry_goes_with_a_request_that_gives_up_before_its_ticket_is_cut() {
+        let waiters = Waiters::default();
+        let (listener, entry) = waiters.open(Token(1), about(10));
+        drop((listener, entry));
+        assert!(waiters.join(Token(1)).is_none());
+        let (_listener, entry) = waiters.open(Token(2), about(10));
+        entry.keep();
+        assert!(waiters.join(Token(2)).is_some());
+    }
+
+    #[test]
+    fn a_lost_ticket_is_forgotten_when_it_is_due_and_nobody_listens() {
+        let waiters = Waiters::default();
+        let keep = |token, decide_by| {
+            let (listener, entry) = waiters.open(Token(token), about(decide_by));
+            entry.keep();
+            listener
+        };
+        let listener = keep(1, 10);
+        drop((keep(2, 10), keep(3, 11)));
+        let also = waiters.join(Token(2)).expect("it is open");
+        waiters.forget_lost(Millis(10));
+        assert!(waiters.are_open(Millis(11)), "it is due, and heard");
+        assert!([1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()), "heard, heard, not due");
+        drop((listener, also));
+        assert!(waiters.are_open(Millis(10)) && !waiters.are_open(Millis(11)));
+        waiters.forget_lost(Millis(10));
+        assert!(
+            waiters.join(Token(1)).is_none() && waiters.join(Token(2)).is_none() && waiters.join(Token(3)).is_some()
+        );
     }
 }

@@ -14,6 +14,8 @@ use super::evidence::evidence;
 const EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two looks, however many hints come.
 const PACE: Duration = Duration::from_millis(20);
+/// A verdict is out by its ticket's `decide_by` and this.
+const VERDICT_WITHIN_MS: i64 = 1_000;
 /// Slots looked at at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
@@ -30,6 +32,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 "the machine's clock was stepped: it is not followed, and nothing expires until it agrees again"
             );
         }
+        engine.waiters().forget_lost(engine.now().plus(-VERDICT_WITHIN_MS));
         if let Err(error) = watch(&engine).await {
             tracing::warn!(%error, "slots could not be watched");
         }

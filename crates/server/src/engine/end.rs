@@ -9,6 +9,8 @@ use super::{Engine, EngineError};
 
 /// How long a pause, a close or a stop waits for what is in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long a node that stops waits for verdicts on tickets that outlive it; less than the program gives it.
+const HEAR_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
@@ -64,10 +66,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until nobody on this node waits for a verdict.
+    /// Waits until every ticket of this node has its verdict, or cannot be consumed any more. What is left then is settled by others.
     async fn hear_all(&self) -> Result<(), EngineError> {
-        let until = Instant::now() + DRAIN_MAX;
-        while !self.waiters().is_empty() {
+        let until = Instant::now() + HEAR_MAX;
+        while self.waiters().are_open(self.now()) {
             self.wait_for_batch(until).await?;
         }
         Ok(())

@@ -53,7 +53,7 @@ impl Views {
         for (token, resolved) in &committed.told {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
             let told = self.waiters.tell(*token, resolved.clone());
-            if refused && let Told::Unheard(About { item, buyer, units }) = told {
+            if refused && let Told::Unheard(About { item, buyer, units, .. }) = told {
                 let (id, verdict) = (resolved.id, resolved.verdict);
                 self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
             }

@@ -191,3 +191,26 @@ async fn stock_without_end_is_sold_from_every_partition() {
     is_sound(&engine).await;
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 16, 8, Spread { choose: Choose::RoundRobin, ..over(2) }).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    // Nobody moves units meanwhile, and nobody mends a slot.
+    let still = item.work.tending.lock().await;
+    let is_short = |answer: &Bought| matches!(answer, Bought::Refused(Refusal::SoldOut(left)) if left.may_return);
+    for buyer in ["emil", "fred"] {
+        assert!(matches!(buy(&engine, buyer, "k", 4).await, Bought::Created(_)));
+    }
+    let whole = buy(&engine, "anna", "k", 8).await;
+    assert!(is_short(&whole), "four here and four there, for longer than a request is parked: {whole:?}");
+    engine.slots().retire(item.slots[0]).await.expect("local");
+    for buyer in ["bert", "carl", "dora"] {
+        let answer = buy(&engine, buyer, "k", 8).await;
+        assert!(matches!(answer, Bought::Refused(Refusal::Unavailable { .. })), "{answer:?}");
+    }
+    drop(still);
+    engine.stop().await;
+}
