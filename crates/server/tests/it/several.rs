@@ -1,17 +1,25 @@
 //! Servers that share a truth, as their clients see them: what one wrote the others show at once.
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use doorbuster_server::config::{Flags, load};
+use doorbuster_server::secrets::{agree, prepare};
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::app::TestApp;
 use crate::postgres::Cluster;
 
-/// A server of shape `postgres` on this database.
-async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
-    // `host=… user=… dbname=…`, as an address.
+/// `host=… user=… dbname=…`, as an address.
+fn address(home: &Cluster, database: &str) -> String {
     let words = home.url(database);
     let word = |name: &str| words.split(' ').find_map(|w| w.strip_prefix(name)).expect("the rig names it").to_owned();
-    let url = format!("postgres://{}@{}/{database}", word("user="), word("host=").replace('/', "%2F"));
+    format!("postgres://{}@{}/{database}", word("user="), word("host=").replace('/', "%2F"))
+}
+
+/// A server of shape `postgres` on this database.
+async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
+    let url = address(home, database);
     let settings =
         [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str()), ("DOORBUSTER_ROLES", roles)];
     TestApp::with(&settings).await
@@ -64,4 +72,37 @@ async fn what_one_server_wrote_the_others_show_at_once() {
     for server in [first, second, control] {
         server.stop().await;
     }
+}
+
+/// The secrets of a node with a directory of its own, and whether its operators' key is new.
+async fn secrets(dir: &Path, url: &str, configured: &[(&str, &str)]) -> (bool, Vec<String>) {
+    let told = [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
+    let flags = Flags { data_dir: Some(dir.to_owned()), ..Flags::default() };
+    let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound");
+    let is_new = agree(&settings).await.expect("the database is there");
+    let made = prepare(&settings).expect("a writable directory");
+    let buyer = made.buyer.expect("no public keys are configured");
+    let texts = [&buyer, &made.admin_key, &made.webhook].map(|secret| secret.expose_secret().to_owned());
+    let request = format!("{:?}", made.id_key.request_hash("anna", "k"));
+    (is_new, texts.into_iter().chain([request]).collect())
+}
+
+#[tokio::test]
+async fn servers_with_directories_of_their_own_have_the_same_secrets() {
+    let home = Cluster::start(&[]);
+    let url = address(&home, &home.database());
+    let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+    let (a, b) = (dir.join("a"), dir.join("b"));
+    let (first, second) = tokio::join!(secrets(&a, &url, &[]), secrets(&b, &url, &[]));
+    assert_eq!(first.1, second.1);
+    assert!(first.0 != second.0, "the key of one of them was kept, and it alone shows it");
+    let again = secrets(&b, &url, &[]).await;
+    assert_eq!((again.0, &again.1), (false, &first.1));
+    // What is configured is neither kept nor replaced.
+    let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
+    let told = secrets(&dir.join("c"), &url, &[own]).await;
+    assert_eq!((told.0, told.1[1].as_str()), (false, own.1));
+    assert_eq!((&told.1[0], &told.1[2..]), (&first.1[0], &first.1[2..]));
+    assert_eq!(secrets(&dir.join("d"), &url, &[]).await.1, first.1);
+    std::fs::remove_dir_all(&dir).expect("it was made");
 }
