@@ -205,7 +205,7 @@ impl Engine {
     async fn refuse_short(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
         let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
         if self.holders().may_hold(request.request)
-            && let Some(bought) = self.replay(purchase).await.transpose()
+            && let Some(bought) = Box::pin(self.replay(purchase)).await.transpose()
         {
             return Some(bought.unwrap_or(UNAVAILABLE));
         }
@@ -217,7 +217,7 @@ impl Engine {
         let answer = self.ask(&purchase.item, request, unsure).await;
         let TicketAnswer::Cut(cut) = answer else {
             drop(entry);
-            return self.not_cut(purchase, request, answer, until).await;
+            return Box::pin(self.not_cut(purchase, request, answer, until)).await;
         };
         entry.keep();
         self.wait(purchase, &cut, verdict, Asker { is_first: true, until }).await
@@ -319,7 +319,8 @@ impl Engine {
             (Verdict::KeyReused, _) => Bought::Refused(Refusal::KeyReused),
             (Verdict::LimitReached, _) => {
                 let limit = purchase.item.row.limit;
-                let used = self.store().quota(purchase.item.row.id, purchase.buyer.clone()).await.unwrap_or(limit);
+                let quota = Box::pin(self.store().quota(purchase.item.row.id, purchase.buyer.clone()));
+                let used = quota.await.unwrap_or(limit);
                 Bought::Refused(Refusal::LimitReached { limit, used })
             }
             _ => UNAVAILABLE,

@@ -52,7 +52,7 @@ impl Engine {
             match tokio::time::timeout_at(until, &mut verdict).await {
                 Ok(heard) => return said(heard),
                 Err(_) if until == asker.until => return Err(Silence::NotYet),
-                Err(_) if self.is_gone(&purchase.item, cut.grant).await => {
+                Err(_) if Box::pin(self.is_gone(&purchase.item, cut.grant)).await => {
                     // It may have been told while the grants were read.
                     return verdict.try_recv().map_err(|_| Silence::Gone);
                 }

@@ -58,7 +58,7 @@ impl App {
     pub(crate) async fn buyer_of(&self, token: &str) -> Result<BuyerName, Problem> {
         let now_secs = self.engine.now().0.div_euclid(1_000);
         let checked = match self.buyers.check(token, now_secs) {
-            Err(Denied::Unknown) => self.buyers.check_again(token, now_secs).await,
+            Err(Denied::Unknown) => Box::pin(self.buyers.check_again(token, now_secs)).await,
             checked => checked,
         };
         checked.map_err(|denied| self.denied(denied))
