@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "truth", include_str!("../../migrations/postgres/0001_truth.sql")),
     (2, "secret", include_str!("../../migrations/postgres/0002_secret.sql")),
     (3, "drain", include_str!("../../migrations/postgres/0003_drain.sql")),
+    (4, "front_door", include_str!("../../migrations/postgres/0004_front_door.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.
