@@ -7,12 +7,14 @@
 pub mod conformance;
 mod local;
 mod redis;
+mod shared;
 
 use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
 pub use local::Local;
+pub use shared::{Said, Shared};
 
 /// A slot that could not be asked, or whose answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]

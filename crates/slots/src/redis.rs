@@ -2,7 +2,7 @@
 //!
 //! One server, several plain ones, or a Redis Cluster; all keys of a slot stand on one server ([`keys`](self)). Redis holds nothing that must not be
 //! lost: whatever it forgets, repeats or rolls back is found by comparing with the truth, and costs time only.
-mod fail;
+pub(crate) mod fail;
 mod health;
 mod inbox;
 mod keys;

@@ -9,6 +9,7 @@ mod it {
     mod open;
     pub mod server;
     mod several;
+    mod shared;
     mod speed;
     mod storm;
     mod tls;

@@ -5,7 +5,7 @@ use crate::SlotError;
 
 /// Why a call has no answer.
 #[derive(Clone, Debug)]
-pub(super) enum Fail {
+pub(crate) enum Fail {
     /// Nothing was done: not this server, or not now.
     Elsewhere(String),
     /// Nothing was done: the server does not know the script.
@@ -18,7 +18,7 @@ pub(super) enum Fail {
 
 impl Fail {
     /// From an error that came instead of answers.
-    pub(super) fn of(error: &RedisError) -> Self {
+    pub(crate) fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(kind) => Self::of_kind(Some(kind), error.code().unwrap_or_default(), error.to_string()),
             ErrorKind::Extension => Self::of_kind(None, error.code().unwrap_or_default(), error.to_string()),
@@ -51,7 +51,7 @@ impl Fail {
     }
 
     /// The same, and which server said it.
-    pub(super) fn at(self, address: &str) -> Self {
+    pub(crate) fn at(self, address: &str) -> Self {
         match self {
             Self::Elsewhere(reason) => Self::Elsewhere(format!("{address}: {reason}")),
             Self::NoScript => Self::NoScript,
@@ -61,7 +61,7 @@ impl Fail {
     }
 
     /// Whether the connection is of no more use.
-    pub(super) fn breaks(&self) -> bool {
+    pub(crate) fn breaks(&self) -> bool {
         matches!(self, Self::Lost(_))
     }
 }
@@ -77,7 +77,7 @@ impl From<Fail> for SlotError {
 }
 
 /// The answer itself, or why there is none.
-pub(super) fn answer(value: Value) -> Result<Value, Fail> {
+pub(crate) fn answer(value: Value) -> Result<Value, Fail> {
     match value {
         Value::ServerError(error) => Err(Fail::of_server(&error)),
         value => Ok(value),
@@ -85,6 +85,6 @@ pub(super) fn answer(value: Value) -> Result<Value, Fail> {
 }
 
 /// An answer that no script of ours gives.
-pub(super) fn strange(value: &Value) -> Fail {
+pub(crate) fn strange(value: &Value) -> Fail {
     Fail::Lost(format!("an answer that makes no sense: {value:?}"))
 }

@@ -38,7 +38,7 @@ fn wait_until(what: &str, is: impl Fn() -> bool) {
 }
 
 /// Three primaries.
-fn start() -> Vec<Server> {
+pub fn start() -> Vec<Server> {
     start_with(0)
 }
 

@@ -1,0 +1,87 @@
+//! The server that nodes share for what may be forgotten: scripts, redirections, and what happens while it is away.
+use std::time::{Duration, Instant};
+
+use doorbuster_slots::{Said, Shared};
+
+use super::cluster;
+use super::server::Server;
+
+const COUNT: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
+
+async fn counts(shared: &Shared, expected: i64) {
+    let key = [shared.key("limit", "a")];
+    let said = shared.eval(COUNT, &key, &["2"]).await.expect("reachable");
+    assert_eq!(said, Said::Number(expected));
+}
+
+#[tokio::test]
+async fn a_script_runs_also_on_a_server_that_forgot_it() {
+    let server = Server::start(&[]);
+    let shared = Shared::new(&[server.url()], "shop").expect("an address");
+    counts(&shared, 2).await;
+    server.ask::<String>(&["SCRIPT", "FLUSH"]);
+    counts(&shared, 4).await;
+    shared.set(&shared.key("status", "s"), b"x", Duration::from_secs(60)).await.expect("reachable");
+    assert_eq!(shared.get(&shared.key("status", "s")).await.expect("reachable"), Some(b"x".to_vec()));
+    assert!(server.ask::<i64>(&["PTTL", "shop:{shared}:status:s"]) > 1_000);
+    assert_eq!(shared.get(&shared.key("status", "t")).await.expect("reachable"), None);
+}
+
+#[tokio::test]
+async fn a_cluster_is_followed_to_the_server_that_has_the_keys() {
+    let servers = cluster::start();
+    for server in &servers {
+        let shared = Shared::new(&[server.url()], &format!("shop{}", server.port())).expect("an address");
+        counts(&shared, 2).await;
+        counts(&shared, 4).await;
+    }
+}
+
+#[tokio::test]
+async fn the_next_server_serves_while_the_first_is_away_and_the_first_again_later() {
+    let mut servers = [Server::start_on_port(&[]), Server::start_on_port(&[])];
+    servers.sort_by_key(Server::url);
+    let urls: Vec<String> = servers.iter().rev().map(Server::url).collect();
+    let shared = Shared::new(&urls, "shop").expect("addresses");
+    counts(&shared, 2).await;
+    servers[0].kill();
+    let key = [shared.key("limit", "a")];
+    // The broken connection is noticed by the first call.
+    drop(shared.eval(COUNT, &key, &["2"]).await);
+    counts(&shared, 2).await;
+    servers[0].restart();
+    let until = Instant::now() + Duration::from_secs(20);
+    while servers[0].ask::<Option<i64>>(&["GET", &key[0]]).is_none() {
+        assert!(Instant::now() < until, "the first server is taken again");
+        shared.eval(COUNT, &key, &["2"]).await.expect("one of them is there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_or_does_not_answer_costs_a_bounded_time() {
+    let mut server = Server::start_on_port(&[]);
+    let shared = Shared::new(&[server.url()], "shop").expect("an address");
+    counts(&shared, 2).await;
+    server.freeze();
+    let key = [shared.key("limit", "a")];
+    let asked = Instant::now();
+    let error = shared.eval(COUNT, &key, &["2"]).await.expect_err("no answer comes");
+    assert!(error.may_have_happened, "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    server.thaw();
+    server.kill();
+    let error = shared.get(&key[0]).await.expect_err("nobody listens");
+    assert!(!error.may_have_happened, "{error}");
+    let asked = Instant::now();
+    for _ in 0..1_000 {
+        shared.get(&key[0]).await.expect_err("nobody listens");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(2), "calls fail at once: {:?}", asked.elapsed());
+    server.restart();
+    let until = Instant::now() + Duration::from_secs(10);
+    while shared.get(&key[0]).await.is_err() {
+        assert!(Instant::now() < until, "it is found again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
