@@ -109,7 +109,7 @@ pub fn second_try(registry: Registry, first: u32, units: Units, seen: impl Fn(u3
 ///
 /// An earlier try of the same request (sent again at another node, say) may be undecided in any of them, which then knows it. A request whose own try is
 /// undecided is never refused.
-pub fn last_tries(spread: &Spread, buyer_hash: u64, number: u64) -> impl Iterator<Item = u32> {
+pub fn last_tries(spread: &Spread, buyer_hash: u64, number: u64) -> impl Iterator<Item = u32> + use<> {
     let all = if keeps(Rule::LastTryEverywhere) { spread.partitions.max(1) as usize } else { 1 };
     Registry::all(spread.partitions.max(1)).from(home(spread, buyer_hash, number)).take(all)
 }

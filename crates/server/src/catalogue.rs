@@ -3,7 +3,7 @@
 //! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in which one sale is new.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use doorbuster_core::partition::{self, Registry};
@@ -78,6 +78,13 @@ impl ItemState {
     }
 
     /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
+    /// Every slot that this node reaches, the request's own first: where it is put before it is refused for having been parked as long as it may be.
+    pub fn every_slot(&self, request: &Request) -> impl Iterator<Item = SlotKey> {
+        let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
+        let tries = partition::last_tries(&spread, request.buyer_hash, request.request.half());
+        tries.filter_map(|at| self.slots.get(at as usize).copied())
+    }
+
     #[must_use]
     pub fn elsewhere(&self, first: SlotKey, request: &Request) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
@@ -99,11 +106,12 @@ pub struct Seen {
     pub units: Vec<u64>,
 }
 
-/// Which of the endings of orders that a node was told of have reached the slot. Until they have, what the slot says of a buyer's limit may be old.
+/// Which of the endings of orders that a node was told of have reached each slot. Until they have, what the slot says of a buyer's limit may be old.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     told: AtomicU64,
-    applied: AtomicU64,
+    /// One for each of the item's slots.
+    applied: Mutex<HashMap<SlotKey, u64>>,
 }
 
 impl FeedMarks {
@@ -119,14 +127,17 @@ impl FeedMarks {
     }
 
     /// The slot has applied a feed that was read after `told` was.
-    pub fn apply(&self, told: u64) {
-        self.applied.fetch_max(told, Ordering::AcqRel);
+    pub fn apply(&self, slot: SlotKey, told: u64) {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = applied.entry(slot).or_default();
+        *at = told.max(*at);
     }
 
-    /// Whether the slot may have something to learn.
+    /// Whether the slot may have something to learn of the first `told` endings.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.applied.load(Ordering::Acquire) < self.told()
+    pub fn is_behind(&self, slot: SlotKey, told: u64) -> bool {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.get(&slot).copied().unwrap_or(0) < told
     }
 }
 

@@ -5,6 +5,7 @@
 //! dropped future changes nothing.
 mod answer;
 mod hear;
+mod last;
 mod park;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
-use crate::waiters::About;
+use crate::waiters::{About, Opened};
 
 pub use answer::{Bought, Refusal};
 pub use hear::OpenGrants;
@@ -51,6 +52,17 @@ pub struct Purchase {
 const UNAVAILABLE: Bought = Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
 /// A bound was met.
 const OVERLOADED: Bought = Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+
+/// What a request's attempts have in common.
+#[derive(Clone, Copy)]
+struct Tries {
+    /// Until when it waits for a verdict.
+    verdict: Instant,
+    /// Endings of orders that this node had been told of when the request came.
+    told: u64,
+    /// Some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may come back.
+    unsure: bool,
+}
 
 /// One attempt at the slot.
 enum Attempt {
@@ -137,14 +149,13 @@ impl Engine {
         let mut parked = None;
         let mut wanted = None;
         let mut asked_again = false;
-        // Whether some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may come back.
-        let mut unsure = false;
+        let mut tries = Tries { verdict: until.verdict, told: purchase.item.work.feed.told(), unsure: false };
         loop {
             // Enabled before the slot is asked: what happens after its answer is not missed.
             let progress = purchase.item.gauge.progress().notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let attempt = self.attempt(purchase, &request, until.verdict, &mut unsure).await;
+            let attempt = self.attempt(purchase, &request, &mut tries).await;
             let is_short = match attempt {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
@@ -175,70 +186,68 @@ impl Engine {
                 }
             }
             if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
-                // Once more: units may have come that nobody told of.
-                if is_short
-                    && let Attempt::Answer(bought) =
-                        Box::pin(self.attempt(purchase, &request, until.verdict, &mut unsure)).await
-                {
-                    return bought;
-                }
-                return Box::pin(self.parked_too_long(purchase, &request, is_short && !unsure)).await;
+                return Box::pin(self.parked_too_long(purchase, &request, tries, is_short)).await;
             }
         }
     }
 
-    async fn parked_too_long(&self, purchase: &Purchase, request: &Request, is_short: bool) -> Bought {
-        if let Some(refused) = self.refuse_short(purchase, request).await {
-            return refused;
+    async fn attempt(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
+        let Some(home) = purchase.item.home(request) else {
+            tries.unsure = true;
+            return Attempt::NotReady;
+        };
+        let waiter = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
+        let answer = self.ask(&purchase.item, home, request, tries).await;
+        self.heed(purchase, request, answer, waiter, *tries).await
+    }
+
+    /// Asks the request's own slot, and another one when that cannot serve it now. Which one answered so.
+    async fn ask(
+        &self,
+        item: &ItemState,
+        home: SlotKey,
+        request: &Request,
+        tries: &mut Tries,
+    ) -> (SlotKey, TicketAnswer) {
+        let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        tries.unsure |= first == TicketAnswer::NoEpoch;
+        if serves(&first) {
+            return (home, first);
         }
-        let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
-        match sale.and_then(|sale| self.refusal_of_phase(&sale)) {
-            Some(refusal) => Bought::Refused(refusal),
-            None if is_short => {
-                Bought::Refused(Refusal::SoldOut(purchase.item.gauge.free().parked_too_long(purchase.units)))
-            }
-            None => UNAVAILABLE,
+        let Some(other) = item.elsewhere(home, request) else { return (home, first) };
+        let second = self.slots().ticket(other, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        tries.unsure |= second == TicketAnswer::NoEpoch;
+        // If either is short, units may yet be gathered.
+        match serves(&second) || matches!(second, TicketAnswer::Short { .. }) {
+            true => (other, second),
+            false => (home, first),
         }
     }
 
-    /// Says "sold out" if the truth allows it: counts first, holders second.
-    async fn refuse_short(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
-        let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
-        if self.holders().may_hold(request.request)
-            && let Some(bought) = Box::pin(self.replay(purchase)).await.transpose()
-        {
-            return Some(bought.unwrap_or(UNAVAILABLE));
-        }
-        Some(Bought::Refused(Refusal::SoldOut(sold_out)))
-    }
-
-    async fn attempt(&self, purchase: &Purchase, request: &Request, until: Instant, unsure: &mut bool) -> Attempt {
-        let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
-        let answer = self.ask(&purchase.item, request, unsure).await;
+    /// What a slot's answer comes to.
+    async fn heed(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        (slot, answer): (SlotKey, TicketAnswer),
+        (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
+        tries: Tries,
+    ) -> Attempt {
         let TicketAnswer::Cut(cut) = answer else {
             drop(entry);
-            return Box::pin(self.not_cut(purchase, request, answer, until)).await;
+            return Box::pin(self.not_cut(purchase, request, (slot, answer), tries)).await;
         };
         entry.keep();
-        self.wait(purchase, &cut, verdict, Asker { is_first: true, until }).await
+        self.wait(purchase, &cut, verdict, Asker { is_first: true, until: tries.verdict }).await
     }
 
-    /// Asks the request's own slot, and another one when that cannot serve it now. Sets `unsure` when one of them did not answer or has no epoch.
-    async fn ask(&self, item: &ItemState, request: &Request, unsure: &mut bool) -> TicketAnswer {
-        let Some(home) = item.home(request) else { return TicketAnswer::NoEpoch };
-        let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);
-        *unsure |= first == TicketAnswer::NoEpoch;
-        if serves(&first) {
-            return first;
-        }
-        let Some(other) = item.elsewhere(home, request) else { return first };
-        let second = self.slots().ticket(other, request).await.unwrap_or(TicketAnswer::NoEpoch);
-        *unsure |= second == TicketAnswer::NoEpoch;
-        // If either is short, units may yet be gathered.
-        if serves(&second) || matches!(second, TicketAnswer::Short { .. }) { second } else { first }
-    }
-
-    async fn not_cut(&self, purchase: &Purchase, request: &Request, answer: TicketAnswer, until: Instant) -> Attempt {
+    async fn not_cut(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        (slot, answer): (SlotKey, TicketAnswer),
+        tries: Tries,
+    ) -> Attempt {
         let refused = matches!(answer, TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. });
         // The slot may have begun a new epoch since this request was first looked up: its order comes before a refusal.
         if refused
@@ -250,13 +259,17 @@ impl Engine {
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
             TicketAnswer::Again(cut) => match self.waiters().join(cut.token) {
-                Some(verdict) => return self.wait(purchase, &cut, verdict, Asker { is_first: false, until }).await,
+                Some(verdict) => {
+                    let asker = Asker { is_first: false, until: tries.verdict };
+                    return self.wait(purchase, &cut, verdict, asker).await;
+                }
                 None => return self.find(purchase, &cut).await,
             },
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => Bought::Refused(Refusal::KeyReused),
-            // The share of an order that ended is on its way to the slot.
-            TicketAnswer::LimitReached { .. } if purchase.item.work.feed.is_behind() => {
+            // The share of an order that ended before this request came is on its way to the slot. Any node may bring it.
+            TicketAnswer::LimitReached { .. } if purchase.item.work.feed.is_behind(slot, tries.told) => {
+                self.control().wake(purchase.item.row.id);
                 return Attempt::NotReady;
             }
             TicketAnswer::LimitReached { used } => {

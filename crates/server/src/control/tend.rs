@@ -36,6 +36,8 @@ pub(super) struct Place {
     pub(super) view: SlotView,
     /// It took its grant just now.
     is_new: bool,
+    /// It applied whatever the truth had for it when the grant was read.
+    knows: bool,
 }
 
 /// Tends every item that was named, each in a task of its own, until the program stops.
@@ -112,16 +114,16 @@ pub(super) async fn tend_locked(engine: &Engine, item: &ItemState) -> Result<(),
     pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
     let mut places = bring_up(engine, item, &sale, &grants).await?;
     let done = finish_recalls(engine, item, &places, &mut pending).await?;
-    let mut fed = feed_all(engine, &mut places, done.any).await?;
+    feed_all(engine, &mut places, done.any).await?;
     if refill::refill(engine, item, &places).await? {
-        fed &= feed_all(engine, &mut places, true).await?;
+        feed_all(engine, &mut places, true).await?;
     }
     let known = Known { grants: &grants, pending: &pending, gave_away: done.gave_away };
     if gather::gather(engine, item, &places, known).await? {
-        fed &= feed_all(engine, &mut places, true).await?;
+        feed_all(engine, &mut places, true).await?;
     }
-    if fed && places.len() == item.slots.len() {
-        item.work.feed.apply(told);
+    for place in places.iter().filter(|place| place.knows) {
+        item.work.feed.apply(place.grant.slot, told);
     }
     see(item, &places);
     let_cut(engine, item, &sale, &places).await?;
@@ -179,7 +181,7 @@ async fn bring_up_one(
     if let Some(view) = view.filter(is_its)
         && grant.acked
     {
-        return Ok(Some(Place { grant, view, is_new: false }));
+        return Ok(Some(Place { grant, view, is_new: false, knows: false }));
     }
     if grant.acked {
         // It had this grant and has it no more. Never `init` again: what it sold is not in its feed.
@@ -206,7 +208,7 @@ async fn bring_up_one(
     engine.store().acknowledge_init(grant.id).await?;
     grant.acked = true;
     let view = engine.slots().view(slot).await?.filter(|view| view.grant == grant.id);
-    Ok(view.map(|view| Place { grant, view, is_new: true }))
+    Ok(view.map(|view| Place { grant, view, is_new: true, knows: false }))
 }
 
 /// What became of the recalls that were pending.
@@ -246,23 +248,24 @@ async fn finish_recalls(
     Ok(done)
 }
 
-/// Feeds every slot that has something to learn, and looks at it again. True: each knows everything.
-async fn feed_all(engine: &Engine, places: &mut [Place], all: bool) -> Result<bool, EngineError> {
+/// Feeds every slot that has something to learn, and looks at it again.
+async fn feed_all(engine: &Engine, places: &mut [Place], all: bool) -> Result<(), EngineError> {
     let mut each = Vec::with_capacity(places.len());
     for place in places {
-        if all || place.grant.feed_len > place.view.applied {
+        place.knows = place.grant.feed_len <= place.view.applied;
+        if all || !place.knows {
             each.push(feed_and_look(engine, place));
         }
     }
-    Ok(try_join_all(each).await?.into_iter().all(|fed| fed))
+    try_join_all(each).await.map(drop)
 }
 
-async fn feed_and_look(engine: &Engine, place: &mut Place) -> Result<bool, EngineError> {
-    let fed = feed(engine, place).await?;
+async fn feed_and_look(engine: &Engine, place: &mut Place) -> Result<(), EngineError> {
+    place.knows = feed(engine, place).await?;
     if let Some(view) = engine.slots().view(place.grant.slot).await?.filter(|view| view.grant == place.grant.id) {
         place.view = view;
     }
-    Ok(fed)
+    Ok(())
 }
 
 /// Feeds a slot what it has not applied. True: it knows everything.
@@ -282,7 +285,7 @@ async fn feed(engine: &Engine, place: &Place) -> Result<bool, EngineError> {
 pub(super) async fn fed(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
     let its = |view: Option<SlotView>| view.filter(|view| view.grant == grant.id);
     let Some(view) = its(engine.slots().view(grant.slot).await?) else { return Ok(0) };
-    feed(engine, &Place { grant: grant.clone(), view, is_new: false }).await?;
+    feed(engine, &Place { grant: grant.clone(), view, is_new: false, knows: false }).await?;
     Ok(its(engine.slots().view(grant.slot).await?).map_or(0, |view| view.available))
 }
 

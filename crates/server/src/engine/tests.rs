@@ -19,9 +19,13 @@ use crate::scratch::Scratch;
 const WAIT: Duration = Duration::from_secs(5);
 
 async fn engine(dir: &Scratch) -> Arc<Engine> {
+    engine_with(dir, Roles::ALL).await
+}
+
+async fn engine_with(dir: &Scratch, roles: Roles) -> Arc<Engine> {
     Engine::start(EngineOptions {
         place: Place::Directory(dir.path().to_owned()),
-        roles: Roles::ALL,
+        roles,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
@@ -68,6 +72,10 @@ async fn step(engine: &Engine, step: Step) {
 }
 
 async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> Bought {
+    buy_within(engine, buyer, key, units, WAIT).await
+}
+
+async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: Duration) -> Bought {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("in range");
@@ -75,7 +83,7 @@ async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> Bought {
         return Bought::Refused(refusal);
     }
     let (buyer, key) = (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
-    engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT }).await
+    engine.buy(Purchase { buyer, key, sale, item, units, wait }).await
 }
 
 async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {

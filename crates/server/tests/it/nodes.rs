@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use rig::{Home, Node, SALE, until};
 
+#[path = "nodes/late.rs"]
+mod late;
 #[path = "nodes/redis.rs"]
 mod redis;
 #[path = "nodes/rig.rs"]

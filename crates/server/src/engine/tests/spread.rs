@@ -214,3 +214,37 @@ async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back
     drop(still);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 40, 20, Spread { initial: 10, threshold: 5, refill: 10, ..over(1) }).await;
+    bought(&engine, "anna", "k", 20).await;
+    bought(&engine, "bert", "k", 20).await;
+    assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
+    is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partition() {
+    let dir = Scratch::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    spread_sale(&engine, 8, 1, Spread { choose: Choose::RoundRobin, ..over(8) }).await;
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
+            Bought::Queued { id, .. } => ids.push(id),
+            other => panic!("nothing is settled: {other:?}"),
+        }
+    }
+    let mut again = tokio::task::JoinSet::new();
+    for n in 0..24 {
+        let engine = engine.clone();
+        again.spawn(async move { (n % 8, buy_within(&engine, &format!("b{}", n % 8), "k", 1, Duration::ZERO).await) });
+    }
+    for (n, answer) in again.join_all().await {
+        assert!(matches!(answer, Bought::Queued { id, .. } if id == ids[n]), "{n}: {answer:?}");
+    }
+}

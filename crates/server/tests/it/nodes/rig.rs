@@ -119,6 +119,17 @@ impl Node {
         self.item().gauge.clone()
     }
 
+    /// Does something as this node's own work is done.
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        handle.spawn(work).await.expect("no panic")
+    }
+
+    /// Tickets in this node's reach that wait for their verdicts.
+    pub(crate) async fn queued(&self) -> u64 {
+        self.engine.queued(&self.item()).await
+    }
+
     pub(crate) async fn counts(&self) -> ItemCounts {
         self.engine.store().counts(None).await.expect("the store is there")[0]
     }

@@ -1,0 +1,70 @@
+//! What a request hears that its slots were short for: never "sold out" while it holds an order, or an earlier try of it may be undecided.
+use doorbuster_core::refuse::SoldOut;
+use doorbuster_core::slot::{Request, TicketAnswer};
+
+use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
+use crate::engine::Engine;
+use crate::waiters::About;
+
+impl Engine {
+    /// The last word to a request that was parked as long as it may be. One that its slots were short for is put to all of them once more: units may have
+    /// come that nobody told of, and an earlier try of it may be undecided in any.
+    pub(super) async fn parked_too_long(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        mut tries: Tries,
+        mut is_short: bool,
+    ) -> Bought {
+        if is_short {
+            match self.ask_everywhere(purchase, request, &mut tries).await {
+                Attempt::Answer(bought) => return bought,
+                Attempt::Short => {}
+                Attempt::NotReady | Attempt::AskAgain => is_short = false,
+            }
+        }
+        if let Some(refused) = self.refuse_short(purchase, request).await {
+            return refused;
+        }
+        let left = purchase.item.gauge.free().parked_too_long(purchase.units);
+        let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
+        match sale.and_then(|sale| self.refusal_of_phase(&sale)) {
+            Some(refusal) => Bought::Refused(refusal),
+            // A slot that cannot be asked from here may know the request.
+            None if is_short && !tries.unsure && self.layout().reaches_all() => {
+                self.refuse(purchase, request, left).await
+            }
+            None => UNAVAILABLE,
+        }
+    }
+
+    /// Puts the request to every slot of its item that this node reaches, its own first, until one serves it.
+    async fn ask_everywhere(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
+        for slot in purchase.item.every_slot(request) {
+            let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
+            let answer = self.slots().ticket(slot, request).await.unwrap_or(TicketAnswer::NoEpoch);
+            match self.heed(purchase, request, (slot, answer), (verdict, entry), *tries).await {
+                Attempt::Short => {}
+                Attempt::NotReady => tries.unsure = true,
+                other => return other,
+            }
+        }
+        Attempt::Short
+    }
+
+    /// Says "sold out" if the truth allows it.
+    pub(super) async fn refuse_short(&self, purchase: &Purchase, request: &Request) -> Option<Bought> {
+        let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
+        Some(self.refuse(purchase, request, sold_out).await)
+    }
+
+    /// Says "sold out", by counts that were read before this, unless the request holds an order.
+    async fn refuse(&self, purchase: &Purchase, request: &Request, sold_out: SoldOut) -> Bought {
+        if self.holders().may_hold(request.request)
+            && let Some(bought) = Box::pin(self.replay(purchase)).await.transpose()
+        {
+            return bought.unwrap_or(UNAVAILABLE);
+        }
+        Bought::Refused(Refusal::SoldOut(sold_out))
+    }
+}
