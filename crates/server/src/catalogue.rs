@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::slot::Request;
-use doorbuster_core::{Choose, IdKey, ItemId, Phase, SlotKey};
+use doorbuster_core::{Choose, IdKey, ItemId, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::gauge::Gauge;
@@ -77,7 +77,6 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
     /// Every slot that this node reaches, the request's own first: where it is put before it is refused for having been parked as long as it may be.
     pub fn every_slot(&self, request: &Request) -> impl Iterator<Item = SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
@@ -86,6 +85,7 @@ impl ItemState {
     }
 
     #[must_use]
+    /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
     pub fn elsewhere(&self, first: SlotKey, request: &Request) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
             return None;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
-use doorbuster_core::{BuyerId, Phase, RequestKey, TicketId, TicketParts, Token, Units, Verdict};
+use doorbuster_core::{BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
 use doorbuster_store::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
