@@ -32,6 +32,12 @@ pub struct Arguments {
     /// Build it in the release profile.
     #[arg(long, conflicts_with = "program")]
     release: bool,
+    /// Another build of the program: nodes change to and fro when they are renewed (node-roll).
+    #[arg(long, value_name = "FILE")]
+    next: Option<PathBuf>,
+    /// Nodes with a role each (two serve, one settles, one controls) instead of two that do everything; shape cluster.
+    #[arg(long)]
+    split: bool,
     /// Keep everything, with data and logs, also when all is well.
     #[arg(long)]
     keep: bool,
@@ -66,6 +72,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     plan.rounds = arguments.rounds.unwrap_or(once);
     plan.seed = arguments.seed.unwrap_or(plan.seed);
     plan.buyers = arguments.buyers;
+    plan.next = arguments.next.as_deref().map(std::path::absolute).transpose()?;
+    if arguments.split {
+        ensure!(shape == Shape::Cluster, "--split: in shape postgres a node that serves also settles");
+        plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
+    }
     println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
     let held = chaos::run(&plan, |round| println!("{}", round.told()));
     let wrong = match &held {

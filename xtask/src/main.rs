@@ -1,7 +1,8 @@
-//! Chores as code: `cargo xtask tidy | licences | sim | chaos | bench`.
+//! Chores as code: `cargo xtask tidy | licences | glyphs | sim | chaos | bench`.
 
 mod bench;
 mod chaos;
+mod glyphs;
 mod licences;
 mod sim;
 mod tidy;
@@ -22,6 +23,8 @@ enum Chore {
     Tidy,
     /// Check the licences of everything that the program is built from.
     Licences,
+    /// Bake the outlines that captchas are lettered with out of a font's files.
+    Glyphs(glyphs::Arguments),
     /// Simulate the protocol under faults, from seeds.
     Sim(sim::Arguments),
     /// Break a running installation in mid storm, again and again, and judge what every buyer was told.
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
+        Chore::Glyphs(arguments) => glyphs::run(&arguments),
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Chaos(arguments) => chaos::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),

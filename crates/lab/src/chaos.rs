@@ -40,6 +40,10 @@ pub struct ChaosPlan {
     pub faults: Vec<Fault>,
     /// Buyers of a round.
     pub buyers: u32,
+    /// Another build of the program, which nodes change to and fro when they are renewed.
+    pub next: Option<PathBuf>,
+    /// What each node does; empty: two nodes that do everything.
+    pub roles: Vec<String>,
 }
 
 impl ChaosPlan {
@@ -47,7 +51,17 @@ impl ChaosPlan {
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         let (program, dir, faults) = (program.into(), dir.into(), Vec::new());
         let rounds = Fault::of(shape).len() as u64;
-        Self { program, dir, shape, rounds, seed: rand::random::<u32>().into(), faults, buyers: 600 }
+        Self {
+            program,
+            dir,
+            shape,
+            rounds,
+            seed: rand::random::<u32>().into(),
+            faults,
+            buyers: 600,
+            next: None,
+            roles: Vec::new(),
+        }
     }
 }
 
@@ -143,6 +157,8 @@ pub fn run(plan: &ChaosPlan, mut say: impl FnMut(&Round)) -> Result<Vec<Round>, 
     let faults = if plan.faults.is_empty() { Fault::of(plan.shape) } else { plan.faults.clone() };
     let mut built = Plan::new(&plan.program, &plan.dir, plan.shape);
     (built.doors, built.clocks) = (true, true);
+    (built.next, built.roles) = (plan.next.clone(), plan.roles.clone());
+    built.nodes = built.nodes.max(built.roles.len());
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
@@ -166,8 +182,8 @@ pub fn table(rounds: &[Round]) -> String {
         rows.entry(round.fault).or_default().push(round);
     }
     let mut text = format!(
-        "{:<21}{:>7}{:>9}{:>9}{:>8}{:>9}{:>7}\n",
-        "fault", "rounds", "buyers", "sold", "anew", "looks", "wrong"
+        "{:<21}{:>7}{:>9}{:>9}{:>8}{:>8}{:>9}{:>7}\n",
+        "fault", "rounds", "buyers", "sold", "early", "anew", "looks", "wrong"
     );
     for (fault, rounds) in rows {
         let sum = |part: fn(&Round) -> u64| rounds.iter().map(|round| part(round)).sum::<u64>();

@@ -74,6 +74,10 @@ pub struct Plan {
     pub doors: bool,
     /// Whether the wall clocks of nodes can be set, which needs a C compiler.
     pub clocks: bool,
+    /// Another build of the program, which nodes change to when they are renewed.
+    pub next: Option<PathBuf>,
+    /// What each node does, by its number; a node without an entry does everything.
+    pub roles: Vec<String>,
     /// Further settings of every node, by their names in the environment.
     pub settings: Vec<(String, String)>,
 }
@@ -91,6 +95,8 @@ impl Plan {
             tethered: true,
             doors: false,
             clocks: false,
+            next: None,
+            roles: Vec::new(),
             settings: Vec::new(),
         }
     }
@@ -157,11 +163,13 @@ impl Cluster {
             let mut environment = shared.to_vec();
             environment.push(("DOORBUSTER_STORE__URL".to_owned(), postgres.url(port)));
             environment.extend(urls.clone().map(|urls| ("DOORBUSTER_SLOTS__URLS".to_owned(), urls)));
+            let roles = plan.roles.get(number - 1);
+            environment.extend(roles.map(|roles| ("DOORBUSTER_ROLES".to_owned(), roles.clone())));
             environment.extend(plan.settings.iter().cloned());
             let (program, tethered) = (plan.program.clone(), plan.tethered);
             let name = format!("node-{number}");
             let start = Start { name, program, arguments: Vec::new(), environment, user: None, tethered };
-            nodes.push(Node::make(&place, start, clock.as_deref())?);
+            nodes.push(Node::make(&place, start, clock.as_deref())?.with_next(plan.next.clone()));
         }
         nodes.iter_mut().try_for_each(Node::start)?;
         nodes.iter_mut().try_for_each(Node::until_ready)?;
@@ -231,7 +239,10 @@ impl Cluster {
 
 impl Front {
     fn start(plan: &Plan, place: &Place, nodes: &[Node]) -> Result<Self, ClusterError> {
-        let targets: Vec<SocketAddr> = nodes.iter().map(Node::addr).collect();
+        let serves =
+            |number: usize| plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"));
+        let targets: Vec<SocketAddr> =
+            nodes.iter().enumerate().filter(|(number, _)| serves(*number)).map(|(_, node)| node.addr()).collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         if plan.tethered {
             return Ok(Self::Here(Proxy::start(listen, targets)?));

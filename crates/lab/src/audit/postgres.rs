@@ -1,6 +1,7 @@
 //! Reads the rows out of PostgreSQL: read-only, in one snapshot, while any number of nodes may run.
 
-use tokio_postgres::{Client, NoTls, Row};
+use doorbuster_postgres_tls::Address;
+use tokio_postgres::{Client, Row};
 
 use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
@@ -19,9 +20,9 @@ pub(super) fn read(url: &str) -> Result<Truth, AuditError> {
 }
 
 async fn connect_and_read(url: &str) -> Result<Truth, String> {
-    let mut config: tokio_postgres::Config = url.parse().map_err(|error| told(&error))?;
+    let Address { mut config, tls } = Address::parse(url).map_err(|error| error.to_string())?;
     config.connect_timeout(CONNECT_TIMEOUT).application_name("doorbuster-audit");
-    let (client, connection) = config.connect(NoTls).await.map_err(|error| told(&error))?;
+    let (client, connection) = config.connect(tls).await.map_err(|error| told(&error))?;
     // It ends with its client; what went wrong with it, the client says.
     let driver = tokio::spawn(connection);
     let truth = read_rows(&client).await.map_err(|error| told(&error));

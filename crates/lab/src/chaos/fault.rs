@@ -11,6 +11,8 @@ pub enum Fault {
     NodeKill,
     /// A node is stopped for a while as if its machine hung, and goes on.
     NodePause,
+    /// Every node in turn is asked to stop and started again, as in an upgrade: by another build of the program, if there is one.
+    NodeRoll,
     /// A node's wall clock is set an hour forward or back, and right again.
     NodeClock,
     /// PostgreSQL ends as in a crash, and is started again.
@@ -46,10 +48,11 @@ pub enum Fault {
 }
 
 /// Every fault with its name and what it does.
-const TABLE: [(Fault, &str, &str); 19] = [
+const TABLE: [(Fault, &str, &str); 20] = [
     (Fault::Calm, "calm", "nothing goes wrong"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
+    (Fault::NodeRoll, "node-roll", "every node in turn is stopped and started again, as in an upgrade"),
     (Fault::NodeClock, "node-clock", "a node's wall clock is an hour off for a while"),
     (Fault::PostgresCrash, "postgres-crash", "PostgreSQL ends at once and is started again"),
     (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
@@ -92,7 +95,7 @@ impl Fault {
 
     /// Whether slots may be lost by it, and be begun anew.
     pub fn may_cost_a_slot(self) -> bool {
-        !matches!(self, Self::Calm | Self::NodeClock | Self::PostgresSlow | Self::RedisScriptFlush)
+        !matches!(self, Self::Calm | Self::NodeRoll | Self::NodeClock | Self::PostgresSlow | Self::RedisScriptFlush)
     }
 
     fn row(self) -> &'static (Self, &'static str, &'static str) {
@@ -110,7 +113,7 @@ mod tests {
             assert_eq!(Fault::named(name), Some(*fault));
             assert_eq!((fault.name(), *fault as usize), (*name, index));
         }
-        assert_eq!(Fault::of(Shape::Postgres).len(), 7);
+        assert_eq!(Fault::of(Shape::Postgres).len(), 8);
         assert_eq!(Fault::of(Shape::Cluster).len(), TABLE.len());
     }
 }

@@ -7,13 +7,17 @@ use rand::rngs::SmallRng;
 
 use super::Fault;
 use super::limits::{CLOCK_STEP_MS, HANG, NETWORK_DELAY, OUTAGE, SETTLE, TAKEOVER_WITHIN};
-use crate::cluster::{Cluster, ClusterError, Redis, Role, Signal, Weather};
+use crate::cluster::{Cluster, ClusterError, Node, Redis, Role, Signal, Weather};
 
 /// Breaks something, waits, and mends it. What was done, for the report.
 pub(super) fn inject(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -> Result<String, ClusterError> {
     match fault {
         Fault::Calm => Ok("nothing".into()),
         Fault::NodeKill | Fault::NodePause | Fault::NodeClock => node(cluster, fault, dice),
+        Fault::NodeRoll => {
+            cluster.nodes.iter_mut().try_for_each(Node::renew)?;
+            Ok("every node stopped and started again".into())
+        }
         Fault::PostgresCrash => {
             let pause = some(dice, OUTAGE);
             cluster.postgres.crash()?;

@@ -1,7 +1,7 @@
 //! One node of the installation: the program itself, on an address that stays when it is started again.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
@@ -20,6 +20,8 @@ pub struct Node {
     start: Start,
     process: Option<Process>,
     clock: Option<Clock>,
+    /// Another build of the program, for [`Node::renew`].
+    next: Option<PathBuf>,
 }
 
 impl Node {
@@ -40,7 +42,12 @@ impl Node {
         let dir = dir.display().to_string();
         let arguments = ["serve", "--log-format", "text", "--listen", &listen, "--data-dir", &dir];
         start.arguments = arguments.map(str::to_owned).into();
-        Ok(Self { place: place.clone(), addr, start, process: None, clock })
+        Ok(Self { place: place.clone(), addr, start, process: None, clock, next: None })
+    }
+
+    /// The other build that it is to change to and fro with.
+    pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
+        Self { next, ..self }
     }
 
     /// Starts it.
@@ -88,6 +95,16 @@ impl Node {
     /// Asks it to stop, and waits until it has.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
+    }
+
+    /// Asks it to stop, which it must do well and in time, and starts it again: another build of the program, if there is one.
+    pub fn renew(&mut self) -> Result<(), ClusterError> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop_well())?;
+        if let Some(next) = &mut self.next {
+            std::mem::swap(next, &mut self.start.program);
+        }
+        self.start()?;
+        self.until_ready()
     }
 
     /// From now on its wall clock is this far ahead of the true time, if it can be set.

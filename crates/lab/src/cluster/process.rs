@@ -149,6 +149,21 @@ impl Process {
         Ok(())
     }
 
+    /// Asks it to stop, which it must do by itself, in time, and without a fault.
+    pub fn stop_well(&mut self) -> Result<(), ClusterError> {
+        self.signal(Signal::TERM)?;
+        let what = format!("stopping {}", self.name);
+        if !self.ended(STOP_WITHIN) {
+            return Err(ClusterError::failed(what, format!("it had more than {} s", STOP_WITHIN.as_secs())));
+        }
+        let status = self.child.as_mut().map(Child::wait).transpose().tried(|| what.clone())?;
+        if status.is_some_and(|status| !status.success()) {
+            return Err(ClusterError::failed(what, format!("it did not end well: {}", self.said())));
+        }
+        let _ = std::fs::remove_file(&self.file);
+        Ok(())
+    }
+
     /// Waits until `ready` says so, or it ends, or `within` is over.
     pub fn until_ready(&mut self, within: Duration, mut ready: impl FnMut() -> bool) -> Result<(), ClusterError> {
         let until = Instant::now() + within;
