@@ -8,6 +8,7 @@ pub mod admin;
 pub mod body;
 pub mod endpoints;
 pub mod event;
+pub mod gate;
 pub mod header;
 pub mod health;
 pub mod limits;

@@ -48,6 +48,9 @@ pub const HOLD_SECS_MAX: u32 = 86_400;
 /// Payment window when a new item names none, in seconds.
 pub const HOLD_SECS_DEFAULT: u32 = 900;
 
+/// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
+pub const LIMIT_MAX: u32 = 10_000_000;
+
 /// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer one is ignored.
 pub const WAIT_SECS_MAX: u32 = 30;
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::admin::front_door::FrontDoor;
+use crate::gate::{Asked, ChallengeKind, Room};
 use crate::value::{Money, Time};
 
 /// Phase of a sale. Buyers never see a draft.
@@ -102,25 +104,38 @@ pub struct SaleList {
     pub next_cursor: Option<String>,
 }
 
-/// The word `"off"`: a check at the front door that this version does not have.
+/// What a buyer has to bring to the door, so that a page knows what to ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Off {
-    /// Written `"off"`.
-    #[default]
-    Off,
+#[schema(examples(json!({
+    "pass": "required", "challenge": "slider", "waiting_room": "off", "members_only": false, "min_level": 0,
+    "access_codes": "off"
+})))]
+pub struct StatusFrontDoor {
+    /// Whether a purchase pass is asked for: also where the sale asks for what only a pass can prove.
+    pub pass: Asked,
+    /// Which challenge is asked for.
+    pub challenge: ChallengeKind,
+    /// Whether there is a waiting room.
+    pub waiting_room: Room,
+    /// Whether only members may buy.
+    pub members_only: bool,
+    /// Lowest level that may buy.
+    pub min_level: u8,
+    /// Whether an access code is asked for with the pass.
+    pub access_codes: Asked,
 }
 
-/// What a buyer has to bring to the door; everything is off in this version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(examples(json!({"pass": "off", "challenge": "off", "waiting_room": "off"})))]
-pub struct StatusFrontDoor {
-    /// Whether a purchase pass is asked for.
-    pub pass: Off,
-    /// Which challenge is asked for.
-    pub challenge: Off,
-    /// Whether there is a waiting room.
-    pub waiting_room: Off,
+impl From<FrontDoor> for StatusFrontDoor {
+    fn from(door: FrontDoor) -> Self {
+        Self {
+            pass: if door.needs_pass() { Asked::Required } else { Asked::Off },
+            challenge: door.challenge,
+            waiting_room: door.waiting_room,
+            members_only: door.members_only,
+            min_level: door.min_level,
+            access_codes: door.access_codes,
+        }
+    }
 }
 
 /// Whether an item can be bought now, and if not, why.
@@ -165,7 +180,8 @@ impl ItemState {
 #[schema(examples(json!({
     "server_time": "2026-11-20T10:00:00.250Z", "sale": "spring", "phase": "open", "started": true,
     "starts_at": "2026-11-20T10:00:00.000Z", "ends_at": null, "version": "k3v9x2",
-    "front_door": {"pass": "off", "challenge": "off", "waiting_room": "off"},
+    "front_door": {"pass": "off", "challenge": "off", "waiting_room": "off", "members_only": false, "min_level": 0,
+                   "access_codes": "off"},
     "items": [{"item": "phone", "state": "on_sale", "count": 100, "access": 37, "remaining": 63, "held": 12}]
 })))]
 pub struct Status {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::slot::Request;
 use doorbuster_core::{Choose, IdKey, ItemId, Phase, SlotKey, Spread};
@@ -84,8 +85,8 @@ impl ItemState {
         tries.filter_map(|at| self.slots.get(at as usize).copied())
     }
 
-    #[must_use]
     /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
+    #[must_use]
     pub fn elsewhere(&self, first: SlotKey, request: &Request) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
             return None;
@@ -159,6 +160,8 @@ pub struct SaleFlags {
 pub struct SaleState {
     /// What the shop wrote, and the phase.
     pub row: SaleRow,
+    /// What it asks of its buyers, read from the row.
+    pub door: FrontDoor,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
     /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
@@ -185,6 +188,15 @@ impl SaleState {
     pub fn is_warm(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
     }
+}
+
+/// The front door that a row keeps. One that cannot be read is shut: better no sale than one without its checks.
+#[must_use]
+pub fn door(row: &SaleRow) -> FrontDoor {
+    FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
+        tracing::error!(sale = row.id, "the front door of this sale cannot be read, and lets nobody in");
+        FrontDoor::SHUT
+    })
 }
 
 /// Every sale of this deployment.
@@ -235,7 +247,7 @@ impl Catalogue {
             self.items.insert(item.row.id, item.clone());
         }
         let state_version = key.request_hash(&id, &format!("{} {}", row.version, row.phase.as_str())).half();
-        self.sales.insert(id, Arc::new(SaleState { row, items, state_version, flags }));
+        self.sales.insert(id, Arc::new(SaleState { door: door(&row), row, items, state_version, flags }));
     }
 
     /// Forgets a deleted sale.

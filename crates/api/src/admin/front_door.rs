@@ -1,80 +1,323 @@
-//! The front door of a sale: what operators send is read in full, and whatever is not off is refused.
+//! The front door of a sale: what operators set, read in full, and how a patch changes it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::body::{Faults, Object, read};
-use crate::sale::Off;
+use crate::body::{Change, Faults, Object, read};
+use crate::gate::{Asked, ChallengeKind, Room};
+use crate::limits::LIMIT_MAX;
+use crate::problem::{Fault, Place, Problem};
 
-/// What a sale asks of its buyers; everything is off in this version.
+/// What a sale asks of its buyers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 #[schema(examples(json!({
-    "pass": "off", "challenge": "off", "members_only": false, "min_level": 0, "access_codes": "off",
-    "waiting_room": "off"
+    "pass": "required", "challenge": "off", "members_only": false, "min_level": 0, "access_codes": "off",
+    "waiting_room": "off", "limits": {"buyer": {"burst": 5, "per_minute": 60}, "ip": null}
 })))]
 pub struct FrontDoor {
     /// Whether a purchase pass is asked for.
-    pub pass: Off,
+    pub pass: Asked,
     /// Which challenge is asked for.
-    pub challenge: Off,
+    pub challenge: ChallengeKind,
     /// Whether only members may buy.
     pub members_only: bool,
     /// Lowest level that may buy.
     pub min_level: u8,
     /// Whether access codes are asked for.
-    pub access_codes: Off,
+    pub access_codes: Asked,
     /// Whether there is a waiting room.
-    pub waiting_room: Off,
+    pub waiting_room: Room,
+    /// How often may be asked.
+    pub limits: Limits,
+}
+
+/// How often may be asked, each by its own measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Limits {
+    /// By one buyer.
+    #[serde(skip_serializing_if = "LimitSetting::is_default")]
+    #[schema(value_type = Option<Limit>)]
+    pub buyer: LimitSetting,
+    /// From one address.
+    #[serde(skip_serializing_if = "LimitSetting::is_default")]
+    #[schema(value_type = Option<Limit>)]
+    pub ip: LimitSetting,
+    /// By everybody together, for this sale.
+    #[serde(skip_serializing_if = "LimitSetting::is_default")]
+    #[schema(value_type = Option<Limit>)]
+    pub interface: LimitSetting,
+}
+
+/// One limit as it is set: left out, `null`, or an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitSetting {
+    /// Left out: the program's default.
+    #[default]
+    Default,
+    /// `null`: no limit.
+    None,
+    /// This one.
+    Some(Limit),
+}
+
+/// So many at once, and so many a minute after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limit {
+    /// Most at once.
+    #[schema(minimum = 1, maximum = 10_000_000)]
+    pub burst: u32,
+    /// How many come back in a minute.
+    #[schema(minimum = 1, maximum = 10_000_000)]
+    pub per_minute: u32,
+}
+
+impl FrontDoor {
+    /// A door that nobody passes: what stands for a row that this version cannot read.
+    pub const SHUT: Self = Self {
+        pass: Asked::Required,
+        challenge: ChallengeKind::Off,
+        members_only: true,
+        min_level: u8::MAX,
+        access_codes: Asked::Required,
+        waiting_room: Room::Off,
+        limits: Limits { buyer: LimitSetting::Default, ip: LimitSetting::Default, interface: LimitSetting::Default },
+    };
+
+    /// Reads a door as it is kept; `None`: a version that knows more words wrote it.
+    #[must_use]
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// The door as it is kept.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("plain data serialises")
+    }
+
+    /// Whether a purchase needs a pass: because the sale asks for one, or for something that only a pass can prove.
+    #[must_use]
+    pub const fn needs_pass(&self) -> bool {
+        self.pass.is_required()
+            || self.access_codes.is_required()
+            || !self.challenge.is_off()
+            || !self.waiting_room.is_off()
+    }
+
+    /// Whether a purchase is asked for nothing but a token. Limits are not looked at here.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        !self.needs_pass() && !self.members_only && self.min_level == 0
+    }
+}
+
+impl LimitSetting {
+    /// Whether it was left out.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+}
+
+impl Serialize for LimitSetting {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Some(limit) => limit.serialize(out),
+            Self::Default | Self::None => out.serialize_none(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LimitSetting {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(from)?.map_or(Self::None, Self::Some))
+    }
+}
+
+/// Changes to a front door: a member left out stays, `null` puts its default back, a value replaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontDoorPatch {
+    pass: Change<Asked>,
+    challenge: Change<ChallengeKind>,
+    members_only: Change<bool>,
+    min_level: Change<u8>,
+    access_codes: Change<Asked>,
+    waiting_room: Change<Room>,
+    limits: Change<LimitsPatch>,
+}
+
+/// Changes to limits. Here `null` does not put the default back, but means what it means everywhere: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LimitsPatch {
+    buyer: Change<LimitPatch>,
+    ip: Change<LimitPatch>,
+    interface: Change<LimitPatch>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LimitPatch {
+    burst: Option<u32>,
+    per_minute: Option<u32>,
+}
+
+impl FrontDoorPatch {
+    /// The door `before` with these changes.
+    ///
+    /// # Errors
+    /// `422` when half of a limit is given that was not set before.
+    pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
+        let limits = match self.limits {
+            Change::Keep => before.limits,
+            Change::Clear => Limits::default(),
+            Change::Set(patch) => Limits {
+                buyer: limit("buyer", patch.buyer, before.limits.buyer)?,
+                ip: limit("ip", patch.ip, before.limits.ip)?,
+                interface: limit("interface", patch.interface, before.limits.interface)?,
+            },
+        };
+        Ok(FrontDoor {
+            pass: changed(self.pass, before.pass),
+            challenge: changed(self.challenge, before.challenge),
+            members_only: changed(self.members_only, before.members_only),
+            min_level: changed(self.min_level, before.min_level),
+            access_codes: changed(self.access_codes, before.access_codes),
+            waiting_room: changed(self.waiting_room, before.waiting_room),
+            limits,
+        })
+    }
+}
+
+fn changed<T: Default>(change: Change<T>, before: T) -> T {
+    match change {
+        Change::Keep => before,
+        Change::Clear => T::default(),
+        Change::Set(value) => value,
+    }
+}
+
+fn limit(name: &str, change: Change<LimitPatch>, before: LimitSetting) -> Result<LimitSetting, Problem> {
+    let patch = match change {
+        Change::Keep => return Ok(before),
+        Change::Clear => return Ok(LimitSetting::None),
+        Change::Set(patch) => patch,
+    };
+    let known = match before {
+        LimitSetting::Some(known) => Some(known),
+        LimitSetting::Default | LimitSetting::None => None,
+    };
+    let half = |member: &str, given: Option<u32>, known: Option<u32>| {
+        given.or(known).ok_or_else(|| {
+            let pointer = format!("/front_door/limits/{name}/{member}");
+            Problem::invalid_request(vec![Fault::new(Place::Body(pointer), "is missing, and was not set before")])
+        })
+    };
+    Ok(LimitSetting::Some(Limit {
+        burst: half("burst", patch.burst, known.map(|known| known.burst))?,
+        per_minute: half("per_minute", patch.per_minute, known.map(|known| known.per_minute))?,
+    }))
 }
 
 const MEMBERS: &[&str] = &["pass", "challenge", "members_only", "min_level", "access_codes", "waiting_room", "limits"];
+const LIMITS: &[&str] = &["buyer", "ip", "interface"];
+const LIMIT: &[&str] = &["burst", "per_minute"];
 
-/// Reads a front door that is off in every way. Words that the contract knows but this version lacks are told apart
-/// from words that mean nothing.
+/// Reads a whole front door; what is left out is off.
 pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoor> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
-    let words = [
-        off(&mut door, "pass", &["off", "required"]),
-        off(&mut door, "challenge", &["off", "image", "slider", "pow"]),
-        off(&mut door, "access_codes", &["off", "required"]),
-        off(&mut door, "waiting_room", &["off", "auto", "always"]),
-    ];
+    let pass = door.optional("pass", Asked::Off, asked);
+    let challenge = door.optional("challenge", ChallengeKind::Off, challenge);
     let members_only = door.optional("members_only", false, read::boolean);
-    if members_only == Some(true) {
-        door.fault("members_only", "true is not available in this version; leave it false");
-    }
-    let min_level = door.optional("min_level", 0, read::integer(0..=255));
-    if min_level.is_some_and(|level| level > 0) {
-        door.fault("min_level", "a level is not available in this version; leave it 0");
-    }
-    let limits = door.optional("limits", (), no_limits);
-    let all_off = words.iter().all(Option::is_some) && members_only == Some(false) && min_level == Some(0);
-    (all_off && limits.is_some()).then(FrontDoor::default)
+    let min_level = door.optional("min_level", 0, level);
+    let access_codes = door.optional("access_codes", Asked::Off, asked);
+    let waiting_room = door.optional("waiting_room", Room::Off, room);
+    let limits = door.optional("limits", Limits::default(), limits);
+    Some(FrontDoor {
+        pass: pass?,
+        challenge: challenge?,
+        members_only: members_only?,
+        min_level: min_level?,
+        access_codes: access_codes?,
+        waiting_room: waiting_room?,
+        limits: limits?,
+    })
 }
 
-fn off(door: &mut Object<'_, '_>, member: &'static str, words: &'static [&'static str]) -> Option<()> {
-    let word = door.optional(member, "off", read::word(words))?;
-    if word == "off" {
-        return Some(());
-    }
-    door.fault(member, "only \"off\" is available in this version");
-    None
+/// Reads changes to a front door.
+pub(super) fn read_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoorPatch> {
+    let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
+    let pass = door.patched("pass", asked);
+    let challenge = door.patched("challenge", challenge);
+    let members_only = door.patched("members_only", read::boolean);
+    let min_level = door.patched("min_level", level);
+    let access_codes = door.patched("access_codes", asked);
+    let waiting_room = door.patched("waiting_room", room);
+    let limits = door.patched("limits", limits_patch);
+    Some(FrontDoorPatch {
+        pass: pass?,
+        challenge: challenge?,
+        members_only: members_only?,
+        min_level: min_level?,
+        access_codes: access_codes?,
+        waiting_room: waiting_room?,
+        limits: limits?,
+    })
 }
 
-fn no_limits(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<()> {
-    const LIMITS: &[&str] = &["buyer", "ip", "interface"];
+fn asked(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Asked> {
+    const WORDS: [&str; 2] = [Asked::Off.as_str(), Asked::Required.as_str()];
+    let word = read::word(&WORDS)(raw, pointer, faults)?;
+    Asked::ALL.into_iter().find(|asked| asked.as_str() == word)
+}
+
+fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ChallengeKind> {
+    use ChallengeKind::{Image, Off, Pow, Slider};
+    const WORDS: [&str; 4] = [Off.as_str(), Image.as_str(), Slider.as_str(), Pow.as_str()];
+    let word = read::word(&WORDS)(raw, pointer, faults)?;
+    ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word)
+}
+
+fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Room> {
+    const WORDS: [&str; 3] = [Room::Off.as_str(), Room::Auto.as_str(), Room::Always.as_str()];
+    let word = read::word(&WORDS)(raw, pointer, faults)?;
+    Room::ALL.into_iter().find(|room| room.as_str() == word)
+}
+
+fn level(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<u8> {
+    read::integer(0..=255)(raw, pointer, faults).and_then(|level| u8::try_from(level).ok())
+}
+
+fn limits(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Limits> {
     let mut limits = Object::open(raw, pointer.to_owned(), LIMITS, faults)?;
-    let mut none = Some(());
-    for limit in LIMITS {
-        // Asked first, so that each of them is named.
-        let absent = limits.optional(limit, (), not_here);
-        none = none.and(absent);
-    }
-    none
+    let buyer = limits.optional("buyer", LimitSetting::Default, setting);
+    let ip = limits.optional("ip", LimitSetting::Default, setting);
+    let interface = limits.optional("interface", LimitSetting::Default, setting);
+    Some(Limits { buyer: buyer?, ip: ip?, interface: interface? })
 }
 
-fn not_here(_: &RawValue, pointer: &str, faults: &mut Faults) -> Option<()> {
-    faults.add(pointer, "is not available in this version");
-    None
+fn setting(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<LimitSetting> {
+    let limit = read::nullable(|raw: &RawValue, pointer: &str, faults: &mut Faults| {
+        let mut limit = Object::open(raw, pointer.to_owned(), LIMIT, faults)?;
+        let burst = limit.required("burst", read::count(1..=LIMIT_MAX));
+        let per_minute = limit.required("per_minute", read::count(1..=LIMIT_MAX));
+        Some(Limit { burst: burst?, per_minute: per_minute? })
+    })(raw, pointer, faults)?;
+    Some(limit.map_or(LimitSetting::None, LimitSetting::Some))
+}
+
+fn limits_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<LimitsPatch> {
+    let mut limits = Object::open(raw, pointer.to_owned(), LIMITS, faults)?;
+    let buyer = limits.patched("buyer", limit_patch);
+    let ip = limits.patched("ip", limit_patch);
+    let interface = limits.patched("interface", limit_patch);
+    Some(LimitsPatch { buyer: buyer?, ip: ip?, interface: interface? })
+}
+
+fn limit_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<LimitPatch> {
+    let mut limit = Object::open(raw, pointer.to_owned(), LIMIT, faults)?;
+    let burst = limit.optional("burst", None, read::some(read::count(1..=LIMIT_MAX)));
+    let per_minute = limit.optional("per_minute", None, read::some(read::count(1..=LIMIT_MAX)));
+    Some(LimitPatch { burst: burst?, per_minute: per_minute? })
 }

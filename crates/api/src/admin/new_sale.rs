@@ -34,7 +34,7 @@ pub struct NewSale {
     /// What is on sale; no two items with the same id.
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<NewItem>,
-    /// What buyers have to bring; everything is off in this version.
+    /// What buyers have to bring.
     #[schema(schema_with = super::schema::front_door, required = false)]
     pub front_door: FrontDoor,
 }

@@ -16,7 +16,7 @@ use crate::value::{Money, Stock, Time};
                "limit_per_buyer": 10, "hold_secs": 900, "description": "", "image": null, "list_price": null,
                "paused": false}],
     "front_door": {"pass": "off", "challenge": "off", "members_only": false, "min_level": 0, "access_codes": "off",
-                   "waiting_room": "off"}
+                   "waiting_room": "off", "limits": {}}
 })))]
 pub struct AdminSale {
     /// The sale's name.

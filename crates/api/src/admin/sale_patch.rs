@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::front_door::{self, FrontDoor};
+use super::front_door::{self, FrontDoorPatch};
 use super::new_sale::check_order;
 use crate::body::{self, Change, Faults, Object, read};
 use crate::limits::{HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX};
@@ -30,9 +30,9 @@ pub struct SalePatch {
     /// Changes to items, found by their ids. Items not named here stay as they are.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
-    /// What buyers have to bring; everything is off in this version. `null` turns everything off.
-    #[schema(schema_with = super::schema::nullable_front_door, required = false)]
-    pub front_door: Option<FrontDoor>,
+    /// What buyers have to bring, merged member by member; `null` turns everything off.
+    #[schema(schema_with = super::schema::front_door_patch, required = false)]
+    pub front_door: Change<FrontDoorPatch>,
 }
 
 /// Changes to the item called `id`.
@@ -84,18 +84,18 @@ impl SalePatch {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["title", "starts_at", "ends_at", "items", "front_door"], |sale| {
-            let title = sale.optional("title", None, some(read::title));
+            let title = sale.optional("title", None, read::some(read::title));
             let starts_at = sale.patched("starts_at", read::time);
             let ends_at = sale.patched("ends_at", read::time);
             let items = sale.optional("items", Vec::new(), read::items(item, |item: &ItemPatch| &item.id));
-            let front_door = sale.patched("front_door", front_door::read);
+            let front_door = sale.patched("front_door", front_door::read_patch);
             check_order(sale, starts_at.and_then(Change::set), ends_at.and_then(Change::set));
             Some(Self {
                 title: title?,
                 starts_at: starts_at?,
                 ends_at: ends_at?,
                 items: items?,
-                front_door: front_door?.or_cleared(FrontDoor::default()),
+                front_door: front_door?,
             })
         })
     }
@@ -107,14 +107,14 @@ const ITEM: &[&str] =
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;
     let id = item.required("id", read::name);
-    let title = item.optional("title", None, some(read::title));
+    let title = item.optional("title", None, read::some(read::title));
     let description = item.patched("description", read::description);
     let image = item.patched("image", read::image);
-    let price = item.optional("price", None, some(read::price));
+    let price = item.optional("price", None, read::some(read::price));
     let list_price = item.patched("list_price", read::price);
     let limit_per_buyer = item.patched("limit_per_buyer", read::count(1..=LIMIT_PER_BUYER_MAX));
     let hold_secs = item.patched("hold_secs", read::count(1..=HOLD_SECS_MAX));
-    let stock = item.optional("stock", None, some(read::stock));
+    let stock = item.optional("stock", None, read::some(read::stock));
     Some(ItemPatch {
         id: id?.into_owned(),
         title: title?,
@@ -126,11 +126,4 @@ fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch>
         hold_secs: hold_secs?.or_cleared(HOLD_SECS_DEFAULT),
         stock: stock?,
     })
-}
-
-/// A member that cannot be cleared: its `null` is a fault like any other wrong type.
-fn some<'a, T>(
-    reader: impl FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>,
-) -> impl FnOnce(&'a RawValue, &str, &mut Faults) -> Option<Option<T>> {
-    move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
 }

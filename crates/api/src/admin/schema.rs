@@ -97,32 +97,51 @@ pub(crate) fn adjustment_units() -> Schema {
         .into()
 }
 
-/// The front door of this version: everything off.
+/// A whole front door.
 pub(crate) fn front_door() -> Schema {
-    front_door_object(Type::Object.into()).into()
+    front_door_object(false).into()
 }
 
-/// The same, or `null`.
-pub(crate) fn nullable_front_door() -> Schema {
-    front_door_object(nullable(Type::Object)).into()
+/// Changes to one; `null` puts a default back, except for a single limit, where it means that there is none.
+pub(crate) fn front_door_patch() -> Schema {
+    front_door_object(true).into()
 }
 
-fn front_door_object(kind: SchemaType) -> ObjectBuilder {
-    let only = |kind: Type, value: serde_json::Value| {
-        ObjectBuilder::new().schema_type(kind).enum_values(Some([value.clone()])).default(Some(value))
+fn front_door_object(is_patch: bool) -> ObjectBuilder {
+    let kind = |kind: Type| if is_patch { nullable(kind) } else { kind.into() };
+    let word = |words: &[&'static str]| {
+        let words = words.iter().map(|word| Some(*word)).chain(is_patch.then_some(None));
+        let object = ObjectBuilder::new().schema_type(kind(Type::String)).enum_values(Some(words));
+        if is_patch { object } else { object.default(Some("off".into())) }
     };
-    let limits = ObjectBuilder::new().max_properties(Some(0));
-    ["pass", "challenge", "access_codes", "waiting_room"]
+    let limit = || {
+        let count =
+            || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(crate::limits::LIMIT_MAX));
+        let object = ObjectBuilder::new()
+            .schema_type(nullable(Type::Object))
+            .property("burst", count())
+            .property("per_minute", count())
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        if is_patch { object } else { object.required("burst").required("per_minute") }
+    };
+    let limits = ["buyer", "ip", "interface"]
         .into_iter()
-        .fold(ObjectBuilder::new().schema_type(kind), |object, member| {
-            object.property(member, only(Type::String, "off".into()))
-        })
-        .property("members_only", only(Type::Boolean, false.into()))
-        .property("min_level", only(Type::Integer, 0.into()))
+        .fold(ObjectBuilder::new().schema_type(kind(Type::Object)), |object, name| object.property(name, limit()))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        .description(Some("How often may be asked; left out: the default, `null`: no limit."));
+    let level = ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));
+    ObjectBuilder::new()
+        .schema_type(kind(Type::Object))
+        .property("pass", word(&["off", "required"]))
+        .property("challenge", word(&["off", "image", "slider", "pow"]))
+        .property("members_only", ObjectBuilder::new().schema_type(kind(Type::Boolean)))
+        .property("min_level", level)
+        .property("access_codes", word(&["off", "required"]))
+        .property("waiting_room", word(&["off", "auto", "always"]))
         .property("limits", limits)
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-        .description(Some("Passes, challenges, thresholds and waiting rooms are not available in this version."))
-        .examples([serde_json::json!({"pass": "off", "challenge": "off"})])
+        .description(Some("What buyers have to bring, and how often they may ask."))
+        .examples([serde_json::json!({"pass": "required", "challenge": "off"})])
 }
 
 fn nullable(kind: Type) -> SchemaType {

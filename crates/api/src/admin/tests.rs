@@ -1,10 +1,12 @@
 //! What operators may send, and what they are told when it is wrong.
 
+use super::front_door::{FrontDoor, Limit, LimitSetting, Limits};
 use super::keys::{NewKey, Role};
 use super::new_sale::NewSale;
 use super::sale_patch::{ItemPatch, SalePatch};
 use super::stock::Adjustment;
 use crate::body::Change;
+use crate::gate::Asked;
 use crate::problem::Problem;
 use crate::value::{Currency, Money, Stock, Time};
 
@@ -120,38 +122,92 @@ fn each_member_of_an_item_has_its_bounds() {
 }
 
 #[test]
-fn a_front_door_that_is_not_off_is_refused_by_name() {
+fn every_word_of_a_front_door_is_read() {
     let door = |door: &str, expected: &[(&str, &str)]| {
         check(NewSale::from_json, &sale(&format!(",\"front_door\":{door}")), expected)
     };
     door("{}", &[]);
-    door(
-        r#"{"pass":"off","challenge":"off","members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off","limits":{}}"#,
-        &[],
-    );
-    let not_here = "only \"off\" is available in this version";
-    door(r#"{"pass":"required"}"#, &[("/front_door/pass", not_here)]);
-    door(
-        r#"{"challenge":"pow","access_codes":"required","waiting_room":"auto","members_only":true,"min_level":1}"#,
+    for pass in ["off", "required"] {
+        door(&format!(r#"{{"pass":"{pass}","access_codes":"{pass}"}}"#), &[]);
+    }
+    for challenge in ["off", "image", "slider", "pow"] {
+        door(&format!(r#"{{"challenge":"{challenge}"}}"#), &[]);
+    }
+    for room in ["off", "auto", "always"] {
+        door(&format!(r#"{{"waiting_room":"{room}","members_only":true,"min_level":255}}"#), &[]);
+    }
+    let limits = |limits: &str, expected: &[(&str, &str)]| door(&format!(r#"{{"limits":{limits}}}"#), expected);
+    limits("{}", &[]);
+    limits(r#"{"buyer":{"burst":1,"per_minute":10000000},"ip":null,"interface":null}"#, &[]);
+    limits(r#"{"buyer":{"burst":1}}"#, &[("/front_door/limits/buyer/per_minute", "is missing")]);
+    limits(
+        r#"{"ip":{"burst":0,"per_minute":10000001,"x":1}}"#,
         &[
-            ("/front_door/challenge", not_here),
-            ("/front_door/access_codes", not_here),
-            ("/front_door/waiting_room", not_here),
-            ("/front_door/members_only", "true is not available in this version"),
-            ("/front_door/min_level", "a level is not available in this version"),
+            ("/front_door/limits/ip/x", "is not known"),
+            ("/front_door/limits/ip/burst", "must be a whole number from 1 to 10000000"),
+            ("/front_door/limits/ip/per_minute", "must be a whole number from 1 to 10000000"),
         ],
     );
+    limits(r#"{"interface":7}"#, &[("/front_door/limits/interface", "must be an object, not a number")]);
+    limits(r#"{"sale":null}"#, &[("/front_door/limits/sale", "is not known")]);
+    limits("null", &[("/front_door/limits", "must be an object, not null")]);
     door(
-        r#"{"limits":{"buyer":{"burst":1,"per_minute":1},"ip":null}}"#,
+        r#"{"pass":"maybe","challenge":"pow ","access_codes":true,"waiting_room":null}"#,
         &[
-            ("/front_door/limits/buyer", "is not available in this version"),
-            ("/front_door/limits/ip", "is not available in this version"),
+            ("/front_door/pass", "must be one of off, required"),
+            ("/front_door/challenge", "must be one of off, image, slider, pow"),
+            ("/front_door/access_codes", "must be a string, not true"),
+            ("/front_door/waiting_room", "must be a string, not null"),
         ],
     );
-    door(r#"{"pass":"maybe"}"#, &[("/front_door/pass", "must be one of off, required")]);
     door(r#"{"min_level":256}"#, &[("/front_door/min_level", "must be a whole number from 0 to 255")]);
+    door(r#"{"members_only":1}"#, &[("/front_door/members_only", "must be true or false")]);
     door(r#"{"colour":"red"}"#, &[("/front_door/colour", "is not known")]);
     door("null", &[("/front_door", "must be an object, not null")]);
+}
+
+#[test]
+fn a_front_door_is_kept_word_for_word() {
+    let check = |json: &str, kept: &str| {
+        let body = sale(&format!(",\"front_door\":{json}"));
+        let door = NewSale::from_json(body.as_bytes()).expect(json).front_door;
+        assert_eq!(door.to_json(), kept, "{json}");
+        assert_eq!(FrontDoor::parse(kept), Some(door), "{json}");
+    };
+    let rest = r#""members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off""#;
+    check("{}", &format!(r#"{{"pass":"off","challenge":"off",{rest},"limits":{{}}}}"#));
+    check(
+        r#"{"pass":"required","limits":{"ip":null,"interface":{"burst":2,"per_minute":3}}}"#,
+        &format!(
+            r#"{{"pass":"required","challenge":"off",{rest},"limits":{{"ip":null,"interface":{{"burst":2,"per_minute":3}}}}}}"#
+        ),
+    );
+    assert_eq!(FrontDoor::parse("{}"), Some(FrontDoor::default()));
+    assert_eq!(FrontDoor::parse(r#"{"pass":"sometimes"}"#), None);
+    assert!(FrontDoor::SHUT.needs_pass() && !FrontDoor::SHUT.is_off() && FrontDoor::default().is_off());
+}
+
+#[test]
+fn a_patch_of_a_front_door_merges_member_by_member() {
+    let limit = |burst, per_minute| LimitSetting::Some(Limit { burst, per_minute });
+    let before =
+        FrontDoor { min_level: 3, limits: Limits { buyer: limit(1, 2), ..Limits::default() }, ..FrontDoor::default() };
+    let patched = |door: &str| {
+        let patch = SalePatch::from_json(format!(r#"{{"front_door":{door}}}"#).as_bytes()).expect(door);
+        let Change::Set(patch) = patch.front_door else { panic!("{door}") };
+        patch.apply(before)
+    };
+    let check = |door: &str, after: FrontDoor| assert_eq!(patched(door).expect(door), after, "{door}");
+    check("{}", before);
+    check(r#"{"pass":"required"}"#, FrontDoor { pass: Asked::Required, ..before });
+    check(r#"{"min_level":null,"pass":null}"#, FrontDoor { min_level: 0, ..before });
+    check(r#"{"limits":null}"#, FrontDoor { limits: Limits::default(), ..before });
+    let limits = |buyer, ip| FrontDoor { limits: Limits { buyer, ip, ..Limits::default() }, ..before };
+    check(r#"{"limits":{"ip":null}}"#, limits(limit(1, 2), LimitSetting::None));
+    check(r#"{"limits":{"buyer":{"burst":9}}}"#, limits(limit(9, 2), LimitSetting::Default));
+    check(r#"{"limits":{"ip":{"burst":9,"per_minute":8}}}"#, limits(limit(1, 2), limit(9, 8)));
+    let half = patched(r#"{"limits":{"ip":{"burst":9}}}"#).expect_err("no rate was ever set");
+    assert_eq!((half.status(), half.faults()[0].pointer.as_str()), (422, "/front_door/limits/ip/per_minute"));
 }
 
 #[test]
@@ -162,7 +218,7 @@ fn a_patch_tells_absent_null_and_value_apart() {
     assert_eq!(patch.title.as_deref(), Some("New"));
     assert_eq!(patch.starts_at, Change::Clear);
     assert_eq!(patch.ends_at, Change::Set(Time::from_millis(1_795_168_800_000)));
-    assert_eq!(patch.front_door, Some(super::front_door::FrontDoor::default()));
+    assert_eq!(patch.front_door, Change::Clear);
     assert_eq!(patch.starts_at.apply(Some(Time::from_millis(0))), None);
 
     let patch = read(
@@ -185,7 +241,7 @@ fn a_patch_tells_absent_null_and_value_apart() {
     wrong(r#"{"items":[]}"#, &[("/items", "must have 1 to 100")]);
     wrong(r#"{"items":[{"title":"x"}]}"#, &[("/items/0/id", "is missing")]);
     wrong(r#"{"items":[{"id":"a","price":null}]}"#, &[("/items/0/price", "must be an object, not null")]);
-    wrong(r#"{"front_door":{"pass":"required"}}"#, &[("/front_door/pass", "only \"off\"")]);
+    wrong(r#"{"front_door":{"pass":"x"}}"#, &[("/front_door/pass", "must be one of off, required")]);
     wrong(
         r#"{"starts_at":"2026-11-20T10:00:00Z","ends_at":"2026-11-20T10:00:00Z"}"#,
         &[("/ends_at", "must be after starts_at")],

@@ -196,6 +196,13 @@ pub(crate) fn nullable<'a, T>(
     }
 }
 
+/// A member that cannot be cleared: its `null` is a fault like any other wrong type.
+pub(crate) fn some<'a, T>(
+    reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
+    move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
+}
+
 /// A list of 1 to [`ITEMS_MAX`] things, each read by `reader`; no two of them with the same `id`.
 pub(crate) fn items<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,

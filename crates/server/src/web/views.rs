@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Phase as PhaseWord, Status, StatusFrontDoor};
+use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Phase as PhaseWord, Status};
 use doorbuster_core::{Phase, Stock};
 use hashbrown::HashMap;
 use http::HeaderValue;
@@ -181,7 +181,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
         starts_at: sale.row.starts_at.map(wire::time),
         ends_at: sale.row.ends_at.map(wire::time),
         version: format!("{:013x}", sale.state_version >> 12),
-        front_door: StatusFrontDoor::default(),
+        front_door: sale.door.into(),
         items,
     }
 }

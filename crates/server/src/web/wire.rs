@@ -1,6 +1,5 @@
 //! From the rows of the house to the types of the contract.
 
-use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::stock::StockRow;
 use doorbuster_api::order::{AnyOrder, Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder};
@@ -10,7 +9,7 @@ use doorbuster_core as core;
 use doorbuster_core::{Millis, TicketId, Units, Verdict};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
-use crate::catalogue::{Catalogue, ItemState, SaleState};
+use crate::catalogue::{self, Catalogue, ItemState, SaleState};
 
 /// An instant.
 pub(crate) fn time(millis: Millis) -> Time {
@@ -170,13 +169,8 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
                 }
             })
             .collect(),
-        front_door: front_door(&row.front_door),
+        front_door: catalogue::door(row),
     }
-}
-
-/// A front door as it is kept. This version keeps none that is not all off.
-pub(crate) fn front_door(json: &str) -> FrontDoor {
-    serde_json::from_str(json).unwrap_or_default()
 }
 
 /// Stock, of which the contract has as much as the core.

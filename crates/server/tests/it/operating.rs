@@ -19,7 +19,7 @@ async fn a_sale_is_made_with_its_defaults_and_its_name_is_taken_then() {
                        "stock": "unlimited", "limit_per_buyer": 3, "hold_secs": 900, "description": "", "image": null,
                        "list_price": null, "paused": false}],
             "front_door": {"pass": "off", "challenge": "off", "members_only": false, "min_level": 0,
-                           "access_codes": "off", "waiting_room": "off"}
+                           "access_codes": "off", "waiting_room": "off", "limits": {}}
         })
     );
     let read = app.admin("GET", "/v1/admin/sales/spring", None).await;

@@ -74,7 +74,7 @@ fn stored(wanted: NewSale) -> store::NewSale {
         title: wanted.title,
         starts_at: millis(wanted.starts_at),
         ends_at: millis(wanted.ends_at),
-        front_door: serde_json::to_string(&wanted.front_door).expect("plain data serialises"),
+        front_door: wanted.front_door.to_json(),
         items: wanted.items.into_iter().map(stored_item).collect(),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
+use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
 use doorbuster_api::body::Change;
 use doorbuster_api::header::BodyType;
@@ -15,7 +16,7 @@ use http::StatusCode;
 use serde_json::json as object;
 
 use super::{other_currency, version_asked};
-use crate::catalogue::SaleState;
+use crate::catalogue::{self, SaleState};
 use crate::web::admin::{no_sale, note, sale, shown};
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
@@ -93,8 +94,10 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
         faults.push(Fault::new(Place::Body("/ends_at".into()), "must be after starts_at"));
     }
-    if let Some(front_door) = patch.front_door {
-        row.front_door = serde_json::to_string(&front_door).expect("plain data serialises");
+    match patch.front_door {
+        Change::Keep => {}
+        Change::Clear => row.front_door = FrontDoor::default().to_json(),
+        Change::Set(patch) => row.front_door = patch.apply(catalogue::door(row))?.to_json(),
     }
     let mut late = false;
     for (index, item) in patch.items.into_iter().enumerate() {
