@@ -12,6 +12,7 @@
 //! truth store are functions over a [`Ledger`], so that the simulator attacks the very code that runs on disk.
 #![forbid(unsafe_code)]
 
+pub mod gate;
 #[cfg(test)]
 mod golden;
 mod id;
