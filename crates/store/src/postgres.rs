@@ -58,15 +58,15 @@ struct Handle {
 impl Postgres {
     pub(crate) async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
         let PostgresOptions { url, id_key, clock, node, sink, on_fatal, allow_fsync_off } = options;
-        let config = connect::config(&url)?;
-        let mut client = connect::client(&config).await?;
+        let address = connect::address(&url)?;
+        let mut client = connect::client(&address).await?;
         let warnings = connect::look(&client, allow_fsync_off).await?;
         migrate::migrate(&mut client).await?;
         drop(client);
-        let (writes, reads) = (connect::writers(&config, PG_WRITERS)?, connect::readers(&config, PG_READERS)?);
+        let (writes, reads) = (connect::writers(&address, PG_WRITERS)?, connect::readers(&address, PG_READERS)?);
         let (news, heard) = mpsc::channel(PG_NEWS_MAX);
         let clock = Clock::new(clock);
-        let parts = Parts { id_key, node, clock, sink, on_fatal, config, writes, reads, news };
+        let parts = Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news };
         let shared = Arc::new(Shared::new(parts));
         let teller = tell::Teller::new(Arc::clone(&shared), heard).await?;
         let teller = Mutex::new(Some(tokio::spawn(teller.run())));

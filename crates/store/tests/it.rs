@@ -22,3 +22,5 @@ mod poison;
 mod rate;
 #[path = "it/rig.rs"]
 mod rig;
+#[path = "it/tls.rs"]
+mod tls;

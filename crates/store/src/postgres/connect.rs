@@ -2,8 +2,8 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use doorbuster_postgres_tls::Address;
+use tokio_postgres::Client;
 
 use crate::contract::OpenError;
 use crate::limits::{
@@ -24,15 +24,9 @@ fn failed(reason: impl std::fmt::Display) -> OpenError {
 }
 
 /// Reads the address and adds what every session is set to.
-pub(super) fn config(url: &str) -> Result<Config, OpenError> {
-    let mut config: Config =
-        url.parse().map_err(|error| failed(format!("store.url is not an address of PostgreSQL: {error}")))?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(failed(
-            "store.url asks for TLS (sslmode=require), which this program does not speak to PostgreSQL: \
-             use a private network, a Unix socket or a TLS tunnel, and sslmode=disable",
-        ));
-    }
+pub(super) fn address(url: &str) -> Result<Address, OpenError> {
+    let mut address = Address::parse(url).map_err(|error| failed(format!("store.url: {error}")))?;
+    let config = &mut address.config;
     let given = config.get_options().unwrap_or_default();
     let (statement, lock, idle) =
         (PG_STATEMENT_WAIT.as_millis(), PG_LOCK_WAIT.as_millis(), PG_IDLE_IN_TRANSACTION.as_millis());
@@ -40,30 +34,31 @@ pub(super) fn config(url: &str) -> Result<Config, OpenError> {
         "-c statement_timeout={statement} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={idle} \
          -c jit=off -c client_min_messages=warning {given}"
     );
-    config.options(options).ssl_mode(SslMode::Disable).connect_timeout(PG_CONNECT_WAIT);
+    config.options(options).connect_timeout(PG_CONNECT_WAIT);
     config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(PG_SILENCE);
     if config.get_application_name().is_none() {
         config.application_name("doorbuster");
     }
-    Ok(config)
+    Ok(address)
 }
 
 /// A pool of sessions that write.
-pub(super) fn writers(config: &Config, size: usize) -> Result<Pool, OpenError> {
-    let mut config = config.clone();
-    let options = format!("{}{WRITER_PLANS}", config.get_options().unwrap_or_default());
-    pool(config.options(options), size)
+pub(super) fn writers(address: &Address, size: usize) -> Result<Pool, OpenError> {
+    let mut address = address.clone();
+    let options = format!("{}{WRITER_PLANS}", address.config.get_options().unwrap_or_default());
+    address.config.options(options);
+    pool(address, size)
 }
 
 /// A pool of sessions that read.
-pub(super) fn readers(config: &Config, size: usize) -> Result<Pool, OpenError> {
-    pool(config, size)
+pub(super) fn readers(address: &Address, size: usize) -> Result<Pool, OpenError> {
+    pool(address.clone(), size)
 }
 
-fn pool(config: &Config, size: usize) -> Result<Pool, OpenError> {
+fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
     // Whoever fails in a transaction drops or rolls back its connection itself, so giving it back needs no query.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(config.clone(), NoTls, manager);
+    let manager = Manager::from_config(address.config, address.tls, manager);
     let timeouts = Timeouts { wait: Some(PG_POOL_WAIT), create: Some(PG_CONNECT_WAIT), recycle: Some(PG_CONNECT_WAIT) };
     let pool = Pool::builder(manager).max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
     pool.map_err(failed)
@@ -81,8 +76,9 @@ pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
 }
 
 /// A session of its own, driven in the background until it ends.
-pub(super) async fn client(config: &Config) -> Result<Client, OpenError> {
-    let (client, connection) = config.connect(NoTls).await.map_err(|error| failed(Failure::from(error)))?;
+pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
+    let Address { config, tls } = address;
+    let (client, connection) = config.connect(tls.clone()).await.map_err(|error| failed(Failure::from(error)))?;
     // It ends with its client.
     tokio::spawn(connection);
     Ok(client)

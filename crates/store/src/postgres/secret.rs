@@ -12,7 +12,7 @@ use super::migrate;
 /// When the database cannot be reached or is not ours.
 pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
-    let mut client = connect::client(&connect::config(url)?).await?;
+    let mut client = connect::client(&connect::address(url)?).await?;
     migrate::migrate(&mut client).await?;
     let keep = "INSERT INTO secret (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     client.execute(keep, &[&name, &fresh]).await.map_err(failed)?;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use deadpool_postgres::Pool;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_postgres::Config;
 
 use doorbuster_core::{IdKey, NodeId, Order};
+use doorbuster_postgres_tls::Address;
 
 use crate::contract::{CommitSink, StoreError};
 
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    pub(super) config: Config,
+    pub(super) address: Address,
     pub(super) writes: Pool,
     pub(super) reads: Pool,
     pub(super) news: mpsc::Sender<News>,
@@ -48,7 +48,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    pub(super) config: Config,
+    pub(super) address: Address,
     pub(super) writes: Pool,
     pub(super) reads: Pool,
     pub(super) news: mpsc::Sender<News>,
@@ -56,10 +56,10 @@ pub(super) struct Parts {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id_key, node, clock, sink, on_fatal, config, writes, reads, news } = parts;
+        let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news } = parts;
         let (writer, hint, away) = (draw(), Notify::new(), Mutex::new(None));
         let (failed, closed) = (OnceLock::new(), AtomicBool::new(false));
-        Self { id_key, node, clock, sink, on_fatal, config, writes, reads, news, hint, writer, away, failed, closed }
+        Self { id_key, node, clock, sink, on_fatal, address, writes, reads, news, hint, writer, away, failed, closed }
     }
 
     pub(super) fn writer(&self) -> i32 {

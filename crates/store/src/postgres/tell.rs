@@ -9,9 +9,10 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 
 use doorbuster_core::{ItemId, Order};
+use doorbuster_postgres_tls::Address;
 
 use crate::contract::{Committed, ItemCounts, OpenError};
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
@@ -189,10 +190,10 @@ fn is_empty(committed: &Committed) -> bool {
 
 /// A connection that hears hints and looks.
 async fn connect(shared: &Arc<Shared>) -> Result<Look, Failure> {
-    let mut config = shared.config.clone();
+    let Address { mut config, tls } = shared.address.clone();
     // It reads by indexes that it must use also when its tables were empty at first.
     let options = format!("{} -c enable_seqscan=off", config.get_options().unwrap_or_default());
-    let connected = timeout(PG_CONNECT_WAIT, config.options(options).connect(NoTls)).await;
+    let connected = timeout(PG_CONNECT_WAIT, config.options(options).connect(tls)).await;
     let (client, mut connection) = connected.map_err(|_| Failure::Silent)??;
     let heard = Arc::downgrade(shared);
     // It ends with its client.

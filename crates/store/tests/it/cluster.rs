@@ -1,6 +1,7 @@
 //! A private PostgreSQL for the tests, on a socket in a directory of its own, which goes with the test program however that ends.
+use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
@@ -84,6 +85,13 @@ impl Cluster {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// A file that the server may read and nobody else.
+    pub fn give(&self, file: &Path) {
+        let owner = std::fs::metadata(&self.dir).expect("it is there").uid();
+        chown(file, Some(owner), None).expect("root gives its files away");
+        std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("it is its owner's");
     }
 
     /// A new, empty database: its name.

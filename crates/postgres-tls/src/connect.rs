@@ -1,0 +1,149 @@
+//! TLS over a connection that the driver of PostgreSQL opened.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_rustls::{TlsConnector, client};
+
+use crate::verify::{Check, Verifier};
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file of trusted certificates.
+    #[error("sslrootcert: cannot read certificates from {}: {reason}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system's certificates.
+    #[error("this system trusts no certificates (is ca-certificates installed?); name the database's in sslrootcert")]
+    System,
+    /// Something else that TLS needs.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// Makes connections that are protected. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<ClientConfig>);
+
+impl Tls {
+    /// `roots`: a file of trusted certificates; the system's if there is none.
+    pub(crate) fn new(check: Check, roots: Option<PathBuf>) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let own = match (check, roots) {
+            (Check::Nothing, _) => Vec::new(),
+            (_, Some(path)) => from_file(&path)?,
+            (_, None) => rustls_native_certs::load_native_certs().certs,
+        };
+        let authorities = (check != Check::Nothing).then(|| authorities(&own, &provider)).transpose()?;
+        let verifier = Arc::new(Verifier::new(Arc::clone(&provider), check, authorities, own));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Setup(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |reason: String| TlsError::Roots { path: path.to_owned(), reason };
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?.collect();
+    let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
+    if certificates.is_empty() { Err(wrong("there is none in it".to_owned())) } else { Ok(certificates) }
+}
+
+fn authorities(
+    certificates: &[CertificateDer<'static>],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates.iter().cloned());
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    built.map_err(|error| match error {
+        VerifierBuilderError::NoRootAnchors => TlsError::System,
+        error => TlsError::Setup(error.to_string()),
+    })
+}
+
+impl<S> MakeTlsConnect<S> for Tls
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = Stream<S>;
+    type TlsConnect = Connect;
+    type Error = InvalidDnsNameError;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
+        // Without a host there is no TLS, says the driver: a Unix socket.
+        let host = if host.is_empty() { "localhost" } else { host };
+        Ok(Connect { config: Arc::clone(&self.0), host: ServerName::try_from(host.to_owned())? })
+    }
+}
+
+/// One connection to come.
+pub struct Connect {
+    config: Arc<ClientConfig>,
+    host: ServerName<'static>,
+}
+
+impl<S> TlsConnect<S> for Connect
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = Stream<S>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Stream<S>>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        let connecting = TlsConnector::from(self.config).connect(self.host, stream);
+        Box::pin(async move { Ok(Stream(Box::new(connecting.await?))) })
+    }
+}
+
+/// A protected connection.
+pub struct Stream<S>(Box<client::TlsStream<S>>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
+    /// Passwords are not bound to it: the certificate is what is looked at.
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

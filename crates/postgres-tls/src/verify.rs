@@ -1,0 +1,94 @@
+//! What is asked of a server's certificate, from nothing to all of it.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+/// How much is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// That the server holds its key.
+    Nothing,
+    /// That somebody trusted signed it, too.
+    Authority,
+    /// That it is this host's, too.
+    AuthorityAndName,
+}
+
+/// Asks as much of a certificate as the address does.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    provider: Arc<CryptoProvider>,
+    check: Check,
+    /// Who is trusted to sign; `None` where nobody is asked.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    /// Certificates of servers that are trusted themselves.
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    pub(crate) fn new(
+        provider: Arc<CryptoProvider>,
+        check: Check,
+        authorities: Option<Arc<WebPkiServerVerifier>>,
+        own: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        Self { provider, check, authorities, own }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(authorities) = self.authorities.as_ref().filter(|_| self.check != Check::Nothing) else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        if self.own.iter().any(|own| own == certificate) {
+            if self.check == Check::AuthorityAndName {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, host)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
+        match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
+            // The name is looked at last: everything else holds.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.check == Check::Authority => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
