@@ -1,0 +1,214 @@
+//! The waiting room as a value: who has which place, who is called in, and what each is told. Rows, times and stock come in as arguments.
+//!
+//! A line has ranks from 1 on. Those who came before the opening get theirs by the draw, later ones in the order of arrival, and whoever comes again
+//! after a lapsed admission stands at its end. Ranks are called in their order and each once, so a line is known by how far it was called.
+use std::collections::VecDeque;
+
+use crate::value::Millis;
+
+/// Places given in one sale; at the bound nobody else is taken in.
+pub const PLACES_MAX: u64 = 4_000_000;
+/// Places called in one step; the rest is called in the next one.
+pub const CALLS_MAX: u64 = 500;
+/// Admissions that are out at once, neither used nor lapsed; at the bound nobody is called until some are.
+pub const OUT_MAX: u64 = 5_000;
+/// While nothing is known of how much a buyer takes, the first calls leave each at least this part of what there is.
+const FIRST_CALLS: u64 = 8;
+/// Used admissions from which on their mean says how much the next buyer takes.
+const SHARE_SAMPLE_MIN: u64 = 8;
+
+/// How far a sale's line has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Places given.
+    pub entered: u64,
+    /// Of these, how many took part in the draw. `None`: the sale has not opened, whoever comes takes part.
+    pub participants: Option<u64>,
+    /// Ranks called in.
+    pub called: u64,
+}
+
+/// Where somebody who comes stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Takes part in the draw, as the n-th to come.
+    Early(u64),
+    /// Has this rank.
+    Late(u64),
+}
+
+impl Line {
+    /// The sale has opened: whoever comes from now on does not take part. False: it was so already.
+    pub fn close_draw(&mut self) -> bool {
+        let open = self.participants.is_none();
+        self.participants.get_or_insert(self.entered);
+        open
+    }
+
+    /// Takes somebody in who has no place, or whose admission has lapsed. `None`: the room is full.
+    pub fn enter(&mut self) -> Option<Entry> {
+        if self.entered >= PLACES_MAX {
+            return None;
+        }
+        self.entered += 1;
+        Some(match self.participants {
+            None => Entry::Early(self.entered),
+            Some(_) => Entry::Late(self.entered),
+        })
+    }
+
+    /// Ranks that were not called yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.entered - self.called
+    }
+
+    /// Calls the next `count` ranks: those above the first number, up to the second.
+    pub fn call(&mut self, count: u64) -> (u64, u64) {
+        let before = self.called;
+        self.called = (before + count).min(self.entered);
+        (before, self.called)
+    }
+}
+
+/// What there is to sell, and who is on the way to it; all of one snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shop {
+    /// Units that nobody holds; `None`: without end.
+    pub free: Option<u64>,
+    /// Units that one buyer may hold.
+    pub limit: u64,
+    /// Admissions that are neither used nor lapsed.
+    pub out: u64,
+    /// Admissions that were used and have not lapsed.
+    pub used: u64,
+    /// Units that those who used them hold.
+    pub used_units: u64,
+}
+
+impl Shop {
+    /// How many units the next buyer is expected to take, at least 1.
+    #[must_use]
+    pub fn share(&self) -> u64 {
+        let share = match self.used {
+            used if used >= SHARE_SAMPLE_MIN => self.used_units.div_ceil(used),
+            _ => self.limit.min(self.free.unwrap_or(u64::MAX) / FIRST_CALLS),
+        };
+        share.clamp(1, self.limit.max(1))
+    }
+
+    /// How many ranks are called now.
+    ///
+    /// Each of them finds at least one unit that nobody who was called before is expected to take; so nobody is called into an empty shop, and while
+    /// there are units and nobody is on the way to them, somebody is called.
+    #[must_use]
+    pub fn calls(&self, line: &Line) -> u64 {
+        if line.participants.is_none() {
+            return 0;
+        }
+        let room = OUT_MAX.saturating_sub(self.out).min(CALLS_MAX).min(line.waiting());
+        let Some(free) = self.free else { return room };
+        let share = self.share();
+        // The rows may say that more are out than there are units: others took more than was expected.
+        let unclaimed = free.saturating_sub(self.out.saturating_mul(share));
+        room.min(unclaimed.div_ceil(share))
+    }
+}
+
+/// What is known of a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its rank; `None`: not drawn yet.
+    pub rank: Option<u64>,
+    /// Called in until then; `None`: not called.
+    pub until: Option<Millis>,
+}
+
+/// What a buyer is told of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The sale has not opened; the place takes part in the draw.
+    Before,
+    /// Waits; 1 is called next.
+    Waiting(u64),
+    /// More stand before it than there are units left.
+    Gone(u64),
+    /// May buy until then.
+    Admitted(Millis),
+    /// Was called and did not come in time: the place is no more.
+    Lapsed,
+}
+
+impl Place {
+    /// What is told of it, with so many units free (`None`: without end).
+    #[must_use]
+    pub fn tell(&self, line: &Line, free: Option<u64>, now: Millis) -> Told {
+        match (self.until, self.rank) {
+            (Some(until), _) if now < until => Told::Admitted(until),
+            (Some(_), _) => Told::Lapsed,
+            (None, None) => Told::Before,
+            (None, Some(rank)) => {
+                // Called by another node this instant: next in line until this one hears of it.
+                let position = rank.saturating_sub(line.called).max(1);
+                if free.is_some_and(|free| position > free) { Told::Gone(position) } else { Told::Waiting(position) }
+            }
+        }
+    }
+}
+
+/// How long a rate is measured over.
+const WINDOW_MS: i64 = 60_000;
+/// Between two marks.
+const MARK_MS: i64 = 1_000;
+/// A rate is known from so many calls on.
+const CALLS_MIN: u64 = 5;
+
+/// How quickly a line moves.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    marks: VecDeque<(Millis, u64)>,
+}
+
+/// In how many seconds a place is expected to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// At the earliest.
+    pub from_secs: u64,
+    /// At the latest.
+    pub to_secs: u64,
+}
+
+impl Pace {
+    /// Notes how far the line was called by now. The first calls, which only fill the shop, count as no pace.
+    pub fn mark(&mut self, now: Millis, called: u64) {
+        if called == 0 || self.marks.back().is_some_and(|&(at, _)| now.0 - at.0 < MARK_MS) {
+            return;
+        }
+        self.marks.push_back((now, called));
+        while self.marks.len() > 2 && self.marks.front().is_some_and(|&(at, _)| now.0 - at.0 > WINDOW_MS) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// When this position is expected to be called: the measured rate, with twice its own uncertainty to both sides. `None`: too little was called
+    /// lately to say.
+    #[must_use]
+    pub fn estimate(&self, position: u64) -> Option<Estimate> {
+        let (&(since, before), &(now, called)) = (self.marks.front()?, self.marks.back()?);
+        let calls = called.saturating_sub(before);
+        let ms = u64::try_from(now.0 - since.0).ok().filter(|ms| *ms > 0)?;
+        if calls < CALLS_MIN {
+            return None;
+        }
+        // Calls come by chance: of n, the square root of n more or fewer might have come as well.
+        let spread = 2 * calls.isqrt();
+        let work = position.saturating_mul(ms);
+        let (quick, slow) = (calls + spread, calls.saturating_sub(spread).max(1));
+        Some(Estimate { from_secs: work / quick / 1_000, to_secs: work.div_ceil(slow).div_ceil(1_000) })
+    }
+}
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;

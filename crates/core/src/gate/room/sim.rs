@@ -1,0 +1,216 @@
+//! The waiting room attacked at random: two nodes that call in from old readings and crash, buyers who come twice, take much, take nothing, give
+//! back; judged after every step by what the rules promise.
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::gate::draw::Seed;
+
+/// Random numbers from a seed (xorshift): a run can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    early: bool,
+    rank: Option<u64>,
+    called_at: Option<Millis>,
+    until: Option<Millis>,
+}
+
+/// What is durable.
+struct World {
+    seed: Seed,
+    line: Line,
+    rows: BTreeMap<String, Row>,
+    /// Units that each holds, and when each last bought: who gives back has used an admission all the same.
+    held: BTreeMap<String, (u64, Millis)>,
+    free: u64,
+    limit: u64,
+    total: u64,
+    now: Millis,
+    ever_called: Vec<u64>,
+}
+
+/// What a node forgets when it crashes: a reading of the rows, on which it will act.
+#[derive(Clone, Copy, Default)]
+struct Node {
+    seen: Option<(Line, Shop)>,
+}
+
+const WINDOW_MS: i64 = 1_000;
+
+impl World {
+    fn new(dice: &mut Dice) -> Self {
+        let total = dice.below(40);
+        Self {
+            seed: Seed::new([u8::try_from(dice.below(256)).expect("a byte"); 32]),
+            line: Line::default(),
+            rows: BTreeMap::new(),
+            held: BTreeMap::new(),
+            free: total,
+            limit: 1 + dice.below(4),
+            total,
+            now: Millis(0),
+            ever_called: Vec::new(),
+        }
+    }
+
+    /// One transaction, whichever node runs it.
+    fn enter(&mut self, buyer: &str) {
+        let lapsed = self.rows.get(buyer).map(|row| row.until.is_some_and(|until| until <= self.now));
+        if lapsed == Some(false) {
+            return;
+        }
+        let rank = match self.line.enter().expect("below the bound") {
+            Entry::Early(_) => None,
+            Entry::Late(rank) => Some(rank),
+        };
+        let early = self.rows.get(buyer).map_or(rank.is_none(), |row| row.early);
+        self.rows.insert(buyer.to_owned(), Row { early, rank, called_at: None, until: None });
+    }
+
+    /// One snapshot.
+    fn look(&self) -> (Line, Shop) {
+        let on_the_way = self.rows.iter().filter(|(_, row)| row.until.is_some_and(|until| until > self.now));
+        let mut shop = Shop { free: Some(self.free), limit: self.limit, ..Shop::default() };
+        for (buyer, row) in on_the_way {
+            match self.held.get(buyer) {
+                Some((units, since)) if Some(*since) >= row.called_at => {
+                    shop.used += 1;
+                    shop.used_units += units;
+                }
+                _ => shop.out += 1,
+            }
+        }
+        (self.line, shop)
+    }
+
+    /// One transaction: nothing happens when the line was called further since it was looked at, and stock is looked at again.
+    fn call(&mut self, seen: Line, shop: Shop) -> u64 {
+        if seen.called != self.line.called {
+            return 0;
+        }
+        let count = Shop { free: Some(self.free), ..shop }.calls(&self.line);
+        let (_, shop) = self.look();
+        let (before, after) = self.line.call(count);
+        // Judged by what is so now, not by what was seen: whoever is called finds a unit that nobody called before needs.
+        assert!(
+            after == before || after - before + shop.out <= self.free,
+            "called into an empty shop: {shop:?}, {before}..{after}"
+        );
+        for rank in before + 1..=after {
+            let buyer = self.at(rank);
+            let row = self.rows.get_mut(&buyer).expect("it was found");
+            assert!(row.until.is_none(), "called twice");
+            *row = Row {
+                early: row.early,
+                rank: Some(rank),
+                called_at: Some(self.now),
+                until: Some(self.now.plus(WINDOW_MS)),
+            };
+            self.ever_called.push(rank);
+        }
+        after - before
+    }
+
+    /// Who has this rank: by the row, or the first of those drawn who were not called.
+    fn at(&self, rank: u64) -> String {
+        if let Some((buyer, _)) = self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.until.is_none()) {
+            return buyer.clone();
+        }
+        let drawn = self.rows.iter().filter(|(_, row)| row.early && row.rank.is_none());
+        drawn.map(|(buyer, _)| buyer).min_by_key(|buyer| self.seed.lot(buyer)).expect("a place for each rank").clone()
+    }
+
+    fn buy(&mut self, buyer: &str, units: u64) {
+        let admitted = self.rows.get(buyer).is_some_and(|row| row.until.is_some_and(|until| until > self.now));
+        let has = self.held.get(buyer).map_or(0, |(units, _)| *units);
+        if admitted && units <= self.free && has + units <= self.limit {
+            self.free -= units;
+            self.held.insert(buyer.to_owned(), (has + units, self.now));
+        }
+    }
+
+    fn judge(&self) {
+        assert_eq!(self.total, self.free + self.held.values().map(|(units, _)| units).sum::<u64>());
+        let ranks: Vec<u64> = self.rows.values().filter_map(|row| row.rank).collect();
+        assert_eq!(ranks.iter().collect::<BTreeSet<_>>().len(), ranks.len(), "one rank, one buyer");
+        assert!(self.ever_called.iter().copied().eq(1..=self.line.called), "in order, each once");
+        if self.line.participants.is_none() {
+            assert_eq!(self.line.called, 0, "nobody before the opening");
+        }
+        for row in self.rows.values() {
+            let place = Place { rank: row.rank, until: row.until };
+            match place.tell(&self.line, Some(self.free), self.now) {
+                Told::Waiting(position) => assert!(position <= self.free, "waits for what is gone"),
+                Told::Gone(position) => assert!(position > self.free, "sent away from what is there"),
+                Told::Admitted(until) => assert!(until > self.now),
+                Told::Before | Told::Lapsed => {}
+            }
+        }
+    }
+}
+
+fn run(seed: u64) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut world = World::new(&mut dice);
+    let mut nodes = [Node::default(); 2];
+    let crowd = 1 + dice.below(60);
+    for _ in 0..400 {
+        let buyer = format!("b{}", dice.below(crowd));
+        let node = usize::try_from(dice.below(2)).expect("one of two");
+        match dice.below(12) {
+            0..=3 => world.enter(&buyer),
+            4 => {
+                if dice.below(8) == 0 {
+                    world.line.close_draw();
+                }
+            }
+            5 | 6 => nodes[node].seen = Some(world.look()),
+            7 | 8 => {
+                // Acts on what it saw, however old.
+                if let Some((line, shop)) = nodes[node].seen.take() {
+                    world.call(line, shop);
+                }
+            }
+            9 => {
+                let units = 1 + dice.below(world.limit);
+                world.buy(&buyer, units);
+            }
+            10 => {
+                if let Some((units, _)) = world.held.get_mut(&buyer) {
+                    world.free += std::mem::take(units);
+                }
+            }
+            _ => match dice.below(4) {
+                0 => nodes[node] = Node::default(),
+                _ => world.now = world.now.plus(i64::try_from(dice.below(600)).expect("small")),
+            },
+        }
+        world.judge();
+    }
+    // Left alone, with nobody buying, everybody is called in time: nobody starves while units are there.
+    world.line.close_draw();
+    for _ in 0..2 * crowd {
+        world.now = world.now.plus(WINDOW_MS);
+        let (line, shop) = world.look();
+        let calls = world.call(line, shop);
+        assert!(calls > 0 || world.free == 0 || line.waiting() == 0, "somebody starves: {line:?} {shop:?}");
+        world.judge();
+    }
+    let (line, _) = world.look();
+    assert!(world.free == 0 || line.waiting() == 0, "{line:?}");
+}
+
+#[test]
+fn a_room_keeps_its_word_at_random() {
+    (1..=500).for_each(run);
+}
