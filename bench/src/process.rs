@@ -118,11 +118,7 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).context("the process is gone")?;
-        // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields after it.
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+        cpu(self.child.id())
     }
 
     /// Resident memory in bytes.
@@ -158,6 +154,18 @@ impl Drop for Process {
             drop(self.child.wait());
         }
     }
+}
+
+/// Processor time that a process has used, of all its threads, in user and in system mode.
+///
+/// # Errors
+/// When it is gone.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields after it.
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// Resident memory of a process, in bytes; `self` for this one.

@@ -10,18 +10,21 @@ use doorbuster_lab::storm::read_secret;
 use super::or_invalid;
 use super::shop::{percent, template};
 use crate::buyers::Buyers;
-use crate::figure::{Compared, Figure, Target};
+use crate::figure::{Compared, Figure, Target, alternate, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY};
 use crate::load::http::Purchases;
 use crate::load::{Kind, Load, Run};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
+use crate::process::cpu;
 use crate::scratch::Scratch;
 use crate::server::{NewSale, StockRow};
 use crate::setting::Setting;
 
 /// How long the naive peer is asked in a round: its consumer takes many times that to insert what was promised.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
+/// Partitions of an item that is spread.
+pub(super) const PARTITIONS: u32 = 16;
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
 /// Measures R4 and its like against the naive design.
@@ -70,7 +73,7 @@ fn rounds(setting: &Setting, with_hot_row: bool, with_naive: bool) -> Result<Mea
     let mut naive = if with_naive { Some(Naive::start(setting.parent())?) } else { None };
     let mut measured = Measured::default();
     for round in 0..=setting.rounds {
-        let run = site.one_round(setting)?;
+        let run = site.one_round(setting, 1)?;
         let hot_row = postgres.as_ref().map(|postgres| postgres.hot_row(setting.time)).transpose()?;
         let promises = naive.as_mut().map(|naive| naive_round(naive, setting, &site.secret)).transpose()?;
         if round > 0 {
@@ -113,19 +116,21 @@ impl Site {
         setting.load(self.cluster.nodes[0].addr(), ORDER_CONNECTIONS)
     }
 
-    /// A sale of its own, to buyers of its own.
-    fn open_sale(&mut self, setting: &Setting) -> Result<(String, Buyers)> {
+    /// A sale of its own, over so many partitions, to buyers of its own.
+    fn open_sale(&mut self, setting: &Setting, partitions: u32) -> Result<(String, Buyers)> {
         self.sales += 1;
         let sale = format!("sale-{:04}", self.sales);
         let new = NewSale { id: &sale, stock: PLENTY, limit: 1 };
         self.operate("POST", "/v1/admin/sales", &new.json(), 201)?;
+        let spread = format!(r#"{{"partitions":{partitions}}}"#);
+        self.operate("PUT", &format!("/v1/admin/sales/{sale}/items/item/spread"), &spread, 200)?;
         self.operate("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200)?;
         let buyers = Buyers::new(&self.secret, &format!("c{}", self.sales), setting.buyers());
         Ok((sale, buyers))
     }
 
-    fn one_round(&mut self, setting: &Setting) -> Result<Run> {
-        let (sale, buyers) = self.open_sale(setting)?;
+    fn one_round(&mut self, setting: &Setting, partitions: u32) -> Result<Run> {
+        let (sale, buyers) = self.open_sale(setting, partitions)?;
         let run = self.load(setting).run(&mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0))?;
         run.only(&[Kind::Accepted])?;
         ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
@@ -141,7 +146,7 @@ impl Site {
     fn judged(&mut self, setting: &Setting) -> Result<String> {
         let mut lost = Vec::new();
         for kill_node in [true, false] {
-            let (sale, buyers) = self.open_sale(setting)?;
+            let (sale, buyers) = self.open_sale(setting, 1)?;
             let load = self.load(setting);
             let wait = template(&buyers, &sale, 1, "");
             let storm = || load.run(&mut Purchases::each_once(&buyers, wait, 0));
@@ -168,6 +173,15 @@ impl Site {
         ))
     }
 
+    /// Microseconds of the node's processor for one order.
+    fn cost(&mut self, setting: &Setting, partitions: u32, rates: &mut Vec<f64>) -> Result<f64> {
+        let pid = self.cluster.nodes[0].pid().and_then(|pid| u32::try_from(pid).ok()).context("the node runs")?;
+        let before = cpu(pid)?;
+        let run = self.one_round(setting, partitions)?;
+        rates.push(run.per_sec(Kind::Accepted));
+        Ok(cpu(pid)?.saturating_sub(before).as_secs_f64() * 1e6 / run.total() as f64)
+    }
+
     fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
@@ -186,6 +200,23 @@ impl Site {
         ensure!(orders >= self.promised, "{} orders were promised, {orders} are there", self.promised);
         self.cluster.stop().context("after the rounds")
     }
+}
+
+/// What an order costs with an item over many partitions, over what it costs with one.
+pub(super) fn over_partitions(setting: &Setting, target: Target) -> Result<Figure> {
+    let site = std::cell::RefCell::new(Site::open(setting)?);
+    let (mut many, mut one) = (Vec::new(), Vec::new());
+    let compared = alternate(
+        setting.rounds,
+        || site.borrow_mut().cost(setting, PARTITIONS, &mut many),
+        || site.borrow_mut().cost(setting, 1, &mut one),
+    )?;
+    site.into_inner().close()?;
+    Ok(Figure::new("R10", "", target).compared(&compared, "µs", "µs with one").note(format!(
+        "processor time of the node for each, one Redis; {:.0} → {:.0} orders/s",
+        median(&one),
+        median(&many)
+    )))
 }
 
 fn naive_round(naive: &mut Naive, setting: &Setting, secret: &[u8]) -> Result<f64> {

@@ -77,6 +77,11 @@ impl Node {
         &self.start.name
     }
 
+    /// The id of its process, while there is one.
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
