@@ -1,1 +1,9 @@
 //! The rules of the front door as values: who may ask for units, and how often. None of them decides stock.
+
+pub mod code;
+pub mod crowd;
+pub mod draw;
+pub mod eligible;
+pub mod gcra;
+pub mod pass;
+pub mod room;

@@ -1,0 +1,229 @@
+//! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of the deployment can check without a lookup.
+//!
+//! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2), `valid_from` and `expires_at` in milliseconds (6 each),
+//! whether the buyer is a member (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed hash of all that with the sale and the item.
+//! Sale and item are not in it: whoever buys names them, and for another sale or item the MAC does not hold.
+//!
+//! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master for good. Several masters may be known at a time:
+//! the first one signs, all of them check.
+
+use crate::value::Millis;
+
+/// How long one key signs.
+pub const PERIOD_MS: i64 = 2 * 3_600_000;
+/// How long before the opening a pass can be had, so that the opening second is not spent on it.
+pub const EARLY_MS: i64 = 60_000;
+/// Longest time from a pass's first instant to its last.
+pub const TTL_MAX_MS: i64 = 3_600_000;
+/// Most bytes of a pass.
+pub const PASS_BYTES_MAX: usize = HEAD_BYTES + NAME_MAX + TAG_BYTES;
+
+const NAME_MAX: usize = crate::limits::NAME_BYTES_MAX;
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 17;
+const TAG_BYTES: usize = 16;
+/// Head and buyer, then sale and item with a byte each for their length.
+const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
+
+const _: () = assert!(EARLY_MS + TTL_MAX_MS < PERIOD_MS, "a pass expires in the period after its key's at the latest");
+
+/// What the shop says of a buyer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the buyer is a member.
+    pub member: bool,
+    /// The buyer's level.
+    pub level: u8,
+}
+
+/// What a pass says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// Whose it is.
+    pub buyer: &'a str,
+    /// What the shop said of the buyer when it was made.
+    pub standing: Standing,
+    /// Its first instant.
+    pub valid_from: Millis,
+    /// The instant from which it is of no use.
+    pub expires_at: Millis,
+}
+
+/// The period that `now` falls into.
+#[must_use]
+pub fn period(now: Millis) -> i64 {
+    now.0.div_euclid(PERIOD_MS)
+}
+
+/// The key of one period, made from a master.
+#[derive(Clone)]
+pub struct PassKey {
+    id: u16,
+    key: [u8; 32],
+}
+
+impl PassKey {
+    /// The key that `master` gives for `period`.
+    #[must_use]
+    pub fn derive(master: &[u8; 32], period: i64) -> Self {
+        let mut material = [0; 40];
+        material[..32].copy_from_slice(master);
+        material[32..].copy_from_slice(&period.to_be_bytes());
+        let key = blake3::derive_key("doorbuster 2026 purchase pass", &material);
+        let id = blake3::derive_key("doorbuster 2026 purchase pass key id", &key);
+        Self { id: u16::from_be_bytes([id[0], id[1]]), key }
+    }
+
+    /// The name by which passes refer to it. Two keys may share one: it saves work and proves nothing.
+    #[must_use]
+    pub const fn id(&self) -> u16 {
+        self.id
+    }
+
+    fn tag(&self, head: &[u8], sale: &str, item: &str) -> [u8; TAG_BYTES] {
+        let mut message = [0; MESSAGE_BYTES_MAX];
+        let mut len = 0;
+        let mut put = |bytes: &[u8]| {
+            message[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        };
+        put(head);
+        for name in [sale, item] {
+            put(&[u8::try_from(name.len()).expect("names have at most 64 bytes")]);
+            put(name.as_bytes());
+        }
+        let hash = blake3::keyed_hash(&self.key, &message[..len]);
+        hash.as_bytes()[..TAG_BYTES].try_into().expect("a hash has more bytes than a tag")
+    }
+
+    /// Makes a pass for `item` of `sale`. All names must be names: at most 64 bytes.
+    #[must_use]
+    pub fn seal(&self, terms: &Terms<'_>, sale: &str, item: &str) -> Vec<u8> {
+        let mut pass = Vec::with_capacity(HEAD_BYTES + terms.buyer.len() + TAG_BYTES);
+        pass.push(VERSION);
+        pass.extend_from_slice(&self.id.to_be_bytes());
+        for time in [terms.valid_from, terms.expires_at] {
+            pass.extend_from_slice(&time.0.to_be_bytes()[2..]);
+        }
+        pass.extend_from_slice(&[u8::from(terms.standing.member), terms.standing.level]);
+        pass.extend_from_slice(terms.buyer.as_bytes());
+        let tag = self.tag(&pass, sale, item);
+        pass.extend_from_slice(&tag);
+        pass
+    }
+}
+
+impl std::fmt::Debug for PassKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("PassKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A pass as it came, of which nothing is proven yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed<'a> {
+    signed: &'a [u8],
+    tag: &'a [u8; TAG_BYTES],
+    terms: Terms<'a>,
+}
+
+impl<'a> Sealed<'a> {
+    /// Reads a pass's bytes. `None`: they are none.
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
+        let (head, buyer) = signed.split_first_chunk::<HEAD_BYTES>()?;
+        if head[0] != VERSION || head[15] > 1 || !(1..=NAME_MAX).contains(&buyer.len()) {
+            return None;
+        }
+        let time = |bytes: &[u8]| Millis(bytes.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
+        let terms = Terms {
+            buyer: std::str::from_utf8(buyer).ok()?,
+            standing: Standing { member: head[15] == 1, level: head[16] },
+            valid_from: time(&head[3..9]),
+            expires_at: time(&head[9..15]),
+        };
+        Some(Self { signed, tag, terms })
+    }
+
+    /// What it says, unproven.
+    #[must_use]
+    pub const fn terms(&self) -> Terms<'a> {
+        self.terms
+    }
+
+    /// Whether `key` sealed it for `item` of `sale`. Takes as long for a wrong tag as for a right one.
+    #[must_use]
+    pub fn is_sealed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
+        if self.signed[1..3] != key.id.to_be_bytes() {
+            return false;
+        }
+        let tag = key.tag(self.signed, sale, item);
+        tag.iter().zip(self.tag).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms<'static> = Terms {
+        buyer: "anna",
+        standing: Standing { member: true, level: 7 },
+        valid_from: Millis(1_795_168_800_000),
+        expires_at: Millis(1_795_168_920_000),
+    };
+
+    fn key() -> PassKey {
+        PassKey::derive(&[7; 32], 42)
+    }
+
+    fn holds(pass: &[u8], key: &PassKey, sale: &str, item: &str) -> bool {
+        Sealed::parse(pass).is_some_and(|pass| pass.is_sealed_by(key, sale, item))
+    }
+
+    #[test]
+    fn a_pass_says_what_was_sealed_into_it() {
+        let pass = key().seal(&TERMS, "spring", "phone");
+        assert_eq!(Sealed::parse(&pass).expect("a pass").terms(), TERMS);
+        assert!(holds(&pass, &key(), "spring", "phone"));
+        let longest = "x".repeat(NAME_MAX);
+        let pass = key().seal(&Terms { buyer: &longest, ..TERMS }, &longest, &longest);
+        assert_eq!(pass.len(), PASS_BYTES_MAX);
+        assert!(holds(&pass, &key(), &longest, &longest));
+    }
+
+    #[test]
+    fn a_pass_for_one_sale_and_item_is_of_no_use_for_another() {
+        let pass = key().seal(&TERMS, "spring", "phone");
+        for (sale, item) in [("spring", "case"), ("autumn", "phone"), ("springp", "hone"), ("sprin", "gphone")] {
+            assert!(!holds(&pass, &key(), sale, item), "{sale} {item}");
+        }
+    }
+
+    #[test]
+    fn another_key_master_or_period_does_not_hold() {
+        let pass = key().seal(&TERMS, "spring", "phone");
+        for other in [PassKey::derive(&[7; 32], 43), PassKey::derive(&[8; 32], 42)] {
+            assert!(!holds(&pass, &other, "spring", "phone"));
+            // The id alone proves nothing.
+            let disguised = PassKey { id: key().id, ..other };
+            assert!(!holds(&pass, &disguised, "spring", "phone"));
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_anywhere_is_noticed_and_so_is_a_changed_length() {
+        let pass = key().seal(&TERMS, "spring", "phone");
+        for bit in 0..pass.len() * 8 {
+            let mut bent = pass.clone();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            assert!(!holds(&bent, &key(), "spring", "phone"), "{bit}");
+        }
+        for len in 0..pass.len() {
+            assert!(!holds(&pass[..len], &key(), "spring", "phone"), "{len}");
+        }
+        assert!(!holds(&[pass.as_slice(), b"x"].concat(), &key(), "spring", "phone"));
+        assert!(Sealed::parse(&[1; 4_096]).is_none());
+    }
+}
