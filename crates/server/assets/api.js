@@ -1,12 +1,15 @@
 /* The server's contract, as far as a buyer's page needs it. No call throws: an answer that never came has status 0. */
 
+/** Where the server is; empty where the pages come from the server itself. */
+export const origin = window.doorbuster?.api ?? '';
+
 /** One request. `patience` is how long an answer may take before the connection counts as gone. */
 async function call(method, path, { token, headers = {}, body, patience_ms = 10_000, cache = 'default' } = {}) {
   if (token) headers.Authorization = 'Bearer ' + token;
   if (body) headers['Content-Type'] = 'application/json';
   const sent = performance.now(), stop = new AbortController(), timer = setTimeout(() => stop.abort(), patience_ms);
   try {
-    const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache, signal: stop.signal });
+    const answer = await fetch(origin + path, { method, headers, body: body && JSON.stringify(body), cache, signal: stop.signal });
     const got = performance.now();
     const data = await answer.json().catch(() => null);
     const wait = Number(answer.headers.get('Retry-After'));
@@ -27,8 +30,15 @@ export const getOrders = (token, limit) => call('GET', `/v1/orders?limit=${limit
 export const getOrder = (token, id) => call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
 export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
 /** Asks for units. The server may hold the answer for two seconds, then it says "queued". */
-export const placeOrder = (token, { key, sale, item, units }) => call('POST', '/v1/orders', {
-  token, headers: { 'Idempotency-Key': key, Prefer: 'wait=2' }, body: { sale, item, units }, patience_ms: 15_000 });
+export const placeOrder = (token, { key, sale, item, units }, pass = null) => call('POST', '/v1/orders', {
+  token, headers: { 'Idempotency-Key': key, Prefer: 'wait=2', ...(pass && { 'Purchase-Pass': pass }) }, body: { sale, item, units }, patience_ms: 15_000 });
+/** Asks to be let in: `wish` is `{ item, challenge?, answer?, access_code? }`. */
+export const askForPass = (token, sale, wish) => call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
+/** A challenge to solve; of the kind that the sale asks for, or of `kind`. */
+export const askForChallenge = (token, sale, kind) => call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
+/** A place in the waiting room: taken, or looked up. */
+export const enterRoom = (token, sale) => call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
+export const getPlace = (token, sale) => call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
 /** A guest's identity; only a demonstration server has it. */
 export const newGuest = () => call('POST', '/demo/guest');
 

@@ -1,16 +1,17 @@
 /* The buyer's event stream. Events are hints: they say that it is worth reading again, or show newer counts sooner.
    Everything works without them, by asking now and then. */
+import { origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
 const AGAIN_MIN_MS = 1_000, AGAIN_MAX_MS = 60_000;
 
-/** Opens the stream and keeps it open. `on.order(order)` and `on.status(status)` are called with what comes in,
+/** Opens the stream and keeps it open. `on.order(order)`, `on.status(status)` and `on.room(place)` are called with what comes in,
     `on.gap()` when events may have been missed: the stream has just opened, or just broken. Returns `{ isOpen(), close() }`. */
 export function listen({ token, sale, on }) {
   let socket = null, open = false, closed = false, timer = 0, again = AGAIN_MIN_MS;
 
   function connect() {
-    const url = location.origin.replace(/^http/, 'ws') + '/v1/ws' + (sale ? '?sale=' + encodeURIComponent(sale) : '');
+    const url = (origin || location.origin).replace(/^http/, 'ws') + '/v1/ws' + (sale ? '?sale=' + encodeURIComponent(sale) : '');
     try { socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]); } catch { return; }
     socket.onmessage = message => {
       if (!open) on.gap?.();
@@ -19,6 +20,7 @@ export function listen({ token, sale, on }) {
       try { event = JSON.parse(message.data); } catch { return; }
       if (event.type === 'order') on.order?.(event.order);
       if (event.type === 'status') on.status?.(event.status);
+      if (event.type === 'waiting_room') on.room?.(event);
     };
     socket.onclose = () => {
       const was = open;

@@ -21,20 +21,31 @@ export function unfinishedPress(sale, buyer) {
   return press?.key && press.buyer === buyer ? press : null;
 }
 
-/** Sends the press and follows it to its end. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying`, `offline`;
+const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
+
+/** Sends the press and follows it to its end. `pass(which)` gets what the front door asks for, as an answer (201 with the pass, or
+    the refusal of one) or null when nothing is asked for; `which` is `any`, `new` when the last was not accepted, or `known` when the
+    press may have been sent before and its key alone may be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying`, `offline`;
     `rest(ms)` waits and is cut short by hints; `hinted()` says whether an event stream is open.
-    Ends with `{ order }`, `{ code, problem }` (refused), `{ busy_secs }` or `{ signin: true }`. */
-export async function pursue(press, { token, tell, rest, hinted }) {
+    Ends with `{ order }`, `{ code, problem }` (refused), `{ busy_secs, scope }` or `{ signin: true }`. */
+export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => { tab.drop(slot(press.sale)); return verdict; };
-  let lost_ms = LOST_MIN_MS, strayed = false;
+  /* Without a pass nothing is ordered, so what is said about it leaves nothing in doubt. */
+  const ask = async anew => {
+    const let_in = await pass(anew ? 'new' : press.unsure ? 'known' : 'any');
+    if (let_in && let_in.status !== 201) return { ...let_in, unsent: true };
+    return placeOrder(token, press, let_in?.data.pass);
+  };
+  let lost_ms = LOST_MIN_MS, strayed = false, anew = false;
   for (;;) {
     if (!press.id) tell('asking');
-    const answer = await (press.id ? getOrder(token, press.id) : placeOrder(token, press));
-    const { status, data } = answer;
+    const answer = await (press.id ? getOrder(token, press.id) : ask(anew));
+    const { status, data } = answer, again = anew;
+    anew = false;
 
     if (status === 0) { /* whether it arrived is not known; the key makes asking again harmless */
-      press.unsure = true; keep();
+      if (!answer.unsent) { press.unsure = true; keep(); }
       tell('offline');
       await rest(jitter(lost_ms / 2, lost_ms));
       lost_ms = Math.min(lost_ms * 2, LOST_MAX_MS);
@@ -60,11 +71,15 @@ export async function pursue(press, { token, tell, rest, hinted }) {
       strayed = true; press.id = null; keep();
       continue;
     }
+    if (status === 403 && !answer.unsent && !again && NO_PASS.includes(data.code)) {
+      anew = true;
+      continue;
+    }
     if (status === 409 && data.code === 'not_started' && Math.abs(Date.parse(data.opens_at) - now()) < OPENING_MS) {
       await new Promise(done => setTimeout(done, Math.max(0, Date.parse(data.opens_at) - now()) + jitter(100, 600)));
       continue;
     }
-    if (status === 429) return end({ busy_secs: answer.retry_secs ?? 10 });
+    if (status === 429) return end({ busy_secs: answer.retry_secs ?? 10, scope: data.scope });
     if (status === 401) return press.id || press.unsure ? { signin: true } : end({ signin: true });
     return end({ code: data.code ?? 'refused', problem: data });
   }

@@ -1,6 +1,8 @@
 /* What the sale page knows, and which state that is. Nothing here touches the page or the network.
    The *scene* is what happened to the sale (shut, open, ajar, dark); the *deal* is what this buyer can do about it. */
 import { now } from '/assets/clock.js';
+import { EARLY_MS, passOf } from '/assets/pass.js';
+import { claimsOf } from '/assets/who.js';
 
 /** One press per interval, for calm; the server decides what is safe. */
 export const CALM_MS = 10_000;
@@ -20,7 +22,14 @@ export const model = {
   order: null,        /* the order that the last press got, until the buyer asks for more */
   calm_ms: 0,         /* server time until which the button rests after a press */
   busy_ms: 0,         /* server time until which the server asked to be left alone */
+  scope: null,        /* whose limit that was: buyer, ip, interface */
   why: null,          /* { name, …values } of the last refusal */
+  passes: {},         /* item id → { pass, item, valid_from, expires_at } */
+  code: null,         /* the access code that the buyer typed */
+  barred: null,       /* { name } of what keeps this buyer out: members, level, blocked */
+  room: null,         /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */
+  joining: false,     /* a place is being taken */
+  spread: Math.random(), /* this visitor's share of any time over which visitors are spread */
   share: {}           /* item id → { limit, used }, as a refusal told it */
 };
 
@@ -49,6 +58,44 @@ export function most(m) {
 }
 const atLimit = m => { const s = m.share[m.item.id]; return !!s && s.used >= s.limit; };
 
+/* ----- the front door: what it asks, and of this buyer still ----- */
+
+const OPEN_DOOR = { pass: 'off', challenge: 'off', waiting_room: 'off', members_only: false, min_level: 0, access_codes: 'off' };
+const CHECK_SPREAD_MS = 18_000;
+/** What the sale asks for; the status's own object, so that a refusal can be written into it. */
+export function frontOf(m) {
+  if (!m.status) return { ...OPEN_DOOR };
+  return m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door };
+}
+/** Whether a check stands before the pass. */
+export const needsCheck = m => frontOf(m).challenge !== 'off';
+/** From when on the check may be done: at a moment of each visitor's own. */
+export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
+/** What keeps this buyer out whatever they do here, or null. The token says what the shop thinks of them. */
+export function barredOf(m) {
+  const front = frontOf(m), { member = false, level = 0 } = claimsOf(m.token);
+  if (m.barred) return m.barred.name;
+  return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
+}
+/** Whether no waiting room stands between this buyer and a pass. */
+export const isIn = (m, t = now()) => frontOf(m).waiting_room === 'off' || (frontOf(m).waiting_room === 'auto' && !m.room) || isAdmitted(m, t);
+export const isAdmitted = (m, t = now()) => frontOf(m).waiting_room !== 'off' && m.room?.state === 'admitted' && !(t >= m.room.until_ms && m.room.until_ms);
+/** The step that comes before buying: members | level | blocked | waiting | gone | join | code | check, or null. */
+function stepOf(m, scene, t) {
+  const front = frontOf(m), barred = barredOf(m), early = scene === 'before';
+  if (barred) return barred;
+  if (!early && front.waiting_room !== 'off') {
+    if (m.joining) return 'waiting';
+    if (m.room?.state === 'gone') return 'gone';
+    if (['before', 'waiting'].includes(m.room?.state)) return 'waiting';
+    if (front.waiting_room === 'always' && !isAdmitted(m, t)) return 'join';
+  }
+  if (front.pass !== 'required' || passOf(m, m.item.id, t)) return null;
+  if (front.access_codes === 'required' && !m.code) return 'code';
+  if (needsCheck(m) && (!early || (t >= checkFrom(m) && isIn(m, t)))) return 'check';
+  return null;
+}
+
 /** The name under which the words of button, title and text are found in the copy. */
 export function dealOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
@@ -59,11 +106,22 @@ export function dealOf(m, scene, t = now()) {
   if (scene === 'out') return 'heldout';
   if (scene === 'paused' || scene === 'ended') return scene;
   if (!m.token) return m.sign_in_url ? 'signin' : 'nosignin';
-  if (scene === 'before' || scene === 'due') return scene;
+  if (scene === 'due') return scene;
+  if (scene === 'before') return (t < m.busy_ms ? null : stepOf(m, scene, t)) ?? scene;
   if (atLimit(m)) return 'limit';
   if (t < m.busy_ms) return 'busy';
   if (t < m.calm_ms) return 'cooldown';
-  return 'live';
+  return stepOf(m, scene, t) ?? 'live';
+}
+/** What the words of a deal are told for in particular, or null. */
+export function shadeOf(m, deal, t = now()) {
+  if (deal === 'before') return m.room?.state === 'before' && frontOf(m).waiting_room !== 'off' ? 'drawn' : passOf(m) && (needsCheck(m) || m.code) ? 'ready' : null;
+  if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';
+  if (deal === 'live' || deal === 'check') return isAdmitted(m, t) ? 'turn' : null;
+  if (deal === 'join') return m.room?.state === 'admitted' ? 'late' : null;
+  if (deal === 'waiting') return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';
+  if (deal === 'busy') return m.scope === 'buyer' ? 'busyme' : m.scope === 'interface' ? 'busyall' : null;
+  return null;
 }
 
 /** What a refusal means for the page. The refusal is newer than any status, so it is written into the status. */

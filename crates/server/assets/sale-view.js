@@ -1,8 +1,9 @@
 /* Shows the sale page's model. Each state fills the same slots, so that nothing jumps. */
+import { claimsOf } from '/assets/who.js';
 import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, dayTime, left, moment, money, span, time, when } from '/assets/format.js';
-import { OLD_MS, dealOf, ends, most, row, sceneOf, starts } from '/assets/sale-state.js';
+import { OLD_MS, barredOf, dealOf, ends, frontOf, isAdmitted, most, row, sceneOf, shadeOf, starts } from '/assets/sale-state.js';
 
 /* The picture, the pill and its tone. */
 const scenes = {
@@ -30,17 +31,26 @@ const deals = {
   heldout:  { mode: 'wait' },
   soldout:  { mode: 'wait', see: '/' },
   limit:    { mode: 'wait', see: '/#orders' },
+  check:    { mode: 'go', pick: true },
+  code:     { mode: 'go', pick: true },
+  join:     { mode: 'go', pick: true },
+  waiting:  { mode: 'busy', pick: true },
+  gone:     { mode: 'wait', pick: true },
+  members:  { mode: 'wait', act: 'anew' },
+  level:    { mode: 'wait', act: 'anew' },
+  blocked:  { mode: 'wait', act: 'anew' },
   signin:   { mode: 'signin' },
   nosignin: { mode: 'wait' },
   paused:   { mode: 'wait' },
   ended:    { mode: 'wait', see: '/#orders' },
   offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
 };
-const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'limit', 'cooldown'];
+const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'limit', 'cooldown', 'busy', 'gone', 'blocked'];
 const LONG_TITLE = 28; /* letters, a Chinese character counting as two; longer ones are set smaller, so that the button stays in view */
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'), go = $('#go');
-let shown = '';
+const steps = ['check', 'code', 'waiting']; /* what it means to be past one of these, too */
+let shown = '', before = '';
 
 /** What only changes with the item: its words, picture and price. */
 export function showItem(m) {
@@ -87,21 +97,37 @@ function values(m, deal, t) {
   return {
     units: count(units), sum: money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', rest: count(most(m)), ...m.why,
     opens: opens ? when(opens) : '', closed: closes ? when(closes) : '', by: by ? moment(Date.parse(by)) : '',
+    need: count(frontOf(m).min_level), level: count(claimsOf(m.token).level ?? 0), place: m.room?.position ? count(m.room.position) : '',
+    est: m.room?.estimate ? estimate(m.room.estimate) : '', until: m.room?.until_ms ? time(m.room.until_ms) : '',
     left: opens ? left(opens - t) : '', s: Math.max(0, Math.ceil((until - t) / 1000))
   };
 }
+/* A wait is told as a range, in steps that do not pretend to know more than anybody can. */
+function estimate({ from, to }) {
+  if (to < 60) { const high = Math.max(10, Math.ceil(to / 10) * 10), low = Math.floor(from / 10) * 10; return text(low > 0 && low < high ? 'est.secs' : 'est.sec', { a: low, b: high }); }
+  const high = Math.ceil(to / 60), low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
+  if (low < 1) return text('est.under', { b: count(high) });
+  return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', { a: count(low), b: count(high) });
+}
 /* A refusal has its own title and text while the button rests; the button's words stay those of the state. */
 function wordsOf(m, deal, part) {
+  const shade = shadeOf(m, deal);
+  if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
   if (deal === 'cooldown' && part !== 'button') { const key = `${m.why?.name ?? 'again'}.${part}`; if (has(key)) return key; }
   if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= now())) return 'endedx.title';
   if (deal === 'before' && !starts(m)) return 'due.' + part;
   return `${deal}.${part}`;
 }
 
+/* It is this buyer's turn, and for so long. */
+const inTurn = (m, scene, deal, t) => ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) && scene !== 'before' && isAdmitted(m, t) && !!m.room.until_ms;
+
 function showClock(m, scene, deal, t) {
   const opens = starts(m), closes = ends(m);
   let label = 'doors', digits = text('clock.open');
   if (deal === 'reserved') { label = 'pay'; digits = left(Date.parse(m.order.pay_by) - t); }
+  else if (deal === 'waiting' || deal === 'gone') { label = 'line'; digits = m.room?.position ? count(m.room.position) : text('clock.none'); }
+  else if (inTurn(m, scene, deal, t)) { label = 'turn'; digits = left(m.room.until_ms - t); }
   else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
   else if (scene === 'ended') { label = closes && closes <= t ? 'ended' : 'doors'; digits = closes && closes <= t ? moment(closes) : text('clock.shut'); }
   else if (closes) { label = 'live'; digits = left(closes - t); }
@@ -109,8 +135,8 @@ function showClock(m, scene, deal, t) {
   put($('#clock-label'), text('clock.' + label));
   put($('#clock'), digits);
   put($('#server'), time(t));
-  const aim = deal === 'reserved' ? Date.parse(m.order.pay_by) : scene === 'before' ? opens : null;
-  if (aim) countAloud(text(deal === 'reserved' ? 'clock.pay' : 'say.opens'), Math.ceil((aim - t) / 1000));
+  const aim = deal === 'reserved' ? Date.parse(m.order.pay_by) : label === 'turn' ? m.room.until_ms : scene === 'before' ? opens : null;
+  if (aim) countAloud(text(deal === 'reserved' ? 'clock.pay' : label === 'turn' ? 'clock.turn' : 'say.opens'), Math.ceil((aim - t) / 1000));
 }
 
 /* Without counts the words stay and the numbers go; a count is never guessed. */
@@ -165,12 +191,14 @@ function showUnits(m, pick) {
   }
 }
 
-/** Draws everything from the model; cheap enough to be called four times a second. */
+/** Draws everything from the model; cheap enough to be called four times a second. Gives the deal that it shows. */
 export function show(m) {
   const t = now(), scene = sceneOf(m, t), deal = dealOf(m, scene, t), plan = deals[deal], v = values(m, deal, t);
   const look = { ...scenes[scene] };
   if (deal === 'reserved') Object.assign(look, { light: 'on', pill: 'yours', tone: 'live' });
   if (deal === 'offline') Object.assign(look, { pill: 'offline', tone: 'warn' });
+  if (deal === 'waiting') Object.assign(look, { pill: 'line', tone: 'live' });
+  if (inTurn(m, scene, deal, t)) Object.assign(look, { pill: 'turn', tone: 'live' });
   if (look.pill === 'before' && !starts(m)) look.pill = 'soon';
   attr($('#stage'), 'data-light', look.light);
   attr($('#pill'), 'class', 'pill needs-js' + (look.tone ? ' pill--' + look.tone : ''));
@@ -192,7 +220,8 @@ export function show(m) {
   if (plan.see) { put(see, text(deal + '.action')); attr(see, 'href', plan.see); }
   if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
 
-  const state = scene + ' ' + deal + ' ' + (deal === 'cooldown' ? m.why?.name : '');
-  if (shown && shown !== state) announce(title + '. ' + words, verdicts.includes(deal));
-  shown = state;
+  const state = [scene, deal, shadeOf(m, deal, t), deal === 'cooldown' ? m.why?.name : deal === 'waiting' ? v.est : ''].join(' ');
+  if (shown && shown !== state) announce(title + '. ' + words, verdicts.includes(deal) || (deal === 'live' && steps.includes(before)));
+  shown = state; before = deal;
+  return deal;
 }

@@ -5,8 +5,9 @@ import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.js';
 import { buyerOf, forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
+import { frontDoor } from '/assets/door.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
-import { CALM_MS, learn, model as m, most, row, sceneOf, starts } from '/assets/sale-state.js';
+import { CALM_MS, dealOf, learn, model as m, most, row, sceneOf, starts } from '/assets/sale-state.js';
 import { show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
@@ -18,8 +19,9 @@ const REREAD_MS = 5_000;         /* an order whose time to pay is over is read a
 
 const poll = pauser(), press = pauser();
 let version = random(), fresh = true, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
-const draw = () => { if (m.sale && m.status) show(m); };
+const draw = () => { if (m.sale && m.status) door.settle(show(m)); };
 const scene = () => sceneOf(m);
+let door = null; /* the front door, once it is known which sale this is */
 
 /* ----- status: what the sale is doing ----- */
 
@@ -47,6 +49,14 @@ function take(status) {
   m.status = status;
   m.seen_ms = Date.parse(status.server_time);
   follow();
+  door.plan();
+}
+/** The buyer is known, is another one, or is nobody any more. */
+function be(token) {
+  if (token === m.token) return;
+  Object.assign(m, { token, barred: null, room: null });
+  door.recall();
+  if (m.status) door.plan();
 }
 
 /** How long until the status is worth asking again. Nothing here may bring thousands of pages into step. */
@@ -69,7 +79,7 @@ function pace_ms() {
 async function watch() {
   for (;;) {
     const retry_secs = await refresh();
-    if (!m.token && site.guest) m.token = await identify();
+    if (!m.token && site.guest) be(await identify());
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
     await poll.rest(pace_ms());
     if (document.hidden && !m.press) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
@@ -90,7 +100,8 @@ function openStream() {
   if (stream || !m.token) return;
   stream = listen({ token: m.token, sale: m.id, on: {
     status(status) { take(status); draw(); },
-    gap() { if (scene() !== 'before') setTimeout(poll.wake, jitter(0, GAP_MS)); },
+    room(place) { if (!place.sale || place.sale === m.id) door.take(place); },
+    gap() { if (scene() !== 'before') setTimeout(() => { poll.wake(); door.wake(); }, jitter(0, GAP_MS)); },
     order(order) {
       if (m.press) { heard = order?.id; press.wake(); }
       if (m.order && order?.id === m.order.id) readOrder(m.order.id);
@@ -110,11 +121,11 @@ function rest(ms) {
 }
 async function send() {
   try {
-    if (!m.token) m.token = await identify();
+    if (!m.token) be(await identify());
     if (!m.token) { m.press = null; return draw(); }
     openStream();
     const end = await pursue(m.press, {
-      token: m.token, rest, hinted: () => !!stream?.isOpen(),
+      token: m.token, rest, pass: which => door.passFor(m.press.item, which), hinted: () => !!stream?.isOpen(),
       tell(stage, { wait_ms = 0 } = {}) { m.stage = stage; m.retry_ms = now() + wait_ms; draw(); }
     });
     finish(end);
@@ -122,16 +133,23 @@ async function send() {
     m.press = null; m.stage = null; draw();
   }
 }
-function finish({ order, code, problem, busy_secs, signin }) {
+function signedOut() {
+  forget(m.token); closeStream();
+  be(token());
+  if (!m.token && site.guest) identify().then(mine => { be(mine); draw(); });
+}
+function finish({ order, code, problem, busy_secs, scope, signin }) {
   if (order) {
     m.order = order; m.why = null;
     tab.set('order.' + m.id, order.id);
   } else if (busy_secs) {
-    m.busy_ms = now() + busy_secs * 1000;
+    m.calm_ms = 0;
+    door.busy(busy_secs, scope);
   } else if (signin) {
-    forget(m.token); closeStream();
-    m.token = token();
-    if (!m.token && site.guest) identify().then(mine => { m.token = mine; draw(); });
+    signedOut();
+  } else if (door.about(code, problem, true)) {
+    m.calm_ms = 0; /* nothing was asked of the stock */
+    tab.drop('calm.' + m.id);
   } else {
     learn(m, code, problem, m.press);
     fresh = true; poll.wake();
@@ -140,6 +158,7 @@ function finish({ order, code, problem, busy_secs, signin }) {
 function onPress(event) {
   event.preventDefault();
   if ($('#buy').getAttribute('aria-disabled') === 'true' || m.press) return;
+  if (door.press(dealOf(m, scene()))) return;
   chooseUnits(Number($('#units').value));
   m.calm_ms = now() + CALM_MS; m.why = null; m.order = null;
   tab.set('calm.' + m.id, m.calm_ms);
@@ -162,7 +181,7 @@ function resume() {
   m.calm_ms = Math.min(tab.get('calm.' + m.id) ?? 0, now() + CALM_MS);
   const last = tab.get('order.' + m.id);
   if (open && m.sale.items.some(i => i.id === open.item)) {
-    choose(open.item); m.units = open.units; m.press = open; m.stage = open.id ? 'queued' : 'asking';
+    choose(open.item); m.units = open.units; m.press = open; open.unsure = true; m.stage = open.id ? 'queued' : 'asking';
     send();
   } else if (last && m.token) readOrder(last);
 }
@@ -174,6 +193,7 @@ function choose(id) {
   m.units = 1; m.why = null;
   if (m.order && m.order.item !== m.item.id) m.order = null;
   showItem(m);
+  door.plan();
   draw();
 }
 function chooseUnits(n) {
@@ -190,6 +210,7 @@ function bind() {
   $('#units').onkeydown = e => { if (e.key === 'Enter') { e.preventDefault(); chooseUnits(Number($('#units').value)); } };
   $('#act').onclick = () => {
     if ($('#act').dataset.does === 'again') { m.order = null; tab.drop('order.' + m.id); }
+    if ($('#act').dataset.does === 'anew') m.barred = null;
     wake();
     draw();
   };
@@ -200,7 +221,7 @@ function bind() {
   document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); });
 }
 /* After an absence or a lost connection: ask at once, with a new version, which also sets the clock again. */
-function wake() { fresh = true; poll.wake(); press.wake(); }
+function wake() { fresh = true; poll.wake(); press.wake(); door.wake(); }
 
 /* ----- the page itself ----- */
 
@@ -223,7 +244,7 @@ async function load() {
     if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
       m.sale = sale.data; m.item = m.sale.items[0];
       setClock(status.data.server_time, status.sent, status.got);
-      m.token = await who;
+      be(await who);
       take(status.data);
       version = String(status.data.version ?? version);
       break;
@@ -247,6 +268,7 @@ function tick() {
 translate();
 m.id = idInAddress('sale');
 m.sign_in_url = site.sign_in_url ?? null;
+door = frontDoor(m, { draw, signedOut, streaming: () => !!stream?.isOpen() });
 $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();

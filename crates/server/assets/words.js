@@ -22,6 +22,7 @@ export function attr(el, name, value) {
 export function translate(root = document) {
   for (const el of root.querySelectorAll('[data-t]')) put(el, text(el.dataset.t));
   for (const el of root.querySelectorAll('[data-t-label]')) attr(el, 'aria-label', text(el.dataset.tLabel));
+  for (const el of root.querySelectorAll('[data-t-alt]')) attr(el, 'alt', text(el.dataset.tAlt));
   for (const el of root.querySelectorAll('[data-shop]')) put(el, site.shop || 'Doorbuster');
   for (const a of root.querySelectorAll('.tongue a')) {
     if (a.lang.startsWith(zh ? 'zh' : 'en')) a.setAttribute('aria-current', 'true'); else a.removeAttribute('aria-current');

@@ -1,0 +1,185 @@
+/* The check: a puzzle or a picture, as the sale asks, or work for the device for those to whom pictures are of no use.
+   A wrong answer uses a challenge up; the next one is fetched at once. */
+import { $, announce, attr, put, text } from '/assets/words.js';
+import { askForChallenge } from '/assets/api.js';
+import { now } from '/assets/clock.js';
+import { browser } from '/assets/store.js';
+
+const NUDGE_PX = 2, SPOKEN_SHARE = .25;
+const TRIES_MAX = 4_500; /* what the server's usual work takes at most; only the bar hangs on it */
+const dialog = $('#check'), range = $('#slide'), typed = $('#typed'), piece = $('#piece');
+const tabs = [$('#tab-seen'), $('#tab-work')];
+let work = null;      /* what it is for: { sale, token, kind, attempt } */
+let challenge = null; /* the one on show, until it is used up */
+let way = 'seen';     /* seen: puzzle or picture; work: neither */
+let turn = 0;         /* answers to what was asked in an earlier turn are too late */
+let worker = null, over = 0, home = null;
+
+const kindNow = () => (way === 'work' ? 'pow' : work.kind);
+const busy = on => { attr(dialog, 'aria-busy', on); for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on); };
+const free = el => el.getAttribute('aria-disabled') !== 'true';
+function say(words, aloud = true) {
+  put($('#check-said'), words);
+  if (words && aloud) announce(words, true);
+}
+
+/** Opens the dialog. `attempt(solved)` sends an answer in and says what came of it: `done`, `again`, or `lost` when nobody knows;
+    it closes the dialog itself when something else stands in the way. */
+export function openCheck(what) {
+  work = what;
+  if (!dialog.open) {
+    dialog.showModal();
+    home = $('#announce').parentElement;
+    dialog.append($('#announce')); /* outside of an open dialog nothing is read out */
+  }
+  $('#ways').hidden = work.kind === 'pow';
+  choose(work.kind === 'pow' || browser.get('check') === 'pow' ? 'work' : 'seen');
+  ($('#ways').hidden ? $('#work-start') : tabs.find(t => t.tabIndex === 0)).focus();
+}
+export const isOpen = () => dialog.open;
+export function closeCheck() { if (dialog.open) dialog.close(); }
+dialog.onclose = () => {
+  turn += 1; challenge = null; clearTimeout(over); stopWork();
+  home?.append($('#announce'));
+  work?.closed?.();
+};
+
+/* ----- which way ----- */
+
+function choose(next) {
+  way = next;
+  const kind = kindNow();
+  for (const [tab, mine] of [[tabs[0], 'seen'], [tabs[1], 'work']]) { attr(tab, 'aria-selected', mine === way); tab.tabIndex = mine === way ? 0 : -1; }
+  put(tabs[0], text(work.kind === 'image' ? 'check.image' : 'check.slide'));
+  attr(tabs[0], 'aria-controls', work.kind === 'image' ? 'way-image' : 'way-slide');
+  for (const [id, mine] of [['#way-slide', 'slider'], ['#way-image', 'image'], ['#way-work', 'pow']]) $(id).hidden = mine !== kind;
+  for (const id of ['#way-slide', '#way-image', '#way-work']) if ($('#ways').hidden) $(id).removeAttribute('aria-labelledby'); else attr($(id), 'aria-labelledby', id === '#way-work' ? 'tab-work' : 'tab-seen');
+  $('#check-new').hidden = $('#check-send').hidden = way === 'work';
+  $('#work-start').hidden = way !== 'work';
+  $('#check-hard').hidden = way === 'work';
+  turn += 1; challenge = null; clearTimeout(over); stopWork(); say(''); busy(false);
+  if (way === 'seen') fresh();
+}
+for (const [tab, mine] of [[tabs[0], 'seen'], [tabs[1], 'work']]) tab.onclick = () => {
+  if (way === mine) return;
+  browser.set('check', mine === 'work' ? 'pow' : null);
+  choose(mine);
+};
+$('#ways').onkeydown = e => {
+  if (!['ArrowLeft', 'ArrowRight', 'Home', 'End'].includes(e.key)) return;
+  e.preventDefault();
+  const other = tabs.find(t => t.tabIndex !== 0);
+  other.onclick(); other.focus();
+};
+
+/* ----- a new challenge ----- */
+
+/** Fetches and shows a challenge, with a word on why there is a new one. Whether it came. */
+async function fresh(why = '', focus = false) {
+  const mine = ++turn;
+  challenge = null; clearTimeout(over); busy(true);
+  const answer = await askForChallenge(work.token, work.sale, way === 'work' ? 'pow' : null);
+  if (mine !== turn) return false;
+  busy(false);
+  const { status, data } = answer;
+  if (status === 201 && data.kind === 'pow' && way !== 'work') { work.kind = 'pow'; $('#ways').hidden = true; choose('work'); return false; }
+  if (status === 201) {
+    if (way === 'seen' && data.kind !== work.kind) { work.kind = data.kind; return choose('seen'), false; }
+    challenge = data;
+    over = setTimeout(tooLate, Math.max(0, Date.parse(data.expires_at) - now()));
+    if (way === 'seen') paint(data);
+    say(why);
+    if (focus) (work.kind === 'image' ? typed : range).focus();
+    return true;
+  }
+  if (status === 429) say(text('check.wait', { s: answer.retry_secs ?? 10 }));
+  else if (status === 0 || status >= 500) say(text('check.lost'));
+  else work.refused(answer);
+  return false;
+}
+function tooLate() {
+  turn += 1; challenge = null; stopWork(); busy(false);
+  for (const el of dialog.querySelectorAll('.puzzle')) el.classList.add('is-over');
+  say(text('check.over'));
+}
+function paint(data) {
+  for (const el of dialog.querySelectorAll('.puzzle')) el.classList.remove('is-over');
+  if (data.kind === 'image') { $('#letters').src = data.image; typed.value = ''; return; }
+  const svg = $('#puzzle'), { width, height } = data;
+  attr(svg, 'viewBox', `0 0 ${width} ${height}`);
+  for (const [el, href, y] of [[$('#scene'), data.background, 0], [piece, data.piece, data.piece_y]]) { attr(el, 'href', href); attr(el, 'y', y); }
+  attr($('#scene'), 'width', width); attr($('#scene'), 'height', height);
+  piece.removeAttribute('width'); piece.removeAttribute('height');
+  const size = new Image();
+  size.onload = () => { range.max = width - size.naturalWidth; attr(piece, 'width', size.naturalWidth); attr(piece, 'height', size.naturalHeight); slideTo(0); };
+  size.src = data.piece;
+  range.max = width; slideTo(0);
+}
+
+/* ----- the puzzle ----- */
+
+function slideTo(x) {
+  range.value = Math.round(x);
+  attr(piece, 'x', range.value);
+  attr(range, 'aria-valuetext', text('check.at', { x: range.value, of: range.max }));
+}
+range.oninput = () => slideTo(Number(range.value));
+$('#nudge-left').onclick = () => slideTo(Number(range.value) - NUDGE_PX);
+$('#nudge-right').onclick = () => slideTo(Number(range.value) + NUDGE_PX);
+{ /* the piece itself can be taken hold of, too */
+  const svg = $('#puzzle');
+  let from = null;
+  svg.onpointerdown = e => { from = e.clientX - Number(range.value) * svg.clientWidth / svg.viewBox.baseVal.width; svg.setPointerCapture(e.pointerId); e.preventDefault(); };
+  svg.onpointermove = e => { if (from !== null) slideTo((e.clientX - from) * svg.viewBox.baseVal.width / svg.clientWidth); };
+  svg.onpointerup = svg.onpointercancel = () => { from = null; };
+}
+
+/* ----- the work ----- */
+
+function stopWork() {
+  worker?.terminate(); worker = null;
+  $('#work').value = 0; put($('#work-text'), '');
+}
+async function startWork() {
+  if (!free($('#work-start')) || !(await fresh())) return;
+  const mine = turn;
+  let spoken = 0;
+  const show = share => {
+    const p = Math.min(99, Math.round(100 * share)), words = text('check.working', { p });
+    $('#work').value = p; put($('#work-text'), words);
+    if (share - spoken >= SPOKEN_SHARE) { spoken = share; announce(words); }
+  };
+  busy(true); show(0);
+  worker = new Worker('/assets/work.js');
+  worker.onerror = () => { if (mine === turn) { stopWork(); busy(false); say(text('check.broke')); } };
+  worker.onmessage = ({ data }) => {
+    if (mine !== turn) return;
+    if (data.share !== undefined) return show(data.share);
+    if (data.failed) return worker.onerror();
+    $('#work').value = 100; put($('#work-text'), text('check.done'));
+    send({ altcha: data.payload });
+  };
+  worker.postMessage({ challenge: challenge.altcha, most: TRIES_MAX });
+}
+
+/* ----- the answer ----- */
+
+async function send(answer) {
+  const mine = ++turn, solved = { challenge: challenge.challenge, answer };
+  challenge = null; clearTimeout(over); busy(true); say('');
+  const came = await work.attempt(solved);
+  if (mine !== turn || !dialog.open) return;
+  busy(false);
+  if (way === 'work') { stopWork(); say(text(came === 'lost' ? 'check.lost' : 'check.again')); return; }
+  await fresh(text(came === 'lost' ? 'check.lost' : 'check.wrong'), true);
+}
+$('#check-form').onsubmit = e => {
+  e.preventDefault();
+  if (way === 'work') return startWork();
+  if (!free($('#check-send'))) return;
+  if (!challenge) return say(text('check.over'));
+  if (work.kind === 'image' && !typed.value.trim()) { say(text('check.empty')); return typed.focus(); }
+  send(work.kind === 'image' ? { text: typed.value.trim() } : { x: Number(range.value) });
+};
+$('#check-new').onclick = e => { if (free(e.currentTarget)) fresh('', true); };
+$('#check-close').onclick = closeCheck;

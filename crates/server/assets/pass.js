@@ -1,0 +1,36 @@
+/* Purchase passes: what a press needs beside the buyer's token, when the sale asks for it. They are fetched shortly before the
+   start, each visitor at a moment of their own, so that the opening second is for presses alone; later, with the press. */
+import { askForPass } from '/assets/api.js';
+import { now } from '/assets/clock.js';
+import { buyerOf } from '/assets/who.js';
+import { tab } from '/assets/store.js';
+
+/** Passes are to be had from this long before the start. */
+export const EARLY_MS = 60_000;
+/** A pass that ends this soon is not relied on. */
+const SPARE_MS = 1_000;
+const slot = m => 'passes.' + m.id;
+
+/** The pass for an item that holds now, or will at the start; else null. */
+export function passOf(m, item = m.item.id, t = now()) {
+  const pass = m.passes[item];
+  return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;
+}
+const write = m => tab.set(slot(m), { buyer: buyerOf(m.token), passes: m.passes });
+export function dropPass(m, item) { delete m.passes[item]; write(m); }
+/** After a reload: the passes of this buyer. */
+export function recallPasses(m) {
+  const kept = tab.get(slot(m));
+  m.passes = m.token && kept?.buyer === buyerOf(m.token) ? kept.passes ?? {} : {};
+}
+
+/** Asks for a pass, with the solved challenge and the access code if there are any; the answer. What it says is kept. */
+export async function fetchPass(m, item, solved = null) {
+  const wish = { item, ...solved, ...(m.code && { access_code: m.code }) };
+  const answer = await askForPass(m.token, m.id, wish);
+  if (answer.status === 201 && answer.data.pass) {
+    m.passes[item] = answer.data;
+    write(m);
+  }
+  return answer;
+}

@@ -1,0 +1,69 @@
+/* The waiting room: a place in it, and how that place moves. Those who are here before the start are shuffled, later ones follow.
+   The place is the buyer's, so a reload or another device finds it again. Events drive it; without them it is asked for gently. */
+import { enterRoom, getPlace } from '/assets/api.js';
+import { jitter, now, pauser } from '/assets/clock.js';
+import { buyerOf } from '/assets/who.js';
+import { tab } from '/assets/store.js';
+
+const EARLY_MS = 600_000; /* a place for the draw is taken at a random moment of the last ten minutes, or of the first seconds here */
+const SETTLE_MS = 3_000;  /* the draw is asked about within this time after the start */
+
+/** The place of the buyer of `m`; `changed()` is called when it has changed, `streaming()` says whether events come. */
+export function waitingRoom(m, { changed, streaming }) {
+  const slot = 'room.' + m.id, pause = pauser();
+  let entering = 0, watching = false;
+
+  function take(place) {
+    if (!['before', 'waiting', 'admitted', 'gone'].includes(place?.state)) return;
+    m.room = { state: place.state, position: place.position ?? null, estimate: place.estimate_secs ?? null, until_ms: Date.parse(place.admitted_until) || null };
+    tab.set(slot, buyerOf(m.token));
+    changed();
+    if (!watching) watch();
+  }
+  function leave() { m.room = null; tab.drop(slot); changed(); }
+
+  /** Takes a place, or finds the one that is there; the answer. */
+  async function enter() {
+    clearTimeout(entering); entering = 0;
+    const answer = await enterRoom(m.token, m.id);
+    if (answer.status === 200 || answer.status === 201) take(answer.data);
+    return answer;
+  }
+  /** For those who are here before the start, and for those who come back: a place, without a press. */
+  function plan(opens) {
+    if (m.room || entering || !m.token) return;
+    const back = tab.get(slot) === buyerOf(m.token), wait = opens ? opens - now() : Infinity;
+    if (!back && (wait < 0 || wait === Infinity)) return;
+    const most = back ? 1_000 : Math.min(4_000, wait / 2), delay = wait > EARLY_MS && !back ? jitter(wait - EARLY_MS, wait - EARLY_MS / 2) : jitter(0, most);
+    if (delay > 3_600_000) return; /* decided again by a later status */
+    entering = setTimeout(async () => {
+      const answer = back ? await look() : await enter();
+      if (answer.status === 0 || answer.status === 429 || answer.status >= 500) entering = setTimeout(() => { entering = 0; plan(opens); }, (answer.retry_secs ?? 2) * 1000 + jitter(0, 3_000));
+    }, delay);
+  }
+  async function look() {
+    entering = 0;
+    const answer = await getPlace(m.token, m.id);
+    if (answer.status === 200) take(answer.data);
+    else if (answer.status === 404) leave();
+    return answer;
+  }
+  function pace_ms(opens) {
+    const { state, until_ms } = m.room;
+    if (state === 'before') return opens && opens > now() ? opens - now() + jitter(300, SETTLE_MS) : jitter(1_000, SETTLE_MS);
+    if (state === 'admitted') return until_ms ? Math.max(500, until_ms - now() + jitter(200, 1_500)) : Infinity;
+    return streaming() ? jitter(20_000, 30_000) : state === 'gone' ? jitter(8_000, 15_000) : jitter(3_000, 6_000);
+  }
+  async function watch() {
+    watching = true;
+    while (m.room) {
+      await pause.rest(pace_ms(Date.parse(m.status?.starts_at) || null));
+      if (document.hidden && m.room?.state === 'gone') await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+      if (!m.room) break;
+      const answer = await look();
+      if (answer.retry_secs) await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
+    }
+    watching = false;
+  }
+  return { enter, plan, take, leave, wake: pause.wake };
+}
