@@ -19,6 +19,7 @@ pub mod grants;
 pub mod lists;
 pub mod orders;
 pub mod recalls;
+pub mod rooms;
 pub mod sales;
 pub mod settle;
 

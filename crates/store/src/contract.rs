@@ -6,8 +6,10 @@ use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
 mod open;
+mod room;
 
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
+pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]

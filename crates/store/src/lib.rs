@@ -13,8 +13,9 @@ mod store;
 
 pub use contract::{
     AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Check, CommitSink, Committed, DeadLetter,
-    DeleteOutcome, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome,
-    PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    DeleteOutcome, Entered, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery,
+    PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    WaitingPlace, WaitingRoom, WaitingView,
 };
 pub use postgres::{Postgres, PostgresLedger, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};

@@ -30,6 +30,7 @@ mod operators;
 mod orders;
 mod prefetch;
 mod read;
+mod room;
 mod rows;
 mod run;
 mod sales;

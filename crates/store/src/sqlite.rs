@@ -27,6 +27,7 @@ mod open;
 mod operators;
 mod orders;
 mod read;
+mod room;
 mod rows;
 mod sales;
 mod shared;

@@ -18,6 +18,7 @@ use crate::sqlite::Sqlite;
 
 mod grants;
 mod orders;
+mod room;
 
 /// What every method gives.
 pub type StoreResult<T> = Result<T, StoreError>;

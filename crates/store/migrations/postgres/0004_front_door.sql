@@ -27,25 +27,31 @@ CREATE INDEX spent_until ON spent (until);
 
 -- A sale's waiting room: the seed of its draw, committed to before the opening and shown after it, and how far the line has come.
 CREATE TABLE waiting_room (
-    sale_id    text PRIMARY KEY,
-    seed       bytea NOT NULL CHECK (length(seed) = 32),
-    drawn_at   bigint,                                   -- when those who came before the opening were shuffled
-    entered    bigint NOT NULL DEFAULT 0,                -- places given
-    admitted   bigint NOT NULL DEFAULT 0                 -- places called in
+    sale_id      text PRIMARY KEY,
+    seed         bytea NOT NULL CHECK (length(seed) = 32),
+    participants bigint,                                  -- who took part in the draw; NULL: the sale has not opened
+    entered      bigint NOT NULL DEFAULT 0,               -- places given
+    called       bigint NOT NULL DEFAULT 0 CHECK (called BETWEEN 0 AND entered), -- ranks called in
+    called_lot   bytea,                                   -- of the last one called who was drawn
+    open_until   bigint                                   -- a room that opens by itself is open until then
 );
 
 -- A buyer's place in it: one for each buyer.
 CREATE TABLE waiting_place (
     sale_id        text NOT NULL,
-    buyer          text NOT NULL,
-    n              bigint NOT NULL,                      -- in the order of arrival
-    early          boolean NOT NULL, -- came before the opening: takes part in the draw
+    buyer          text COLLATE "C" NOT NULL,
+    lot            bytea CHECK (length(lot) = 32),        -- came before the opening: takes part in the draw
     entered_at     bigint NOT NULL,
-    rank           bigint,                               -- in line; NULL: not drawn yet
-    admitted_until bigint,                               -- NULL: not called in yet
-    PRIMARY KEY (sale_id, buyer)
+    rank           bigint,                                -- in line; NULL: by the draw, and not called in yet
+    called_at      bigint,                                -- NULL: not called in yet
+    admitted_until bigint,
+    PRIMARY KEY (sale_id, buyer),
+    CHECK (rank IS NOT NULL OR (lot IS NOT NULL AND called_at IS NULL)),
+    CHECK ((called_at IS NULL) = (admitted_until IS NULL))
 );
-CREATE INDEX waiting_place_line ON waiting_place (sale_id, rank);
+CREATE INDEX waiting_place_drawn ON waiting_place (sale_id, lot) WHERE lot IS NOT NULL;
+CREATE UNIQUE INDEX waiting_place_line ON waiting_place (sale_id, rank) WHERE rank IS NOT NULL;
+CREATE INDEX waiting_place_admitted ON waiting_place (sale_id, admitted_until) WHERE admitted_until IS NOT NULL;
 
 -- Whom operators turn away.
 CREATE TABLE block (

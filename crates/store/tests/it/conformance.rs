@@ -66,6 +66,9 @@ every! {
         a_patch_cannot_reach_what_is_the_stores, only_a_draft_is_deleted, a_sale_walks_through_its_phases,
         counts_are_asked_for_by_item, keys_come_and_go, one_node_leads_at_a_time, actions_are_noted,
         a_spread_changes_before_the_sale_opens, nodes_live_as_long_as_they_beat;
+    rooms:
+        a_room_has_one_seed, a_buyer_has_one_place, the_drawn_come_first, nobody_is_called_into_an_empty_shop, an_admission_lapses,
+        unlimited_stock_calls_everybody;
     lists:
         orders_are_listed_page_by_page, orders_are_exported_oldest_first, new_orders_do_not_shift_pages, requests_that_hold_an_order_are_told,
         a_store_starts_without_dead_letters;

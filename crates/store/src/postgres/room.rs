@@ -1,0 +1,259 @@
+//! Waiting rooms in PostgreSQL. Whoever enters or calls in holds the room's row, so that both come one after another.
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+
+use doorbuster_core::BuyerId;
+use doorbuster_core::gate::draw::{Lot, Seed};
+use doorbuster_core::gate::room::{Entry, Line, Shop};
+
+use crate::contract::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::as_limit;
+use super::rows::{self, int};
+use super::run::Again;
+
+type Done<T> = Result<T, Failure>;
+
+macro_rules! room_columns {
+    () => {
+        "r.sale_id, r.seed, r.participants, r.entered, r.called, r.open_until"
+    };
+}
+const ROOM: &str = concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
+const ROOMS: &str = concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
+const PLACES: &str =
+    "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = $1 AND buyer = ANY($2)";
+/// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer may have.
+const STOCK: &str =
+    "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
+         coalesce(sum(i.pool + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+                                WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint
+     FROM sale s JOIN item i ON i.sale_id = s.id WHERE s.id = $1 GROUP BY s.id, s.phase";
+const VIEW: &str = concat!(
+    "SELECT ",
+    room_columns!(),
+    ", s.phase = 'open', i.counted, i.most, i.free, w.out, w.used, w.units
+     FROM waiting_room r JOIN sale s ON s.id = r.sale_id,
+     LATERAL (SELECT bool_and(i.total IS NOT NULL) AS counted, coalesce(max(i.limit_per_buyer), 1)::bigint AS most,
+                     coalesce(sum(i.pool + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+                                            WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint AS free
+              FROM item i WHERE i.sale_id = r.sale_id) i,
+     LATERAL (SELECT count(*) - count(u.units) AS out, count(u.units) AS used, coalesce(sum(u.units), 0)::bigint AS units
+              FROM waiting_place p, LATERAL (
+                  SELECT sum(o.units) AS units FROM orders o JOIN item i ON i.id = o.item_id
+                  WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) u
+              WHERE p.sale_id = r.sale_id AND p.admitted_until > $2) w
+     WHERE r.sale_id = $1"
+);
+
+fn bytes(row: &Row, at: usize) -> Done<Option<[u8; 32]>> {
+    let found: Option<&[u8]> = row.try_get(at)?;
+    found.map(|bytes| bytes.try_into().map_err(|_| rows::bad("number of bytes"))).transpose()
+}
+
+fn if_number(row: &Row, at: usize) -> Done<Option<u64>> {
+    Ok(row.try_get::<_, Option<i64>>(at)?.map(i64::cast_unsigned))
+}
+
+fn room(row: &Row) -> Done<WaitingRoom> {
+    Ok(WaitingRoom {
+        sale: row.try_get(0)?,
+        seed: Seed::new(bytes(row, 1)?.ok_or_else(|| rows::bad("seed"))?),
+        line: Line { participants: if_number(row, 2)?, entered: rows::number(row, 3)?, called: rows::number(row, 4)? },
+        open_until: rows::time(row, 5)?,
+    })
+}
+
+fn place(row: &Row) -> Done<WaitingPlace> {
+    Ok(WaitingPlace {
+        buyer: rows::word(row, 0, "buyer", BuyerId::new)?,
+        lot: bytes(row, 1)?.map(Lot::new),
+        rank: if_number(row, 2)?,
+        until: rows::time(row, 3)?,
+    })
+}
+
+/// The sale's room under its lock, made from this seed if there is none, its draw closed if the sale has opened.
+fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
+    let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1 ON CONFLICT DO NOTHING";
+    ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
+    let Some(mut found) = ledger.one(ROOM, &[&sale], room)? else { return Ok(None) };
+    // Read under the lock: whoever opened the sale before is seen.
+    let sql = "SELECT opened_at IS NOT NULL FROM sale WHERE id = $1";
+    let opened = ledger.one(sql, &[&sale], |row| Ok(row.try_get(0)?))?.unwrap_or(false);
+    if opened && found.line.close_draw() {
+        put_line(ledger, sale, &found.line)?;
+    }
+    Ok(Some(found))
+}
+
+fn put_line(ledger: &PostgresLedger<'_>, sale: &str, line: &Line) -> Done<()> {
+    let sql = "UPDATE waiting_room SET participants = $2, entered = $3, called = $4 WHERE sale_id = $1";
+    ledger.run(sql, &[&sale, &line.participants.map(int), &int(line.entered), &int(line.called)]).map(drop)
+}
+
+fn enter(
+    ledger: &mut PostgresLedger<'_>,
+    sale: &str,
+    seed: &Seed,
+    buyers: &[BuyerId],
+) -> Done<Option<(WaitingRoom, Vec<Entered>)>> {
+    let now = ledger.now;
+    let Some(mut room) = open(ledger, sale, seed)? else { return Ok(None) };
+    let names: Vec<&str> = buyers.iter().map(BuyerId::as_str).collect();
+    let found = ledger.all(PLACES, &[&sale, &names], place)?;
+    let mut known: HashMap<BuyerId, WaitingPlace> =
+        found.into_iter().map(|place| (place.buyer.clone(), place)).collect();
+    let before = room.line;
+    let mut entered = Vec::with_capacity(buyers.len());
+    let (mut came, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
+    for buyer in buyers {
+        if let Some(known) = known.get(buyer).filter(|known| known.until.is_none_or(|until| now < until)) {
+            entered.push(Entered::Known(known.clone()));
+            continue;
+        }
+        let Some(entry) = room.line.enter() else {
+            entered.push(Entered::Full);
+            continue;
+        };
+        let (lot, rank) = match entry {
+            Entry::Early(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            Entry::Late(rank) => (None, Some(rank)),
+        };
+        came.push(buyer.as_str());
+        lots.push(lot.map(|lot| lot.bytes().to_vec()));
+        ranks.push(rank.map(int));
+        let place = WaitingPlace { buyer: buyer.clone(), lot, rank, until: None };
+        known.insert(buyer.clone(), place.clone());
+        entered.push(Entered::New(place));
+    }
+    if room.line != before {
+        // Whoever took part in the draw stays in its list.
+        let sql = "INSERT INTO waiting_place (sale_id, buyer, lot, entered_at, rank)
+             SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[], $4::bigint[]) AS t (buyer, lot, rank)
+             ON CONFLICT (sale_id, buyer) DO UPDATE
+             SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL";
+        ledger.run(sql, &[&sale, &came, &lots, &ranks, &now.0])?;
+        put_line(ledger, sale, &room.line)?;
+    }
+    Ok(Some((room, entered)))
+}
+
+fn shop_stock(open: bool, counted: bool, limit: u64, free: u64) -> (Option<u64>, u64) {
+    if open { (counted.then_some(free), limit) } else { (Some(0), 1) }
+}
+
+fn stock(row: &Row, at: usize) -> Done<(Option<u64>, u64)> {
+    let counted: Option<bool> = row.try_get(at + 1)?;
+    Ok(shop_stock(row.try_get(at)?, counted.unwrap_or(true), rows::number(row, at + 2)?, rows::number(row, at + 3)?))
+}
+
+fn view(row: &Row) -> Done<WaitingView> {
+    let (free, limit) = stock(row, 6)?;
+    let (out, used, used_units) = (rows::number(row, 10)?, rows::number(row, 11)?, rows::number(row, 12)?);
+    Ok(WaitingView { room: room(row)?, shop: Shop { free, limit, out, used, used_units } })
+}
+
+fn call(ledger: &mut PostgresLedger<'_>, sale: &str, seen: u64, shop: Shop, for_ms: i64) -> Done<Vec<WaitingPlace>> {
+    let now = ledger.now;
+    let Some(mut room) = ledger.one(ROOM, &[&sale], room)?.filter(|room| room.line.called == seen) else {
+        return Ok(Vec::new());
+    };
+    let (free, _) = ledger.one(STOCK, &[&sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
+    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line));
+    if after == before {
+        return Ok(Vec::new());
+    }
+    let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
+    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+         WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room WHERE sale_id = $1) ORDER BY lot LIMIT $2";
+    let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], place)?;
+    if let Some(last) = called.last().and_then(|last| last.lot) {
+        let sql = "UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1";
+        ledger.run(sql, &[&sale, &last.bytes().as_slice()])?;
+    }
+    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+         WHERE sale_id = $1 AND rank > $2 AND rank <= $3 ORDER BY rank";
+    called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], place)?);
+    let until = now.plus(for_ms);
+    for (place, rank) in called.iter_mut().zip(before + 1..) {
+        (place.rank, place.until) = (Some(rank), Some(until));
+    }
+    let names: Vec<&str> = called.iter().map(|place| place.buyer.as_str()).collect();
+    let sql = "UPDATE waiting_place p SET rank = t.rank + $3, called_at = $4, admitted_until = $5
+         FROM unnest($2::text[]) WITH ORDINALITY AS t (buyer, rank) WHERE p.sale_id = $1 AND p.buyer = t.buyer";
+    ledger.run(sql, &[&sale, &names, &int(before), &now.0, &until.0])?;
+    put_line(ledger, sale, &room.line)?;
+    Ok(called)
+}
+
+impl Postgres {
+    pub(crate) async fn enter_room(
+        &self,
+        sale: &str,
+        seed: Seed,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
+        let sale = sale.to_owned();
+        self.job(Again::Safe, move |ledger| enter(ledger, &sale, &seed, &buyers)).await
+    }
+
+    pub(crate) async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
+        self.all(ROOMS, &[&sales], room).await
+    }
+
+    pub(crate) async fn places(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<WaitingPlace>> {
+        let names: Vec<&str> = buyers.iter().map(BuyerId::as_str).collect();
+        self.all(PLACES, &[&sale, &names], place).await
+    }
+
+    pub(crate) async fn called_after(&self, sale: &str, after: u64, limit: usize) -> StoreResult<Vec<WaitingPlace>> {
+        let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+             WHERE sale_id = $1 AND rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3";
+        self.all(sql, &[&sale, &int(after), &as_limit(limit)], place).await
+    }
+
+    pub(crate) async fn drawn_after(
+        &self,
+        sale: &str,
+        after: Option<Lot>,
+        limit: usize,
+    ) -> StoreResult<Vec<(Lot, BuyerId)>> {
+        let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
+        let sql = "SELECT lot, buyer FROM waiting_place WHERE sale_id = $1 AND lot > $2 ORDER BY lot LIMIT $3";
+        self.all(sql, &[&sale, &after, &as_limit(limit)], |row| {
+            let lot = bytes(row, 0)?.ok_or_else(|| rows::bad("lot"))?;
+            Ok((Lot::new(lot), rows::word(row, 1, "buyer", BuyerId::new)?))
+        })
+        .await
+    }
+
+    pub(crate) async fn view_room(&self, sale: &str) -> StoreResult<Option<WaitingView>> {
+        self.one(VIEW, &[&sale, &self.now().0], view).await
+    }
+
+    pub(crate) async fn call_in(
+        &self,
+        sale: &str,
+        seen: u64,
+        shop: Shop,
+        for_ms: i64,
+    ) -> StoreResult<Vec<WaitingPlace>> {
+        let sale = sale.to_owned();
+        self.job(Again::Safe, move |ledger| call(ledger, &sale, seen, shop, for_ms)).await
+    }
+
+    pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
+        let sale = sale.to_owned();
+        let hold = move |ledger: &mut PostgresLedger<'_>| {
+            let sql = "UPDATE waiting_room SET open_until = $2 WHERE sale_id = $1";
+            ledger.run(sql, &[&sale, &ledger.now.plus(for_ms).0]).map(drop)
+        };
+        self.job(Again::Safe, hold).await
+    }
+}

@@ -1,0 +1,269 @@
+//! Waiting rooms in SQLite.
+use rusqlite::{Row, params};
+
+use doorbuster_core::gate::draw::{Lot, Seed};
+use doorbuster_core::gate::room::{Entry, Line, Shop};
+use doorbuster_core::{BuyerId, Millis};
+
+use crate::contract::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+use crate::store::StoreResult;
+
+use super::Sqlite;
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::rows::int;
+use super::statements::Statements;
+
+type Done<T> = Result<T, Failure>;
+
+const ROOM: &str =
+    "SELECT sale_id, seed, participants, entered, called, open_until FROM waiting_room WHERE sale_id = ?1";
+const PLACE: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND buyer = ?2";
+
+fn number(row: &Row<'_>, at: usize) -> Done<u64> {
+    Ok(row.get::<_, i64>(at)?.cast_unsigned())
+}
+
+fn buyer(row: &Row<'_>, at: usize) -> Done<BuyerId> {
+    let name: String = row.get(at)?;
+    BuyerId::new(&name).ok_or_else(|| Failure::Row("a row holds a buyer that is none".to_owned()))
+}
+
+fn room(row: &Row<'_>) -> Done<WaitingRoom> {
+    let participants: Option<i64> = row.get(2)?;
+    Ok(WaitingRoom {
+        sale: row.get(0)?,
+        seed: Seed::new(row.get(1)?),
+        line: Line {
+            participants: participants.map(i64::cast_unsigned),
+            entered: number(row, 3)?,
+            called: number(row, 4)?,
+        },
+        open_until: row.get::<_, Option<i64>>(5)?.map(Millis),
+    })
+}
+
+fn place(row: &Row<'_>) -> Done<WaitingPlace> {
+    Ok(WaitingPlace {
+        buyer: buyer(row, 0)?,
+        lot: row.get::<_, Option<[u8; 32]>>(1)?.map(Lot::new),
+        rank: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
+        until: row.get::<_, Option<i64>>(3)?.map(Millis),
+    })
+}
+
+/// The sale's room, made from this seed if there is none, its draw closed if the sale has opened.
+fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
+    let sql = &mut ledger.sql;
+    let opened = sql.one("SELECT opened_at IS NOT NULL FROM sale WHERE id = ?1", params![sale], |row| Ok(row.get(0)?));
+    let Some(opened) = opened? else { return Ok(None) };
+    sql.run(
+        "INSERT INTO waiting_room (sale_id, seed) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        params![sale, seed.bytes()],
+    )?;
+    let mut found = sql.one(ROOM, params![sale], room)?;
+    if let Some(found) = &mut found
+        && opened
+        && found.line.close_draw()
+    {
+        put_line(sql, sale, &found.line)?;
+    }
+    Ok(found)
+}
+
+fn put_line(sql: &mut Statements<'_>, sale: &str, line: &Line) -> Done<()> {
+    sql.run(
+        "UPDATE waiting_room SET participants = ?2, entered = ?3, called = ?4 WHERE sale_id = ?1",
+        params![sale, line.participants.map(int), int(line.entered), int(line.called)],
+    )?;
+    Ok(())
+}
+
+fn enter(
+    ledger: &mut SqliteLedger<'_>,
+    sale: &str,
+    seed: &Seed,
+    buyers: &[BuyerId],
+) -> Done<Option<(WaitingRoom, Vec<Entered>)>> {
+    let now = ledger.now;
+    let Some(mut room) = open(ledger, sale, seed)? else { return Ok(None) };
+    let mut entered = Vec::with_capacity(buyers.len());
+    let before = room.line;
+    for buyer in buyers {
+        let known = ledger.sql.one(PLACE, params![sale, buyer.as_str()], place)?;
+        if let Some(known) = known.filter(|known| known.until.is_none_or(|until| now < until)) {
+            entered.push(Entered::Known(known));
+            continue;
+        }
+        let Some(entry) = room.line.enter() else {
+            entered.push(Entered::Full);
+            continue;
+        };
+        let (lot, rank) = match entry {
+            Entry::Early(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            Entry::Late(rank) => (None, Some(rank)),
+        };
+        // Whoever took part in the draw stays in its list.
+        ledger.sql.run(
+            "INSERT INTO waiting_place (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL",
+            params![sale, buyer.as_str(), lot.as_ref().map(Lot::bytes), now.0, rank.map(int)],
+        )?;
+        entered.push(Entered::New(WaitingPlace { buyer: buyer.clone(), lot, rank, until: None }));
+    }
+    if room.line != before {
+        put_line(&mut ledger.sql, sale, &room.line)?;
+    }
+    Ok(Some((room, entered)))
+}
+
+/// Units that nobody holds (`None`: without end), and how many one buyer may have. Nothing, unless the sale is open.
+fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
+    let found = sql.one(
+        "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer), 1),
+                coalesce(sum(pool + (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant
+                                     WHERE item_id = item.id AND open = 1 AND counted = 1)), 0)
+         FROM sale JOIN item ON item.sale_id = sale.id WHERE sale.id = ?1 GROUP BY sale.id",
+        params![sale],
+        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, number(row, 2)?, number(row, 3)?)),
+    )?;
+    Ok(match found {
+        Some((true, counted, limit, free)) => (counted.then_some(free), limit),
+        Some((false, ..)) | None => (Some(0), 1),
+    })
+}
+
+fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<WaitingView>> {
+    let Some(room) = sql.one(ROOM, params![sale], room)? else { return Ok(None) };
+    let (free, limit) = stock(sql, sale)?;
+    let on_the_way = sql.one(
+        "SELECT count(*) - count(units), count(units), coalesce(sum(units), 0) FROM (
+             SELECT (SELECT sum(o.units) FROM orders o JOIN item i ON i.id = o.item_id
+                     WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) AS units
+             FROM waiting_place p WHERE p.sale_id = ?1 AND p.admitted_until > ?2)",
+        params![sale, now.0],
+        |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)),
+    )?;
+    let (out, used, used_units) = on_the_way.unwrap_or_default();
+    Ok(Some(WaitingView { room, shop: Shop { free, limit, out, used, used_units } }))
+}
+
+fn call(ledger: &mut SqliteLedger<'_>, sale: &str, seen: u64, shop: Shop, for_ms: i64) -> Done<Vec<WaitingPlace>> {
+    let now = ledger.now;
+    let sql = &mut ledger.sql;
+    let Some(mut room) = sql.one(ROOM, params![sale], room)?.filter(|room| room.line.called == seen) else {
+        return Ok(Vec::new());
+    };
+    let (free, _) = stock(sql, sale)?;
+    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line));
+    let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
+    let mut called = sql.all(
+        "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+         WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
+        params![sale, int(drawn - before)],
+        place,
+    )?;
+    if let Some(last) = called.last().and_then(|last| last.lot) {
+        sql.run("UPDATE waiting_room SET called_lot = ?2 WHERE sale_id = ?1", params![sale, last.bytes()])?;
+    }
+    called.extend(sql.all(
+        "SELECT buyer, lot, rank, admitted_until FROM waiting_place WHERE sale_id = ?1 AND rank > ?2 AND rank <= ?3 ORDER BY rank",
+        params![sale, int(drawn), int(after)],
+        place,
+    )?);
+    let until = now.plus(for_ms);
+    for (place, rank) in called.iter_mut().zip(before + 1..) {
+        (place.rank, place.until) = (Some(rank), Some(until));
+        sql.run(
+            "UPDATE waiting_place SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE sale_id = ?1 AND buyer = ?2",
+            params![sale, place.buyer.as_str(), int(rank), now.0, until.0],
+        )?;
+    }
+    if after > before {
+        put_line(sql, sale, &room.line)?;
+    }
+    Ok(called)
+}
+
+impl Sqlite {
+    pub(crate) async fn enter_room(
+        &self,
+        sale: &str,
+        seed: Seed,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
+        let sale = sale.to_owned();
+        self.write(buyers.len().max(1), move |txn| txn.attempt(|ledger| enter(ledger, &sale, &seed, &buyers))).await
+    }
+
+    pub(crate) async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
+        self.read(move |sql| {
+            let mut rooms = Vec::with_capacity(sales.len());
+            for sale in &sales {
+                rooms.extend(sql.one(ROOM, params![sale], room)?);
+            }
+            Ok(rooms)
+        })
+        .await
+    }
+
+    pub(crate) async fn places(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<WaitingPlace>> {
+        let sale = sale.to_owned();
+        self.read(move |sql| {
+            let mut places = Vec::with_capacity(buyers.len());
+            for buyer in &buyers {
+                places.extend(sql.one(PLACE, params![sale, buyer.as_str()], place)?);
+            }
+            Ok(places)
+        })
+        .await
+    }
+
+    pub(crate) async fn called_after(&self, sale: &str, after: u64, limit: usize) -> StoreResult<Vec<WaitingPlace>> {
+        const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_place
+             WHERE sale_id = ?1 AND rank > ?2 AND called_at IS NOT NULL ORDER BY rank LIMIT ?3";
+        let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read(move |sql| sql.all(SQL, params![sale, int(after), limit], place)).await
+    }
+
+    pub(crate) async fn drawn_after(
+        &self,
+        sale: &str,
+        after: Option<Lot>,
+        limit: usize,
+    ) -> StoreResult<Vec<(Lot, BuyerId)>> {
+        const SQL: &str = "SELECT lot, buyer FROM waiting_place WHERE sale_id = ?1 AND lot > ?2 ORDER BY lot LIMIT ?3";
+        let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read(move |sql| {
+            let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
+            sql.all(SQL, params![sale, after, limit], |row| Ok((Lot::new(row.get(0)?), buyer(row, 1)?)))
+        })
+        .await
+    }
+
+    pub(crate) async fn view_room(&self, sale: &str) -> StoreResult<Option<WaitingView>> {
+        let (sale, now) = (sale.to_owned(), self.now());
+        self.read(move |sql| view(sql, &sale, now)).await
+    }
+
+    pub(crate) async fn call_in(
+        &self,
+        sale: &str,
+        seen: u64,
+        shop: Shop,
+        for_ms: i64,
+    ) -> StoreResult<Vec<WaitingPlace>> {
+        let sale = sale.to_owned();
+        self.job(move |ledger| call(ledger, &sale, seen, shop, for_ms)).await
+    }
+
+    pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
+        let sale = sale.to_owned();
+        self.job(move |ledger| {
+            let until = ledger.now.plus(for_ms);
+            let sql = "UPDATE waiting_room SET open_until = ?2 WHERE sale_id = ?1";
+            ledger.sql.run(sql, params![sale, until.0]).map(drop)
+        })
+        .await
+    }
+}

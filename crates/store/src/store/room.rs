@@ -1,0 +1,87 @@
+//! Waiting rooms: places, the draw, and who is called in.
+use doorbuster_core::BuyerId;
+use doorbuster_core::gate::draw::{Lot, Seed};
+use doorbuster_core::gate::room::Shop;
+
+use crate::contract::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+
+use super::{Store, StoreResult};
+
+/// Waiting rooms.
+impl Store {
+    /// Makes the sale's room from this seed unless it has one, and closes its draw if the sale has opened. `None`: no such sale.
+    pub async fn open_room(&self, sale: &str, seed: Seed) -> StoreResult<Option<WaitingRoom>> {
+        Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
+    }
+
+    /// The same, and gives each of these buyers a place who has none, or whose admission has lapsed; the answers stand in the buyers' order.
+    pub async fn enter_room(
+        &self,
+        sale: &str,
+        seed: Seed,
+        buyers: Vec<BuyerId>,
+    ) -> StoreResult<Option<(WaitingRoom, Vec<Entered>)>> {
+        match self {
+            Self::Sqlite(s) => s.enter_room(sale, seed, buyers).await,
+            Self::Postgres(s) => Box::pin(s.enter_room(sale, seed, buyers)).await,
+        }
+    }
+
+    /// The rooms of these sales, in no order. Those that were not made are left out.
+    pub async fn rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
+        match self {
+            Self::Sqlite(s) => s.rooms(sales).await,
+            Self::Postgres(s) => Box::pin(s.rooms(sales)).await,
+        }
+    }
+
+    /// The places that these buyers have, in no order.
+    pub async fn places(&self, sale: &str, buyers: Vec<BuyerId>) -> StoreResult<Vec<WaitingPlace>> {
+        match self {
+            Self::Sqlite(s) => s.places(sale, buyers).await,
+            Self::Postgres(s) => Box::pin(s.places(sale, buyers)).await,
+        }
+    }
+
+    /// At most `limit` places that were called in, of ranks above `after`, by rank.
+    pub async fn called_after(&self, sale: &str, after: u64, limit: usize) -> StoreResult<Vec<WaitingPlace>> {
+        match self {
+            Self::Sqlite(s) => s.called_after(sale, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.called_after(sale, after, limit)).await,
+        }
+    }
+
+    /// At most `limit` of those who take part in the draw, in its order, after this lot.
+    pub async fn drawn_after(&self, sale: &str, after: Option<Lot>, limit: usize) -> StoreResult<Vec<(Lot, BuyerId)>> {
+        match self {
+            Self::Sqlite(s) => s.drawn_after(sale, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.drawn_after(sale, after, limit)).await,
+        }
+    }
+
+    /// The sale's room and its shop, in one snapshot. `None`: it has no room.
+    pub async fn view_room(&self, sale: &str) -> StoreResult<Option<WaitingView>> {
+        match self {
+            Self::Sqlite(s) => s.view_room(sale).await,
+            Self::Postgres(s) => Box::pin(s.view_room(sale)).await,
+        }
+    }
+
+    /// Calls in as many as the rules say ([`Shop::calls`]), for `for_ms` from now, judging by the snapshot's admissions and by the stock as it is. Those
+    /// who were called, by rank; nobody, when the line was called further since the snapshot.
+    pub async fn call_in(&self, sale: &str, seen: &WaitingView, for_ms: i64) -> StoreResult<Vec<WaitingPlace>> {
+        let (called, shop): (u64, Shop) = (seen.room.line.called, seen.shop);
+        match self {
+            Self::Sqlite(s) => s.call_in(sale, called, shop, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.call_in(sale, called, shop, for_ms)).await,
+        }
+    }
+
+    /// Keeps a room that opens by itself open for `for_ms` from now.
+    pub async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.hold_room(sale, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.hold_room(sale, for_ms)).await,
+        }
+    }
+}
