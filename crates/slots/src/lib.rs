@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod conformance;
+mod limit;
 mod local;
+mod lock;
 mod redis;
 mod shared;
 
@@ -13,7 +15,9 @@ use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketA
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
+pub use limit::Charge;
 pub use local::Local;
+pub use lock::{Held, Locks};
 pub use shared::{Said, Shared};
 
 /// A slot that could not be asked, or whose answer did not arrive.

@@ -4,6 +4,7 @@ mod it {
     mod cluster;
     mod faults;
     mod local;
+    mod lock;
     mod model;
     mod one;
     mod open;

@@ -1,0 +1,26 @@
+-- Charges what a node let in to limits that all nodes share, and tells how far each of them is ahead now. One call for a whole batch.
+--
+-- KEYS  any number of limits' keys
+-- ARGV  for each key two numbers: what is charged, and how far ahead the limit lets itself be; both in microseconds of its own rate
+-- returns  for each key how far it is ahead, in microseconds
+--
+-- A key holds the instant, by this server's clock in microseconds, at which its limit has worked off everything (doorbuster-core, gate/gcra.rs), and lives
+-- until then. It may never refuse: what is charged was let in already. At most twice the reach is kept, so that nobody waits longer than that.
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local told = {}
+for i, key in ipairs(KEYS) do
+    local charge, reach = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+    local state = tonumber(redis.call('GET', key) or 0) or 0
+    if state < now then
+        state = now
+    end
+    state = math.min(state + charge, now + 2 * reach)
+    local ahead = state - now
+    if charge > 0 and ahead > 0 then
+        redis.call('SET', key, string.format('%.0f', state), 'PX', math.max(1, math.ceil(ahead / 1000)))
+    end
+    told[i] = ahead
+end
+return told

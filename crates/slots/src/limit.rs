@@ -1,0 +1,45 @@
+//! Limits that all nodes share: what each node let in is charged to one state, in batches. Never a decision, and never stock.
+use std::fmt::Write;
+
+use crate::SlotError;
+use crate::shared::{Said, Shared};
+
+const CHARGE: &str = include_str!("limit.lua");
+
+/// What a node let in under a limit and has not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// Which limit, and held to whom: a keyed hash that is the same on every node.
+    pub key: u64,
+    /// What it used, in microseconds of the limit's rate.
+    pub used_us: u64,
+    /// How far ahead the limit lets itself be, in microseconds of its rate.
+    pub reach_us: u64,
+}
+
+impl Shared {
+    /// Charges all of these in one round trip. How far ahead each of them is now, all nodes together, in microseconds of its rate.
+    ///
+    /// # Errors
+    /// When no server can be reached, or its answer does not come in time: then it may have been charged. It is not to be charged again.
+    pub async fn charge(&self, charges: &[Charge]) -> Result<Vec<u64>, SlotError> {
+        let (mut keys, mut numbers) = (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));
+        let mut name = String::with_capacity(16);
+        for charge in charges {
+            name.clear();
+            write!(name, "{:016x}", charge.key).expect("a string takes everything");
+            keys.push(self.key("limit", &name));
+            numbers.extend([charge.used_us.to_string(), charge.reach_us.to_string()]);
+        }
+        let said = self.eval(CHARGE, &keys, &numbers).await?;
+        let ahead: Option<Vec<u64>> = said.several().iter().map(ahead).collect();
+        ahead.filter(|ahead| ahead.len() == charges.len()).ok_or_else(|| SlotError {
+            reason: "the script of the limits told something else than it does".to_owned(),
+            may_have_happened: true,
+        })
+    }
+}
+
+fn ahead(said: &Said) -> Option<u64> {
+    said.number().and_then(|number| u64::try_from(number).ok())
+}

@@ -1,0 +1,183 @@
+//! A lock that nodes share, to save work: one loader, one exporter. Never for stock, and nothing is safe because of it.
+//!
+//! On one server, or on several independent ones by majority. Whoever has it renews it until it is released, and is told when that fails; a holder
+//! that slept through its time is found by its fencing number, which only grows: whatever is written under the lock carries it, and is refused where
+//! a greater one was seen. `docs/locks.md` says what it is for.
+mod held;
+mod place;
+#[cfg(test)]
+mod simulation;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use held::Held;
+use place::Place;
+
+use crate::{Shared, SlotError};
+
+/// How long a lock lives that is not renewed: so long others wait after its holder died.
+const LIVES: Duration = Duration::from_secs(10);
+/// A holder renews its lock so often in that time.
+const RENEWALS: u32 = 3;
+/// Shortest and longest pause of one who waits for a lock, drawn anew each time, so that those who wait do not come in step.
+const SPIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+/// Clocks may run apart by so many parts of a lock's life, and a little more.
+const DRIFT_PARTS: u32 = 100;
+/// The little more.
+const DRIFT: Duration = Duration::from_millis(2);
+
+/// Where locks are kept. A copy is the same.
+#[derive(Clone, Debug)]
+pub struct Locks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// An odd number of servers that know nothing of each other.
+    places: Vec<Place>,
+    lives: Duration,
+    dice: Mutex<StdRng>,
+}
+
+impl Locks {
+    /// Locks on these servers: a majority of them decides. Of an even number the last one is left out, since it would only add a way to fail.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
+        Self::living(servers, LIVES)
+    }
+
+    /// The same, with locks that live so long when they are not renewed.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub fn living(servers: Vec<Shared>, lives: Duration) -> Result<Self, SlotError> {
+        Self::at(servers.into_iter().map(Place::Redis).collect(), lives, StdRng::seed_from_u64(rand::random()))
+    }
+
+    fn at(mut places: Vec<Place>, lives: Duration, dice: StdRng) -> Result<Self, SlotError> {
+        if places.len().is_multiple_of(2) {
+            places.pop();
+        }
+        if places.is_empty() {
+            return Err(SlotError { reason: "locks need a server".to_owned(), may_have_happened: false });
+        }
+        Ok(Self(Arc::new(Inner { places, lives, dice: Mutex::new(dice) })))
+    }
+
+    /// Takes the lock of this name if nobody has it.
+    ///
+    /// # Errors
+    /// When too few servers can be reached.
+    pub async fn try_take(&self, name: &str) -> Result<Option<Held>, SlotError> {
+        let owner = format!("{:032x}", self.draw(|dice| dice.random::<u128>()));
+        let asked = Instant::now();
+        let taken = self.each(|place, lives| {
+            let (name, owner) = (name.to_owned(), owner.clone());
+            async move { place.take(&name, &owner, lives).await }
+        });
+        let taken = taken.await;
+        let fences: Vec<u64> = taken.iter().filter_map(|said| *said.as_ref().ok()?).collect();
+        let fence = fences.iter().copied().max().unwrap_or(0);
+        // Where several servers decide, the greatest number must be known to a majority before it is used: any later majority then goes on from it.
+        let is_known = self.is_majority(fences.len())
+            && (self.0.places.len() == 1 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
+        let until = asked + self.safe();
+        if is_known && Instant::now() < until {
+            return Ok(Some(Held::new(self.clone(), name, owner, fence, until)));
+        }
+        // Also where the answer was lost: it may have been taken there.
+        self.release(name, &owner).await;
+        let away = taken.iter().filter(|said| said.is_err()).count();
+        match taken.into_iter().find_map(Result::err) {
+            Some(error) if self.is_majority(away) => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes the lock of this name, and waits for it at most so long. `None`: somebody else had it all the time.
+    ///
+    /// # Errors
+    /// When too few servers could be reached at the end.
+    pub async fn take(&self, name: &str, patience: Duration) -> Result<Option<Held>, SlotError> {
+        let until = Instant::now() + patience;
+        loop {
+            let tried = self.try_take(name).await;
+            if matches!(tried, Ok(Some(_))) || Instant::now() >= until {
+                return tried;
+            }
+            let pause = self.draw(|dice| dice.random_range(SPIN.0..SPIN.1));
+            tokio::time::sleep_until((Instant::now() + pause).min(until)).await;
+        }
+    }
+
+    /// Whether a majority renewed it. `Err`: too few answered to know.
+    async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
+        let renewed = self.each(|place, lives| {
+            let (name, owner) = (name.to_owned(), owner.to_owned());
+            async move { place.renew(&name, &owner, lives, fence).await }
+        });
+        let renewed = renewed.await;
+        if self.is_majority(renewed.iter().filter(|said| matches!(said, Ok(true))).count()) {
+            return Ok(true);
+        }
+        let refused = renewed.iter().filter(|said| matches!(said, Ok(false))).count();
+        match renewed.into_iter().find_map(Result::err) {
+            Some(error) if !self.is_majority(refused) => Err(error),
+            _ => Ok(false),
+        }
+    }
+
+    async fn release(&self, name: &str, owner: &str) {
+        let released = self.each(|place, _| {
+            let (name, owner) = (name.to_owned(), owner.to_owned());
+            async move { place.release(&name, &owner).await }
+        });
+        // Where it cannot be released it ends by itself.
+        drop(released.await);
+    }
+
+    /// Asks all servers at the same time, and waits for all: each answers, or fails, within a bounded time.
+    async fn each<T, F>(&self, ask: impl Fn(Place, Duration) -> F) -> Vec<Result<T, SlotError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, SlotError>> + Send + 'static,
+    {
+        if let [place] = self.0.places.as_slice() {
+            return vec![ask(place.clone(), self.0.lives).await];
+        }
+        let mut asking = JoinSet::new();
+        for place in &self.0.places {
+            asking.spawn(ask(place.clone(), self.0.lives));
+        }
+        let mut said = Vec::with_capacity(self.0.places.len());
+        while let Some(one) = asking.join_next().await {
+            let lost = |e: tokio::task::JoinError| SlotError { reason: e.to_string(), may_have_happened: true };
+            said.push(one.map_err(lost).and_then(|one| one));
+        }
+        said
+    }
+
+    fn draw<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        draw(&mut self.0.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_majority(&self, servers: usize) -> bool {
+        servers > self.0.places.len() / 2
+    }
+
+    /// How long a holder may believe in its lock, counted from when it asked.
+    fn safe(&self) -> Duration {
+        self.0.lives.saturating_sub(self.0.lives / DRIFT_PARTS + DRIFT)
+    }
+
+    fn renew_every(&self) -> Duration {
+        self.0.lives / RENEWALS
+    }
+}

@@ -1,0 +1,305 @@
+//! Locks in a simulated world: the very code of holders and waiters, on simulated servers, in simulated time, from a seed.
+//!
+//! Messages come late or get lost, servers go away or forget, processes sleep through their time. Judged: two processes never believe in the same lock
+//! at the same time; fencing numbers grow from holder to holder; when the faults end everybody gets the lock.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::place::Place;
+use super::{Held, Locks};
+use crate::SlotError;
+
+const LIVES: Duration = Duration::from_secs(1);
+/// As long as a real server is waited for.
+const ANSWER_MAX: Duration = Duration::from_millis(250);
+const FAULTY_FOR: Duration = Duration::from_secs(20);
+const NAME: &str = "loader";
+/// Runs of each kind.
+const SEEDS: u64 = 8;
+
+/// A simulated server, as one process reaches it.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    server: Arc<Mutex<Server>>,
+    process: Arc<Mutex<Process>>,
+    world: World,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    locks: HashMap<String, (String, Instant)>,
+    fences: HashMap<String, u64>,
+    /// Its clock is so far ahead, in microseconds.
+    ahead: u64,
+    away_until: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    /// It does nothing until then.
+    sleeps_until: Option<Instant>,
+}
+
+/// What all share: dice, and what can go wrong.
+#[derive(Clone, Debug)]
+struct World {
+    dice: Arc<Mutex<StdRng>>,
+    began: Instant,
+    wrong: Wrong,
+}
+
+/// What goes wrong in a run.
+#[derive(Clone, Copy, Debug)]
+struct Wrong {
+    servers_forget: bool,
+    clocks_differ: bool,
+    /// A fault of ours, which the judge must notice: a release that does not ask whose lock it is.
+    releases_anybodys: bool,
+    /// Another one: a greater number is not carried to the other servers.
+    raises_nothing: bool,
+}
+
+const NOTHING_WRONG: Wrong =
+    Wrong { servers_forget: false, clocks_differ: false, releases_anybodys: false, raises_nothing: false };
+
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    fn is_faulty(&self) -> bool {
+        self.began.elapsed() < FAULTY_FOR
+    }
+
+    fn chance(&self, of: f64) -> bool {
+        self.is_faulty() && lock(&self.dice).random_bool(of)
+    }
+
+    fn millis(&self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(lock(&self.dice).random_range(range))
+    }
+}
+
+impl Model {
+    /// A call: the way there, the step, the way back. A process that sleeps neither sends nor hears.
+    async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
+        let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
+        self.awake().await;
+        let asked = Instant::now();
+        sleep(self.world.millis(0..10)).await;
+        let is_away = lock(&self.server).away_until.is_some_and(|until| Instant::now() < until);
+        if is_away || self.world.chance(0.03) {
+            sleep_until(asked + ANSWER_MAX).await;
+            return Err(lost());
+        }
+        let said = step(&mut lock(&self.server), Instant::now());
+        if self.world.chance(0.03) {
+            sleep_until(asked + ANSWER_MAX).await;
+            return Err(lost());
+        }
+        sleep(self.world.millis(0..10)).await;
+        self.awake().await;
+        Ok(said)
+    }
+
+    async fn awake(&self) {
+        loop {
+            let until = lock(&self.process).sleeps_until;
+            match until {
+                Some(until) if Instant::now() < until => sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+
+    pub(super) async fn take(&self, name: &str, owner: &str, lives: Duration) -> Result<Option<u64>, SlotError> {
+        let began = self.world.began;
+        let step = |server: &mut Server, now: Instant| {
+            if server.locks.get(name).is_some_and(|(_, until)| now < *until) {
+                return None;
+            }
+            server.locks.insert(name.to_owned(), (owner.to_owned(), now + lives));
+            let time = 1 + server.ahead + u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX);
+            let fence = time.max(server.fences.get(name).map_or(0, |last| last + 1));
+            server.fences.insert(name.to_owned(), fence);
+            Some(fence)
+        };
+        self.call(step).await
+    }
+
+    pub(super) async fn renew(&self, name: &str, owner: &str, lives: Duration, fence: u64) -> Result<bool, SlotError> {
+        let raises = !self.world.wrong.raises_nothing;
+        let step = |server: &mut Server, now: Instant| match server.locks.get_mut(name) {
+            Some((who, until)) if who == owner && now < *until => {
+                *until = now + lives;
+                let last = server.fences.entry(name.to_owned()).or_default();
+                *last = if raises { fence.max(*last) } else { *last };
+                true
+            }
+            _ => false,
+        };
+        self.call(step).await
+    }
+
+    pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
+        let anybodys = self.world.wrong.releases_anybodys;
+        let step = |server: &mut Server, _: Instant| {
+            let is_owners = server.locks.get(name).is_some_and(|(who, _)| who == owner);
+            if is_owners || anybodys {
+                server.locks.remove(name);
+            }
+            is_owners
+        };
+        self.call(step).await
+    }
+}
+
+/// What is judged.
+#[derive(Debug, Default)]
+struct Judge {
+    /// The last handle of each process.
+    held: Mutex<HashMap<usize, Held>>,
+    fence: Mutex<u64>,
+    faults: Mutex<Vec<String>>,
+    taken: Mutex<HashMap<usize, u32>>,
+}
+
+impl Judge {
+    fn took(&self, process: usize, held: &Held, at: Duration) {
+        let mut others = lock(&self.held);
+        for (other, theirs) in others.iter().filter(|(other, _)| **other != process) {
+            if theirs.is_held() && held.is_held() {
+                lock(&self.faults).push(format!("{at:?}: {process} and {other} believe in the same lock"));
+            }
+        }
+        let mut last = lock(&self.fence);
+        if held.fence() <= *last {
+            lock(&self.faults).push(format!("{at:?}: {} after {}", held.fence(), *last));
+        }
+        *last = held.fence();
+        others.insert(process, held.enter());
+        drop(others);
+        *lock(&self.taken).entry(process).or_default() += 1;
+    }
+}
+
+/// One run; what it found.
+async fn run(seed: u64, servers: usize, wrong: Wrong) -> Vec<String> {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let servers: Vec<_> = (0..servers)
+        .map(|_| {
+            let ahead = if wrong.clocks_differ { dice.random_range(0..5_000_000) } else { 0 };
+            Arc::new(Mutex::new(Server { ahead, ..Server::default() }))
+        })
+        .collect();
+    let world = World { dice: Arc::new(Mutex::new(dice)), began: Instant::now(), wrong };
+    let judge = Arc::new(Judge::default());
+    let mut tasks = tokio::task::JoinSet::new();
+    const PROCESSES: usize = 4;
+    for process in 0..PROCESSES {
+        let me = Arc::new(Mutex::new(Process::default()));
+        let model = |server: &Arc<Mutex<Server>>| {
+            Place::Model(Model { server: server.clone(), process: me.clone(), world: world.clone() })
+        };
+        let locks =
+            Locks::at(servers.iter().map(model).collect(), LIVES, StdRng::seed_from_u64(seed ^ (process as u64 + 1)));
+        tasks.spawn(live(process, locks.expect("there are servers"), me, world.clone(), judge.clone()));
+    }
+    tasks.spawn(break_servers(servers, world.clone()));
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("it does not panic");
+    }
+    let mut faults = std::mem::take(&mut *lock(&judge.faults));
+    let taken = lock(&judge.taken).clone();
+    if taken.len() < PROCESSES {
+        faults.push(format!("not everybody got the lock: {taken:?}"));
+    }
+    faults
+}
+
+/// A process: takes the lock, works in steps, now and then sleeps through its time, releases.
+async fn live(process: usize, locks: Locks, me: Arc<Mutex<Process>>, world: World, judge: Arc<Judge>) {
+    let end = world.began + FAULTY_FOR + Duration::from_secs(10);
+    while Instant::now() < end {
+        if let Ok(Some(held)) = locks.take(NAME, Duration::from_secs(3)).await {
+            judge.took(process, &held, world.began.elapsed());
+            for _ in 0..3 {
+                sleep(world.millis(1..200)).await;
+                if world.chance(0.1) {
+                    let until = Instant::now() + world.millis(500..3_000);
+                    lock(&me).sleeps_until = Some(until);
+                    sleep_until(until).await;
+                }
+            }
+            // The judge keeps a handle to ask; the last one releases.
+            let mine = lock(&judge.held).remove(&process);
+            drop(mine);
+            held.release().await;
+        }
+        sleep(world.millis(1..300)).await;
+    }
+}
+
+async fn break_servers(servers: Vec<Arc<Mutex<Server>>>, world: World) {
+    while world.is_faulty() {
+        sleep(world.millis(200..3_000)).await;
+        let nth = lock(&world.dice).random_range(0..servers.len());
+        let until = Instant::now() + world.millis(50..1_500);
+        let forgets = world.wrong.servers_forget && world.chance(0.5);
+        let mut server = lock(&servers[nth]);
+        server.away_until = Some(until);
+        if forgets {
+            server.locks.clear();
+            server.fences.clear();
+        }
+    }
+}
+
+fn runs(seeds: std::ops::Range<u64>, servers: usize, wrong: Wrong) -> Vec<(u64, Vec<String>)> {
+    let of = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(run(seed, servers, wrong))
+    };
+    seeds.map(|seed| (seed, of(seed))).filter(|(_, faults)| !faults.is_empty()).collect()
+}
+
+#[test]
+fn no_two_processes_believe_in_the_same_lock_and_numbers_grow() {
+    for servers in [1, 3, 5] {
+        assert_eq!(runs(0..SEEDS, servers, NOTHING_WRONG), vec![]);
+        let clocks = Wrong { clocks_differ: true, ..NOTHING_WRONG };
+        assert_eq!(runs(SEEDS..2 * SEEDS, servers, clocks), vec![]);
+    }
+}
+
+#[test]
+fn numbers_grow_also_past_a_server_that_forgot_everything() {
+    let forget = Wrong { servers_forget: true, ..NOTHING_WRONG };
+    let found = runs(0..SEEDS, 1, forget);
+    // One server that forgets gives its lock away: that two believe in it is what the numbers are for.
+    let is_of_numbers = |fault: &String| !fault.contains("believe");
+    assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_of_numbers)), "{found:?}");
+}
+
+#[test]
+fn a_run_from_the_same_seed_is_the_same() {
+    let forget = Wrong { servers_forget: true, ..NOTHING_WRONG };
+    assert_eq!(runs(0..3, 1, forget), runs(0..3, 1, forget));
+}
+
+#[test]
+fn a_release_that_does_not_ask_whose_lock_it_is_is_noticed() {
+    let anybodys = Wrong { releases_anybodys: true, ..NOTHING_WRONG };
+    assert!(!runs(0..SEEDS, 1, anybodys).is_empty());
+}
+
+#[test]
+fn a_number_that_only_one_server_knows_is_noticed() {
+    let raises_nothing = Wrong { clocks_differ: true, raises_nothing: true, ..NOTHING_WRONG };
+    assert!(!runs(0..SEEDS, 3, raises_nothing).is_empty());
+}

@@ -1,0 +1,173 @@
+//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's lock, failover, majorities.
+use std::time::{Duration, Instant};
+
+use doorbuster_slots::{Held, Locks, Shared};
+
+use super::server::Server;
+
+const NAME: &str = "loader";
+const LIVES: Duration = Duration::from_millis(600);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn on(servers: &[&Server], lives: Duration) -> Locks {
+    let shared = servers.iter().map(|server| Shared::new(&[server.url()], "shop").expect("an address"));
+    Locks::living(shared.collect(), lives).expect("there are servers")
+}
+
+async fn take(locks: &Locks) -> Held {
+    locks.take(NAME, PATIENCE).await.expect("reachable").expect("nobody keeps it for so long")
+}
+
+/// What is written under the lock, and looks at the number.
+#[derive(Default)]
+struct Written(u64);
+
+impl Written {
+    fn write(&mut self, held: &Held) -> bool {
+        let is_newest = held.fence() >= self.0;
+        self.0 = self.0.max(held.fence());
+        is_newest
+    }
+}
+
+#[tokio::test]
+async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
+    let server = Server::start(&[]);
+    let (one, other) = (on(&[&server], LIVES), on(&[&server], LIVES));
+    let held = take(&one).await;
+    let until = Instant::now() + 3 * LIVES;
+    while Instant::now() < until {
+        assert!(held.is_held());
+        assert!(other.take(NAME, LIVES / 4).await.expect("reachable").is_none());
+    }
+    let inside = held.enter();
+    held.release().await;
+    assert!(inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(), "the work inside goes on");
+    let fence = inside.fence();
+    inside.release().await;
+    let next = other.try_take(NAME).await.expect("reachable").expect("it is free");
+    assert!(next.fence() > fence);
+    drop(next);
+    // Dropped is as good as released, a moment later.
+    take(&one).await.release().await;
+}
+
+#[tokio::test]
+async fn a_lock_that_ended_during_work_is_known_to_be_lost_and_the_late_write_is_refused() {
+    let server = Server::start(&[]);
+    let (one, other) = (on(&[&server], LIVES), on(&[&server], LIVES));
+    let late = take(&one).await;
+    let mut written = Written::default();
+    assert!(written.write(&late));
+    // As an operator would, or a server that forgets.
+    assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
+    let next = take(&other).await;
+    assert!(written.write(&next));
+    assert!(!written.write(&late), "the number shows that it comes too late");
+    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal tells");
+    assert!(!late.is_held() && next.is_held());
+    late.release().await;
+    assert!(
+        next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(),
+        "it did not take the other's lock away"
+    );
+}
+
+#[tokio::test]
+async fn nobody_releases_or_renews_the_lock_of_another() {
+    let server = Server::start(&[]);
+    let locks = on(&[&server], LIVES);
+    let key = "shop:{shared}:lock:loader";
+    let mine = take(&locks).await;
+    server.ask::<String>(&["SET", key, "somebody else", "PX", "60000"]);
+    tokio::time::timeout(PATIENCE, mine.lost()).await.expect("the next renewal tells");
+    mine.release().await;
+    assert_eq!(server.ask::<String>(&["GET", key]), "somebody else");
+    let left: i64 = server.ask(&["PTTL", key]);
+    assert!(left > 10_000, "{left}");
+}
+
+/// A whole process that stands still, as under a debugger or on a machine that was put to sleep.
+#[test]
+fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
+    let server = Server::start(&[]);
+    let sleeper = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let late = sleeper.block_on(async { take(&on(&[&server], LIVES)).await });
+    // Nothing of it runs while its runtime is not driven: no renewal either.
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    other.block_on(async {
+        let locks = on(&[&server], LIVES);
+        let next = take(&locks).await;
+        assert!(!late.is_held(), "before it asked anybody");
+        assert!(next.is_held() && next.fence() > late.fence());
+        let mut written = Written::default();
+        assert!(written.write(&next) && !written.write(&late));
+    });
+}
+
+#[tokio::test]
+async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
+    let mut server = Server::start_on_port(&[]);
+    let (one, other) = (on(&[&server], LIVES), on(&[&server], LIVES));
+    let late = take(&one).await;
+    // Restarted empty, as a replica that never heard of the lock would be.
+    server.restart();
+    let next = loop {
+        match other.take(NAME, PATIENCE).await {
+            Ok(next) => break next.expect("nobody has it there"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
+    tokio::time::timeout(PATIENCE, late.lost()).await.expect("it cannot be renewed");
+}
+
+#[tokio::test]
+async fn a_majority_of_servers_decides() {
+    let mut servers = [Server::start_on_port(&[]), Server::start_on_port(&[]), Server::start_on_port(&[])];
+    let all: Vec<&Server> = servers.iter().collect();
+    let (one, other) = (on(&all, LIVES), on(&all, LIVES));
+    let held = take(&one).await;
+    assert!(other.try_take(NAME).await.expect("reachable").is_none());
+    servers[0].kill();
+    let until = Instant::now() + 3 * LIVES;
+    while Instant::now() < until {
+        assert!(held.is_held(), "two of three are enough");
+        assert!(other.try_take(NAME).await.expect("a majority answers").is_none());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let fence = held.fence();
+    held.release().await;
+    // The first one comes back empty, and its number goes on from the others'.
+    servers[0].restart();
+    servers[2].kill();
+    let next = take(&other).await;
+    assert!(next.fence() > fence);
+    servers[1].kill();
+    tokio::time::timeout(PATIENCE, next.lost()).await.expect("one of three is too few");
+    assert!(one.try_take(NAME).await.is_err(), "nobody can tell whether it is free");
+}
+
+#[tokio::test]
+async fn of_many_who_wait_each_gets_it_once_and_never_two() {
+    const MANY: usize = 20;
+    let server = Server::start(&[]);
+    let inside = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..MANY {
+        let (locks, inside) = (on(&[&server], LIVES), inside.clone());
+        tasks.spawn(async move {
+            let held = locks.take(NAME, 3 * PATIENCE).await.expect("reachable").expect("its turn comes");
+            assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            let fence = held.fence();
+            held.release().await;
+            fence
+        });
+    }
+    let mut fences: Vec<u64> = tasks.join_all().await;
+    fences.sort_unstable();
+    fences.dedup();
+    assert_eq!(fences.len(), MANY);
+}
