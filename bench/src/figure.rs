@@ -82,13 +82,16 @@ impl Figure {
         }
     }
 
-    /// A ratio over several rounds.
+    /// A ratio over several rounds: their median, with both sides of the round that had it.
     #[must_use]
     pub fn compared(mut self, compared: &Compared, unit: &'static str, peer: &'static str) -> Self {
-        self.ours = Some((median(&compared.ours), unit));
-        self.peer = Some((median(&compared.peer), peer));
         self.rounds = compared.ratios();
         self.value = median(&self.rounds);
+        let off = |round: &usize| (self.rounds[*round] - self.value).abs();
+        if let Some(round) = (0..self.rounds.len()).min_by(|a, b| off(a).total_cmp(&off(b))) {
+            self.ours = Some((compared.ours[round], unit));
+            self.peer = Some((compared.peer[round], peer));
+        }
         self
     }
 
