@@ -1,4 +1,8 @@
 //! The address a request comes from: the connection's, or what a trusted proxy says of it.
+//!
+//! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came with the request and may be anything. So entries are
+//! read from the right, and the first that no trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other on as the
+//! client sent it: where both are there and do not name the same address, neither is believed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,36 +11,62 @@ use http::header::FORWARDED;
 
 use crate::config::Cidr;
 
-/// Most forwarding entries that are looked at, from the right.
+/// The other header of proxies.
+pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
+/// Most forwarding entries of a header that are looked at, from the right.
 const ENTRIES_MAX: usize = 32;
 
-/// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
-#[must_use]
-pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    let mut nearest = peer.to_canonical();
-    if trusted.is_empty() || !is_trusted(nearest) {
-        return nearest;
-    }
-    let forwarded = if headers.contains_key(FORWARDED) {
-        entries(headers, "forwarded", forwarded_for)
-    } else {
-        entries(headers, "x-forwarded-for", plain)
-    };
-    for entry in forwarded.into_iter().rev().take(ENTRIES_MAX) {
-        // What cannot be read was written by somebody beyond the last proxy that is trusted.
-        let Some(address) = entry else { break };
-        nearest = address;
-        if !is_trusted(address) {
-            break;
-        }
-    }
-    nearest
+/// What a request brings along about where it comes from: the values of each header, in the order they were sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Brought<'a> {
+    /// Of `Forwarded`.
+    pub forwarded: Vec<&'a [u8]>,
+    /// Of `X-Forwarded-For`.
+    pub x_forwarded_for: Vec<&'a [u8]>,
 }
 
-fn entries(headers: &HeaderMap, name: &str, read: impl Fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
-    let values = headers.get_all(name).iter();
-    values.flat_map(|value| value.to_str().unwrap_or("?").split(',').map(&read).collect::<Vec<_>>()).collect()
+impl<'a> Brought<'a> {
+    /// From the headers of a request.
+    pub(crate) fn new(headers: &'a HeaderMap) -> Self {
+        let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
+        Self { forwarded: values(FORWARDED.as_str()), x_forwarded_for: values(X_FORWARDED_FOR) }
+    }
+
+    /// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
+    #[must_use]
+    pub(crate) fn address(&self, peer: IpAddr, trusted: &[Cidr]) -> IpAddr {
+        let peer = peer.to_canonical();
+        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        if trusted.is_empty() || !is_trusted(peer) {
+            return peer;
+        }
+        let walk = |values: &[&[u8]], read: fn(&str) -> Option<IpAddr>| {
+            let mut nearest = peer;
+            for entry in values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b',')).take(ENTRIES_MAX) {
+                // What cannot be read was written by somebody beyond the last proxy that is trusted.
+                let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
+                nearest = address;
+                if !is_trusted(address) {
+                    break;
+                }
+            }
+            nearest
+        };
+        let forwarded = || walk(&self.forwarded, forwarded_for);
+        let x_forwarded_for = || walk(&self.x_forwarded_for, plain);
+        match (self.forwarded.is_empty(), self.x_forwarded_for.is_empty()) {
+            (true, true) => peer,
+            (false, true) => forwarded(),
+            (true, false) => x_forwarded_for(),
+            (false, false) => Some(forwarded()).filter(|address| *address == x_forwarded_for()).unwrap_or(peer),
+        }
+    }
+}
+
+/// The address that a request with these headers comes from.
+#[must_use]
+pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
+    if trusted.is_empty() { peer.to_canonical() } else { Brought::new(headers).address(peer, trusted) }
 }
 
 fn plain(entry: &str) -> Option<IpAddr> {
@@ -57,25 +87,57 @@ fn forwarded_for(entry: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    fn check(peer: &str, headers: &[(&'static str, &str)], expected: &str) {
+        let trusted = [Cidr::parse("10.0.0.0/8").expect("a network"), Cidr::parse("fd00::/8").expect("a network")];
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
+        }
+        let found = address(peer.parse().expect("an address"), &map, &trusted);
+        assert_eq!(found.to_string(), expected, "{peer} {headers:?}");
+    }
+
     #[test]
     fn a_forwarding_header_is_believed_from_trusted_proxies_only_and_from_the_right() {
-        let trusted = [Cidr::parse("10.0.0.0/8").expect("a network"), Cidr::parse("fd00::/8").expect("a network")];
-        let check = |peer: &str, name: &'static str, value: &str, expected: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().expect("a header value"));
-            let found = address(peer.parse().expect("an address"), &headers, &trusted);
-            assert_eq!(found.to_string(), expected, "{peer} {name}: {value}");
-        };
-        check("203.0.113.9", "x-forwarded-for", "198.51.100.1", "203.0.113.9");
-        check("10.0.0.1", "x-forwarded-for", "198.51.100.1", "198.51.100.1");
-        check("10.0.0.1", "x-forwarded-for", "1.2.3.4, 198.51.100.1", "198.51.100.1");
-        check("10.0.0.1", "x-forwarded-for", "1.2.3.4, 198.51.100.1, 10.9.9.9", "198.51.100.1");
-        check("10.0.0.1", "x-forwarded-for", "1.2.3.4, nonsense, 10.9.9.9", "10.9.9.9");
-        check("10.0.0.1", "x-forwarded-for", "10.0.0.2, 10.0.0.3", "10.0.0.2");
-        check("::ffff:10.0.0.1", "x-forwarded-for", "2001:db8::1", "2001:db8::1");
-        check("10.0.0.1", "forwarded", "for=1.2.3.4, for=\"[2001:db8::7]:4711\";proto=https", "2001:db8::7");
-        check("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
-        check("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
+        let one = |peer, name, value, expected| check(peer, &[(name, value)], expected);
+        one("203.0.113.9", "x-forwarded-for", "198.51.100.1", "203.0.113.9");
+        one("10.0.0.1", "x-forwarded-for", "198.51.100.1", "198.51.100.1");
+        one("10.0.0.1", "x-forwarded-for", "1.2.3.4, 198.51.100.1", "198.51.100.1");
+        one("10.0.0.1", "x-forwarded-for", "1.2.3.4, 198.51.100.1, 10.9.9.9", "198.51.100.1");
+        one("10.0.0.1", "x-forwarded-for", "1.2.3.4, nonsense, 10.9.9.9", "10.9.9.9");
+        one("10.0.0.1", "x-forwarded-for", "10.0.0.2, 10.0.0.3", "10.0.0.2");
+        one("10.0.0.1", "x-forwarded-for", "", "10.0.0.1");
+        one("10.0.0.1", "x-forwarded-for", "198.51.100.1,", "10.0.0.1");
+        one("::ffff:10.0.0.1", "x-forwarded-for", "2001:db8::1", "2001:db8::1");
+        one("10.0.0.1", "x-forwarded-for", "::ffff:198.51.100.1", "198.51.100.1");
+        one("10.0.0.1", "x-forwarded-for", "1.2.3.4, \u{fc}\u{fc}", "10.0.0.1");
+        one("10.0.0.1", "forwarded", "for=1.2.3.4, for=\"[2001:db8::7]:4711\";proto=https", "2001:db8::7");
+        one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
+        one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
+        one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
+        // A quotation mark that the client left open hides nothing of what the proxy added.
+        one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
+    }
+
+    #[test]
+    fn a_header_sent_in_several_lines_is_one_list() {
+        let lines = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "198.51.100.1, 10.0.0.7")];
+        check("10.0.0.1", &lines, "198.51.100.1");
+        check("10.0.0.1", &[lines[1], lines[0]], "1.2.3.4");
+    }
+
+    #[test]
+    fn of_two_headers_that_do_not_agree_neither_is_believed() {
+        let both = |forwarded, plain| [("forwarded", forwarded), ("x-forwarded-for", plain)];
+        check("10.0.0.1", &both("for=1.2.3.4", "198.51.100.1"), "10.0.0.1");
+        check("10.0.0.1", &both("for=198.51.100.1", "198.51.100.1"), "198.51.100.1");
+        check("203.0.113.9", &both("for=1.2.3.4", "1.2.3.4"), "203.0.113.9");
+    }
+
+    #[test]
+    fn no_more_entries_are_looked_at_than_a_bound() {
+        let long = vec!["10.0.0.2"; 5_000].join(",");
+        check("10.0.0.1", &[("x-forwarded-for", &format!("1.2.3.4,{long}"))], "10.0.0.2");
     }
 
     #[test]

@@ -1,0 +1,86 @@
+//! The limits of one sale, as they are set or else by default, and what clients are told of them.
+
+use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
+use doorbuster_api::problem::Scope;
+use doorbuster_core::gate::gcra::Pace;
+
+/// One buyer, where the sale says nothing: more than a person can press, and no use to a robot.
+pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 60, per_minute: 300 };
+/// One address, where the sale says nothing. Grows with the buyers known behind it.
+pub(crate) const IP_DEFAULT: Limit = Limit { burst: 5_000, per_minute: 12_000 };
+
+/// The measures, in the order in which they are asked.
+pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
+
+/// The limits of one sale.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// By measure, in the order of [`SCOPES`].
+    paces: [Option<Pace>; SCOPES.len()],
+    /// The value of `RateLimit-Policy`.
+    policy: String,
+}
+
+impl Rules {
+    /// The limits of a sale that is set so.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let settings = [(limits.buyer, Some(BUYER_DEFAULT)), (limits.ip, Some(IP_DEFAULT)), (limits.interface, None)];
+        let paces = settings.map(|(setting, default)| {
+            let limit = match setting {
+                LimitSetting::Default => default,
+                LimitSetting::None => None,
+                LimitSetting::Some(limit) => Some(limit),
+            };
+            limit.map(|limit| Pace::new(limit.burst, limit.per_minute))
+        });
+        let policies = SCOPES.iter().zip(paces).filter_map(|(scope, pace)| {
+            let pace = pace?;
+            Some(format!("\"{}\";q={};w={}", scope.as_str(), pace.burst(), pace.window_secs()))
+        });
+        Self { policy: policies.collect::<Vec<_>>().join(", "), paces }
+    }
+
+    /// The limit by this measure.
+    pub(crate) fn pace(&self, scope: Scope) -> Option<Pace> {
+        self.paces[scope as usize]
+    }
+
+    /// Whether nothing is limited.
+    pub(crate) fn is_none(&self) -> bool {
+        self.policy.is_empty()
+    }
+
+    /// The value of `RateLimit-Policy`: for each measure its burst, and the seconds in which a used-up burst comes back.
+    pub(crate) fn policy(&self) -> &str {
+        &self.policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_null_is_no_limit() {
+        let check = |json: &str, policy: &str| {
+            let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
+            assert_eq!(Rules::new(&limits).policy(), policy, "{json}");
+        };
+        check("{}", r#""buyer";q=60;w=12, "ip";q=5000;w=25"#);
+        check(r#"{"buyer":null,"ip":null}"#, "");
+        check(
+            r#"{"buyer":{"burst":5,"per_minute":60},"ip":null,"interface":{"burst":1000,"per_minute":7}}"#,
+            r#""buyer";q=5;w=5, "interface";q=1000;w=8572"#,
+        );
+        assert!(
+            Rules::new(&Limits { buyer: LimitSetting::None, ip: LimitSetting::None, ..Limits::default() }).is_none()
+        );
+    }
+
+    #[test]
+    fn the_measures_stand_where_their_numbers_say() {
+        for (at, scope) in SCOPES.into_iter().enumerate() {
+            assert_eq!(scope as usize, at);
+        }
+    }
+}
