@@ -9,22 +9,23 @@ const NUDGE_PX = 2, SPOKEN_SHARE = .25;
 const TRIES_MAX = 4_500; /* what the server's usual work takes at most; only the bar hangs on it */
 const dialog = $('#check'), range = $('#slide'), typed = $('#typed'), piece = $('#piece');
 const tabs = [$('#tab-seen'), $('#tab-work')];
-let work = null;      /* what it is for: { sale, token, kind, attempt } */
+let work = null;      /* what it is for: { sale, token, kind, attempt, refused } */
 let challenge = null; /* the one on show, until it is used up */
 let way = 'seen';     /* seen: puzzle or picture; work: neither */
 let turn = 0;         /* answers to what was asked in an earlier turn are too late */
 let worker = null, over = 0, home = null;
 
 const kindNow = () => (way === 'work' ? 'pow' : work.kind);
-const busy = on => { attr(dialog, 'aria-busy', on); for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on); };
+/* Not aria-busy: while that is set nothing in here would be read out. */
+const busy = on => { attr(dialog, 'data-busy', on); for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on); };
 const free = el => el.getAttribute('aria-disabled') !== 'true';
 function say(words, aloud = true) {
   put($('#check-said'), words);
   if (words && aloud) announce(words, true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer in and says what came of it: `done`, `again`, or `lost` when nobody knows;
-    it closes the dialog itself when something else stands in the way. */
+/** Opens the dialog. `attempt(solved)` sends an answer in and says what came of it: `done`, `again`, or `lost` when nobody knows; it closes the dialog itself when
+    something else stands in the way, as `refused(answer)` does when there is no challenge to be had. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
@@ -41,7 +42,6 @@ export function closeCheck() { if (dialog.open) dialog.close(); }
 dialog.onclose = () => {
   turn += 1; challenge = null; clearTimeout(over); stopWork();
   home?.append($('#announce'));
-  work?.closed?.();
 };
 
 /* ----- which way ----- */

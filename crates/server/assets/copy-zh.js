@@ -65,7 +65,7 @@ export default {
   'join.button': '开始排队', 'join.title': '本场需要排队', 'join.text': '每次放行少量买家。请先取一个位置，并停留在本页。',
   'late.title': '你的轮次已过', 'late.text': '机会已转给下一位。可以重新排队。',
   'drawn.title': '你已进入抽签', 'drawn.text': '{opens}开抢时，所有在场的人会随机排序，早到没有优势。请停留在本页。',
-  'waiting.button': '排队中', 'waiting.title': '约需 {est}', 'waiting.text': '按目前速度估计。请停留在本页，刷新不会丢失位置；若轮到你之前售完，我们会立刻告诉你。',
+  'waiting.button': '排队中', 'waiting.title': '约需 {est}', 'waiting.text': '按目前速度估计。刷新不会丢失位置；若轮到你之前售完，我们会立刻告诉你。',
   'unknown.title': '排队中', 'drawing.title': '正在随机排序', 'drawing.text': '几秒内出结果。请停留在本页，刷新不会丢失位置。',
   'turn.title': '轮到你了', 'turn.text': '请在 {until} 前下单，逾期机会转给下一位。',
   'gone.button': '暂时无货', 'gone.title': '轮到你时已无货', 'gone.text': '现有商品已被前面的人占用。如有放回会在这里提醒你，你的位置会保留。',
@@ -77,7 +77,7 @@ export default {
   'check.hard': '看不清？请选“无需看图”。', 'check.fresh': '2 分钟内有效，仅限你本人在本场使用一次。',
   'check.wrong': '不对，已换一张。', 'check.again': '没有通过，请重新开始。', 'check.over': '已超过 2 分钟，请换一张。',
   'check.wait': '请求太多，请在 {s} 秒后再试。', 'check.lost': '连接失败，请再试一次。', 'check.broke': '你的设备无法完成计算。请再试一次，或关闭后刷新。',
-  'code.ask': '邀请码', 'code.head': '输入邀请码', 'code.hint': '请按商家给出的原样输入。每个邀请码的使用次数由商家决定。', 'code.send': '使用邀请码', 'code.empty': '请先输入邀请码。',
+  'code.ask': '邀请码', 'code.head': '邀请码', 'code.hint': '不区分大小写，连字符可省略。', 'code.send': '使用邀请码', 'code.empty': '请先输入邀请码。',
   'code.wrong': '邀请码无效，或已被使用。',
 
   /* no page to show */

@@ -5,14 +5,15 @@ import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
 import { waitingRoom } from '/assets/room.js';
 import { jitter, now } from '/assets/clock.js';
-import { barredOf, checkFrom, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/assets/sale-state.js';
+import { barredOf, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/assets/sale-state.js';
 import { tab } from '/assets/store.js';
 
 const FIRST_MS = 2_000, LAST_MS = 6_000; /* passes are fetched no sooner after they may be, no later before the start */
 const BUSY_SECS = 3;                     /* rest after a fault that names no time */
 
-/** `draw()` shows the model; `signedOut()` forgets a token that does not hold; `streaming()` says whether events come. */
-export function frontDoor(m, { draw, signedOut, streaming }) {
+/** `draw()` shows the model; `reread()` asks for the status; `signedOut()` forgets a token that does not hold; `streaming()` says whether
+    events come. */
+export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   const room = waitingRoom(m, { changed: draw, streaming }), code_slot = 'code.' + m.id;
   let fetching = 0, aim = null;
 
@@ -110,7 +111,7 @@ export function frontDoor(m, { draw, signedOut, streaming }) {
     closeCheck(); closeCode();
     if (status === 401) signedOut();
     else if (status === 429 || status >= 500 || status === 0) busy(retry_secs ?? BUSY_SECS, data.scope);
-    else if (!about(data.code, data, true)) learn(m, data.code, data, { item: m.item.id });
+    else if (!about(data.code, data, true)) { learn(m, data.code, data, { item: m.item.id }); reread(); }
     draw();
   }
   function busy(secs, scope) { m.busy_ms = now() + secs * 1000; m.scope = scope ?? null; }

@@ -3,7 +3,7 @@ import { claimsOf } from '/assets/who.js';
 import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, dayTime, left, moment, money, span, time, when } from '/assets/format.js';
-import { OLD_MS, barredOf, dealOf, ends, frontOf, isAdmitted, most, row, sceneOf, shadeOf, starts } from '/assets/sale-state.js';
+import { OLD_MS, dealOf, ends, frontOf, isAdmitted, most, row, sceneOf, shadeOf, starts } from '/assets/sale-state.js';
 
 /* The picture, the pill and its tone. */
 const scenes = {
@@ -213,7 +213,7 @@ export function show(m) {
   put($('#say-title'), title);
   put($('#say-text'), words);
   const act = $('#act'), see = $('#see'), hadAct = document.activeElement === act;
-  act.hidden = !plan.act;
+  act.hidden = !plan.act || (plan.act === 'anew' && !m.barred); /* what a token says stays as it is */
   see.hidden = !plan.see || (plan.see !== '/' && !m.token);
   $('#link').hidden = !act.hidden || !see.hidden;
   if (plan.act) { put(act, text(deal + '.action')); act.dataset.does = plan.act; }

@@ -268,7 +268,7 @@ function tick() {
 translate();
 m.id = idInAddress('sale');
 m.sign_in_url = site.sign_in_url ?? null;
-door = frontDoor(m, { draw, signedOut, streaming: () => !!stream?.isOpen() });
+door = frontDoor(m, { draw, signedOut, reread() { fresh = true; poll.wake(); }, streaming: () => !!stream?.isOpen() });
 $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();
