@@ -1,0 +1,72 @@
+//! `export`: the sale pages as a folder.
+
+use std::path::Path as FilePath;
+
+use anyhow::Context;
+use doorbuster_api::sale::SaleList;
+use doorbuster_server::web::folder;
+
+use crate::cli::ExportArgs;
+use crate::client::{self, Client, Path};
+use crate::exit::{Failure, Outcome};
+use crate::{config, print};
+
+/// Sales asked for at once: as many as the server gives.
+const PAGE: &str = "200";
+
+/// Runs `export`.
+pub fn run(args: &ExportArgs) -> Outcome {
+    let settings = config::settings(&args.settings)?;
+    let api = args.api.as_ref().map(|url| url.origin().ascii_serialization());
+    if args.api.as_ref().is_some_and(|url| !url.origin().is_tuple() || url.path() != "/") {
+        return Err(Failure::Settings("--api is no origin: write it like https://api.shop.example".into()));
+    }
+    let sales = match args.sales.as_slice() {
+        [] => client::block_on(shown(args))?,
+        given => given.to_vec(),
+    };
+    if let Some(sale) = sales.iter().find(|sale| !is_name(sale)) {
+        return Err(Failure::Settings(format!("{sale:?} is no sale's id")));
+    }
+    let files = folder(&settings, api.as_deref(), &sales);
+    for file in &files {
+        write(&args.dir.join(&file.path), &file.bytes)?;
+    }
+    print::line(&format!("{} files for {} sales are in {}", files.len(), sales.len(), args.dir.display()))
+}
+
+/// Whether it is a sale's id that can also be the name of a directory.
+fn is_name(sale: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+    (1..=64).contains(&sale.len()) && sale.bytes().all(is_part) && !matches!(sale, "." | "..")
+}
+
+/// Every sale that buyers may see. Nobody need be known to see them.
+async fn shown(args: &ExportArgs) -> Result<Vec<String>, Failure> {
+    let client = Client::with(args.url.clone(), String::new())?;
+    let mut sales = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![("limit", PAGE)];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let list: SaleList = client.get(Path(&["v1", "sales"], &query)).await?.read()?;
+        sales.extend(list.sales.into_iter().map(|sale| sale.id));
+        match list.next_cursor {
+            Some(next) => cursor = Some(next),
+            None => return Ok(sales),
+        }
+    }
+}
+
+/// Writes a file whole: whoever reads meanwhile finds the old one or the new one.
+fn write(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
+    let dir = path.parent().unwrap_or(FilePath::new("."));
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let write = || {
+        std::fs::create_dir_all(dir)?;
+        std::fs::write(&part, bytes)?;
+        std::fs::rename(&part, path)
+    };
+    Ok(write().with_context(|| format!("cannot write {}", path.display()))?)
+}

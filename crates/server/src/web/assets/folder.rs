@@ -1,0 +1,172 @@
+//! The buyer's pages as a folder that any web server or CDN can serve: hashed assets, pages, each with its compressed copy beside it, and how long
+//! each kind of file may be kept.
+//!
+//! A page says for itself where it may connect to, since a folder has no headers; whoever can set headers finds them in `_headers`.
+
+use std::path::PathBuf;
+
+use super::{Assets, BRIEFLY, FOR_EVER, File, POLICY, text_of};
+use crate::config::Settings;
+
+/// Where a page's own rules go.
+const HEAD: &str = "<meta charset=\"utf-8\">";
+/// The pages that buyers see, and the one that is left here: the viewer of the documentation.
+const PAGES: [&str; 3] = ["index.html", "sale.html", "order.html"];
+
+/// A file of the folder.
+#[derive(Debug)]
+pub struct FolderFile {
+    /// Where, below the folder.
+    pub path: PathBuf,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// The folder's files for these sales. `api` is where the server is, `https://shop.example`; `None`: at the same address as the folder.
+#[must_use]
+pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<FolderFile> {
+    let assets = Assets::prepare(settings, api);
+    let mut files = Vec::new();
+    let mut add = |path: PathBuf, file: &File, bytes: Option<&[u8]>| {
+        let packed = match bytes {
+            Some(bytes) => super::packed(bytes),
+            None => file.gzip().map(|packed| packed.bytes.to_vec()),
+        };
+        if let Some(packed) = packed {
+            let mut beside = path.clone().into_os_string();
+            beside.push(".gz");
+            files.push(FolderFile { path: beside.into(), bytes: packed });
+        }
+        files.push(FolderFile { path, bytes: bytes.unwrap_or(&file.plain.bytes).to_vec() });
+    };
+    let pages: Vec<(&str, &File, String)> = PAGES
+        .iter()
+        .filter_map(|&name| {
+            let file = assets.pages.get(name)?;
+            Some((name, &**file, ruled(&String::from_utf8_lossy(&file.plain.bytes), api)))
+        })
+        .collect();
+    for (name, file, text) in &pages {
+        add(PathBuf::from(name), file, Some(text.as_bytes()));
+        if *name == "sale.html" {
+            for sale in sales {
+                add(["sale", sale, "index.html"].iter().collect(), file, Some(text.as_bytes()));
+            }
+        }
+    }
+    let named = reached(&assets, pages.iter().map(|(_, _, text)| text.as_str()));
+    for name in &named {
+        add(["assets", name].iter().collect(), &assets.assets[name], None);
+    }
+    files.push(FolderFile { path: "_headers".into(), bytes: headers(api).into_bytes() });
+    files.push(FolderFile { path: "_redirects".into(), bytes: REDIRECTS.as_bytes().to_vec() });
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+/// For sales that were made later, and for orders, whose pages are the same file for all.
+const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
+
+/// The assets that these pages name, all the way down.
+fn reached<'a>(assets: &Assets, pages: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut open: Vec<String> = pages.flat_map(names).collect();
+    let mut reached = std::collections::BTreeSet::new();
+    while let Some(name) = open.pop() {
+        let Some(file) = assets.assets.get(&name) else { continue };
+        if reached.insert(name) {
+            open.extend(names(&String::from_utf8_lossy(&file.plain.bytes)));
+        }
+    }
+    reached.into_iter().collect()
+}
+
+fn names(text: &str) -> Vec<String> {
+    let name = |part: &str| -> String {
+        part.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect()
+    };
+    text.split("/assets/").skip(1).map(name).filter(|name| text_of(name).is_some()).collect()
+}
+
+/// What the page may do, with the server where it is.
+fn policy(api: Option<&str>) -> String {
+    match api {
+        None => POLICY.to_owned(),
+        Some(api) => {
+            let socket = api.replacen("http", "ws", 1);
+            POLICY.replacen("connect-src 'self'", &format!("connect-src 'self' {api} {socket}"), 1)
+        }
+    }
+}
+
+/// A page with its rules inside. Who may frame it can only be said by a header.
+fn ruled(page: &str, api: Option<&str>) -> String {
+    let policy = policy(api);
+    let inside: Vec<&str> =
+        policy.split("; ").map(str::trim).filter(|rule| !rule.starts_with("frame-ancestors")).collect();
+    let rules = format!(
+        "{HEAD}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n<meta name=\"referrer\" content=\"no-referrer\">",
+        inside.join("; ")
+    );
+    page.replacen(HEAD, &rules, 1)
+}
+
+/// Headers for each kind of file, as several CDNs read them.
+fn headers(api: Option<&str>) -> String {
+    let text = |value: &http::HeaderValue| value.to_str().expect("it is ASCII").to_owned();
+    let (for_ever, briefly) = (text(&FOR_EVER), text(&BRIEFLY));
+    let policy = policy(api);
+    format!(
+        "/*\n  Content-Security-Policy: {policy}\n  Referrer-Policy: no-referrer\n  X-Content-Type-Options: nosniff\n\
+         /assets/*\n  Cache-Control: {for_ever}\n/\n  Cache-Control: {briefly}\n/sale/*\n  Cache-Control: {briefly}\n\
+         /order/*\n  Cache-Control: {briefly}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, load};
+
+    fn made(api: Option<&str>) -> Vec<FolderFile> {
+        let flags = Flags { data_dir: Some("/tmp".into()), ..Flags::default() };
+        let settings = load(&flags, []).expect("the defaults");
+        folder(&settings, api, &["spring".to_owned(), "a:b".to_owned()])
+    }
+
+    fn text(files: &[FolderFile], path: &str) -> String {
+        let file = files.iter().find(|file| file.path.to_str() == Some(path));
+        let file =
+            file.unwrap_or_else(|| panic!("{path} is there: {:?}", files.iter().map(|f| &f.path).collect::<Vec<_>>()));
+        String::from_utf8(file.bytes.clone()).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_folder_holds_each_sales_page_and_every_asset_that_it_names() {
+        let files = made(None);
+        let page = text(&files, "sale/spring/index.html");
+        assert_eq!(page, text(&files, "sale/a:b/index.html"));
+        for name in names(&page) {
+            assert!(!text(&files, &format!("assets/{name}")).is_empty());
+        }
+        let all: Vec<&str> = files.iter().filter_map(|file| file.path.to_str()).collect();
+        assert!(all.contains(&"index.html") && all.contains(&"sale/spring/index.html.gz"), "{all:?}");
+        assert!(!all.iter().any(|path| path.contains("docs") || path.contains("scalar")), "{all:?}");
+        assert!(page.contains("http-equiv=\"Content-Security-Policy\"") && !page.contains("frame-ancestors"));
+    }
+
+    #[test]
+    fn a_server_elsewhere_is_named_where_pages_look_for_it_and_in_their_rules() {
+        let (here, there) = (made(None), made(Some("https://api.example")));
+        let page = text(&there, "sale.html");
+        assert!(page.contains("connect-src 'self' https://api.example wss://api.example;"), "{page}");
+        let site = |files: &[FolderFile]| {
+            let path = |file: &FolderFile| {
+                file.path.to_str().filter(|path| path.starts_with("assets/site.")).map(str::to_owned)
+            };
+            files.iter().filter_map(path).find(|path| path.ends_with(".js")).expect("it is there")
+        };
+        assert_ne!(site(&here), site(&there));
+        assert!(text(&there, &site(&there)).contains(r#""api":"https://api.example""#));
+        assert!(text(&there, "_headers").contains("immutable"));
+    }
+}
