@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// Characters that a picture may show. What looks like another one, small, turned or bent, is not among them.
-const CHARACTERS: &str = "2347ACDEFHJKMNPRTUWXYadekmnpruwxy";
+const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The faces: names of the constants and of the files.
 const FACES: [(&str, &str); 3] =
     [("SANS", "DejaVuSans.ttf"), ("SANS_BOLD", "DejaVuSans-Bold.ttf"), ("SERIF_BOLD", "DejaVuSerif-Bold.ttf")];

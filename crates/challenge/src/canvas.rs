@@ -1,0 +1,282 @@
+//! A canvas that is filled by exact coverage: what every pixel's edge cuts off is summed up along the outline, then across each row.
+//!
+//! Paths and strokes are tiny-skia's. Its own painter goes pixel by pixel along every edge, which takes three times as long for pictures of many small
+//! forms. The way of summing is that of font rasterisers ("signed areas").
+
+use std::ops::Range;
+
+use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
+
+/// Into how many straight pieces a curve is cut.
+const PIECES: u16 = 6;
+
+/// Pixels, and room to sum coverage in.
+#[derive(Clone, Debug)]
+pub(crate) struct Canvas {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    /// Red, green, blue and how far it covers what is below it; colours are not multiplied by the last.
+    pub(crate) pixels: Vec<[u8; 4]>,
+    sums: Vec<f32>,
+}
+
+/// The part of a canvas that a path touches.
+struct Touched {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Canvas {
+    /// A clear one.
+    pub(crate) fn new(width: u32, height: u32) -> Self {
+        let (width, height) = (width as usize, height as usize);
+        // What leaves a row at its right is kept in two columns that nobody sees.
+        let sums = vec![0.0; (width + 2) * height];
+        Self { width, height, pixels: vec![[0; 4]; width * height], sums }
+    }
+
+    /// Colours every row from one colour at the top to another at the bottom, by way of a third.
+    pub(crate) fn shade(&mut self, top: Color, middle: Color, bottom: Color) {
+        let height = self.height as f32;
+        for (y, row) in self.pixels.chunks_exact_mut(self.width).enumerate() {
+            let at = 2.0 * y as f32 / height;
+            let (from, to, at) = if at < 1.0 { (top, middle, at) } else { (middle, bottom, at - 1.0) };
+            let mix = |from: f32, to: f32| ((from + (to - from) * at) * 255.0) as u8;
+            let pixel = [mix(from.red(), to.red()), mix(from.green(), to.green()), mix(from.blue(), to.blue()), 255];
+            row.fill(pixel);
+        }
+    }
+
+    /// Fills a path with a colour.
+    pub(crate) fn fill(&mut self, path: &Path, colour: Color) {
+        let rgb = [colour.red(), colour.green(), colour.blue()].map(|part| part * 255.0);
+        self.cover(path, |pixel, _, covered| lay(pixel, rgb, covered * colour.alpha()));
+    }
+
+    /// Draws a line along a path.
+    pub(crate) fn stroke(&mut self, path: &Path, colour: Color, width: f32) {
+        let stroke = Stroke { width, line_cap: LineCap::Round, ..Stroke::default() };
+        if let Some(outline) = path.stroke(&stroke, 1.0) {
+            self.fill(&outline, colour);
+        }
+    }
+
+    /// Fills a path with what lies `shift` away on another canvas of this size, mirrored at its edges.
+    pub(crate) fn fill_from(&mut self, path: &Path, other: &Canvas, shift: (usize, usize)) {
+        let (width, height) = (self.width, self.height);
+        let mirror = |at: usize, of: usize| if at % (2 * of) < of { at % of } else { of - 1 - at % of };
+        self.cover(path, |pixel, n, covered| {
+            let (x, y) = (mirror(n % width + shift.0, width), mirror(n / width + shift.1, height));
+            let [red, green, blue, _] = other.pixels[y * width + x].map(f32::from);
+            lay(pixel, [red, green, blue], covered);
+        });
+    }
+
+    /// Keeps only what lies under a path.
+    pub(crate) fn keep(&mut self, path: &Path) {
+        let mut kept = vec![[0; 4]; self.pixels.len()];
+        let whole = self.pixels.clone();
+        self.cover(path, |_, n, covered| {
+            let [red, green, blue, alpha] = whole[n];
+            kept[n] = [red, green, blue, (f32::from(alpha) * covered) as u8];
+        });
+        self.pixels = kept;
+    }
+
+    /// Calls `paint` with every pixel that the path touches, its number, and how much of it is covered.
+    fn cover(&mut self, path: &Path, mut paint: impl FnMut(&mut [u8; 4], usize, f32)) {
+        let Touched { rows, columns } = self.outline(path);
+        let (width, stride) = (self.width, self.width + 2);
+        for y in rows {
+            let sums = &mut self.sums[y * stride..(y + 1) * stride];
+            let pixels = &mut self.pixels[y * width..(y + 1) * width];
+            let mut sum = 0.0;
+            let start = columns.start.min(width);
+            for (x, (pixel, edge)) in pixels[start..].iter_mut().zip(&mut sums[columns.clone()]).enumerate() {
+                sum += std::mem::take(edge);
+                let covered = sum.abs().min(1.0);
+                if covered > 0.004 {
+                    paint(pixel, y * width + start + x, covered);
+                }
+            }
+            sums[width..].fill(0.0);
+        }
+    }
+
+    /// Sums up a path's edges.
+    fn outline(&mut self, path: &Path) -> Touched {
+        let bounds = path.bounds();
+        let (mut start, mut here) = (Point::zero(), Point::zero());
+        for segment in path.segments() {
+            match segment {
+                PathSegment::MoveTo(to) => {
+                    self.edge(here, start);
+                    (start, here) = (to, to);
+                }
+                PathSegment::LineTo(to) => {
+                    self.edge(here, to);
+                    here = to;
+                }
+                PathSegment::QuadTo(by, to) => {
+                    self.curve(here, |t| quad(here, by, to, t));
+                    here = to;
+                }
+                PathSegment::CubicTo(a, b, to) => {
+                    self.curve(here, |t| {
+                        let (from, on) = (quad(here, a, b, t), quad(a, b, to, t));
+                        between(from, on, t)
+                    });
+                    here = to;
+                }
+                PathSegment::Close => {
+                    self.edge(here, start);
+                    here = start;
+                }
+            }
+        }
+        self.edge(here, start);
+        let within = |at: f32, most: usize| (at.max(0.0) as usize).min(most);
+        let rows = within(bounds.top() - 1.0, self.height)..within(bounds.bottom() + 2.0, self.height);
+        let columns = within(bounds.left() - 1.0, self.width)..within(bounds.right() + 3.0, self.width + 2);
+        Touched { rows, columns }
+    }
+
+    fn curve(&mut self, mut from: Point, at: impl Fn(f32) -> Point) {
+        for n in 1..=PIECES {
+            let to = at(f32::from(n) / f32::from(PIECES));
+            self.edge(from, to);
+            from = to;
+        }
+    }
+
+    /// Sums up one straight edge, row by row.
+    fn edge(&mut self, from: Point, to: Point) {
+        if from.y == to.y {
+            return;
+        }
+        let (sign, from, to) = if from.y < to.y { (1.0, from, to) } else { (-1.0, to, from) };
+        let slope = (to.x - from.x) / (to.y - from.y);
+        let (first, last) = (from.y.max(0.0), to.y.min(self.height as f32));
+        let mut x = from.x + (first - from.y) * slope;
+        let most = self.width as f32;
+        for y in first as usize..last.ceil().max(0.0) as usize {
+            let high = (y as f32 + 1.0).min(last) - (y as f32).max(first);
+            let next = x + slope * high;
+            let row = &mut self.sums[y * (self.width + 2)..(y + 1) * (self.width + 2)];
+            share(row, x.clamp(0.0, most), next.clamp(0.0, most), high * sign);
+            x = next;
+        }
+    }
+}
+
+/// Shares an edge that crosses part of a row out to the pixels it touches: each gets what lies right of the edge, as a difference to its left neighbour.
+fn share(row: &mut [f32], a: f32, b: f32, high: f32) {
+    let (left, right) = if a < b { (a, b) } else { (b, a) };
+    let (first, last) = (left as usize, right.ceil() as usize);
+    if last <= first + 1 {
+        let middle = f32::midpoint(left, right) - first as f32;
+        row[first] += high - high * middle;
+        row[first + 1] += high * middle;
+        return;
+    }
+    let (per, into) = ((right - left).recip(), left - first as f32);
+    let out = right - last as f32 + 1.0;
+    // The triangles in the first and the last pixel.
+    let (head, tail) = (0.5 * per * (1.0 - into) * (1.0 - into), 0.5 * per * out * out);
+    row[first] += high * head;
+    if last == first + 2 {
+        row[first + 1] += high * (1.0 - head - tail);
+    } else {
+        let second = per * (1.5 - into);
+        row[first + 1] += high * (second - head);
+        for sum in &mut row[first + 2..last - 1] {
+            *sum += high * per;
+        }
+        row[last - 1] += high * (1.0 - second - (last - first - 3) as f32 * per - tail);
+    }
+    row[last] += high * tail;
+}
+
+fn between(from: Point, to: Point, t: f32) -> Point {
+    Point::from_xy(from.x + (to.x - from.x) * t, from.y + (to.y - from.y) * t)
+}
+
+fn quad(from: Point, by: Point, to: Point, t: f32) -> Point {
+    between(between(from, by, t), between(by, to, t), t)
+}
+
+/// Lays a colour over a pixel.
+fn lay(pixel: &mut [u8; 4], rgb: [f32; 3], alpha: f32) {
+    if alpha > 0.999 {
+        *pixel = [rgb[0] as u8, rgb[1] as u8, rgb[2] as u8, 255];
+        return;
+    }
+    if pixel[3] == 255 {
+        for (byte, part) in pixel.iter_mut().zip(rgb) {
+            let below = f32::from(*byte);
+            *byte = (below + (part - below) * alpha) as u8;
+        }
+        return;
+    }
+    let below = f32::from(pixel[3]) / 255.0 * (1.0 - alpha);
+    let all = alpha + below;
+    if all <= 0.0 {
+        return;
+    }
+    for (byte, part) in pixel.iter_mut().zip(rgb) {
+        *byte = ((part * alpha + f32::from(*byte) * below) / all) as u8;
+    }
+    pixel[3] = (all * 255.0).min(255.0) as u8;
+}
+
+#[cfg(test)]
+mod tests {
+    use tiny_skia::PathBuilder;
+
+    use super::*;
+
+    const WHITE: Color = Color::WHITE;
+
+    fn alphas(canvas: &Canvas) -> Vec<u8> {
+        canvas.pixels.iter().map(|pixel| pixel[3]).collect()
+    }
+
+    fn path(points: &[(f32, f32)]) -> Path {
+        let mut path = PathBuilder::new();
+        path.move_to(points[0].0, points[0].1);
+        points[1..].iter().for_each(|(x, y)| path.line_to(*x, *y));
+        path.close();
+        path.finish().expect("an area")
+    }
+
+    #[test]
+    fn a_pixel_is_covered_by_as_much_as_lies_in_it() {
+        let mut canvas = Canvas::new(4, 2);
+        canvas.fill(&path(&[(0.5, 0.0), (3.0, 0.0), (3.0, 1.5), (0.5, 1.5)]), WHITE);
+        assert_eq!(alphas(&canvas), [127, 255, 255, 0, 63, 127, 127, 0]);
+        let mut canvas = Canvas::new(4, 1);
+        canvas.fill(&path(&[(0.0, 0.0), (4.0, 1.0), (0.0, 1.0)]), WHITE);
+        assert_eq!(alphas(&canvas), [223, 159, 95, 31]);
+    }
+
+    #[test]
+    fn what_lies_outside_is_cut_off_and_leaves_nothing_behind() {
+        let mut canvas = Canvas::new(3, 3);
+        canvas.fill(&path(&[(-9.0, -9.0), (12.0, -9.0), (12.0, 12.0), (-9.0, 12.0)]), WHITE);
+        assert_eq!(alphas(&canvas), [255; 9]);
+        assert!(canvas.sums.iter().all(|sum| *sum == 0.0), "{:?}", canvas.sums);
+        let mut canvas = Canvas::new(3, 3);
+        for far in [(20.0, 1.0), (-20.0, 1.0), (1.0, 20.0), (1.0, -20.0)] {
+            canvas.fill(&path(&[far, (far.0 + 2.0, far.1), (far.0, far.1 + 2.0)]), WHITE);
+        }
+        assert_eq!(alphas(&canvas), [0; 9]);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_lies_under_the_path() {
+        let mut canvas = Canvas::new(2, 1);
+        canvas.shade(WHITE, WHITE, WHITE);
+        canvas.keep(&path(&[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]));
+        assert_eq!(canvas.pixels, [[255; 4], [0; 4]]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Pictures as files: PNG with its three chunks that a picture needs, and nothing else.
+
+use png::{BitDepth, ColorType, Compression, Encoder, Filter};
+use tiny_skia::Color;
+
+use crate::canvas::Canvas;
+use crate::chance::Chance;
+
+/// A picture's colours, without those that can be seen through.
+pub(crate) fn opaque(canvas: &Canvas) -> Vec<u8> {
+    let rgb: Vec<u8> = canvas.pixels.iter().flat_map(|p| [p[0], p[1], p[2]]).collect();
+    write(canvas, &rgb, ColorType::Rgb)
+}
+
+/// A picture with what can be seen through.
+pub(crate) fn with_holes(canvas: &Canvas) -> Vec<u8> {
+    write(canvas, canvas.pixels.as_flattened(), ColorType::Rgba)
+}
+
+fn write(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
+    let mut file = Vec::with_capacity(data.len() / 2);
+    let mut encoder = Encoder::new(&mut file, canvas.width as u32, canvas.height as u32);
+    encoder.set_color(colours);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Fast);
+    encoder.set_filter(Filter::Up);
+    let mut writer = encoder.write_header().expect("writing into memory does not fail, and no side is 0");
+    writer.write_image_data(data).expect("there are as many bytes as the header says");
+    writer.finish().expect("writing into memory does not fail");
+    file
+}
+
+/// A colour of this hue (in turns), saturation and lightness, each 0 to 1.
+pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> Color {
+    let part = |n: f32| {
+        let k = (n + hue.rem_euclid(1.0) * 12.0) % 12.0;
+        let reach = saturation * lightness.min(1.0 - lightness);
+        (lightness - reach * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0)).clamp(0.0, 1.0)
+    };
+    Color::from_rgba(part(0.0), part(8.0), part(4.0), alpha.clamp(0.0, 1.0)).expect("every part is from 0 to 1")
+}
+
+/// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only some have any: grain is what makes a file large.
+pub(crate) fn grain(canvas: &mut Canvas, chance: &mut Chance, strength: u8) {
+    let width = canvas.width;
+    for rows in canvas.pixels.chunks_mut(width * 2) {
+        let (mut bits, mut left) = (0, 0);
+        for column in (0..width).step_by(2) {
+            if left == 0 {
+                (bits, left) = (chance.bits(), 16);
+            }
+            let step = |byte: u8| match bits & 15 {
+                0 => byte.saturating_sub(strength),
+                _ => byte.saturating_add(strength),
+            };
+            if bits & 15 < 2 {
+                for row in rows.chunks_mut(width) {
+                    let end = (column + 2).min(width);
+                    row[column..end].iter_mut().for_each(|p| *p = [step(p[0]), step(p[1]), step(p[2]), p[3]]);
+                }
+            }
+            (bits, left) = (bits >> 4, left - 1);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The names of a file's chunks.
+    pub(crate) fn chunks(file: &[u8]) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut rest = &file[8..];
+        while rest.len() >= 12 {
+            let length = u32::from_be_bytes(rest[..4].try_into().expect("four bytes")) as usize;
+            names.push(String::from_utf8_lossy(&rest[4..8]).into_owned());
+            rest = &rest[12 + length..];
+        }
+        assert!(rest.is_empty(), "nothing comes after the end");
+        names.dedup();
+        names
+    }
+
+    #[test]
+    fn a_file_has_only_what_a_picture_needs() {
+        let mut canvas = Canvas::new(31, 7);
+        let green = colour(0.3, 0.5, 0.5, 1.0);
+        canvas.shade(green, green, green);
+        grain(&mut canvas, &mut Chance::repeatable(1), 4);
+        assert_eq!(chunks(&opaque(&canvas)), ["IHDR", "IDAT", "IEND"]);
+        assert_eq!(chunks(&with_holes(&canvas)), ["IHDR", "IDAT", "IEND"]);
+    }
+
+    #[test]
+    fn a_hue_is_the_colour_it_is_called_by() {
+        let rgb = |hue: f32| {
+            let c = colour(hue, 1.0, 0.5, 1.0);
+            [c.red(), c.green(), c.blue()].map(|part| (part * 255.0).round() as u8)
+        };
+        assert_eq!([rgb(0.0), rgb(1.0 / 3.0), rgb(2.0 / 3.0)], [[255, 0, 0], [0, 255, 0], [0, 0, 255]]);
+    }
+}

@@ -1,0 +1,177 @@
+//! Proof of work by the open ALTCHA protocol, version 2: nothing to see, nothing to solve; the device finds a number.
+//!
+//! The server chooses the number, so making a challenge costs one derivation of a key and checking an answer costs two short MACs. The protocol does
+//! not remember what was answered before; whoever uses this does.
+
+use std::fmt;
+
+use altcha::{Challenge, CreateChallengeOptions, Payload, VerifySolutionOptions, create_challenge, verify_solution};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
+
+use crate::chance::Chance;
+
+/// Bytes of a payload that are looked at; a longer one is wrong.
+pub const PAYLOAD_MAX: usize = 4_096;
+/// How the key is derived: what every browser's own cryptography can do.
+const ALGORITHM: &str = "PBKDF2/SHA-256";
+
+/// How much work is asked for: keys to try, and rounds for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Rounds of the derivation of one key. The server pays for one key too.
+    pub rounds: u32,
+    /// Fewest keys that have to be tried.
+    pub keys_min: u32,
+    /// Most keys that have to be tried.
+    pub keys_max: u32,
+}
+
+impl Effort {
+    /// What buyers' devices are asked for.
+    pub const USUAL: Self = Self { rounds: 1_000, keys_min: 1_500, keys_max: 4_500 };
+}
+
+/// The keys by which a challenge is known as one's own. Every node of a deployment has the same.
+#[derive(Clone)]
+pub struct WorkKeys {
+    challenge: String,
+    answer: String,
+}
+
+impl fmt::Debug for WorkKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkKeys(…)")
+    }
+}
+
+/// Work to be done.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The challenge as the protocol writes it.
+    pub json: serde_json::Value,
+    /// By what its answer is known to be an answer to this one.
+    pub mark: [u8; 32],
+}
+
+impl WorkKeys {
+    /// Keys out of two secrets.
+    #[must_use]
+    pub fn new(challenge: &[u8; 32], answer: &[u8; 32]) -> Self {
+        Self { challenge: STANDARD.encode(challenge), answer: STANDARD.encode(answer) }
+    }
+
+    /// Makes a challenge of this effort.
+    #[must_use]
+    pub fn make(&self, chance: &mut Chance, effort: Effort) -> Work {
+        let span = effort.keys_max.saturating_sub(effort.keys_min) + 1;
+        let counter = effort.keys_min + (chance.bits() % u64::from(span)) as u32;
+        let challenge = create_challenge(CreateChallengeOptions {
+            algorithm: ALGORITHM.to_owned(),
+            counter: Some(counter),
+            cost: effort.rounds,
+            hmac_signature_secret: Some(self.challenge.clone()),
+            hmac_key_signature_secret: Some(self.answer.clone()),
+            ..CreateChallengeOptions::default()
+        })
+        .expect("the algorithm is known and the keys are not empty");
+        let mark = mark(&challenge).expect("a challenge that is signed has a signature of 32 bytes");
+        Work { json: serde_json::to_value(&challenge).expect("words and numbers serialise into memory"), mark }
+    }
+
+    /// Whether the payload answers the challenge of this mark.
+    #[must_use]
+    pub fn check(&self, payload: &str, mark: &[u8; 32]) -> bool {
+        self.answers(payload, mark).unwrap_or(false)
+    }
+
+    fn answers(&self, payload: &str, wanted: &[u8; 32]) -> Option<bool> {
+        if payload.len() > PAYLOAD_MAX {
+            return None;
+        }
+        let payload: Payload = serde_json::from_slice(&STANDARD.decode(payload).ok()?).ok()?;
+        let is_this = bool::from(mark(&payload.challenge)?.ct_eq(wanted));
+        let mut options = VerifySolutionOptions::new(&payload.challenge, &payload.solution, &self.challenge);
+        options.hmac_key_signature_secret = Some(self.answer.clone());
+        Some(is_this && verify_solution(options).ok()?.verified)
+    }
+}
+
+/// A challenge's signature, which covers all of it.
+fn mark(challenge: &Challenge) -> Option<[u8; 32]> {
+    let text = challenge.signature.as_deref()?.as_bytes();
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let mut mark = [0; 32];
+    for (pair, byte) in text.chunks(2).zip(&mut mark) {
+        *byte = (digit(pair.first()?)? << 4 | digit(pair.get(1)?)?) as u8;
+    }
+    (text.len() == 64).then_some(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use altcha::{SolveChallengeOptions, solve_challenge};
+
+    use super::*;
+
+    const EASY: Effort = Effort { rounds: 10, keys_min: 3, keys_max: 9 };
+
+    fn keys() -> WorkKeys {
+        WorkKeys::new(&[1; 32], &[2; 32])
+    }
+
+    /// What the protocol's own solver answers.
+    fn solved(work: &Work) -> Payload {
+        let challenge: Challenge = serde_json::from_value(work.json.clone()).expect("it was made from one");
+        let solution = solve_challenge(SolveChallengeOptions::new(&challenge)).expect("it is well formed");
+        Payload { solution: solution.expect("it is easy"), challenge }
+    }
+
+    fn wire(payload: &Payload) -> String {
+        STANDARD.encode(serde_json::to_vec(payload).expect("plain data"))
+    }
+
+    #[test]
+    fn what_the_protocols_own_solver_answers_is_right() {
+        let (keys, mut chance) = (keys(), Chance::repeatable(1));
+        for _ in 0..20 {
+            let work = keys.make(&mut chance, EASY);
+            let payload = solved(&work);
+            assert!((EASY.keys_min..=EASY.keys_max).contains(&payload.solution.counter));
+            assert!(keys.check(&wire(&payload), &work.mark));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_right() {
+        let (keys, mut chance) = (keys(), Chance::repeatable(2));
+        let (work, other) = (keys.make(&mut chance, EASY), keys.make(&mut chance, EASY));
+        let good = solved(&work);
+        assert!(!keys.check(&wire(&good), &other.mark), "an answer to another challenge");
+        assert!(!WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark), "another deployment's");
+        let altered = |change: &dyn Fn(&mut Payload)| {
+            let mut payload = good.clone();
+            change(&mut payload);
+            keys.check(&wire(&payload), &work.mark)
+        };
+        assert!(altered(&|_| {}));
+        assert!(!altered(&|p| p.challenge.parameters.cost = 1), "made easier");
+        assert!(!altered(&|p| p.challenge.parameters.key_signature = None), "made to be derived again");
+        assert!(!altered(&|p| p.challenge.signature = None), "unsigned");
+        assert!(!altered(&|p| p.solution.derived_key = "00".repeat(32)), "another key");
+        let prefix = good.challenge.parameters.key_prefix.clone();
+        assert!(!altered(&|p| p.solution.derived_key = prefix.clone()), "only what was told");
+        for bad in ["", "e30=", "not base64!", "bnVsbA==", &"A".repeat(PAYLOAD_MAX + 4)] {
+            assert!(!keys.check(bad, &work.mark), "{bad:.20}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_does_not_tell_its_answer() {
+        let work = keys().make(&mut Chance::repeatable(3), EASY);
+        let text = work.json.to_string();
+        let answer = solved(&work).solution.derived_key;
+        assert!(!text.contains(&answer) && !text.contains(&answer[32..]) && !text.contains("counter"), "{text}");
+    }
+}

@@ -1,0 +1,10 @@
+//! What robots achieve against each kind of challenge. The difficulty is set by these figures; `docs/front-door.md` has the table.
+
+#[path = "it/ocr.rs"]
+mod ocr;
+#[path = "it/pixels.rs"]
+mod pixels;
+#[path = "it/slide.rs"]
+mod slide;
+#[path = "it/sums.rs"]
+mod sums;

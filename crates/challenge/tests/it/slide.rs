@@ -1,0 +1,136 @@
+//! Robots against the sliding puzzle.
+
+use doorbuster_challenge::{Chance, PIECE_SIDE, PUZZLE_WIDTH, Puzzle, TOLERANCE_PX, draw_puzzle, is_in_place};
+
+use crate::pixels::Grey;
+
+const ROUNDS: usize = 300;
+const SIDE: usize = PIECE_SIDE as usize;
+/// Where a robot has to look: the piece starts at the left.
+const FROM: usize = 40;
+const TO: usize = PUZZLE_WIDTH as usize - SIDE;
+
+/// What a robot is given.
+struct Seen {
+    picture: Grey,
+    piece: Grey,
+    y: usize,
+    round: usize,
+}
+
+impl Seen {
+    fn best(&self, score: impl Fn(usize) -> f32) -> u16 {
+        let best = (FROM..TO).max_by(|a, b| score(*a).total_cmp(&score(*b)));
+        best.expect("there are places") as u16
+    }
+
+    /// Pixels of the piece.
+    fn inside(&self) -> Vec<(usize, usize)> {
+        cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
+    }
+
+    /// Pixels of the piece that lie within `near` of one that is not.
+    fn rim(&self, near: usize) -> Vec<(usize, usize)> {
+        let clear = |x: usize, y: usize| x >= SIDE || y >= SIDE || !self.piece.is_solid(x, y);
+        let by_it = |&(x, y): &(usize, usize)| {
+            (0..=2 * near)
+                .any(|dx| (0..=2 * near).any(|dy| clear((x + dx).wrapping_sub(near), (y + dy).wrapping_sub(near))))
+        };
+        self.inside().into_iter().filter(by_it).collect()
+    }
+}
+
+fn cells() -> impl Iterator<Item = (usize, usize)> {
+    (0..SIDE * SIDE).map(|n| (n % SIDE, n / SIDE))
+}
+
+/// Puts the piece anywhere.
+fn guesses(seen: &Seen) -> u16 {
+    (60 + seen.round * 7_919 % 210) as u16
+}
+
+/// Looks for the place where the picture is darkest under the piece.
+fn darkest(seen: &Seen) -> u16 {
+    let inside = seen.inside();
+    seen.best(|at| -inside.iter().map(|&(x, y)| seen.picture.at(at + x, seen.y + y)).sum::<f32>())
+}
+
+/// Looks for the place where the picture differs most from what is left and right of it.
+fn differs(seen: &Seen) -> u16 {
+    let mean = |from: usize, to: usize| {
+        let all = (from..to).flat_map(|x| (seen.y + 14..seen.y + 54).map(move |y| (x, y)));
+        let (sum, count) = all.fold((0.0, 0), |(sum, n), (x, y)| (sum + seen.picture.at(x, y), n + 1));
+        sum / count as f32
+    };
+    seen.best(|at| (mean(at + 12, at + 56) - f32::midpoint(mean(at, at + 9), mean(at + 59, at + 68))).abs())
+}
+
+/// Template matching: where the picture has the strongest edges along the piece's outline.
+fn outline(seen: &Seen) -> u16 {
+    let (edges, rim) = (seen.picture.edges(), seen.rim(1));
+    seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
+}
+
+/// The same with care: without the grain, every edge as strong as any other, and none elsewhere under the piece.
+fn outline_with_care(seen: &Seen) -> u16 {
+    let (edges, rim) = (seen.picture.smooth().edges(), seen.rim(1));
+    let strength = |x: usize, y: usize| edges.at(x, y).min(30.0);
+    seen.best(|at| {
+        let along: f32 = rim.iter().map(|&(x, y)| strength(at + x, seen.y + y)).sum();
+        let all: f32 = cells().map(|(x, y)| strength(at + x, seen.y + y)).sum();
+        along / rim.len() as f32 - all / (SIDE * SIDE) as f32
+    })
+}
+
+/// Looks for the place whose content is the piece's, a little darker or lighter: their correlation.
+fn content(seen: &Seen) -> u16 {
+    let (picture, piece, inside) = (seen.picture.smooth(), seen.piece.smooth(), seen.inside());
+    let count = inside.len() as f32;
+    let mean = |light: &dyn Fn(usize, usize) -> f32| inside.iter().map(|&(x, y)| light(x, y)).sum::<f32>() / count;
+    let of_piece = mean(&|x, y| piece.at(x, y));
+    seen.best(|at| {
+        let under = mean(&|x, y| picture.at(at + x, seen.y + y));
+        let (mut both, mut a, mut b) = (0.0, 1.0, 1.0);
+        for &(x, y) in &inside {
+            let (p, q) = (piece.at(x, y) - of_piece, picture.at(at + x, seen.y + y) - under);
+            (both, a, b) = (both + p * q, a + p * p, b + q * q);
+        }
+        both / (a * b).sqrt()
+    })
+}
+
+/// How many of a hundred puzzles each robot solves, and how many it may.
+#[test]
+fn robots_against_the_puzzle() {
+    let robots: [(&str, fn(&Seen) -> u16, usize); 6] = [
+        ("guesses", guesses, 8),
+        ("looks for what is darkest", darkest, 45),
+        ("looks for what differs from its sides", differs, 45),
+        ("matches the outline with edges", outline, 45),
+        ("matches the outline with care", outline_with_care, 45),
+        ("matches the content", content, 45),
+    ];
+    let mut chance = Chance::repeatable(2_026);
+    let mut solved = [0; 6];
+    let mut near = [0; 6];
+    for round in 0..ROUNDS {
+        let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut chance);
+        let seen = Seen { picture: Grey::read(&background), piece: Grey::read(&piece), y: usize::from(piece_y), round };
+        for (n, (_, robot, _)) in robots.iter().enumerate() {
+            let at = robot(&seen);
+            solved[n] += usize::from(is_in_place(at, x));
+            near[n] += usize::from(at.abs_diff(x) <= 2 * TOLERANCE_PX);
+        }
+    }
+    println!("of 100 puzzles, within {TOLERANCE_PX} px (within {}):", 2 * TOLERANCE_PX);
+    for (n, (name, _, _)) in robots.iter().enumerate() {
+        println!(
+            "{:>5.1} ({:.1})  a robot that {name}",
+            solved[n] as f32 * 100.0 / ROUNDS as f32,
+            near[n] as f32 * 100.0 / ROUNDS as f32
+        );
+    }
+    for (n, (name, _, most)) in robots.iter().enumerate() {
+        assert!(solved[n] * 100 <= most * ROUNDS, "a robot that {name} solves {} of {ROUNDS}", solved[n]);
+    }
+}

@@ -1,0 +1,44 @@
+//! A robot against proof of work: it cannot do better than to do the work.
+
+use std::time::Instant;
+
+use altcha::{Challenge, Payload, SolveChallengeOptions, solve_challenge};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use doorbuster_challenge::{Chance, Effort, Work, WorkKeys};
+
+const ROUNDS: u32 = 3;
+
+fn solve(work: &Work, from: u32) -> Payload {
+    let challenge: Challenge = serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
+    let mut options = SolveChallengeOptions::new(&challenge);
+    options.counter_start = from;
+    let solution = solve_challenge(options).expect("it is well formed").expect("in time");
+    Payload { solution, challenge }
+}
+
+#[test]
+fn work_takes_as_many_keys_as_it_says() {
+    let keys = WorkKeys::new(&[1; 32], &[2; 32]);
+    let mut chance = Chance::repeatable(2_026);
+    let (mut took, mut tried) = (std::time::Duration::ZERO, 0);
+    let mut checking = std::time::Duration::ZERO;
+    for _ in 0..ROUNDS {
+        let work = keys.make(&mut chance, Effort::USUAL);
+        let began = Instant::now();
+        // What lies below the fewest is known to be wrong; a robot that has read this code does not try it.
+        let payload = solve(&work, Effort::USUAL.keys_min);
+        took += began.elapsed();
+        tried += payload.solution.counter - Effort::USUAL.keys_min;
+        let wire = STANDARD.encode(serde_json::to_vec(&payload).expect("plain data"));
+        let began = Instant::now();
+        assert!(keys.check(&wire, &work.mark));
+        checking += began.elapsed();
+    }
+    println!(
+        "{} ms and {} keys a challenge, {:?} to check",
+        took.as_millis() / u128::from(ROUNDS),
+        tried / ROUNDS,
+        checking / ROUNDS
+    );
+}
