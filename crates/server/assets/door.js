@@ -23,8 +23,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   function plan() {
     if (!m.token || !m.item) return;
     const opens = starts(m), front = frontOf(m), shut = sceneOf(m) === 'before';
-    if (front.waiting_room !== 'off') room.plan(shut ? opens : null);
-    const ahead = shut && opens && front.pass === 'required' && front.waiting_room === 'off' && !needsCheck(m)
+    if (front.waiting_room !== 'off') room.plan(shut && front.waiting_room === 'always' ? opens : null); /* the other kind is met when a pass is refused */
+    const ahead = shut && opens && front.pass === 'required' && isIn(m) && !needsCheck(m)
       && (front.access_codes !== 'required' || m.code) && !barredOf(m) && !passOf(m);
     if (aim !== opens || !ahead) { clearTimeout(fetching); fetching = 0; aim = opens; }
     if (!ahead || fetching) return;
@@ -120,7 +120,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
       if (front.waiting_room === 'off') front.waiting_room = 'auto';
-      if (asked) join();
+      join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off') front.challenge = 'asked'; /* its kind is told with the challenge */
       front.pass = 'required';

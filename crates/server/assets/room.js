@@ -16,11 +16,13 @@ export function waitingRoom(m, { changed, streaming }) {
   function take(place) {
     if (!['before', 'waiting', 'admitted', 'gone'].includes(place?.state)) return;
     m.room = { state: place.state, position: place.position ?? null, estimate: place.estimate_secs ?? null, until_ms: Date.parse(place.admitted_until) || null };
+    m.lapsed = false;
     tab.set(slot, buyerOf(m.token));
     changed();
     if (!watching) watch();
   }
-  function leave() { m.room = null; tab.drop(slot); changed(); }
+  /** There is no place any more: a turn that was not used in time ends it. */
+  function leave() { m.lapsed = m.room?.state === 'admitted'; m.room = null; tab.drop(slot); changed(); }
 
   /** Takes a place, or finds the one that is there; the answer. */
   async function enter() {

@@ -28,6 +28,7 @@ export const model = {
   code: null,         /* the access code that the buyer typed */
   barred: null,       /* { name } of what keeps this buyer out: members, level, blocked */
   room: null,         /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */
+  lapsed: false,      /* this buyer's turn went by */
   joining: false,     /* a place is being taken */
   spread: Math.random(), /* this visitor's share of any time over which visitors are spread */
   share: {}           /* item id → { limit, used }, as a refusal told it */
@@ -118,7 +119,7 @@ export function shadeOf(m, deal, t = now()) {
   if (deal === 'before') return m.room?.state === 'before' && frontOf(m).waiting_room !== 'off' ? 'drawn' : passOf(m) && (needsCheck(m) || m.code) ? 'ready' : null;
   if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';
   if (deal === 'live' || deal === 'check') return isAdmitted(m, t) ? 'turn' : null;
-  if (deal === 'join') return m.room?.state === 'admitted' ? 'late' : null;
+  if (deal === 'join') return m.lapsed || m.room?.state === 'admitted' ? 'late' : null;
   if (deal === 'waiting') return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';
   if (deal === 'busy') return m.scope === 'buyer' ? 'busyme' : m.scope === 'interface' ? 'busyall' : null;
   return null;
