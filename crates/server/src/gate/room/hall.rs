@@ -1,0 +1,208 @@
+//! One sale's waiting room in a node's memory: its row as last read, the places of those who came here, the lots of its draw.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use doorbuster_core::gate::draw::Lot;
+use doorbuster_core::gate::room::{Estimate, Line, Pace, Place, Told};
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_store::{WaitingPlace, WaitingRoom};
+use tokio::time::Instant;
+
+use super::limits::{ARRIVALS_PER_SEC_MAX, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC};
+
+/// A place in memory.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    lot: Option<Lot>,
+    place: Place,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    room: Option<WaitingRoom>,
+    places: HashMap<BuyerId, Held>,
+    /// The lots of all who took part, in order; `None`: not read yet.
+    lots: Option<Box<[Lot]>>,
+    /// Ranks up to which whoever was called in is known here.
+    heard: Option<u64>,
+    pace: Pace,
+    /// When arrivals were last counted.
+    counted: Option<Instant>,
+    told: Option<(Instant, Line, Option<u64>)>,
+}
+
+/// A hall: where visitors of one sale wait.
+#[derive(Debug)]
+pub(super) struct Hall {
+    sale: Arc<str>,
+    arrivals: AtomicU64,
+    state: Mutex<State>,
+    drawing: tokio::sync::Mutex<()>,
+}
+
+impl Hall {
+    pub(super) fn new(sale: Arc<str>) -> Self {
+        Self { sale, arrivals: AtomicU64::new(0), state: Mutex::default(), drawing: tokio::sync::Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is whole before anything in it can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sale(&self) -> &Arc<str> {
+        &self.sale
+    }
+
+    /// Held by whoever reads the draw.
+    pub(super) async fn drawing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.drawing.lock().await
+    }
+
+    /// The row as last read.
+    pub(super) fn room(&self) -> Option<WaitingRoom> {
+        self.lock().room.clone()
+    }
+
+    /// Takes in the row. A reading that is older than what is known changes nothing.
+    pub(super) fn know(&self, room: &WaitingRoom) {
+        let mut state = self.lock();
+        let is_older = |known: &WaitingRoom| {
+            room.line.called < known.line.called
+                || room.line.entered < known.line.entered
+                || (room.line.participants.is_none() && known.line.participants.is_some())
+        };
+        if !state.room.as_ref().is_some_and(is_older) {
+            state.room = Some(room.clone());
+        }
+        if state.heard.is_none() {
+            // Who comes later is read with what became of the place; who is here already may have been called in.
+            state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
+        }
+    }
+
+    /// Whether the draw is closed and its ranks are known here.
+    pub(super) fn is_drawn(&self) -> bool {
+        let state = self.lock();
+        state.lots.is_some() && state.room.as_ref().is_some_and(|room| room.line.participants.is_some())
+    }
+
+    pub(super) fn know_lots(&self, lots: Vec<Lot>) {
+        self.lock().lots = Some(lots.into());
+    }
+
+    /// Takes in a place as the store has it.
+    pub(super) fn learn(&self, place: &WaitingPlace) {
+        let mut state = self.lock();
+        if state.places.len() < PLACES_MAX || state.places.contains_key(&place.buyer) {
+            let held = Held { lot: place.lot, place: place.place(None) };
+            state.places.insert(place.buyer.clone(), held);
+        }
+    }
+
+    /// Takes in who was called in; those of them who are known here.
+    pub(super) fn hear(&self, called: &[WaitingPlace]) -> Vec<BuyerId> {
+        let mut state = self.lock();
+        let mut here = Vec::new();
+        for place in called {
+            if let Some(held) = state.places.get_mut(&place.buyer) {
+                held.place = place.place(None);
+                here.push(place.buyer.clone());
+            }
+            state.heard = state.heard.max(place.rank);
+        }
+        let last = called.iter().filter_map(|place| place.rank).max();
+        if let (Some(room), Some(last)) = (&mut state.room, last) {
+            room.line.called = room.line.called.max(last);
+        }
+        here
+    }
+
+    /// Up to which rank whoever was called in is known here.
+    pub(super) fn heard(&self) -> u64 {
+        self.lock().heard.unwrap_or(0)
+    }
+
+    /// What the buyer is told. `None`: what is known here is not enough, or the place has lapsed.
+    pub(super) fn tell(&self, buyer: &BuyerId, free: Option<u64>, now: Millis) -> Option<(Told, Option<Estimate>)> {
+        let state = self.lock();
+        let held = state.places.get(buyer)?;
+        let line = state.room.as_ref()?.line;
+        let drawn = match (held.place.rank, held.lot, &state.lots) {
+            (None, Some(lot), Some(lots)) => lots.binary_search(&lot).ok().map(|at| at as u64 + 1),
+            _ => None,
+        };
+        let place = Place { rank: held.place.rank.or(drawn), ..held.place };
+        if place.until.is_none() && place.rank.is_some_and(|rank| rank <= line.called) {
+            // It was called in since it was read.
+            return None;
+        }
+        let told = place.tell(&line, free, now);
+        match told {
+            Told::Lapsed => None,
+            Told::Waiting(position) => Some((told, state.pace.estimate(position))),
+            Told::Before | Told::Gone(_) | Told::Admitted(_) => Some((told, None)),
+        }
+    }
+
+    /// Notes how far the line has come.
+    pub(super) fn mark(&self, now: Millis) {
+        let mut state = self.lock();
+        let called = state.room.as_ref().map_or(0, |room| room.line.called);
+        state.pace.mark(now, called);
+    }
+
+    /// Somebody came.
+    pub(super) fn arrive(&self) {
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether more came in the last second than can be let in. Asked more often, it says no.
+    pub(super) fn is_pressed(&self, at: Instant) -> bool {
+        let mut state = self.lock();
+        let Some(since) = state.counted.map(|since| at.saturating_duration_since(since).as_millis()) else {
+            state.counted = Some(at);
+            self.arrivals.store(0, Ordering::Relaxed);
+            return false;
+        };
+        if since < 1_000 {
+            return false;
+        }
+        state.counted = Some(at);
+        u128::from(self.arrivals.swap(0, Ordering::Relaxed)) * 1_000 > u128::from(ARRIVALS_PER_SEC_MAX) * since
+    }
+
+    /// Whether a room that opens by itself is open.
+    pub(super) fn is_held(&self, now: Millis) -> bool {
+        self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
+    }
+
+    /// Whether positions are to be told now, to so many readers: something changed, and the last telling is long enough ago, or units ran out or
+    /// came back.
+    pub(super) fn is_news(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
+        let mut state = self.lock();
+        let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
+        let news = match state.told {
+            None => true,
+            Some((before, told_line, told_free)) => {
+                let turned = (told_free == Some(0)) != (free == Some(0)) || told_line.participants != line.participants;
+                let every = TELL_EVERY.mul_f64((readers as f64 / TOLD_PER_SEC as f64).max(1.0));
+                let changed = told_line.called != line.called || told_free != free;
+                turned || (changed && at.saturating_duration_since(before) >= every)
+            }
+        };
+        if news {
+            state.told = Some((at, line, free));
+        }
+        news
+    }
+
+    /// The sale, how many wait, how many were called in, and how many places are here.
+    pub(super) fn counts(&self) -> (Arc<str>, u64, u64, usize) {
+        let state = self.lock();
+        let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
+        (self.sale.clone(), line.waiting(), line.called, state.places.len())
+    }
+}

@@ -1,0 +1,104 @@
+//! A hall's own rules, without a store.
+
+use std::time::Duration;
+
+use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::room::{Line, Told};
+use doorbuster_core::{BuyerId, Millis};
+use doorbuster_store::{WaitingPlace, WaitingRoom};
+
+use tokio::time::Instant;
+
+use super::hall::Hall;
+use super::limits::ARRIVALS_PER_SEC_MAX;
+
+const NOW: Millis = Millis(1_000);
+
+fn seed() -> Seed {
+    Seed::new([5; 32])
+}
+
+fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
+    let line = Line { entered, participants, called };
+    WaitingRoom { sale: "spring".into(), seed: seed(), line, open_until: None }
+}
+
+fn place(name: &str, rank: Option<u64>, until: Option<i64>) -> WaitingPlace {
+    let lot = rank.is_none().then(|| seed().lot(name));
+    WaitingPlace { buyer: buyer(name), lot, rank, until: until.map(Millis) }
+}
+
+fn buyer(name: &str) -> BuyerId {
+    BuyerId::new(name).expect("a test's buyer")
+}
+
+fn told(hall: &Hall, name: &str, free: u64) -> Option<Told> {
+    hall.tell(&buyer(name), Some(free), NOW).map(|(told, _)| told)
+}
+
+#[test]
+fn a_hall_knows_ranks_once_the_draw_is_read() {
+    let hall = Hall::new("spring".into());
+    let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
+    names.iter().for_each(|name| hall.learn(&place(name, None, None)));
+    assert_eq!(told(&hall, "b0", 9), None, "its row was not read");
+    hall.know(&room(20, None, 0));
+    assert_eq!(told(&hall, "b0", 9), Some(Told::Before));
+    hall.know(&room(20, Some(20), 0));
+    assert!(!hall.is_drawn());
+    let mut lots: Vec<_> = names.iter().map(|name| seed().lot(name)).collect();
+    lots.sort_unstable();
+    hall.know_lots(lots);
+    assert!(hall.is_drawn());
+    let order = doorbuster_core::gate::draw::order(&seed(), names.iter().map(String::as_str));
+    for (at, name) in order.iter().enumerate() {
+        let position = at as u64 + 1;
+        let wanted = if position > 9 { Told::Gone(position) } else { Told::Waiting(position) };
+        assert_eq!(told(&hall, name, 9), Some(wanted));
+    }
+    // The first three are called in, elsewhere; one of them is unknown until it is heard of.
+    hall.know(&room(20, Some(20), 3));
+    assert_eq!(told(&hall, order[0], 9), None);
+    let called: Vec<_> = (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
+    assert_eq!(hall.hear(&called).len(), 3);
+    assert_eq!((told(&hall, order[2], 0), hall.heard()), (Some(Told::Admitted(Millis(2_000))), 3));
+    assert_eq!(told(&hall, order[3], 9), Some(Told::Waiting(1)));
+    // An old reading takes nothing back.
+    hall.know(&room(20, None, 0));
+    assert_eq!(told(&hall, order[3], 9), Some(Told::Waiting(1)));
+    assert_eq!(hall.tell(&buyer(order[2]), None, Millis(2_000)), None, "lapsed");
+}
+
+#[test]
+fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
+    let hall = Hall::new("spring".into());
+    let start = Instant::now();
+    let pressed = |arrivals: u64, secs: u64| {
+        (0..arrivals).for_each(|_| hall.arrive());
+        hall.is_pressed(start + Duration::from_secs(secs))
+    };
+    assert!(!pressed(2 * ARRIVALS_PER_SEC_MAX, 0), "nothing was counted before");
+    assert!(!pressed(ARRIVALS_PER_SEC_MAX, 1));
+    assert!(pressed(ARRIVALS_PER_SEC_MAX + 1, 2));
+    assert!(!pressed(ARRIVALS_PER_SEC_MAX, 2), "asked again within the second");
+    assert!(!pressed(0, 3));
+    hall.know(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
+    assert!(hall.is_held(NOW) && !hall.is_held(Millis(1_001)));
+}
+
+#[test]
+fn positions_are_told_when_they_change_and_not_too_often() {
+    let hall = Hall::new("spring".into());
+    let start = Instant::now();
+    let news = |free, readers, secs| hall.is_news(Some(free), readers, start + Duration::from_secs(secs));
+    assert!(!news(5, 1, 0), "there is no room");
+    hall.know(&room(9, Some(9), 0));
+    assert!(news(5, 1, 0));
+    assert!(!news(4, 1, 0), "too soon");
+    assert!(news(0, 1, 0), "all is gone");
+    assert!(news(1, 1, 0), "something is back");
+    assert!(!news(1, 1, 2), "nothing changed");
+    hall.know(&room(9, Some(9), 1));
+    assert!(!news(1, 50_000, 2), "so many are told more seldom");
+    assert!(news(1, 1, 2));
+}

@@ -1,0 +1,106 @@
+//! The waiting room and its draw.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::event::Event;
+use doorbuster_api::gate::{Draw, EstimateSecs, PlaceState, WaitingPlace};
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::gate::draw::ALGORITHM;
+use doorbuster_core::gate::room::Told;
+use doorbuster_core::{BuyerId, Phase};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, StatusCode};
+
+use crate::catalogue::SaleState;
+use crate::gate::room::{RoomError, Shown};
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::limits::RETRY_SECS;
+use crate::web::reply::{Answer, Refused, json};
+use crate::web::sales::shown_or_new;
+use crate::web::who::Buyer;
+use crate::web::wire;
+
+/// A draw says how many take part, as of a second ago.
+const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
+
+/// `POST /v1/sales/{sale}/waiting-room`
+pub(crate) async fn enter(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    Names([sale]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    input::body(request, BODY_BYTES_MAX).await?;
+    let sale = with_room(&app, &sale).await?;
+    if sale.row.phase == Phase::Closed {
+        return Err(Problem::ended().into());
+    }
+    let (is_new, shown) = app.gate.room.enter(&app.engine, &sale, &buyer).await.map_err(refused)?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(json(status, &place(shown)))
+}
+
+/// `GET /v1/sales/{sale}/waiting-room`
+pub(crate) async fn get(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names([sale]): Names<1>) -> Answer {
+    let sale = with_room(&app, &sale).await?;
+    let found = app.gate.room.look(&app.engine, &sale, &buyer).await.map_err(refused)?;
+    let shown = found.ok_or_else(|| Problem::not_found("there is no place in this waiting room for this buyer"))?;
+    Ok(json(StatusCode::OK, &place(shown)))
+}
+
+/// `GET /v1/sales/{sale}/draw`
+pub(crate) async fn draw(State(app): State<Arc<App>>, Names([sale]): Names<1>) -> Answer {
+    let sale = with_room(&app, &sale).await?;
+    let room = app.gate.room.draw(&app.engine, &sale).await.map_err(refused)?;
+    let drawn = room.line.participants;
+    let draw = Draw {
+        commitment: room.seed.commitment(),
+        seed: drawn.map(|_| room.seed.text()),
+        algorithm: ALGORITHM.to_owned(),
+        participants: drawn.unwrap_or(room.line.entered),
+    };
+    let mut reply = json(StatusCode::OK, &draw);
+    reply.headers_mut().insert(CACHE_CONTROL, DRAW_CACHE);
+    Ok(reply)
+}
+
+/// The event that tells a buyer of a place, if this node knows of one.
+pub(crate) fn event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
+    let shown = app.gate.room.glimpse(&app.engine, sale, buyer)?;
+    let WaitingPlace { place, state, position, estimate_secs, admitted_until } = place(shown);
+    Some(Event::WaitingRoom { sale: sale.row.id.clone(), place, state, position, estimate_secs, admitted_until })
+}
+
+/// The sale of this name, if it has a waiting room.
+async fn with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+    let sale = shown_or_new(app, name).await?;
+    if sale.door.waiting_room.is_off() {
+        return Err(Problem::not_found("this sale has no waiting room"));
+    }
+    Ok(sale)
+}
+
+fn place(shown: Shown) -> WaitingPlace {
+    let (state, position, until) = match shown.told {
+        Told::Before => (PlaceState::Before, None, None),
+        Told::Waiting(position) => (PlaceState::Waiting, Some(position), None),
+        Told::Admitted(until) => (PlaceState::Admitted, None, Some(until)),
+        Told::Gone(position) => (PlaceState::Gone, (position > 0).then_some(position), None),
+        // A place that has lapsed is not shown.
+        Told::Lapsed => (PlaceState::Gone, None, None),
+    };
+    let estimate_secs = shown.estimate.map(|it| EstimateSecs { from: it.from_secs, to: it.to_secs });
+    WaitingPlace { place: shown.token, state, position, estimate_secs, admitted_until: until.map(wire::time) }
+}
+
+/// What a room that cannot do what it was asked answers.
+pub(crate) fn refused(error: RoomError) -> Refused {
+    match error {
+        RoomError::Busy => Problem::overloaded(RETRY_SECS).into(),
+        RoomError::Store(error) => failed(error),
+    }
+}
