@@ -85,13 +85,14 @@ export const isAdmitted = (m, t = now()) => frontOf(m).waiting_room !== 'off' &&
 function stepOf(m, scene, t) {
   const front = frontOf(m), barred = barredOf(m), early = scene === 'before';
   if (barred) return barred;
+  if (passOf(m, m.item.id, t)) return null;
   if (!early && front.waiting_room !== 'off') {
     if (m.joining) return 'waiting';
     if (m.room?.state === 'gone') return 'gone';
     if (['before', 'waiting'].includes(m.room?.state)) return 'waiting';
     if (front.waiting_room === 'always' && !isAdmitted(m, t)) return 'join';
   }
-  if (front.pass !== 'required' || passOf(m, m.item.id, t)) return null;
+  if (front.pass !== 'required') return null;
   if (front.access_codes === 'required' && !m.code) return 'code';
   if (needsCheck(m) && (!early || (t >= checkFrom(m) && isIn(m, t)))) return 'check';
   return null;

@@ -198,6 +198,7 @@ export function show(m) {
   if (deal === 'reserved') Object.assign(look, { light: 'on', pill: 'yours', tone: 'live' });
   if (deal === 'offline') Object.assign(look, { pill: 'offline', tone: 'warn' });
   if (deal === 'waiting') Object.assign(look, { pill: 'line', tone: 'live' });
+  if (deal === 'gone') Object.assign(look, scenes.out);
   if (inTurn(m, scene, deal, t)) Object.assign(look, { pill: 'turn', tone: 'live' });
   if (look.pill === 'before' && !starts(m)) look.pill = 'soon';
   attr($('#stage'), 'data-light', look.light);
