@@ -19,6 +19,8 @@ pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// Partitions that an item's stock can be spread over; more are refused at the edge.
 pub const PARTITIONS_MAX: u32 = 64;
+/// Slots in Redis whose queues one node reads at a time; a sale that would need more beside the others of its time is refused before it opens.
+pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// Time from the draw of a ticket's token to the instant after which it can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
 /// After `decide_by` a verdict is due within this much more, while the store is up.

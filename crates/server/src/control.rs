@@ -13,6 +13,7 @@ mod phases;
 mod refill;
 mod reload;
 mod serve;
+mod retire;
 mod status;
 mod tend;
 mod watch;
@@ -143,4 +144,5 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }
+        jobs.start("retire", retire::run(engine.clone()));
 }

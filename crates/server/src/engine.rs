@@ -37,6 +37,8 @@ pub use look::Looked;
 pub use start::{EngineOptions, Place};
 
 /// How long slots are asked for numbers that are only shown.
+/// Nobody is refused from a snapshot of the truth that is older. Looks are a second apart, and take a moment.
+const SHOWN_MAX: Duration = Duration::from_secs(2);
 const ASK_SLOTS_MAX: Duration = Duration::from_millis(250);
 
 /// Why the engine could not do something.
@@ -155,6 +157,17 @@ impl Engine {
 
     /// This node.
     #[must_use]
+    /// Whether the clock that the store goes by was set, and is not believed for what must not come early.
+    #[must_use]
+    pub fn clock_was_set(&self) -> bool {
+        self.clock.has_alarm() || self.store.clock_was_set()
+    }
+
+    /// Whether what this node shows of the truth is recent enough to refuse anybody for it.
+    pub(crate) fn is_recent(&self) -> bool {
+        self.store.unseen_for() <= SHOWN_MAX
+    }
+
     pub fn node(&self) -> NodeId {
         self.node
     }

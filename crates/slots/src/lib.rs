@@ -99,7 +99,7 @@ impl Slots {
     /// From now on this node takes the tickets of these slots, and of no others. Slots in memory have nobody else to take theirs: they are always served.
     ///
     /// # Errors
-    /// When they are more than one node can read; the ones served before are served on.
+    /// When they are more than one node can read: the first of them are served.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -235,15 +235,14 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose grant is closed for good and whose queue is empty.
+    /// Drops a slot whose grant is closed for good and whose queue is empty. False: tickets are queued. It may be repeated.
     ///
     /// # Errors
     /// When the slot cannot be reached.
-    pub async fn retire(&self, slot: SlotKey) -> Result<(), SlotError> {
+    pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         match self {
-            Self::Local(local) => local.retire(slot),
-            Self::Redis(redis) => Box::pin(redis.retire(slot)).await?,
+            Self::Local(local) => Ok(local.retire(slot)),
+            Self::Redis(redis) => Box::pin(redis.retire(slot)).await,
         }
-        Ok(())
     }
 }

@@ -146,11 +146,13 @@ impl Local {
         self.with(slot, None, |s| s.view())
     }
 
-    pub(crate) fn retire(&self, slot: SlotKey) {
+    pub(crate) fn retire(&self, slot: SlotKey) -> bool {
         let mut places = self.0.places.write().unwrap_or_else(PoisonError::into_inner);
-        let empty = places.get(&slot).is_some_and(|p| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0));
+        let is_empty = |p: &Arc<Place>| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0);
+        let empty = places.get(&slot).is_none_or(is_empty);
         if empty {
             places.remove(&slot);
         }
+        empty
     }
 }

@@ -16,7 +16,7 @@ mod search;
 mod watch;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use doorbuster_core::rows::FeedCause;
@@ -240,16 +240,13 @@ impl Redis {
         })
     }
 
-    /// From now on this node reads the queues of these slots and of no others.
+    /// From now on this node reads the queues of these slots and of no others; of more than the bound it reads the first.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
-        if slots.len() > SERVED_MAX {
-            let reason = format!("{} slots are more than one node reads, {SERVED_MAX}", slots.len());
-            return Err(SlotError { reason, may_have_happened: false });
-        }
+        let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         // A reader that is dropped ends. What it was just given is claimed by whoever reads the slot next.
-        readers.retain(|slot, _| slots.contains(slot));
-        for &slot in slots {
+        readers.retain(|slot, _| read.contains(slot));
+        for slot in read {
             readers.entry(slot).or_insert_with(|| {
                 let mut task = JoinSet::new();
                 task.spawn(self.reader(slot).run());
@@ -260,6 +257,10 @@ impl Redis {
     }
 
     fn reader(&self, slot: SlotKey) -> Reader {
+        if slots.len() > SERVED_MAX {
+            let reason = format!("{} slots are more than one node reads, {SERVED_MAX}", slots.len());
+            return Err(SlotError { reason, may_have_happened: false });
+        }
         let Shared { consumer, routes, inbox, .. } = &*self.0;
         Reader { slot, keys: self.keys(slot), consumer: consumer.clone(), routes: routes.clone(), inbox: inbox.clone() }
     }
@@ -326,12 +327,11 @@ impl Redis {
         Ok(words::view(self.call(slot, Script::View, |_| {}).await?, &self.0.setting.bounds)?)
     }
 
-    pub(crate) async fn retire(&self, slot: SlotKey) -> Result<(), SlotError> {
+    pub(crate) async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         let arguments = |call: &mut Cmd| {
             call.arg(RETIRED_KEEP.as_millis() as u64);
         };
-        self.call(slot, Script::Retire, arguments).await?;
-        Ok(())
+        Ok(words::number(&self.call(slot, Script::Retire, arguments).await?)? == 1)
     }
 
     pub(crate) fn evidence(&self) -> Evidence {

@@ -5,6 +5,7 @@
 //! and what loses against another transaction is run again.
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -88,6 +89,18 @@ impl Postgres {
 
     pub(crate) fn health(&self) -> StoreResult<()> {
         self.shared().health()
+    }
+
+    pub(crate) fn careful_now(&self) -> Millis {
+        self.shared().clock.careful()
+    }
+
+    pub(crate) fn clock_was_set(&self) -> bool {
+        self.shared().clock.was_stepped()
+    }
+
+    pub(crate) fn unseen_for(&self) -> Duration {
+        self.shared().clock.unseen_for()
     }
 
     pub(crate) fn backup(&self, _: &Path) -> Result<(), BackupError> {

@@ -5,6 +5,7 @@
 //!
 //! What PostgreSQL is asked is boxed: a purchase on one machine keeps no room for the futures of a database that is not there.
 use std::path::Path;
+use std::time::Duration;
 
 use doorbuster_core::sale::Step;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
@@ -22,6 +23,7 @@ mod room;
 
 /// What every method gives.
 pub type StoreResult<T> = Result<T, StoreError>;
+
 
 /// The durable truth. Cheap to clone; all clones are one store.
 #[derive(Clone)]
@@ -66,6 +68,33 @@ impl Store {
     pub async fn health(&self) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.health(),
+    /// The store's time, or less where its clock was set forward while this process ran: what must not come early goes by it.
+    #[must_use]
+    pub fn careful_now(&self) -> Millis {
+        match self {
+            Self::Sqlite(s) => s.now(),
+            Self::Postgres(s) => s.careful_now(),
+        }
+    }
+
+    /// Whether the clock of a database was set while this process ran. The clock of a store in a directory is its caller's.
+    #[must_use]
+    pub fn clock_was_set(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(s) => s.clock_was_set(),
+        }
+    }
+
+    /// How old what was last told of the truth may be: others may have committed something since. Zero where there are no others.
+    #[must_use]
+    pub fn unseen_for(&self) -> Duration {
+        match self {
+            Self::Sqlite(_) => Duration::ZERO,
+            Self::Postgres(s) => s.unseen_for(),
+        }
+    }
+
             Self::Postgres(s) => s.health(),
         }
     }

@@ -1,12 +1,14 @@
 //! Drains that reach over nodes: whoever pauses or closes a sale tells the others through the store, and waits until they are done.
 //!
 //! A node that is told stops its own slots, lets their tickets settle and closes their grants; buyers are asked to come again meanwhile. Nothing is safe
-//! because of it: the step itself closes whatever is still open.
+//! because of it: the step itself closes whatever is still open. So a slot that cannot be asked, or is not drained in time, is told of and left: whatever it
+//! cut is returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::{Cause, SlotKey};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -15,7 +17,11 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 use super::tend;
 
 /// What the others are told: a little longer than whoever waits for them does.
-const TOLD: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(1));
+const TOLD: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
+/// Between two looks for drains that others began, while one is under way. A hint saves the wait.
+const AGAIN: Duration = Duration::from_millis(100);
+/// The same while none is known of.
+const AGAIN_AT_REST: Duration = Duration::from_secs(1);
 /// Between two looks at whether the others are done, and whether the drain is over.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -23,8 +29,9 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut following = tokio::task::JoinSet::new();
     loop {
-        engine.control().drains_changed.notified().await;
-        for sale in draining_elsewhere(&engine) {
+        let draining = draining_elsewhere(&engine);
+        let pause = if draining.is_empty() { AGAIN_AT_REST } else { AGAIN };
+        for sale in draining {
             let engine = engine.clone();
             following.spawn(async move {
                 if let Err(error) = follow(&engine, &sale).await {
@@ -33,6 +40,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             });
         }
         while following.try_join_next().is_some() {}
+        drop(tokio::time::timeout(pause, engine.control().drains_changed.notified()).await);
     }
 }
 
@@ -44,7 +52,7 @@ fn draining_elsewhere(engine: &Engine) -> Vec<Arc<SaleState>> {
 
 async fn follow(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
     // Held: it is this node that drains, or follows already.
-    let Ok(_alone) = sale.flags.operating.try_lock() else { return Ok(()) };
+    let Some(_alone) = engine.try_operate(&sale.flags) else { return Ok(()) };
     sale.flags.draining.store(true, Ordering::Release);
     let drained = drain_own(engine, sale).await;
     let over = wait_until_over(engine, sale).await;
@@ -58,8 +66,13 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
     if !engine.layout().is_own() {
         return Ok(());
     }
-    let slots = engine.stop_slots(sale).await?;
-    engine.drain(&slots).await?;
+    let slots = engine.stop_slots(sale).await;
+    engine.drain(&slots, Instant::now() + DRAIN_MAX).await?;
+    close_own(engine, &slots).await
+}
+
+/// Closes the grants of slots that only this node reaches, so that whoever waits for them need not wait for more.
+async fn close_own(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot)) {
         engine.store().close_grant(grant.id, Cause::Rolled).await?;
     }
@@ -84,34 +97,50 @@ async fn wait_until_over(engine: &Engine, sale: &SaleState) -> Result<(), Engine
 }
 
 impl Engine {
-    /// Stops the sale's slots that this node reaches, and names them.
-    pub(super) async fn stop_slots(&self, sale: &SaleState) -> Result<Vec<SlotKey>, EngineError> {
-        for item in &sale.items {
+    /// Stops the sale's slots that this node reaches, and names them. One that cannot be asked is told of, and left.
+    pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
+        let items = sale.items.iter().map(|item| async move {
             // Whoever tends the item looks at `draining` under this lock before it lets the slots go on.
             let _alone = item.work.tending.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
-            for &slot in &item.slots {
-                self.slots().stop(slot, true).await?;
-            }
-        }
-        Ok(sale.items.iter().flat_map(|item| item.slots.iter().copied()).collect())
+            join_all(item.slots.iter().map(|&slot| self.stop_slot(slot))).await
+        });
+        join_all(items).await.into_iter().flatten().flatten().collect()
     }
 
-    /// Stops every slot of the sale and waits until what was cut is settled, at every node.
+    async fn stop_slot(&self, slot: SlotKey) -> Option<SlotKey> {
+        match self.slots().stop(slot, true).await {
+            Ok(()) => Some(slot),
+            Err(error) => {
+                tracing::warn!(%error, %slot, "a slot could not be stopped: whatever it cuts is returned");
+                None
+            }
+        }
+    }
+
+    /// Stops every slot of the sale and waits until what was cut is settled, at every node, or for as long as a drain may take.
     pub(super) async fn drain_everywhere(&self, sale: &SaleState) -> Result<(), EngineError> {
         if !self.layout().is_alone() {
             self.store().drain_sale(&sale.row.id, TOLD.as_millis() as i64).await?;
         }
-        let slots = self.stop_slots(sale).await?;
-        self.drain(&slots).await?;
+        let until = Instant::now() + DRAIN_MAX;
+        let slots = self.stop_slots(sale).await;
+        if let Err(error) = self.drain(&slots, until).await {
+            tracing::warn!(%error, sale = sale.row.id, "not every slot was drained: tickets in flight are returned");
+        }
         if self.layout().reaches_all() {
             return Ok(());
         }
-        let until = Instant::now() + DRAIN_MAX;
+        // Another node may take a step of its own at the same time, and wait for these.
+        close_own(self, &slots).await?;
         let is_theirs = |slot: SlotKey| !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item);
         while self.store().open_grants().await?.iter().any(|grant| is_theirs(grant.slot)) {
             if Instant::now() > until {
-                return Err(EngineError::Drain);
+                tracing::warn!(
+                    sale = sale.row.id,
+                    "other nodes did not drain their slots: tickets in flight are returned"
+                );
+                break;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -135,7 +164,9 @@ impl Engine {
         }
         if sale.row.phase == doorbuster_core::Phase::Closed {
             for slot in sale.items.iter().flat_map(|item| &item.slots) {
-                self.slots().retire(*slot).await?;
+                if let Err(error) = self.slots().retire(*slot).await {
+                    tracing::debug!(%error, %slot, "a slot is retired later");
+                }
             }
         }
         Ok(())

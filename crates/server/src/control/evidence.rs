@@ -2,9 +2,10 @@
 //!
 //! Evidence is read truth first, slot second, then the pending recalls and the grant again (see `doorbuster_core::loss`).
 use doorbuster_core::{Cause, Grant, loss};
+use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 /// Why this grant has to be closed, if it has.
 pub(super) async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) -> Result<Option<Cause>, EngineError> {
@@ -16,7 +17,7 @@ pub(super) async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) 
         return Ok(Some(cause));
     }
     let Some(view) = view else { return Ok(None) };
-    if view.sealed {
+    if view.sealed && engine.watches() {
         return roll(engine, item, before).await.map(|()| None);
     }
     Ok(loss::quiet_evidence(before, &view, &after, pending))
@@ -26,7 +27,7 @@ pub(super) async fn evidence(engine: &Engine, item: &ItemState, before: &Grant) 
 async fn roll(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
     let _alone = item.work.tending.lock().await;
     engine.slots().stop(grant.slot, true).await?;
-    if engine.drain(std::slice::from_ref(&grant.slot)).await.is_ok()
+    if engine.drain(std::slice::from_ref(&grant.slot), Instant::now() + DRAIN_MAX).await.is_ok()
         && engine.store().close_grant(grant.id, Cause::Rolled).await?
     {
         tracing::info!(slot = %grant.slot, "a slot's memory was full: it goes on under a new epoch");

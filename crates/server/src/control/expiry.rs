@@ -1,5 +1,5 @@
-//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests while the clock cannot be trusted
-//! or another node leads.
+//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests while another node leads, and while the machine's clock
+//! cannot be trusted where it is the store's.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        let rests = engine.clock().has_alarm() || !engine.control().leads();
+        let rests = (engine.layout().is_alone() && engine.clock().has_alarm()) || !engine.control().leads();
         let wait = if rests { LOOK_AT_LEAST } else { expire(&engine).await };
         tokio::time::sleep(wait).await;
     }
@@ -23,7 +23,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 async fn expire(engine: &Engine) -> Duration {
     match engine.store().next_due().await {
-        Ok(Some(due)) if due <= engine.now() => match engine.store().expire_due(EXPIRE_BATCH_MAX).await {
+        Ok(Some(due)) if due <= engine.store().careful_now() => match engine.store().expire_due(EXPIRE_BATCH_MAX).await
+        {
             Ok(orders) => {
                 engine.meter().expire(orders.len());
                 if orders.is_empty() { LOOK_AT_MOST } else { Duration::ZERO }
@@ -34,7 +35,7 @@ async fn expire(engine: &Engine) -> Duration {
             }
         },
         Ok(Some(due)) => {
-            let until = Duration::from_millis((due.0 - engine.now().0).max(0).unsigned_abs());
+            let until = Duration::from_millis((due.0 - engine.store().careful_now().0).max(0).unsigned_abs());
             until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
         }
         Ok(None) => LOOK_AT_LEAST,

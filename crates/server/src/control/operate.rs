@@ -4,11 +4,37 @@ use std::sync::atomic::Ordering;
 use doorbuster_core::sale::{Step, Stepped};
 use doorbuster_core::{Cause, Phase, Spread};
 use doorbuster_store::{DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome};
+use tokio::sync::MutexGuard;
 
-use crate::catalogue::{ItemState, SaleState};
+use super::Control;
+use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
+/// A sale that only its holder changes on this node. When it goes, what other nodes changed meanwhile is read.
+pub(super) struct Operating<'a> {
+    alone: Option<MutexGuard<'a, ()>>,
+    control: &'a Control,
+}
+
+impl Drop for Operating<'_> {
+    fn drop(&mut self) {
+        drop(self.alone.take());
+        self.control.reload();
+    }
+}
+
 impl Engine {
+    /// Has the sale for the caller alone.
+    async fn operate<'a>(&'a self, flags: &'a SaleFlags) -> Operating<'a> {
+        Operating { alone: Some(flags.operating.lock().await), control: self.control() }
+    }
+
+    /// The same, unless somebody has it.
+    pub(super) fn try_operate<'a>(&'a self, flags: &'a SaleFlags) -> Option<Operating<'a>> {
+        let alone = flags.operating.try_lock().ok()?;
+        Some(Operating { alone: Some(alone), control: self.control() })
+    }
+
     /// Creates a draft; `None`: the id is taken.
     ///
     /// # Errors
@@ -30,7 +56,7 @@ impl Engine {
         patch: SalePatch,
     ) -> Result<PatchOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else { return Ok(PatchOutcome::NotFound) };
-        let _alone = flags.operating.lock().await;
+        let _alone = self.operate(&flags).await;
         let outcome = self.store().patch_sale(id, if_version, patch).await?;
         if let PatchOutcome::Done(row) = &outcome {
             self.take_in(row.clone()).await?;
@@ -46,7 +72,7 @@ impl Engine {
         let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(DeleteOutcome::NotFound);
         };
-        let _alone = flags.operating.lock().await;
+        let _alone = self.operate(&flags).await;
         let outcome = self.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
             self.change_catalogue(|c| c.remove(id));
@@ -57,10 +83,10 @@ impl Engine {
     /// Moves a sale to another phase. Pause and close answer when what was in flight has settled; in between buyers are asked to come again.
     ///
     /// # Errors
-    /// When the store is away or the drain takes too long; the step may be repeated.
+    /// When the store is away; the step may be repeated.
     pub async fn step_sale(&self, id: &str, step: Step) -> Result<StepOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else { return Ok(StepOutcome::NotFound) };
-        let _alone = flags.operating.lock().await;
+        let _alone = self.operate(&flags).await;
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(StepOutcome::NotFound) };
         let outcome = match sale.row.phase.step(step) {
             Stepped::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
@@ -107,7 +133,7 @@ impl Engine {
         let Some(flags) = self.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
             return Ok(SpreadOutcome::NotFound);
         };
-        let _alone = flags.operating.lock().await;
+        let _alone = self.operate(&flags).await;
         let before = self.catalogue().item_of(item.row.id).map(|item| item.row.spread);
         let outcome = self.store().set_spread(item.row.id, spread).await?;
         if let SpreadOutcome::Done(row) = &outcome

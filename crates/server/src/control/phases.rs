@@ -24,7 +24,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             under_way.remove(&ended.unwrap_or_default());
         }
         let sales: Vec<_> = engine.catalogue().sales().cloned().collect();
-        let now = engine.now();
+        let now = engine.store().careful_now();
         let mut wait = LOOK_AT_LEAST;
         for sale in sales {
             let Some((step, at)) = next_step(&sale).filter(|_| engine.control().leads()) else { continue };

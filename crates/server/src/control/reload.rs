@@ -7,8 +7,6 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError};
 
-/// Shortest pause between two readings for requests that name what is not known.
-const SELDOM: Duration = Duration::from_millis(10);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -24,6 +22,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 async fn reload(engine: &Engine) -> Result<(), EngineError> {
+    engine.meter().look();
     let rows = engine.store().sales().await?;
     let catalogue = engine.catalogue().clone();
     let gone: Vec<Arc<str>> = catalogue
@@ -43,19 +42,22 @@ async fn reload(engine: &Engine) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Reads one sale again, unless it is being changed here: then whoever changes it shows what it comes to.
+/// Reads one sale again, unless it is being changed here: whoever does has it read again in the end.
 async fn reload_one(engine: &Engine, id: &str) -> Result<(), EngineError> {
     let flags = engine.catalogue().sale(id).map(|sale| sale.flags.clone());
-    let _alone = match &flags {
-        Some(flags) => match flags.operating.try_lock() {
-            Ok(alone) => Some(alone),
-            Err(_) => return Ok(()),
-        },
-        None => None,
-    };
-    let Some(row) = engine.store().sale(id).await? else { return Ok(()) };
-    engine.meter().reload();
-    engine.take_in(row).await?;
+    {
+        let _alone = match &flags {
+            Some(flags) => match flags.operating.try_lock() {
+                Ok(alone) => Some(alone),
+                Err(_) => return Ok(()),
+            },
+            None => None,
+        };
+        let Some(row) = engine.store().sale(id).await? else { return Ok(()) };
+        engine.meter().reload();
+        engine.take_in(row).await?;
+    }
+    // Whoever follows a drain takes the sale for itself.
     follow(engine, id).await
 }
 
@@ -95,21 +97,6 @@ impl Engine {
             *read = Some(began);
         }
         Ok(())
-    }
-
-    /// [`Engine::catch_up`], but for those who may ask for anything: at most so often for all of them.
-    pub async fn catch_up_now_and_then(&self) {
-        let is_due = |read: Option<Instant>| read.is_none_or(|began| began.elapsed() >= SELDOM);
-        if self.layout().is_alone() {
-            return;
-        }
-        let mut read = self.read_at().lock().await;
-        if is_due(*read) {
-            let began = Instant::now();
-            // Away, or not: what is known is what is said.
-            drop(reload(self).await);
-            *read = Some(began);
-        }
     }
 
     /// Reads where the units of these items are and shows it, however many commits come in between.

@@ -1,5 +1,6 @@
 //! Watches slots for loss, and the clock for steps. A slot that lost its memory has its grant closed, by id, and gets the next one.
-//! Runs every second, and at once on a hint. Each node watches the slots that only it reaches, the leader those that all reach.
+//! Runs every second, and at once on a hint. Each node watches the slots that only it reaches, the leader those that all reach; on a suspicion of its own,
+//! every node does.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,28 +23,36 @@ const WATCHED_AT_ONCE: usize = 64;
 /// Watches until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(PACE).await;
-        drop(tokio::time::timeout(EVERY, engine.control().suspicion.notified()).await);
-        let alarm = engine.clock().has_alarm();
-        let ahead_ms = engine.clock().discipline();
-        if engine.clock().has_alarm() && !alarm {
-            tracing::error!(
-                ahead_ms,
-                "the machine's clock was stepped: it is not followed, and nothing expires until it agrees again"
-            );
+        tokio::time::sleep(if engine.watches() { PACE } else { EVERY }).await;
+        let suspects = tokio::time::timeout(EVERY, engine.control().suspicion.notified()).await.is_ok();
+        if engine.layout().is_alone() {
+            discipline(&engine);
         }
         engine.waiters().forget_lost(engine.now().plus(-VERDICT_WITHIN_MS));
-        if let Err(error) = watch(&engine).await {
+        if let Err(error) = watch(&engine, suspects).await {
             tracing::warn!(%error, "slots could not be watched");
         }
     }
 }
 
-async fn watch(engine: &Engine) -> Result<(), EngineError> {
+/// Compares the store's clock with the machine's. Where a database has the truth, it has the time as well.
+fn discipline(engine: &Engine) {
+    let alarm = engine.clock().has_alarm();
+    let ahead_ms = engine.clock().discipline();
+    if engine.clock().has_alarm() && !alarm {
+        tracing::error!(
+            ahead_ms,
+            "the machine's clock was stepped: it is not followed, and nothing expires until it agrees again"
+        );
+    }
+}
+
+/// On a suspicion every node looks at the slots that it reaches: whoever leads may not reach them. Two that close a grant do no harm.
+async fn watch(engine: &Engine, suspects: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
-        if let Err(error) = watch_one(engine, &grant).await {
+        if let Err(error) = watch_one(engine, &grant, suspects).await {
             tracing::warn!(%error, slot = %grant.slot, "a slot could not be watched");
         }
     });
@@ -51,13 +60,13 @@ async fn watch(engine: &Engine) -> Result<(), EngineError> {
     Ok(())
 }
 
-async fn watch_one(engine: &Engine, grant: &Grant) -> Result<(), EngineError> {
+async fn watch_one(engine: &Engine, grant: &Grant, suspects: bool) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     let Some(item) = catalogue.item_of(grant.slot.item) else { return Ok(()) };
     if !engine.layout().has(&item.row.spread, grant.slot.index) {
         return left_over(engine, item, grant).await;
     }
-    if !item.slots.contains(&grant.slot) || !engine.watches() {
+    if !item.slots.contains(&grant.slot) || !(engine.watches() || suspects) {
         return Ok(());
     }
     let Some(cause) = evidence(engine, item, grant).await? else { return Ok(()) };

@@ -36,7 +36,11 @@ impl Engine {
     /// Refuses what is new, settles what was accepted, and closes the store.
     pub async fn stop(&self) {
         self.begin_to_stop().await;
-        let drained = if self.layout.is_own() { self.drain(&self.own_slots()).await } else { self.hear_all().await };
+        let drained = if self.layout.is_own() {
+            self.drain(&self.own_slots(), Instant::now() + DRAIN_MAX).await
+        } else {
+            self.hear_all().await
+        };
         if let Err(error) = drained {
             tracing::warn!(%error, "stopping with tickets in flight: they will be returned, or settled by others");
         }
@@ -55,15 +59,22 @@ impl Engine {
         self.warm_items().iter().flat_map(|item| item.slots.iter().copied()).collect()
     }
 
-    /// Waits until every ticket of these slots is settled and acknowledged.
-    pub(crate) async fn drain(&self, slots: &[SlotKey]) -> Result<(), EngineError> {
-        let until = Instant::now() + DRAIN_MAX;
+    /// Waits until every ticket of these slots is settled and acknowledged. A slot that cannot be asked holds up none behind it.
+    pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
+        let mut drained = Ok(());
         for &slot in slots {
-            while self.slots.view(slot).await?.is_some_and(|v| v.unacknowledged > 0) {
-                self.wait_for_batch(until).await?;
+            loop {
+                match self.slots.view(slot).await {
+                    Ok(Some(view)) if view.unacknowledged > 0 => self.wait_for_batch(until).await?,
+                    Ok(_) => break,
+                    Err(error) => {
+                        drained = Err(error.into());
+                        break;
+                    }
+                }
             }
         }
-        Ok(())
+        drained
     }
 
     /// Waits until every ticket of this node has its verdict, or cannot be consumed any more. What is left then is settled by others.

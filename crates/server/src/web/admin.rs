@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use doorbuster_api::problem::Problem;
 use http::HeaderValue;
+use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use http::header::ETAG;
 use serde_json::Value;
 
@@ -37,6 +38,18 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 }
 
 fn no_sale() -> Problem {
+/// Whether the queues of this sale's slots, `own` of them, can be read beside those of every sale that meets it.
+fn may_read(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
+    let slots = app.engine.slots_beside(row, own);
+    if slots <= SLOTS_SERVED_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "{slots} slots of this sale and those of its time are more than are read at once, {SLOTS_SERVED_MAX}: fewer partitions, or another time"
+    );
+    Err(Problem::wrong_state(row.phase.as_str(), detail))
+}
+
     Problem::not_found("there is no such sale")
 }
 

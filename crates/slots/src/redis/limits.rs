@@ -29,8 +29,8 @@ pub(super) const READ_MAX: usize = 256;
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// Tickets read and not yet taken; at the bound the queues are read no further.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// Slots that one node reads: each takes a connection; more are refused.
-pub(super) const SERVED_MAX: usize = 1_024;
+/// Slots that one node reads: each takes a connection; more are told of, and the last ones not read.
+pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// Between two looks for tickets that were given to a settler who never acknowledged them.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// A ticket that was given to a settler so long ago is given to another one. By the server's clock, which decides nothing here: what is settled twice

@@ -1,6 +1,6 @@
 -- Drops a slot whose grant is closed for good and whose queue is empty. Its epoch stays for a while, so that no old message brings it back.
 -- KEYS: see term.lua. ARGV: milliseconds for which its epoch stays.
--- Returns 1; 0 when there is nothing to drop, or tickets are queued.
+-- Returns 1 once nothing but the epoch is left; 0 while tickets are queued.
 -- It may never: drop a ticket.
 if not whole(ARGV[1]) then
   return redis.error_reply('DOORBUSTER retire: a value is out of range')
@@ -10,7 +10,7 @@ if is_type(KEYS[5], 'stream', false) and redis.call('XLEN', KEYS[5]) > 0 then
 end
 local term, retired = read_term()
 if not term and retired then
-  return 0
+  return 1
 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 if term then

@@ -130,6 +130,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         let due = answer(async {
             let (now, due) = (object.prepare_cached(NOW).await?, object.prepare_cached(DUE).await?);
             let now = shared.clock.of(Millis(object.query_one(&now, &[]).await?.try_get(0)?));
+            let now = now.min(shared.clock.careful());
             let found = object.query(&due, &[&now.0, &as_limit(limit)]).await?;
             found.iter().map(rows::order).collect::<Result<Vec<Order>, Failure>>()
         })

@@ -44,7 +44,9 @@ impl Teller {
     pub(super) async fn new(shared: Arc<Shared>, news: mpsc::Receiver<News>) -> Result<Self, OpenError> {
         let failed = |failure: Failure| OpenError::Failed(failure.to_string());
         let look = connect(&shared).await.map_err(failed)?;
+        let began = Instant::now();
         let since = look.here(&shared.clock).await.map_err(failed)?;
+        shared.clock.saw(began);
         let (before, own) = (VecDeque::from([(Instant::now(), since.clone())]), Vec::new());
         Ok(Self { shared, news, look: Some(look), since, before, own, counts: HashMap::new() })
     }
@@ -109,7 +111,10 @@ impl Teller {
     async fn tell(&mut self, own: Vec<Own>) {
         let (orders, waiting): (Vec<Vec<Order>>, Vec<_>) = own.into_iter().unzip();
         let orders: Vec<Order> = orders.into_iter().flatten().collect();
-        let seen = match self.look().await {
+        let began = Instant::now();
+        let looked = self.look().await;
+        let is_seen = looked.is_ok();
+        let seen = match looked {
             Ok(seen) => {
                 self.shared.set_away(None);
                 seen
@@ -123,6 +128,9 @@ impl Teller {
             }
         };
         self.publish(orders, seen);
+        if is_seen {
+            self.shared.clock.saw(began);
+        }
         for told in waiting {
             // Whoever does not wait any more need not hear.
             let _ = told.send(());

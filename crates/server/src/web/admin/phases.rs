@@ -11,7 +11,7 @@ use doorbuster_store::StepOutcome;
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{no_sale, note, sale, shown};
+use super::{may_read, no_sale, note, sale, shown};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
@@ -34,6 +34,11 @@ pub(crate) async fn step(
             let fault = Fault::new(Place::Body("/starts_at".into()), "has to lie in the future; change the sale first");
             return Err(Problem::invalid_request(vec![fault]).into());
         }
+    }
+    let begins = matches!(step, Step::Schedule | Step::Open) && before.row.phase.is_before_opening();
+    if begins {
+        let own = before.items.iter().map(|item| item.slots.len()).sum();
+        may_read(&app, &before.row, own)?;
     }
     // In a task of its own: a pause that its operator does not wait for is still a whole pause.
     let (engine, of) = (app.engine.clone(), name.clone());

@@ -7,12 +7,12 @@ use doorbuster_api::admin::spread::{Choose as ChooseWord, Spread as Wanted};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Place, Problem};
-use doorbuster_core::{Choose, Spread, SpreadFault};
+use doorbuster_core::{Choose, Phase, Spread, SpreadFault};
 use doorbuster_store::SpreadOutcome;
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{note, sale};
+use super::{may_read, note, sale};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
@@ -32,6 +32,10 @@ pub(crate) async fn set(
     let spread = spread(&Wanted::from_json(&body)?)?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
+    if sale.row.phase == Phase::Scheduled {
+        let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
+        may_read(&app, &sale.row, others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize)?;
+    }
     // In a task of its own: units on their way between slots and pool are not left there when the operator hangs up.
     let (engine, of) = (app.engine.clone(), item.clone());
     let setting = app.buying.spawn(async move { engine.set_spread(&of, spread).await });

@@ -118,7 +118,7 @@ async fn engine(app: &App, text: &mut Text) {
     text.metric("doorbuster_leads", Kind::Gauge, "1 while this node does the work of one for all.")
         .sample(&[], u8::from(app.engine.control().leads()));
     text.metric("doorbuster_nodes", Kind::Gauge, "Nodes alive, this one included.").sample(&[], app.engine.nodes());
-    let alarm = u8::from(app.engine.clock().has_alarm());
+    let alarm = u8::from(app.engine.clock_was_set());
     text.metric("doorbuster_clock_alarm", Kind::Gauge, "1 while the wall clock is not believed and nothing expires.")
         .sample(&[], alarm);
     // The store may be away: then these are missing rather than wrong.
