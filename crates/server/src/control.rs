@@ -12,8 +12,8 @@ mod operate;
 mod phases;
 mod refill;
 mod reload;
-mod serve;
 mod retire;
+mod serve;
 mod status;
 mod tend;
 mod watch;
@@ -142,7 +142,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     if roles.control {
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
+        jobs.start("retire", retire::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }
-        jobs.start("retire", retire::run(engine.clone()));
 }

@@ -36,9 +36,9 @@ pub(crate) use jobs::Jobs;
 pub use look::Looked;
 pub use start::{EngineOptions, Place};
 
-/// How long slots are asked for numbers that are only shown.
 /// Nobody is refused from a snapshot of the truth that is older. Looks are a second apart, and take a moment.
 const SHOWN_MAX: Duration = Duration::from_secs(2);
+/// How long slots are asked for numbers that are only shown.
 const ASK_SLOTS_MAX: Duration = Duration::from_millis(250);
 
 /// Why the engine could not do something.
@@ -149,14 +149,6 @@ impl Engine {
         &self.clock
     }
 
-    /// The deployment's key for ids.
-    #[must_use]
-    pub fn id_key(&self) -> &IdKey {
-        &self.views.key
-    }
-
-    /// This node.
-    #[must_use]
     /// Whether the clock that the store goes by was set, and is not believed for what must not come early.
     #[must_use]
     pub fn clock_was_set(&self) -> bool {
@@ -168,6 +160,14 @@ impl Engine {
         self.store.unseen_for() <= SHOWN_MAX
     }
 
+    /// The deployment's key for ids.
+    #[must_use]
+    pub fn id_key(&self) -> &IdKey {
+        &self.views.key
+    }
+
+    /// This node.
+    #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
     }

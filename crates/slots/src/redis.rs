@@ -253,14 +253,14 @@ impl Redis {
                 task
             });
         }
-        Ok(())
-    }
-
-    fn reader(&self, slot: SlotKey) -> Reader {
         if slots.len() > SERVED_MAX {
             let reason = format!("{} slots are more than one node reads, {SERVED_MAX}", slots.len());
             return Err(SlotError { reason, may_have_happened: false });
         }
+        Ok(())
+    }
+
+    fn reader(&self, slot: SlotKey) -> Reader {
         let Shared { consumer, routes, inbox, .. } = &*self.0;
         Reader { slot, keys: self.keys(slot), consumer: consumer.clone(), routes: routes.clone(), inbox: inbox.clone() }
     }

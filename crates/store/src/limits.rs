@@ -79,14 +79,14 @@ pub const PG_LOOK_ROWS: usize = 5_000;
 pub const PG_NEWS_MAX: usize = 1_024;
 /// Round trip beyond which an answer says too little about the database's time.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
-
-const _: () =
-    assert!(PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(), "a lock is given up before its statement");
-const _: () =
 /// A difference between the database's time and what it would be had nobody set its clock; beyond it an alarm is raised.
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
 /// Between two pulls of the careful clock towards the database's.
 pub const PG_CLOCK_PULL_EVERY: Duration = Duration::from_secs(1);
 /// How far one pull moves it.
 pub const PG_CLOCK_PULL_MAX: Duration = Duration::from_millis(20);
+
+const _: () =
+    assert!(PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(), "a lock is given up before its statement");
+const _: () =
     assert!(PG_STATEMENT_WAIT.as_millis() < PG_SILENCE.as_millis(), "the server gives up before the node does");

@@ -87,10 +87,6 @@ impl Postgres {
         self.shared().clock.now()
     }
 
-    pub(crate) fn health(&self) -> StoreResult<()> {
-        self.shared().health()
-    }
-
     pub(crate) fn careful_now(&self) -> Millis {
         self.shared().clock.careful()
     }
@@ -101,6 +97,10 @@ impl Postgres {
 
     pub(crate) fn unseen_for(&self) -> Duration {
         self.shared().clock.unseen_for()
+    }
+
+    pub(crate) fn health(&self) -> StoreResult<()> {
+        self.shared().health()
     }
 
     pub(crate) fn backup(&self, _: &Path) -> Result<(), BackupError> {

@@ -24,7 +24,6 @@ mod room;
 /// What every method gives.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-
 /// The durable truth. Cheap to clone; all clones are one store.
 #[derive(Clone)]
 pub enum Store {
@@ -63,11 +62,6 @@ impl Store {
             Self::Postgres(s) => s.now(),
         }
     }
-
-    /// Whether the store can be used.
-    pub async fn health(&self) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.health(),
     /// The store's time, or less where its clock was set forward while this process ran: what must not come early goes by it.
     #[must_use]
     pub fn careful_now(&self) -> Millis {
@@ -76,7 +70,6 @@ impl Store {
             Self::Postgres(s) => s.careful_now(),
         }
     }
-
     /// Whether the clock of a database was set while this process ran. The clock of a store in a directory is its caller's.
     #[must_use]
     pub fn clock_was_set(&self) -> bool {
@@ -85,7 +78,6 @@ impl Store {
             Self::Postgres(s) => s.clock_was_set(),
         }
     }
-
     /// How old what was last told of the truth may be: others may have committed something since. Zero where there are no others.
     #[must_use]
     pub fn unseen_for(&self) -> Duration {
@@ -95,6 +87,10 @@ impl Store {
         }
     }
 
+    /// Whether the store can be used.
+    pub async fn health(&self) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.health(),
             Self::Postgres(s) => s.health(),
         }
     }

@@ -13,8 +13,8 @@ pub(crate) mod stock;
 use std::sync::Arc;
 
 use doorbuster_api::problem::Problem;
-use http::HeaderValue;
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
+use http::HeaderValue;
 use http::header::ETAG;
 use serde_json::Value;
 
@@ -37,7 +37,6 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-fn no_sale() -> Problem {
 /// Whether the queues of this sale's slots, `own` of them, can be read beside those of every sale that meets it.
 fn may_read(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.slots_beside(row, own);
@@ -50,6 +49,7 @@ fn may_read(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
+fn no_sale() -> Problem {
     Problem::not_found("there is no such sale")
 }
 
