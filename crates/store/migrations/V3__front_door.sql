@@ -2,7 +2,7 @@
 
 -- Codes that admit to a sale, kept hashed; each may be spent by so many buyers.
 CREATE TABLE access_code (
-    sale_id TEXT NOT NULL,
+    sale_id TEXT NOT NULL REFERENCES sale (id) ON DELETE CASCADE,
     hash    BLOB NOT NULL CHECK (length(hash) = 32),
     uses    INTEGER NOT NULL CHECK (uses >= 1),
     spent   INTEGER NOT NULL DEFAULT 0 CHECK (spent BETWEEN 0 AND uses),
@@ -15,7 +15,8 @@ CREATE TABLE access_code_use (
     buyer   TEXT NOT NULL,
     hash    BLOB NOT NULL,
     at      INTEGER NOT NULL,
-    PRIMARY KEY (sale_id, buyer, hash)
+    PRIMARY KEY (sale_id, hash, buyer),
+    FOREIGN KEY (sale_id, hash) REFERENCES access_code (sale_id, hash) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
 -- What may be used once, and was: answered challenges, by a hash, until they expire.
@@ -24,6 +25,14 @@ CREATE TABLE spent (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX spent_until ON spent (until);
+
+-- How often a buyer, by a hash, answered a sale's challenges wrongly of late.
+CREATE TABLE miss (
+    by    BLOB PRIMARY KEY CHECK (length(by) = 16),
+    n     INTEGER NOT NULL CHECK (n >= 1),
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX miss_until ON miss (until);
 
 -- A sale's waiting room: the seed of its draw, committed to before the opening and shown after it, and how far the line has come.
 CREATE TABLE waiting_room (

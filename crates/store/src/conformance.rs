@@ -15,8 +15,11 @@ use doorbuster_core::{
 use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
 use crate::store::Store;
 
+pub mod blocks;
+pub mod codes;
 pub mod grants;
 pub mod lists;
+pub mod once;
 pub mod orders;
 pub mod recalls;
 pub mod rooms;

@@ -5,9 +5,15 @@ use doorbuster_core::sale::Phase;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
+mod block;
+mod codes;
+mod once;
 mod open;
 mod room;
 
+pub use block::{Block, BlockKind, BlocksMark};
+pub use codes::{CodeCounts, CodesOutcome};
+pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
 

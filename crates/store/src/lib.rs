@@ -12,11 +12,11 @@ mod sqlite;
 mod store;
 
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Check, CommitSink, Committed, DeadLetter,
-    DeleteOutcome, Entered, Finding, ItemCounts, ItemRow, NewItem, NewSale, OpenError, OrderPage, OrderQuery,
-    PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
-    WaitingPlace, WaitingRoom, WaitingView,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, Check, CodeCounts,
+    CodesOutcome, CommitSink, Committed, DeadLetter, DeleteOutcome, Entered, Finding, ItemCounts, ItemRow, NewItem,
+    NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, PostgresOptions, SalePatch, SaleRow, Spending, Spent,
+    SpreadOutcome, SqliteOptions, StepOutcome, StoreError, WaitingPlace, WaitingRoom, WaitingView,
 };
-pub use postgres::{Postgres, PostgresLedger, shared_secret};
+pub use postgres::{Postgres, PostgresLedger, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
-pub use store::{Store, StoreResult};
+pub use store::{CodeHash, Store, StoreResult};

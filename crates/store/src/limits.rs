@@ -27,6 +27,10 @@ pub const WRITER_CACHE_KIB: i64 = 65_536;
 pub const READER_CACHE_KIB: i64 = 4_096;
 /// Rows of a page of orders; a larger limit is lowered to it.
 pub const PAGE_ROWS_MAX: usize = 10_000;
+/// Access codes of one sale; more are refused.
+pub const CODES_MAX: u64 = 1_000_000;
+/// Spent challenges, and buyers with wrong answers, that have ended and are forgotten with each new one.
+pub const FORGET_AT_ONCE: i64 = 16;
 /// Orders that a check reads before it rests.
 pub const CHECK_ORDERS_AT_ONCE: usize = 500;
 /// How long a check rests: three times as long as it reads.

@@ -16,9 +16,11 @@ use crate::contract::{BackupError, OpenError, PostgresOptions};
 use crate::limits::{PG_NEWS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
+mod blocks;
 mod calls;
 mod check;
 mod clock;
+mod codes;
 mod connect;
 mod dump;
 mod failure;
@@ -27,6 +29,7 @@ mod held;
 mod ledger;
 mod look;
 mod migrate;
+mod once;
 mod operators;
 mod orders;
 mod prefetch;
@@ -41,7 +44,8 @@ mod shared;
 mod tell;
 
 pub use ledger::PostgresLedger;
-pub use secret::shared_secret;
+pub use migrate::migrate_postgres;
+pub use secret::{kept_secret, shared_secret};
 
 use clock::Clock;
 use shared::{News, Parts, Shared};

@@ -17,12 +17,15 @@ use crate::limits::{READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 use crate::store::StoreResult;
 
 mod backup;
+mod blocks;
 mod calls;
 mod check;
+mod codes;
 mod copies;
 mod dump;
 mod failure;
 mod ledger;
+mod once;
 mod open;
 mod operators;
 mod orders;

@@ -17,9 +17,14 @@ use crate::contract::{
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
+mod blocks;
+mod codes;
 mod grants;
+mod once;
 mod orders;
 mod room;
+
+pub use codes::CodeHash;
 
 /// What every method gives.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -62,6 +67,7 @@ impl Store {
             Self::Postgres(s) => s.now(),
         }
     }
+
     /// The store's time, or less where its clock was set forward while this process ran: what must not come early goes by it.
     #[must_use]
     pub fn careful_now(&self) -> Millis {
@@ -70,6 +76,7 @@ impl Store {
             Self::Postgres(s) => s.careful_now(),
         }
     }
+
     /// Whether the clock of a database was set while this process ran. The clock of a store in a directory is its caller's.
     #[must_use]
     pub fn clock_was_set(&self) -> bool {
@@ -78,6 +85,7 @@ impl Store {
             Self::Postgres(s) => s.clock_was_set(),
         }
     }
+
     /// How old what was last told of the truth may be: others may have committed something since. Zero where there are no others.
     #[must_use]
     pub fn unseen_for(&self) -> Duration {

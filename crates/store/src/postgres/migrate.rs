@@ -5,6 +5,8 @@ use tokio_postgres::Client;
 
 use crate::contract::OpenError;
 
+use super::connect;
+
 /// Number, name and text of every migration, in their order.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "truth", include_str!("../../migrations/postgres/0001_truth.sql")),
@@ -19,6 +21,16 @@ const LOCK: i64 = 0x4462_726d;
 const WAIT: Duration = Duration::from_secs(120);
 /// Newer schemas by at most so many versions are served: nodes are upgraded one after the other.
 const AHEAD_MAX: i32 = 1;
+
+/// Brings the database at this address to the schema of this program; makes it if there is none. Nodes may run meanwhile.
+///
+/// # Errors
+/// When the database cannot be reached, is not ours, or was written by a program that is too new.
+pub async fn migrate_postgres(url: &str) -> Result<(), OpenError> {
+    let mut client = connect::client(&connect::address(url)?).await?;
+    connect::look(&client, true).await?;
+    migrate(&mut client).await
+}
 
 /// Brings the schema to what this program knows, all in one transaction.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {

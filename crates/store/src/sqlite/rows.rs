@@ -53,7 +53,7 @@ fn bad(what: &str) -> Failure {
     Failure::Row(format!("a row holds a {what} that is none"))
 }
 
-fn number(row: &Row<'_>, at: usize) -> Read<u64> {
+pub(super) fn number(row: &Row<'_>, at: usize) -> Read<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
 }
 

@@ -66,6 +66,12 @@ every! {
         a_patch_cannot_reach_what_is_the_stores, only_a_draft_is_deleted, a_sale_walks_through_its_phases,
         counts_are_asked_for_by_item, keys_come_and_go, one_node_leads_at_a_time, actions_are_noted,
         a_spread_changes_before_the_sale_opens, nodes_live_as_long_as_they_beat;
+    once:
+        what_is_spent_stays_spent, of_answers_at_once_one_is_first, wrong_answers_are_counted_for_a_while, what_has_ended_is_forgotten;
+    blocks:
+        blocks_hold_until_they_are_over, a_mark_changes_with_the_blocks, blocks_are_bounded;
+    codes:
+        a_code_is_spent_once_by_each_buyer, of_a_crowd_as_many_spend_a_code_as_it_has_uses, codes_go_with_their_sale;
     rooms:
         a_room_has_one_seed, a_buyer_has_one_place, the_drawn_come_first, nobody_is_called_into_an_empty_shop, an_admission_lapses,
         unlimited_stock_calls_everybody;

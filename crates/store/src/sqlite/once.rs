@@ -1,0 +1,51 @@
+//! What may be used once, in SQLite.
+use rusqlite::params;
+
+use doorbuster_core::Millis;
+
+use crate::contract::{Spending, Spent};
+use crate::limits::FORGET_AT_ONCE;
+use crate::store::StoreResult;
+
+use super::Sqlite;
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+
+fn spend(ledger: &mut SqliteLedger<'_>, spending: &Spending) -> Result<Spent, Failure> {
+    let Spending { id, until, by, is_right, window_ms } = spending;
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    sql.run(
+        "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+        params![now.0, FORGET_AT_ONCE],
+    )?;
+    sql.run(
+        "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+        params![now.0, FORGET_AT_ONCE],
+    )?;
+    if sql.run("INSERT INTO spent (id, until) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![id, until.0])? == 0 {
+        return Ok(Spent::Before);
+    }
+    let counted = sql.one("SELECT n, until FROM miss WHERE by = ?1 AND until > ?2", params![by, now.0], |row| {
+        Ok((row.get(0)?, Millis(row.get(1)?)))
+    })?;
+    let (misses, until) = counted.unwrap_or((0, now.plus(*window_ms)));
+    if !is_right {
+        sql.run(
+            "INSERT INTO miss (by, n, until) VALUES (?1, ?2, ?3)
+             ON CONFLICT (by) DO UPDATE SET n = excluded.n, until = excluded.until",
+            params![by, misses + 1, until.0],
+        )?;
+    }
+    Ok(Spent::Now { misses, until })
+}
+
+impl Sqlite {
+    pub(crate) async fn spend(&self, spending: Spending) -> StoreResult<Spent> {
+        self.job(move |ledger| spend(ledger, &spending)).await
+    }
+
+    pub(crate) async fn spent(&self) -> StoreResult<u64> {
+        let count = self.read(|sql| sql.one("SELECT count(*) FROM spent", [], |row| Ok(row.get::<_, i64>(0)?))).await?;
+        Ok(count.unwrap_or_default().cast_unsigned())
+    }
+}

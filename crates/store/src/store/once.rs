@@ -1,0 +1,24 @@
+//! What may be used once: answered challenges.
+use crate::contract::{Spending, Spent};
+
+use super::{Store, StoreResult};
+
+/// Challenges.
+impl Store {
+    /// Spends a challenge, whatever the answer was: of several answers to it, wherever they come in, exactly one hears [`Spent::Now`]. A wrong one is
+    /// counted. Forgets some of what has ended, so that there is never much more than what has not.
+    pub async fn spend(&self, spending: Spending) -> StoreResult<Spent> {
+        match self {
+            Self::Sqlite(s) => s.spend(spending).await,
+            Self::Postgres(s) => Box::pin(s.spend(spending)).await,
+        }
+    }
+
+    /// How many spent challenges are remembered.
+    pub async fn spent(&self) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.spent().await,
+            Self::Postgres(s) => Box::pin(s.spent()).await,
+        }
+    }
+}
