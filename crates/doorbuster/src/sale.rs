@@ -47,7 +47,14 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     };
     let asked = client.post_json(Path::of(&["v1", "admin", "sales"]), &body).await;
     client.tell(asked, |sale: &AdminSale| {
-        format!("{} is made, as a {}. Open it with: doorbuster sale open {}\n", sale.id, sale.phase.as_str(), sale.id)
+        // To open it would open it at once.
+        let (what, step) = if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
+        format!(
+            "{} is made, as a {}. {what} it with: doorbuster sale {step} {}\n",
+            sale.id,
+            sale.phase.as_str(),
+            sale.id
+        )
     })
 }
 

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use anyhow::Context;
 use doorbuster_server::auth::{NewToken, token};
 use doorbuster_server::config::{BuyerKeys, Settings};
-use doorbuster_server::secrets;
+use doorbuster_server::secrets::{self, SecretsError};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::{BuyerArgs, TokenArgs, TokenCommand};
 use crate::exit::{Failure, Outcome};
-use crate::{config, print};
+use crate::{client, config, print};
 
 /// Runs `token`.
 pub fn run(args: &TokenArgs) -> Outcome {
@@ -39,5 +39,9 @@ pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
         let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the shop can sign one";
         return Err(Failure::Settings(text.into()));
     }
-    Ok(secrets::buyer_secret(settings).context("there is no secret to sign with")?)
+    let secret = client::block_on(async { Ok(secrets::buyer_secret(settings).await) })?;
+    secret.map_err(|error| match error {
+        SecretsError::Missing { .. } => Failure::Settings(error.to_string()),
+        other => Failure::Refused(other.to_string()),
+    })
 }

@@ -1,15 +1,20 @@
-//! `backup` and `migrate`: what is done to the store of a data directory without a server.
+//! `backup` and `migrate`: what is done to a store without a server.
 
 use anyhow::Context;
 use doorbuster_server::upkeep;
 
 use crate::cli::{BackupArgs, MigrateArgs};
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::{client, config, print};
 
 /// Runs `backup`.
 pub fn backup(args: &BackupArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
+    if settings.shape.store().is_some() {
+        let text = "shape: this deployment's store is PostgreSQL, which is copied by its own tools: pg_dump for one consistent copy, \
+                    pg_basebackup and its log for recovery to any moment";
+        return Err(Failure::Settings(text.into()));
+    }
     upkeep::backup(&settings, &args.file).context("there is no backup")?;
     print::line(&format!("{} is copied to {}.", settings.data_dir.display(), args.file.display()))
 }
@@ -18,5 +23,9 @@ pub fn backup(args: &BackupArgs) -> Outcome {
 pub fn migrate(args: &MigrateArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     client::block_on(async { Ok(upkeep::migrate(&settings).await.context("nothing is migrated")?) })?;
-    print::line(&format!("The store in {} is as this program wants it.", settings.data_dir.display()))
+    let place = match settings.shape.store() {
+        Some(_) => "PostgreSQL".to_owned(),
+        None => settings.data_dir.display().to_string(),
+    };
+    print::line(&format!("The store in {place} is as this program wants it."))
 }

@@ -104,9 +104,7 @@ pub async fn serve_telling(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let connections_max = handles::raise(settings.connections_max)?;
-    let admin_key_is_new = secrets::agree(&settings).await?;
-    let mut secrets = secrets::prepare(&settings)?;
-    secrets.admin_key_is_new |= admin_key_is_new;
+    let secrets = secrets::prepare(&settings).await?;
     let (failed, fatal) = oneshot::channel();
     let engine = Engine::start(options(&settings, &secrets, failed)).await?;
     let parts = Parts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };

@@ -103,10 +103,6 @@ impl Engine {
         if self.is_stopping() {
             reasons.push("stopping".to_owned());
         }
-        if self.clock.has_alarm() {
-            reasons
-                .push("the machine's clock was stepped: nothing expires until it agrees with the program's".to_owned());
-        }
         if let Err(error) = self.store.health().await {
             reasons.push(error.to_string());
         }

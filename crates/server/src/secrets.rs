@@ -1,5 +1,5 @@
-//! Secrets that nobody configured: made once, kept in the data directory, readable by its owner alone. Where several nodes share one truth they share
-//! these too: the first node's are kept in the database, and every node's directory has a copy.
+//! Secrets that nobody configured: made once and kept. In the embedded shape they are files of the data directory, readable by its owner alone; where
+//! several nodes share one truth, the first node's are kept beside it, and no node writes them anywhere else.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
-use doorbuster_store::{OpenError, shared_secret};
+use doorbuster_store::{OpenError, kept_secret, shared_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
@@ -42,6 +42,24 @@ pub enum SecretsError {
     /// With the other nodes.
     #[error("the secrets that all nodes share: {0}")]
     Shared(#[from] OpenError),
+    /// Nobody made it yet.
+    #[error("there is no {name} in {place}: start the server once, or give {setting}")]
+    Missing {
+        /// The secret.
+        name: &'static str,
+        /// Where it would be kept.
+        place: String,
+        /// The setting that would say it.
+        setting: &'static str,
+    },
+    /// It is not what this program writes.
+    #[error("the {name} that is kept in {place} is not what this program wrote there")]
+    Spoilt {
+        /// The secret.
+        name: &'static str,
+        /// Where it is kept.
+        place: String,
+    },
 }
 
 /// Every secret of this deployment.
@@ -62,98 +80,94 @@ pub struct Secrets {
 /// Reads the secrets that are configured or kept, and makes those that are missing.
 ///
 /// # Errors
-/// When the data directory cannot be read or written.
-pub fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
-    let dir = &settings.data_dir;
+/// When the data directory, or the truth that nodes share, cannot be read or written.
+pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
     let buyer = match &settings.auth.buyers {
         Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
-        _ => Some(buyer_secret(settings)?),
+        Some(BuyerKeys::Secret(secret)) => Some(secret.clone()),
+        None => Some(kept(settings, "buyer_secret").await?.0),
     };
     let (admin_key, admin_key_is_new) = match &settings.auth.admin_key {
         Some(key) => (key.clone(), false),
-        None => kept(dir, "admin_key", || fresh("admin_key"))?,
+        None => kept(settings, "admin_key").await?,
     };
     let webhook = match &settings.payment.webhook_secret {
         Some(secret) => secret.clone(),
-        None => kept(dir, "webhook_secret", || fresh("webhook_secret"))?.0,
+        None => kept(settings, "webhook_secret").await?.0,
     };
-    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key: id_key(settings)? })
+    let id_key = match &settings.auth.id_key {
+        Some(key) => key.clone(),
+        None => {
+            let (text, _) = kept(settings, "id_key").await?;
+            let spoilt = || SecretsError::Spoilt { name: "id_key", place: place(settings) };
+            parse_id_key(text.expose_secret()).ok_or_else(spoilt)?
+        }
+    };
+    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key })
 }
 
-/// What buyers' tokens are signed with, where that is a secret: the configured one, else the kept or a new one.
+/// What servers of these settings check buyers' tokens by, where that is a secret. Nothing is made: a new one would be nobody's.
 ///
 /// # Errors
-/// When the data directory cannot be read or written.
-pub fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
-    match &settings.auth.buyers {
-        Some(BuyerKeys::Secret(secret)) => Ok(secret.clone()),
-        _ => Ok(kept(&settings.data_dir, "buyer_secret", || fresh("buyer_secret"))?.0),
+/// When there is none, and when it cannot be read.
+pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
+    let name = "buyer_secret";
+    if let Some(BuyerKeys::Secret(secret)) = &settings.auth.buyers {
+        return Ok(secret.clone());
     }
+    let found = match settings.shape.store() {
+        Some(url) => kept_secret(url.expose_secret(), name).await?.map(SecretString::from),
+        None => {
+            let path = settings.data_dir.join(name);
+            read(&path).map_err(|error| SecretsError::Kept { path, error })?
+        }
+    };
+    found.ok_or_else(|| SecretsError::Missing { name, place: place(settings), setting: "auth.buyer_secret" })
 }
 
-fn id_key(settings: &Settings) -> Result<IdKey, SecretsError> {
-    if let Some(key) = &settings.auth.id_key {
-        return Ok(key.clone());
+/// Where secrets are kept, for a person.
+fn place(settings: &Settings) -> String {
+    match settings.shape.store() {
+        Some(_) => "the database of store.url".to_owned(),
+        None => settings.data_dir.display().to_string(),
     }
-    let dir = &settings.data_dir;
-    let (text, _) = kept(dir, "id_key", || fresh("id_key"))?;
-    parse_id_key(text.expose_secret()).ok_or_else(|| spoilt(dir, "id_key"))
 }
 
 fn hex(bytes: [u8; SECRET_BYTES]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The key that these hexadecimal digits say.
+/// The key of order ids that these hexadecimal digits say.
 pub(crate) fn parse_id_key(text: &str) -> Option<IdKey> {
+    parse_key(text).map(IdKey::new)
+}
+
+/// The bytes that these hexadecimal digits say.
+pub(crate) fn parse_key(text: &str) -> Option<[u8; SECRET_BYTES]> {
     let mut key = [0; SECRET_BYTES];
     let digit = |byte: u8| char::from(byte).to_digit(16);
     for (pair, byte) in text.as_bytes().chunks(2).zip(&mut key) {
         *byte = (digit(pair[0])? << 4 | digit(*pair.get(1)?)?) as u8;
     }
-    (text.len() == 2 * SECRET_BYTES).then(|| IdKey::new(key))
-}
-
-fn spoilt(dir: &Path, name: &str) -> SecretsError {
-    let error = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program wrote there");
-    SecretsError::Kept { path: dir.join(name), error }
+    (text.len() == 2 * SECRET_BYTES).then_some(key)
 }
 
 fn random() -> [u8; SECRET_BYTES] {
     rand::random()
 }
 
-/// The secret in the file `name`, made by `make` if there is none yet; and whether it was made just now.
-fn kept(dir: &Path, name: &str, make: impl Fn() -> String) -> Result<(SecretString, bool), SecretsError> {
-    let path = dir.join(name);
-    read_or_make(dir, &path, make).map_err(|error| SecretsError::Kept { path, error })
+/// The secret `name`, made if there is none yet; and whether it was made just now.
+async fn kept(settings: &Settings, name: &str) -> Result<(SecretString, bool), SecretsError> {
+    let Some(url) = settings.shape.store() else { return in_directory(&settings.data_dir, name) };
+    let own = fresh(name);
+    let shared = shared_secret(url.expose_secret(), name, &own).await?;
+    let is_new = shared == own;
+    Ok((shared.into(), is_new))
 }
 
-/// Where several nodes share one truth: gives every secret that nobody configured the value that the first node gave it. Says whether the operators'
-/// key is this node's own and was made just now.
-///
-/// # Errors
-/// When the database or the data directory cannot be used.
-pub async fn agree(settings: &Settings) -> Result<bool, SecretsError> {
-    let Some(url) = settings.shape.store() else { return Ok(false) };
-    let configured = [
-        ("buyer_secret", settings.auth.buyers.is_some()),
-        ("admin_key", settings.auth.admin_key.is_some()),
-        ("webhook_secret", settings.payment.webhook_secret.is_some()),
-        ("id_key", settings.auth.id_key.is_some()),
-    ];
-    let mut admin_key_is_new = false;
-    for (name, _) in configured.into_iter().filter(|(_, configured)| !configured) {
-        let (own, is_new) = kept(&settings.data_dir, name, || fresh(name))?;
-        let shared = shared_secret(url.expose_secret(), name, own.expose_secret()).await?;
-        if shared != own.expose_secret() {
-            let path = settings.data_dir.join(name);
-            replace(&path, &shared).map_err(|error| SecretsError::Kept { path, error })?;
-        } else if name == "admin_key" {
-            admin_key_is_new = is_new;
-        }
-    }
-    Ok(admin_key_is_new)
+fn in_directory(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
+    let path = dir.join(name);
+    read_or_make(dir, &path, || fresh(name)).map_err(|error| SecretsError::Kept { path, error })
 }
 
 /// A new secret, as the one of this name is written.
@@ -164,12 +178,6 @@ fn fresh(name: &str) -> String {
         "id_key" => hex(random()),
         _ => URL_SAFE_NO_PAD.encode(random()),
     }
-}
-
-/// Puts another secret in the place of the one that is kept, whole or not at all.
-fn replace(path: &Path, secret: &str) -> io::Result<()> {
-    let beside = path.with_extension(format!("{:016x}", rand::random::<u64>()));
-    write(&beside, secret).and_then(|()| fs::rename(&beside, path))
 }
 
 fn read_or_make(dir: &Path, path: &Path, make: impl Fn() -> String) -> io::Result<(SecretString, bool)> {
@@ -223,12 +231,12 @@ mod tests {
         load(&Flags { data_dir: Some(dir.join("data")), ..Flags::default() }, []).expect("the defaults")
     }
 
-    #[test]
-    fn secrets_are_made_once_and_kept_from_others() {
+    #[tokio::test]
+    async fn secrets_are_made_once_and_kept_from_others() {
         let scratch = Scratch::new();
         let settings = settings(scratch.path());
-        let first = prepare(&settings).expect("a writable directory");
-        let again = prepare(&settings).expect("a writable directory");
+        let first = prepare(&settings).await.expect("a writable directory");
+        let again = prepare(&settings).await.expect("a writable directory");
         assert!(first.admin_key_is_new && !again.admin_key_is_new);
         assert_eq!(first.admin_key.expose_secret(), again.admin_key.expose_secret());
         assert_eq!(first.id_key.request_hash("a", "b"), again.id_key.request_hash("a", "b"));
@@ -242,30 +250,41 @@ mod tests {
                 entry.file_name()
             })
             .collect();
-        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!(names.len(), 5, "{names:?}");
     }
 
     #[test]
     fn of_many_makers_at_once_one_wins() {
         let scratch = Scratch::new();
-        let settings = settings(scratch.path());
+        let dir = scratch.path().join("data");
+        let make = || in_directory(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
         let keys: Vec<String> = std::thread::scope(|scope| {
-            let makers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| prepare(&settings).expect("writable").admin_key.expose_secret().to_owned()))
-                .collect();
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     }
 
-    #[test]
-    fn a_spoilt_id_key_is_refused_rather_than_replaced() {
+    #[tokio::test]
+    async fn a_spoilt_id_key_is_refused_rather_than_replaced() {
         let scratch = Scratch::new();
         let settings = settings(scratch.path());
-        drop(prepare(&settings).expect("a writable directory"));
+        drop(prepare(&settings).await.expect("a writable directory"));
         for bad in ["", "zz", &"0".repeat(63), &"0".repeat(66), "é"] {
             fs::write(settings.data_dir.join("id_key"), bad).expect("writable");
-            assert!(prepare(&settings).is_err(), "{bad:?}");
+            assert!(prepare(&settings).await.is_err(), "{bad:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_secret_to_sign_with_is_read_and_never_made() {
+        let scratch = Scratch::new();
+        let settings = settings(scratch.path());
+        let told = buyer_secret(&settings).await.expect_err("there is none").to_string();
+        assert!(told.contains("start the server once") && told.contains("auth.buyer_secret"), "{told}");
+        assert!(!settings.data_dir.exists());
+        let made = prepare(&settings).await.expect("a writable directory").buyer.expect("no public keys");
+        let read = buyer_secret(&settings).await.expect("it was made");
+        assert_eq!(read.expose_secret(), made.expose_secret());
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use doorbuster_core::IdKey;
-use doorbuster_store::{BackupError, OpenError, SqliteOptions, Store};
+use doorbuster_store::{BackupError, OpenError, SqliteOptions, Store, migrate_postgres};
+use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 
-/// Copies the store to `path`, which must not exist, whether a server uses the store or not. Blocks.
+/// Copies the store of the embedded shape to `path`, which must not exist, whether a server uses the store or not. Blocks.
 ///
 /// # Errors
 /// When something is there already, or the file system or the store says no; then nothing is left behind.
@@ -20,8 +21,11 @@ pub fn backup(settings: &Settings, path: &Path) -> Result<(), BackupError> {
 /// Brings the store to the schema of this program; makes it if there is none.
 ///
 /// # Errors
-/// When a server uses the store, when a newer program wrote it, when it is damaged or cannot be opened.
+/// When a server uses the embedded store, when a newer program wrote it, when it is damaged or cannot be opened.
 pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
+    if let Some(url) = settings.shape.store() {
+        return migrate_postgres(url.expose_secret()).await;
+    }
     let clock = Clock::default();
     let store = Store::open_sqlite(SqliteOptions {
         dir: settings.data_dir.clone(),

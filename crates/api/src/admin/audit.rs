@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::value::Time;
 
-/// Something that breaks an invariant; the item is paused.
+/// Something that breaks an invariant; the sale is paused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// Which invariant, such as `I2`.

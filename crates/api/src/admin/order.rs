@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::order::{Order, OrderState, QueuedOrder, RefusedOrder};
+use crate::order::{Order, OrderState, RefusedOrder};
 use crate::value::{Money, Time};
 
 /// One step of an order's life.
@@ -13,7 +13,7 @@ pub struct HistoryEntry {
     pub at: Time,
     /// What it became.
     pub state: OrderState,
-    /// Who or what did it: `buyer`, `operator`, `clock` or `payment`; `null` where that is not recorded.
+    /// Who or what did it: `buyer`, `clock` or `payment`; `null` where that is not recorded: nobody writes down who cancelled.
     #[schema(required = true)]
     pub by: Option<String>,
 }
@@ -39,7 +39,7 @@ pub struct Payment {
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null,
     "ended_at": "2026-11-20T10:01:00.000Z",
     "history": [{"at": "2026-11-20T10:00:00.123Z", "state": "reserved", "by": "buyer"},
-                {"at": "2026-11-20T10:01:00.000Z", "state": "cancelled", "by": "operator"}],
+                {"at": "2026-11-20T10:01:00.000Z", "state": "cancelled", "by": null}],
     "payments": []
 })))]
 pub struct OrderDetail {
@@ -52,14 +52,13 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// Whatever an order's id stands for now, as operators see it; `state` tells which.
+/// Whatever an order's id stands for now, as operators see it; `state` tells which. What is queued is not found: without its buyer an id
+/// proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {
     /// It became an order.
     Order(OrderDetail),
-    /// The verdict is still to come.
-    Queued(QueuedOrder),
     /// The verdict was no.
     Refused(RefusedOrder),
 }

@@ -13,8 +13,7 @@ use crate::value::{Money, Stock, Time};
     "id": "spring", "title": "Spring drop", "phase": "draft", "starts_at": "2026-11-20T10:00:00.000Z",
     "ends_at": null,
     "items": [{"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 100,
-               "limit_per_buyer": 10, "hold_secs": 900, "description": "", "image": null, "list_price": null,
-               "paused": false}],
+               "limit_per_buyer": 10, "hold_secs": 900, "description": "", "image": null, "list_price": null}],
     "front_door": {"pass": "off", "challenge": "off", "members_only": false, "min_level": 0, "access_codes": "off",
                    "waiting_room": "off", "limits": {}}
 })))]
@@ -62,8 +61,6 @@ pub struct AdminItem {
     /// What it costs elsewhere, to compare.
     #[schema(required = true)]
     pub list_price: Option<Money>,
-    /// Whether an audit finding has stopped this item.
-    pub paused: bool,
 }
 
 /// A page of sales.

@@ -181,3 +181,7 @@ pub(super) const fn ok<T: ToSchema>(description: &'static str) -> Answer {
 pub(super) const fn json<T: ToSchema>() -> Content {
     Content::Json(Shape::of::<T>())
 }
+
+/// The reader has it already.
+pub(super) const UNCHANGED: Answer = Answer::new(304, Content::None, "Still what `If-None-Match` says.")
+    .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]);

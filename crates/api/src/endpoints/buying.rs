@@ -1,6 +1,6 @@
 //! What buyers use: purchases, their orders, the sales there are, events.
 
-use super::answer::{json, ok};
+use super::answer::{UNCHANGED, json, ok};
 use super::{Answer, AnswerHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, Shape};
 use crate::body::Purchase;
 use crate::event::Event;
@@ -67,7 +67,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_order",
         auth: Auth::BuyerOrOperator,
         summary: "Read an order, or the verdict on a queued request",
-        description: "The buyer's own; an operator may read anyone's. Another buyer's order is not found.",
+        description: "The buyer's own; an operator may read anyone's, once it is decided. Another buyer's order is \
+            not found.",
         answers: &[ok::<AnyOrder>("What the id stands for now.")],
         ..BUYING
     },
@@ -87,8 +88,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         auth: Auth::Nobody,
         summary: "List the sales that a buyer may see",
         description: "Every sale but drafts.",
-        params: &[Param::Cursor, Param::Limit],
-        answers: &[ok::<SaleList>("A page of sales.").headers(&[AnswerHeader::CacheControl])],
+        params: &[Param::Cursor, Param::Limit, Param::IfNoneMatch],
+        answers: &[
+            ok::<SaleList>("A page of sales.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            UNCHANGED,
+        ],
         ..BUYING
     },
     Endpoint {
@@ -98,11 +102,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Read a sale and its items",
         description: "Texts, prices, limits and times; cacheable for a minute.",
         params: &[Param::IfNoneMatch],
-        answers: &[
-            ok::<Sale>("The sale.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
-            Answer::new(304, Content::None, "Still what `If-None-Match` says.")
-                .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
-        ],
+        answers: &[ok::<Sale>("The sale.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]), UNCHANGED],
         ..BUYING
     },
     Endpoint {
@@ -111,7 +111,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         auth: Auth::Nobody,
         summary: "Read what changes quickly: phase, and what is left of each item",
         description: "Cacheable for a second.",
-        answers: &[ok::<Status>("The status.").headers(&[AnswerHeader::CacheControl])],
+        params: &[Param::IfNoneMatch],
+        answers: &[ok::<Status>("The status.").headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]), UNCHANGED],
         ..BUYING
     },
     Endpoint {

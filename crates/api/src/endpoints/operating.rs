@@ -187,6 +187,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}",
         id: "get_any_order",
         summary: "Read an order with its history and payments",
+        description: "Without its buyer an id proves nothing, so what is still queued is not found, and what was \
+            refused has an empty `buyer`.",
         answers: &[ok::<AnyOrderDetail>("What the id stands for now.")],
         ..VIEWING
     },
@@ -214,9 +216,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "create_key",
         auth: Auth::Operator(Role::Admin),
         summary: "Make an operator's key",
-        description: "The key is shown in this answer and never again.",
+        description: "The key is shown in this answer and never again. There are at most 1,000.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewKey>() }),
         answers: &[Answer::new(201, json::<CreatedKey>(), "The key.")],
+        codes: &[Code::WrongState],
         ..VIEWING
     },
     Endpoint {

@@ -1,7 +1,7 @@
 //! What machines around the server use: health, readiness, metrics, documentation.
 
-use super::answer::ok;
-use super::{Answer, Auth, Chapter, Content, Endpoint, Method};
+use super::answer::{UNCHANGED, ok};
+use super::{Answer, AnswerHeader, Auth, Chapter, Content, Endpoint, Method, Param};
 use crate::health::Health;
 use crate::problem::Code;
 
@@ -31,7 +31,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/readyz",
         id: "readiness",
         summary: "Tell whether the process is to be sent requests",
-        description: "`503` with `reasons` while a store is away or the process is stopping.",
+        description: "`503` with `reasons` while the truth store is away or the process is stopping.",
         answers: &[ok::<Health>("It is.")],
         codes: &[Code::Unavailable],
         ..SERVICE
@@ -47,7 +47,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/openapi.json",
         id: "openapi",
         summary: "Read this document",
-        answers: &[Answer::new(200, Content::OpenApi, "OpenAPI 3.1.")],
+        params: &[Param::IfNoneMatch],
+        answers: &[
+            Answer::new(200, Content::OpenApi, "OpenAPI 3.1.")
+                .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            UNCHANGED,
+        ],
         ..SERVICE
     },
     Endpoint {

@@ -66,10 +66,7 @@ fn every_example_is_what_its_type_reads_and_writes() {
                 check::<Order>(json);
                 check::<AnyOrder>(json);
             }
-            "QueuedOrder" => {
-                check::<QueuedOrder>(json);
-                check::<AnyOrderDetail>(json);
-            }
+            "QueuedOrder" => check::<QueuedOrder>(json),
             "RefusedOrder" => check::<RefusedOrder>(json),
             "OrderDetail" => {
                 check::<OrderDetail>(json);

@@ -24,10 +24,10 @@ pub struct DemoArgs {
     /// How many different buyers come, 1 to 10,000,000.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = storm::buyers())]
     pub buyers: u32,
-    /// Units that each buyer asks for.
+    /// Units that each buyer asks for, 1 to 1,000,000.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = storm::units())]
     pub units: u32,
-    /// Units on sale, from 0.
+    /// Units on sale, 0 to 1,000,000,000.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = storm::stock())]
     pub stock: u32,
     /// Keep-alive connections, at most one for each buyer.

@@ -55,7 +55,7 @@ pub struct OrderQuery {
     #[arg(long, value_parser = values::order_state)]
     pub state: Option<OrderState>,
     /// At most this many, 1 to 200.
-    #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT)]
+    #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,
     /// Read on where the last list ended.
     #[arg(long)]

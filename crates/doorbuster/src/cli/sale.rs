@@ -40,7 +40,7 @@ pub enum SaleCommand {
         #[arg(long, value_parser = values::phase)]
         phase: Option<Phase>,
         /// At most this many, 1 to 200.
-        #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT)]
+        #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
         limit: u32,
         /// Read on where the last list ended.
         #[arg(long)]

@@ -48,7 +48,7 @@ pub struct StormArgs {
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = connections())]
     pub connections: usize,
     /// Buyers that arrive each second [default: as fast as answers come].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
     /// Let new buyers arrive for this long at most, such as 30s [default: until all came].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]

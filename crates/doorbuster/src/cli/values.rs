@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use doorbuster_api::admin::new_sale::NewItem;
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
@@ -14,6 +15,17 @@ type Parsed<T> = Result<T, String>;
 /// An id that people choose.
 pub fn name(text: &str) -> Parsed<String> {
     if value::is_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into()) }
+}
+
+/// How many of a list.
+pub fn page() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(limits::PAGE_MAX))
+}
+
+/// Arrivals a second.
+pub fn rate(text: &str) -> Parsed<f64> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "must be a number above 0".into())
 }
 
 /// A time as the contract writes it.

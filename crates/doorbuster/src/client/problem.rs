@@ -26,10 +26,26 @@ pub struct Problem {
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
-    /// Where.
-    pub pointer: String,
+    /// Where in the body.
+    pub pointer: Option<String>,
+    /// Which header.
+    pub header: Option<String>,
+    /// Which parameter of the address.
+    pub parameter: Option<String>,
     /// What.
     pub detail: String,
+}
+
+impl Fault {
+    fn told(&self) -> String {
+        let place = match (&self.pointer, &self.header, &self.parameter) {
+            (Some(pointer), ..) => format!("{pointer} "),
+            (_, Some(header), _) => format!("header {header} "),
+            (.., Some(parameter)) => format!("parameter {parameter} "),
+            _ => String::new(),
+        };
+        format!("{place}{}", self.detail)
+    }
 }
 
 impl Problem {
@@ -42,16 +58,15 @@ impl Problem {
     /// One sentence, with the code at its end.
     pub fn sentence(&self) -> String {
         let mut sentence = self.title.clone();
-        let faults: Vec<String> =
-            self.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+        let faults: Vec<String> = self.errors.iter().map(Fault::told).collect();
         let why = if faults.is_empty() { self.detail.clone() } else { faults.join("; ") };
         if !why.is_empty() {
             sentence = format!("{sentence}: {}", why.trim_end_matches('.'));
         }
         let hint = match self.code.as_str() {
             "unauthenticated" => "; check --key or DOORBUSTER_ADMIN_KEY",
-            "forbidden" => "; this key's role does not allow it",
-            _ if self.retryable => "; try again in a moment",
+            // Not where the server says so itself.
+            _ if self.retryable && !why.contains("again") => "; try again in a moment",
             _ => "",
         };
         format!("{sentence}{hint} ({}).", self.code)
@@ -79,6 +94,24 @@ mod tests {
         );
         let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is away.","retryable":true}"#;
         assert_eq!(sentence(text), "Unavailable: the store is away; try again in a moment (unavailable).");
+    }
+
+    #[test]
+    fn a_wrong_parameter_or_header_is_named_and_nothing_is_said_twice() {
+        let text = r#"{"title":"Invalid request","code":"invalid_request","detail":"1 fault",
+            "errors":[{"parameter":"limit","detail":"must be a whole number from 1 to 200"},
+                      {"header":"Idempotency-Key","detail":"is missing"},{"detail":"is too long"}]}"#;
+        assert_eq!(
+            sentence(text),
+            "Invalid request: parameter limit must be a whole number from 1 to 200; header Idempotency-Key is missing; \
+             is too long (invalid_request)."
+        );
+        let text = r#"{"title":"Unavailable","code":"unavailable","retryable":true,
+            "detail":"the store is away; send the same request again"}"#;
+        assert_eq!(sentence(text), "Unavailable: the store is away; send the same request again (unavailable).");
+        let text =
+            r#"{"title":"Forbidden","code":"forbidden","detail":"this key's role is viewer; operator is needed"}"#;
+        assert_eq!(sentence(text), "Forbidden: this key's role is viewer; operator is needed (forbidden).");
     }
 
     #[test]

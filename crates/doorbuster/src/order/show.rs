@@ -31,18 +31,9 @@ pub fn list(list: &OrderList) -> String {
 pub fn one(order: &AnyOrderDetail) -> String {
     match order {
         AnyOrderDetail::Order(detail) => whole(detail),
-        AnyOrderDetail::Queued(queued) => format!(
-            "{} of {} for {} of {} is queued; its verdict comes by {}.\n",
-            queued.id,
-            queued.buyer,
-            table::units(queued.units.into()),
-            queued.item,
-            queued.decide_by
-        ),
         AnyOrderDetail::Refused(refused) => format!(
-            "{} of {} for {} of {} was refused ({}).\n",
+            "{}, for {} of {}, was refused ({}).\n",
             refused.id,
-            refused.buyer,
             table::units(refused.units.into()),
             refused.item,
             refused.code.code().as_str()

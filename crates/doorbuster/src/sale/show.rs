@@ -34,7 +34,7 @@ pub fn one(sale: &AdminSale, stock: &StockList) -> String {
         let free = row.and_then(|row| row.pool.zip(row.in_slots)).map(|(pool, in_slots)| pool + in_slots);
         let total = item.stock.count().map_or_else(|| "unlimited".into(), |count| table::grouped(count.into()));
         rows.add_row([
-            Cell::new(if item.paused { format!("{} (stopped by the audit)", item.id) } else { item.id.clone() }),
+            Cell::new(&item.id),
             table::number(table::money(&item.price)),
             table::number(item.limit_per_buyer),
             table::number(format!("{} s", item.hold_secs)),

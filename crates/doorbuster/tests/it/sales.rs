@@ -20,7 +20,15 @@ fn a_sale_goes_from_draft_to_closed() {
     let house = House::open(&scratch);
     let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
     let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).fine();
-    assert!(told.starts_with("spring is made, as a draft."), "{told}");
+    assert!(told.starts_with("spring is made, as a draft. Open it with: doorbuster sale open spring"), "{told}");
+    let later = ["sale", "create", "later", "--title", "T", "--item", PHONE, "--starts-at", "2100-01-01T10:00:00Z"];
+    let told = ask(&later).fine();
+    assert!(told.ends_with("Schedule it with: doorbuster sale schedule later\n"), "{told}");
+    assert_eq!(ask(&["sale", "schedule", "later"]).fine(), "later is scheduled to open at 2100-01-01T10:00:00.000Z.\n");
+    for (command, limit) in [("sale", "0"), ("sale", "500"), ("order", "201")] {
+        let said = ask(&[command, "list", "--limit", limit]).refused(2);
+        assert!(said.contains("--limit") && said.contains("200"), "{said}");
+    }
     assert_eq!(ask(&["sale", "open", "spring"]).fine(), "spring is open.\n");
     let listed = ask(&["sale", "list", "--phase", "open"]).fine();
     assert!(listed.contains("spring") && listed.contains("Spring drop"), "{listed}");

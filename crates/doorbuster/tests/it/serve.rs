@@ -17,6 +17,18 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
 }
 
 #[test]
+fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
+    let scratch = Scratch::new();
+    let empty = scratch.join("nobodys");
+    let storm = ["storm", "--sale", "s", "--item", "i", "--buyers", "1"];
+    for command in [&["token", "buyer", "alice"][..], &storm] {
+        let said = run(program(&scratch).args(command).arg("--data-dir").arg(&empty)).refused(2);
+        assert!(said.contains("start the server once") && said.contains("auth.buyer_secret"), "{said}");
+    }
+    assert!(!empty.exists());
+}
+
+#[test]
 fn the_default_settings_are_settings() {
     let scratch = Scratch::new();
     let file = scratch.join("doorbuster.toml");

@@ -63,10 +63,30 @@ fn an_installation_is_started_once_shown_and_removed() {
         .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))
         .env("DOORBUSTER_ADMIN_KEY", key));
     assert!(list.fine().contains("no such sales"));
+    the_store_is_looked_after(&scratch, &found);
     cluster(&scratch, &["status"]).fine();
     assert!(cluster(&scratch, &["down"]).fine().contains("front, node-2, node-1"));
     assert!(!scratch.join("cluster").exists());
     drop(down);
+}
+
+/// `migrate`, `backup` and `token` know where a store in PostgreSQL is, and leave the data directory alone.
+fn the_store_is_looked_after(scratch: &Scratch, found: &Value) {
+    let url = found["store_url"].as_str().expect("an address");
+    let ask = |words: &[&str]| {
+        let nobodys = scratch.join("nobodys");
+        run(program(scratch)
+            .args(words)
+            .args(["--data-dir", &nobodys.display().to_string()])
+            .envs([("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)]))
+    };
+    assert_eq!(ask(&["migrate"]).fine(), "The store in PostgreSQL is as this program wants it.\n");
+    let said = ask(&["backup", "copy"]).refused(2);
+    assert!(said.contains("pg_dump"), "{said}");
+    // Its nodes were given theirs.
+    let said = ask(&["token", "buyer", "alice"]).refused(2);
+    assert!(said.contains("no buyer_secret in the database of store.url"), "{said}");
+    assert!(!scratch.join("nobodys").exists() && !scratch.join("copy").exists());
 }
 
 fn demo(shape: &str) {

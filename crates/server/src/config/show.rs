@@ -17,6 +17,11 @@ pub(super) fn lines(raw: &Raw, settings: Option<&Settings>) -> String {
         }
         let given = raw.get(setting.path);
         let origin = given.map_or(&Origin::Default, |given| &given.origin);
+        if *origin == Origin::Default && settings.is_some_and(|settings| opened_by_demo(setting.path, settings)) {
+            // Writing into a string cannot fail.
+            let _ = writeln!(out, "{name} = true  # --demo");
+            continue;
+        }
         let value = match given.map(|given| &given.value) {
             Some(Value::InFile(path)) => Some(format!("\"***\"  # from the file {}", path.display())),
             Some(Value::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
@@ -43,6 +48,11 @@ fn shown(value: &Value) -> String {
         }
         Value::InFile(path) => path.display().to_string(),
     }
+}
+
+/// Whether a demonstration allows what the default does not.
+fn opened_by_demo(path: &str, settings: &Settings) -> bool {
+    path == "webhooks.allow_private" && settings.demo && settings.webhooks_allow_private
 }
 
 /// Values that are found out rather than written.

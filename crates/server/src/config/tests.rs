@@ -55,7 +55,10 @@ fn a_demonstration_lets_webhooks_go_to_private_addresses_unless_told_otherwise()
     let flags = Flags { demo: true, ..Flags::default() };
     assert!(load(&flags, environment(&[])).expect("valid").webhooks_allow_private);
     let told = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
-    assert!(!load(&flags, told).expect("valid").webhooks_allow_private);
+    assert!(!load(&flags, told.clone()).expect("valid").webhooks_allow_private);
+    let shown = |told| show(&flags, told).0;
+    assert!(shown(environment(&[])).contains("allow_private = true  # --demo\n"), "{}", shown(environment(&[])));
+    assert!(shown(told.clone()).contains("allow_private = false  # "), "{}", shown(told));
 }
 
 #[test]

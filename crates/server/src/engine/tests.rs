@@ -2,6 +2,7 @@
 mod spread;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::order::Changed;
@@ -23,11 +24,15 @@ async fn engine(dir: &Scratch) -> Arc<Engine> {
 }
 
 async fn engine_with(dir: &Scratch, roles: Roles) -> Arc<Engine> {
+    engine_at(dir, roles, Clock::default()).await
+}
+
+async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
     Engine::start(EngineOptions {
         place: Place::Directory(dir.path().to_owned()),
         roles,
         id_key: IdKey::new([3; 32]),
-        clock: Clock::default(),
+        clock,
         node: NodeId(1),
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
@@ -236,5 +241,20 @@ async fn the_same_request_at_once_is_one_order() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(counts(&engine).held, 2);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_the_machines_clock_takes_no_node_out_of_the_balancer() {
+    let dir = Scratch::new();
+    let hour_ahead = Arc::new(AtomicBool::new(false));
+    let stepped = hour_ahead.clone();
+    let wall = move || 1_000_000 + i64::from(stepped.load(Ordering::Relaxed)) * 3_600_000;
+    let engine = engine_at(&dir, Roles::ALL, Clock::with_wall(Arc::new(wall))).await;
+    open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
+    hour_ahead.store(true, Ordering::Relaxed);
+    engine.clock().discipline();
+    assert!(engine.clock().has_alarm());
+    assert_eq!(engine.unready().await, Vec::<String>::new());
     engine.stop().await;
 }

@@ -25,9 +25,8 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
         EngineError::Drain => {
             Problem::unavailable("what is in flight has not settled yet; send the same request again", RETRY_SECS)
         }
-        EngineError::Store(_) | EngineError::Slot(_) => {
-            Problem::unavailable("the store is away; send the same request again", RETRY_SECS)
-        }
+        EngineError::Store(_) => Problem::unavailable("the store is away; send the same request again", RETRY_SECS),
+        EngineError::Slot(_) => Problem::unavailable("the slots are away; send the same request again", RETRY_SECS),
     };
     Refused { problem: Box::new(problem), cause: Some(Cause(error.to_string().into())) }
 }
@@ -51,7 +50,18 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_slots::SlotError;
+
     use super::*;
+
+    #[test]
+    fn what_is_away_is_told_by_its_name() {
+        let told = |error: EngineError| failed(error).problem.detail().to_owned();
+        let slots = SlotError { reason: "no route".into(), may_have_happened: false };
+        assert!(told(slots.into()).starts_with("the slots are away"));
+        let store = StoreError::Unavailable { reason: "no route".into(), may_have_happened: false };
+        assert!(told(store.into()).starts_with("the store is away"));
+    }
 
     #[test]
     fn lines_are_bounded_in_each_second() {

@@ -24,7 +24,7 @@ const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
 const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `GET /v1/sales`
-pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     let query = SaleQuery::of_buyer(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let (sales, next) = page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;
@@ -37,7 +37,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     }
     let next = serde_json::to_string(&next).expect("a text or null serialises");
     body.extend_from_slice(format!(r#"],"next_cursor":{next}}}"#).as_bytes());
-    Ok(cached(&HeaderMap::new(), &Rendered::of(body.freeze()), SALE_CACHE))
+    Ok(cached(&headers, &Rendered::of(body.freeze()), SALE_CACHE))
 }
 
 /// `GET /v1/sales/{sale}`

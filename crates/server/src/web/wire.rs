@@ -164,8 +164,6 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
                     description: public.description,
                     image: public.image,
                     list_price: public.list_price,
-                    // A finding pauses the whole sale, which its phase shows.
-                    paused: false,
                 }
             })
             .collect(),

@@ -190,6 +190,10 @@ async fn buyers_see_sales_and_how_they_stand() {
     assert_eq!(app.get("/v1/sales/draft/status").await.verdict(), "404 not_found");
     let list = app.get("/v1/sales").await.json();
     assert_eq!(list, json!({"sales": [shown], "next_cursor": null}));
+    for path in ["/v1/sales", "/v1/sales/spring/status", "/openapi.json"] {
+        let etag = app.get(path).await.header("etag").expect("ETag").to_owned();
+        assert_eq!(app.call("GET", path, &[("If-None-Match", &etag)], b"").await.status, 304, "{path}");
+    }
 
     let status = app.get("/v1/sales/spring/status").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));

@@ -17,7 +17,7 @@ async fn a_sale_is_made_with_its_defaults_and_its_name_is_taken_then() {
             "id": "spring", "title": "Spring drop", "phase": "draft", "starts_at": null, "ends_at": null,
             "items": [{"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"},
                        "stock": "unlimited", "limit_per_buyer": 3, "hold_secs": 900, "description": "", "image": null,
-                       "list_price": null, "paused": false}],
+                       "list_price": null}],
             "front_door": {"pass": "off", "challenge": "off", "members_only": false, "min_level": 0,
                            "access_codes": "off", "waiting_room": "off", "limits": {}}
         })

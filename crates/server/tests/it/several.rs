@@ -2,8 +2,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use doorbuster_server::config::{Flags, load};
-use doorbuster_server::secrets::{agree, prepare};
+use doorbuster_server::config::{Flags, Settings, load};
+use doorbuster_server::secrets::{buyer_secret, prepare};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -74,35 +74,43 @@ async fn what_one_server_wrote_the_others_show_at_once() {
     }
 }
 
-/// The secrets of a node with a directory of its own, and whether its operators' key is new.
-async fn secrets(dir: &Path, url: &str, configured: &[(&str, &str)]) -> (bool, Vec<String>) {
+/// A node's settings: a directory of its own, if it has any.
+fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
     let told = [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
-    let flags = Flags { data_dir: Some(dir.to_owned()), ..Flags::default() };
-    let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound");
-    let is_new = agree(&settings).await.expect("the database is there");
-    let made = prepare(&settings).expect("a writable directory");
+    let flags = Flags { data_dir: dir.map(Path::to_owned), ..Flags::default() };
+    load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
+}
+
+/// The secrets of a node, and whether its operators' key is new.
+async fn secrets(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> (bool, Vec<String>) {
+    let settings = settings(dir, url, configured);
+    let made = prepare(&settings).await.expect("the database is there");
     let buyer = made.buyer.expect("no public keys are configured");
     let texts = [&buyer, &made.admin_key, &made.webhook].map(|secret| secret.expose_secret().to_owned());
     let request = format!("{:?}", made.id_key.request_hash("anna", "k"));
-    (is_new, texts.into_iter().chain([request]).collect())
+    (made.admin_key_is_new, texts.into_iter().chain([request]).collect())
 }
 
 #[tokio::test]
-async fn servers_with_directories_of_their_own_have_the_same_secrets() {
+async fn servers_that_share_a_truth_have_the_same_secrets_and_write_them_nowhere_else() {
     let home = Cluster::start(&[]);
     let url = address(&home, &home.database());
     let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-    let (a, b) = (dir.join("a"), dir.join("b"));
-    let (first, second) = tokio::join!(secrets(&a, &url, &[]), secrets(&b, &url, &[]));
+    let told = buyer_secret(&settings(None, &url, &[])).await.expect_err("nobody made one").to_string();
+    assert!(told.contains("the database of store.url"), "{told}");
+    // With a directory, or without any: in an environment that has neither XDG_DATA_HOME nor HOME.
+    let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
     assert_eq!(first.1, second.1);
     assert!(first.0 != second.0, "the key of one of them was kept, and it alone shows it");
-    let again = secrets(&b, &url, &[]).await;
+    let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
     // What is configured is neither kept nor replaced.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
-    let told = secrets(&dir.join("c"), &url, &[own]).await;
+    let told = secrets(None, &url, &[own]).await;
     assert_eq!((told.0, told.1[1].as_str()), (false, own.1));
     assert_eq!((&told.1[0], &told.1[2..]), (&first.1[0], &first.1[2..]));
-    assert_eq!(secrets(&dir.join("d"), &url, &[]).await.1, first.1);
-    std::fs::remove_dir_all(&dir).expect("it was made");
+    assert_eq!(secrets(Some(&dir), &url, &[]).await.1, first.1);
+    let signs = buyer_secret(&settings(None, &url, &[])).await.expect("it was made");
+    assert_eq!(signs.expose_secret(), first.1[0]);
+    assert!(!dir.exists() && !Path::new("buyer_secret").exists());
 }

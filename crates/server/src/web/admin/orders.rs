@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::order::{AnyOrderDetail, HistoryEntry, OrderDetail};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, Order, OrderList, OrderState};
+use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::{BuyerId, ItemId};
 use http::StatusCode;
@@ -49,7 +50,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -
         AnyOrder::Order(order) => {
             AnyOrderDetail::Order(OrderDetail { history: history(&order), order, payments: Vec::new() })
         }
-        AnyOrder::Queued(queued) => AnyOrderDetail::Queued(queued),
+        // Nobody finds it without its buyer.
+        AnyOrder::Queued(_) => return Err(Problem::not_found("there is no such order").into()),
         AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
     };
     Ok(json(StatusCode::OK, &detail))
