@@ -7,12 +7,14 @@ use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock,
 
 mod block;
 mod codes;
+mod moves;
 mod once;
 mod open;
 mod room;
 
 pub use block::{Block, BlockKind, BlocksMark};
 pub use codes::{CodeCounts, CodesOutcome};
+pub use moves::Moves;
 pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};

@@ -60,7 +60,7 @@ every! {
         a_late_payment_beyond_the_limit_goes_back, an_order_outlives_its_grant, at_the_same_instant_one_wins, changes_are_told;
     recalls:
         a_recall_to_the_pool_happens_once, a_recall_for_a_slot_reaches_it, a_recall_for_a_closed_slot_goes_to_the_pool,
-        a_recall_is_clamped, closing_finishes_recalls, a_recall_of_nothing_is_not_begun;
+        a_recall_is_clamped, moves_are_counted, closing_finishes_recalls, a_recall_of_nothing_is_not_begun;
     sales:
         a_created_sale_is_a_draft, the_catalogue_is_newest_first, a_patch_raises_the_version, a_refused_patch_changes_nothing,
         a_patch_cannot_reach_what_is_the_stores, only_a_draft_is_deleted, a_sale_walks_through_its_phases,
