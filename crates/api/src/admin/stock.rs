@@ -95,7 +95,7 @@ pub enum Available {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "slot": "node-1:spring:phone", "item": "phone", "partition": 0, "epoch": 3, "granted": 100, "settled": 40,
-    "open": true, "active": null, "available": 60
+    "open": true, "active": null, "available": 60, "refills": 2, "recalls": 0
 })))]
 pub struct SlotRow {
     /// The slot's name.
@@ -118,6 +118,14 @@ pub struct SlotRow {
     /// What it may still hand out; `null` while it cannot be asked.
     #[schema(required = true)]
     pub available: Option<Available>,
+    /// Times that units of the pool were added, under its present grant.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub refills: u64,
+    /// Times that it was asked for units back and answered, under its present grant.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub recalls: u64,
 }
 
 /// The slots of a sale.

@@ -53,7 +53,7 @@ pub fn slots(list: &SlotList) -> String {
     if list.slots.is_empty() {
         return "There are no slots: the sale is not on.\n".into();
     }
-    let header = ["item", "partition", "slot", "epoch", "granted", "settled", "a", "b", ""];
+    let header = ["item", "partition", "slot", "epoch", "granted", "settled", "a", "b", "refills", "recalls", ""];
     let mut rows = table::with_header(&header);
     for slot in &list.slots {
         let marked = |counter: Counter, units: u64| {
@@ -74,6 +74,8 @@ pub fn slots(list: &SlotList) -> String {
             table::number(table::grouped(slot.settled)),
             table::number(a),
             table::number(b),
+            table::number(table::grouped(slot.refills)),
+            table::number(table::grouped(slot.recalls)),
             Cell::new(if slot.open { "" } else { "closed" }),
         ]);
     }

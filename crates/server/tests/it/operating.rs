@@ -175,6 +175,8 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
         (&json!("phone"), &json!(0), &json!(true), &json!(4))
     );
     assert_eq!((&slot["available"], &slot["active"]), (&json!(0), &Value::Null));
+    let moved = |what: &str| slot[what].as_u64().expect("a count");
+    assert!(moved("refills") >= 2 && moved("recalls") >= 2, "raised from 10, lowered twice: {slot}");
 
     app.make_sale("endless", "unlimited".into(), 1).await;
     let path = "/v1/admin/sales/endless/items/phone/adjustments";

@@ -1,8 +1,9 @@
 //! Recalls: units leave a slot in three steps, each of which can be repeated.
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::{Cause, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
+use doorbuster_core::{Cause, Counter, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
 
 use super::Rig;
+use crate::contract::Moves;
 
 /// Units recalled to the pool lie there once.
 pub async fn a_recall_to_the_pool_happens_once(rig: Rig) {
@@ -46,6 +47,27 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(rig: Rig) {
     rig.store.close_grant(to.id, Cause::Ended).await.expect("writes");
     assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
     rig.expect_units(item, 9, 1, 0, 0).await;
+}
+
+/// Refills and answered recalls are counted under their grant.
+pub async fn moves_are_counted(rig: Rig) {
+    let item = rig.item(Stock::Counted(20), 4).await;
+    let from = rig.open(SlotKey { item, index: 0 }, 6).await;
+    let to = rig.open(SlotKey { item, index: 1 }, 4).await;
+    let other = rig.item(Stock::Counted(9), 1).await;
+    rig.open(SlotKey { item: other, index: 0 }, 3).await;
+    for units in [2, 3] {
+        assert_eq!(rig.store.refill(from.id, units, Counter::A).await.expect("writes"), units);
+    }
+    for (id, taken) in [(1, 4), (2, 0)] {
+        rig.store.begin_recall(RecallId(id), from.id, RecallTarget::Grant(to.id), 5).await.expect("writes");
+        rig.store.finish_recall(RecallId(id), taken).await.expect("writes");
+    }
+    rig.store.begin_recall(RecallId(3), to.id, RecallTarget::Pool, 1).await.expect("writes");
+    let mut moves = rig.store.moves(item).await.expect("reads");
+    moves.sort_by_key(|moves| moves.grant != from.id);
+    let due = [(from.id, 2, 2), (to.id, 0, 0)].map(|(grant, refills, recalls)| Moves { grant, refills, recalls });
+    assert_eq!(moves, due, "what is asked and not answered, and what a slot got, is none of its moves");
 }
 
 /// No more leaves a grant than is unsettled, whatever its slot says it gave.

@@ -4,7 +4,7 @@ use doorbuster_core::{
     BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, TicketId, Verdict,
 };
 
-use crate::contract::ItemCounts;
+use crate::contract::{ItemCounts, Moves};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -53,6 +53,21 @@ impl Postgres {
             " FROM feed WHERE grant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
         );
         self.all(SQL, &[&int(id.0), &int(seq.0), &as_limit(limit)], rows::feed).await
+    }
+
+    pub(crate) async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
+        let sql = "SELECT g.id, coalesce(f.times, 0), coalesce(r.times, 0) FROM slot_grant g
+             LEFT JOIN (SELECT grant_id, count(*) AS times FROM feed
+                        WHERE cause = 'refill' AND grant_id IN (SELECT id FROM slot_grant WHERE item_id = $1)
+                        GROUP BY grant_id) f ON f.grant_id = g.id
+             LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
+                       ON r.grant_id = g.id
+             WHERE g.item_id = $1";
+        let moves = |row: &tokio_postgres::Row| {
+            let grant = GrantId(row.try_get::<_, i64>(0)?.cast_unsigned());
+            Ok(Moves { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+        };
+        self.all(sql, &[&item.0], moves).await
     }
 
     pub(crate) async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {

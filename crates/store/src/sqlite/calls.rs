@@ -10,8 +10,8 @@ use doorbuster_core::{
 };
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, Check, DeadLetter, DeleteOutcome, ItemCounts, NewSale, OrderPage, OrderQuery,
-    PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+    AdjustOutcome, Adjustment, AdminKey, Check, DeadLetter, DeleteOutcome, ItemCounts, Moves, NewSale, OrderPage,
+    OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 use crate::store::StoreResult;
 
@@ -94,6 +94,10 @@ impl Sqlite {
 
     pub(crate) async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         self.read(move |sql| read::grants(sql, item)).await
+    }
+
+    pub(crate) async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
+        self.read(move |sql| read::moves(sql, item)).await
     }
 
     pub(crate) async fn feed_after(&self, id: GrantId, seq: Seq, limit: usize) -> StoreResult<Vec<Feed>> {

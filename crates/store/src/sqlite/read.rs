@@ -12,7 +12,7 @@ use doorbuster_core::{
     BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, Stock, TicketId, Verdict,
 };
 
-use crate::contract::{ItemCounts, StoreError};
+use crate::contract::{ItemCounts, Moves, StoreError};
 use crate::limits::STATEMENTS_MAX;
 
 use super::failure::Failure;
@@ -122,6 +122,23 @@ pub(super) fn feed_after(sql: &mut Reader<'_>, id: GrantId, seq: Seq, limit: usi
         concat!("SELECT ", rows::feed_columns!(), " FROM feed WHERE grant_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"),
         params![int(id.0), int(seq.0), as_limit(limit)],
         rows::feed,
+    )
+}
+
+pub(super) fn moves(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Moves>> {
+    sql.all(
+        "SELECT g.id, coalesce(f.times, 0), coalesce(r.times, 0) FROM slot_grant g
+         LEFT JOIN (SELECT grant_id, count(*) AS times FROM feed
+                    WHERE cause = 'refill' AND grant_id IN (SELECT id FROM slot_grant WHERE item_id = ?1)
+                    GROUP BY grant_id) f ON f.grant_id = g.id
+         LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done = 1 GROUP BY grant_id) r
+                   ON r.grant_id = g.id
+         WHERE g.item_id = ?1",
+        params![item.0],
+        |row| {
+            let grant = GrantId(row.get::<_, i64>(0)?.cast_unsigned());
+            Ok(Moves { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+        },
     )
 }
 

@@ -2,6 +2,7 @@
 use doorbuster_core::{Cause, Counter, Feed, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey};
 
 use super::{Store, StoreResult};
+use crate::contract::Moves;
 
 /// Grants, feeds and recalls.
 impl Store {
@@ -58,6 +59,14 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
             Self::Postgres(s) => Box::pin(s.grants(item)).await,
+        }
+    }
+
+    /// How often units moved under each grant of an item, open or closed.
+    pub async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
+        match self {
+            Self::Sqlite(s) => s.moves(item).await,
+            Self::Postgres(s) => Box::pin(s.moves(item)).await,
         }
     }
 

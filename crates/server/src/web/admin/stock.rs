@@ -9,7 +9,7 @@ use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Place, Problem};
 use doorbuster_core::Grant;
-use doorbuster_store::Adjustment;
+use doorbuster_store::{Adjustment, Moves};
 use http::{HeaderValue, StatusCode};
 use serde_json::json as object;
 
@@ -91,8 +91,10 @@ pub(crate) async fn slots(State(app): State<Arc<App>>, Names([name]): Names<1>) 
         // Of each slot its newest grant: the open one, if there is one. What is left of nodes and spreads that are gone is history.
         let newest = grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
+        let moves = app.engine.store().moves(item.row.id).await.map_err(failed)?;
         for grant in newest {
-            slots.push(row(&app, item, grant).await?);
+            let moved = moves.iter().find(|moves| moves.grant == grant.id);
+            slots.push(row(&app, item, grant, moved).await?);
         }
     }
     slots.sort_by(|a, b| (&a.item, a.partition).cmp(&(&b.item, b.partition)));
@@ -103,7 +105,7 @@ fn is_newer(a: &Grant, b: &Grant) -> bool {
     a.slot == b.slot && a.epoch > b.epoch
 }
 
-async fn row(app: &App, item: &ItemState, grant: &Grant) -> Result<SlotRow, Refused> {
+async fn row(app: &App, item: &ItemState, grant: &Grant, moved: Option<&Moves>) -> Result<SlotRow, Refused> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
     // A slot that still lives under another grant says nothing about this one.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
@@ -125,5 +127,8 @@ async fn row(app: &App, item: &ItemState, grant: &Grant) -> Result<SlotRow, Refu
             true => Available::Two { a: view.counters[0], b: view.counters[1] },
             false => Available::One(view.available),
         }),
+        // None: it was opened a moment ago.
+        refills: moved.map_or(0, |moved| moved.refills),
+        recalls: moved.map_or(0, |moved| moved.recalls),
     })
 }
