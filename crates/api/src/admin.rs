@@ -1,6 +1,8 @@
 //! What operators send and see.
 
+pub mod access_codes;
 pub mod audit;
+pub mod blocks;
 pub mod front_door;
 pub mod keys;
 pub mod new_sale;

@@ -5,8 +5,11 @@
 
 mod answer;
 mod buying;
+mod challenge;
+mod door;
 mod operating;
 mod param;
+mod room;
 mod service;
 
 pub use answer::{Answer, AnswerHeader, Content, Shape};
@@ -119,7 +122,7 @@ pub struct Endpoint {
 
 /// Every endpoint of this version, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [buying::ENDPOINTS, operating::ENDPOINTS, service::ENDPOINTS].into_iter().flatten()
+    [buying::ENDPOINTS, challenge::ENDPOINTS, door::ENDPOINTS, room::ENDPOINTS, operating::ENDPOINTS, service::ENDPOINTS].into_iter().flatten()
 }
 
 impl Endpoint {

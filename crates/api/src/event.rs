@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::gate::{EstimateSecs, PlaceState};
 use crate::order::AnyOrder;
 use crate::sale::Status;
 use crate::value::Time;
@@ -37,6 +38,21 @@ pub enum Event {
     Status {
         /// The new status.
         status: Status,
+    },
+    /// The buyer's place in a sale's waiting room is now this. Told of sales that were asked for; being called in is told in any case.
+    WaitingRoom {
+        /// The sale.
+        sale: String,
+        /// The place's own name.
+        place: String,
+        /// What it stands for now.
+        state: PlaceState,
+        /// How many are called in before it, and 1.
+        position: Option<u64>,
+        /// When it is expected to be called in.
+        estimate_secs: Option<EstimateSecs>,
+        /// Until when it is called in.
+        admitted_until: Option<Time>,
     },
 }
 

@@ -1,5 +1,13 @@
 //! The front door on the wire: the words by which a sale says what it asks of its buyers, and what buyers send to its rooms.
 
+mod challenge;
+mod pass;
+mod room;
+
+pub use challenge::{Challenge, ChallengeRequest};
+pub use pass::{ChallengeAnswer, NewPass, Pass};
+pub use room::{Draw, EstimateSecs, PlaceState, WaitingPlace};
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

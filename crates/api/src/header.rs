@@ -11,6 +11,9 @@ pub use prefer::Prefer;
 use crate::limits::{HEADER_ELEMENTS_MAX, KEY_MAX};
 use crate::problem::{Fault, Place};
 
+/// The header that carries a purchase pass.
+pub const PURCHASE_PASS: &str = "Purchase-Pass";
+
 /// Name of the header that makes a request repeatable.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 

@@ -51,6 +51,21 @@ pub const HOLD_SECS_DEFAULT: u32 = 900;
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 
+/// Longest challenge that is sent back, in characters; longer: `422`.
+pub const CHALLENGE_BYTES_MAX: usize = 2_048;
+
+/// Longest answer to a challenge, in characters; longer: `422`.
+pub const ANSWER_BYTES_MAX: usize = 8_192;
+
+/// Longest access code as it is typed, in characters; longer: `422`.
+pub const ACCESS_CODE_CHARS_MAX: usize = 64;
+
+/// Most access codes made at once; more: `422`.
+pub const CODES_AT_ONCE_MAX: u32 = 10_000;
+
+/// Most buyers that one access code may be good for; more: `422`.
+pub const CODE_USES_MAX: u32 = 1_000_000;
+
 /// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer one is ignored.
 pub const WAIT_SECS_MAX: u32 = 30;
 

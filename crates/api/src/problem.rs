@@ -45,6 +45,18 @@ pub enum Scope {
     Interface,
 }
 
+impl Scope {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Buyer => "buyer",
+            Self::Ip => "ip",
+            Self::Interface => "interface",
+        }
+    }
+}
+
 /// The members that some codes add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum More {
@@ -177,6 +189,12 @@ impl Problem {
     #[must_use]
     pub fn challenge_failed() -> Self {
         Self::plain(Code::ChallengeFailed, "the answer was wrong; ask for a new challenge")
+    }
+
+    /// `403`: the sale has a waiting room that has not called this buyer in.
+    #[must_use]
+    pub fn waiting_room() -> Self {
+        Self::plain(Code::WaitingRoom, "take a place in the waiting room, and come when it calls you in")
     }
 
     /// `404`: there is no such thing, or it is not for this caller's eyes.

@@ -10,7 +10,7 @@ mod operators;
 
 pub use bearer::bearer;
 pub use buyers::{Buyers, JwksError};
-pub use claims::{BuyerName, Expected};
+pub use claims::{BuyerName, Expected, Shopper};
 pub use issue::{NewToken, token};
 pub use operators::{CONFIGURED_KEY, Operator, Operators, role, stored};
 

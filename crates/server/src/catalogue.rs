@@ -12,6 +12,7 @@ use doorbuster_core::slot::Request;
 use doorbuster_core::{Choose, IdKey, ItemId, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
+use crate::gate::{Rules, SaleLimits};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
@@ -151,6 +152,8 @@ pub struct SaleFlags {
     pub operating: tokio::sync::Mutex<()>,
     /// Counts answers.
     pub tally: Tally,
+    /// What everybody together asked for, and what was too much.
+    pub limits: SaleLimits,
     /// Number of the last status event.
     pub status_seq: AtomicU64,
 }
@@ -162,6 +165,8 @@ pub struct SaleState {
     pub row: SaleRow,
     /// What it asks of its buyers, read from the row.
     pub door: FrontDoor,
+    /// How often it may be asked, as the door says.
+    pub(crate) limits: Rules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
     /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
@@ -213,6 +218,12 @@ impl Catalogue {
         self.sales.get(id)
     }
 
+    /// A number that is another one after each change of a sale's row, the same on all nodes.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.sales.values().fold(self.sales.len() as u64, |mark, sale| mark.wrapping_add(sale.state_version))
+    }
+
     /// Every sale, in no order.
     pub fn sales(&self) -> impl Iterator<Item = &Arc<SaleState>> {
         self.sales.values()
@@ -247,7 +258,9 @@ impl Catalogue {
             self.items.insert(item.row.id, item.clone());
         }
         let state_version = key.request_hash(&id, &format!("{} {}", row.version, row.phase.as_str())).half();
-        self.sales.insert(id, Arc::new(SaleState { door: door(&row), row, items, state_version, flags }));
+        let door = door(&row);
+        let limits = Rules::new(&door.limits);
+        self.sales.insert(id, Arc::new(SaleState { door, limits, row, items, state_version, flags }));
     }
 
     /// Forgets a deleted sale.

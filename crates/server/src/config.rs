@@ -25,6 +25,8 @@ use std::time::Duration;
 use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
+use crate::gate::Masters;
+
 /// The default file, word for word.
 pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
 
@@ -108,10 +110,14 @@ pub struct Settings {
     pub trusted_proxies: Vec<Cidr>,
     /// The shop's name on the page.
     pub shop: String,
+    /// Another origin that pages are served from, such as a CDN's.
+    pub page_origin: Option<String>,
     /// Who may buy and who may operate.
     pub auth: AuthSettings,
     /// Money that comes in.
     pub payment: PaymentSettings,
+    /// The secrets that keys of the front door are made from, if they are configured.
+    pub pass_keys: Option<Masters>,
     /// How long a purchase pass may be used.
     pub pass_ttl: Duration,
     /// Whether outgoing webhooks may go to `http://` and to private addresses.

@@ -10,6 +10,7 @@ mod hints;
 mod lead;
 mod operate;
 mod phases;
+mod publish;
 mod refill;
 mod reload;
 mod retire;
@@ -140,6 +141,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
         jobs.start("serve", serve::run(engine.clone()));
     }
     if roles.control {
+        jobs.start("publish", publish::run(engine.clone()));
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("retire", retire::run(engine.clone()));

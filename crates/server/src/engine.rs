@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use arc_swap::Guard;
 use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
-use doorbuster_slots::{SlotError, Slots};
+use doorbuster_slots::{Shared, SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
 use crate::control::Control;
@@ -63,6 +64,7 @@ pub struct Engine {
     views: Arc<Views>,
     store: Store,
     slots: Slots,
+    cache: Cache,
     clock: Clock,
     node: NodeId,
     layout: Layout,
@@ -119,6 +121,16 @@ impl Engine {
     #[must_use]
     pub fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// The server that nodes share for what may be forgotten; `None` in a shape without one.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Shared> {
+        self.cache.shared().map(|(shared, _)| shared)
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// Events.

@@ -1,5 +1,51 @@
 //! The front door of this node: what stands between a crowd and the stock. Its rooms say who may ask for units; none of them decides stock.
 
+mod block;
+pub(crate) mod codes;
+mod eligible;
+mod limit;
+mod pass;
+pub(crate) mod room;
+
+use crate::config::Settings;
+use crate::engine::Engine;
+use room::Rooms;
+
+pub(crate) use block::{BLOCKS_MAX, Blocks};
+pub use eligible::{Entry, enter, threshold};
+pub use limit::SaleLimits;
+pub(crate) use limit::{Caller, Limited, Limiter, Route, Rules, SCOPES, Sharing, Standing};
+pub use pass::{MASTER_BYTES, MASTERS_MAX, Masters, Passes, Presented};
+
 /// The rooms of the front door.
-#[derive(Debug, Default)]
-pub struct Gate {}
+#[derive(Debug)]
+pub struct Gate {
+    /// Purchase passes.
+    pub(crate) passes: Passes,
+    /// How often may be asked.
+    pub(crate) limits: Limiter,
+    /// Who is turned away.
+    pub(crate) blocks: Blocks,
+    /// Waiting rooms.
+    pub(crate) room: Rooms,
+}
+
+impl Gate {
+    /// The rooms of this node.
+    #[must_use]
+    pub fn new(engine: &Engine, settings: &Settings, masters: Masters) -> Self {
+        let sharing = engine.shared().cloned().map(Sharing::new);
+        Self {
+            room: Rooms::new(&masters, settings.pass_ttl),
+            passes: Passes::new(masters, settings.pass_ttl),
+            limits: Limiter::new(engine.id_key(), sharing),
+            blocks: Blocks::default(),
+        }
+    }
+
+    /// Looks after the rooms until it is dropped.
+    pub(crate) async fn tend(&self, engine: &Engine) {
+        tokio::join!(self.limits.share(engine), self.blocks.follow(engine), self.room.tend(engine));
+        std::future::pending().await
+    }
+}

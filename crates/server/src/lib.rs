@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod boot;
+pub mod cache;
 pub mod catalogue;
 pub mod clock;
 pub mod config;

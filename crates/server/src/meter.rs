@@ -18,6 +18,8 @@ pub struct Meter {
     lapses: AtomicU64,
     asked_again: AtomicU64,
     reloads: AtomicU64,
+    looks: AtomicU64,
+    pictures: AtomicU64,
 }
 
 /// A reading of [`Meter`].
@@ -45,6 +47,10 @@ pub struct Reading {
     pub asked_again: u64,
     /// Sales that were read again because another node changed them.
     pub reloads: u64,
+    /// Readings of the catalogue, in which others' changes are found.
+    pub looks: u64,
+    /// Pictures of sales that were made anew for readers.
+    pub pictures: u64,
 }
 
 impl Meter {
@@ -96,6 +102,16 @@ impl Meter {
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The catalogue is read.
+    pub fn look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A sale's picture is made anew.
+    pub fn picture(&self) {
+        self.pictures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All counters now.
     #[must_use]
     pub fn read(&self) -> Reading {
@@ -112,6 +128,8 @@ impl Meter {
             lapses: get(&self.lapses),
             asked_again: get(&self.asked_again),
             reloads: get(&self.reloads),
+            looks: get(&self.looks),
+            pictures: get(&self.pictures),
         }
     }
 }

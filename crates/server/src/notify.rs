@@ -34,6 +34,15 @@ pub enum Kind {
     },
     /// A sale's status changed; the newest is in the catalogue.
     Status(Arc<str>),
+    /// The line of a sale's waiting room moved.
+    Room(Arc<str>),
+    /// A buyer's place in a sale's waiting room was called in.
+    Place {
+        /// Whose room.
+        sale: Arc<str>,
+        /// Whose place.
+        buyer: BuyerId,
+    },
 }
 
 /// A numbered event.
@@ -55,9 +64,11 @@ struct Mailbox {
 impl Mailbox {
     fn push(&self, event: Event) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        // A status that still waits says nothing that a newer one does not.
-        if let Kind::Status(sale) = &event.kind {
-            events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale));
+        // A status or a place that still waits says nothing that a newer one does not.
+        match &event.kind {
+            Kind::Status(sale) => events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale)),
+            Kind::Room(sale) => events.retain(|e| !matches!(&e.kind, Kind::Room(s) if s == sale)),
+            Kind::Order(_) | Kind::Refused { .. } | Kind::Place { .. } => {}
         }
         if events.len() >= BACKLOG_MAX {
             self.lagged.store(1, Ordering::Release);
@@ -130,8 +141,8 @@ impl Hub {
         let readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let boxes = match &kind {
             Kind::Order(order) => readers.buyers.get(&order.buyer),
-            Kind::Refused { buyer, .. } => readers.buyers.get(buyer),
-            Kind::Status(sale) => readers.sales.get(sale),
+            Kind::Refused { buyer, .. } | Kind::Place { buyer, .. } => readers.buyers.get(buyer),
+            Kind::Status(sale) | Kind::Room(sale) => readers.sales.get(sale),
         };
         let boxes: Vec<_> = boxes.into_iter().flatten().filter_map(Weak::upgrade).collect();
         drop(readers);

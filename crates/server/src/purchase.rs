@@ -46,6 +46,8 @@ pub struct Purchase {
     pub units: Units,
     /// How long to wait for the verdict.
     pub wait: Duration,
+    /// What the front door has against it: told unless the request holds an order.
+    pub door: Option<Refusal>,
 }
 
 /// Send the same request again.
@@ -79,20 +81,38 @@ enum Attempt {
 impl Engine {
     /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with [`Engine::buy`].
     ///
-    /// The counts are read before the set of requests that hold an order, so that a replay never hears "sold out".
+    /// `door` says what the front door has against the request; it is asked after the phase and before the stock, and not at all for a request that may
+    /// hold an order, which is never refused here. The counts are read before the set of requests that hold one, so that a replay never hears "sold out".
     #[must_use]
-    pub fn glance(&self, buyer: &str, key: &str, sale: &SaleState, item: &ItemState, units: Units) -> Option<Refusal> {
-        let sold_out = item.gauge.free().refuses(units);
-        if sold_out.is_none() && sale.row.phase == Phase::Open && !sale.is_draining() {
-            return None;
-        }
+    pub fn glance(
+        &self,
+        request: (&str, &str),
+        sale: &SaleState,
+        item: &ItemState,
+        units: Units,
+        door: impl FnOnce() -> Option<Refusal>,
+    ) -> Option<Refusal> {
+        let sold_out = item.gauge.free().refuses(units).map(Refusal::SoldOut);
+        let (buyer, key) = request;
         if self.holders().may_hold(self.id_key().request_hash(buyer, key)) {
             return None;
         }
-        self.refusal_of_phase(sale).or(sold_out.map(Refusal::SoldOut))
+        let refusal = self.refusal_of_phase(sale).or_else(door).or(sold_out)?;
+        Some(self.from_memory(refusal))
     }
 
-    fn refusal_of_phase(&self, sale: &SaleState) -> Option<Refusal> {
+    /// What a node says of the truth it says only from a recent snapshot: others may have sold, resumed or ended since.
+    fn from_memory(&self, refusal: Refusal) -> Refusal {
+        let is_of_truth =
+            matches!(refusal, Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended);
+        match is_of_truth && !self.is_recent() {
+            true => Refusal::Unavailable { retry_after_secs: RETRY_SECS },
+            false => refusal,
+        }
+    }
+
+    /// Why the sale's phase lets nobody buy, if it does not.
+    pub(crate) fn refusal_of_phase(&self, sale: &SaleState) -> Option<Refusal> {
         if sale.is_draining() || self.is_stopping() {
             return Some(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
         }
@@ -114,8 +134,8 @@ impl Engine {
                 Err(_) => return UNAVAILABLE,
             }
         }
-        if let Some(refusal) = self.refusal_of_phase(&purchase.sale) {
-            return Bought::Refused(refusal);
+        if let Some(refusal) = self.refusal_of_phase(&purchase.sale).or(purchase.door) {
+            return Bought::Refused(self.from_memory(refusal));
         }
         self.buy_fresh(&purchase, request).await
     }

@@ -7,6 +7,7 @@
 //! | `admin_key` | the operators' key |
 //! | `webhook_secret` | `whsec_` and base64, for incoming payment events |
 //! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys; losing it orphans queued requests |
+//! | `pass_key` | the same: purchase passes, challenges and places in waiting rooms are made with keys made from it |
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ use doorbuster_store::{OpenError, kept_secret, shared_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
+use crate::gate::Masters;
 
 /// Random bytes in each secret.
 const SECRET_BYTES: usize = 32;
@@ -75,6 +77,8 @@ pub struct Secrets {
     pub webhook: SecretString,
     /// Key of order ids.
     pub id_key: IdKey,
+    /// What the keys of the front door are made from.
+    pub pass_keys: Masters,
 }
 
 /// Reads the secrets that are configured or kept, and makes those that are missing.
@@ -103,7 +107,15 @@ pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
             parse_id_key(text.expose_secret()).ok_or_else(spoilt)?
         }
     };
-    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key })
+    let pass_keys = match &settings.pass_keys {
+        Some(keys) => keys.clone(),
+        None => {
+            let (text, _) = kept(settings, "pass_key").await?;
+            let spoilt = || SecretsError::Spoilt { name: "pass_key", place: place(settings) };
+            parse_key(text.expose_secret()).and_then(|key| Masters::new(vec![key])).ok_or_else(spoilt)?
+        }
+    };
+    Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
 }
 
 /// What servers of these settings check buyers' tokens by, where that is a secret. Nothing is made: a new one would be nobody's.
@@ -175,7 +187,7 @@ fn fresh(name: &str) -> String {
     match name {
         "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
         "webhook_secret" => format!("whsec_{}", STANDARD.encode(random())),
-        "id_key" => hex(random()),
+        "id_key" | "pass_key" => hex(random()),
         _ => URL_SAFE_NO_PAD.encode(random()),
     }
 }

@@ -37,6 +37,18 @@ answers! {
     Paused = "paused",
     /// Over.
     Ended = "ended",
+    /// Turned away by operators.
+    Forbidden = "forbidden",
+    /// The buyer lacks what the sale asks for.
+    NotEligible = "not_eligible",
+    /// No pass.
+    PassRequired = "pass_required",
+    /// A pass that does not hold.
+    PassInvalid = "pass_invalid",
+    /// A pass that was good once.
+    PassExpired = "pass_expired",
+    /// Too many requests.
+    RateLimited = "rate_limited",
     /// A key with other content.
     KeyReused = "idempotency_key_reused",
     /// A bound was met.

@@ -10,11 +10,14 @@ mod dispatch;
 mod docs;
 mod events;
 mod failure;
+mod gate;
 mod health;
 mod hot;
 mod input;
+mod limited;
 mod limits;
 mod orders;
+mod origin;
 mod pages;
 mod quick;
 mod refusals;
@@ -29,6 +32,7 @@ mod who;
 mod wire;
 
 pub use accept::{Listener, bind};
+pub use assets::{FolderFile, folder};
 pub(crate) use limits::HANDLES_SPARE;
 
 use std::sync::Arc;
@@ -43,9 +47,11 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Buyers, Operators};
 use crate::config::{Cidr, Settings};
 use crate::engine::Engine;
+use crate::gate::{Gate, Masters};
 use crate::metrics::Metrics;
 use assets::Assets;
 use failure::Lines;
+use origin::PageOrigin;
 use pages::Guests;
 use refusals::Refusals;
 use views::Views;
@@ -57,9 +63,12 @@ pub struct App {
     operators: Operators,
     proxies: Vec<Cidr>,
     assets: Assets,
+    /// Where pages are, if not here.
+    pages_at: PageOrigin,
     views: Views,
     refusals: Refusals,
     metrics: Metrics,
+    gate: Gate,
     lines: Lines,
     guests: Option<Guests>,
     /// Whether it answers buyers and operators.
@@ -76,7 +85,7 @@ pub struct App {
 }
 
 impl App {
-    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration.
+    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration; `masters` are what the front door's keys are made from.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -84,13 +93,16 @@ impl App {
         buyers: Buyers,
         operators: Operators,
         guest_secret: Option<SecretString>,
+        masters: Masters,
     ) -> Arc<Self> {
         Arc::new(Self {
+            gate: Gate::new(&engine, settings, masters),
             engine,
             buyers,
             operators,
             proxies: settings.trusted_proxies.clone(),
-            assets: Assets::prepare(settings),
+            assets: Assets::prepare(settings, None),
+            pages_at: PageOrigin::new(settings.page_origin.as_deref()),
             views: Views::default(),
             refusals: Refusals::default(),
             metrics: Metrics::default(),
@@ -133,6 +145,7 @@ impl App {
             () = self.stop.cancelled() => {}
             () = sampling => {}
             () = self.buyers.keep_fresh() => {}
+            () = self.gate.tend(&self.engine) => {}
         }
     }
 

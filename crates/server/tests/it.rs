@@ -21,6 +21,8 @@ mod pages;
 mod postgres;
 #[path = "it/random.rs"]
 mod random;
+#[path = "it/room.rs"]
+mod room;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/several.rs"]

@@ -107,6 +107,12 @@ impl Slots {
         }
     }
 
+    /// Whether they are in a Redis Cluster, whose servers are one.
+    #[must_use]
+    pub fn are_in_a_cluster(&self) -> bool {
+        matches!(self, Self::Redis(redis) if redis.is_cluster())
+    }
+
     /// What was seen of the servers that hold slots.
     #[must_use]
     pub fn evidence(&self) -> Evidence {

@@ -92,6 +92,10 @@ impl Redis {
         })))
     }
 
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.0.routes.is_cluster
+    }
+
     fn keys(&self, slot: SlotKey) -> Keys {
         Keys::of(&self.0.setting.prefix, slot)
     }
@@ -295,13 +299,13 @@ impl Redis {
                 self.look_again().await;
                 said = self.claim_once(slot, &keys, &from).await;
             }
-            let (next, some) = match said {
+            let claimed = match said {
                 // No queue: nothing was delivered.
                 Err(Fail::Refused(_)) => break,
                 said => reader::read_claimed(slot, said?)?,
             };
-            tickets.extend(some);
-            from = next;
+            tickets.extend(claimed.tickets);
+            from = claimed.next;
             if from == "0-0" {
                 break;
             }

@@ -9,8 +9,8 @@
 //! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | as long as it was asked for, unless renewed |
 //! | `PREFIX:{shared}:fence:NAME` | string | how often the lock was taken | for ever: one for each name, and names are few |
 //! | `PREFIX:{shared}:limit:…` | string | a limit's state | until it says what no state says |
-//! | `PREFIX:{shared}:status:SALE` | hash | `count`, `start`, `access` of each item | while it is written, and a little longer |
-//! | `PREFIX:{shared}:sale:SALE` | string | version of the sale's row, and its texts | while it is written, and a little longer |
+//! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
+//! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
 //!
 //! What stands in braces is the hash tag: one script may touch all of them.
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! The store's tests: every expectation of the conformance suite on each backend, what only SQLite or only PostgreSQL must do, and the rules on both SQLite and the model.
 
+#[path = "it/again.rs"]
+mod again;
 #[path = "it/cluster.rs"]
 mod cluster;
 #[path = "it/conformance.rs"]

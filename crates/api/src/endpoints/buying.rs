@@ -9,7 +9,7 @@ use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
 use crate::problem::Code;
 use crate::sale::{Sale, SaleList, Status};
 
-const BUYING: Endpoint = Endpoint {
+pub(super) const BUYING: Endpoint = Endpoint {
     method: Method::Get,
     path: "",
     id: "",
@@ -30,9 +30,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "purchase",
         summary: "Buy units of an item",
         description: "The first check that fails answers, in this order: body and headers, who asks, sale and item, \
-            the key, the sale's phase, rate limits, stock and the buyer's limit. An order is remembered by its key, a \
+            the key, the sale's phase, eligibility and pass, rate limits, stock and the buyer's limit. An order is remembered by its key, a \
             refusal is not: the same key is then a new try.",
-        params: &[Param::IdempotencyKey, Param::Prefer],
+        params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<Purchase<'static>>() }),
         answers: &[
             ok::<Order>("The key already has this order; here it is as it stands now.")
@@ -42,6 +42,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
                 .headers(&[AnswerHeader::Location, AnswerHeader::RetryAfter]),
         ],
         codes: &[
+            Code::NotEligible,
+            Code::PassRequired,
+            Code::PassInvalid,
+            Code::PassExpired,
             Code::NotFound,
             Code::SoldOut,
             Code::LimitReached,

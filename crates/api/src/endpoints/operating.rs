@@ -3,6 +3,7 @@
 use super::answer::{json, ok};
 use super::{Answer, AnswerHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, Shape};
 use crate::admin::audit::Audit;
+use crate::admin::blocks::{Block, BlockList, NewBlock};
 use crate::admin::keys::{CreatedKey, KeyList, NewKey, Role};
 use crate::admin::new_sale::NewSale;
 use crate::admin::order::AnyOrderDetail;
@@ -15,7 +16,7 @@ use crate::header::BodyType;
 use crate::order::{Order, OrderList};
 use crate::problem::Code;
 
-const VIEWING: Endpoint = Endpoint {
+pub(super) const VIEWING: Endpoint = Endpoint {
     method: Method::Get,
     path: "",
     id: "",
@@ -29,7 +30,7 @@ const VIEWING: Endpoint = Endpoint {
     codes: &[],
 };
 
-const RUNNING: Endpoint = Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWING };
+pub(super) const RUNNING: Endpoint = Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWING };
 
 /// A move from one phase to another.
 const PHASE: Endpoint = Endpoint {
@@ -230,6 +231,35 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Delete an operator's key",
         description: "It stops working at once.",
         answers: &[Answer::new(204, Content::None, "The key is gone.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/blocks",
+        id: "list_blocks",
+        summary: "List whom buying is closed to",
+        description: "Buyers, addresses and networks that operators turn away, until when, and why.",
+        answers: &[ok::<BlockList>("The blocks.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/blocks",
+        id: "create_block",
+        auth: Auth::Operator(Role::Operator),
+        summary: "Turn a buyer or addresses away",
+        description: "Holds at every node within a second, for every sale. What was said of the same value before is replaced. There are at most 10,000.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewBlock>() }),
+        answers: &[Answer::new(201, json::<Block>(), "The block.")],
+        codes: &[Code::WrongState],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/blocks/{block}",
+        id: "delete_block",
+        auth: Auth::Operator(Role::Operator),
+        summary: "Let a buyer or addresses in again",
+        answers: &[Answer::new(204, Content::None, "The block is gone.")],
         ..VIEWING
     },
     Endpoint {

@@ -2,7 +2,7 @@
 
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
-use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN};
+use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
 use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::order::OrderState;
 use crate::sale::Phase;
@@ -30,6 +30,8 @@ pub enum Param {
     PathOrder,
     /// Path: the operator key's id.
     PathKey,
+    /// Path: the block's id.
+    PathBlock,
     /// Query: only this sale's.
     Sale,
     /// Query: only this item's.
@@ -50,6 +52,8 @@ pub enum Param {
     IdempotencyKey,
     /// Header: how long to wait for the verdict.
     Prefer,
+    /// Header: the purchase pass.
+    PurchasePass,
     /// Header: change only what is still so.
     IfMatch,
     /// Header: send only what is not so any more.
@@ -62,7 +66,8 @@ impl Param {
     /// The parameter that a path calls `name`.
     #[must_use]
     pub fn of_path(name: &str) -> Option<Self> {
-        [Self::PathSale, Self::PathItem, Self::PathOrder, Self::PathKey].into_iter().find(|param| param.name() == name)
+        const ALL: [Param; 5] = [Param::PathSale, Param::PathItem, Param::PathOrder, Param::PathKey, Param::PathBlock];
+        ALL.into_iter().find(|param| param.name() == name)
     }
 
     /// Its name on the wire.
@@ -73,6 +78,7 @@ impl Param {
             Self::PathItem | Self::Item => "item",
             Self::PathOrder => "order",
             Self::PathKey => "key",
+            Self::PathBlock => "block",
             Self::Buyer => "buyer",
             Self::State => "state",
             Self::Phase => "phase",
@@ -80,6 +86,7 @@ impl Param {
             Self::Limit => "limit",
             Self::IdempotencyKey => IDEMPOTENCY_KEY,
             Self::Prefer => "Prefer",
+            Self::PurchasePass => PURCHASE_PASS,
             Self::IfMatch => "If-Match",
             Self::IfNoneMatch => "If-None-Match",
             Self::LastEventId => "Last-Event-ID",
@@ -90,10 +97,13 @@ impl Param {
     #[must_use]
     pub const fn place(self) -> ParamPlace {
         match self {
-            Self::PathSale | Self::PathItem | Self::PathOrder | Self::PathKey => ParamPlace::Path,
-            Self::IdempotencyKey | Self::Prefer | Self::IfMatch | Self::IfNoneMatch | Self::LastEventId => {
-                ParamPlace::Header
-            }
+            Self::PathSale | Self::PathItem | Self::PathOrder | Self::PathKey | Self::PathBlock => ParamPlace::Path,
+            Self::IdempotencyKey
+            | Self::Prefer
+            | Self::PurchasePass
+            | Self::IfMatch
+            | Self::IfNoneMatch
+            | Self::LastEventId => ParamPlace::Header,
             _ => ParamPlace::Query,
         }
     }
@@ -119,6 +129,7 @@ impl Param {
             Self::PathItem => "The item's name within its sale.",
             Self::PathOrder => "The id that the purchase was answered with.",
             Self::PathKey => "The key's id, not the key itself.",
+            Self::PathBlock => "The block's id.",
             Self::Sale => "Only of this sale.",
             Self::Item => "Only of this item.",
             Self::Buyer => "Only of this buyer.",
@@ -135,6 +146,10 @@ impl Param {
                 "`wait=N`: wait up to N seconds, 0 to 30, for the verdict; 2 by default. `respond-async`: do not \
                  wait. Anything else is ignored."
             }
+            Self::PurchasePass => {
+                "A pass for this buyer, sale and item. It names its buyer, so that no `Authorization` is needed beside \
+                 it; one that is sent must name the same. Required when the sale asks for it."
+            }
             Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
             Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
             Self::LastEventId => "The id of the last event received, when a stream is taken up again.",
@@ -150,6 +165,7 @@ impl Param {
             Self::PathItem | Self::Item => "phone".into(),
             Self::PathOrder => EXAMPLE_ORDER.into(),
             Self::PathKey => "key_8Qm2Zr".into(),
+            Self::PathBlock => "blk_0c9d8e7a65b1".into(),
             Self::Buyer => "alice".into(),
             Self::State => "reserved".into(),
             Self::Phase => "open".into(),
@@ -157,6 +173,7 @@ impl Param {
             Self::Limit => PAGE_DEFAULT.into(),
             Self::IdempotencyKey => "5b1f6f0e-press-1".into(),
             Self::Prefer => "wait=2".into(),
+            Self::PurchasePass => "AfPcAaH7hTgAAaH7hqyAAQdhbm5h0n8m0B2sT9zjzqTb3rT3Qw".into(),
             Self::IfMatch | Self::IfNoneMatch => "\"3\"".into(),
             Self::LastEventId => "42".into(),
         }
@@ -184,6 +201,7 @@ impl Param {
             Self::PathSale | Self::PathItem | Self::Sale | Self::Item | Self::Buyer | Self::Follow => name().into(),
             Self::PathOrder => text().pattern(Some("^ord_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::PathKey => text().pattern(Some("^key_[A-Za-z0-9_-]{1,64}$")).into(),
+            Self::PathBlock => text().pattern(Some("^blk_[0-9a-f]{12}$")).into(),
             Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),
             Self::Phase => text().enum_values(Some(Phase::ALL.map(Phase::as_str))).into(),
             Self::Cursor => text().pattern(Some("^[!-~]+$")).max_length(Some(CURSOR_BYTES_MAX)).into(),
@@ -194,6 +212,7 @@ impl Param {
                 .default(Some(PAGE_DEFAULT.into()))
                 .into(),
             Self::IdempotencyKey => text().pattern(Some(KEY_PATTERN)).into(),
+            Self::PurchasePass => text().pattern(Some("^[A-Za-z0-9_-]+$")).into(),
             Self::Prefer | Self::IfMatch | Self::IfNoneMatch | Self::LastEventId => text().into(),
         }
     }

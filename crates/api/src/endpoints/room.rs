@@ -2,7 +2,8 @@
 
 use super::answer::{json, ok};
 use super::buying::BUYING;
-use super::{Answer, AnswerHeader, Auth, Endpoint, Method};
+use super::operating::VIEWING;
+use super::{Answer, AnswerHeader, Auth, Content, Endpoint, Method};
 use crate::gate::{Draw, WaitingPlace};
 use crate::problem::Code;
 
@@ -42,5 +43,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             the lots, the smallest first.",
         answers: &[ok::<Draw>("The draw.").headers(&[AnswerHeader::CacheControl])],
         ..BUYING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/draw.csv",
+        id: "export_draw",
+        summary: "Export who took part in a sale's draw, in its order",
+        description: "Once the sale has opened; before, nobody knows the order. Streamed.",
+        answers: &[Answer::new(200, Content::Csv, "The line `rank,buyer`, then one line for each participant.")],
+        codes: &[Code::WrongState],
+        ..VIEWING
     },
 ];

@@ -115,6 +115,7 @@ pub(super) fn sample(code: Code) -> Problem {
         Code::PassExpired => Problem::pass_expired(),
         Code::ChallengeRequired => Problem::challenge_required(),
         Code::ChallengeFailed => Problem::challenge_failed(),
+        Code::WaitingRoom => Problem::waiting_room(),
         Code::NotFound => Problem::not_found("there is no such sale"),
         Code::MethodNotAllowed => Problem::method_not_allowed(),
         Code::NotAcceptable => Problem::not_acceptable("application/json"),

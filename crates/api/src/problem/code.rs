@@ -28,6 +28,8 @@ pub enum Code {
     ChallengeRequired,
     /// The challenge was answered wrongly and is spent.
     ChallengeFailed,
+    /// The waiting room has not called this buyer in.
+    WaitingRoom,
     /// There is no such thing for this caller.
     NotFound,
     /// The address exists, the method does not.
@@ -70,7 +72,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by status.
-    pub const ALL: [Code; 28] = [
+    pub const ALL: [Code; 29] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -80,6 +82,7 @@ impl Code {
         Self::PassExpired,
         Self::ChallengeRequired,
         Self::ChallengeFailed,
+        Self::WaitingRoom,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
@@ -101,16 +104,6 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// Codes of the front door, which no endpoint of this version answers.
-    pub const FRONT_DOOR: [Code; 6] = [
-        Self::NotEligible,
-        Self::PassRequired,
-        Self::PassInvalid,
-        Self::PassExpired,
-        Self::ChallengeRequired,
-        Self::ChallengeFailed,
-    ];
-
     /// The `type` of RFC 9457 (a reference into the server's own documentation), the status, and the title.
     const fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
@@ -123,6 +116,7 @@ impl Code {
             Self::PassExpired => ("/docs#pass_expired", 403, "Pass expired"),
             Self::ChallengeRequired => ("/docs#challenge_required", 403, "Challenge required"),
             Self::ChallengeFailed => ("/docs#challenge_failed", 403, "Challenge failed"),
+            Self::WaitingRoom => ("/docs#waiting_room", 403, "Waiting room"),
             Self::NotFound => ("/docs#not_found", 404, "Not found"),
             Self::MethodNotAllowed => ("/docs#method_not_allowed", 405, "Method not allowed"),
             Self::NotAcceptable => ("/docs#not_acceptable", 406, "Not acceptable"),

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Denied;
-use super::claims::{BuyerName, Expected};
+use super::claims::{Expected, Shopper};
 use super::hs256::Hs256;
 use super::jwks::{Jwks, REFRESH_EVERY, Source};
 use crate::config::BuyerKeys;
@@ -53,7 +53,7 @@ impl Buyers {
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, token: &str, now_secs: i64) -> Result<BuyerName, Denied> {
+    pub fn check(&self, token: &str, now_secs: i64) -> Result<Shopper, Denied> {
         match &self.by {
             By::Secret(secret) => secret.check(token, &self.expected, now_secs),
             By::Keys(keys) => keys.check(token, &self.expected, now_secs),
@@ -64,7 +64,7 @@ impl Buyers {
     ///
     /// # Errors
     /// Why not; [`Denied::Unknown`] when no keys can be had at all.
-    pub async fn check_again(&self, token: &str, now_secs: i64) -> Result<BuyerName, Denied> {
+    pub async fn check_again(&self, token: &str, now_secs: i64) -> Result<Shopper, Denied> {
         let By::Keys(keys) = &self.by else { return self.check(token, now_secs) };
         if let Err(error) = keys.refresh().await {
             tracing::warn!(%error, "the buyers' public keys could not be read again");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use doorbuster_api::limits::NAME_MAX;
 use doorbuster_api::value::is_name;
+use doorbuster_core::gate::pass::Standing;
 use serde::Deserialize;
 
 use super::Denied;
@@ -43,6 +44,15 @@ impl std::fmt::Debug for BuyerName {
     }
 }
 
+/// Who a token that holds is of, and what the shop says of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shopper {
+    /// The buyer.
+    pub name: BuyerName,
+    /// Membership and level; neither, where the token does not say.
+    pub standing: Standing,
+}
+
 /// What every token must say, beside being signed and in time.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
@@ -64,12 +74,10 @@ pub(super) struct Claims<'a> {
     iss: Option<Cow<'a, str>>,
     #[serde(default)]
     aud: Option<Audience>,
-    /// Read so that a wrong type is refused; sales for members only are not in this version.
-    #[serde(default, rename = "member")]
-    _member: Option<bool>,
-    /// The same.
-    #[serde(default, rename = "level")]
-    _level: Option<u8>,
+    #[serde(default)]
+    member: Option<bool>,
+    #[serde(default)]
+    level: Option<u8>,
 }
 
 /// An instant in seconds since the epoch, maybe with a fraction.
@@ -99,7 +107,7 @@ enum Audience {
 
 impl Claims<'_> {
     /// Reads the claims of a token whose signature holds, and judges them.
-    pub(super) fn judge(json: &[u8], expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+    pub(super) fn judge(json: &[u8], expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
         // A list of as many values would pass for the object otherwise.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
@@ -108,7 +116,7 @@ impl Claims<'_> {
         }
     }
 
-    fn hold(&self, expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+    fn hold(&self, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
         if self.exp.whole().saturating_add(LEEWAY_SECS) < now_secs {
             return Err(Denied::Bad("the token has expired"));
         }
@@ -128,7 +136,9 @@ impl Claims<'_> {
                 return Err(Denied::Bad("the token is for another audience"));
             }
         }
-        BuyerName::new(&self.sub).ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))
+        let name = BuyerName::new(&self.sub).ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))?;
+        let standing = Standing { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
+        Ok(Shopper { name, standing })
     }
 }
 
@@ -141,7 +151,7 @@ mod tests {
         let check = |json: &str, expected: Result<&str, &str>| {
             let found = Claims::judge(json.as_bytes(), &Expected::default(), 1_000);
             match (&found, expected) {
-                (Ok(name), Ok(wanted)) => assert_eq!(name.as_str(), wanted, "{json}"),
+                (Ok(shopper), Ok(wanted)) => assert_eq!(shopper.name.as_str(), wanted, "{json}"),
                 (Err(Denied::Bad(why)), Err(word)) => assert!(why.contains(word), "{json}: {why}"),
                 _ => panic!("{json}: {found:?}"),
             }
@@ -173,6 +183,18 @@ mod tests {
         check(r#"{"sub":"","exp":9999}"#, Err("sub"));
         check(r#"["anna",9999]"#, Err("claims"));
         check("", Err("claims"));
+    }
+
+    #[test]
+    fn membership_and_level_are_the_shops_word_and_nothing_where_it_says_nothing() {
+        let check = |json: &str, member, level| {
+            let shopper = Claims::judge(json.as_bytes(), &Expected::default(), 0).expect(json);
+            assert_eq!(shopper.standing, Standing { member, level }, "{json}");
+        };
+        check(r#"{"sub":"a","exp":1}"#, false, 0);
+        check(r#"{"sub":"a","exp":1,"member":null,"level":null}"#, false, 0);
+        check(r#"{"sub":"a","exp":1,"member":true,"level":255}"#, true, 255);
+        check(r#"{"sub":"a","exp":1,"member":false,"level":1}"#, false, 1);
     }
 
     #[test]

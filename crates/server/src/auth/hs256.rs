@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Denied;
 use super::bearer::TOKEN_BYTES_MAX;
-use super::claims::{BuyerName, Claims, Expected};
+use super::claims::{Claims, Expected, Shopper};
 
 /// Claims up to this many bytes are decoded on the stack.
 const CLAIMS_SMALL: usize = 512;
@@ -43,7 +43,7 @@ impl Hs256 {
     }
 
     /// The buyer that `token` names, if the signature and the claims hold.
-    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
@@ -101,7 +101,7 @@ mod tests {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
-    fn check(token: &str) -> Result<BuyerName, Denied> {
+    fn check(token: &str) -> Result<Shopper, Denied> {
         Hs256::new(SECRET).check(token, &Expected::default(), 1_000)
     }
 
@@ -114,7 +114,7 @@ mod tests {
             signed(r#"{ "alg": "HS256", "kid": "one", "typ": "at+jwt" }"#, claims),
         ];
         for token in &good {
-            assert_eq!(check(token).map(|name| name.as_str().to_owned()), Ok("anna".to_owned()), "{token}");
+            assert_eq!(check(token).map(|shopper| shopper.name.as_str().to_owned()), Ok("anna".to_owned()), "{token}");
         }
         let bad = [
             signed(r#"{"alg":"none"}"#, claims),

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Denied;
-use super::claims::{BuyerName, Claims, Expected};
+use super::claims::{Claims, Expected, Shopper};
 
 /// How often the set is read again.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
@@ -85,7 +85,7 @@ impl Jwks {
     }
 
     /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is not in the set.
-    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<BuyerName, Denied> {
+    pub(super) fn check(&self, token: &str, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;

@@ -14,6 +14,8 @@ use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, Origin, Raw};
 use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, PaymentSettings, Settings, Shape, shape};
 
+use crate::gate::{MASTERS_MAX, Masters};
+
 mod reader;
 
 pub(super) use reader::Reader;
@@ -38,8 +40,10 @@ pub(super) fn check(
     let data_dir = data_dir(&mut read, environment, shape.as_ref());
     let trusted_proxies = proxies(&mut read);
     let shop = shop(&mut read);
+    let page_origin = page_origin(&mut read);
     let auth = auth(&mut read, demo);
     let payment = payment(&mut read);
+    let pass_keys = pass_keys(&mut read);
     let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
     let webhooks_allow_private = read.flag("webhooks.allow_private");
     let unset = read.origin("webhooks.allow_private") == Some(&Origin::Default);
@@ -55,8 +59,10 @@ pub(super) fn check(
             data_dir: data_dir?,
             trusted_proxies,
             shop: shop?,
+            page_origin,
             auth,
             payment,
+            pass_keys,
             pass_ttl: pass_ttl?,
             webhooks_allow_private: webhooks_allow_private? || (demo && unset),
             connections_max: connections_max?,
@@ -123,6 +129,17 @@ fn shop(read: &mut Reader<'_>) -> Option<String> {
     Some(shop)
 }
 
+/// An origin as browsers write it.
+fn page_origin(read: &mut Reader<'_>) -> Option<String> {
+    let text = read.optional("page.origin")?;
+    let origin = reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    if !is_web || origin.is_none_or(|origin| origin.ascii_serialization() != text) {
+        read.fault("page.origin", "is no origin; write it as browsers do, like https://shop.example, without a path");
+    }
+    Some(text)
+}
+
 fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
     let secret = read.secret("auth.buyer_secret").inspect(|secret| {
         if secret.expose_secret().len() < SECRET_BYTES_MIN {
@@ -165,6 +182,16 @@ fn admin_key(read: &mut Reader<'_>) -> Option<SecretString> {
         );
     }
     Some(key)
+}
+
+fn pass_keys(read: &mut Reader<'_>) -> Option<Masters> {
+    let entries = read.is_given("pass.keys").then(|| read.list("pass.keys")).flatten()?;
+    let keys = entries.iter().map(|entry| crate::secrets::parse_key(entry)).collect::<Option<Vec<_>>>();
+    let masters = keys.and_then(Masters::new);
+    if masters.is_none() {
+        read.fault("pass.keys", format!("must be 1 to {MASTERS_MAX} keys of 64 hexadecimal digits"));
+    }
+    masters
 }
 
 fn id_key(read: &mut Reader<'_>) -> Option<IdKey> {

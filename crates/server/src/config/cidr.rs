@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// A network of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {
     address: IpAddr,
     bits: u8,
@@ -24,6 +24,35 @@ impl Cidr {
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(most);
         (bits <= most).then_some(Self { address, bits })
+    }
+
+    /// Its address, as it was written.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The network of this address in which as many bits count as in `self`, if it can be one: the same for every address in it.
+    #[must_use]
+    pub fn around(&self, address: IpAddr) -> Option<Self> {
+        let address = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(_), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                IpAddr::from(std::net::Ipv4Addr::from_bits(address.to_bits() & mask))
+            }
+            (IpAddr::V6(_), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                IpAddr::from(std::net::Ipv6Addr::from_bits(address.to_bits() & mask))
+            }
+            _ => return None,
+        };
+        Some(Self { address, bits: self.bits })
+    }
+
+    /// The same network in the one way in which its address has no bits that do not count. Of an IPv4 network written as IPv6 there is none.
+    #[must_use]
+    pub fn canonical(&self) -> Option<Self> {
+        self.around(self.address)
     }
 
     /// Whether `address` is in this network. An IPv4 address written as IPv6 counts as what it is.
@@ -73,6 +102,21 @@ mod tests {
         check("::/0", "2001:db8::1", true);
         check("::/0", "10.0.0.1", false);
         check("2001:db8::1", "2001:db8::1", true);
+    }
+
+    #[test]
+    fn a_network_has_one_way_of_writing() {
+        let check = |text: &str, expected: Option<&str>| {
+            let network = Cidr::parse(text).expect("a network").canonical();
+            assert_eq!(network.map(|network| network.to_string()).as_deref(), expected, "{text}");
+        };
+        check("10.1.2.3/8", Some("10.0.0.0/8"));
+        check("192.0.2.7", Some("192.0.2.7/32"));
+        check("203.0.113.9/0", Some("0.0.0.0/0"));
+        check("2001:DB8::7/32", Some("2001:db8::/32"));
+        check("2001:db8::7/0", Some("::/0"));
+        check("2001:db8::7", Some("2001:db8::7/128"));
+        check("::ffff:192.0.2.0/120", None);
     }
 
     #[test]

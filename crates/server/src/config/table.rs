@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 24] = [
+pub const SETTINGS: [Setting; 26] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -35,6 +35,7 @@ pub const SETTINGS: [Setting; 24] = [
     plain("data_dir"),
     plain("trusted_proxies"),
     plain("page.shop"),
+    plain("page.origin"),
     secret("auth.buyer_secret"),
     plain("auth.buyer_jwks"),
     plain("auth.issuer"),
@@ -46,6 +47,7 @@ pub const SETTINGS: [Setting; 24] = [
     secret("slots.urls"),
     plain("payment.provider"),
     secret("payment.webhook_secret"),
+    secret("pass.keys"),
     plain("pass.ttl_secs"),
     plain("webhooks.allow_private"),
     plain("limits.connections"),

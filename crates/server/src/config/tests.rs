@@ -92,6 +92,8 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_AUTH__ISSUER", " ", "auth.issuer", "empty");
     check("DOORBUSTER_PAYMENT__PROVIDER", "bank", "payment.provider", "sandbox");
     check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_short", "payment.webhook_secret", "24 to 64");
+    check("DOORBUSTER_PASS__KEYS", "beef", "pass.keys", "64");
+    check("DOORBUSTER_PASS__KEYS", ",", "pass.keys", "1 to 8");
     check("DOORBUSTER_PASS__TTL_SECS", "4", "pass.ttl_secs", "5 to 3600");
     check("DOORBUSTER_PASS__TTL_SECS", "3601", "pass.ttl_secs", "5 to 3600");
     check("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "perhaps", "webhooks.allow_private", "true or false");
@@ -100,6 +102,17 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_LOG__FORMAT", "xml", "log.format", "json");
     check("DOORBUSTER_LOG__FILTER", "info,=,x=loud", "log.filter", "level");
     check("DOORBUSTER_PAGE__SHOP", "a\nb", "page.shop", "one line");
+    for origin in [
+        "*",
+        "null",
+        "shop.example",
+        "https://shop.example/",
+        "https://shop.example/x",
+        "HTTPS://shop.example",
+        "ftp://shop.example",
+    ] {
+        check("DOORBUSTER_PAGE__ORIGIN", origin, "page.origin", "is no origin");
+    }
     for unknown in [
         "DOORBUSTER_LISTENN",
         "DOORBUSTER_AUTH_BUYER_SECRET",

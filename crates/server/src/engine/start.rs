@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use doorbuster_core::slot::Bounds;
 use doorbuster_core::{Cause, IdKey, Millis, NodeId};
-use doorbuster_slots::{RedisOptions, Slots};
+use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
 use doorbuster_store::{CommitSink, PostgresOptions, SqliteOptions, Store};
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::views::Views;
 use super::{Engine, EngineError, Jobs};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{self, Control};
@@ -84,10 +85,12 @@ impl Engine {
         });
         let on_fatal = options.on_fatal.clone();
         let (store, slots, layout) = open(&options, &views).await?;
+        let cache = Cache::new(shared(&options, &slots)?);
         let engine = Arc::new(Self {
             views,
             store,
             slots,
+            cache,
             clock: options.clock,
             node: options.node,
             layout,
@@ -191,12 +194,30 @@ async fn open_postgres(options: &EngineOptions, url: &SecretString, sink: Commit
     Ok(store.await?)
 }
 
-async fn open_redis(options: &EngineOptions, urls: &[SecretString]) -> Result<Slots, EngineError> {
+/// The server that nodes share for what may be forgotten, and locks there, in the shape that has one.
+fn shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Locks)>, EngineError> {
+    let Place::Cluster { slots: urls, .. } = &options.place else { return Ok(None) };
+    let (urls, prefix) = (exposed(urls), prefix(options));
+    let shared = Shared::new(&urls, &prefix)?;
+    // Servers that know nothing of each other decide by majority; a cluster is one, whatever it is made of.
+    let places = if slots.are_in_a_cluster() { vec![shared.clone()] } else { Shared::each(&urls, &prefix)? };
+    Ok(Some((shared, Locks::new(places)?)))
+}
+
+fn exposed(urls: &[SecretString]) -> Vec<String> {
+    urls.iter().map(|url| url.expose_secret().to_owned()).collect()
+}
+
+/// What every key in Redis begins with: what another deployment left in these servers is none of ours.
+fn prefix(options: &EngineOptions) -> String {
     let deployment = options.id_key.request_hash("doorbuster", "slots").short();
+    format!("doorbuster:{deployment:06x}")
+}
+
+async fn open_redis(options: &EngineOptions, urls: &[SecretString]) -> Result<Slots, EngineError> {
     let slots = Slots::redis(RedisOptions {
-        urls: urls.iter().map(|url| url.expose_secret().to_owned()).collect(),
-        // What another deployment left in these servers is none of ours.
-        prefix: format!("doorbuster:{deployment:06x}"),
+        urls: exposed(urls),
+        prefix: prefix(options),
         id_key: options.id_key.clone(),
         node: options.node,
         wait_replicas: 0,

@@ -84,11 +84,11 @@ async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: D
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("in range");
-    if let Some(refusal) = engine.glance(buyer, key, &sale, &item, units) {
+    if let Some(refusal) = engine.glance((buyer, key), &sale, &item, units, || None) {
         return Bought::Refused(refusal);
     }
     let (buyer, key) = (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
-    engine.buy(Purchase { buyer, key, sale, item, units, wait }).await
+    engine.buy(Purchase { buyer, key, sale, item, units, wait, door: None }).await
 }
 
 async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {

@@ -251,10 +251,10 @@ impl Limiter {
         let cost = pace.cost(1);
         let mut turn = Turn::Taken(0);
         // It never gives up: the closure always has a next state.
-        drop(everybody.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        let _ = everybody.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             turn = pace.ask(state, now, cost);
             Some(state_of(turn))
-        }));
+        });
         if let (Some(sharing), Turn::Taken(_)) = (&self.sharing, turn) {
             everybody.owed_us.fetch_add(cost.div_ceil(NANOS_PER_MICRO), Ordering::AcqRel);
             if !everybody.is_queued.swap(true, Ordering::AcqRel) {

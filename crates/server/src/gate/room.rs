@@ -66,6 +66,19 @@ pub struct Shown {
     pub estimate: Option<Estimate>,
 }
 
+/// What is counted of a sale's room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomCounts {
+    /// The sale.
+    pub sale: Arc<str>,
+    /// Places that were not called in yet.
+    pub waiting: u64,
+    /// Places that were called in, by whichever node.
+    pub called: u64,
+    /// Places in this node's memory.
+    pub in_memory: u64,
+}
+
 /// The waiting rooms of this node.
 #[derive(Debug)]
 pub struct Rooms {
@@ -199,11 +212,11 @@ impl Rooms {
         tokio::join!(self.desk.work(self, engine), usher::run(self, engine));
     }
 
-    /// Sales with a room that this node looks after: how many wait, how many were called in, and how many places are in memory here.
+    /// The rooms that this node looks after, by sale.
     #[must_use]
-    pub fn counts(&self) -> Vec<(Arc<str>, u64, u64, usize)> {
+    pub fn counts(&self) -> Vec<RoomCounts> {
         let mut counts: Vec<_> = self.all_halls().iter().map(|hall| hall.counts()).collect();
-        counts.sort_by(|a, b| a.0.cmp(&b.0));
+        counts.sort_by(|a, b| a.sale.cmp(&b.sale));
         counts
     }
 

@@ -1,4 +1,6 @@
 //! How a purchase can be answered.
+use doorbuster_api::problem::Scope;
+use doorbuster_core::gate::eligible::Lacking;
 use doorbuster_core::refuse::SoldOut;
 use doorbuster_core::{Millis, Order, TicketId};
 
@@ -43,6 +45,23 @@ pub enum Refusal {
     Paused,
     /// Over.
     Ended,
+    /// Operators turn this buyer, or the address, away.
+    Blocked,
+    /// The sale asks for something that this buyer does not have.
+    NotEligible(Lacking),
+    /// The sale asks for a pass.
+    PassRequired,
+    /// The pass is forged, or for another buyer, sale or item.
+    PassInvalid,
+    /// The pass was good once.
+    PassExpired,
+    /// Too many requests.
+    RateLimited {
+        /// By which measure.
+        scope: Scope,
+        /// Seconds.
+        retry_after_secs: u32,
+    },
     /// The key was used for other content.
     KeyReused,
     /// A bound was met: later.
@@ -80,6 +99,12 @@ impl Refusal {
             Self::NotStarted { .. } => Answer::NotStarted,
             Self::Paused => Answer::Paused,
             Self::Ended => Answer::Ended,
+            Self::Blocked => Answer::Forbidden,
+            Self::NotEligible(_) => Answer::NotEligible,
+            Self::PassRequired => Answer::PassRequired,
+            Self::PassInvalid => Answer::PassInvalid,
+            Self::PassExpired => Answer::PassExpired,
+            Self::RateLimited { .. } => Answer::RateLimited,
             Self::KeyReused => Answer::KeyReused,
             Self::Overloaded { .. } => Answer::Overloaded,
             Self::Unavailable { .. } => Answer::Unavailable,

@@ -29,12 +29,18 @@ impl Engine {
         let left = purchase.item.gauge.free().parked_too_long(purchase.units);
         let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
         match sale.and_then(|sale| self.refusal_of_phase(&sale)) {
-            Some(refusal) => Bought::Refused(refusal),
+            Some(refusal) => Bought::Refused(self.from_memory(refusal)),
             // A slot that cannot be asked from here may know the request.
             None if is_short && !tries.unsure && self.layout().reaches_all() => {
                 self.refuse(purchase, request, left).await
             }
-            None => UNAVAILABLE,
+            None => {
+                // A slot without an epoch for so long may have lost it, and whoever leads may not reach it.
+                if tries.unsure {
+                    self.control().suspect();
+                }
+                UNAVAILABLE
+            }
         }
     }
 
@@ -65,6 +71,6 @@ impl Engine {
         {
             return bought.unwrap_or(UNAVAILABLE);
         }
-        Bought::Refused(Refusal::SoldOut(sold_out))
+        Bought::Refused(self.from_memory(Refusal::SoldOut(sold_out)))
     }
 }

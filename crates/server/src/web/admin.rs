@@ -1,6 +1,8 @@
 //! What operators ask and do. Every change is in the log of actions, under the key that made it.
 
+pub(crate) mod access_codes;
 pub(crate) mod audit;
+pub(crate) mod blocks;
 pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod orders;

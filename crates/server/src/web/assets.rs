@@ -3,6 +3,7 @@
 //! An asset's address carries a hash of everything that decides its bytes (its own source, and that of every file it
 //! names, all the way down), so that it may be kept for ever. Pages name assets by these addresses and are kept briefly.
 
+mod folder;
 mod names;
 
 use std::borrow::Cow;
@@ -29,6 +30,8 @@ use super::views::Rendered;
 use crate::config::Settings;
 use names::{hashed, rewrite};
 
+pub use folder::{FolderFile, folder};
+
 /// The buyer's pages.
 #[derive(RustEmbed)]
 #[folder = "assets"]
@@ -46,10 +49,8 @@ struct DocsFiles;
 struct ViewerFiles;
 
 /// What pages may do: run, show and fetch what comes from here; pictures of items may come from elsewhere.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-);
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// What carries a hash never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Pages change with the program.
@@ -94,10 +95,10 @@ impl Source {
 }
 
 impl Assets {
-    /// Prepares all files for a program with these settings.
-    pub(crate) fn prepare(settings: &Settings) -> Self {
+    /// Prepares all files for a program with these settings; `api` is where it is, for pages that are served from elsewhere.
+    pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
         let mut sources = embedded();
-        sources.insert("site.js".into(), Source::made(site(settings)));
+        sources.insert("site.js".into(), Source::made(site(settings, api)));
         if let Some(docs) = sources.get_mut("docs.html") {
             *docs = Source::made(super::docs::complete(&docs.text()));
         }
@@ -168,11 +169,12 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
 }
 
 /// What the owner has configured for the pages, as the script that they load first.
-fn site(settings: &Settings) -> String {
+fn site(settings: &Settings, api: Option<&str>) -> String {
     let told = serde_json::json!({
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
         "guest": settings.demo,
+        "api": api,
     });
     format!("window.doorbuster = {told};\n")
 }
@@ -202,7 +204,7 @@ impl File {
         head.insert(ETAG, it.etag.clone());
         head.insert(CACHE_CONTROL, self.cache.clone());
         head.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        head.insert(CONTENT_SECURITY_POLICY, POLICY);
+        head.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         head.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if !known {
@@ -215,14 +217,15 @@ impl File {
     }
 
     fn gzip(&self) -> Option<&Rendered> {
-        let packed = self.gzip.get_or_init(|| {
-            let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-            let packed = packer.write_all(&self.plain.bytes).and_then(|()| packer.finish());
-            let packed = packed.expect("a vector takes everything");
-            (packed.len() < self.plain.bytes.len()).then(|| Rendered::of(packed.into()))
-        });
-        packed.as_ref()
+        self.gzip.get_or_init(|| packed(&self.plain.bytes).map(|packed| Rendered::of(packed.into()))).as_ref()
     }
+}
+
+/// The same in less room, where that is so.
+fn packed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+    let packed = packer.write_all(bytes).and_then(|()| packer.finish()).expect("a vector takes everything");
+    (packed.len() < bytes.len()).then_some(packed)
 }
 
 /// Whether the reader says that it takes gzip.
@@ -243,7 +246,7 @@ mod tests {
     fn assets(demo: bool) -> Assets {
         let flags = Flags { demo, data_dir: Some("/tmp".into()), ..Flags::default() };
         let told = [("DOORBUSTER_PAGE__SHOP".into(), "A \"shop\" </script>".into())];
-        Assets::prepare(&load(&flags, told).expect("the defaults"))
+        Assets::prepare(&load(&flags, told).expect("the defaults"), None)
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::failure::Cause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
+use super::who::Client;
 use super::{App, client, hot, unread};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
@@ -41,13 +42,23 @@ impl Service {
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
         if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
-            let reply = AssertUnwindSafe(hot::purchase(&this.app, request)).catch_unwind().await;
-            let reply = reply.unwrap_or_else(|_| fault());
+            let reply = AssertUnwindSafe(hot::purchase(&this.app, connection.peer, request)).catch_unwind().await;
+            let mut reply = reply.unwrap_or_else(|_| fault());
+            this.app.pages_at.mark("/v1/orders", reply.headers_mut());
             this.app.metrics.requests.count(this.purchase, reply.status().as_u16());
             return reply;
         }
+        if let Some(reply) = this.app.pages_at.preflight(request.method(), request.uri().path(), request.headers()) {
+            this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
+            return reply;
+        }
+        let uri = this.app.pages_at.is_set().then(|| request.uri().clone());
         // Boxed, so that the room of a connection stays small.
-        Box::pin(this.route(&connection, request)).await
+        let mut reply = Box::pin(this.route(&connection, request)).await;
+        if let Some(uri) = uri {
+            this.app.pages_at.mark(uri.path(), reply.headers_mut());
+        }
+        reply
     }
 
     async fn route(&self, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Reply {
@@ -62,6 +73,8 @@ impl Service {
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(connection.clone());
         }
+        let client = Client(client::address(connection.peer, request.headers(), &self.app.proxies));
+        request.extensions_mut().insert(client);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let (request, left) = if request.body().is_end_stream() {
             (request.map(axum::body::Body::new), None)

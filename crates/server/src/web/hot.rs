@@ -1,8 +1,9 @@
 //! `POST /v1/orders`, the one request that comes by the million: a walk without needless allocation to a refusal, and a
 //! task of its own for whatever goes on.
 //!
-//! The order of the checks is the contract's: body and headers, who, sale and item, key, phase, stock and limit.
+//! The order of the checks is the contract's: body and headers, who, sale and item, key, phase, pass and eligibility, rate limits, stock and limit.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,22 +16,27 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Problem};
 use doorbuster_core::{Phase, RequestKey, TicketId, Units};
 use futures_util::FutureExt;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, FORWARDED, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
+use super::client::Brought;
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::reply::{Answer, Reply, json, problem};
 use super::router::not_served;
-use super::{App, input, who, wire};
+use super::who::Client;
+use super::{App, client, input, who, wire};
 use crate::auth::{Denied, bearer};
 use crate::catalogue::{ItemState, SaleState};
+use crate::gate::{Caller, Entry, Limited, Presented, Route, Standing, enter};
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static PASS: HeaderName = HeaderName::from_static("purchase-pass");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static(client::X_FORWARDED_FOR);
 
 /// What the headers of a purchase say.
 #[derive(Debug)]
@@ -43,8 +49,12 @@ pub(crate) struct Asked<'a> {
     pub key: Result<&'a str, Fault>,
     /// The buyer's token.
     pub token: Result<&'a str, Denied>,
+    /// The purchase pass.
+    pub pass: Presented<'a>,
     /// How long to wait.
     pub prefer: Prefer,
+    /// Where it comes from, as proxies tell.
+    pub brought: Brought<'a>,
 }
 
 impl<'a> Asked<'a> {
@@ -57,7 +67,12 @@ impl<'a> Asked<'a> {
             is_json,
             key: idempotency_key(values(&KEY)),
             token: bearer(values(&AUTHORIZATION)),
+            pass: Presented::new(values(&PASS)),
             prefer: Prefer::parse(values(&PREFER)),
+            brought: Brought {
+                forwarded: values(&FORWARDED).collect(),
+                x_forwarded_for: values(&X_FORWARDED_FOR).collect(),
+            },
         }
     }
 }
@@ -66,13 +81,32 @@ impl<'a> Asked<'a> {
 #[derive(Debug)]
 pub(crate) enum Sold {
     /// Refused: nearly always, and rendered already.
-    Refused(Refusal),
+    Refused(Refusal, Stand),
     /// Anything else.
     Told(Reply),
 }
 
+/// Where the buyer stands with the sale's limits.
+#[derive(Debug)]
+pub(crate) struct Stand {
+    sale: Arc<SaleState>,
+    standing: Standing,
+}
+
+impl Stand {
+    /// As lines of a head.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.standing.write(&self.sale.limits, out);
+    }
+
+    fn insert(&self, mut reply: Reply) -> Reply {
+        self.standing.insert(&self.sale.limits, reply.headers_mut());
+        reply
+    }
+}
+
 /// Answers a purchase that came through the general server.
-pub(crate) async fn purchase<B>(app: &Arc<App>, request: Request<B>) -> Reply
+pub(crate) async fn purchase<B>(app: &Arc<App>, peer: IpAddr, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes>,
 {
@@ -84,26 +118,26 @@ where
     };
     let headers: &HeaderMap = &parts.headers;
     let asked = Asked::new(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
-    match sell(app, &asked, &bytes, started).await {
-        Sold::Refused(refusal) => app.refusals.reply(&refusal),
+    match sell(app, peer, &asked, &bytes, started).await {
+        Sold::Refused(refusal, stand) => stand.insert(app.refusals.reply(&refusal)),
         Sold::Told(reply) => reply,
     }
 }
 
 /// The same behind the router, where it stands for the sake of `405` and its `Allow`.
-pub(crate) async fn routed(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
-    Ok(purchase(&app, request).await)
+pub(crate) async fn routed(State(app): State<Arc<App>>, client: Client, request: axum::extract::Request) -> Answer {
+    Ok(purchase(&app, client.0, request).await)
 }
 
 /// Sells, or says why not.
-pub(crate) async fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -> Sold {
-    match trace::purchase(buy(app, asked, body, started)).await {
+pub(crate) async fn sell(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], started: Instant) -> Sold {
+    match trace::purchase(buy(app, peer, asked, body, started)).await {
         Ok(sold) => sold,
         Err(refused) => Sold::Told(problem(&refused)),
     }
 }
 
-async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
+async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
     if !app.serves {
         return Err(not_served());
     }
@@ -114,8 +148,12 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
         return Err(Problem::unsupported_media_type());
     }
     let (key, wanted) = with_key(asked.key.clone(), Wanted::from_json(body))?;
-    let token = asked.token.map_err(|denied| app.denied(denied))?;
-    let buyer = app.buyer_of(token).await?;
+    let token = match asked.token {
+        Ok(token) => Some(app.buyer_of(token).await?),
+        // The pass names its buyer.
+        Err(Denied::Missing) if asked.pass != Presented::Nothing => None,
+        Err(denied) => return Err(app.denied(denied)),
+    };
     let (sale, item) = match shown(app, &wanted) {
         Ok(found) => found,
         Err(_) => {
@@ -125,7 +163,19 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
         }
     };
     let units = Units::new(wanted.units).expect("the contract and the core have the same bounds for units");
-    let bought = match app.engine.glance(buyer.as_str(), key, &sale, &item, units) {
+    let Entry { buyer, refusal } = enter(&app.gate.passes, &sale, &item, token, asked.pass, app.engine.now());
+    let address = asked.brought.address(peer, &app.proxies);
+    let Some(buyer) = buyer else {
+        // Nobody proved to be anybody, so nobody's order is looked for.
+        let refusal = app.engine.refusal_of_phase(&sale).unwrap_or(Refusal::PassInvalid);
+        sale.flags.tally.count(refusal.answer());
+        let standing = app.gate.limits.look(Route::Purchase, Caller { address, buyer: "" }, &sale);
+        return Ok(Sold::Refused(refusal, Stand { sale, standing }));
+    };
+    let caller = Caller { address, buyer: buyer.as_str() };
+    let mut standing = None;
+    let door = || app.keeps_out(caller, &sale, refusal, &mut standing);
+    let bought = match app.engine.glance((buyer.as_str(), key), &sale, &item, units, door) {
         Some(refusal) => Bought::Refused(refusal),
         None => {
             let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
@@ -134,23 +184,30 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
                 Prefer::RespondAsync => Duration::ZERO,
                 Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
             };
-            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait }).await
+            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait, door: refusal }).await
         }
     };
     sale.flags.tally.count(bought.answer());
+    let stand = |sale: Arc<SaleState>| {
+        let look = || app.gate.limits.look(Route::Purchase, caller, &sale);
+        Stand { standing: standing.unwrap_or_else(look), sale }
+    };
     let sold = match bought {
-        Bought::Refused(refusal) => Sold::Refused(refusal),
-        Bought::Created(order) => Sold::Told(placed(StatusCode::CREATED, order.id, &wire::order(&order, &item))),
+        Bought::Refused(refusal) => Sold::Refused(refusal, stand(sale.clone())),
+        Bought::Created(order) => {
+            let reply = placed(StatusCode::CREATED, order.id, &wire::order(&order, &item));
+            Sold::Told(stand(sale.clone()).insert(reply))
+        }
         Bought::Replayed(order) => {
             let mut reply = placed(StatusCode::OK, order.id, &wire::order(&order, &item));
             reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-            Sold::Told(reply)
+            Sold::Told(stand(sale.clone()).insert(reply))
         }
         Bought::Queued { id, decide_by } => {
             let queued = wire::queued(id, buyer.as_str(), &item, units, decide_by);
             let mut reply = placed(StatusCode::ACCEPTED, id, &queued);
             reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
-            Sold::Told(reply)
+            Sold::Told(stand(sale.clone()).insert(reply))
         }
     };
     let took = started.elapsed();
@@ -159,6 +216,34 @@ async fn buy(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], started: Instant) -
         app.views.of(&app.engine, &sale).latencies.record(took);
     }
     Ok(sold)
+}
+
+impl App {
+    /// What the front door has against a purchase: that operators turn the caller away, or what it has against the buyer, or that it is one too many.
+    fn keeps_out(
+        &self,
+        caller: Caller<'_>,
+        sale: &SaleState,
+        against_buyer: Option<Refusal>,
+        standing: &mut Option<Standing>,
+    ) -> Option<Refusal> {
+        if self.gate.blocks.turns_away(caller.address, caller.buyer, self.engine.now()) {
+            return Some(Refusal::Blocked);
+        }
+        if against_buyer.is_some() {
+            return against_buyer;
+        }
+        match self.gate.limits.ask(Route::Purchase, caller, sale) {
+            Ok(stands) => {
+                *standing = Some(stands);
+                None
+            }
+            Err(Limited { scope, retry_after_secs, standing: stands }) => {
+                *standing = Some(stands);
+                Some(Refusal::RateLimited { scope, retry_after_secs })
+            }
+        }
+    }
 }
 
 /// What a purchase names, as far as buyers see it.

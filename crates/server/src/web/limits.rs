@@ -37,6 +37,9 @@ pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// A status is made anew at most this often for requests; each event makes it anew as well.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
 
+/// While one request makes a status anew, others are shown the one before if it is not older; then they wait.
+pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
+
 /// Between two pings of an event stream.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 /// A WebSocket from which nothing came for so long, not even a pong, is closed.

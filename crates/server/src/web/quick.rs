@@ -39,7 +39,7 @@ pub(crate) type Rest = Option<(TcpStream, Vec<u8>)>;
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Rest {
     let app = &connection.service.app;
     let mut room = Vec::with_capacity(QUICK_ROOM_BYTES);
-    let mut date = Date::default();
+    let mut date = Date::with(app.pages_at.lines());
     // When the present request began to come, or the last one was answered.
     let mut since = Instant::now();
     // One timer for many requests: it is looked at when it fires, and wound again if it fired too early.
@@ -49,7 +49,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     loop {
         match came(&room) {
             Came::Purchase { asked, body, len } => {
-                let sold = AssertUnwindSafe(hot::sell(app, &asked, body, since)).catch_unwind().await;
+                let sold = AssertUnwindSafe(hot::sell(app, connection.peer, &asked, body, since)).catch_unwind().await;
                 let (told, stays) = told(connection, sold.ok(), &mut date, false);
                 write(&mut stream, &told).await.ok()?;
                 if !stays {
@@ -98,7 +98,7 @@ fn told(connection: &Connection, sold: Option<Sold>, date: &mut Date, is_last: b
     date.set(app.engine.now());
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     let status = match sold {
-        Some(Sold::Refused(refusal)) => app.refusals.write(&refusal, date, is_last, &mut out),
+        Some(Sold::Refused(refusal, stand)) => app.refusals.write((&refusal, &stand), date, is_last, &mut out),
         Some(Sold::Told(reply)) => bytes::write(reply, date, is_last, &mut out),
         None => bytes::write(fault(), date, is_last, &mut out),
     };

@@ -1,20 +1,30 @@
 //! Refusals of purchases. Those that come by the million are rendered once.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use doorbuster_api::problem::{MEDIA_TYPE, Problem};
+use doorbuster_api::problem::{MEDIA_TYPE, Problem, Requirement};
 use doorbuster_core::Millis;
+use doorbuster_core::gate::eligible::Lacking;
 use doorbuster_core::refuse::SoldOut;
-use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
 
+use super::hot::Stand;
 use super::limits::RETRY_SECS;
 use super::quick::{Date, Head};
 use super::reply::{Reply, problem, rendered};
 use super::wire;
+use crate::gate::SCOPES;
 use crate::purchase::Refusal;
+
+/// What is said of a pass that does not hold, for a person.
+const PASS_INVALID: &str = "the Purchase-Pass is not for this buyer, sale and item, or was not made here";
+
+/// What is said to whom operators turn away, for a person.
+pub(crate) const BLOCKED: &str = "the shop lets this buyer, or this address, not buy";
 
 /// One refusal: its body, and the head that goes before it.
 #[derive(Debug)]
@@ -25,8 +35,11 @@ struct Ready {
 
 impl Ready {
     fn new(refusal: &Refusal) -> Self {
-        let (reply, body) = (problem(&told(refusal)), Bytes::from(told(refusal).to_json()));
-        Self { head: Head::new(&reply, body.len()), body }
+        Self::of(&problem(&told(refusal)), told(refusal).to_json().into())
+    }
+
+    fn of(reply: &Reply, body: Bytes) -> Self {
+        Self { head: Head::new(reply, body.len()), body }
     }
 }
 
@@ -39,6 +52,12 @@ pub(crate) struct Refusals {
     ended: Ready,
     unavailable: Ready,
     overloaded: Ready,
+    pass_required: Ready,
+    pass_invalid: Ready,
+    pass_expired: Ready,
+    blocked: Ready,
+    /// By measure; without the seconds after which to come again.
+    rate_limited: [Ready; SCOPES.len()],
     /// The last opening that somebody was too early for: nearly always everybody's.
     not_started: ArcSwapOption<(Option<Millis>, Ready)>,
 }
@@ -53,6 +72,16 @@ impl Default for Refusals {
             ended: Ready::new(&Refusal::Ended),
             unavailable: Ready::new(&Refusal::Unavailable { retry_after_secs: RETRY_SECS }),
             overloaded: Ready::new(&Refusal::Overloaded { retry_after_secs: RETRY_SECS }),
+            pass_required: Ready::new(&Refusal::PassRequired),
+            pass_invalid: Ready::new(&Refusal::PassInvalid),
+            pass_expired: Ready::new(&Refusal::PassExpired),
+            blocked: Ready::new(&Refusal::Blocked),
+            rate_limited: SCOPES.map(|scope| {
+                let refusal = told(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
+                let mut reply = problem(&refusal);
+                reply.headers_mut().remove(RETRY_AFTER);
+                Ready::of(&reply, refusal.to_json().into())
+            }),
             not_started: ArcSwapOption::empty(),
         }
     }
@@ -67,14 +96,30 @@ impl Refusals {
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
             }
+            if let Refusal::RateLimited { retry_after_secs, .. } = refusal {
+                reply.headers_mut().insert(RETRY_AFTER, (*retry_after_secs).into());
+                reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
             reply
         })
     }
 
-    /// The same as bytes at the end of `out`; gives the status.
-    pub(crate) fn write(&self, refusal: &Refusal, date: &Date, is_last: bool, out: &mut Vec<u8>) -> StatusCode {
+    /// The same as bytes at the end of `out`, with where the caller stands; gives the status.
+    pub(crate) fn write(
+        &self,
+        (refusal, stand): (&Refusal, &Stand),
+        date: &Date,
+        is_last: bool,
+        out: &mut Vec<u8>,
+    ) -> StatusCode {
         self.with(refusal, |ready| {
-            ready.head.write(date, is_last, out);
+            ready.head.write_with(date, is_last, out, |out| {
+                stand.write(out);
+                if let Refusal::RateLimited { retry_after_secs, .. } = refusal {
+                    // A vector takes everything.
+                    let _ = write!(out, "retry-after: {retry_after_secs}\r\n");
+                }
+            });
             out.extend_from_slice(&ready.body);
             ready.head.status()
         })
@@ -88,6 +133,11 @@ impl Refusals {
             Refusal::Ended => use_it(&self.ended),
             Refusal::Unavailable { retry_after_secs: RETRY_SECS } => use_it(&self.unavailable),
             Refusal::Overloaded { retry_after_secs: RETRY_SECS } => use_it(&self.overloaded),
+            Refusal::PassRequired => use_it(&self.pass_required),
+            Refusal::PassInvalid => use_it(&self.pass_invalid),
+            Refusal::PassExpired => use_it(&self.pass_expired),
+            Refusal::Blocked => use_it(&self.blocked),
+            Refusal::RateLimited { scope, .. } => use_it(&self.rate_limited[*scope as usize]),
             Refusal::NotStarted { opens_at } => match &*self.not_started.load() {
                 Some(known) if known.0 == *opens_at => use_it(&known.1),
                 _ => {
@@ -109,6 +159,12 @@ pub(crate) fn told(refusal: &Refusal) -> Problem {
         Refusal::NotStarted { opens_at } => Problem::not_started(opens_at.map(wire::time)),
         Refusal::Paused => Problem::paused(),
         Refusal::Ended => Problem::ended(),
+        Refusal::Blocked => Problem::forbidden(BLOCKED),
+        Refusal::RateLimited { scope, retry_after_secs } => Problem::rate_limited(scope, retry_after_secs),
+        Refusal::NotEligible(lacking) => Problem::not_eligible(requirement(lacking)),
+        Refusal::PassRequired => Problem::pass_required(),
+        Refusal::PassInvalid => Problem::pass_invalid(PASS_INVALID),
+        Refusal::PassExpired => Problem::pass_expired(),
         Refusal::KeyReused => Problem::idempotency_key_reused(),
         Refusal::Overloaded { retry_after_secs } => Problem::overloaded(retry_after_secs),
         Refusal::Unavailable { retry_after_secs } => {
@@ -117,8 +173,19 @@ pub(crate) fn told(refusal: &Refusal) -> Problem {
     }
 }
 
+/// The contract's word for what a buyer lacks.
+pub(crate) fn requirement(lacking: Lacking) -> Requirement {
+    match lacking {
+        Lacking::Member => Requirement::Member,
+        Lacking::Level => Requirement::Level,
+        Lacking::AccessCode => Requirement::AccessCode,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use doorbuster_api::problem::Scope;
+
     use super::*;
     use crate::web::reply::ReplyBody;
 
@@ -135,6 +202,13 @@ mod tests {
             Refusal::NotStarted { opens_at: Some(Millis(1_000)) },
             Refusal::Paused,
             Refusal::Ended,
+            Refusal::NotEligible(Lacking::Member),
+            Refusal::NotEligible(Lacking::Level),
+            Refusal::PassRequired,
+            Refusal::PassInvalid,
+            Refusal::PassExpired,
+            Refusal::Blocked,
+            Refusal::RateLimited { scope: Scope::Ip, retry_after_secs: 17 },
             Refusal::KeyReused,
             Refusal::Overloaded { retry_after_secs: RETRY_SECS },
             Refusal::Overloaded { retry_after_secs: 7 },

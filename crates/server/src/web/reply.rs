@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use doorbuster_api::problem::{Code, MEDIA_TYPE, Problem};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
@@ -89,6 +89,10 @@ pub(crate) fn problem(problem: &Problem) -> Reply {
 fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
     if let Some(seconds) = problem.retry_after() {
         headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if problem.code() == Code::RateLimited {
+        // It is about this caller and this moment.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if problem.code() == Code::Unauthenticated {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\""));

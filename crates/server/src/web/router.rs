@@ -15,9 +15,10 @@ use doorbuster_api::problem::Problem;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
+use super::limited::OnLimited;
 use super::reply::Refused;
-use super::who::{Buyer, By, owned};
-use super::{App, admin, docs, events, health, hot, orders, pages, sales};
+use super::who::{Buyer, By, Known, owned};
+use super::{App, admin, docs, events, gate, health, hot, orders, pages, sales};
 use crate::metrics::{RouteIndex, route_index};
 
 /// The router of everything but purchases, which are taken before it (and also stand here, for their methods).
@@ -50,9 +51,14 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "list_orders" => on(filter, orders::list),
         "get_order" => on(filter, orders::get),
         "cancel_order" => on(filter, orders::cancel),
+        "issue_pass" => on(filter, gate::passes::issue),
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
         "get_status" => on(filter, sales::status),
+        "enter_waiting_room" => on(filter, gate::room::enter),
+        "get_place" => on(filter, gate::room::get),
+        "get_draw" => on(filter, gate::room::draw),
+        "export_draw" => on(filter, gate::room::export),
         "stream_events" => on(filter, events::stream),
         "open_websocket" => on(filter, events::socket),
         "health" => on(filter, health::alive),
@@ -92,6 +98,11 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "list_keys" => on(filter, admin::keys::list),
         "create_key" => on(filter, admin::keys::create),
         "delete_key" => on(filter, admin::keys::delete),
+        "list_blocks" => on(filter, admin::blocks::list),
+        "create_block" => on(filter, admin::blocks::create),
+        "delete_block" => on(filter, admin::blocks::delete),
+        "create_codes" => on(filter, admin::access_codes::create),
+        "count_codes" => on(filter, admin::access_codes::count),
         "audit" => on(filter, admin::audit::get),
         "export_orders" => on(filter, admin::export::orders),
         unknown => panic!("the endpoint {unknown} has no handler"),
@@ -104,10 +115,16 @@ async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match check(&app, endpoint, &mut request).await {
+    let checked = check(&app, endpoint, &mut request).await;
+    let limited = OnLimited::of(endpoint.path, &request);
+    let let_in = checked.and_then(|()| limited.as_ref().map_or(Ok(()), |limited| limited.enter(&app)));
+    let mut response = match let_in {
         Ok(()) => next.run(request).await,
         Err(problem) => Refused::from(problem).into_response(),
     };
+    if let Some(limited) = limited {
+        limited.tell(&app, &mut response);
+    }
     response.extensions_mut().insert(route_index(endpoint.id));
     // What was told to one caller is for no cache in between.
     if endpoint.auth != Auth::Nobody && !response.headers().contains_key(CACHE_CONTROL) {
@@ -134,8 +151,9 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
         Auth::Nobody => {}
         Auth::Buyer => {
-            let buyer = Buyer(owned(app.buyer(request.headers()).await?));
-            request.extensions_mut().insert(buyer);
+            let shopper = app.buyer(request.headers()).await?;
+            request.extensions_mut().insert(Buyer(owned(shopper.name)));
+            request.extensions_mut().insert(Known(shopper.standing));
         }
         Auth::BuyerOrOperator => {
             let asker = app.asker(request.headers()).await?;

@@ -53,7 +53,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>, Names([sale]): Names<1>,
 }
 
 /// The same, though another node made or opened it just now.
-async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),
         Err(_) => {

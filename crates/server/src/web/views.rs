@@ -7,13 +7,14 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Phase as PhaseWord, Status};
-use doorbuster_core::{Phase, Stock};
+use doorbuster_core::Phase;
 use hashbrown::HashMap;
 use http::HeaderValue;
 use serde::Serialize;
 
-use super::limits::STATUS_EVERY;
+use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
 use super::wire;
+use crate::cache::Numbers;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 use crate::metrics::{Histogram, Sample, Window};
@@ -59,6 +60,8 @@ struct Shown {
 #[derive(Debug)]
 pub(crate) struct View {
     shown: Mutex<Option<Shown>>,
+    /// Held by whoever makes it anew. Others are shown what there was, or wait.
+    making: tokio::sync::Mutex<()>,
     /// Latencies of its purchases.
     pub latencies: Histogram,
     /// Its last few seconds.
@@ -90,7 +93,7 @@ impl Views {
         let now = Sample::take(&sale.flags.tally, Default::default());
         let fresh = || {
             let (latencies, window) = (Histogram::default(), Mutex::new(Window::new(now)));
-            Arc::new(View { shown: Mutex::default(), latencies, window })
+            Arc::new(View { shown: Mutex::default(), making: tokio::sync::Mutex::default(), latencies, window })
         };
         let view = views.entry(sale.row.id.as_str().into()).or_insert_with(fresh).clone();
         self.by_sale.store(Arc::new(views));
@@ -121,9 +124,18 @@ impl Views {
     /// Its status as it was when event number `event` was raised, or later.
     pub(crate) async fn status_of_event(&self, engine: &Engine, sale: &Arc<SaleState>, event: u64) -> Rendered {
         let view = self.of(engine, sale);
-        let known = |shown: &Shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale);
-        if let Some(shown) = view.lock().as_ref().filter(|shown| known(shown)) {
-            return shown.status.clone();
+        let known = |view: &View| {
+            let shown = view.lock();
+            let known = shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
+            known.map(|shown| shown.status.clone())
+        };
+        if let Some(status) = known(&view) {
+            return status;
+        }
+        let _alone = view.making.lock().await;
+        // Whoever held it may have made it for this event as well.
+        if let Some(status) = known(&view) {
+            return status;
         }
         let fresh = render(engine, sale, event).await;
         let status = fresh.status.clone();
@@ -139,11 +151,28 @@ impl Views {
         take: impl Fn(&Shown) -> Rendered,
     ) -> Rendered {
         let view = self.of(engine, sale);
-        let event = match view.lock().as_ref() {
-            Some(shown) if Arc::ptr_eq(&shown.of, sale) && !is_old(shown) => return take(shown),
-            Some(shown) => shown.event,
-            None => 0,
+        let look = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
+            Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
+                let is_good = at_least.map_or(!is_old(shown), |most| shown.status_at.elapsed() <= most);
+                is_good.then(|| take(shown))
+            }
+            _ => None,
         };
+        if let Some(shown) = look(None) {
+            return shown;
+        }
+        let _alone = match view.making.try_lock() {
+            Ok(alone) => alone,
+            // Somebody makes it anew: a crowd is shown what there was, and asks nobody.
+            Err(_) => match look(Some(STATUS_STALE_MAX)) {
+                Some(shown) => return shown,
+                None => view.making.lock().await,
+            },
+        };
+        if let Some(shown) = look(None) {
+            return shown;
+        }
+        let event = view.lock().as_ref().map_or(0, |shown| shown.event);
         let fresh = render(engine, sale, event).await;
         let taken = take(&fresh);
         *view.lock() = Some(fresh);
@@ -158,6 +187,7 @@ impl View {
 }
 
 async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> Shown {
+    engine.meter().picture();
     Shown {
         of: sale.clone(),
         sale: Rendered::new(&wire::sale(&sale.row)),
@@ -188,19 +218,8 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
 
 /// An item's numbers. Units in tickets that are not settled yet are not to be had now, and may come back.
 async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
-    let counts = item.gauge.counts();
-    let (count, remaining) = match counts.total {
-        Stock::Counted(total) => {
-            let at_hand = engine.at_hand(item).await.min(counts.in_slots);
-            (Some(total), Some((counts.pool + at_hand).min(total)))
-        }
-        Stock::Unlimited => (None, None),
-    };
-    let access = match count.zip(remaining) {
-        Some((count, remaining)) => count - remaining,
-        None => counts.held + counts.paid,
-    };
-    let may_return = access > counts.paid;
+    let Numbers { count, access, remaining, held, paid } = engine.numbers(item).await;
+    let may_return = access > paid;
     let state = match (phase, remaining) {
         (Phase::Draft | Phase::Scheduled, _) => ItemStateWord::Upcoming,
         (Phase::Paused, _) => ItemStateWord::Paused,
@@ -209,5 +228,99 @@ async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemSta
         (Phase::Open, Some(0)) => ItemStateWord::SoldOut,
         (Phase::Open, _) => ItemStateWord::OnSale,
     };
-    ItemStatus { item: item.row.name.clone(), state, count, access, remaining, held: counts.held }
+    ItemStatus { item: item.row.name.clone(), state, count, access, remaining, held }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::{IdKey, NodeId, Spread, Stock};
+    use doorbuster_store::{NewItem, NewSale};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Roles;
+    use crate::engine::{EngineOptions, Place};
+    use crate::scratch::Scratch;
+
+    const READERS: usize = 10_000;
+
+    async fn engine(dir: &Scratch) -> Arc<Engine> {
+        let options = EngineOptions {
+            place: Place::Directory(dir.path().to_owned()),
+            roles: Roles::ALL,
+            id_key: IdKey::new([3; 32]),
+            clock: Clock::default(),
+            node: NodeId(1),
+            allow_fsync_off: false,
+            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        };
+        let engine = Engine::start(options).await.expect("a fresh directory opens");
+        let item = NewItem {
+            name: "phone".into(),
+            title: "Phone".into(),
+            description: String::new(),
+            image: None,
+            price_minor: 10,
+            currency: "CNY".into(),
+            list_price_minor: None,
+            limit: 1,
+            hold_ms: 900_000,
+            stock: Stock::Counted(100),
+            spread: Spread::default(),
+        };
+        let sale = NewSale {
+            id: "spring".into(),
+            title: "Spring".into(),
+            starts_at: None,
+            ends_at: None,
+            front_door: "{}".into(),
+            items: vec![item],
+        };
+        engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+        engine
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_crowd_at_an_expired_status_makes_it_once() {
+        let dir = Scratch::new();
+        let engine = engine(&dir).await;
+        let views = Arc::new(Views::default());
+        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        views.status(&engine, &sale).await;
+        for _ in 0..3 {
+            tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+            let (before, began) = (engine.meter().read().pictures, Instant::now());
+            let mut crowd = tokio::task::JoinSet::new();
+            for _ in 0..READERS {
+                let (views, engine, sale) = (views.clone(), engine.clone(), sale.clone());
+                crowd.spawn(async move { views.status(&engine, &sale).await.bytes });
+            }
+            let shown = crowd.join_all().await;
+            let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis()).unwrap_or(u64::MAX) + 1;
+            let made = engine.meter().read().pictures - before;
+            assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
+            assert_eq!(shown.len(), READERS);
+        }
+        engine.stop().await;
+    }
+
+    #[tokio::test]
+    async fn while_one_makes_it_others_are_shown_what_there_was_and_later_they_wait() {
+        let dir = Scratch::new();
+        let engine = engine(&dir).await;
+        let views = Views::default();
+        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        let first = views.status(&engine, &sale).await;
+        let view = views.of(&engine, &sale);
+        let making = view.making.lock().await;
+        tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+        assert_eq!(views.status(&engine, &sale).await.bytes, first.bytes, "stale, and at once");
+        tokio::time::sleep(STATUS_STALE_MAX).await;
+        let mut late = std::pin::pin!(views.status(&engine, &sale));
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
+        assert!(waits.is_err(), "too old to be shown");
+        drop(making);
+        assert_ne!(late.await.bytes, first.bytes);
+        engine.stop().await;
+    }
 }

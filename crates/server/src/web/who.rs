@@ -1,5 +1,6 @@
 //! Who asks: the checks in front of handlers, and what handlers are told.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::extract::FromRequestParts;
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
+use doorbuster_core::gate::pass::Standing;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::Refused;
-use crate::auth::{BuyerName, Denied, Operator, bearer};
+use crate::auth::{BuyerName, Denied, Operator, Shopper, bearer};
 
 /// Shortest pause between two readings of the operators' keys.
 const KEYS_EVERY: Duration = Duration::from_millis(20);
@@ -23,6 +25,14 @@ const KEYS_EVERY: Duration = Duration::from_millis(20);
 /// The buyer of a request, checked in front of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer(pub BuyerId);
+
+/// What the shop says of the buyer of a request, checked in front of the handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known(pub Standing);
+
+/// The address that a request comes from, as far as it is believed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client(pub IpAddr);
 
 /// The operator of a request, checked in front of the handler.
 #[derive(Clone, Debug)]
@@ -49,13 +59,13 @@ impl App {
     }
 
     /// The buyer that the headers present.
-    pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<BuyerName, Problem> {
+    pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<Shopper, Problem> {
         let token = bearer(presented(headers)).map_err(|denied| self.denied(denied))?;
         self.buyer_of(token).await
     }
 
     /// The buyer that a token names.
-    pub(crate) async fn buyer_of(&self, token: &str) -> Result<BuyerName, Problem> {
+    pub(crate) async fn buyer_of(&self, token: &str) -> Result<Shopper, Problem> {
         let now_secs = self.engine.now().0.div_euclid(1_000);
         let checked = match self.buyers.check(token, now_secs) {
             Err(Denied::Unknown) => Box::pin(self.buyers.check_again(token, now_secs)).await,
@@ -106,7 +116,7 @@ impl App {
         if !token.contains('.') && self.know_keys_again().await && self.operators.check(token).is_ok() {
             return Ok(Asker::Operator);
         }
-        self.buyer_of(token).await.map(|name| Asker::Buyer(owned(name)))
+        self.buyer_of(token).await.map(|shopper| Asker::Buyer(owned(shopper.name)))
     }
 }
 
@@ -134,4 +144,4 @@ macro_rules! checked_before {
     )*};
 }
 
-checked_before!(Buyer, By, Asker);
+checked_before!(Buyer, Known, By, Asker, Client);

@@ -76,14 +76,30 @@ impl Reader {
             if claimed.elapsed() >= CLAIM_EVERY {
                 claimed = Instant::now();
                 let call = claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, "0-0");
-                let (_, tickets) = read_claimed(self.slot, say(connection, &call).await?)?;
-                self.inbox.put(tickets);
+                let claimed = read_claimed(self.slot, say(connection, &call).await?)?;
+                self.inbox.put(claimed.tickets);
+                self.drop_strange(connection, &claimed.strange).await?;
             }
             let (tickets, _) = self.deliver(connection, self.xreadgroup(">")).await?;
             if !tickets.is_empty() {
                 self.inbox.put(tickets);
             }
         }
+    }
+
+    /// Drops entries that nobody could read for as long as a ticket waits for another settler: they would hold up every drain, and make the slot look as if
+    /// nobody settled. Whatever they were, nothing was promised for it.
+    async fn drop_strange(&self, connection: &mut MultiplexedConnection, ids: &[String]) -> Result<(), Fail> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(slot = %self.slot, entries = ?ids, "entries of a queue make no sense, and are dropped");
+        let mut acknowledge = Cmd::new();
+        acknowledge.arg("XACK").arg(self.keys.queue()).arg(GROUP).arg(ids);
+        say(connection, &acknowledge).await?;
+        let mut drop_them = Cmd::new();
+        drop_them.arg("XDEL").arg(self.keys.queue()).arg(ids);
+        say(connection, &drop_them).await.map(drop)
     }
 
     fn xreadgroup(&self, from: &str) -> Cmd {
@@ -102,7 +118,8 @@ impl Reader {
         let streams = array(say(connection, &call).await?)?;
         let Some(stream) = streams.into_iter().next() else { return Ok((Vec::new(), None)) };
         let entries = array(stream)?.into_iter().nth(1).unwrap_or_default();
-        read_entries(self.slot, entries)
+        let Entries { tickets, last, .. } = read_entries(self.slot, entries)?;
+        Ok((tickets, last))
     }
 }
 
@@ -121,23 +138,42 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// The answer to a claim: where to go on ("0-0": nowhere), and the tickets.
-pub(super) fn read_claimed(slot: SlotKey, said: Value) -> Result<(String, Vec<Taken>), Fail> {
-    let mut parts = array(said)?.into_iter();
-    let next = text(&parts.next().unwrap_or_default())?.to_owned();
-    let (tickets, _) = read_entries(slot, parts.next().unwrap_or_default())?;
-    Ok((next, tickets))
+/// The answer to a claim.
+pub(super) struct Claimed {
+    /// Where to go on; "0-0": nowhere.
+    pub(super) next: String,
+    pub(super) tickets: Vec<Taken>,
+    /// Entries that make no sense.
+    strange: Vec<String>,
 }
 
-/// An entry that makes no sense is left where it is, and holds up none behind it.
-fn read_entries(slot: SlotKey, entries: Value) -> Result<(Vec<Taken>, Option<String>), Fail> {
-    let (mut tickets, mut last) = (Vec::new(), None);
+pub(super) fn read_claimed(slot: SlotKey, said: Value) -> Result<Claimed, Fail> {
+    let mut parts = array(said)?.into_iter();
+    let next = text(&parts.next().unwrap_or_default())?.to_owned();
+    let Entries { tickets, strange, .. } = read_entries(slot, parts.next().unwrap_or_default())?;
+    Ok(Claimed { next, tickets, strange })
+}
+
+/// Some entries of a queue.
+#[derive(Default)]
+struct Entries {
+    tickets: Vec<Taken>,
+    last: Option<String>,
+    strange: Vec<String>,
+}
+
+/// An entry that makes no sense holds up none behind it.
+fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, Fail> {
+    let mut read = Entries::default();
     for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {
         let mut parts = array(entry)?.into_iter();
         let id = text(&parts.next().unwrap_or_default())?.to_owned();
         let fields = parts.next().unwrap_or_default();
-        tickets.extend(words::delivery(slot, &id, fields).map(|delivery| Taken { slot, delivery }));
-        last = Some(id);
+        match words::delivery(slot, &id, fields) {
+            Some(delivery) => read.tickets.push(Taken { slot, delivery }),
+            None => read.strange.push(id.clone()),
+        }
+        read.last = Some(id);
     }
-    Ok((tickets, last))
+    Ok(read)
 }

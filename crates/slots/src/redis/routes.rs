@@ -31,7 +31,7 @@ pub(super) struct Routes {
     scripts: Arc<Scripts>,
     /// The first URL: how a cluster's other servers are spoken to.
     manner: ConnectionInfo,
-    is_cluster: bool,
+    pub(super) is_cluster: bool,
     map: RwLock<Map>,
     /// Held while the servers are asked: the address of the one that answered last, which is asked first.
     refreshing: tokio::sync::Mutex<String>,

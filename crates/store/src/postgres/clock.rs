@@ -62,10 +62,15 @@ impl Clock {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
+    /// What this node shows may lack anything.
+    pub(super) fn saw_nothing(&self) {
+        self.saw.store(i64::MIN / 2, Ordering::Release);
+    }
+
     /// How old what this node shows may be.
     pub(super) fn unseen_for(&self) -> Duration {
         let now = millis(self.born.elapsed());
-        Duration::from_millis((now - self.saw.load(Ordering::Acquire)).max(0).unsigned_abs())
+        Duration::from_millis(now.saturating_sub(self.saw.load(Ordering::Acquire)).max(0).unsigned_abs())
     }
 
     /// The time of a transaction to which the database told its own.

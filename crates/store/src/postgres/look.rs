@@ -40,6 +40,15 @@ const ORDERS: &str = concat!(
            AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
      ORDER BY o.changed, o.seq LIMIT $6"
 );
+/// What is known to all snapshots from this one on, in the order in which it was written last.
+const OLD_ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE o.changed >= $2::text::xid8 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+           AND (o.changed, o.seq) > ($2::text::xid8, $3::bigint)
+     ORDER BY o.changed, o.seq LIMIT $4"
+);
 const RESOLUTIONS: &str = concat!(
     "SELECT ",
     rows::resolution_columns!(),
@@ -48,6 +57,8 @@ const RESOLUTIONS: &str = concat!(
            AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8, $6::text)
      ORDER BY r.changed, r.ticket LIMIT $7"
 );
+/// The snapshot that shows nothing.
+const UNKNOWN: &str = "1:1:";
 const ORDER: &str = concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
 
 /// Where one look ended and the next begins.
@@ -78,10 +89,31 @@ impl Since {
         Self::beginning(self.timeline.clone())
     }
 
+    fn is_unknown(&self) -> bool {
+        self.snapshot == UNKNOWN
+    }
+
     /// A history from its very beginning.
     fn beginning(timeline: String) -> Self {
-        Self { snapshot: "1:1:".to_owned(), timeline }
+        Self { snapshot: UNKNOWN.to_owned(), timeline }
     }
+}
+
+/// Orders of before a look that are yet to be read: all that its snapshot shows, from here on.
+#[derive(Debug)]
+pub(super) struct Old {
+    snapshot: String,
+    changed: String,
+    seq: i64,
+}
+
+/// What a look came to.
+pub(super) struct Looked {
+    /// Where it ended.
+    pub(super) here: Since,
+    pub(super) seen: Seen,
+    /// What of before it is yet to be read, if nothing that was known can be relied on.
+    pub(super) old: Option<Old>,
 }
 
 /// What a look saw.
@@ -101,6 +133,7 @@ pub(super) struct Look {
     counts: Statement,
     catalogue: Statement,
     orders: Statement,
+    old_orders: Statement,
     resolutions: Statement,
     order: Statement,
 }
@@ -110,8 +143,8 @@ impl Look {
         let counts = client.prepare(&format!("{COUNTS}{CHANGED}")).await?;
         let (snapshot, catalogue) = (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
         let (orders, resolutions) = (client.prepare(ORDERS).await?, client.prepare(RESOLUTIONS).await?);
-        let order = client.prepare(ORDER).await?;
-        Ok(Self { client, node, snapshot, counts, catalogue, orders, resolutions, order })
+        let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
+        Ok(Self { client, node, snapshot, counts, catalogue, orders, old_orders, resolutions, order })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -126,20 +159,75 @@ impl Look {
     }
 
     /// Looks once; orders of the transactions in `own` are known and left out. `tell` hears what does not fit at once, in pieces; the last piece, with the counts, is returned.
+    ///
+    /// Where what was seen before says nothing of this database, everything is news. Its orders are left to be read by and by ([`Look::read_old`]): whoever
+    /// waits for a commit of this node does not wait for all that were ever made.
     pub(super) async fn look(
         &self,
-        since_then: &Since,
+        since: &Since,
         own: &[String],
         writer: i32,
         clock: &Clock,
         tell: &mut (dyn FnMut(Seen) + Send),
-    ) -> Done<(Since, Seen)> {
+    ) -> Done<Looked> {
+        let mut here = None;
+        if since.is_unknown() {
+            here = Some(self.here(clock).await?);
+        } else {
+            match self.look_from((since, since), own, writer, clock, tell).await? {
+                Ok((here, seen)) => return Ok(Looked { here, seen, old: None }),
+                Err(other) => {
+                    tracing::warn!(
+                        before = since.timeline,
+                        now = other.timeline,
+                        "the database changed hands: every order is read again"
+                    );
+                    here.replace(other);
+                }
+            }
+        }
+        let Some(begin) = here else { return Err(Failure::Silent) };
+        let beginning = Since::beginning(begin.timeline.clone());
+        match self.look_from((&beginning, &begin), own, writer, clock, tell).await? {
+            Ok((here, seen)) => {
+                let old = Old { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
+                Ok(Looked { here, seen, old: Some(old) })
+            }
+            // It changed hands once more: the next look begins anew.
+            Err(_) => Err(Failure::Silent),
+        }
+    }
+
+    /// Reads some of the old orders and goes on behind them. True: none is left.
+    pub(super) async fn read_old(&self, old: &mut Old, writer: i32, tell: &mut (dyn FnMut(Seen) + Send)) -> Done<bool> {
+        let limit = PG_LOOK_ROWS as i64;
+        let params: [&(dyn ToSql + Sync); 4] = [&old.snapshot, &old.changed, &old.seq, &limit];
+        let page = self.client.query(&self.old_orders, &params).await?;
+        let mut seen = Seen::default();
+        self.take_orders(&page, writer, &mut seen)?;
+        if let Some(last) = page.last() {
+            (old.changed, old.seq) = (last.try_get(13)?, last.try_get(14)?);
+        }
+        tell(seen);
+        Ok(page.len() < PG_LOOK_ROWS)
+    }
+
+    /// A look at orders since `of_orders` and at everything else since `since_then`. The database's history, should it be another one.
+    async fn look_from(
+        &self,
+        (since_then, of_orders): (&Since, &Since),
+        own: &[String],
+        writer: i32,
+        clock: &Clock,
+        tell: &mut (dyn FnMut(Seen) + Send),
+    ) -> Done<Result<(Since, Seen), Since>> {
         let asked = Instant::now();
         let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
+        let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
         let (limit, node, none) = (PG_LOOK_ROWS as i64, i64::from(self.node.0), -1_i64);
         let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
-        let of_orders: [&(dyn ToSql + Sync); 6] = [snapshot, &xmin, &own, &"0", &none, &limit];
+        let orders_since: [&(dyn ToSql + Sync); 6] = [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] = [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is not among them: further pages, if there are some, are of the same snapshot.
         let (begun, (here, answered), counts, catalogue, orders, resolutions) = tokio::join!(
@@ -147,28 +235,22 @@ impl Look {
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
             self.client.query(&self.catalogue, &of_catalogue),
-            self.client.query(&self.orders, &of_orders),
+            self.client.query(&self.orders, &orders_since),
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
         let here = since(&here?, asked, answered, clock)?;
         if here.timeline != since_then.timeline {
             self.client.batch_execute("ROLLBACK").await?;
-            tracing::warn!(
-                before = since_then.timeline,
-                now = here.timeline,
-                "the database changed hands: every order is read again"
-            );
-            let beginning = Since::beginning(here.timeline);
-            return Box::pin(self.look(&beginning, own, writer, clock, tell)).await;
+            return Ok(Err(here));
         }
         let mut seen = Seen { sales: !catalogue?.is_empty(), ..Seen::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
-        self.all_orders(orders?, (since_then, own), writer, &mut seen, tell).await?;
+        self.all_orders(orders?, (of_orders, own), writer, &mut seen, tell).await?;
         let named = self.all_resolutions(resolutions?, since_then, writer, &mut seen).await?;
         self.named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
-        Ok((here, seen))
+        Ok(Ok((here, seen)))
     }
 
     async fn all_orders(
@@ -180,14 +262,7 @@ impl Look {
         tell: &mut (dyn FnMut(Seen) + Send),
     ) -> Done<()> {
         loop {
-            for row in &page {
-                let order = rows::order(row)?;
-                let mine: (i64, i32) = (i64::from(self.node.0), writer);
-                if row.try_get::<_, i64>(12)? == mine.0 && row.try_get::<_, i32>(15)? != mine.1 {
-                    seen.told.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
-                }
-                seen.orders.push(order);
-            }
+            self.take_orders(&page, writer, seen)?;
             let Some(last) = page.last().filter(|_| page.len() >= PG_LOOK_ROWS) else { return Ok(()) };
             let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
             tell(Seen {
@@ -200,6 +275,18 @@ impl Look {
             let params: [&(dyn ToSql + Sync); 6] = [&since.snapshot, &xmin, &own, &changed, &seq, &limit];
             page = self.client.query(&self.orders, &params).await?;
         }
+    }
+
+    /// Takes up orders, and the verdicts of those that this node waits for and did not settle itself.
+    fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Seen) -> Done<()> {
+        for row in page {
+            let order = rows::order(row)?;
+            if row.try_get::<_, i64>(12)? == i64::from(self.node.0) && row.try_get::<_, i32>(15)? != writer {
+                seen.told.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
+            }
+            seen.orders.push(order);
+        }
+        Ok(())
     }
 
     /// Returns the verdicts that name an order, which is yet to be read.

@@ -1,7 +1,7 @@
 //! Migrations: append-only files, run by whichever node comes first, under a lock.
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use crate::contract::OpenError;
 
@@ -65,5 +65,21 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
         transaction.execute(applied, &[version, name]).await.map_err(failed)?;
         tracing::info!(version, name, "migrated the store");
     }
+    bring_down(&transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
+}
+
+/// Rows that were copied from another database, by a dump for one, name transactions that this one has yet to count to. To every look they would be news.
+async fn bring_down(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
+        let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())";
+        let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
+        if transaction.query_one(&any, &[]).await?.get(0) {
+            tracing::warn!(table, "rows come from another database: they are written anew, which may take a while");
+            transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+            let anew = format!("UPDATE {table} SET changed = pg_current_xact_id() WHERE {ahead}");
+            transaction.batch_execute(&anew).await?;
+        }
+    }
+    Ok(())
 }

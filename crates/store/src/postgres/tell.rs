@@ -19,7 +19,7 @@ use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY,
 
 use super::failure::Failure;
 use super::flush::CHANNEL;
-use super::look::{Look, Seen, Since};
+use super::look::{Look, Looked, Old, Seen, Since};
 use super::shared::{News, Shared};
 
 /// The task's own state.
@@ -30,6 +30,8 @@ pub(super) struct Teller {
     since: Since,
     /// Where looks ended some time ago, a second apart, the oldest first.
     before: VecDeque<(Instant, Since)>,
+    /// Orders of before the last look that are yet to be read. Until they are, nobody is to be refused from what this node shows.
+    old: Option<Old>,
     /// Transactions of this node that were announced and are in no look yet.
     own: Vec<String>,
     /// The counts that were told last, by item, so that they are told when they change.
@@ -48,7 +50,7 @@ impl Teller {
         let since = look.here(&shared.clock).await.map_err(failed)?;
         shared.clock.saw(began);
         let (before, own) = (VecDeque::from([(Instant::now(), since.clone())]), Vec::new());
-        Ok(Self { shared, news, look: Some(look), since, before, own, counts: HashMap::new() })
+        Ok(Self { shared, news, look: Some(look), since, before, old: None, own, counts: HashMap::new() })
     }
 
     /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be told anything.
@@ -63,7 +65,7 @@ impl Teller {
     async fn work(mut self) {
         let mut looked = Instant::now();
         loop {
-            let due = (looked + PG_LOOK_EVERY).into();
+            let due = (looked + if self.old.is_some() { PG_LOOKS_APART } else { PG_LOOK_EVERY }).into();
             let first = tokio::select! {
                 biased;
                 news = self.news.recv() => news,
@@ -93,7 +95,7 @@ impl Teller {
             match next {
                 Some(News::Committed(transaction, orders, told)) => {
                     // A look that came before the announcement told of it already; the orders may have changed since.
-                    let lives = self.look.as_ref().is_some_and(|look| !look.is_closed());
+                    let lives = self.old.is_none() && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives && transaction.as_ref().is_some_and(|t| self.since.shows(t));
                     self.own.extend(transaction.filter(|_| !known));
                     own.push((if known { Vec::new() } else { orders }, told));
@@ -127,13 +129,31 @@ impl Teller {
                 Seen::default()
             }
         };
-        self.publish(orders, seen);
         if is_seen {
+            self.read_old().await;
+        }
+        if self.old.is_some() {
+            self.shared.clock.saw_nothing();
+        }
+        self.publish(orders, seen);
+        if is_seen && self.old.is_none() {
             self.shared.clock.saw(began);
         }
         for told in waiting {
             // Whoever does not wait any more need not hear.
             let _ = told.send(());
+        }
+    }
+
+    /// Reads some more of what is old, if anything is. Should it fail, it goes on from there.
+    async fn read_old(&mut self) {
+        let (Some(look), Some(old)) = (&self.look, &mut self.old) else { return };
+        let mut tell = pieces(&self.shared);
+        match timeout(PG_LOOK_WAIT, look.read_old(old, self.shared.writer(), &mut tell)).await {
+            Ok(Ok(true)) => self.old = None,
+            Ok(Ok(false)) => {}
+            Ok(Err(failure)) => tracing::warn!(%failure, "orders of before cannot be read yet"),
+            Err(_) => tracing::warn!("orders of before are read slowly"),
         }
     }
 
@@ -155,14 +175,12 @@ impl Teller {
             wait = PG_CHECK_WAIT;
         }
         let Some(look) = &self.look else { return Err(Failure::Silent) };
-        let mut piece = |seen: Seen| {
-            let committed = Committed { orders: seen.orders, told: seen.told, ..Committed::default() };
-            (shared.sink)(&committed);
-        };
+        let mut piece = pieces(&shared);
         let looked = look.look(&self.since, &self.own, shared.writer(), &shared.clock, &mut piece);
-        let (since, seen) = timeout(wait, looked).await.unwrap_or(Err(Failure::Silent))?;
+        let Looked { here, seen, old } = timeout(wait, looked).await.unwrap_or(Err(Failure::Silent))?;
         // Whatever was announced before this look began is in its snapshot.
-        self.since = since;
+        self.since = here;
+        self.old = old.or(self.old.take());
         self.own.clear();
         let now = Instant::now();
         if self.before.back().is_none_or(|(at, _)| now.duration_since(*at) >= PG_LOOK_EVERY) {
@@ -183,6 +201,17 @@ impl Teller {
         self.since = since.clone();
         self.before = VecDeque::from([(at, since)]);
         self.own.clear();
+    }
+}
+
+/// Tells what is seen in pieces, without counts.
+fn pieces(shared: &Arc<Shared>) -> impl FnMut(Seen) + Send + use<> {
+    let shared = Arc::clone(shared);
+    move |seen: Seen| {
+        let committed = Committed { orders: seen.orders, told: seen.told, ..Committed::default() };
+        if !is_empty(&committed) {
+            (shared.sink)(&committed);
+        }
     }
 }
 

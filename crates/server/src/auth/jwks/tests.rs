@@ -85,7 +85,7 @@ async fn each_kind_of_key_checks_its_own_tokens() {
         signed("EdDSA", Some("ed"), |message| shop.ed(message)),
         signed("RS256", Some("rsa"), |message| shop.rsa(message)),
     ] {
-        assert_eq!(check(&token).map(|name| name.as_str().to_owned()), Ok("anna".to_owned()));
+        assert_eq!(check(&token).map(|shopper| shopper.name.as_str().to_owned()), Ok("anna".to_owned()));
         assert!(matches!(check(&format!("{}AAAA", &token[..token.len() - 4])), Err(Denied::Bad(_))));
     }
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"0123456789012345678901234567890123456789");

@@ -1,0 +1,203 @@
+//! The limits of a node, as callers meet them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use doorbuster_api::problem::Scope;
+use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
+use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
+
+use super::{Caller, Limited, Limiter, Route, Standing};
+use crate::catalogue::{Catalogue, SaleState};
+use crate::layout::Layout;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A sale with these limits.
+fn sale(id: &str, limits: &str) -> Arc<SaleState> {
+    let item = ItemRow {
+        id: ItemId(7),
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "EUR".into(),
+        list_price_minor: None,
+        limit: 1,
+        hold_ms: 1_000,
+        counted: true,
+        spread: Spread::default(),
+    };
+    let counts = ItemCounts { item: item.id, total: Stock::Counted(1), pool: 1, in_slots: 0, held: 0, paid: 0 };
+    let row = SaleRow {
+        id: id.into(),
+        title: "Spring".into(),
+        phase: Phase::Open,
+        starts_at: None,
+        ends_at: None,
+        front_door: format!("{{\"limits\":{limits}}}"),
+        version: 1,
+        created_at: Millis(0),
+        opened_at: None,
+        closed_at: None,
+        draining_until: None,
+        items: vec![item],
+    };
+    let mut catalogue = Catalogue::default();
+    catalogue.put(row, &[counts], &IdKey::new([7; 32]), Layout::Alone);
+    catalogue.sale(id).expect("just put").clone()
+}
+
+fn limiter() -> Limiter {
+    Limiter::new(&IdKey::new([7; 32]), None)
+}
+
+fn caller<'a>(address: &str, buyer: &'a str) -> Caller<'a> {
+    Caller { address: address.parse::<IpAddr>().expect("an address"), buyer }
+}
+
+fn header(standing: Standing, sale: &SaleState) -> String {
+    let mut out = Vec::new();
+    standing.write(&sale.limits, &mut out);
+    let text = String::from_utf8(out).expect("ASCII");
+    text.split("ratelimit: ").nth(1).unwrap_or_default().trim_end().to_owned()
+}
+
+fn scope(asked: Result<Standing, Limited>) -> Option<Scope> {
+    asked.err().map(|limited| limited.scope)
+}
+
+#[test]
+fn a_limit_is_exact_however_many_ask_at_once() {
+    for limits in [
+        r#"{"buyer":{"burst":100,"per_minute":1},"ip":null}"#,
+        r#"{"buyer":null,"ip":{"burst":100,"per_minute":1}}"#,
+        r#"{"buyer":null,"ip":null,"interface":{"burst":100,"per_minute":1}}"#,
+        r#"{"buyer":{"burst":100,"per_minute":1},"ip":{"burst":100,"per_minute":1},"interface":{"burst":100,"per_minute":1}}"#,
+    ] {
+        let (limiter, sale) = (limiter(), sale("spring", limits));
+        let ask = || limiter.ask(Route::Purchase, caller("192.0.2.1", "anna"), &sale).is_ok();
+        let let_in: usize = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| ask()).count())).collect();
+            asking.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
+        });
+        assert_eq!(let_in, 100, "{limits}");
+        let refused: u64 = super::SCOPES.map(|scope| sale.flags.limits.refused(Route::Purchase, scope)).iter().sum();
+        assert_eq!(refused, 64 * 50 - 100, "{limits}");
+    }
+}
+
+#[test]
+fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then() {
+    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
+    let ask = |now| limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
+    assert_eq!(ask(0).map(|standing| header(standing, &sale)), Ok("\"buyer\";r=1;t=10".into()));
+    assert_eq!(ask(0).map(|standing| header(standing, &sale)), Ok("\"buyer\";r=0;t=20".into()));
+    let limited = ask(SECOND / 2).expect_err("too many");
+    assert_eq!((limited.scope, limited.retry_after_secs), (Scope::Buyer, 10));
+    assert_eq!(header(limited.standing, &sale), "\"buyer\";r=0;t=20");
+    assert!(ask(SECOND / 2 + 9 * SECOND).is_err());
+    assert!(ask(SECOND / 2 + 10 * SECOND).is_ok());
+}
+
+#[test]
+fn what_a_later_measure_refuses_uses_up_nothing_of_an_earlier_one() {
+    let limits = r#"{"buyer":{"burst":5,"per_minute":1},"ip":{"burst":2,"per_minute":1},"interface":{"burst":3,"per_minute":1}}"#;
+    let (limiter, sale) = (limiter(), sale("spring", limits));
+    let ask = |address, buyer| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
+    assert!(ask("192.0.2.1", "anna").is_ok() && ask("192.0.2.1", "anna").is_ok());
+    for _ in 0..10 {
+        let limited = ask("192.0.2.1", "anna").expect_err("too many from there");
+        assert_eq!(limited.scope, Scope::Ip);
+        assert!(header(limited.standing, &sale).starts_with("\"buyer\";r=3;"), "{}", header(limited.standing, &sale));
+    }
+    assert!(ask("192.0.2.2", "anna").is_ok());
+    for _ in 0..10 {
+        assert_eq!(scope(ask("192.0.2.2", "anna")), Some(Scope::Interface));
+    }
+    // Nobody else lost anything by it, and everybody's limit comes back for all.
+    let later = |address, buyer| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND);
+    assert!(later("192.0.2.3", "bert").is_ok());
+    assert_eq!(scope(later("192.0.2.4", "carl")), Some(Scope::Interface));
+}
+
+#[test]
+fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both_spellings() {
+    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
+    let ask = |address| limiter.ask_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
+    assert!(ask("2001:db8:0:1::1") && ask("2001:db8:0:1:ffff::2"));
+    assert!(!ask("2001:db8:0:1:1234:5678:9abc:def0"), "an address of the same network");
+    assert!(ask("2001:db8:0:2::1"), "another network");
+    assert!(ask("192.0.2.1") && ask("::ffff:192.0.2.1"));
+    assert!(!ask("192.0.2.1") && !ask("::ffff:192.0.2.1"));
+    assert!(ask("192.0.2.2"));
+}
+
+#[test]
+fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not() {
+    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":600,"per_minute":60}}"#));
+    let let_in = |address, names: &mut dyn Iterator<Item = String>| {
+        names.filter(|name| limiter.ask_at(Route::Purchase, caller(address, name), &sale, 0).is_ok()).count()
+    };
+    let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
+    assert_eq!(robot, 600);
+    let school = let_in("192.0.2.2", &mut (0..2_000).map(|n| format!("pupil-{}", n % 100)));
+    assert_eq!(school, 600, "up to a bound an address has the limit that is set");
+    let network = let_in("192.0.2.3", &mut (0..1_000).map(|n| format!("customer-{n}")));
+    assert!(network > 700, "{network}");
+}
+
+#[test]
+fn by_default_ten_thousand_buyers_from_one_address_are_let_in_at_once() {
+    for series in 0..20 {
+        let (limiter, sale) = (limiter(), sale("spring", "{}"));
+        for n in 0..10_000 {
+            let name = format!("buyer-{series}-{n}");
+            assert!(limiter.ask_at(Route::Purchase, caller("127.0.0.1", &name), &sale, 0).is_ok(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn by_default_a_crowd_of_a_million_from_one_address_is_let_in_as_it_comes() {
+    let (limiter, sale) = (limiter(), sale("spring", "{}"));
+    let refused = (0..1_000_000_u64).filter(|n| {
+        let name = format!("buyer-{n}");
+        limiter.ask_at(Route::Purchase, caller("127.0.0.1", &name), &sale, n * 10_000).is_err()
+    });
+    assert_eq!(refused.count(), 0);
+}
+
+#[test]
+fn routes_and_sales_have_counts_of_their_own() {
+    let limits = r#"{"buyer":{"burst":1,"per_minute":1},"interface":{"burst":1,"per_minute":1}}"#;
+    let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
+    for sale in [&spring, &autumn] {
+        for route in Route::ALL {
+            assert!(limiter.ask_at(route, caller("192.0.2.1", "anna"), sale, 0).is_ok(), "{route:?}");
+            assert_eq!(scope(limiter.ask_at(route, caller("192.0.2.1", "anna"), sale, 0)), Some(Scope::Buyer));
+            assert_eq!(sale.flags.limits.refused(route, Scope::Buyer), 1);
+        }
+    }
+}
+
+#[test]
+fn a_look_uses_nothing_up() {
+    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":{"burst":3,"per_minute":1}}"#));
+    let look = |route| header(limiter.look(route, caller("192.0.2.1", "anna"), &sale), &sale);
+    let fresh = "\"buyer\";r=3;t=0, \"ip\";r=5000;t=0";
+    assert_eq!((look(Route::Pass), look(Route::Pass)), (fresh.into(), fresh.into()));
+    assert!(limiter.ask(Route::Pass, caller("192.0.2.1", "anna"), &sale).is_ok());
+    assert!(look(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=4999;"), "{}", look(Route::Pass));
+    assert_eq!(look(Route::Purchase), fresh);
+}
+
+#[test]
+fn a_sale_without_limits_asks_nothing_and_tells_nothing() {
+    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":null,"interface":null}"#));
+    for _ in 0..100_000 {
+        assert_eq!(limiter.ask(Route::Purchase, caller("192.0.2.1", "anna"), &sale), Ok(Standing::default()));
+    }
+    assert_eq!(header(limiter.look(Route::Purchase, caller("192.0.2.1", "anna"), &sale), &sale), "");
+}

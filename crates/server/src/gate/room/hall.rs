@@ -10,6 +10,7 @@ use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{WaitingPlace, WaitingRoom};
 use tokio::time::Instant;
 
+use super::RoomCounts;
 use super::limits::{ARRIVALS_PER_SEC_MAX, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC};
 
 /// A place in memory.
@@ -199,10 +200,15 @@ impl Hall {
         news
     }
 
-    /// The sale, how many wait, how many were called in, and how many places are here.
-    pub(super) fn counts(&self) -> (Arc<str>, u64, u64, usize) {
+    /// What is counted of it.
+    pub(super) fn counts(&self) -> RoomCounts {
         let state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
-        (self.sale.clone(), line.waiting(), line.called, state.places.len())
+        RoomCounts {
+            sale: self.sale.clone(),
+            waiting: line.waiting(),
+            called: line.called,
+            in_memory: state.places.len() as u64,
+        }
     }
 }

@@ -7,6 +7,7 @@ use doorbuster_api::order::AnyOrder;
 use doorbuster_core::BuyerId;
 
 use crate::notify::{Kind, Next, Subscription};
+use crate::web::gate::room;
 use crate::web::sales::shown;
 use crate::web::{App, wire};
 
@@ -23,13 +24,16 @@ pub(super) enum Told {
 pub(super) struct Feed {
     app: Arc<App>,
     subscription: Subscription,
+    buyer: BuyerId,
     sales: Vec<String>,
+    /// What the reader was last told of a place in a waiting room.
+    place: Option<Event>,
 }
 
 impl Feed {
     pub(super) fn new(app: Arc<App>, buyer: BuyerId, sales: Vec<String>) -> Self {
-        let subscription = app.engine.hub().subscribe(Some(buyer), sales.clone());
-        Self { app, subscription, sales }
+        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone());
+        Self { app, subscription, buyer, sales, place: None }
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -69,7 +73,7 @@ impl Feed {
         }
     }
 
-    async fn render(&self, id: u64, kind: &Kind) -> Option<String> {
+    async fn render(&mut self, id: u64, kind: &Kind) -> Option<String> {
         match kind {
             Kind::Order(order) => {
                 let order = wire::order_in(&self.app.engine.catalogue(), order)?;
@@ -82,6 +86,12 @@ impl Feed {
             Kind::Status(sale) => {
                 let sale = shown(&self.app, sale).ok()?;
                 Some(status(&self.app.views.status_of_event(&self.app.engine, &sale, id).await.bytes))
+            }
+            Kind::Room(sale) | Kind::Place { sale, .. } => {
+                let sale = shown(&self.app, sale).ok()?;
+                let place = room::event(&self.app, &sale, &self.buyer)?;
+                // Who is told the same again learns nothing.
+                (self.place.as_ref() != Some(&place)).then(|| json(self.place.insert(place)))
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval_at};
 
 use super::feed::{Feed, Told};
 use super::follow;
-use crate::auth::BuyerName;
+use crate::auth::Shopper;
 use crate::web::App;
 use crate::web::connection::Connection;
 use crate::web::limits::{
@@ -38,7 +38,7 @@ pub(crate) async fn socket(
     connection: Option<Extension<Arc<Connection>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refused> {
-    let buyer = owned(buyer(&app, &headers).await?);
+    let buyer = owned(buyer(&app, &headers).await?.name);
     let (Ok(upgrade), Some(Extension(connection))) = (upgrade, connection) else {
         let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
         return Err(Problem::invalid_request(vec![fault]).into());
@@ -55,7 +55,7 @@ pub(crate) async fn socket(
 }
 
 /// The buyer, by the header or by the second subprotocol.
-async fn buyer(app: &App, headers: &HeaderMap) -> Result<BuyerName, Problem> {
+async fn buyer(app: &App, headers: &HeaderMap) -> Result<Shopper, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers).await;
     }

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use bytes::Bytes;
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Draw, EstimateSecs, PlaceState, WaitingPlace};
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_core::gate::draw::ALGORITHM;
+use doorbuster_core::gate::draw::{ALGORITHM, Lot};
 use doorbuster_core::gate::room::Told;
 use doorbuster_core::{BuyerId, Phase};
-use http::header::CACHE_CONTROL;
-use http::{HeaderValue, StatusCode};
+use futures_util::stream::unfold;
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::catalogue::SaleState;
 use crate::gate::room::{RoomError, Shown};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
-use crate::web::limits::RETRY_SECS;
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::limits::{EXPORT_PAGE, RETRY_SECS};
+use crate::web::reply::{Answer, Refused, ReplyBody, json};
 use crate::web::sales::shown_or_new;
 use crate::web::who::Buyer;
 use crate::web::wire;
@@ -66,6 +68,54 @@ pub(crate) async fn draw(State(app): State<Arc<App>>, Names([sale]): Names<1>) -
     let mut reply = json(StatusCode::OK, &draw);
     reply.headers_mut().insert(CACHE_CONTROL, DRAW_CACHE);
     Ok(reply)
+}
+
+/// How far an export has come: the rank of the next line, and the lot of the last.
+struct At(u64, Option<Lot>);
+
+/// `GET /v1/admin/sales/{sale}/draw.csv`
+pub(crate) async fn export(State(app): State<Arc<App>>, Names([sale]): Names<1>) -> Answer {
+    let sale = with_room(&app, &sale).await?;
+    let room = app.gate.room.draw(&app.engine, &sale).await.map_err(refused)?;
+    if room.line.participants.is_none() {
+        return Err(Problem::wrong_state(sale.row.phase.as_str(), "the draw is made when the sale opens").into());
+    }
+    let name: Arc<str> = sale.row.id.as_str().into();
+    let body = axum::body::Body::from_stream(unfold(Some(At(1, None)), move |at| {
+        let (app, name) = (app.clone(), name.clone());
+        async move {
+            let At(rank, after) = at?;
+            let page = app.engine.store().drawn_after(&name, after, EXPORT_PAGE).await;
+            // Breaking off is the only way left to say that lines are missing.
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => return Some((Err(error), None)),
+            };
+            let next =
+                (page.len() == EXPORT_PAGE).then(|| At(rank + page.len() as u64, page.last().map(|(lot, _)| *lot)));
+            Some((Ok(lines(rank, &page)), next))
+        }
+    }));
+    let mut reply = Response::new(ReplyBody::Routed(body));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"draw.csv\""));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(reply)
+}
+
+/// A page of participants from this rank on, the header before the first.
+fn lines(first: u64, page: &[(Lot, BuyerId)]) -> Bytes {
+    let mut lines = String::new();
+    if first == 1 {
+        lines.push_str("rank,buyer\r\n");
+    }
+    for (rank, (_, buyer)) in (first..).zip(page) {
+        // A spreadsheet would take such a cell for a formula.
+        let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
+        lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
+    }
+    lines.into()
 }
 
 /// The event that tells a buyer of a place, if this node knows of one.

@@ -2,6 +2,7 @@
 
 use doorbuster_core::Stock;
 
+use crate::gate::room::RoomCounts;
 use crate::meter::BATCH_BOUNDS;
 use crate::metrics::{Kind, Text};
 use crate::tally::Answer;
@@ -16,6 +17,7 @@ pub(super) async fn text(app: &App) -> String {
     http(app, &mut text);
     purchases(app, &mut text);
     stock(app, &mut text);
+    rooms(app, &mut text);
     engine(app, &mut text).await;
     text.finish()
 }
@@ -83,6 +85,26 @@ fn stock(app: &App, text: &mut Text) {
     }
 }
 
+fn rooms(app: &App, text: &mut Text) {
+    let counts = app.gate.room.counts();
+    let metrics: [(_, _, _, fn(&RoomCounts) -> u64); 3] = [
+        ("doorbuster_waiting_room_waiting", Kind::Gauge, "Places that were not called in yet.", |room| room.waiting),
+        (
+            "doorbuster_waiting_room_called_total",
+            Kind::Counter,
+            "Places that were called in, by whichever node.",
+            |room| room.called,
+        ),
+        ("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory),
+    ];
+    for (name, kind, help, number) in metrics {
+        text.metric(name, kind, help);
+        for room in &counts {
+            text.sample(&[("sale", &room.sale)], number(room));
+        }
+    }
+}
+
 async fn engine(app: &App, text: &mut Text) {
     let reading = app.engine.meter().read();
     let depth = queue_depth(app).await;
@@ -110,6 +132,8 @@ async fn engine(app: &App, text: &mut Text) {
             reading.asked_again,
         ),
         ("doorbuster_sales_read_again_total", "Sales read again because another node changed them.", reading.reloads),
+        ("doorbuster_catalogue_readings_total", "Readings of the catalogue that look for others' changes.", reading.looks),
+        ("doorbuster_pictures_total", "Pictures of sales that were made anew for readers.", reading.pictures),
         ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
     ];
     for (name, help, number) in numbers {

@@ -1,5 +1,7 @@
 //! Answers as bytes: status line, headers, date, body.
 
+use std::sync::Arc;
+
 use doorbuster_core::Millis;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -7,14 +9,21 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::web::reply::{Reply, ReplyBody};
 
-/// The date that answers carry, spelled once in each second.
+/// The date that answers carry, spelled once in each second, and what every answer says after it.
 #[derive(Debug, Default)]
 pub(crate) struct Date {
     second: Option<i64>,
     text: String,
+    /// Lines, each of which begins with a line end.
+    after: Arc<str>,
 }
 
 impl Date {
+    /// With these lines after it.
+    pub(crate) fn with(after: &Arc<str>) -> Self {
+        Self { after: after.clone(), ..Self::default() }
+    }
+
     /// Sets it to this instant.
     pub(crate) fn set(&mut self, now: Millis) {
         let second = now.0.div_euclid(1_000);
@@ -22,6 +31,7 @@ impl Date {
             self.second = Some(second);
             let stamp = Timestamp::from_second(second).unwrap_or_default();
             self.text = DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).unwrap_or_default();
+            self.text.push_str(&self.after);
         }
     }
 }
@@ -54,9 +64,16 @@ impl Head {
 
     /// Writes the whole head at the end of `out`. `is_last`: the connection ends with this answer.
     pub(crate) fn write(&self, date: &Date, is_last: bool, out: &mut Vec<u8>) {
+        self.write_with(date, is_last, out, |_| {});
+    }
+
+    /// The same with more lines, each of which ends with a line end.
+    pub(crate) fn write_with(&self, date: &Date, is_last: bool, out: &mut Vec<u8>, more: impl FnOnce(&mut Vec<u8>)) {
         out.extend_from_slice(&self.bytes);
         out.extend_from_slice(date.text.as_bytes());
-        out.extend_from_slice(if is_last { b"\r\nconnection: close\r\n\r\n" } else { b"\r\n\r\n" });
+        out.extend_from_slice(b"\r\n");
+        more(out);
+        out.extend_from_slice(if is_last { b"connection: close\r\n\r\n" } else { b"\r\n" });
     }
 }
 

@@ -29,7 +29,10 @@ struct Known<'a> {
     content_length: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
     key: Option<&'a [u8]>,
+    pass: Option<&'a [u8]>,
     prefer: Option<&'a [u8]>,
+    forwarded: Option<&'a [u8]>,
+    x_forwarded_for: Option<&'a [u8]>,
 }
 
 impl<'a> Known<'a> {
@@ -42,11 +45,14 @@ impl<'a> Known<'a> {
             6 if is("prefer") => &mut self.prefer,
             6 if is("expect") => return false,
             7 if is("upgrade") || is("trailer") => return false,
+            9 if is("forwarded") => &mut self.forwarded,
             10 if is("connection") => return value.eq_ignore_ascii_case(b"keep-alive"),
             12 if is("content-type") => &mut self.content_type,
             13 if is("authorization") => &mut self.authorization,
+            13 if is("purchase-pass") => &mut self.pass,
             14 if is("content-length") => &mut self.content_length,
             15 if is("idempotency-key") => &mut self.key,
+            15 if is("x-forwarded-for") => &mut self.x_forwarded_for,
             17 if is("transfer-encoding") => return false,
             _ => return true,
         };
@@ -60,7 +66,10 @@ impl<'a> Known<'a> {
                 _ if *name == AUTHORIZATION => self.authorization,
                 _ if *name == CONTENT_TYPE => self.content_type,
                 "idempotency-key" => self.key,
-                _ => self.prefer,
+                "purchase-pass" => self.pass,
+                "prefer" => self.prefer,
+                "forwarded" => self.forwarded,
+                _ => self.x_forwarded_for,
             };
             value.into_iter()
         })
@@ -104,6 +113,7 @@ fn length(digits: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::Presented;
 
     fn told(bytes: &[u8]) -> String {
         match came(bytes) {
@@ -132,6 +142,13 @@ mod tests {
         }
         let two = [whole.as_bytes(), b"POST"].concat();
         assert_eq!(told(&two), format!("k t true true {{}} {}", whole.len()));
+        let passed = request(&format!("{PLAIN}Purchase-Pass: p\r\n"), "{}");
+        let Came::Purchase { asked, .. } = came(passed.as_bytes()) else { panic!("{passed}") };
+        assert_eq!(asked.pass, Presented::Pass("p"));
+        let proxied = request(&format!("{PLAIN}X-Forwarded-For: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n"), "{}");
+        let Came::Purchase { asked, .. } = came(proxied.as_bytes()) else { panic!("{proxied}") };
+        assert_eq!(asked.brought.x_forwarded_for, [b"192.0.2.1"]);
+        assert_eq!(asked.brought.forwarded, [b"for=192.0.2.2"]);
         let kept = request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
         assert!(told(kept.as_bytes()).starts_with("k t true true"));
     }
@@ -157,6 +174,8 @@ mod tests {
             with("Content-Length: 2"),
             with("Idempotency-Key: k"),
             with("Authorization: Bearer t"),
+            with("Purchase-Pass: p\r\nPurchase-Pass: p"),
+            with("X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2"),
             with("Content-Type: application/json"),
             with("Accept: */*\r\nAccept: */*"),
             with("bad header: x"),

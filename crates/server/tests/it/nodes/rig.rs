@@ -10,7 +10,7 @@ use doorbuster_server::config::Roles;
 use doorbuster_server::control::AuditView;
 use doorbuster_server::engine::{Engine, EngineOptions, Place};
 use doorbuster_server::gauge::Gauge;
-use doorbuster_server::purchase::{Bought, Purchase};
+use doorbuster_server::purchase::{Bought, Purchase, Refusal};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -91,11 +91,11 @@ impl Shop {
             let sale = engine.catalogue().sale(SALE).cloned().expect("created");
             let item = sale.items[0].clone();
             let units = Units::new(units).expect("in range");
-            if let Some(refusal) = engine.glance(&buyer, &key, &sale, &item, units) {
+            if let Some(refusal) = engine.glance((&buyer, &key), &sale, &item, units, || None) {
                 return Bought::Refused(refusal);
             }
             let (buyer, key) = (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
-            engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT }).await
+            engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
         });
         buying.await.expect("no panic")
     }
@@ -123,6 +123,18 @@ impl Node {
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let handle = self.runtime.get().expect("it lives").handle().clone();
         handle.spawn(work).await.expect("no panic")
+    }
+
+    /// Keeps all of this node's own work waiting for so long, as when its process is stopped.
+    pub(crate) fn stand_still(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        handle.spawn(async move { std::thread::sleep(so_long) })
+    }
+
+    /// What a buyer hears from this node's memory alone.
+    pub(crate) fn glance(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
+        let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
+        self.engine.glance((buyer, key), &sale, &sale.items[0], Units::new(units).expect("in range"), || None)
     }
 
     /// Tickets in this node's reach that wait for their verdicts.

@@ -1,0 +1,70 @@
+//! Access codes of a sale: made in bulk and shown once.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{self, read};
+use crate::limits::{CODE_USES_MAX, CODES_AT_ONCE_MAX};
+use crate::problem::Problem;
+
+/// Codes to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"count": 100, "uses": 1})))]
+pub struct NewCodes {
+    /// How many.
+    #[schema(minimum = 1, maximum = 10_000)]
+    pub count: u32,
+    /// How many buyers may spend each of them.
+    #[schema(minimum = 1, maximum = 1_000_000, default = 1, required = false)]
+    pub uses: u32,
+}
+
+impl NewCodes {
+    /// Reads the body of `POST /v1/admin/sales/{sale}/access-codes`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["count", "uses"], |body| {
+            let count = body.required("count", read::count(1..=CODES_AT_ONCE_MAX));
+            let uses = body.optional("uses", 1, read::count(1..=CODE_USES_MAX));
+            Some(Self { count: count?, uses: uses? })
+        })
+    }
+}
+
+/// Codes just made: the only time that they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"codes": ["7K2M-Q0XA-93TN-ZE5H", "0QW4-VV1T-8MNC-2H6R"]})))]
+pub struct CreatedCodes {
+    /// The codes; they are not kept and cannot be shown again.
+    pub codes: Vec<String>,
+}
+
+/// How many codes a sale has. The codes themselves are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"codes": 100, "uses": 100, "spent": 37})))]
+pub struct CodeCounts {
+    /// Codes that were made.
+    pub codes: u64,
+    /// Buyers that they are good for.
+    pub uses: u64,
+    /// Buyers that have spent one.
+    pub spent: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_made_in_bounds() {
+        let read = |body: &str| NewCodes::from_json(body.as_bytes());
+        assert_eq!(read(r#"{"count":100}"#), Ok(NewCodes { count: 100, uses: 1 }));
+        assert_eq!(read(r#"{"count":10000,"uses":1000000}"#), Ok(NewCodes { count: 10_000, uses: 1_000_000 }));
+        for body in [r#"{"count":0}"#, r#"{"count":10001}"#, r#"{"count":1,"uses":0}"#, r#"{"uses":1}"#, "{}"] {
+            assert_eq!(read(body).expect_err(body).status(), 422, "{body}");
+        }
+    }
+}

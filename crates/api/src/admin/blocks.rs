@@ -1,0 +1,137 @@
+//! Buyers and addresses that are turned away.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{self, read};
+use crate::problem::Problem;
+use crate::value::Time;
+
+/// What is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockKind {
+    /// A buyer.
+    Buyer,
+    /// An address, or a network of addresses.
+    Ip,
+}
+
+impl BlockKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Buyer => "buyer",
+            Self::Ip => "ip",
+        }
+    }
+
+    /// The kind that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// Somebody to be turned away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "kind": "ip", "value": "192.0.2.0/24", "expires_at": "2026-11-20T12:00:00.000Z", "reason": "a farm of robots"
+})))]
+pub struct NewBlock {
+    /// Whether a buyer or addresses.
+    pub kind: BlockKind,
+    /// The buyer's id; or an address, or a network like `192.0.2.0/24`.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[!-~]+$")]
+    pub value: String,
+    /// Until when; left out or `null`: for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub expires_at: Option<Time>,
+    /// Why, for other operators.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(schema_with = crate::admin::schema::title, required = false)]
+    pub reason: String,
+}
+
+impl NewBlock {
+    /// Reads the body of `POST /v1/admin/blocks`. Whether the value names anything is for the caller to say.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["kind", "value", "expires_at", "reason"], |body| {
+            let kind = body.required("kind", read::word(&["buyer", "ip"]));
+            let value = body.required("value", read::string);
+            let expires_at = body.optional("expires_at", None, read::nullable(read::time));
+            let reason = body.optional("reason", String::new(), read::title);
+            // The reader let only words of kinds through.
+            let (kind, value) = (BlockKind::parse(kind?)?, value?.into_owned());
+            Some(Self { kind, value, expires_at: expires_at?, reason: reason? })
+        })
+    }
+}
+
+/// Somebody who is turned away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "blk_0c9d8e7a65b1", "kind": "ip", "value": "192.0.2.0/24", "expires_at": null, "reason": "a farm of robots",
+    "created_at": "2026-11-20T09:00:00.000Z"
+})))]
+pub struct Block {
+    /// Its id, to delete it by. The same value has the same id each time.
+    pub id: String,
+    /// Whether a buyer or addresses.
+    pub kind: BlockKind,
+    /// The buyer's id; or a network, in its one way of writing.
+    pub value: String,
+    /// Until when; `null`: for good.
+    pub expires_at: Option<Time>,
+    /// Why, for other operators.
+    pub reason: String,
+    /// When it was made, or last changed.
+    pub created_at: Time,
+}
+
+/// Who is turned away now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlockList {
+    /// The blocks, newest first; those that are over are not among them.
+    pub blocks: Vec<Block>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_strictly() {
+        let read = |json: &str| NewBlock::from_json(json.as_bytes());
+        let block = read(r#"{"kind":"buyer","value":"robot"}"#).expect("whole");
+        let expected =
+            NewBlock { kind: BlockKind::Buyer, value: "robot".into(), expires_at: None, reason: String::new() };
+        assert_eq!(block, expected);
+        let block = read(r#"{"kind":"ip","value":"::1","expires_at":"2026-11-20T12:00:00Z","reason":"why"}"#);
+        let block = block.expect("whole");
+        assert_eq!((block.kind, block.reason.as_str()), (BlockKind::Ip, "why"));
+        assert!(block.expires_at.is_some());
+        for wrong in [
+            r#"{"kind":"buyer"}"#,
+            r#"{"value":"robot"}"#,
+            r#"{"kind":"sale","value":"robot"}"#,
+            r#"{"kind":"buyer","value":7}"#,
+            r#"{"kind":"buyer","value":"robot","expires_at":"tomorrow"}"#,
+            r#"{"kind":"buyer","value":"robot","reason":null}"#,
+            r#"{"kind":"buyer","value":"robot","reason":" "}"#,
+            r#"{"kind":"buyer","value":"robot","reason":"two\nlines"}"#,
+            r#"{"kind":"buyer","value":"robot","until":null}"#,
+        ] {
+            assert_eq!(read(wrong).expect_err(wrong).status(), 422, "{wrong}");
+        }
+    }
+}

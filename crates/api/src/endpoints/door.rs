@@ -1,0 +1,55 @@
+//! Purchase passes, and the access codes that some sales ask for with them.
+
+use super::answer::{json, ok};
+use super::buying::BUYING;
+use super::operating::{RUNNING, VIEWING};
+use super::{Answer, Body, Endpoint, Method, Shape};
+use crate::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
+use crate::gate::{NewPass, Pass};
+use crate::header::BodyType;
+use crate::problem::Code;
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/sales/{sale}/passes",
+        id: "issue_pass",
+        summary: "Get a purchase pass for an item",
+        description: "From 60 seconds before the opening. The first check that fails answers, in this order: who \
+            asks, sale and item, the sale's phase, blocks, membership and level, rate limits, the waiting room, the \
+            challenge, the access code. A challenge is spent whatever comes of it; a code is spent with the pass, and \
+            costs its buyer nothing again.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewPass>() }),
+        answers: &[Answer::new(201, json::<Pass>(), "The pass.")],
+        codes: &[
+            Code::NotEligible,
+            Code::ChallengeRequired,
+            Code::ChallengeFailed,
+            Code::WaitingRoom,
+            Code::NotStarted,
+            Code::Paused,
+            Code::Ended,
+            Code::RateLimited,
+        ],
+        ..BUYING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales/{sale}/access-codes",
+        id: "create_codes",
+        summary: "Make access codes for a sale",
+        description: "They are shown in this answer and never again: only a hash is kept. A sale has at most \
+            1,000,000.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewCodes>() }),
+        answers: &[Answer::new(201, json::<CreatedCodes>(), "The codes.")],
+        codes: &[Code::WrongState],
+        ..RUNNING
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/access-codes",
+        id: "count_codes",
+        summary: "Read how many access codes a sale has, and how many are spent",
+        answers: &[ok::<CodeCounts>("The counts.")],
+        ..VIEWING
+    },
+];

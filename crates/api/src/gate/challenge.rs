@@ -1,0 +1,114 @@
+//! Challenges on the wire: what a buyer is asked before a pass.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ChallengeKind;
+use crate::body::{object, read};
+use crate::problem::Problem;
+use crate::value::Time;
+
+/// A challenge to be answered, once, by the buyer who asked for it, for this sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(examples(json!({
+    "kind": "slider", "challenge": "Zm9yIHlvdXIgZXllcyBvbmx5", "expires_at": "2026-11-20T10:02:00.000Z",
+    "background": "data:image/png;base64,iVBORw0KGgo=", "piece": "data:image/png;base64,iVBORw0KGgo=",
+    "width": 340, "height": 170, "piece_y": 61
+})))]
+pub enum Challenge {
+    /// Five letters and digits to read off an image; the answer is `{"text": "k7q2m"}`.
+    Image {
+        /// The challenge, to be sent with its answer.
+        challenge: String,
+        /// When it ends.
+        expires_at: Time,
+        /// The image: a PNG as a data URL.
+        image: String,
+        /// The image's width, in pixels.
+        width: u32,
+        /// The image's height, in pixels.
+        height: u32,
+    },
+    /// A piece to slide into its gap; the answer is `{"x": 143}`: how far from the left the piece's file lies then, in pixels.
+    Slider {
+        /// The challenge, to be sent with its answer.
+        challenge: String,
+        /// When it ends.
+        expires_at: Time,
+        /// The picture with its gaps: a PNG as a data URL.
+        background: String,
+        /// The piece: a square PNG as a data URL.
+        piece: String,
+        /// The picture's width, in pixels.
+        width: u32,
+        /// The picture's height, in pixels.
+        height: u32,
+        /// How far from the picture's top the piece's file lies, in pixels.
+        piece_y: u16,
+    },
+    /// Work for the device, by the ALTCHA protocol, version 2; the answer is `{"altcha": "<payload>"}`, as its widget writes it.
+    Pow {
+        /// The challenge, to be sent with its answer.
+        challenge: String,
+        /// When it ends.
+        expires_at: Time,
+        /// The protocol's own challenge.
+        #[schema(value_type = Object)]
+        altcha: serde_json::Value,
+    },
+}
+
+/// What is asked when a challenge is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({}), json!({"kind": "pow"})))]
+pub struct ChallengeRequest {
+    /// Of which kind it is to be; the sale's own, if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = kinds, required = false)]
+    pub kind: Option<ChallengeKind>,
+}
+
+/// The words that may be asked for.
+const KINDS: &[&str] = &["image", "slider", "pow"];
+
+fn kinds() -> utoipa::openapi::Object {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(KINDS.iter().copied()))
+        .build()
+}
+
+impl ChallengeRequest {
+    /// Reads what is asked for. No body at all asks for the sale's own kind.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        object(bytes, &["kind"], |body| {
+            let kind = body.optional("kind", None, read::some(read::word(KINDS)))?;
+            let named = |word: &str| ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+            Some(Self { kind: kind.and_then(named) })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_may_be_asked_for() {
+        let asked = |body: &str| ChallengeRequest::from_json(body.as_bytes()).map(|asked| asked.kind);
+        assert_eq!(asked(""), Ok(None));
+        assert_eq!(asked("{}"), Ok(None));
+        assert_eq!(asked(r#"{"kind":"pow"}"#), Ok(Some(ChallengeKind::Pow)));
+        for bad in [r#"{"kind":"off"}"#, r#"{"kind":null}"#, r#"{"kind":7}"#, r#"{"item":"phone"}"#, "[]"] {
+            assert!(asked(bad).is_err(), "{bad}");
+        }
+    }
+}

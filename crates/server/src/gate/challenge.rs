@@ -1,0 +1,187 @@
+//! Challenges: what buyers are asked before they get a pass. Anything that a node has to know of one is sealed into the token that goes with it, so any node
+//! can check it and none has to remember it; that an answer counts once is the store's to say.
+
+mod seal;
+mod studio;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_api::gate::{Challenge, ChallengeAnswer, ChallengeKind};
+use doorbuster_challenge::{
+    CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH, WorkKeys, is_in_place, normalised,
+};
+use doorbuster_core::{BuyerId, Millis, Phase};
+use doorbuster_store::{Spending, Spent, Store, StoreError};
+
+use super::Masters;
+use crate::catalogue::Catalogue;
+use crate::engine::Engine;
+use crate::web::wire;
+use seal::{Kind, Sealed, Seals};
+use studio::{Made, Shown, Studio};
+
+/// How long a challenge may be answered.
+pub(crate) const CHALLENGE_MS: i64 = 120_000;
+/// Wrong answers of one buyer in one sale after which no answer counts any more until they are forgotten.
+pub(crate) const MISSES_MAX: u32 = 10;
+/// How long after the first one wrong answers are forgotten.
+pub(crate) const MISSES_MS: i64 = 300_000;
+/// How long before a sale opens its challenges are drawn in advance.
+const AHEAD_MS: i64 = 600_000;
+
+/// Why an answer did not count. The challenge is spent all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum ChallengeFault {
+    /// The answer is wrong, or the challenge is another buyer's, another sale's, spent, over, or none at all.
+    #[error("the answer does not count")]
+    Failed,
+    /// The buyer was wrong too often of late, and may try again after so many seconds.
+    #[error("too many wrong answers")]
+    TooMany {
+        /// Seconds until the wrong answers are forgotten.
+        retry_secs: u32,
+    },
+    /// The store could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What came of answers, since the program started.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub right: AtomicU64,
+    pub wrong: AtomicU64,
+    pub again: AtomicU64,
+    pub invalid: AtomicU64,
+    pub too_many: AtomicU64,
+}
+
+/// The challenges of this node.
+#[derive(Debug)]
+pub struct Challenges {
+    seals: Seals,
+    work: WorkKeys,
+    studio: Studio,
+    outcomes: Outcomes,
+}
+
+impl Challenges {
+    /// Challenges that every node with the same masters understands.
+    #[must_use]
+    pub fn new(masters: &Masters) -> Self {
+        let key = |context| masters.keys(context).next().expect("there is always one master");
+        // These only have to hold between making a challenge and checking its answer, which the seal ties together; so one key each is enough.
+        let work = WorkKeys::new(&key("doorbuster: challenges of work"), &key("doorbuster: answers of work"));
+        let studio = Studio::new(work.clone());
+        Self { seals: Seals::new(masters), work, studio, outcomes: Outcomes::default() }
+    }
+
+    /// A challenge of this kind for this buyer. `None`: more are asked for than can be drawn.
+    pub async fn offer(&self, now: Millis, sale: &str, buyer: &BuyerId, kind: ChallengeKind) -> Option<Challenge> {
+        let kind = match kind {
+            ChallengeKind::Image => Kind::Image,
+            ChallengeKind::Slider => Kind::Slider,
+            ChallengeKind::Pow | ChallengeKind::Off => Kind::Work,
+        };
+        let Made { shown, answer } = self.studio.take(kind).await?;
+        let until = now.plus(CHALLENGE_MS);
+        let sealed = Sealed { id: rand::random(), kind, until, answer };
+        let (challenge, expires_at) = (self.seals.seal(&sealed, sale, buyer.as_str()), wire::time(until));
+        Some(match shown {
+            Shown::Image { image } => {
+                Challenge::Image { challenge, expires_at, image, width: CAPTCHA_WIDTH, height: CAPTCHA_HEIGHT }
+            }
+            Shown::Slider { background, piece, piece_y } => {
+                let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
+                Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
+            }
+            Shown::Work { altcha } => Challenge::Pow { challenge, expires_at, altcha },
+        })
+    }
+
+    /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at whichever nodes, one is looked at.
+    ///
+    /// # Errors
+    /// The answer does not count.
+    pub async fn redeem(
+        &self,
+        store: &Store,
+        sale: &str,
+        buyer: &BuyerId,
+        challenge: &str,
+        answer: &ChallengeAnswer,
+    ) -> Result<(), ChallengeFault> {
+        let now = store.now();
+        let opened = self.seals.open(challenge, sale, buyer.as_str());
+        let Some(sealed) = opened.filter(|sealed| now < sealed.until) else {
+            self.outcomes.invalid.fetch_add(1, Ordering::Relaxed);
+            return Err(ChallengeFault::Failed);
+        };
+        let is_right = self.is_right(&sealed, answer);
+        let by = self.seals.name_of(sale, buyer.as_str());
+        let spending = Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
+        let outcomes = &self.outcomes;
+        let (counter, outcome) = match store.spend(spending).await? {
+            Spent::Before => (&outcomes.again, Err(ChallengeFault::Failed)),
+            Spent::Now { misses, until } if misses >= MISSES_MAX => {
+                let secs = until.0.saturating_sub(now.0).max(0) / 1_000 + 1;
+                let retry_secs = u32::try_from(secs).unwrap_or(u32::MAX);
+                (&outcomes.too_many, Err(ChallengeFault::TooMany { retry_secs }))
+            }
+            Spent::Now { .. } if is_right => (&outcomes.right, Ok(())),
+            Spent::Now { .. } => (&outcomes.wrong, Err(ChallengeFault::Failed)),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        outcome
+    }
+
+    fn is_right(&self, sealed: &Sealed, answer: &ChallengeAnswer) -> bool {
+        match (sealed.kind, answer) {
+            (Kind::Image, ChallengeAnswer::Text(text)) => sealed.text() == Some(normalised(text).as_str()),
+            (Kind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
+            (Kind::Work, ChallengeAnswer::Altcha(payload)) => self.work.check(payload, &sealed.answer),
+            _ => false,
+        }
+    }
+
+    /// What came of answers.
+    pub(crate) fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// Has those kinds drawn in advance that a sale asks for, or will soon, and no others.
+    pub(crate) fn prepare(&self, catalogue: &Catalogue, now: Millis) {
+        let mut wanted = [false; Kind::ALL.len()];
+        for sale in catalogue.sales() {
+            let is_near = match sale.row.phase {
+                Phase::Open | Phase::Paused => true,
+                Phase::Scheduled => sale.row.starts_at.is_some_and(|at| at <= now.plus(AHEAD_MS)),
+                Phase::Draft | Phase::Closed => false,
+            };
+            let kind = match sale.door.challenge {
+                ChallengeKind::Off => continue,
+                ChallengeKind::Image => Kind::Image,
+                ChallengeKind::Slider => Kind::Slider,
+                ChallengeKind::Pow => Kind::Work,
+            };
+            if is_near {
+                // Whoever cannot see asks for work.
+                wanted[kind as usize] = true;
+                wanted[Kind::Work as usize] = true;
+            }
+        }
+        self.studio.want(wanted);
+    }
+
+    /// Prepares what is wanted, once a second, until it is dropped.
+    pub(crate) async fn tend(&self, engine: &Engine) {
+        let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            every.tick().await;
+            self.prepare(&engine.catalogue(), engine.now());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The token of a challenge: everything a node has to know of it, sealed, so that its buyer can neither read nor change it.
+//!
+//! It is sealed for one buyer and one sale; for any other it does not open. What is inside is always as long, whatever the answer.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_core::Millis;
+
+use crate::gate::Masters;
+
+/// Bytes inside: an id, a kind, an end, an answer.
+const INSIDE: usize = 16 + 1 + 8 + ANSWER;
+/// Bytes kept for an answer.
+pub(super) const ANSWER: usize = 32;
+/// Bytes that show whether anything was changed.
+const TAG: usize = 16;
+/// Bytes of a token before it is written as text.
+const TOKEN: usize = NONCE_LEN + INSIDE + TAG;
+/// What the keys are for.
+const CONTEXT: &str = "doorbuster: challenges";
+
+/// What a challenge is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Characters to read.
+    Image,
+    /// A piece to slide.
+    Slider,
+    /// Work to do.
+    Work,
+}
+
+impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
+}
+
+/// What is inside a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub(super) id: [u8; 16],
+    pub(super) kind: Kind,
+    pub(super) until: Millis,
+    pub(super) answer: [u8; ANSWER],
+}
+
+impl Sealed {
+    /// The answer of an image.
+    pub(super) fn text(&self) -> Option<&str> {
+        let len = self.answer.iter().position(|byte| *byte == 0)?;
+        std::str::from_utf8(&self.answer[..len]).ok().filter(|text| !text.is_empty())
+    }
+
+    /// The answer of a slider.
+    pub(super) fn x(&self) -> u16 {
+        u16::from_be_bytes([self.answer[0], self.answer[1]])
+    }
+
+    fn bytes(&self) -> [u8; INSIDE] {
+        let mut bytes = [0; INSIDE];
+        bytes[..16].copy_from_slice(&self.id);
+        bytes[16] = self.kind as u8;
+        bytes[17..25].copy_from_slice(&self.until.0.to_be_bytes());
+        bytes[25..].copy_from_slice(&self.answer);
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; INSIDE] = bytes.try_into().ok()?;
+        Some(Self {
+            id: bytes[..16].try_into().ok()?,
+            kind: *Kind::ALL.get(usize::from(bytes[16]))?,
+            until: Millis(i64::from_be_bytes(bytes[17..25].try_into().ok()?)),
+            answer: bytes[25..].try_into().ok()?,
+        })
+    }
+}
+
+/// The keys that tokens are sealed with: the first seals, all of them open.
+pub(super) struct Seals {
+    keys: Box<[LessSafeKey]>,
+    names: [u8; 32],
+}
+
+impl fmt::Debug for Seals {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Seals({})", self.keys.len())
+    }
+}
+
+impl Seals {
+    pub(super) fn new(masters: &Masters) -> Self {
+        let key = |bytes: [u8; 32]| {
+            let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).expect("the key is as long as the cipher's");
+            LessSafeKey::new(key)
+        };
+        let names = masters.keys("doorbuster: who answers challenges").next().expect("there is always one master");
+        Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
+    }
+
+    /// A token for this buyer and this sale.
+    pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
+        // Of this cipher a nonce that comes twice, by chance, only shows whether the same was sealed twice; ids see to it that it never is.
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut token = Vec::with_capacity(TOKEN);
+        token.extend_from_slice(&sealed.bytes());
+        self.keys[0]
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad(sale, buyer), &mut token)
+            .expect("a few bytes can be sealed");
+        token.splice(..0, nonce);
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// What is inside, if it was sealed for this buyer and this sale.
+    pub(super) fn open(&self, text: &str, sale: &str, buyer: &str) -> Option<Sealed> {
+        let mut token = [0; TOKEN];
+        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut token).ok()?;
+        let (nonce, rest) = token.split_at(NONCE_LEN);
+        let nonce: [u8; NONCE_LEN] = nonce.try_into().ok()?;
+        self.keys.iter().filter(|_| len == TOKEN).find_map(|key| {
+            let mut rest = rest.to_vec();
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            Sealed::parse(key.open_in_place(nonce, aad(sale, buyer), &mut rest).ok()?)
+        })
+    }
+
+    /// A buyer of a sale, as wrong answers are counted.
+    pub(super) fn name_of(&self, sale: &str, buyer: &str) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.names, &bound(sale, buyer));
+        let mut name = [0; 16];
+        name.copy_from_slice(&hash.as_bytes()[..16]);
+        name
+    }
+}
+
+/// Names have no zero in them, so no two pairs are written alike.
+fn bound(sale: &str, buyer: &str) -> Vec<u8> {
+    [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
+}
+
+fn aad(sale: &str, buyer: &str) -> Aad<Vec<u8>> {
+    Aad::from(bound(sale, buyer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seals(masters: &[u8]) -> Seals {
+        Seals::new(&Masters::new(masters.iter().map(|byte| [*byte; 32]).collect()).expect("one at least"))
+    }
+
+    fn sealed(kind: Kind, answer: &[u8]) -> Sealed {
+        let mut all = [0; ANSWER];
+        all[..answer.len()].copy_from_slice(answer);
+        Sealed { id: rand::random(), kind, until: Millis(1_795_168_800_000), answer: all }
+    }
+
+    #[test]
+    fn a_token_opens_for_its_buyer_and_sale_alone() {
+        let seals = seals(&[1]);
+        let inside = sealed(Kind::Image, b"k7q2m");
+        let token = seals.seal(&inside, "spring", "anna");
+        let opened = seals.open(&token, "spring", "anna").expect("it was sealed for these");
+        assert_eq!((opened.text(), &opened), (Some("k7q2m"), &inside));
+        for (sale, buyer) in [("spring", "bert"), ("autumn", "anna"), ("springa", "nna"), ("", ""), ("anna", "spring")] {
+            assert_eq!(seals.open(&token, sale, buyer), None, "{sale} {buyer}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_understood_while_masters_change() {
+        let token = seals(&[1]).seal(&sealed(Kind::Slider, &[0, 143]), "spring", "anna");
+        assert_eq!(seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.x()), Some(143));
+        assert_eq!(seals(&[2]).open(&token, "spring", "anna"), None);
+    }
+
+    #[test]
+    fn a_token_that_was_changed_or_made_up_does_not_open() {
+        let seals = seals(&[1]);
+        let good = seals.seal(&sealed(Kind::Work, &[7; 32]), "spring", "anna");
+        for at in 0..good.len() {
+            let mut bad = good.clone().into_bytes();
+            bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
+            let bad = String::from_utf8(bad).expect("ASCII");
+            assert_eq!(seals.open(&bad, "spring", "anna"), None, "at {at}");
+        }
+        let long = "A".repeat(10_000);
+        for bad in ["", "A", "\u{e4}", &long, &good[1..], &good[..good.len() - 1], &format!("{good}A"), &format!("{good}=")] {
+            assert_eq!(seals.open(bad, "spring", "anna"), None, "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn tokens_tell_nothing_by_their_length_and_are_never_the_same() {
+        let seals = seals(&[1]);
+        let one = sealed(Kind::Image, b"k7q2m");
+        let tokens: Vec<String> = [&one, &one, &sealed(Kind::Slider, &[1, 2]), &sealed(Kind::Work, &[9; 32])]
+            .map(|sealed| seals.seal(sealed, "spring", "anna"))
+            .into();
+        assert!(tokens.iter().all(|token| token.len() == tokens[0].len()));
+        assert_ne!(tokens[0], tokens[1]);
+    }
+}

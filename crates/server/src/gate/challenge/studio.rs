@@ -1,0 +1,272 @@
+//! Where challenges are drawn: a few threads of their own, beside those that serve requests. What will be wanted is drawn in advance, while there is time.
+//!
+//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait. What was taken from the shelf is nobody else's.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use doorbuster_challenge::{Captcha, Chance, Effort, Puzzle, Work, WorkKeys, draw_captcha, draw_puzzle};
+use tokio::sync::oneshot;
+
+use super::seal::{ANSWER, Kind};
+
+/// Threads that draw.
+const THREADS: usize = 2;
+/// Requests that wait for a challenge to be drawn; at the bound a request is told to come again.
+const WAITING_MAX: usize = 1_024;
+/// Challenges of a kind that are kept drawn.
+const SHELF_MAX: usize = 1_024;
+/// Bytes of a kind that are kept drawn; whichever of the two bounds comes first.
+const SHELF_BYTES_MAX: usize = 24 * 1_024 * 1_024;
+/// Drawing in advance rests so many times as long as it took, so that requests hardly notice it.
+const RESTS: u32 = 4;
+
+/// A challenge, drawn for whoever comes first.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) shown: Shown,
+    pub(super) answer: [u8; ANSWER],
+}
+
+/// The part of a challenge that is shown.
+#[derive(Clone, Debug)]
+pub(super) enum Shown {
+    /// Data URL of an image.
+    Image { image: String },
+    /// Data URLs of a picture and a piece, and how far down the piece lies.
+    Slider { background: String, piece: String, piece_y: u16 },
+    /// The protocol's own challenge.
+    Work { altcha: serde_json::Value },
+}
+
+impl Made {
+    fn bytes(&self) -> usize {
+        match &self.shown {
+            Shown::Image { image } => image.len(),
+            Shown::Slider { background, piece, .. } => background.len() + piece.len(),
+            // A handful of short texts in a map.
+            Shown::Work { .. } => 2_048,
+        }
+    }
+}
+
+/// Challenges of one kind that are drawn already.
+#[derive(Debug, Default)]
+struct Shelf {
+    is_wanted: bool,
+    made: VecDeque<Made>,
+    bytes: usize,
+}
+
+impl Shelf {
+    fn is_full(&self) -> bool {
+        self.made.len() >= SHELF_MAX || self.bytes >= SHELF_BYTES_MAX
+    }
+
+    fn put(&mut self, made: Made) {
+        if self.is_wanted && !self.is_full() {
+            self.bytes += made.bytes();
+            self.made.push_back(made);
+        }
+    }
+
+    fn take(&mut self) -> Option<Made> {
+        let made = self.made.pop_front()?;
+        self.bytes -= made.bytes();
+        Some(made)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shelves: [Shelf; Kind::ALL.len()],
+    waiting: VecDeque<(Kind, oneshot::Sender<Made>)>,
+    is_closing: bool,
+}
+
+impl State {
+    /// The shelf that is emptiest of those that are to be filled.
+    fn to_fill(&self) -> Option<Kind> {
+        let open = Kind::ALL.into_iter().filter(|kind| {
+            let shelf = &self.shelves[*kind as usize];
+            shelf.is_wanted && !shelf.is_full()
+        });
+        open.min_by_key(|kind| self.shelves[*kind as usize].made.len())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two of its changes.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The threads, and what they share with requests.
+pub(super) struct Studio {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Studio {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Studio({})", self.threads.len())
+    }
+}
+
+impl Studio {
+    pub(super) fn new(work: WorkKeys) -> Self {
+        let shared = Arc::new(Shared::default());
+        let start = |n: usize| {
+            let (shared, easel) = (shared.clone(), Easel { chance: Chance::new(), work: work.clone() });
+            let name = format!("challenge-{n}");
+            thread::Builder::new().name(name).spawn(move || draw_for(&shared, easel, n == 0))
+        };
+        // With fewer threads there is less to give away; without any, requests are told to come again.
+        let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
+        if threads.len() < THREADS {
+            tracing::error!(started = threads.len(), "not every thread that draws challenges could be started");
+        }
+        Self { shared, threads }
+    }
+
+    /// A challenge that nobody else gets. `None`: too many wait.
+    pub(super) async fn take(&self, kind: Kind) -> Option<Made> {
+        let (sender, drawn) = oneshot::channel();
+        {
+            let mut state = self.shared.lock();
+            if let Some(made) = state.shelves[kind as usize].take() {
+                return Some(made);
+            }
+            if state.waiting.len() >= WAITING_MAX || self.threads.is_empty() {
+                return None;
+            }
+            state.waiting.push_back((kind, sender));
+        }
+        self.shared.wake.notify_one();
+        drawn.await.ok()
+    }
+
+    /// Keeps these kinds drawn in advance, and no others.
+    pub(super) fn want(&self, wanted: [bool; Kind::ALL.len()]) {
+        let mut state = self.shared.lock();
+        for (shelf, is_wanted) in state.shelves.iter_mut().zip(wanted) {
+            shelf.is_wanted = is_wanted;
+            if !is_wanted {
+                (shelf.made, shelf.bytes) = (VecDeque::new(), 0);
+            }
+        }
+        let is_work = state.to_fill().is_some();
+        drop(state);
+        if is_work {
+            self.shared.wake.notify_all();
+        }
+    }
+
+    /// How many are drawn in advance.
+    #[cfg(test)]
+    pub(super) fn on_shelf(&self, kind: Kind) -> usize {
+        self.shared.lock().shelves[kind as usize].made.len()
+    }
+}
+
+impl Drop for Studio {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.is_closing = true;
+        state.waiting.clear();
+        drop(state);
+        self.shared.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so.
+            drop(thread.join());
+        }
+    }
+}
+
+/// What a thread draws with.
+struct Easel {
+    chance: Chance,
+    work: WorkKeys,
+}
+
+impl Easel {
+    fn draw(&mut self, kind: Kind) -> Made {
+        let mut answer = [0; ANSWER];
+        let shown = match kind {
+            Kind::Image => {
+                let Captcha { png, text } = draw_captcha(&mut self.chance);
+                answer[..text.len()].copy_from_slice(text.as_bytes());
+                Shown::Image { image: data_url(&png) }
+            }
+            Kind::Slider => {
+                let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut self.chance);
+                answer[..2].copy_from_slice(&x.to_be_bytes());
+                Shown::Slider { background: data_url(&background), piece: data_url(&piece), piece_y }
+            }
+            Kind::Work => {
+                let Work { json, mark } = self.work.make(&mut self.chance, Effort::USUAL);
+                answer = mark;
+                Shown::Work { altcha: json }
+            }
+        };
+        Made { shown, answer }
+    }
+}
+
+fn data_url(png: &[u8]) -> String {
+    let mut url = String::with_capacity(22 + png.len().div_ceil(3) * 4);
+    url.push_str("data:image/png;base64,");
+    STANDARD.encode_string(png, &mut url);
+    url
+}
+
+/// Draws for those who wait; when nobody does, one thread fills the shelves, with rests.
+fn draw_for(shared: &Shared, mut easel: Easel, fills: bool) {
+    let mut rests_until = Instant::now();
+    let mut state = shared.lock();
+    while !state.is_closing {
+        if let Some((kind, sender)) = state.waiting.pop_front() {
+            drop(state);
+            // Whoever hung up meanwhile is not drawn for.
+            let left = if sender.is_closed() { None } else { sender.send(easel.draw(kind)).err() };
+            state = shared.lock();
+            if let Some(made) = left {
+                state.shelves[kind_of(&made) as usize].put(made);
+            }
+            continue;
+        }
+        let rest = rests_until.saturating_duration_since(Instant::now());
+        match state.to_fill().filter(|_| fills) {
+            Some(kind) if rest == Duration::ZERO => {
+                drop(state);
+                let began = Instant::now();
+                let made = easel.draw(kind);
+                rests_until = Instant::now() + began.elapsed() * RESTS;
+                state = shared.lock();
+                state.shelves[kind as usize].put(made);
+            }
+            Some(_) => state = shared.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
+            None => state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+fn kind_of(made: &Made) -> Kind {
+    match made.shown {
+        Shown::Image { .. } => Kind::Image,
+        Shown::Slider { .. } => Kind::Slider,
+        Shown::Work { .. } => Kind::Work,
+    }
+}

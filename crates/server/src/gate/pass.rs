@@ -1,0 +1,208 @@
+//! The purchase passes of this deployment: made here, checked here and at every other node, without a lookup.
+//!
+//! The keys of the periods before, at and after the present are kept at hand; a pass of any other period has expired, or was never made.
+
+use std::fmt;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_core::Millis;
+use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, Sealed, Terms, period};
+
+/// Most masters that may be configured at a time; more are refused at start.
+pub const MASTERS_MAX: usize = 8;
+/// Bytes of a master.
+pub const MASTER_BYTES: usize = 32;
+
+/// The secrets that every key of the front door is made from. The first makes what is handed out; all of them check what comes back.
+#[derive(Clone)]
+pub struct Masters(Box<[[u8; MASTER_BYTES]]>);
+
+impl Masters {
+    /// From at least one secret, the one that signs first.
+    #[must_use]
+    pub fn new(masters: Vec<[u8; MASTER_BYTES]>) -> Option<Self> {
+        (1..=MASTERS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
+    }
+
+    /// Keys for another purpose of the front door, named by `context`: the one that signs first.
+    pub fn keys(&self, context: &str) -> impl Iterator<Item = [u8; 32]> {
+        self.0.iter().map(move |master| blake3::derive_key(context, master))
+    }
+}
+
+impl fmt::Debug for Masters {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Masters({})", self.0.len())
+    }
+}
+
+/// What a purchase says of its pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented<'a> {
+    /// There is none.
+    Nothing,
+    /// This one.
+    Pass(&'a str),
+    /// Something that is no pass, or several.
+    Nonsense,
+}
+
+impl<'a> Presented<'a> {
+    /// Reads the values of the header, in the order they were sent.
+    pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(one), None) => std::str::from_utf8(one).map_or(Self::Nonsense, |text| Self::Pass(text.trim())),
+            (Some(_), Some(_)) => Self::Nonsense,
+        }
+    }
+}
+
+/// The keys at hand in one period.
+#[derive(Debug)]
+struct Ring {
+    period: i64,
+    signing: PassKey,
+    known: Box<[PassKey]>,
+}
+
+impl Ring {
+    fn new(masters: &Masters, period: i64) -> Self {
+        let periods = [period, period - 1, period + 1];
+        let known = periods.iter().flat_map(|at| masters.0.iter().map(|master| PassKey::derive(master, *at)));
+        Self { period, signing: PassKey::derive(&masters.0[0], period), known: known.collect() }
+    }
+}
+
+/// Makes and checks passes.
+#[derive(Debug)]
+pub struct Passes {
+    masters: Masters,
+    ring: ArcSwap<Ring>,
+    ttl_ms: i64,
+}
+
+/// Room for the bytes of a pass, so that a check allocates nothing.
+pub type Room = [u8; PASS_BYTES_MAX + 2];
+
+/// A pass just made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// The pass, as it is handed out.
+    pub text: String,
+    /// The instant from which it is of no use.
+    pub expires_at: Millis,
+}
+
+impl Passes {
+    /// Passes that may be used for `ttl`.
+    #[must_use]
+    pub fn new(masters: Masters, ttl: Duration) -> Self {
+        let ring = ArcSwap::from_pointee(Ring::new(&masters, 0));
+        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+        Self { masters, ring, ttl_ms }
+    }
+
+    /// The keys at `now`, made anew when a period has passed.
+    fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&Ring) -> T) -> T {
+        let (period, ring) = (period(now), self.ring.load());
+        if ring.period == period {
+            return use_it(&ring);
+        }
+        let fresh = Ring::new(&self.masters, period);
+        let told = use_it(&fresh);
+        self.ring.store(fresh.into());
+        told
+    }
+
+    /// A pass for `item` of `sale`, good from `valid_from` on; the caller's terms but for its end.
+    #[must_use]
+    pub fn issue(&self, now: Millis, terms: Terms<'_>, sale: &str, item: &str) -> Issued {
+        let expires_at = terms.valid_from.plus(self.ttl_ms);
+        let terms = Terms { expires_at, ..terms };
+        let sealed = self.with_ring(now, |ring| ring.signing.seal(&terms, sale, item));
+        Issued { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
+    }
+
+    /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it is, and whether or not it has expired.
+    pub fn open<'a>(&self, text: &str, sale: &str, item: &str, now: Millis, room: &'a mut Room) -> Option<Terms<'a>> {
+        let len = URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
+        let pass = Sealed::parse(&room[..len])?;
+        let holds = self.with_ring(now, |ring| ring.known.iter().any(|key| pass.is_sealed_by(key, sale, item)));
+        holds.then(|| pass.terms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_core::gate::pass::{PERIOD_MS, Standing};
+
+    const NOW: Millis = Millis(1_795_168_800_000);
+
+    fn passes(masters: &[u8]) -> Passes {
+        let masters = masters.iter().map(|byte| [*byte; MASTER_BYTES]).collect();
+        Passes::new(Masters::new(masters).expect("one at least"), Duration::from_secs(120))
+    }
+
+    fn issued(passes: &Passes, now: Millis) -> Issued {
+        let standing = Standing { member: true, level: 3 };
+        passes.issue(now, Terms { buyer: "anna", standing, valid_from: now, expires_at: now }, "spring", "phone")
+    }
+
+    fn holds(passes: &Passes, text: &str, now: Millis) -> bool {
+        passes.open(text, "spring", "phone", now, &mut [0; PASS_BYTES_MAX + 2]).is_some()
+    }
+
+    #[test]
+    fn a_pass_made_at_one_node_holds_at_another_with_the_same_secret() {
+        let (one, other) = (passes(&[1]), passes(&[1]));
+        let pass = issued(&one, NOW);
+        let mut room = [0; PASS_BYTES_MAX + 2];
+        let terms = other.open(&pass.text, "spring", "phone", NOW, &mut room).expect("it was made here");
+        assert_eq!((terms.buyer, terms.valid_from, terms.expires_at), ("anna", NOW, NOW.plus(120_000)));
+        assert_eq!((terms.standing, pass.expires_at), (Standing { member: true, level: 3 }, terms.expires_at));
+        assert!(other.open(&pass.text, "spring", "case", NOW, &mut room).is_none());
+        assert!(!holds(&passes(&[2]), &pass.text, NOW));
+    }
+
+    #[test]
+    fn secrets_are_changed_without_a_pass_that_stops_holding() {
+        // Known everywhere, then signing everywhere, then the old one forgotten: at each step nodes of two steps understand each other.
+        let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
+        for pair in steps.windows(2) {
+            let (before, after) = (&pair[0], &pair[1]);
+            assert!(holds(after, &issued(before, NOW).text, NOW));
+            assert!(holds(before, &issued(after, NOW).text, NOW));
+        }
+    }
+
+    #[test]
+    fn a_pass_outlives_the_period_of_its_key_and_its_key_not_the_next_one() {
+        let passes = passes(&[1]);
+        let end = Millis((period(NOW) + 1) * PERIOD_MS);
+        let last = issued(&passes, end.plus(-1));
+        assert!(holds(&passes, &last.text, end.plus(-1)));
+        assert!(holds(&passes, &last.text, end.plus(PERIOD_MS - 1)));
+        assert!(!holds(&passes, &last.text, end.plus(PERIOD_MS)));
+        // A node whose clock is a little ahead signs with the key of the next period.
+        assert!(holds(&passes, &issued(&passes, end).text, end.plus(-1)));
+    }
+
+    #[test]
+    fn nonsense_is_no_pass() {
+        let passes = passes(&[1]);
+        let good = issued(&passes, NOW).text;
+        let long = "A".repeat(10_000);
+        for text in ["", "A", "====", "\u{e4}", &long, &good[1..], &format!("{good}="), &format!("{good}AA")] {
+            assert!(!holds(&passes, text, NOW), "{text}");
+        }
+        assert_eq!(Presented::new([].into_iter()), Presented::Nothing);
+        assert_eq!(Presented::new([b" x ".as_slice()].into_iter()), Presented::Pass("x"));
+        assert_eq!(Presented::new([b"x".as_slice(), b"x"].into_iter()), Presented::Nonsense);
+        assert_eq!(Presented::new([b"\xFF".as_slice()].into_iter()), Presented::Nonsense);
+    }
+}

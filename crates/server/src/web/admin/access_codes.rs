@@ -1,0 +1,53 @@
+//! Access codes of a sale: made in bulk and shown once, counted.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_store::CodesOutcome;
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::{no_sale, note, sale};
+use crate::gate::codes;
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, json};
+use crate::web::who::By;
+
+/// `POST /v1/admin/sales/{sale}/access-codes`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([name]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let NewCodes { count, uses } = NewCodes::from_json(&body)?;
+    let sale = sale(&app, &name)?;
+    let (codes, outcome) = codes::make(app.engine.store(), &name, count, uses).await.map_err(failed)?;
+    match outcome {
+        CodesOutcome::Done => {}
+        CodesOutcome::NotFound => return Err(no_sale().into()),
+        CodesOutcome::TooMany => {
+            let detail = "a sale has at most 1,000,000 access codes";
+            return Err(Problem::wrong_state(sale.row.phase.as_str(), detail).into());
+        }
+    }
+    note(&app, &by, "codes.create", &object!({"sale": name, "count": count, "uses": uses})).await;
+    Ok(json(StatusCode::CREATED, &CreatedCodes { codes }))
+}
+
+/// `GET /v1/admin/sales/{sale}/access-codes`
+pub(crate) async fn count(State(app): State<Arc<App>>, Names([name]): Names<1>) -> Answer {
+    sale(&app, &name)?;
+    let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
+    let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };
+    Ok(json(StatusCode::OK, &counts))
+}

@@ -1,0 +1,115 @@
+//! Whom operators turn away: listed, added, let in again.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::value::is_name;
+use doorbuster_core::Millis;
+use doorbuster_store as store;
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::note;
+use crate::config::Cidr;
+use crate::gate::BLOCKS_MAX;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, empty, json};
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+/// Digits of an id.
+const ID_DIGITS: usize = 12;
+
+/// `GET /v1/admin/blocks`
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+    let blocks = app.engine.store().blocks().await.map_err(failed)?;
+    Ok(json(StatusCode::OK, &BlockList { blocks: blocks.iter().map(shown).collect() }))
+}
+
+/// `POST /v1/admin/blocks`
+pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = NewBlock::from_json(&body)?;
+    let value = value(&wanted)?;
+    let until = wanted.expires_at.map(|time| Millis(time.millis()));
+    if until.is_some_and(|until| until <= app.engine.now()) {
+        return Err(fault("/expires_at", "must be in the future; null is for good").into());
+    }
+    let put = app.engine.store().put_block(kind(wanted.kind), &value, until, &wanted.reason, BLOCKS_MAX);
+    let Some(block) = put.await.map_err(failed)? else {
+        return Err(Problem::wrong_state("full", "there are as many blocks as there may be; delete one first").into());
+    };
+    app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
+    let until = wanted.expires_at;
+    let detail = object!({"kind": wanted.kind.as_str(), "value": value, "expires_at": until, "reason": wanted.reason});
+    note(&app, &by, "block.create", &detail).await;
+    Ok(json(StatusCode::CREATED, &shown(&block)))
+}
+
+/// `DELETE /v1/admin/blocks/{block}`
+pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([wanted]): Names<1>) -> Answer {
+    let blocks = app.engine.store().blocks().await.map_err(failed)?;
+    let found = blocks.into_iter().find(|block| id(block) == wanted);
+    let gone = || Problem::not_found("there is no such block");
+    let block = found.ok_or_else(gone)?;
+    if !app.engine.store().delete_block(block.kind, &block.value).await.map_err(failed)? {
+        return Err(gone().into());
+    }
+    app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
+    note(&app, &by, "block.delete", &object!({"kind": block.kind.as_str(), "value": block.value})).await;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// What is blocked, in its one way of writing.
+fn value(wanted: &NewBlock) -> Result<String, Problem> {
+    match wanted.kind {
+        BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
+        BlockKind::Buyer => Err(fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -")),
+        BlockKind::Ip => {
+            let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
+            let network = network.ok_or_else(|| {
+                fault("/value", "must be an address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+            })?;
+            Ok(network.to_string())
+        }
+    }
+}
+
+fn fault(pointer: &str, detail: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(Place::Body(pointer.to_owned()), detail)])
+}
+
+fn kind(kind: BlockKind) -> store::BlockKind {
+    match kind {
+        BlockKind::Buyer => store::BlockKind::Buyer,
+        BlockKind::Ip => store::BlockKind::Ip,
+    }
+}
+
+fn shown(block: &store::Block) -> Block {
+    let kind = match block.kind {
+        store::BlockKind::Buyer => BlockKind::Buyer,
+        store::BlockKind::Ip => BlockKind::Ip,
+    };
+    Block {
+        id: id(block),
+        kind,
+        value: block.value.clone(),
+        expires_at: block.until.map(wire::time),
+        reason: block.reason.clone(),
+        created_at: wire::time(block.at),
+    }
+}
+
+/// A block's id: made of what it says, so that it is the same at every node and each time.
+fn id(block: &store::Block) -> String {
+    let hash = blake3::hash(format!("{} {}", block.kind.as_str(), block.value).as_bytes()).to_hex();
+    format!("blk_{}", &hash[..ID_DIGITS])
+}

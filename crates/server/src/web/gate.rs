@@ -1,0 +1,4 @@
+//! The front door over HTTP: what a buyer asks for before a purchase.
+
+pub(crate) mod passes;
+pub(crate) mod room;

@@ -1,0 +1,80 @@
+//! `POST /v1/sales/{sale}/passes`: what a buyer is asked before a pass is made, in the contract's order.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::gate::{NewPass, Pass};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::problem::{Problem, Requirement};
+use doorbuster_core::gate::pass::{EARLY_MS, Standing, Terms};
+use doorbuster_core::{BuyerId, Millis, Phase};
+use http::StatusCode;
+
+use crate::catalogue::SaleState;
+use crate::gate::{codes, threshold};
+use crate::purchase::Refusal;
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::refusals::told;
+use crate::web::reply::{Answer, Refused, json};
+use crate::web::sales::shown_or_new;
+use crate::web::who::{Buyer, Known};
+use crate::web::{App, wire};
+
+/// `POST /v1/sales/{sale}/passes`
+pub(crate) async fn issue(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    Known(standing): Known,
+    Names([sale]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = NewPass::from_json(&body)?;
+    let sale = shown_or_new(&app, &sale).await?;
+    let item = sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    let opening = opening(&app, &sale).map_err(|refusal| told(&refusal))?;
+    if let Some(refusal) = threshold(&sale, standing) {
+        return Err(told(&refusal).into());
+    }
+    proven(&app, &sale, &buyer, &wanted).await?;
+    let now = app.engine.now();
+    let valid_from = opening.max(now);
+    let terms = Terms { buyer: buyer.as_str(), standing, valid_from, expires_at: valid_from };
+    let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
+    let pass = Pass {
+        pass: pass.text,
+        item: wanted.item,
+        valid_from: wire::time(valid_from),
+        expires_at: wire::time(pass.expires_at),
+    };
+    Ok(json(StatusCode::CREATED, &pass))
+}
+
+/// When the sale opens or opened, if its passes can be had by now.
+fn opening(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
+    let starts_at = sale.row.starts_at;
+    match (sale.row.phase, starts_at) {
+        (Phase::Scheduled, Some(starts_at)) if app.engine.now().plus(EARLY_MS) >= starts_at => Ok(starts_at),
+        (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
+        _ => Err(app.engine.refusal_of_phase(sale).unwrap_or(Refusal::NotStarted { opens_at: starts_at })),
+    }
+}
+
+/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused without spending anything is refused first.
+async fn proven(app: &App, sale: &SaleState, buyer: &BuyerId, wanted: &NewPass) -> Result<(), Refused> {
+    let code = match (&wanted.access_code, sale.door.access_codes.is_required()) {
+        (Some(code), true) => Some(code),
+        (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
+        (_, false) => None,
+    };
+    if let Some(code) = code
+        && !codes::spend(app.engine.store(), &sale.row.id, code, buyer).await.map_err(failed)?
+    {
+        return Err(Problem::not_eligible(Requirement::AccessCode).into());
+    }
+    Ok(())
+}

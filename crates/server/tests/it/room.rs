@@ -1,0 +1,375 @@
+//! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called in while there is something to be had.
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::{digest, hmac};
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, sale};
+use crate::events::{next, socket};
+use crate::http::Reply;
+use crate::postgres::Cluster;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Announces a sale with a waiting room.
+async fn announce(app: &TestApp, stock: Value, limit: u32) {
+    let mut sale = sale("spring", stock, limit);
+    sale["front_door"] = json!({"waiting_room": "always"});
+    sale["starts_at"] = json!("2100-01-01T00:00:00.000Z");
+    let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    app.step("spring", "schedule").await;
+}
+
+async fn enter(app: &TestApp, buyer: &str) -> Reply {
+    app.buyer(buyer, "POST", "/v1/sales/spring/waiting-room").await
+}
+
+async fn look(app: &TestApp, buyer: &str) -> Value {
+    app.buyer(buyer, "GET", "/v1/sales/spring/waiting-room").await.json()
+}
+
+/// Asks for the buyer's place until it `holds`.
+async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let place = look(app, buyer).await;
+        if holds(&place) {
+            return place;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{buyer} {what}: {place}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is(state: &'static str) -> impl Fn(&Value) -> bool {
+    move |place| place["state"] == state
+}
+
+async fn draw(app: &TestApp) -> Value {
+    let reply = app.get("/v1/sales/spring/draw").await;
+    assert_eq!(reply.verdict(), "200", "{}", reply.text());
+    assert_eq!(reply.header("cache-control"), Some("public, max-age=1"));
+    reply.json()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+/// The order of a draw, by the words of the documents alone.
+fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
+    let mut lots: Vec<(Vec<u8>, String)> =
+        buyers.iter().map(|buyer| (hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec(), buyer.clone())).collect();
+    lots.sort();
+    lots.into_iter().map(|(_, buyer)| buyer).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_came_before_are_called_in_an_order_that_anybody_can_make_again() {
+    let app = TestApp::start().await;
+    announce(&app, 4.into(), 1).await;
+    let before = draw(&app).await;
+    assert_eq!((&before["seed"], &before["algorithm"]), (&Value::Null, &json!("hmac-sha256")));
+    let buyers: Vec<String> = (0..12).map(|n| format!("b{n}")).collect();
+    for buyer in &buyers {
+        let first = enter(&app, buyer).await;
+        assert_eq!(first.verdict(), "201", "{}", first.text());
+        let place = first.json();
+        assert_eq!((&place["state"], &place["position"]), (&json!("before"), &Value::Null));
+        assert_eq!((&place["estimate_secs"], &place["admitted_until"]), (&Value::Null, &Value::Null));
+        let again = enter(&app, buyer).await;
+        assert_eq!((again.verdict().as_str(), again.json()), ("200", place.clone()), "a reload keeps the place");
+        assert_eq!(look(&app, buyer).await, place);
+    }
+    assert_eq!(app.buyer("nobody", "GET", "/v1/sales/spring/waiting-room").await.verdict(), "404 not_found");
+    assert_eq!(draw(&app).await["commitment"], before["commitment"]);
+    app.step("spring", "open").await;
+    let after = draw(&app).await;
+    assert_eq!((&after["commitment"], &after["participants"]), (&before["commitment"], &json!(12)));
+    let seed = after["seed"].as_str().expect("it is revealed");
+    let hash: String =
+        digest::digest(&digest::SHA256, &unhex(seed)).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(after["commitment"], format!("sha256:{hash}"));
+    let late = enter(&app, "late").await;
+    assert_eq!(late.verdict(), "201");
+    // Four units: four are called in, four more wait in case one of them does not buy, nobody else has to.
+    for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
+        let state = match at {
+            0..4 => "admitted",
+            4..8 => "waiting",
+            _ => "gone",
+        };
+        let place = until(&app, buyer, "is told", |place| place["state"] == state).await;
+        let position = if at < 4 { Value::Null } else { json!(at - 3) };
+        assert_eq!(place["position"], position, "{buyer}: {place}");
+        assert_eq!(place["admitted_until"].is_string(), at < 4);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_outlives_the_restart_of_its_node() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    let buyers = ["anna", "bert", "carl"];
+    let mut tokens = Vec::new();
+    for buyer in buyers {
+        tokens.push(enter(&app, buyer).await.json()["place"].clone());
+    }
+    let commitment = draw(&app).await["commitment"].clone();
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
+    assert_eq!(draw(&app).await["commitment"], commitment);
+    for (buyer, token) in buyers.iter().zip(&tokens) {
+        let place = look(&app, buyer).await;
+        assert_eq!((&place["state"], &place["place"]), (&json!("before"), token));
+    }
+    app.step("spring", "open").await;
+    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
+    let order = drawn(&seed, &buyers.map(String::from));
+    until(&app, &order[0], "is called in", is("admitted")).await;
+    let waits = until(&app, &order[1], "waits", |place| place["position"] == 1).await;
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
+    assert_eq!(look(&app, &order[1]).await, waits);
+    assert_eq!(look(&app, &order[0]).await["state"], "admitted");
+    assert_eq!(enter(&app, &order[2]).await.verdict(), "200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_who_asks_64_times_at_once_has_one_place() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    let answers = futures_util::future::join_all((0..64).map(|_| enter(&app, "anna"))).await;
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 201)));
+    assert_eq!(made, 1);
+    assert!(answers.iter().all(|answer| answer.json()["place"] == answers[0].json()["place"]));
+    assert_eq!(draw(&app).await["participants"], 1);
+    assert_ne!(enter(&app, "bert").await.json()["place"], answers[0].json()["place"], "a place is its buyer's own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_without_a_room_has_none() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    for (method, path) in [("POST", "waiting-room"), ("GET", "waiting-room"), ("GET", "draw")] {
+        let reply = app.buyer("anna", method, &format!("/v1/sales/spring/{path}")).await;
+        assert_eq!(reply.verdict(), "404 not_found", "{method} {path}");
+    }
+    assert_eq!(app.call("POST", "/v1/sales/spring/waiting-room", &[], b"").await.verdict(), "401 unauthenticated");
+    let patch = json!({"front_door": {"waiting_room": "always"}});
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
+    assert_eq!(enter(&app, "anna").await.verdict(), "201", "it opens while the sale runs");
+    until(&app, "anna", "is called in", is("admitted")).await;
+    app.step("spring", "close").await;
+    assert_eq!(enter(&app, "bert").await.verdict(), "409 ended");
+    let over = look(&app, "anna").await;
+    assert_eq!((&over["state"], &over["position"]), (&json!("gone"), &Value::Null));
+}
+
+/// Fetches a pass and buys with it.
+async fn buy(app: &TestApp, buyer: &str) -> Reply {
+    let bearer = crate::app::bearer(buyer);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let pass = app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await;
+    if pass.status != 201 {
+        return pass;
+    }
+    let pass = pass.json()["pass"].as_str().expect("a pass").to_owned();
+    let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    app.buy_with(buyer, "k", &[("Purchase-Pass", &pass)], &body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_called_in_gets_a_pass_and_nobody_waits_for_what_is_gone() {
+    let app = TestApp::start().await;
+    announce(&app, 2.into(), 1).await;
+    app.step("spring", "open").await;
+    for buyer in ["a", "b", "c", "d"] {
+        assert_eq!(enter(&app, buyer).await.verdict(), "201");
+    }
+    for buyer in ["a", "b"] {
+        until(&app, buyer, "is called in", is("admitted")).await;
+    }
+    until(&app, "d", "waits", |place| place["state"] == "waiting" && place["position"] == 2).await;
+    for buyer in ["c", "stranger"] {
+        assert_eq!(buy(&app, buyer).await.verdict(), "403 waiting_room");
+    }
+    let mut waits = socket(&app, "c", "?sale=spring").await;
+    let order = buy(&app, "a").await;
+    assert_eq!(order.verdict(), "201", "{}", order.text());
+    assert_eq!(buy(&app, "b").await.verdict(), "201");
+    let gone = until(&app, "c", "is told", is("gone")).await;
+    assert_eq!(gone["position"], 1);
+    until(&app, "d", "is told", is("gone")).await;
+    // A unit that comes back is for the next in line, who is told.
+    let id = order.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+    until(&app, "c", "is called in", is("admitted")).await;
+    assert_eq!(look(&app, "d").await["position"], 1, "one unit, and one on the way to it");
+    let mut told = Vec::new();
+    while told.last() != Some(&json!("admitted")) {
+        let event = next(&mut waits).await;
+        if event["type"] == "waiting_room" {
+            assert_eq!((&event["sale"], &event["place"]), (&json!("spring"), &gone["place"]));
+            told.push(event["state"].clone());
+        }
+    }
+    assert!(told.contains(&json!("gone")), "{told:?}");
+    assert_eq!(buy(&app, "c").await.verdict(), "201");
+    until(&app, "d", "is told again", is("gone")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_does_not_come_loses_the_place_to_the_next() {
+    let app = TestApp::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]).await;
+    announce(&app, 1.into(), 1).await;
+    app.step("spring", "open").await;
+    for buyer in ["a", "b"] {
+        enter(&app, buyer).await;
+    }
+    until(&app, "a", "is called in", is("admitted")).await;
+    let begun = Instant::now();
+    while look(&app, "b").await["state"] != "admitted" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the share goes on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(app.buyer("a", "GET", "/v1/sales/spring/waiting-room").await.verdict(), "404 not_found");
+    assert_eq!(enter(&app, "a").await.verdict(), "201", "a new place, at the end");
+    until(&app, "a", "waits", |place| place["state"] == "waiting" && place["position"] == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_opens_by_itself_lets_a_few_pass() {
+    let app = TestApp::start().await;
+    let mut sale = sale("spring", 5.into(), 1);
+    sale["front_door"] = json!({"waiting_room": "auto"});
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
+    app.step("spring", "open").await;
+    assert_eq!(buy(&app, "anna").await.verdict(), "201", "nobody is in line");
+    assert_eq!(enter(&app, "bert").await.verdict(), "201");
+    until(&app, "bert", "is called in", is("admitted")).await;
+    assert_eq!(buy(&app, "bert").await.verdict(), "201");
+}
+
+/// A server of shape `postgres` on this database.
+async fn node(home: &Cluster, database: &str) -> TestApp {
+    let url = crate::several::address(home, database);
+    TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_share_a_room() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let nodes = [node(&home, &database).await, node(&home, &database).await];
+    announce(&nodes[0], 3.into(), 1).await;
+    let buyers: Vec<String> = (0..8).map(|n| format!("b{n}")).collect();
+    for (n, buyer) in buyers.iter().enumerate() {
+        let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
+        let place = enter(here, buyer).await;
+        assert_eq!(place.verdict(), "201", "{}", place.text());
+        assert_eq!(enter(there, buyer).await.json(), place.json(), "the same place at the other node");
+    }
+    assert_eq!(draw(&nodes[0]).await["commitment"], draw(&nodes[1]).await["commitment"]);
+    nodes[1].step("spring", "open").await;
+    let begun = Instant::now();
+    let seed = loop {
+        // A cache may have kept what was so a second ago; so may a node.
+        match draw(&nodes[0]).await["seed"].as_str() {
+            Some(seed) => break seed.to_owned(),
+            None => assert!(begun.elapsed() < PATIENCE, "the first node hears of the opening"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let order = drawn(&seed, &buyers);
+    for node in &nodes {
+        for (at, buyer) in order.iter().enumerate() {
+            let state = match at {
+                0..3 => "admitted",
+                3..6 => "waiting",
+                _ => "gone",
+            };
+            let place = until(node, buyer, "is told", |place| place["state"] == state).await;
+            assert_eq!(place["position"], if at < 3 { Value::Null } else { json!(at - 2) }, "{buyer}: {place}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_took_part_is_told_to_operators_once_the_draw_is_made() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    let buyers = ["anna", "-bert", "carl"].map(String::from);
+    for buyer in &buyers {
+        assert_eq!(enter(&app, buyer).await.verdict(), "201");
+    }
+    let path = "/v1/admin/sales/spring/draw.csv";
+    assert_eq!(app.admin("GET", path, None).await.verdict(), "409 wrong_state");
+    app.step("spring", "open").await;
+    enter(&app, "late").await;
+    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
+    let line = |(at, buyer): (usize, &String)| format!("{},{}\r\n", at + 1, buyer.replace("-bert", "'-bert"));
+    let lines: String = drawn(&seed, &buyers).iter().enumerate().map(line).collect();
+    assert_eq!(app.admin("GET", path, None).await.text(), format!("rank,buyer\r\n{lines}"));
+    assert_eq!(app.buyer("anna", "GET", path).await.verdict(), "401 unauthenticated");
+}
+
+/// Bytes that this process has in memory.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * 4_096
+}
+
+/// Sends one request for each of these buyers on one connection; how long each took, in microseconds.
+async fn each(app: &TestApp, method: &str, buyers: impl Iterator<Item = usize>, wanted: u16) -> Vec<u64> {
+    let mut wire = app.connect().await;
+    let mut took = Vec::new();
+    for buyer in buyers {
+        let bearer = crate::app::bearer(&format!("buyer-{buyer}"));
+        let asked = crate::http::request(method, "/v1/sales/spring/waiting-room", &[("Authorization", &bearer)], b"");
+        let begun = Instant::now();
+        wire.send(&asked).await;
+        let reply = wire.reply(false).await.expect("an answer");
+        took.push(u64::try_from(begun.elapsed().as_micros()).expect("short"));
+        assert_eq!(reply.status, wanted, "{}", reply.text());
+    }
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: 100,000 places on one node"]
+async fn a_hundred_thousand_wait_on_one_node() {
+    const WAITING: usize = 100_000;
+    const CONNECTIONS: usize = 200;
+    let app = TestApp::start().await;
+    announce(&app, 50.into(), 1).await;
+    each(&app, "POST", 0..1, 201).await;
+    let before = resident();
+    let begun = Instant::now();
+    let crowd = (0..CONNECTIONS).map(|at| each(&app, "POST", (1 + at..WAITING).step_by(CONNECTIONS), 201));
+    let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
+    let (entering, after) = (begun.elapsed(), resident());
+    took.sort_unstable();
+    println!("{WAITING} entered in {entering:?}, p99 {} µs", took[took.len() * 99 / 100]);
+    let each_bytes = after.saturating_sub(before) / WAITING as u64;
+    println!("{each_bytes} bytes of this process for each place");
+    let begun = Instant::now();
+    app.step("spring", "open").await;
+    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
+    let first = drawn(&seed, &(0..WAITING).map(|n| format!("buyer-{n}")).collect::<Vec<_>>()).remove(0);
+    until(&app, &first, "is called in", is("admitted")).await;
+    println!("drawn and called in after {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let crowd = (0..CONNECTIONS).map(|at| each(&app, "GET", (at..20_000).step_by(CONNECTIONS), 200));
+    let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
+    took.sort_unstable();
+    println!("20,000 asked in {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
+    println!("{} bytes for each place after the draw", resident().saturating_sub(before) / WAITING as u64);
+    assert!(each_bytes < 1_024);
+}
