@@ -2,12 +2,14 @@
 use std::time::Duration;
 
 use doorbuster_core::order::Changed;
+use doorbuster_core::sale::Step;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::{Bought, Refusal};
+use doorbuster_store::{SaleRow, StepOutcome};
 use tokio::time::Instant;
 
-use super::rig::{Home, until};
+use super::rig::{Home, Node, SALE, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
@@ -48,4 +50,125 @@ async fn a_request_that_is_undecided_at_one_node_never_hears_sold_out_at_another
     assert!(matches!(waiting.await, Ok(Bought::Queued { .. })), "nothing is settled there");
     second.stop().await;
     first.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
+    let home = Home::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread { partitions: 4, ..Spread::default() }).await;
+    second.follows(Phase::Open).await;
+    assert!(matches!(second.buy("anna", "k", 1).await, Bought::Created(_)));
+    home.redis().end();
+    first.step(Step::Pause).await;
+    let counts = first.counts().await;
+    assert_eq!((counts.pool, counts.in_slots, counts.held), (99, 0, 1), "nothing can be sold from them");
+    second.follows(Phase::Paused).await;
+    assert!(matches!(second.buy("bert", "k", 1).await, Bought::Refused(Refusal::Paused)));
+    second.step(Step::Close).await;
+    first.follows(Phase::Closed).await;
+    assert!(matches!(first.buy("anna", "k", 1).await, Bought::Replayed(_)));
+    assert!(first.audit().await.findings.is_empty());
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.follows(Phase::Open).await;
+    for (n, node) in [&first, &second].into_iter().cycle().take(6).enumerate() {
+        assert!(matches!(node.buy(&format!("b{n}"), "k", 1).await, Bought::Created(_)));
+    }
+    let began = Instant::now();
+    let pause = async |node: &Node| {
+        let engine = node.engine.clone();
+        node.run(async move { engine.step_sale(SALE, Step::Pause).await }).await
+    };
+    let paused = tokio::join!(pause(&first), pause(&second));
+    assert!(matches!(paused, (Ok(StepOutcome::Done { .. }), Ok(StepOutcome::Done { .. }))), "{paused:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    first.step(Step::Resume).await;
+    second.follows(Phase::Open).await;
+    assert!(matches!(second.buy("anna", "k", 1).await, Bought::Created(_)));
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_slot_keeps_of_a_closed_sale_goes_once_it_can() {
+    let home = Home::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(10, 1, Spread { partitions: 2, ..Spread::default() }).await;
+    assert!(matches!(node.buy("anna", "k", 1).await, Bought::Created(_)));
+    until("all is settled", async || node.queued().await == 0).await;
+    home.redis().refuse_writes(true);
+    node.step(Step::Close).await;
+    assert_eq!(home.redis().keys(":requests"), 1, "nothing could be dropped");
+    home.redis().refuse_writes(false);
+    until("it is dropped", async || home.redis().keys(":requests") + home.redis().keys(":queue") == 0).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_lost_their_memory_are_found_by_whoever_reaches_them() {
+    let home = Home::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.follows(Phase::Open).await;
+    assert!(matches!(second.buy("anna", "k", 1).await, Bought::Created(_)));
+    // Whoever leads does nothing for about as long as a lease is.
+    let stands = first.stand_still(Duration::from_millis(2_800));
+    home.redis().flush();
+    let lost = Instant::now();
+    until("the slot has units again", async || matches!(second.buy("bert", "k", 1).await, Bought::Created(_))).await;
+    assert!(lost.elapsed() < Duration::from_millis(2_300), "not by a new leader: {:?}", lost.elapsed());
+    stands.await.expect("no panic");
+    assert!(matches!(second.buy("anna", "k", 1).await, Bought::Replayed(_)));
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_refused_from_what_a_node_saw_long_ago() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(1, 1, Spread::default()).await;
+    second.follows(Phase::Open).await;
+    assert!(matches!(first.buy("anna", "k", 1).await, Bought::Created(_)));
+    until("the second node knows that all is sold", async || second.gauge().free().free == Some(0)).await;
+    let told = second.buy("bert", "k", 1).await;
+    assert!(matches!(told, Bought::Refused(Refusal::SoldOut(_))), "{told:?}");
+    let stands = second.stand_still(Duration::from_secs(4));
+    until("what it shows is too old", async || {
+        matches!(second.glance("bert", "k", 1), Some(Refusal::Unavailable { .. }))
+    })
+    .await;
+    stands.await.expect("no panic");
+    until("it has looked again", async || matches!(second.glance("bert", "k", 1), Some(Refusal::SoldOut(_)))).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
+    let home = Home::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(100, 1, Spread { partitions: 64, ..Spread::default() }).await;
+    let row = node.engine.catalogue().sale(SALE).expect("open").row.clone();
+    let other = |starts_at: Option<i64>, ends_at: Option<i64>| SaleRow {
+        id: "other".into(),
+        phase: if starts_at.is_some() { Phase::Scheduled } else { Phase::Draft },
+        starts_at: starts_at.map(|at| node.engine.now().plus(at)),
+        ends_at: ends_at.map(|at| node.engine.now().plus(at)),
+        ..row.clone()
+    };
+    assert_eq!(node.engine.slots_beside(&row, 64), 64, "it does not stand beside itself");
+    assert_eq!(node.engine.slots_beside(&other(None, None), 1_000), 1_064);
+    assert_eq!(node.engine.slots_beside(&other(Some(60_000), Some(90_000)), 1_000), 1_064, "the first has no end");
+    node.step(Step::Close).await;
+    assert_eq!(node.engine.slots_beside(&other(None, None), 1_000), 1_000);
+    node.stop().await;
 }

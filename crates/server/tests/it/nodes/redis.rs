@@ -44,6 +44,27 @@ impl Redis {
         assert_eq!(self.cli(&["FLUSHALL"]).trim(), "OK");
     }
 
+    /// Refuses every write from now on, as a server that lost its replicas does; or takes them again.
+    pub(crate) fn refuse_writes(&self, refuse: bool) {
+        let replicas = if refuse { "1" } else { "0" };
+        assert_eq!(self.cli(&["CONFIG", "SET", "min-replicas-to-write", replicas]).trim(), "OK");
+    }
+
+    /// One command, and what was said.
+    pub(crate) fn ask(&self, words: &[&str]) -> String {
+        self.cli(words)
+    }
+
+    /// How many keys end in this word.
+    pub(crate) fn keys(&self, word: &str) -> usize {
+        self.cli(&["KEYS", &format!("*{word}")]).lines().filter(|line| !line.is_empty()).count()
+    }
+
+    /// Ends for good.
+    pub(crate) fn end(&self) {
+        self.cli(&["SHUTDOWN", "NOSAVE", "NOW"]);
+    }
+
     fn cli(&self, words: &[&str]) -> String {
         let said = Command::new("redis-cli").arg("-s").arg(self.dir.join("socket")).args(words).output();
         String::from_utf8_lossy(&said.expect("redis-cli is installed").stdout).into_owned()
