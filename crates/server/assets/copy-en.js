@@ -71,7 +71,7 @@ export default {
   'gone.button': 'None left right now', 'gone.title': 'None left for your place', 'gone.text': 'Those before you have all that there is. If some return we tell you here; your place is kept.',
   'est.sec': '{b} seconds', 'est.secs': '{a} to {b} seconds', 'est.min1': '1 minute', 'est.min': '{b} minutes', 'est.mins': '{a} to {b} minutes', 'est.under': '{b} minutes at most',
   'check.title': 'A quick check', 'check.close': 'Close', 'check.ways': 'Kind of check', 'check.slide': 'Puzzle', 'check.image': 'Picture', 'check.work': 'No picture',
-  'check.slide+': 'Move the piece into its gap.', 'check.slider': 'Position of the piece', 'check.at': '{x} of {of}', 'check.left': 'Move left', 'check.right': 'Move right', 'check.new': 'New one', 'check.send': 'Check',
+  'check.slide+': 'Slide the piece to where it fits.', 'check.slider': 'Position of the piece', 'check.at': '{x} of {of}', 'check.left': 'Move left', 'check.right': 'Move right', 'check.new': 'New one', 'check.send': 'Check',
   'check.image+': 'Type the characters that you see.', 'check.alt': 'A picture of letters and digits', 'check.typed': 'Characters', 'check.case': 'Capital or small makes no difference.', 'check.empty': 'Type what you see first.',
   'check.work+': 'Nothing to see, nothing to solve: your device works on a sum for some seconds. Good with a screen reader, or if pictures are hard.', 'check.start': 'Start', 'check.working': 'Working: {p} %', 'check.done': 'Done. One moment.',
   'check.hard': 'Hard to see? Choose “No picture”.', 'check.fresh': 'Valid for 2 minutes, once, for you and this sale.',

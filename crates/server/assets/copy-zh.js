@@ -71,7 +71,7 @@ export default {
   'gone.button': '暂时无货', 'gone.title': '轮到你时已无货', 'gone.text': '现有商品已被前面的人占用。如有放回会在这里提醒你，你的位置会保留。',
   'est.sec': '{b} 秒', 'est.secs': '{a} 至 {b} 秒', 'est.min1': '1 分钟', 'est.min': '{b} 分钟', 'est.mins': '{a} 至 {b} 分钟', 'est.under': '{b} 分钟以内',
   'check.title': '简单验证一下', 'check.close': '关闭', 'check.ways': '验证方式', 'check.slide': '拼图', 'check.image': '图片', 'check.work': '无需看图',
-  'check.slide+': '拖动滑块，把拼图移到缺口处。', 'check.slider': '拼图位置', 'check.at': '{x}，共 {of}', 'check.left': '左移', 'check.right': '右移', 'check.new': '换一张', 'check.send': '验证',
+  'check.slide+': '拖动滑块，把拼图移到形状相同的缺口处。', 'check.slider': '拼图位置', 'check.at': '{x}，共 {of}', 'check.left': '左移', 'check.right': '右移', 'check.new': '换一张', 'check.send': '验证',
   'check.image+': '请输入图中的字符。', 'check.alt': '含有字母和数字的图片', 'check.typed': '字符', 'check.case': '不区分大小写。', 'check.empty': '请先输入图中的字符。',
   'check.work+': '不用看图，也不用答题：由你的设备计算几秒。适合使用读屏软件或看图不便的用户。', 'check.start': '开始', 'check.working': '计算中：{p}%', 'check.done': '完成，请稍候。',
   'check.hard': '看不清？请选“无需看图”。', 'check.fresh': '2 分钟内有效，仅限你本人在本场使用一次。',

@@ -105,7 +105,7 @@ export function dealOf(m, scene, t = now()) {
   const mine = m.order?.item === m.item.id ? { reserved: 'reserved', paid: 'paid', expired: 'lapsed' }[m.order.state] : null;
   if (mine) return mine;
   if (scene === 'sold') return 'soldout';
-  if (scene === 'out') return 'heldout';
+  if (scene === 'out') return frontOf(m).waiting_room !== 'off' && ['waiting', 'gone'].includes(m.room?.state) ? 'gone' : 'heldout';
   if (scene === 'paused' || scene === 'ended') return scene;
   if (!m.token) return m.sign_in_url ? 'signin' : 'nosignin';
   if (scene === 'due') return scene;

@@ -14,11 +14,12 @@ import { tab } from '/assets/store.js';
 const STREAM_EARLY_MS = 600_000; /* the event stream is opened at a random moment of the last ten minutes */
 const QUIET_MS = 60_000;         /* in the last minute before the start nothing is asked */
 const GAP_MS = 3_000;            /* after a gap in the stream, the status is asked for at a random moment of this time */
+const CACHED_MS = 2_000;           /* an answer that caches share may be this old */
 const CLOCK_OFF_MS = 5_000;      /* a status this far from our clock means that the clock must be set again */
 const REREAD_MS = 5_000;         /* an order whose time to pay is over is read again this often, until it says so */
 
 const poll = pauser(), press = pauser();
-let version = random(), fresh = true, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
+let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
 const draw = () => { if (m.sale && m.status) door.settle(show(m)); };
 const scene = () => sceneOf(m);
 let door = null; /* the front door, once it is known which sale this is */
@@ -26,14 +27,15 @@ let door = null; /* the front door, once it is known which sale this is */
 /* ----- status: what the sale is doing ----- */
 
 /* Every page shares the server's version, so that one cached answer serves them all. A version of our own draws an answer
-   that no cache has: at the start, after an absence, and whenever the clock is to be set. */
+   that no cache has: once before the start, after an absence, and whenever the clock is to be set. */
 async function refresh() {
-  const own = fresh || !m.status, v = own ? random() : version;
+  const own = fresh || !m.status, v = own ? random() : version + turn;
   const answer = await getStatus(m.id, v);
   if (answer.status === 404) return lost('lost');
   if (answer.status === 200) {
     lost_polls = 0; fresh = false; m.offline = false;
-    version = String(answer.data.version ?? v);
+    version = String(answer.data.version ?? version);
+    if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS; /* the device slept, perhaps */
     take(answer.data);
@@ -66,8 +68,12 @@ function pace_ms() {
   switch (scene()) {
     case 'before': {
       const wait = opens ? opens - now() : Infinity;
-      if (wait > QUIET_MS + 30_000) return Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
-      fresh = true; /* the start makes older answers worthless */
+      if (wait > QUIET_MS + 30_000) {
+        const rest = Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
+        fresh ||= wait - rest <= QUIET_MS + 30_000; /* the last look before the start sets the clock exactly */
+        return rest;
+      }
+      turn = '-open'; /* the start makes older answers worthless: all pages ask for a new one, and for the same */
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
     case 'due': return jitter(1_000, 3_000);
@@ -243,7 +249,7 @@ async function load() {
     if (sale.status === 404 || status.status === 404) return lost('lost');
     if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
       m.sale = sale.data; m.item = m.sale.items[0];
-      setClock(status.data.server_time, status.sent, status.got);
+      setClock(status.data.server_time, status.sent - CACHED_MS, status.got);
       be(await who);
       take(status.data);
       version = String(status.data.version ?? version);
@@ -252,6 +258,8 @@ async function load() {
     lost('far');
     await poll.rest(Math.max((sale.retry_secs ?? status.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4)));
   }
+  /* An answer that others share is good enough for the clock, but not shortly before the start. */
+  if (!m.status.started && starts(m) && starts(m) - now() <= QUIET_MS + 30_000) { fresh = true; await refresh(); }
   $('#lost').hidden = true; $('#sale').hidden = false;
 }
 /* Four times a second, and exactly at the start: the button wakes on time. */
