@@ -26,8 +26,8 @@ async fn told(rig: &Rig, orders: usize) -> BTreeSet<String> {
 fn copy_orders(cluster: &Cluster, database: &str) {
     let sql = format!(
         "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, node, writer)
-         SELECT id, buyer, 'copy-' || n, item_id, units, state, -n, 1, reserved_at, pay_by, 99, 0
-         FROM orders, generate_series(1, {ORDERS}) n"
+         SELECT id, buyer, 'copy-' || copy, item_id, units, state, -copy, 1, reserved_at, pay_by, 99, 0
+         FROM orders, generate_series(1, {ORDERS}) copy"
     );
     cluster.psql(database, &sql).expect("a session of its own");
 }
