@@ -50,8 +50,8 @@ pub struct Puzzle {
 
 /// Whether a piece put at `at` is in the gap at `x`.
 #[must_use]
-pub fn is_in_place(at: u16, x: u16) -> bool {
-    at.abs_diff(x) <= TOLERANCE_PX
+pub fn is_in_place(at: u32, x: u16) -> bool {
+    at.abs_diff(x.into()) <= TOLERANCE_PX.into()
 }
 
 /// What is at one side of a piece.
@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_place_is_right_within_the_tolerance() {
-        assert!(is_in_place(100, 100) && is_in_place(100 - TOLERANCE_PX, 100) && is_in_place(100 + TOLERANCE_PX, 100));
-        assert!(!is_in_place(99 - TOLERANCE_PX, 100) && !is_in_place(101 + TOLERANCE_PX, 100) && !is_in_place(0, 100));
+        let within = u32::from(TOLERANCE_PX);
+        assert!(is_in_place(100, 100) && is_in_place(100 - within, 100) && is_in_place(100 + within, 100));
+        assert!(!is_in_place(99 - within, 100) && !is_in_place(101 + within, 100) && !is_in_place(u32::MAX, 100));
     }
 }

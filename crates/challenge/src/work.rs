@@ -5,7 +5,10 @@
 
 use std::fmt;
 
-use altcha::{Challenge, CreateChallengeOptions, Payload, VerifySolutionOptions, create_challenge, verify_solution};
+use altcha::{
+    Challenge, CreateChallengeOptions, Payload, SolveChallengeOptions, VerifySolutionOptions, create_challenge,
+    solve_challenge, verify_solution,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
@@ -98,6 +101,15 @@ impl WorkKeys {
     }
 }
 
+/// Does the work, as a device would, and writes the payload: for tests, and for whoever has to pass a door without a browser. `None`: it is no challenge of
+/// the protocol, or was not done in a minute and a half.
+#[must_use]
+pub fn solve(json: &serde_json::Value) -> Option<String> {
+    let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
+    let solution = solve_challenge(SolveChallengeOptions::new(&challenge)).ok()??;
+    Some(STANDARD.encode(serde_json::to_vec(&Payload { challenge, solution }).ok()?))
+}
+
 /// A challenge's signature, which covers all of it.
 fn mark(challenge: &Challenge) -> Option<[u8; 32]> {
     let text = challenge.signature.as_deref()?.as_bytes();
@@ -111,8 +123,6 @@ fn mark(challenge: &Challenge) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use altcha::{SolveChallengeOptions, solve_challenge};
-
     use super::*;
 
     const EASY: Effort = Effort { rounds: 10, keys_min: 3, keys_max: 9 };

@@ -118,7 +118,7 @@ fn robots_against_the_puzzle() {
         let seen = Seen { picture: Grey::read(&background), piece: Grey::read(&piece), y: usize::from(piece_y), round };
         for (n, (_, robot, _)) in robots.iter().enumerate() {
             let at = robot(&seen);
-            solved[n] += usize::from(is_in_place(at, x));
+            solved[n] += usize::from(is_in_place(at.into(), x));
             near[n] += usize::from(at.abs_diff(x) <= 2 * TOLERANCE_PX);
         }
     }

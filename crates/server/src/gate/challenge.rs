@@ -8,19 +8,17 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use doorbuster_api::gate::{Challenge, ChallengeAnswer, ChallengeKind};
-use doorbuster_challenge::{
-    CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH, WorkKeys, is_in_place, normalised,
-};
+use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
+use doorbuster_challenge::{WorkKeys, is_in_place, normalised};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use doorbuster_store::{Spending, Spent, Store, StoreError};
 
 use super::Masters;
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
-use crate::web::wire;
 use seal::{Kind, Sealed, Seals};
-use studio::{Made, Shown, Studio};
+pub(crate) use studio::Shown;
+use studio::{Made, Studio};
 
 /// How long a challenge may be answered.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
@@ -46,6 +44,17 @@ pub enum ChallengeFault {
     /// The store could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A challenge for one buyer of one sale.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// What has to be sent with its answer.
+    pub token: String,
+    /// When it ends.
+    pub until: Millis,
+    /// What is shown.
+    pub shown: Shown,
 }
 
 /// What came of answers, since the program started.
@@ -79,7 +88,7 @@ impl Challenges {
     }
 
     /// A challenge of this kind for this buyer. `None`: more are asked for than can be drawn.
-    pub async fn offer(&self, now: Millis, sale: &str, buyer: &BuyerId, kind: ChallengeKind) -> Option<Challenge> {
+    pub(crate) async fn offer(&self, now: Millis, sale: &str, buyer: &BuyerId, kind: ChallengeKind) -> Option<Offer> {
         let kind = match kind {
             ChallengeKind::Image => Kind::Image,
             ChallengeKind::Slider => Kind::Slider,
@@ -88,17 +97,7 @@ impl Challenges {
         let Made { shown, answer } = self.studio.take(kind).await?;
         let until = now.plus(CHALLENGE_MS);
         let sealed = Sealed { id: rand::random(), kind, until, answer };
-        let (challenge, expires_at) = (self.seals.seal(&sealed, sale, buyer.as_str()), wire::time(until));
-        Some(match shown {
-            Shown::Image { image } => {
-                Challenge::Image { challenge, expires_at, image, width: CAPTCHA_WIDTH, height: CAPTCHA_HEIGHT }
-            }
-            Shown::Slider { background, piece, piece_y } => {
-                let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
-                Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
-            }
-            Shown::Work { altcha } => Challenge::Pow { challenge, expires_at, altcha },
-        })
+        Some(Offer { token: self.seals.seal(&sealed, sale, buyer.as_str()), until, shown })
     }
 
     /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at whichever nodes, one is looked at.

@@ -166,7 +166,8 @@ mod tests {
         let token = seals.seal(&inside, "spring", "anna");
         let opened = seals.open(&token, "spring", "anna").expect("it was sealed for these");
         assert_eq!((opened.text(), &opened), (Some("k7q2m"), &inside));
-        for (sale, buyer) in [("spring", "bert"), ("autumn", "anna"), ("springa", "nna"), ("", ""), ("anna", "spring")] {
+        for (sale, buyer) in [("spring", "bert"), ("autumn", "anna"), ("springa", "nna"), ("", ""), ("anna", "spring")]
+        {
             assert_eq!(seals.open(&token, sale, buyer), None, "{sale} {buyer}");
         }
     }
@@ -189,7 +190,9 @@ mod tests {
             assert_eq!(seals.open(&bad, "spring", "anna"), None, "at {at}");
         }
         let long = "A".repeat(10_000);
-        for bad in ["", "A", "\u{e4}", &long, &good[1..], &good[..good.len() - 1], &format!("{good}A"), &format!("{good}=")] {
+        for bad in
+            ["", "A", "\u{e4}", &long, &good[1..], &good[..good.len() - 1], &format!("{good}A"), &format!("{good}=")]
+        {
             assert_eq!(seals.open(bad, "spring", "anna"), None, "{bad:.40}");
         }
     }

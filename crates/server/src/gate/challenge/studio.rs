@@ -35,7 +35,7 @@ pub(super) struct Made {
 
 /// The part of a challenge that is shown.
 #[derive(Clone, Debug)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// Data URL of an image.
     Image { image: String },
     /// Data URLs of a picture and a piece, and how far down the piece lies.

@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::gate::ChallengeRequest;
+use doorbuster_api::gate::{Challenge, ChallengeAnswer, ChallengeRequest};
+use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
-use doorbuster_core::Phase;
+use doorbuster_api::value::Time;
+use doorbuster_challenge::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH};
+use doorbuster_core::{BuyerId, Phase};
 use http::StatusCode;
 
-use crate::gate::ChallengeFault;
-use crate::web::App;
+use crate::catalogue::SaleState;
+use crate::gate::{ChallengeFault, Offer, Shown};
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
 use crate::web::limits::RETRY_SECS;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
 use crate::web::who::Buyer;
+use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/challenges`
 pub(crate) async fn create(
@@ -25,7 +29,11 @@ pub(crate) async fn create(
     Names([sale]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
+    let headers = request.headers().clone();
     let body = input::body(request, BODY_BYTES_MAX).await?;
+    if !body.is_empty() {
+        input::content_type(&headers, BodyType::Json)?;
+    }
     let asked = ChallengeRequest::from_json(&body)?;
     let sale = shown_or_new(&app, &sale).await?;
     if sale.row.phase == Phase::Closed {
@@ -36,12 +44,45 @@ pub(crate) async fn create(
     }
     let kind = asked.kind.unwrap_or(sale.door.challenge);
     let offered = app.gate.challenges.offer(app.engine.now(), &sale.row.id, &buyer, kind).await;
-    let challenge = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
-    Ok(json(StatusCode::CREATED, &challenge))
+    let Offer { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
+    Ok(json(StatusCode::CREATED, &written(token, wire::time(until), shown)))
 }
 
-/// What an answer that does not count is answered.
-pub(crate) fn refused(fault: ChallengeFault) -> Refused {
+fn written(challenge: String, expires_at: Time, shown: Shown) -> Challenge {
+    match shown {
+        Shown::Image { image } => {
+            Challenge::Image { challenge, expires_at, image, width: CAPTCHA_WIDTH, height: CAPTCHA_HEIGHT }
+        }
+        Shown::Slider { background, piece, piece_y } => {
+            let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
+            Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
+        }
+        Shown::Work { altcha } => Challenge::Pow { challenge, expires_at, altcha },
+    }
+}
+
+/// Asks for the solved challenge that this sale wants with a pass, if it wants one. It is spent whatever comes of it.
+///
+/// # Errors
+/// There is none, or it does not count.
+pub(crate) async fn redeem(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    challenge: Option<&str>,
+    answer: Option<&ChallengeAnswer>,
+) -> Result<(), Refused> {
+    if sale.door.challenge.is_off() {
+        return Ok(());
+    }
+    let (Some(challenge), Some(answer)) = (challenge, answer) else {
+        return Err(Problem::challenge_required().into());
+    };
+    let store = app.engine.store();
+    app.gate.challenges.redeem(store, &sale.row.id, buyer, challenge, answer).await.map_err(refused)
+}
+
+fn refused(fault: ChallengeFault) -> Refused {
     match fault {
         ChallengeFault::Failed => Problem::challenge_failed().into(),
         ChallengeFault::TooMany { retry_secs } => Problem::rate_limited(Scope::Buyer, retry_secs).into(),

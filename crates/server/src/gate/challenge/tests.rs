@@ -1,0 +1,187 @@
+//! Every way to misuse a challenge, on a real store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use doorbuster_core::IdKey;
+use doorbuster_store::SqliteOptions;
+
+use super::*;
+use crate::scratch::Scratch;
+
+struct Rig {
+    store: Store,
+    clock: Arc<std::sync::atomic::AtomicI64>,
+    challenges: Challenges,
+    _scratch: Scratch,
+}
+
+fn masters() -> Masters {
+    Masters::new(vec![[3; 32]]).expect("one")
+}
+
+fn buyer(name: &str) -> BuyerId {
+    BuyerId::new(name).expect("a test's buyer")
+}
+
+fn open(dir: &Path, clock: &Arc<std::sync::atomic::AtomicI64>) -> Store {
+    let clock = clock.clone();
+    Store::open_sqlite(SqliteOptions {
+        dir: dir.to_owned(),
+        id_key: IdKey::new([9; 32]),
+        clock: Arc::new(move || Millis(clock.load(Ordering::SeqCst))),
+        sink: Arc::new(|_| {}),
+        on_fatal: Arc::new(|_| {}),
+    })
+    .expect("a fresh directory")
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (scratch, clock) = (Scratch::new(), Arc::new(1_795_168_800_000.into()));
+        let store = open(scratch.path(), &clock);
+        Self { store, clock, challenges: Challenges::new(&masters()), _scratch: scratch }
+    }
+
+    /// A challenge and its answer.
+    async fn offer(&self, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
+        let offered = self.challenges.offer(self.store.now(), "spring", &buyer(who), kind).await;
+        let Offer { token, shown, .. } = offered.expect("nobody else asks");
+        let sealed = self.challenges.seals.open(&token, "spring", who).expect("it is this buyer's");
+        let answer = match shown {
+            Shown::Image { .. } => ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase()),
+            Shown::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
+            Shown::Work { altcha } => ChallengeAnswer::Altcha(worked(&altcha)),
+        };
+        (token, answer)
+    }
+
+    async fn redeem(&self, who: &str, token: &str, answer: &ChallengeAnswer) -> Result<(), String> {
+        let outcome = self.challenges.redeem(&self.store, "spring", &buyer(who), token, answer).await;
+        outcome.map_err(|fault| fault.to_string())
+    }
+
+    fn pass(&self, ms: i64) {
+        self.clock.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+/// What a device answers.
+fn worked(altcha: &serde_json::Value) -> String {
+    doorbuster_challenge::solve(altcha).expect("it can be done")
+}
+
+const KINDS: [ChallengeKind; 3] = [ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
+const FAILED: &str = "the answer does not count";
+
+#[tokio::test]
+async fn a_right_answer_counts_once() {
+    let rig = Rig::new();
+    for kind in KINDS {
+        let (token, answer) = rig.offer("anna", kind).await;
+        assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "{kind:?}");
+        assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()), "{kind:?} again");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_answer_spends_the_challenge() {
+    let rig = Rig::new();
+    let wrong = |answer: &ChallengeAnswer| match answer {
+        ChallengeAnswer::Text(_) => ChallengeAnswer::Text("22222".to_owned()),
+        ChallengeAnswer::X(x) => ChallengeAnswer::X(x + 20),
+        ChallengeAnswer::Altcha(_) => ChallengeAnswer::Altcha("e30=".to_owned()),
+    };
+    for kind in KINDS {
+        let (token, answer) = rig.offer("anna", kind).await;
+        assert_eq!(rig.redeem("anna", &token, &wrong(&answer)).await, Err(FAILED.into()), "{kind:?}");
+        assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()), "{kind:?}: it is spent");
+    }
+    // An answer to another kind is a wrong answer.
+    let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    let (_, text) = rig.offer("anna", ChallengeKind::Image).await;
+    assert_eq!(rig.redeem("anna", &token, &text).await, Err(FAILED.into()));
+    assert_eq!(rig.redeem("anna", &token, &answer).await, Err(FAILED.into()));
+}
+
+#[tokio::test]
+async fn nobody_else_can_use_or_spend_a_challenge() {
+    let rig = Rig::new();
+    let (token, answer) = rig.offer("anna", ChallengeKind::Image).await;
+    assert_eq!(rig.redeem("bert", &token, &answer).await, Err(FAILED.into()), "another buyer");
+    let elsewhere = rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
+    assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "another sale");
+    let strangers = Challenges::new(&Masters::new(vec![[4; 32]]).expect("one"));
+    let forged = strangers.offer(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image).await;
+    let forged = forged.expect("drawn").token;
+    assert_eq!(rig.redeem("anna", &forged, &answer).await, Err(FAILED.into()), "another deployment's");
+    assert_eq!(rig.redeem("anna", "made up", &answer).await, Err(FAILED.into()));
+    assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "none of these spent it");
+}
+
+#[tokio::test]
+async fn a_challenge_ends_after_two_minutes() {
+    let rig = Rig::new();
+    let (early, answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    let (late, late_answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    rig.pass(CHALLENGE_MS - 1);
+    assert_eq!(rig.redeem("anna", &early, &answer).await, Ok(()));
+    rig.pass(1);
+    assert_eq!(rig.redeem("anna", &late, &late_answer).await, Err(FAILED.into()));
+}
+
+#[tokio::test]
+async fn of_answers_at_once_at_two_nodes_one_counts() {
+    let rig = Rig::new();
+    let other_node = Challenges::new(&masters());
+    for _ in 0..10 {
+        let (token, answer) = rig.offer("anna", ChallengeKind::Image).await;
+        let ask = |node: &'static str| {
+            let challenges = if node == "this" { &rig.challenges } else { &other_node };
+            let (token, answer, store) = (&token, &answer, &rig.store);
+            async move { challenges.redeem(store, "spring", &buyer("anna"), token, answer).await.is_ok() }
+        };
+        let (a, b, c, d) = tokio::join!(ask("this"), ask("other"), ask("this"), ask("other"));
+        assert_eq!([a, b, c, d].iter().filter(|counts| **counts).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_wrong_too_often_has_to_wait() {
+    let rig = Rig::new();
+    let wrong = ChallengeAnswer::X(0);
+    for _ in 0..MISSES_MAX {
+        let (token, _) = rig.offer("robot", ChallengeKind::Slider).await;
+        assert_eq!(rig.redeem("robot", &token, &wrong).await, Err(FAILED.into()));
+    }
+    let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
+    assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()), "also a right one");
+    let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "nobody else waits");
+    rig.pass(MISSES_MS);
+    let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
+    assert_eq!(rig.redeem("robot", &token, &answer).await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_is_drawn_in_advance_is_handed_out_once() {
+    let studio = Studio::new(WorkKeys::new(&[1; 32], &[2; 32]));
+    studio.want([true, false, true]);
+    let full_enough = async {
+        while studio.on_shelf(Kind::Image) < 20 || studio.on_shelf(Kind::Work) < 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), full_enough).await.expect("it is drawn in advance");
+    assert_eq!(studio.on_shelf(Kind::Slider), 0, "nobody wants any");
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..30 {
+        let Shown::Image { image } = studio.take(Kind::Image).await.expect("there are threads").shown else {
+            panic!("an image was asked for")
+        };
+        assert!(seen.insert(image), "twice the same");
+    }
+    studio.want([false; 3]);
+    assert_eq!(studio.on_shelf(Kind::Image) + studio.on_shelf(Kind::Work), 0, "the room is given back");
+    assert!(studio.take(Kind::Slider).await.is_some(), "what is not on the shelf is drawn at once");
+}
