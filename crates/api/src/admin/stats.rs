@@ -14,7 +14,7 @@ use crate::value::Time;
     "per_second": {"requests": 52000.0, "reserved": 1.0, "refused": 51900.0},
     "latency_ms": {"p50": 0.4, "p99": 3.1, "max": 12.0},
     "requests": 520000, "reserved": 10, "queued": 0, "replayed": 0, "refusals": {"sold_out": 519990},
-    "queue_depth": 0
+    "rate_limited": {"purchase": {"buyer": 12}}, "queue_depth": 0
 })))]
 pub struct Stats {
     /// The sale.
@@ -37,6 +37,8 @@ pub struct Stats {
     pub replayed: u64,
     /// Refused, by code.
     pub refusals: BTreeMap<String, u64>,
+    /// Too many, by what was asked for and by which measure; what was not is left out.
+    pub rate_limited: BTreeMap<String, BTreeMap<String, u64>>,
     /// Tickets waiting to be settled now.
     pub queue_depth: u64,
 }

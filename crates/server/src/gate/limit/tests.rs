@@ -136,16 +136,16 @@ fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both
 
 #[test]
 fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not() {
-    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":600,"per_minute":60}}"#));
+    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":1000,"per_minute":60}}"#));
     let let_in = |address, names: &mut dyn Iterator<Item = String>| {
         names.filter(|name| limiter.ask_at(Route::Purchase, caller(address, name), &sale, 0).is_ok()).count()
     };
     let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
-    assert_eq!(robot, 600);
+    assert_eq!(robot, 1_000);
     let school = let_in("192.0.2.2", &mut (0..2_000).map(|n| format!("pupil-{}", n % 100)));
-    assert_eq!(school, 600, "up to a bound an address has the limit that is set");
-    let network = let_in("192.0.2.3", &mut (0..1_000).map(|n| format!("customer-{n}")));
-    assert!(network > 700, "{network}");
+    assert_eq!(school, 1_000, "up to a bound an address has the limit that is set");
+    let network = let_in("192.0.2.3", &mut (0..2_000).map(|n| format!("customer-{n}")));
+    assert!(network > 1_200, "{network}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `GET /v1/admin/sales/{sale}/stats`: how a sale is going, as this process has seen it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
@@ -7,6 +8,7 @@ use doorbuster_api::admin::stats::{Latency, Rates, Stats};
 use http::StatusCode;
 
 use super::sale;
+use crate::gate::{Route, SCOPES, SaleLimits};
 use crate::metrics::{Sample, WINDOW_SECS};
 use crate::tally::Answer as Kind;
 use crate::web::input::Names;
@@ -48,6 +50,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) ->
         queued: of(Kind::Queued),
         replayed: of(Kind::Replayed),
         refusals: refusals.filter(|(_, count)| *count > 0).collect(),
+        rate_limited: rate_limited(&sale.flags.limits),
         queue_depth: queue_depth(&app, &sale.items).await,
     };
     Ok(json(StatusCode::OK, &stats))
@@ -55,6 +58,16 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([name]): Names<1>) ->
 
 fn is_refusal(kind: Kind) -> bool {
     !matches!(kind, Kind::Reserved | Kind::Replayed | Kind::Queued)
+}
+
+/// Requests that were too many, by what was asked for and by which measure.
+fn rate_limited(limits: &SaleLimits) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let by_scope = |route: Route| -> BTreeMap<String, u64> {
+        let counts = SCOPES.map(|scope| (scope.as_str().to_owned(), limits.refused(route, scope)));
+        counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    };
+    let counts = Route::ALL.map(|route| (route.as_str().to_owned(), by_scope(route)));
+    counts.into_iter().filter(|(_, counts)| !counts.is_empty()).collect()
 }
 
 /// Tickets of these items that wait for their verdicts.

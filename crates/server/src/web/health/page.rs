@@ -1,8 +1,10 @@
 //! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a test.
 
 use doorbuster_core::Stock;
+use doorbuster_store::BlockKind;
 
 use crate::gate::room::RoomCounts;
+use crate::gate::{Route, SCOPES, Sharing};
 use crate::meter::BATCH_BOUNDS;
 use crate::metrics::{Kind, Text};
 use crate::tally::Answer;
@@ -16,6 +18,7 @@ pub(super) async fn text(app: &App) -> String {
     let mut text = Text::default();
     http(app, &mut text);
     purchases(app, &mut text);
+    limits(app, &mut text);
     stock(app, &mut text);
     rooms(app, &mut text);
     engine(app, &mut text).await;
@@ -67,6 +70,41 @@ fn purchases(app: &App, text: &mut Text) {
     let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
     text.metric("doorbuster_purchases_parked", Kind::Gauge, "Purchases waiting for a refill, a recall or a commit.")
         .sample(&[], parked);
+}
+
+fn limits(app: &App, text: &mut Text) {
+    text.metric("doorbuster_rate_limited_total", Kind::Counter, "Requests that were too many, by route and measure.");
+    let catalogue = app.engine.catalogue();
+    for route in Route::ALL {
+        for scope in SCOPES {
+            let count: u64 = catalogue.sales().map(|sale| sale.flags.limits.refused(route, scope)).sum();
+            text.sample(&[("route", route.as_str()), ("scope", scope.as_str())], count);
+        }
+    }
+    text.metric(
+        "doorbuster_blocked_total",
+        Kind::Counter,
+        "Requests of buyers and addresses that operators turn away.",
+    );
+    for kind in BlockKind::ALL {
+        text.sample(&[("kind", kind.as_str())], app.gate.blocks.turned_away(kind));
+    }
+    let limits = &app.gate.limits;
+    text.metric("doorbuster_limits_lost_total", Kind::Counter, "States of limits forgotten early for want of room.")
+        .sample(&[], limits.lost());
+    // Zero where nodes share nothing.
+    let counts = limits.sharing().map(Sharing::counts).unwrap_or_default();
+    text.metric("doorbuster_limits_shared_total", Kind::Counter, "Round trips that tell other nodes what was let in.")
+        .sample(&[("outcome", "told")], counts.batches)
+        .sample(&[("outcome", "failed")], counts.failures);
+    text.metric("doorbuster_limits_kept_total", Kind::Counter, "Keys that waited to be told of because too many did.")
+        .sample(&[], counts.kept);
+    text.metric(
+        "doorbuster_limits_away",
+        Kind::Gauge,
+        "1 while limits cannot be shared and each node holds to its share.",
+    )
+    .sample(&[], u8::from(limits.sharing().is_some_and(Sharing::is_away)));
 }
 
 fn stock(app: &App, text: &mut Text) {
@@ -132,7 +170,11 @@ async fn engine(app: &App, text: &mut Text) {
             reading.asked_again,
         ),
         ("doorbuster_sales_read_again_total", "Sales read again because another node changed them.", reading.reloads),
-        ("doorbuster_catalogue_readings_total", "Readings of the catalogue that look for others' changes.", reading.looks),
+        (
+            "doorbuster_catalogue_readings_total",
+            "Readings of the catalogue that look for others' changes.",
+            reading.looks,
+        ),
         ("doorbuster_pictures_total", "Pictures of sales that were made anew for readers.", reading.pictures),
         ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
     ];
