@@ -1,6 +1,7 @@
 //! The front door of this node: what stands between a crowd and the stock. Its rooms say who may ask for units; none of them decides stock.
 
 mod block;
+mod challenge;
 pub(crate) mod codes;
 mod eligible;
 mod limit;
@@ -12,6 +13,7 @@ use crate::engine::Engine;
 use room::Rooms;
 
 pub(crate) use block::{BLOCKS_MAX, Blocks};
+pub(crate) use challenge::{ChallengeFault, Challenges, Offer, Shown};
 pub use eligible::{Entry, enter, threshold};
 pub use limit::SaleLimits;
 pub(crate) use limit::{Caller, Limited, Limiter, Route, Rules, SCOPES, Sharing, Standing};
@@ -28,6 +30,8 @@ pub struct Gate {
     pub(crate) blocks: Blocks,
     /// Waiting rooms.
     pub(crate) room: Rooms,
+    /// What is asked before a pass.
+    pub(crate) challenges: Challenges,
 }
 
 impl Gate {
@@ -37,6 +41,7 @@ impl Gate {
         let sharing = engine.shared().cloned().map(Sharing::new);
         Self {
             room: Rooms::new(&masters, settings.pass_ttl),
+            challenges: Challenges::new(&masters),
             passes: Passes::new(masters, settings.pass_ttl),
             limits: Limiter::new(engine.id_key(), sharing),
             blocks: Blocks::default(),
@@ -45,7 +50,12 @@ impl Gate {
 
     /// Looks after the rooms until it is dropped.
     pub(crate) async fn tend(&self, engine: &Engine) {
-        tokio::join!(self.limits.share(engine), self.blocks.follow(engine), self.room.tend(engine));
+        tokio::join!(
+            self.limits.share(engine),
+            self.blocks.follow(engine),
+            self.room.tend(engine),
+            self.challenges.tend(engine)
+        );
         std::future::pending().await
     }
 }

@@ -4,18 +4,24 @@
 mod app;
 #[path = "it/buying.rs"]
 mod buying;
+#[path = "it/challenges.rs"]
+mod challenges;
 #[path = "it/events.rs"]
 mod events;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/life.rs"]
 mod life;
+#[path = "it/limits.rs"]
+mod limits;
 #[path = "it/nodes.rs"]
 mod nodes;
 #[path = "it/operating.rs"]
 mod operating;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/passes.rs"]
+mod passes;
 #[allow(dead_code, reason = "the stores' own tests do more with it")]
 #[path = "../../store/tests/it/cluster.rs"]
 mod postgres;

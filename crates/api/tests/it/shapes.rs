@@ -11,6 +11,7 @@ use doorbuster_api::admin::stats::Stats;
 use doorbuster_api::admin::stock::{Adjustment, SlotList, StockRow};
 use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
+use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, WaitingPlace};
 use doorbuster_api::health::Health;
 use doorbuster_api::order::{AnyOrder, Order, QueuedOrder, RefusedOrder};
 use doorbuster_api::problem::{Problem, ProblemBody};
@@ -75,6 +76,8 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "Sale" => check::<Sale>(json),
             "Status" => check::<Status>(json),
             "Event" => check::<Event>(json),
+            "WaitingPlace" => check::<WaitingPlace>(json),
+            "Draw" => check::<Draw>(json),
             "AdminSale" => check::<AdminSale>(json),
             "StockRow" => check::<StockRow>(json),
             "SlotList" => check::<SlotList>(json),
@@ -84,6 +87,8 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "Health" => check::<Health>(json),
             "DemoReport" => check::<DemoReport>(json),
             "AnswerLine" => check::<AnswerLine>(json),
+            "Challenge" => check::<Challenge>(json),
+            "ChallengeRequest" => check_request(ChallengeRequest::from_json, json),
             "Purchase" => check_request(Purchase::from_json, json),
             "NewSale" => check_request(NewSale::from_json, json),
             "Adjustment" => check_request(Adjustment::from_json, json),

@@ -55,6 +55,7 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
         "get_status" => on(filter, sales::status),
+        "get_challenge" => on(filter, gate::challenges::create),
         "enter_waiting_room" => on(filter, gate::room::enter),
         "get_place" => on(filter, gate::room::get),
         "get_draw" => on(filter, gate::room::draw),

@@ -13,19 +13,20 @@ use doorbuster_core::{BuyerId, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
-use crate::gate::{ChallengeFault, Offer, Shown};
+use crate::gate::{ChallengeFault, Offer, Route, Shown};
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
 use crate::web::limits::RETRY_SECS;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
-use crate::web::who::Buyer;
+use crate::web::who::{Buyer, Client};
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/challenges`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
+    client: Client,
     Names([sale]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
@@ -42,6 +43,8 @@ pub(crate) async fn create(
     if sale.door.challenge.is_off() {
         return Err(Problem::not_found("this sale asks for no challenge").into());
     }
+    app.not_blocked(client, &buyer)?;
+    app.let_in(Route::Challenge, client, &buyer, &sale)?;
     let kind = asked.kind.unwrap_or(sale.door.challenge);
     let offered = app.gate.challenges.offer(app.engine.now(), &sale.row.id, &buyer, kind).await;
     let Offer { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;

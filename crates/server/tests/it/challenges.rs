@@ -1,0 +1,158 @@
+//! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for with it.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, bearer, sale};
+use crate::http::Reply;
+
+/// An open sale that asks for this.
+async fn open(app: &TestApp, id: &str, challenge: &str) {
+    let mut sale = sale(id, 100.into(), 10);
+    sale["front_door"] = json!({"challenge": challenge});
+    let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    app.step(id, "open").await;
+}
+
+async fn post(app: &TestApp, buyer: &str, path: &str, body: &Value) -> Reply {
+    let bearer = bearer(buyer);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    app.call("POST", path, &headers, body.to_string().as_bytes()).await
+}
+
+async fn challenge(app: &TestApp, buyer: &str, sale: &str, body: Value) -> Value {
+    let reply = post(app, buyer, &format!("/v1/sales/{sale}/challenges"), &body).await;
+    assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    reply.json()
+}
+
+/// What comes of asking for a pass with this challenge and answer.
+async fn answer(app: &TestApp, buyer: &str, sale: &str, challenge: &Value, answer: &Value) -> String {
+    let body = json!({"item": "phone", "challenge": challenge["challenge"], "answer": answer});
+    post(app, buyer, &format!("/v1/sales/{sale}/passes"), &body).await.verdict()
+}
+
+fn worked(challenge: &Value) -> Value {
+    json!({"altcha": doorbuster_challenge::solve(&challenge["altcha"]).expect("it can be done")})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_solved_challenge_gives_one_pass_which_buys() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "pow").await;
+    let status = app.get("/v1/sales/spring/status").await.json();
+    assert_eq!(
+        (&status["front_door"]["challenge"], &status["front_door"]["pass"]),
+        (&json!("pow"), &json!("required"))
+    );
+    let none = post(&app, "anna", "/v1/sales/spring/passes", &json!({"item": "phone"})).await;
+    assert_eq!(none.verdict(), "403 challenge_required");
+    let asked = challenge(&app, "anna", "spring", json!({})).await;
+    assert_eq!(asked["kind"], "pow");
+    let solved = worked(&asked);
+    let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved});
+    let passed = post(&app, "anna", "/v1/sales/spring/passes", &body).await;
+    assert_eq!(passed.verdict(), "201", "{}", passed.text());
+    let pass = passed.json()["pass"].as_str().expect("a pass").to_owned();
+    let purchase = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    assert_eq!(app.buy_with("anna", "k1", &[], &purchase).await.verdict(), "403 pass_required");
+    assert_eq!(app.buy_with("anna", "k1", &[("Purchase-Pass", &pass)], &purchase).await.verdict(), "201");
+    assert_eq!(answer(&app, "anna", "spring", &asked, &solved).await, "403 challenge_failed", "it is spent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_is_its_buyers_and_its_sales_alone() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "image").await;
+    open(&app, "autumn", "pow").await;
+    let asked = challenge(&app, "anna", "spring", json!({"kind": "pow"})).await;
+    let solved = worked(&asked);
+    assert_eq!(answer(&app, "bert", "spring", &asked, &solved).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "anna", "autumn", &asked, &solved).await, "403 challenge_failed");
+    let forged = json!({"challenge": "AAAA"});
+    assert_eq!(answer(&app, "anna", "spring", &forged, &solved).await, "403 challenge_failed");
+    let other = challenge(&app, "anna", "spring", json!({"kind": "pow"})).await;
+    assert_eq!(answer(&app, "anna", "spring", &other, &solved).await, "403 challenge_failed", "another one's answer");
+    assert_eq!(answer(&app, "anna", "spring", &other, &worked(&other)).await, "403 challenge_failed", "which spent it");
+    assert_eq!(answer(&app, "anna", "spring", &asked, &solved).await, "201", "strangers spent nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_parallel_answers_one_gets_a_pass() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "pow").await;
+    for _ in 0..3 {
+        let asked = challenge(&app, "anna", "spring", json!({})).await;
+        let solved = worked(&asked);
+        let ask = || answer(&app, "anna", "spring", &asked, &solved);
+        let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
+        let mut verdicts = [a, b, c, d];
+        verdicts.sort();
+        assert_eq!(verdicts, ["201", "403 challenge_failed", "403 challenge_failed", "403 challenge_failed"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pictures_come_as_files_that_tell_nothing_and_a_wrong_answer_spends_them() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "slider").await;
+    let puzzle = challenge(&app, "anna", "spring", json!({})).await;
+    let members: Vec<&str> = puzzle.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(members, ["background", "challenge", "expires_at", "height", "kind", "piece", "piece_y", "width"]);
+    assert_eq!((&puzzle["kind"], &puzzle["width"], &puzzle["height"]), (&json!("slider"), &json!(340), &json!(170)));
+    let image = challenge(&app, "anna", "spring", json!({"kind": "image"})).await;
+    for url in [&puzzle["background"], &puzzle["piece"], &image["image"]] {
+        assert!(url.as_str().expect("text").starts_with("data:image/png;base64,iVBORw0KGgo"));
+    }
+    for (wrong, kind) in [(json!({"x": 0}), "slider"), (json!({"text": "k7q2m"}), "slider"), (json!({"x": 1}), "image")]
+    {
+        let asked = challenge(&app, "anna", "spring", json!({"kind": kind})).await;
+        assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed", "{kind} {wrong}");
+        assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed", "{kind} {wrong}");
+    }
+    let twice = challenge(&app, "anna", "spring", json!({})).await;
+    assert_ne!(twice["challenge"], puzzle["challenge"]);
+    assert_ne!(twice["background"], puzzle["background"], "a picture is handed out once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_wrong_too_often_is_told_to_wait() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "pow").await;
+    app.admin("PATCH", "/v1/admin/sales/spring", Some(json!({"front_door": {"limits": {"buyer": null, "ip": null}}})))
+        .await;
+    for _ in 0..10 {
+        let asked = challenge(&app, "robot", "spring", json!({"kind": "image"})).await;
+        assert_eq!(answer(&app, "robot", "spring", &asked, &json!({"text": "22222"})).await, "403 challenge_failed");
+    }
+    let asked = challenge(&app, "robot", "spring", json!({})).await;
+    let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": worked(&asked)});
+    let refused = post(&app, "robot", "/v1/sales/spring/passes", &body).await;
+    assert_eq!(refused.verdict(), "429 rate_limited");
+    assert_eq!(refused.json()["scope"], "buyer");
+    let secs: u32 = refused.header("retry-after").expect("a 429 has it").parse().expect("seconds");
+    assert!((1..=301).contains(&secs), "{secs}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_asked_for_is_refused() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "image").await;
+    app.open_sale("plain", 10.into(), 1).await;
+    app.make_sale("draft", 10.into(), 1).await;
+    let ask = async |sale: &str, body: Value| {
+        post(&app, "anna", &format!("/v1/sales/{sale}/challenges"), &body).await.verdict()
+    };
+    assert_eq!(ask("plain", json!({})).await, "404 not_found", "it asks for none");
+    assert_eq!(ask("draft", json!({})).await, "404 not_found");
+    assert_eq!(ask("nothing", json!({})).await, "404 not_found");
+    for body in [json!({"kind": "off"}), json!({"kind": 7}), json!({"item": "phone"})] {
+        assert_eq!(ask("spring", body).await, "422 invalid_request");
+    }
+    assert_eq!(ask("spring", json!([])).await, "400 malformed_request");
+    let nobody = app.call("POST", "/v1/sales/spring/challenges", &[("Content-Type", "application/json")], b"{}").await;
+    assert_eq!(nobody.verdict(), "401 unauthenticated");
+    app.step("spring", "close").await;
+    assert_eq!(ask("spring", json!({})).await, "409 ended");
+}
