@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 use rig::{Home, Node, SALE, until};
 
+#[path = "nodes/cache.rs"]
+mod cache;
 #[path = "nodes/late.rs"]
 mod late;
 #[path = "nodes/redis.rs"]
-mod redis;
+pub(crate) mod redis;
 #[path = "nodes/rig.rs"]
 mod rig;
 

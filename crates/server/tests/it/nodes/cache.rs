@@ -1,0 +1,123 @@
+//! What unknown ids cost the store, how soon a new sale is known, what others may read, and all of it with the Redis away.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::sale::Step;
+use doorbuster_core::{Phase, Spread};
+use doorbuster_server::config::Roles;
+use doorbuster_server::purchase::Bought;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::rig::{Home, Node, SALE, until};
+
+/// Requests that name what nobody knows.
+const MISSES: usize = 10_000;
+/// Between two readings of the store, on a node or in a cluster.
+const NOTHING_NEW: Duration = Duration::from_millis(10);
+
+fn readings(nodes: &[&Node]) -> u64 {
+    nodes.iter().map(|node| node.engine.meter().read().looks).sum()
+}
+
+/// So many requests for unknown ids at these nodes, all at the same time; how long they took, and what the store was read for them.
+async fn misses(nodes: &[&Node]) -> (Duration, u64) {
+    let before = readings(nodes);
+    let began = Instant::now();
+    let mut crowd = JoinSet::new();
+    for _ in 0..MISSES {
+        for node in nodes {
+            let engine = node.engine.clone();
+            crowd.spawn(async move { engine.catch_up_now_and_then().await });
+        }
+    }
+    crowd.join_all().await;
+    (began.elapsed(), readings(nodes) - before)
+}
+
+fn at_most(took: Duration) -> u64 {
+    u64::try_from(took.as_millis() / NOTHING_NEW.as_millis()).unwrap_or(u64::MAX) + 2
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
+    let home = Home::cluster();
+    let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    let (took, read) = misses(&[&a, &b]).await;
+    println!("{} misses at two nodes in {took:?}: the store was read {read} times", 2 * MISSES);
+    // One loader of both nodes.
+    assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
+    home.redis().end();
+    // The first calls find the connection broken.
+    let (took, read) = misses(&[&a, &b]).await;
+    println!("the same without the Redis in {took:?}: {read} times");
+    assert!((1..=2 * at_most(took)).contains(&read), "{read} in {took:?}");
+    a.crash();
+    b.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_misses_read_a_truth_without_a_redis_a_few_times() {
+    let home = Home::postgres();
+    let a = home.node(Roles::ALL).await;
+    let (took, read) = misses(&[&a]).await;
+    println!("{MISSES} misses in {took:?}: the store was read {read} times");
+    assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
+    let home = Home::cluster();
+    let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = {
+        let (engine, stop) = (b.engine.clone(), stop.clone());
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Acquire) {
+                engine.catch_up_now_and_then().await;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    a.open_sale(20, 10, Spread::default()).await;
+    let opened = Instant::now();
+    b.follows(Phase::Open).await;
+    println!("known elsewhere after {:?}", opened.elapsed());
+    assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
+    stop.store(true, Ordering::Release);
+    flood.await.expect("no panic");
+    assert!(matches!(b.buy("anna", "k", 1).await, Bought::Created(_)));
+    a.stop().await;
+    b.stop().await;
+}
+
+/// What the interception tier's hash says of the item, and who wrote it.
+fn published(home: &Home) -> Option<(String, u64)> {
+    let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
+    let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
+    Some((said("item:phone"), said("fence").parse().ok()?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
+    let home = Home::cluster();
+    let first = home.node(Roles::ALL).await;
+    first.open_sale(20, 10, Spread::default()).await;
+    until("the numbers are there", async || published(&home).is_some_and(|(text, _)| text == "20 1 0")).await;
+    let second = home.node(Roles::ALL).await;
+    assert!(matches!(first.buy("anna", "k", 3).await, Bought::Created(_)));
+    until("they follow", async || published(&home).is_some_and(|(text, _)| text == "20 1 3")).await;
+    let (_, fence) = published(&home).expect("they are there");
+    first.crash();
+    let began = Instant::now();
+    let other = async || published(&home).is_some_and(|(_, now)| now > fence);
+    while !other().await {
+        assert!(began.elapsed() < Duration::from_secs(30), "nobody goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    second.step(Step::Pause).await;
+    until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3")).await;
+    second.stop().await;
+}
