@@ -118,10 +118,10 @@ impl Passes {
         told
     }
 
-    /// A pass for `item` of `sale`, good from `valid_from` on; the caller's terms but for its end.
+    /// A pass for `item` of `sale`, good from `valid_from` on, no longer than the caller's terms say.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: Terms<'_>, sale: &str, item: &str) -> Issued {
-        let expires_at = terms.valid_from.plus(self.ttl_ms);
+        let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
         let terms = Terms { expires_at, ..terms };
         let sealed = self.with_ring(now, |ring| ring.signing.seal(&terms, sale, item));
         Issued { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
@@ -150,7 +150,8 @@ mod tests {
 
     fn issued(passes: &Passes, now: Millis) -> Issued {
         let standing = Standing { member: true, level: 3 };
-        passes.issue(now, Terms { buyer: "anna", standing, valid_from: now, expires_at: now }, "spring", "phone")
+        let terms = Terms { buyer: "anna", standing, valid_from: now, expires_at: Millis(i64::MAX) };
+        passes.issue(now, terms, "spring", "phone")
     }
 
     fn holds(passes: &Passes, text: &str, now: Millis) -> bool {
@@ -167,6 +168,14 @@ mod tests {
         assert_eq!((terms.standing, pass.expires_at), (Standing { member: true, level: 3 }, terms.expires_at));
         assert!(other.open(&pass.text, "spring", "case", NOW, &mut room).is_none());
         assert!(!holds(&passes(&[2]), &pass.text, NOW));
+    }
+
+    #[test]
+    fn a_pass_ends_with_what_it_was_given_on() {
+        let standing = Standing { member: true, level: 3 };
+        let terms = Terms { buyer: "anna", standing, valid_from: NOW, expires_at: NOW.plus(5_000) };
+        let short = passes(&[1]).issue(NOW, terms, "spring", "phone");
+        assert_eq!(short.expires_at, NOW.plus(5_000));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `POST /v1/orders`, the one request that comes by the million: a walk without needless allocation to a refusal, and a
-//! task of its own for whatever goes on.
+//! `POST /v1/orders`, the one request that comes by the million: a walk without needless allocation to a refusal, and
+//! a wait for the verdict for whoever goes on.
 //!
 //! The order of the checks is the contract's: body and headers, who, sale and item, key, phase, pass and eligibility, rate limits, stock and limit.
 
@@ -174,7 +174,8 @@ async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], start
     };
     let caller = Caller { address, buyer: buyer.as_str() };
     let mut standing = None;
-    let door = || app.keeps_out(caller, &sale, refusal, &mut standing);
+    let mut kept_out = None;
+    let door = || *kept_out.insert(app.keeps_out(caller, &sale, refusal, &mut standing));
     let bought = match app.engine.glance((buyer.as_str(), key), &sale, &item, units, door) {
         Some(refusal) => Bought::Refused(refusal),
         None => {
@@ -184,7 +185,9 @@ async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], start
                 Prefer::RespondAsync => Duration::ZERO,
                 Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
             };
-            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait, door: refusal }).await
+            // A request that may hold an order was not asked yet; it is told only if it holds none.
+            let door = kept_out.unwrap_or_else(|| app.keeps_out(caller, &sale, refusal, &mut standing));
+            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait, door }).await
         }
     };
     sale.flags.tally.count(bought.answer());

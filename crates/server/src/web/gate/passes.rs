@@ -7,19 +7,21 @@ use doorbuster_api::gate::{NewPass, Pass};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Requirement};
-use doorbuster_core::gate::pass::{EARLY_MS, Standing, Terms};
+use doorbuster_core::gate::pass::{EARLY_MS, Terms};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
-use crate::gate::{codes, threshold};
+use crate::gate::room::Admission;
+use crate::gate::{Route, codes, threshold};
 use crate::purchase::Refusal;
 use crate::web::failure::failed;
+use crate::web::gate::{challenges, room};
 use crate::web::input::{self, Names};
 use crate::web::refusals::told;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::sales::shown_or_new;
-use crate::web::who::{Buyer, Known};
+use crate::web::who::{Buyer, Client, Known};
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/passes`
@@ -27,6 +29,7 @@ pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     Known(standing): Known,
+    client: Client,
     Names([sale]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
@@ -37,13 +40,21 @@ pub(crate) async fn issue(
     let sale = shown_or_new(&app, &sale).await?;
     let item = sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let opening = opening(&app, &sale).map_err(|refusal| told(&refusal))?;
+    app.not_blocked(client, &buyer)?;
     if let Some(refusal) = threshold(&sale, standing) {
         return Err(told(&refusal).into());
     }
+    app.let_in(Route::Pass, client, &buyer, &sale)?;
+    // A pass ends with the admission that it was given on: its share of the units goes to the next in line then.
+    let until = match app.gate.room.admission(&app.engine, &sale, &buyer).await.map_err(room::refused)? {
+        Admission::Free => Millis(i64::MAX),
+        Admission::Until(until) => until,
+        Admission::Wait => return Err(Problem::waiting_room().into()),
+    };
     proven(&app, &sale, &buyer, &wanted).await?;
     let now = app.engine.now();
     let valid_from = opening.max(now);
-    let terms = Terms { buyer: buyer.as_str(), standing, valid_from, expires_at: valid_from };
+    let terms = Terms { buyer: buyer.as_str(), standing, valid_from, expires_at: until };
     let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
     let pass = Pass {
         pass: pass.text,
@@ -71,6 +82,7 @@ async fn proven(app: &App, sale: &SaleState, buyer: &BuyerId, wanted: &NewPass) 
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
         (_, false) => None,
     };
+    challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref()).await?;
     if let Some(code) = code
         && !codes::spend(app.engine.store(), &sale.row.id, code, buyer).await.map_err(failed)?
     {
