@@ -59,35 +59,6 @@ pub struct DemoReport {
     pub audit: AuditVerdict,
 }
 
-/// The one object of `storm --json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StormReport {
-    /// The server asked.
-    pub url: String,
-    /// The sale asked for.
-    pub sale: String,
-    /// The item asked for.
-    pub item: String,
-    /// How many buyers came.
-    pub buyers: u64,
-    /// Units each of them asked for.
-    pub units_each: u32,
-    /// Connections used.
-    pub connections: u32,
-    /// Final answers by kind: `reserved`, or the code of the refusal.
-    pub answers: BTreeMap<String, u64>,
-    /// Buyers who never got a final answer.
-    pub lost_answers: u64,
-    /// Requests sent again after `429` or `503`.
-    pub retries: u64,
-    /// From the first request to the last verdict.
-    pub elapsed_ms: u64,
-    /// Final answers per second.
-    pub answers_per_second: f64,
-    /// From request to answer.
-    pub latency_ms: LatencyMs,
-}
-
 /// One line of `--answers`: the final answer that one buyer was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerLine {

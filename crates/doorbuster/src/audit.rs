@@ -32,7 +32,7 @@ fn configured(args: &AuditArgs) -> Result<Store, Failure> {
         Shape::Embedded => settings.data_dir.display().to_string(),
         Shape::Postgres { store } | Shape::Cluster { store, .. } => store.expose_secret().to_owned(),
     };
-    Ok(Store::parse(&place).context("there is no audit")?)
+    Store::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }
 
 fn told(report: &AuditReport, with_answers: bool) -> String {

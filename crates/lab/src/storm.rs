@@ -32,8 +32,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-pub use plan::{Expect, StormPlan, read_secret};
-pub use report::{LatencyMs, Progress, StormReport};
+pub use plan::{StormPlan, read_secret};
+pub use report::{Progress, StormReport};
 
 use answers_file::AnswersFile;
 use buyers::Buyers;

@@ -7,12 +7,13 @@ use doorbuster_core::refuse::Free;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
-/// Free and held units packed into one word: held in the upper half, free in the lower.
+/// What the half of a word that counts free units says where they have no end.
 const UNLIMITED: u64 = u32::MAX as u64;
 
 /// An item's counts at the last commit.
 #[derive(Debug)]
 pub struct Gauge {
+    /// Held units in the upper half, free ones in the lower.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request asks for.

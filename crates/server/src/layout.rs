@@ -55,12 +55,6 @@ impl Layout {
         slots > 1 || !self.reaches_all()
     }
 
-    /// Whether a slot gets its units in portions even where the shop asked for none: what lies on one node, another cannot sell.
-    #[must_use]
-    pub fn portions_always(self) -> bool {
-        !self.reaches_all()
-    }
-
     /// What a slot is called, to people.
     #[must_use]
     pub fn name(self, sale: &str, item: &str, slot: SlotKey, node: NodeId) -> String {

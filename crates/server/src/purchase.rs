@@ -29,7 +29,7 @@ use hear::Silence;
 use park::{Asker, Parked, Until, Wanted};
 
 /// Seconds after which a refused request that may be sent again should be.
-const RETRY_SECS: u32 = 1;
+pub(crate) const RETRY_SECS: u32 = 1;
 
 /// A purchase that passed the look from node memory.
 #[derive(Clone, Debug)]

@@ -320,7 +320,7 @@ pub struct AdminKey {
     pub name: String,
     /// What it may do.
     pub role: AdminRole,
-    /// SHA-256 or BLAKE3 of the key, 32 bytes.
+    /// SHA-256 of the key.
     pub hash: [u8; 32],
     /// When it was created.
     pub created_at: Millis,

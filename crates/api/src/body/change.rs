@@ -22,11 +22,6 @@ impl<T> Change<T> {
         }
     }
 
-    /// Whether it changes nothing.
-    pub const fn is_keep(&self) -> bool {
-        matches!(self, Self::Keep)
-    }
-
     /// A new value if there is to be one, `cleared` standing for `null`.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {

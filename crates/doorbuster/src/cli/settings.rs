@@ -62,6 +62,7 @@ impl SettingsFlags {
 /// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_ and the setting's
 /// path in capitals, levels joined by two underscores) and flags.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {
     /// What to do with them.
     #[command(subcommand)]

@@ -9,6 +9,7 @@ use super::values;
 
 /// Make a token, as the shop would for somebody who is signed in.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster token buyer alice")]
 pub struct TokenArgs {
     /// For whom.
     #[command(subcommand)]

@@ -1,7 +1,7 @@
 //! Whether a demo adds up: what was told, what the server counts, and what the auditor found, held against arithmetic.
 
 use doorbuster_api::admin::stock::StockRow;
-use doorbuster_api::report::{AuditVerdict, DemoReport, LatencyMs};
+use doorbuster_api::report::{AuditVerdict, DemoReport};
 use doorbuster_lab::audit::AuditReport;
 use doorbuster_lab::storm::StormReport;
 
@@ -49,7 +49,6 @@ impl Sum {
     /// The object of `demo --json`.
     pub fn report(&self) -> DemoReport {
         let (units_sold, units_left) = self.units();
-        let latency = &self.storm.latency_ms;
         DemoReport {
             ok: self.faults().is_empty(),
             buyers: self.buyers.into(),
@@ -63,7 +62,7 @@ impl Sum {
             reached_store: self.reached_store,
             elapsed_ms: self.storm.elapsed_ms,
             answers_per_second: self.storm.answers_per_second,
-            latency_ms: LatencyMs { p50: latency.p50, p99: latency.p99, max: latency.max },
+            latency_ms: self.storm.latency_ms,
             audit: AuditVerdict { ok: self.audit.audit.ok, findings: self.audit.audit.findings.clone() },
         }
     }

@@ -73,7 +73,7 @@ impl Line<'_> {
         let plan = &shared.plan;
         let name = || shared.buyers.name(case.buyer);
         let asked = Asked { sale: &plan.sale, item: &plan.item, units: plan.units, buyer: &name };
-        match answer::rule(&head, body, plan.expect, &asked) {
+        match answer::rule(&head, body, &asked) {
             Ruling::Final(told) => worker.settle(&case, &told, Via::Answer),
             Ruling::Queued { id, decide_by } => follow(worker, case, id.into_owned(), decide_by),
             Ruling::Again { after, status } => worker.again(case, status, after),

@@ -8,16 +8,6 @@ use std::time::Duration;
 
 use super::{StormError, limits};
 
-/// Which answers a storm accepts as final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Expect {
-    /// The contract of `POST /v1/orders`: anything else is a fault.
-    #[default]
-    Orders,
-    /// Any complete HTTP answer, counted by its status. To measure a plain web server with the same request bytes.
-    Anything,
-}
-
 /// A storm to run. Start from [`StormPlan::new`] and change what differs.
 #[derive(Debug, Clone)]
 pub struct StormPlan {
@@ -55,8 +45,6 @@ pub struct StormPlan {
     pub patience: Duration,
     /// Queued buyers that also listen for their verdict by event.
     pub listeners: usize,
-    /// What counts as a final answer.
-    pub expect: Expect,
     /// Set by the caller to end the storm early; what is open then counts as lost.
     pub stop: Arc<AtomicBool>,
 }
@@ -83,7 +71,6 @@ impl StormPlan {
             overload_tries: limits::OVERLOAD_TRIES_MAX,
             patience: limits::PATIENCE,
             listeners: limits::LISTENERS_MAX,
-            expect: Expect::Orders,
             stop: Arc::default(),
         }
     }

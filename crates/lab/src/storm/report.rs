@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use doorbuster_api::report::LatencyMs;
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,22 +44,10 @@ impl Progress {
     }
 }
 
-/// Latencies in milliseconds, from the first (with a rate: the intended) send to the final answer.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct LatencyMs {
-    /// Half of the answers took no longer.
-    pub p50: f64,
-    /// 99 of 100 answers took no longer.
-    pub p99: f64,
-    /// The slowest.
-    pub max: f64,
-}
-
-impl LatencyMs {
-    fn new(micros: &Histogram<u64>) -> Self {
-        let ms = |micros: u64| micros as f64 / 1000.0;
-        Self { p50: ms(micros.value_at_quantile(0.5)), p99: ms(micros.value_at_quantile(0.99)), max: ms(micros.max()) }
-    }
+/// Latencies from the first (with a rate: the intended) send to the final answer.
+fn latency(micros: &Histogram<u64>) -> LatencyMs {
+    let ms = |micros: u64| micros as f64 / 1000.0;
+    LatencyMs { p50: ms(micros.value_at_quantile(0.5)), p99: ms(micros.value_at_quantile(0.99)), max: ms(micros.max()) }
 }
 
 /// The result of a storm: the report of the contract, and more.
@@ -145,8 +134,8 @@ impl StormReport {
             requests: counts.requests,
             elapsed_ms: whole_ms(elapsed),
             answers_per_second: rate(counts.answered(), elapsed),
-            latency_ms: LatencyMs::new(&tally.latency),
-            reserved_latency_ms: LatencyMs::new(&tally.reserved_latency),
+            latency_ms: latency(&tally.latency),
+            reserved_latency_ms: latency(&tally.reserved_latency),
             connections: plan.connections_used(),
             workers: plan.workers_used(),
             seed: plan.seed,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Expect, Progress, StormError, StormPlan, StormReport, run};
+use super::{Progress, StormError, StormPlan, StormReport, run};
 use fake::{Act, Fake, Request, answer, busy, order, refusal};
 
 fn plan(server: &Fake, buyers: u32) -> StormPlan {
@@ -103,8 +103,7 @@ fn overload_is_sent_again_with_the_same_key_and_is_no_refusal() {
     assert_eq!((report.requests, report.lost_answers), (80, 0));
     assert_eq!(report.faults.get("http_500"), Some(&20));
     let json = serde_json::to_value(&report).expect("plain values");
-    let contract: doorbuster_api::report::StormReport = serde_json::from_value(json).expect("what the contract has");
-    assert_eq!((contract.retries, contract.buyers, &*contract.sale), (60, 20, "spring"));
+    assert_eq!((&json["retries"], &json["buyers"], &json["sale"]), (&60.into(), &20.into(), &"spring".into()));
     let keys: HashSet<_> = server.seen().into_iter().map(|request| (request.key.clone(), request.buyer())).collect();
     assert_eq!(keys.len(), 20, "a key never changes");
 }
@@ -335,14 +334,6 @@ fn several_workers_share_buyers_and_connections() {
     assert_eq!((report.workers, report.connections, report.lost_answers), (3, 7, 0));
     assert_eq!(kinds(&report), [("sold_out", 300)]);
     assert_eq!(server.seen().iter().map(Request::buyer).collect::<HashSet<_>>().len(), 300);
-}
-
-#[test]
-fn a_plain_web_server_is_measured_by_its_status() {
-    let server = Fake::start(|_| answer(200, ""));
-    let mut plan = plan(&server, 30);
-    plan.expect = Expect::Anything;
-    assert_eq!(kinds(&storm(plan)), [("http_200", 30)]);
 }
 
 #[test]

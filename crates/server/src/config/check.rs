@@ -131,7 +131,7 @@ fn shop(read: &mut Reader<'_>) -> Option<String> {
 
 /// An origin as browsers write it.
 fn page_origin(read: &mut Reader<'_>) -> Option<String> {
-    let text = read.optional("page.origin")?;
+    let text = read.text("page.origin")?;
     let origin = reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     if !is_web || origin.is_none_or(|origin| origin.ascii_serialization() != text) {
@@ -165,7 +165,7 @@ fn auth(read: &mut Reader<'_>, demo: bool) -> AuthSettings {
 
 /// A text that is not empty, if it is set at all.
 fn word(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
-    let text = read.optional(path)?;
+    let text = read.text(path)?;
     if text.trim().is_empty() {
         read.fault(path, "is empty; write a value or remove it");
     }
@@ -224,7 +224,7 @@ fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
 }
 
 fn sign_in_url(read: &mut Reader<'_>) -> Option<String> {
-    let text = read.optional("auth.sign_in_url")?;
+    let text = read.text("auth.sign_in_url")?;
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     let absolute = ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
     // `//host` would be another site, `javascript:` another language.

@@ -45,7 +45,7 @@ fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
         read.fault("store.url", format!("is missing, and shape = \"{shape}\" needs it; write postgres://…"));
         return None;
     }
-    let url = read.optional("store.url")?;
+    let url = read.text("store.url")?;
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme) && url.len() > scheme.len()) {
         read.fault("store.url", "is no address of a PostgreSQL server; write postgres://user@host/database");
         return None;

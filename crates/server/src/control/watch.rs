@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_core::limits::VERDICT_GRACE_MS;
 use doorbuster_core::{Cause, Grant};
 use futures_util::StreamExt;
 
@@ -15,8 +16,6 @@ use super::evidence::evidence;
 const EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two looks, however many hints come.
 const PACE: Duration = Duration::from_millis(20);
-/// A verdict is out by its ticket's `decide_by` and this.
-const VERDICT_WITHIN_MS: i64 = 1_000;
 /// Slots looked at at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
@@ -28,7 +27,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         if engine.layout().is_alone() {
             discipline(&engine);
         }
-        engine.waiters().forget_lost(engine.now().plus(-VERDICT_WITHIN_MS));
+        engine.waiters().forget_lost(engine.now().plus(-VERDICT_GRACE_MS));
         if let Err(error) = watch(&engine, suspects).await {
             tracing::warn!(%error, "slots could not be watched");
         }

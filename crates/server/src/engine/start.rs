@@ -150,7 +150,7 @@ impl Engine {
     }
 }
 
-/// The one place that asks for the shape.
+/// The one place that knows what a shape is made of.
 async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slots, Layout), EngineError> {
     let sink = views.clone();
     let sink: CommitSink = Arc::new(move |committed| sink.publish(committed));

@@ -1,4 +1,5 @@
-//! Every bound of the HTTP side, with what happens there. Those a client's author must know stand in the API's limits.
+//! The bounds of the HTTP side, with what happens there; a bound of one file alone stands in that file. Those a client's author must know stand in the
+//! API's limits.
 
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Guests' tokens in any one minute; more: `429`. Only in a demonstration.
 pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
 /// `Retry-After` of answers that come from a store or a slot being away, in seconds.
-pub(crate) const RETRY_SECS: u32 = 1;
+pub(crate) use crate::purchase::RETRY_SECS;
 /// Purchases in progress at once, with those whose clients are gone; one more hears `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
 /// What a connection has ready for a purchase that comes, in bytes; it grows with larger ones.

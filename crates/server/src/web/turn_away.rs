@@ -3,14 +3,14 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::limits::TURN_AWAY_TIMEOUT;
+use super::limits::{RETRY_SECS, TURN_AWAY_TIMEOUT};
 use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 
 /// Tells a client to come again, and closes.
 pub(crate) async fn turn_away(mut stream: TcpStream) {
-    let body = Problem::overloaded(1).to_json();
+    let body = Problem::overloaded(RETRY_SECS).to_json();
     let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\nretry-after: 1\r\ncontent-length: {}\r\n\
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\nretry-after: {RETRY_SECS}\r\ncontent-length: {}\r\n\
          connection: close\r\n\r\n",
         body.len()
     );

@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text, if it is set.
-    pub(in crate::config) fn optional(&mut self, path: &'static str) -> Option<String> {
+    pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(SETTINGS.iter().any(|setting| setting.path == path), "{path} stands in the table");
         match &self.raw.get(path)?.value {
             Value::Text(text) | Value::Spelled(text) => Some(text.clone()),
@@ -58,11 +58,6 @@ impl<'a> Reader<'a> {
                 None
             }
         }
-    }
-
-    /// A text that has a default.
-    pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
-        self.optional(path)
     }
 
     /// A text that stands for something else; `wrong` is the fault when it does not.
@@ -117,7 +112,7 @@ impl<'a> Reader<'a> {
 
     /// A secret, if it is set, from wherever it is.
     pub(super) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
-        self.optional(path).map(SecretString::from)
+        self.text(path).map(SecretString::from)
     }
 
     fn secret_file(&mut self, path: &'static str) -> Option<String> {
