@@ -15,7 +15,7 @@ export default {
   'pill.ended': 'Ended', 'pill.yours': 'Reserved for you', 'pill.offline': 'Not connected',
   'pill.line': 'Waiting room', 'pill.turn': 'Your turn',
   'clock.before': 'Opens', 'clock.soon': 'soon', 'clock.live': 'Closes in', 'clock.opened': 'Opened', 'clock.doors': 'The doors', 'clock.open': 'Open', 'clock.shut': 'Closed',
-  'clock.pay': 'Pay within', 'clock.ended': 'Closed at', 'clock.line': 'Your place in line', 'clock.none': '–', 'clock.turn': 'Your turn ends in',
+  'clock.pay': 'Pay within', 'clock.ended': 'Closed at', 'clock.in': 'Opens in', 'clock.line': 'Your place in line', 'clock.none': '–', 'clock.turn': 'Your turn ends in',
   'stock.before': '{total} for sale', 'stock.before+': 'Counting starts when the doors open.',
   'stock.live': '{left} left of {total}', 'stock.live+': '{held} more are held for payment and may return.', 'stock.live0+': 'None are held for payment.',
   'stock.out': 'None left right now', 'stock.out+': '{held} are held for payment; unpaid ones come back.', 'stock.out0+': 'Held for payment; unpaid ones come back.',

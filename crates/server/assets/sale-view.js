@@ -50,6 +50,7 @@ const LONG_TITLE = 28; /* letters, a Chinese character counting as two; longer o
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'), go = $('#go');
 const steps = ['check', 'code', 'waiting']; /* what it means to be past one of these, too */
+const HOUR_MS = 3_600_000;
 let shown = '', before = '';
 
 /** What only changes with the item: its words, picture and price. */
@@ -128,6 +129,7 @@ function showClock(m, scene, deal, t) {
   if (deal === 'reserved') { label = 'pay'; digits = left(Date.parse(m.order.pay_by) - t); }
   else if (deal === 'waiting' || deal === 'gone') { label = 'line'; digits = m.room?.position ? count(m.room.position) : text('clock.none'); }
   else if (inTurn(m, scene, deal, t)) { label = 'turn'; digits = left(m.room.until_ms - t); }
+  else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) { label = 'in'; digits = left(opens - t); } /* the button says something else */
   else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
   else if (scene === 'ended') { label = closes && closes <= t ? 'ended' : 'doors'; digits = closes && closes <= t ? moment(closes) : text('clock.shut'); }
   else if (closes) { label = 'live'; digits = left(closes - t); }
