@@ -119,6 +119,16 @@ impl Client {
         self.send(self.request(Method::POST, &path)).await
     }
 
+    /// Deletes something.
+    pub async fn delete(&self, path: Path<'_>) -> Asked {
+        self.send(self.request(Method::DELETE, &path)).await
+    }
+
+    /// Changes something by a JSON merge patch.
+    pub async fn patch_json(&self, path: Path<'_>, patch: &impl Serialize) -> Asked {
+        self.send(self.request(Method::PATCH, &path).json(patch)).await
+    }
+
     /// Sends a JSON value.
     pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> Asked {
         self.send(self.request(Method::POST, &path).json(body)).await

@@ -42,6 +42,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
                 .headers(&[AnswerHeader::Location, AnswerHeader::RetryAfter]),
         ],
         codes: &[
+            Code::Forbidden,
             Code::NotEligible,
             Code::PassRequired,
             Code::PassInvalid,

@@ -17,6 +17,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
         challenge has none: `404`.",
     body: Some(Body { media: BodyType::Json, shape: Shape::of::<ChallengeRequest>() }),
     answers: &[Answer::new(201, json::<Challenge>(), "The challenge.")],
-    codes: &[Code::Ended, Code::RateLimited],
+    codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
     ..BUYING
 }];

@@ -22,6 +22,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewPass>() }),
         answers: &[Answer::new(201, json::<Pass>(), "The pass.")],
         codes: &[
+            Code::Forbidden,
             Code::NotEligible,
             Code::ChallengeRequired,
             Code::ChallengeFailed,

@@ -20,7 +20,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             ok::<WaitingPlace>("The buyer had this place."),
             Answer::new(201, json::<WaitingPlace>(), "The buyer has this place since now."),
         ],
-        codes: &[Code::Ended, Code::RateLimited],
+        codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYING
     },
     Endpoint {
@@ -30,7 +30,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "Answered from memory, cheap enough to be asked every few seconds; events tell the same sooner. \
             A buyer without a place, or whose admission has lapsed: `404`.",
         answers: &[ok::<WaitingPlace>("The place as it stands now.")],
-        codes: &[Code::RateLimited],
+        codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYING
     },
     Endpoint {

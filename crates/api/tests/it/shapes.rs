@@ -1,6 +1,7 @@
 //! Every JSON example of the page is read by the type that its comment names, and is all that this type writes.
 
 use doorbuster_api::admin::audit::Audit;
+use doorbuster_api::admin::blocks::{Block, NewBlock};
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
 use doorbuster_api::admin::new_sale::NewSale;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
@@ -93,6 +94,8 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "NewSale" => check_request(NewSale::from_json, json),
             "Adjustment" => check_request(Adjustment::from_json, json),
             "Spread" => check_request(Spread::from_json, json),
+            "NewBlock" => check_request(NewBlock::from_json, json),
+            "Block" => check::<Block>(json),
             "NewKey" => check_request(NewKey::from_json, json),
             // A patch is only ever read.
             "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),

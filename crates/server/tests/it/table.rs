@@ -12,6 +12,7 @@ fn path(endpoint: &Endpoint) -> String {
         .replace("{sale}", "nosuchsale")
         .replace("{item}", "nosuchitem")
         .replace("{key}", "key_none")
+        .replace("{block}", "blk_0c9d8e7a65b1")
         .replace("{order}", &format!("ord_{}", "A".repeat(52)))
 }
 

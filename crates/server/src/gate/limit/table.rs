@@ -18,10 +18,13 @@ const WAYS: usize = 8;
 const SHARDS: usize = 128;
 /// Sets of a shard.
 const SETS: usize = 1_024;
-/// Keys that are kept at most: 32 MiB of them.
-pub(crate) const CELLS: usize = SHARDS * SETS * WAYS;
+/// Keys that are kept at most.
+const CELLS: usize = SHARDS * SETS * WAYS;
+/// Memory that they take up at most, in bytes.
+const BYTES_MAX: usize = 32 << 20;
 
 const _: () = assert!(SHARDS.is_power_of_two() && SETS.is_power_of_two(), "a key's set is found by its bits");
+const _: () = assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table is as small as it is said to be");
 
 /// Bits of [`Cell::owed_us`].
 const OWED_BITS: u32 = 40;
@@ -147,7 +150,7 @@ mod tests {
             // Each of them is done with before the next comes.
             table.with(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
-        assert_eq!(table.bytes(), CELLS * 32);
+        assert_eq!(table.bytes(), BYTES_MAX);
         assert_eq!(table.lost(), 0, "keys that are full again make room for nothing lost");
     }
 
@@ -165,7 +168,7 @@ mod tests {
         let kept = limited.iter().filter(|&&key| table.with(key, 0, |cell| cell.state) == 1_000_000).count();
         assert_eq!(kept, limited.len());
         assert!(table.lost() > 0, "losses are counted");
-        assert_eq!(table.bytes(), CELLS * 32);
+        assert_eq!(table.bytes(), BYTES_MAX);
     }
 
     #[test]

@@ -160,6 +160,7 @@ impl Draw {
             Param::PathItem | Param::Item => "phone".into(),
             Param::PathOrder => of(rng, &known.orders),
             Param::PathKey => of(rng, &known.keys),
+            Param::PathBlock => "blk_0c9d8e7a65b1".into(),
             Param::Buyer => pick(rng, &["anna", "bob", "carl"]).to_string(),
             Param::State => pick(rng, &["reserved", "paid", "cancelled", "expired", "refunded"]).to_string(),
             Param::Phase => pick(rng, &["draft", "scheduled", "open", "paused", "closed"]).to_string(),

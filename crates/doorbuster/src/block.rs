@@ -1,0 +1,65 @@
+//! `block`: turns buyers and addresses away over the admin API, and lets them in again.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use comfy_table::Cell;
+use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
+use doorbuster_api::value::Time;
+
+use crate::cli::{AddBlockArgs, BlockArgs, BlockCommand};
+use crate::client::{self, Client, Path};
+use crate::exit::Outcome;
+use crate::{print, table};
+
+const BLOCKS: [&str; 3] = ["v1", "admin", "blocks"];
+
+/// Runs `block`.
+pub fn run(args: BlockArgs) -> Outcome {
+    let client = Client::new(&args.shop)?;
+    client::block_on(async {
+        match args.command {
+            BlockCommand::Add(args) => add(&client, args).await,
+            BlockCommand::List => client.tell(client.get(Path::of(&BLOCKS)).await, list),
+            BlockCommand::Remove { block } => remove(&client, &block).await,
+        }
+    })
+}
+
+async fn add(client: &Client, args: AddBlockArgs) -> Outcome {
+    let (kind, value) = match (args.buyer, args.ip) {
+        (Some(buyer), _) => (BlockKind::Buyer, buyer),
+        (None, ip) => (BlockKind::Ip, ip.unwrap_or_default()),
+    };
+    let expires_at = args.lasts.map(from_now);
+    let body = NewBlock { kind, value, expires_at, reason: args.reason };
+    client.tell(client.post_json(Path::of(&BLOCKS), &body).await, |block: &Block| {
+        format!("{} is turned away {} ({}).\n", block.value, until(block), block.id)
+    })
+}
+
+async fn remove(client: &Client, block: &str) -> Outcome {
+    client.delete(Path::of(&[BLOCKS[0], BLOCKS[1], BLOCKS[2], block])).await?;
+    if client.wants_json() { print::line("{}") } else { print::line(&format!("{block} is gone.")) }
+}
+
+fn list(list: &BlockList) -> String {
+    if list.blocks.is_empty() {
+        return "Nobody is turned away.\n".into();
+    }
+    let mut rows = table::with_header(&["block", "kind", "value", "until", "reason"]);
+    for block in &list.blocks {
+        let cells = [block.id.as_str(), block.kind.as_str(), &block.value, &until(block), &block.reason];
+        rows.add_row(cells.map(Cell::new));
+    }
+    format!("{rows}\n")
+}
+
+fn until(block: &Block) -> String {
+    block.expires_at.map_or_else(|| "for good".into(), |at| format!("until {at}"))
+}
+
+/// So long from now by this machine's clock.
+fn from_now(lasts: Duration) -> Time {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(lasts);
+    Time::from_millis(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,420 @@
+//! Limits and blocks as buyers and operators meet them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, bearer, sale};
+use crate::http::{Reply, request};
+use crate::nodes::redis::Redis;
+use crate::postgres::Cluster;
+use crate::several::address;
+
+/// Opens a sale with these limits, and a stock that is sold out by one buyer if it is 1.
+async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
+    let mut body = sale(id, stock.into(), 1);
+    body["front_door"] = json!({"limits": limits});
+    let made = app.admin("POST", "/v1/admin/sales", Some(body)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    app.step(id, "open").await;
+}
+
+async fn set(app: &TestApp, id: &str, limits: Value) {
+    let patch = json!({"front_door": {"limits": limits}});
+    let bearer = format!("Bearer {}", crate::app::ADMIN_KEY);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/merge-patch+json")];
+    let told = app.call("PATCH", &format!("/v1/admin/sales/{id}"), &headers, patch.to_string().as_bytes()).await;
+    assert_eq!(told.verdict(), "200", "{}", told.text());
+}
+
+/// A purchase by way of proxies.
+async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
+    let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    app.buy_with(buyer, key, proxies, &body).await
+}
+
+/// What a member of a list of the structured field says, such as `r` of `"buyer";r=3;t=1`.
+fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
+    let value = reply.header(header).unwrap_or_else(|| panic!("{header} is there: {reply:?}"));
+    let of_scope = value.split(", ").find(|member| member.starts_with(&format!("\"{scope}\"")))?;
+    of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
+}
+
+/// Sends `each` purchases on each of 64 connections at once; how many were not too many, and one that was.
+async fn press(apps: &[&TestApp], each: u32, buyer: impl Fn(u32) -> String) -> (u32, Option<Reply>) {
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..64_u32 {
+        let (mut wire, bearer) = (apps[n as usize % apps.len()].connect().await, bearer(&buyer(n)));
+        crowd.spawn(async move {
+            let (mut let_in, mut too_many) = (0, None);
+            for m in 0..each {
+                let key = format!("k{n}-{m}");
+                let headers = [
+                    ("Authorization", bearer.as_str()),
+                    ("Idempotency-Key", &key),
+                    ("Content-Type", "application/json"),
+                ];
+                let body = br#"{"sale":"spring","item":"phone","units":1}"#;
+                wire.send(&request("POST", "/v1/orders", &headers, body)).await;
+                let reply = wire.reply(false).await.expect("an answer");
+                match reply.status {
+                    429 => too_many = Some(reply),
+                    201 | 409 => let_in += 1,
+                    _ => panic!("{reply:?}"),
+                }
+            }
+            (let_in, too_many)
+        });
+    }
+    let mut all = (0, None);
+    while let Some(one) = crowd.join_next().await {
+        let (let_in, too_many) = one.expect("no panic");
+        all = (all.0 + let_in, all.1.or(too_many));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
+    let app = TestApp::start().await;
+    let slow = json!({"burst": 100, "per_minute": 1});
+    let by = |scope: &str| {
+        let mut limits = json!({"buyer": null, "ip": null, "interface": null});
+        limits[scope] = slow.clone();
+        limits
+    };
+    for scope in ["buyer", "ip", "interface"] {
+        let app = TestApp::start().await;
+        open(&app, "spring", 1, by(scope)).await;
+        let (let_in, too_many) = press(&[&app], 10, |_| "anna".into()).await;
+        assert_eq!(let_in, 100, "{scope}");
+        let too_many = too_many.expect("540 were too many");
+        assert_eq!(too_many.verdict(), "429 rate_limited");
+        assert_eq!(too_many.json()["scope"], scope);
+        assert_eq!(too_many.header("cache-control"), Some("no-store"));
+        assert_eq!(too_many.header("ratelimit-policy"), Some(&*format!("\"{scope}\";q=100;w=6000")));
+        assert_eq!(said(&too_many, "ratelimit", scope, "r"), Some(0));
+        let wait: u64 = too_many.header("retry-after").and_then(|secs| secs.parse().ok()).expect("whole seconds");
+        assert!((1..=60).contains(&wait), "{wait}");
+        let stats = app.admin("GET", "/v1/admin/sales/spring/stats", None).await.json();
+        assert_eq!(stats["refusals"]["rate_limited"], 540, "{stats}");
+        assert_eq!(stats["rate_limited"]["purchase"][scope], 540, "{stats}");
+        let metrics = app.get("/metrics").await.text();
+        let line = format!("doorbuster_rate_limited_total{{route=\"purchase\",scope=\"{scope}\"}} 540");
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+        app.stop().await;
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
+    let app = TestApp::start().await;
+    let limits = json!({"buyer": {"burst": 3, "per_minute": 6}, "ip": null});
+    let mut body = sale("spring", 1.into(), 1);
+    body["front_door"] = json!({"limits": limits});
+    body["starts_at"] = "2999-01-01T00:00:00Z".into();
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
+    app.step("spring", "schedule").await;
+    let check = |reply: &Reply, verdict: &str, left: u64| {
+        assert_eq!(reply.verdict(), verdict, "{reply:?}");
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=3;w=30"), "{verdict}");
+        assert_eq!(said(reply, "ratelimit", "buyer", "r"), Some(left), "{reply:?}");
+    };
+    let buy = async |key: &str| app.buy("anna", key, "spring", "phone", 1).await;
+    check(&buy("k").await, "409 not_started", 3);
+    app.step("spring", "open").await;
+    check(&buy("k").await, "201", 2);
+    check(&buy("k").await, "200", 2);
+    check(&buy("other").await, "409 sold_out", 1);
+    // The same by the general server, which a connection that is to be closed comes to.
+    let close = [("Connection", "close")];
+    check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
+    check(&buy("other").await, "429 rate_limited", 0);
+    check(&buy_by(&app, "anna", "other", &close).await, "429 rate_limited", 0);
+    check(&buy_by(&app, "anna", "k", &close).await, "200", 0);
+    check(&app.buy("bert", "k", "spring", "phone", 1).await, "409 sold_out", 2);
+    check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
+    app.step("spring", "close").await;
+    check(&buy("other").await, "409 ended", 0);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn by_default_a_robot_is_held_to_its_limits_and_ten_thousand_buyers_from_its_address_are_not() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    let first = app.buy("robot", "k", "spring", "phone", 1).await;
+    assert_eq!(first.header("ratelimit-policy"), Some("\"buyer\";q=60;w=12, \"ip\";q=5000;w=25"));
+    let (let_in, too_many) = press(&[&app], 5, |_| "robot".into()).await;
+    assert!((59..=80).contains(&let_in), "{let_in}");
+    assert_eq!(too_many.expect("most of them").json()["scope"], "buyer");
+    let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
+    assert_eq!(let_in, 320);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right() {
+    let limits = json!({"buyer": null, "ip": {"burst": 3, "per_minute": 1}});
+    let refused = async |app: &TestApp, name: &str, value: &str, times: u32| {
+        let mut refused = 0;
+        for n in 0..times {
+            let value = value.replace("{n}", &n.to_string());
+            let told = buy_by(app, "anna", "k2", &[(name, &value)]).await;
+            refused += u32::from(told.status == 429);
+        }
+        refused
+    };
+    let app = TestApp::start().await;
+    open(&app, "spring", 1, limits.clone()).await;
+    assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
+    // Nobody is trusted: whatever is claimed, it is one address.
+    assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}", 5).await, 3);
+    assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}", 5).await, 5);
+    app.stop().await;
+    let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
+    open(&app, "spring", 1, limits).await;
+    assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
+    // What the client wrote stands at the left, and may be anything.
+    assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
+    assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await, 5);
+    assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
+    // Addresses of one network of 64 bits are one customer's.
+    assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
+    assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
+    // A second header that the proxy only passed on gives nobody another address, but for the proxy's own.
+    let both = async |n: u32| {
+        let claimed = format!("for=203.0.113.{n}");
+        let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];
+        buy_by(&app, "anna", "k2", &headers).await.status
+    };
+    let mut told = Vec::new();
+    for n in 0..8 {
+        told.push(both(n).await);
+    }
+    assert_eq!(told.iter().filter(|status| **status == 429).count(), 8 - 2, "the winner came from there as well");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn limits_change_while_the_sale_runs() {
+    let app = TestApp::start().await;
+    open(&app, "spring", 1, json!({"buyer": {"burst": 1, "per_minute": 1}, "ip": null})).await;
+    let buy = async |key: &str| app.buy("anna", key, "spring", "phone", 1).await.verdict();
+    assert_eq!((buy("a").await, buy("b").await), ("201".into(), "429 rate_limited".into()));
+    set(&app, "spring", json!({"buyer": {"burst": 100, "per_minute": 6000}})).await;
+    let begun = Instant::now();
+    while buy("b").await != "409 sold_out" {
+        assert!(begun.elapsed() < Duration::from_secs(1), "it is in effect within a second");
+    }
+    // In a patch a null puts the default back; at the making of a sale it is none.
+    set(&app, "spring", json!({"buyer": null})).await;
+    let told = app.buy("anna", "b", "spring", "phone", 1).await;
+    assert_eq!(said(&told, "ratelimit-policy", "buyer", "q"), Some(60));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
+    let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    app.open_sale("spring", 5.into(), 1).await;
+    let block = async |body: Value| app.admin("POST", "/v1/admin/blocks", Some(body)).await;
+    let robot = block(json!({"kind": "buyer", "value": "robot", "reason": "a script"})).await;
+    assert_eq!(robot.verdict(), "201", "{}", robot.text());
+    let farm = block(json!({"kind": "ip", "value": "192.0.2.77/24"})).await.json();
+    assert_eq!((farm["value"].as_str(), farm["expires_at"].is_null()), (Some("192.0.2.0/24"), true));
+    let listed = app.admin("GET", "/v1/admin/blocks", None).await.json();
+    assert_eq!(listed["blocks"].as_array().map(Vec::len), Some(2), "{listed}");
+    let blocked = app.buy("robot", "k", "spring", "phone", 1).await;
+    assert_eq!(blocked.verdict(), "403 forbidden");
+    assert_eq!(said(&blocked, "ratelimit", "buyer", "r"), Some(60));
+    let from =
+        async |buyer: &str, address: &str| buy_by(&app, buyer, "k", &[("X-Forwarded-For", address)]).await.verdict();
+    assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");
+    assert_eq!(from("anna", "192.0.3.9").await, "201");
+    // An order that is held is shown to whoever holds it.
+    assert_eq!(from("anna", "192.0.2.9").await, "200");
+    for wrong in [
+        json!({"kind": "buyer", "value": "no name"}),
+        json!({"kind": "ip", "value": "example.com"}),
+        json!({"kind": "ip", "value": "10.0.0.0/33"}),
+        json!({"kind": "buyer", "value": "robot", "expires_at": "2020-01-01T00:00:00Z"}),
+    ] {
+        assert_eq!(block(wrong.clone()).await.verdict(), "422 invalid_request", "{wrong}");
+    }
+    let path = |block: &Value| format!("/v1/admin/blocks/{}", block["id"].as_str().expect("an id"));
+    assert_eq!(app.admin("DELETE", &path(&farm), None).await.verdict(), "204");
+    assert_eq!(app.admin("DELETE", &path(&farm), None).await.verdict(), "404 not_found");
+    assert_eq!(from("bert", "192.0.2.9").await, "201");
+    let soon = time_in(Duration::from_millis(700));
+    let again = block(json!({"kind": "buyer", "value": "robot", "expires_at": soon})).await;
+    assert_eq!(again.json()["id"], robot.json()["id"], "said again of the same");
+    let begun = Instant::now();
+    while app.buy("robot", "k", "spring", "phone", 1).await.verdict() != "201" {
+        assert!(begun.elapsed() < Duration::from_secs(3), "it is over by itself");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let metrics = app.get("/metrics").await.text();
+    assert!(metrics.lines().any(|line| line == "doorbuster_blocked_total{kind=\"ip\"} 1"), "{metrics}");
+    let stats = app.admin("GET", "/v1/admin/sales/spring/stats", None).await.json();
+    assert!(stats["refusals"]["forbidden"].as_u64() >= Some(3), "{stats}");
+    app.stop().await;
+}
+
+/// So long from now, as the contract writes times.
+fn time_in(later: Duration) -> String {
+    let at = std::time::SystemTime::now() + later;
+    let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let millis = i64::try_from(millis).expect("before the year 292,278,994");
+    doorbuster_api::value::Time::from_millis(millis).to_string()
+}
+
+#[tokio::test]
+async fn a_block_outlives_a_restart() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 5.into(), 1).await;
+    let body = json!({"kind": "buyer", "value": "robot"});
+    assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(body)).await.verdict(), "201");
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &[], false).await.expect("it starts again");
+    assert_eq!(app.buy("robot", "k", "spring", "phone", 1).await.verdict(), "403 forbidden");
+    app.stop().await;
+}
+
+/// A node of shape `cluster`.
+async fn node(home: &Cluster, database: &str, redis: &Redis) -> TestApp {
+    let (store, slots) = (address(home, database), redis.url());
+    TestApp::with(&[
+        ("DOORBUSTER_SHAPE", "cluster"),
+        ("DOORBUSTER_STORE__URL", &store),
+        ("DOORBUSTER_SLOTS__URLS", &slots),
+    ])
+    .await
+}
+
+/// Two nodes that both know of an open sale with these limits, in which nothing is left.
+async fn two_nodes(home: &Cluster, redis: &Redis, limits: Value) -> (TestApp, TestApp) {
+    let database = home.database();
+    let (first, second) = (node(home, &database, redis).await, node(home, &database, redis).await);
+    open(&first, "spring", 1, limits).await;
+    let begun = Instant::now();
+    for app in [&first, &second] {
+        while !matches!(app.buy("winner", "k", "spring", "phone", 1).await.status, 200 | 201) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "both know of the sale");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    (first, second)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_a_cluster_hold_a_limit_together() {
+    let (home, redis) = (Cluster::start(&[]), Redis::start());
+    let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
+    let (first, second) = two_nodes(&home, &redis, limits).await;
+    // One after another, at both nodes in turn: each hears of the other's before the next comes.
+    let mut let_in = 0;
+    for n in 0..30 {
+        let app = [&first, &second][n % 2];
+        let_in += u32::from(app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await.status != 429);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!((15..=16).contains(&let_in), "{let_in}");
+    // At once at both of them: what came during one round trip may be too many, and no more than that.
+    let (let_in, _) = press(&[&first, &second], 10, |_| "bert".into()).await;
+    assert!((15..=30).contains(&let_in), "{let_in}");
+    let (let_in, too_many) = press(&[&first, &second], 2, |_| "bert".into()).await;
+    assert_eq!(let_in, 0);
+    assert_eq!(too_many.expect("all of them").json()["scope"], "buyer");
+    for app in [first, second] {
+        let metrics = app.get("/metrics").await.text();
+        let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let calls = value("doorbuster_limits_shared_total{outcome=\"told\"}").expect("it is there");
+        assert!((1..200).contains(&calls), "{calls} round trips for more than 600 refusals");
+        app.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
+    let (home, redis) = (Cluster::start(&[]), Redis::start());
+    let limits = json!({"buyer": {"burst": 12, "per_minute": 1}, "ip": null, "interface": null});
+    let (first, second) = two_nodes(&home, &redis, limits).await;
+    let nodes = |app: &TestApp| {
+        let address = app.address;
+        async move {
+            let mut wire = crate::http::Wire::connect(address).await;
+            wire.send(&request("GET", "/metrics", &[], b"")).await;
+            wire.reply(false).await.expect("an answer").text()
+        }
+    };
+    let begun = Instant::now();
+    while !nodes(&first).await.contains("doorbuster_nodes 2") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the first node knows of the second");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    redis.refuse_writes(true);
+    let away = async |app: &TestApp, expected: &str| {
+        let begun = Instant::now();
+        let mut n = 0;
+        let line = format!("doorbuster_limits_away {expected}");
+        while !app.get("/metrics").await.text().contains(&line) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{line}");
+            // Somebody has to come for it to be noticed.
+            app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
+            n += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    away(&first, "1").await;
+    let count = async |app: &TestApp, buyer: &str| {
+        let mut let_in = 0;
+        for n in 0..20 {
+            let_in += u32::from(app.buy(buyer, &format!("k{n}"), "spring", "phone", 1).await.status != 429);
+        }
+        let_in
+    };
+    assert_eq!(count(&first, "anna").await, 6, "half of it");
+    redis.refuse_writes(false);
+    away(&first, "0").await;
+    assert_eq!(count(&first, "bert").await, 12);
+    // Killed for good: nobody waits for it, and the limit holds here.
+    drop(redis);
+    away(&first, "1").await;
+    let begun = Instant::now();
+    assert_eq!(count(&first, "carl").await, 6);
+    assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for what is away");
+    for app in [first, second] {
+        drop(app);
+    }
+}
+
+#[tokio::test]
+async fn other_nodes_turn_away_whom_one_was_told_of_within_a_second() {
+    let home = Cluster::start(&[]);
+    let (database, settings) = (home.database(), ("DOORBUSTER_SHAPE", "postgres"));
+    let url = address(&home, &database);
+    let nodes = [settings, ("DOORBUSTER_STORE__URL", url.as_str())];
+    let (first, second) = (TestApp::with(&nodes).await, TestApp::with(&nodes).await);
+    first.open_sale("spring", 5.into(), 1).await;
+    let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
+    let until = async |expected: &str| {
+        let begun = Instant::now();
+        while at_second().await != expected {
+            assert!(begun.elapsed() < Duration::from_secs(3), "{expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        begun.elapsed()
+    };
+    let body = json!({"kind": "buyer", "value": "robot"});
+    let told = first.admin("POST", "/v1/admin/blocks", Some(body)).await;
+    assert_eq!(told.verdict(), "201");
+    assert!(until("403 forbidden").await < Duration::from_secs(1));
+    let path = format!("/v1/admin/blocks/{}", told.json()["id"].as_str().expect("an id"));
+    assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
+    assert!(until("201").await < Duration::from_secs(1));
+    for app in [first, second] {
+        app.stop().await;
+    }
+}
