@@ -3,6 +3,7 @@
 mod audit;
 mod cluster;
 mod demo;
+mod draw;
 mod order;
 mod sale;
 mod serve;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 pub use audit::AuditArgs;
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
 pub use demo::DemoArgs;
+pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use order::{OrderArgs, OrderCommand, OrderQuery};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
 pub use serve::ServeArgs;
@@ -52,6 +54,7 @@ pub enum Command {
     Cluster(ClusterArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
+    Draw(DrawArgs),
     Backup(BackupArgs),
     Migrate(MigrateArgs),
     Config(ConfigArgs),

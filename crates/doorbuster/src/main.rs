@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod config;
 mod demo;
+mod draw;
 mod exit;
 mod order;
 mod print;
@@ -42,6 +43,7 @@ fn run(command: Command) -> Outcome {
         Command::Cluster(args) => cluster::run(args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
+        Command::Draw(args) => draw::run(&args),
         Command::Backup(args) => upkeep::backup(&args),
         Command::Migrate(args) => upkeep::migrate(&args),
         Command::Config(args) => config::run(&args),

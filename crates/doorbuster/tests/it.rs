@@ -4,6 +4,8 @@
 mod browser;
 #[path = "it/demo.rs"]
 mod demo;
+#[path = "it/draw.rs"]
+mod draw;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kill.rs"]

@@ -7,4 +7,5 @@
 pub mod audit;
 pub mod chaos;
 pub mod cluster;
+pub mod draw;
 pub mod storm;

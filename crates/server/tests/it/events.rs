@@ -30,7 +30,7 @@ async fn open(
     client_async_with_config(asked, stream, Some(WebSocketConfig::default())).await
 }
 
-async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocketStream<TcpStream> {
+pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocketStream<TcpStream> {
     let (mut socket, _) = open(app, query, &[("authorization", &bearer(buyer))]).await.expect("an upgrade");
     let hello = next(&mut socket).await;
     assert!(hello["type"] == "hello" && hello["server_time"].is_string(), "{hello}");
@@ -38,7 +38,7 @@ async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocketStream<TcpS
 }
 
 /// The next event.
-async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
+pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
         let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event in time");
         match message.expect("the socket is open").expect("a message") {

@@ -11,7 +11,7 @@ use crate::app::TestApp;
 use crate::postgres::Cluster;
 
 /// `host=… user=… dbname=…`, as an address.
-fn address(home: &Cluster, database: &str) -> String {
+pub(crate) fn address(home: &Cluster, database: &str) -> String {
     let words = home.url(database);
     let word = |name: &str| words.split(' ').find_map(|w| w.strip_prefix(name)).expect("the rig names it").to_owned();
     format!("postgres://{}@{}/{database}", word("user="), word("host=").replace('/', "%2F"))

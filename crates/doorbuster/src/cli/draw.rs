@@ -1,0 +1,73 @@
+//! `draw`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use reqwest::Url;
+
+use super::values;
+
+/// Make the draw of a sale's waiting room again.
+#[derive(Debug, Args)]
+pub struct DrawArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DrawCommand,
+}
+
+/// What to do with a draw.
+#[derive(Debug, Subcommand)]
+pub enum DrawCommand {
+    Verify(VerifyArgs),
+}
+
+/// Check that a draw was made as it was promised: that the seed is the one committed to, and which order it gives.
+///
+/// From files alone, or against a server that shows the seed; the participants come from a file, or from the server to an operator. Shares no code with
+/// the server. Exit 1 when something does not agree.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt
+  doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
+  doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
+pub struct VerifyArgs {
+    /// The seed in hexadecimal, as it was shown after the opening [default: as the server shows it].
+    #[arg(long, value_name = "HEX", required_unless_present = "sale")]
+    pub seed: Option<String>,
+    /// The commitment that you noted before the opening.
+    #[arg(long, value_name = "sha256:HEX")]
+    pub commitment: Option<String>,
+    /// Who took part: one buyer's id in a line, or the server's `draw.csv` [default: asked of the server, with --key].
+    #[arg(long, value_name = "FILE", required_unless_present = "key")]
+    pub participants: Option<PathBuf>,
+    /// The order in which they are said to have been called, one in a line.
+    #[arg(long, value_name = "FILE")]
+    pub order: Option<PathBuf>,
+    /// The sale whose draw the server shows.
+    #[arg(long, value_parser = values::name)]
+    pub sale: Option<String>,
+    /// Address of the running server.
+    #[arg(
+        long,
+        env = "DOORBUSTER_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub url: Url,
+    /// An operator's key, to ask the server who took part.
+    #[arg(long, env = "DOORBUSTER_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl std::fmt::Debug for VerifyArgs {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("VerifyArgs")
+            .field("sale", &self.sale)
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! `draw verify`: gathers what was published of a draw, from files and from a server, and has it made again.
+
+use std::path::Path;
+
+use anyhow::Context;
+use doorbuster_api::gate::Draw;
+use doorbuster_lab::draw::{self, ALGORITHM, Claim, DrawReport};
+
+use crate::cli::{DrawArgs, DrawCommand, VerifyArgs};
+use crate::client::{self, Client};
+use crate::exit::{Failure, Outcome, Verdict};
+use crate::{print, table};
+
+/// First line of the server's list of participants.
+const LIST_HEADER: &str = "rank,buyer";
+
+/// Runs `draw`.
+pub fn run(args: &DrawArgs) -> Outcome {
+    let DrawCommand::Verify(args) = &args.command;
+    let claim = client::block_on(gather(args))?;
+    let report = draw::verify(&claim);
+    if args.json {
+        print::json(&report)?;
+    } else {
+        print::text(&told(&report))?;
+    }
+    Ok(Verdict::of(report.ok))
+}
+
+async fn gather(args: &VerifyArgs) -> Result<Claim, Failure> {
+    if args.sale.is_none() && args.participants.is_none() {
+        return Err(Failure::Settings("who took part? give --participants, or --sale and --key".into()));
+    }
+    let mut claim = Claim { commitments: args.commitment.iter().cloned().collect(), ..Claim::default() };
+    let mut lines = None;
+    if let Some(sale) = &args.sale {
+        let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;
+        let shown: Draw = client.get(client::Path::of(&["v1", "sales", sale, "draw"])).await?.read()?;
+        if shown.algorithm != ALGORITHM {
+            return Err(Failure::Refused(format!(
+                "the draw is by {}, which this program does not know",
+                shown.algorithm
+            )));
+        }
+        let seed = args.seed.clone().or(shown.seed);
+        claim.seed = seed.ok_or_else(|| {
+            let noted = &shown.commitment;
+            Failure::Refused(format!("{sale} has not opened: note its commitment, {noted}, and come again then"))
+        })?;
+        claim.commitments.push(shown.commitment);
+        claim.participants = Some(shown.participants);
+        if args.participants.is_none() {
+            let path = ["v1", "admin", "sales", sale, "draw.csv"];
+            lines = Some(client.get(client::Path::of(&path)).await?.text);
+        }
+    }
+    if let Some(seed) = &args.seed {
+        claim.seed.clone_from(seed);
+    }
+    if let Some(file) = &args.participants {
+        lines = Some(read(file)?);
+    }
+    let lines = lines.unwrap_or_default();
+    let is_ranked = lines.lines().next().is_some_and(|line| line.trim_end() == LIST_HEADER);
+    claim.list = names(&lines);
+    claim.claimed = match &args.order {
+        Some(file) => Some(names(&read(file)?)),
+        None => is_ranked.then(|| claim.list.clone()),
+    };
+    Ok(claim)
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
+}
+
+/// The buyers of a list: one in a line, or in the last cell of each line of the server's list.
+fn names(lines: &str) -> Vec<String> {
+    let cell = |line: &str| {
+        let cell = line.trim().rsplit(',').next().unwrap_or_default();
+        // The server tells a name from a formula so.
+        cell.strip_prefix('\'').unwrap_or(cell).to_owned()
+    };
+    let named = lines.lines().filter(|line| line.trim_end() != LIST_HEADER).map(cell);
+    named.filter(|name| !name.is_empty()).collect()
+}
+
+fn told(report: &DrawReport) -> String {
+    let mut out = String::new();
+    for (at, buyer) in report.order.iter().enumerate() {
+        out += &format!("{}\t{buyer}\n", at + 1);
+    }
+    for finding in &report.findings {
+        out += &format!("{finding}\n");
+    }
+    let participants = table::grouped(report.order.len() as u64);
+    let verdict = if report.ok { "the draw agrees with its commitment" } else { "the draw does not agree" };
+    out + &format!("{participants} participants: {verdict}.\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_in_both_forms() {
+        assert_eq!(names("anna\n\nbert\r\n"), ["anna", "bert"]);
+        assert_eq!(names("rank,buyer\r\n1,anna\r\n2,'-bert\r\n"), ["anna", "-bert"]);
+    }
+}
