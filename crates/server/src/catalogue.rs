@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::slot::Request;
-use doorbuster_core::{Choose, IdKey, ItemId, Phase, SlotKey, Spread};
+use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::gate::{Rules, SaleLimits};
@@ -18,6 +18,9 @@ use crate::layout::Layout;
 use crate::purchase::OpenGrants;
 use crate::tally::Tally;
 use crate::wants::Wants;
+
+/// How long after its end a node remembers who holds a sale's orders.
+const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
 /// An item, as buyers' requests see it.
 #[derive(Debug)]
@@ -186,6 +189,12 @@ impl SaleState {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.flags.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether it ended so long ago that this node need not remember who holds its orders: the store is asked instead.
+    #[must_use]
+    pub fn is_long_over(&self, now: Millis) -> bool {
+        self.row.phase == Phase::Closed && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
     /// Whether its slots hold units: from its announcement to its close, but for its pauses.

@@ -13,6 +13,7 @@ mod phases;
 mod publish;
 mod refill;
 mod reload;
+mod remember;
 mod retire;
 mod serve;
 mod status;
@@ -130,6 +131,7 @@ impl Control {
 /// Starts every job of this node's roles. Those that one node does for all rest on the others.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("status", status::run(engine.clone()));
+    jobs.start("remember", remember::run(engine.clone()));
     jobs.start("reload", reload::run(engine.clone()));
     jobs.start("drain", drain::run(engine.clone()));
     jobs.start("tend", tend::run(engine.clone()));

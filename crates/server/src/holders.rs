@@ -1,12 +1,15 @@
-//! Which requests hold an order, as far as this node knows: complete up to the counts that it shows.
+//! Which requests hold an order, as far as this node knows: complete up to the counts that it shows, for sales that are not long over.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Requests that one node remembers; past the bound the store is asked instead.
 pub const HOLDERS_MAX: usize = 16_000_000;
+/// Requests that are looked up in the store at a time though nothing says that they hold an order; whoever comes beside them is asked to come again.
+pub const LOOKED_UP_MAX: usize = 64;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
@@ -16,7 +19,9 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 pub struct Holders {
     shards: Vec<Shard>,
     count: AtomicUsize,
+    /// Something was not remembered.
     full: AtomicBool,
+    asking: Semaphore,
 }
 
 impl Default for Holders {
@@ -25,6 +30,7 @@ impl Default for Holders {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             count: AtomicUsize::new(0),
             full: AtomicBool::new(false),
+            asking: Semaphore::new(LOOKED_UP_MAX),
         }
     }
 }
@@ -45,12 +51,44 @@ impl Holders {
         }
     }
 
+    /// Whether the request is remembered.
+    #[must_use]
+    pub fn holds(&self, request: RequestHash) -> bool {
+        let half = request.half();
+        self.shard(half).lock().unwrap_or_else(PoisonError::into_inner).contains(&half)
+    }
+
     /// Whether the request may hold an order: the store knows.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
-        let half = request.half();
-        self.shard(half).lock().unwrap_or_else(PoisonError::into_inner).contains(&half)
-            || self.full.load(Ordering::Acquire)
+        self.holds(request) || self.is_full()
+    }
+
+    /// Whether requests may hold an order that are not remembered.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// A place among the few that are looked up though they are not remembered, if one is free.
+    #[must_use]
+    pub fn look_up(&self) -> Option<SemaphorePermit<'_>> {
+        self.asking.try_acquire().ok()
+    }
+
+    /// Forgets everything; until [`Holders::is_complete`] any request may hold an order.
+    pub fn begin_anew(&self) {
+        self.full.store(true, Ordering::Release);
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            self.count.fetch_sub(shard.len(), Ordering::Relaxed);
+            *shard = HashSet::default();
+        }
+    }
+
+    /// Everything that is to be remembered was read again since [`Holders::begin_anew`].
+    pub fn is_complete(&self) {
+        self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }
 
     /// How many are remembered.

@@ -5,6 +5,7 @@
 //! dropped future changes nothing.
 mod answer;
 mod hear;
+mod held;
 mod last;
 mod park;
 
@@ -15,7 +16,6 @@ use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
 use doorbuster_core::{BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
-use doorbuster_store::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -94,7 +94,7 @@ impl Engine {
     ) -> Option<Refusal> {
         let sold_out = item.gauge.free().refuses(units).map(Refusal::SoldOut);
         let (buyer, key) = request;
-        if self.holders().may_hold(self.id_key().request_hash(buyer, key)) {
+        if self.may_hold(sale, self.id_key().request_hash(buyer, key)) {
             return None;
         }
         let refusal = self.refusal_of_phase(sale).or_else(door).or(sold_out)?;
@@ -127,14 +127,16 @@ impl Engine {
     /// Asks for units and waits up to `wait` for the verdict.
     pub async fn buy(&self, purchase: Purchase) -> Bought {
         let request = self.request(&purchase);
-        if self.holders().may_hold(request.request) {
-            match Box::pin(self.replay(&purchase)).await {
-                Ok(Some(bought)) => return bought,
-                Ok(None) => {}
-                Err(_) => return UNAVAILABLE,
-            }
+        let refusal = self.refusal_of_phase(&purchase.sale).or(purchase.door);
+        // Whoever is not refused finds an order that this node does not remember when its ticket is settled.
+        let is_looked_up = match refusal {
+            Some(_) => self.may_hold(&purchase.sale, request.request),
+            None => self.holders().holds(request.request),
+        };
+        if is_looked_up && let Some(bought) = Box::pin(self.held(&purchase, request.request)).await {
+            return bought;
         }
-        if let Some(refusal) = self.refusal_of_phase(&purchase.sale).or(purchase.door) {
+        if let Some(refusal) = refusal {
             return Bought::Refused(self.from_memory(refusal));
         }
         self.buy_fresh(&purchase, request).await
@@ -153,15 +155,6 @@ impl Engine {
             decide_by: self.now().plus(DECIDE_WITHIN_MS),
             node: self.node(),
         }
-    }
-
-    /// The order that the request holds.
-    async fn replay(&self, purchase: &Purchase) -> Result<Option<Bought>, StoreError> {
-        let order = self.store().order_of(purchase.buyer.clone(), purchase.key.clone()).await?;
-        Ok(order.map(|order| match order.item == purchase.item.row.id && order.units == purchase.units {
-            true => Bought::Replayed(order),
-            false => Bought::Refused(Refusal::KeyReused),
-        }))
     }
 
     async fn buy_fresh(&self, purchase: &Purchase, mut request: Request) -> Bought {
@@ -271,10 +264,10 @@ impl Engine {
         let refused = matches!(answer, TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. });
         // The slot may have begun a new epoch since this request was first looked up: its order comes before a refusal.
         if refused
-            && self.holders().may_hold(request.request)
-            && let Some(bought) = self.replay(purchase).await.transpose()
+            && self.may_hold(&purchase.sale, request.request)
+            && let Some(bought) = self.held(purchase, request.request).await
         {
-            return Attempt::Answer(bought.unwrap_or(UNAVAILABLE));
+            return Attempt::Answer(bought);
         }
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,

@@ -118,7 +118,8 @@ impl Engine {
             Ok(outcome)
         };
         let outcome = stepped.await;
-        if outcome.is_err() {
+        // The step ends the drain; where another node took it first, this one's has no end of its own.
+        if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.give_up_draining(sale).await;
         }
         sale.flags.draining.store(false, Ordering::Release);

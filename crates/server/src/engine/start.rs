@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use doorbuster_core::slot::Bounds;
-use doorbuster_core::{Cause, IdKey, Millis, NodeId};
+use doorbuster_core::{Cause, IdKey, ItemId, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
 use doorbuster_store::{CommitSink, PostgresOptions, SqliteOptions, Store};
 use futures_util::{StreamExt, TryStreamExt};
@@ -130,15 +130,7 @@ impl Engine {
         if !self.layout.is_alone() {
             self.read_counts(items).await?;
         }
-        let mut after = 0;
-        loop {
-            let (page, next) = self.store.requests_since(Millis(0), after, HOLDERS_PAGE).await?;
-            page.iter().for_each(|&half| self.views.holders.insert(half));
-            match next {
-                Some(next) => after = next,
-                None => break,
-            }
-        }
+        self.remember_holders().await?;
         if roles.settle {
             self.serve();
         }
@@ -147,6 +139,27 @@ impl Engine {
             control::tend_all(self, &self.warm_items()).await;
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Reads which requests hold an order, of every sale that is not long over.
+    pub(crate) async fn remember_holders(&self) -> Result<(), EngineError> {
+        let now = self.now();
+        let items: Vec<ItemId> = {
+            let catalogue = self.catalogue();
+            let kept = catalogue.sales().filter(|sale| !sale.is_long_over(now)).flat_map(|sale| &sale.items);
+            kept.map(|item| item.row.id).collect()
+        };
+        let mut after = 0;
+        loop {
+            let (page, next) = self.store.requests_of(&items, after, HOLDERS_PAGE).await?;
+            page.iter().for_each(|&half| self.views.holders.insert(half));
+            match next {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
     }
 }
 

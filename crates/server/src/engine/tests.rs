@@ -14,6 +14,7 @@ use super::{Engine, EngineOptions, Looked, Place};
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::Adjusted;
+use crate::holders::LOOKED_UP_MAX;
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::scratch::Scratch;
 
@@ -257,4 +258,53 @@ async fn a_step_of_the_machines_clock_takes_no_node_out_of_the_balancer() {
     assert!(engine.clock().has_alarm());
     assert_eq!(engine.unready().await, Vec::<String>::new());
     engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_the_bound_of_its_memory_a_node_looks_a_few_up_and_asks_the_others_to_come_again() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
+    let first = bought(&engine, "anna", "k", 1).await;
+    bought(&engine, "bert", "k", 1).await;
+    engine.holders().begin_anew();
+    assert!(engine.holders().is_empty() && engine.holders().is_full());
+    assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first.clone()));
+    assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
+    let places: Vec<_> = (0..LOOKED_UP_MAX).map(|_| engine.holders().look_up().expect("one is free")).collect();
+    for buyer in ["anna", "carl"] {
+        let answer = buy(&engine, buyer, "k2", 1).await;
+        assert!(matches!(answer, Bought::Refused(Refusal::Unavailable { .. })), "{answer:?}");
+    }
+    drop(places);
+    step(&engine, Step::Pause).await;
+    assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "carl", "k", 1).await, Bought::Refused(Refusal::Paused));
+    engine.remember_holders().await.expect("the store is there");
+    engine.holders().is_complete();
+    assert!(engine.holders().len() == 2 && !engine.holders().is_full());
+    assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first));
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
+    let dir = Scratch::new();
+    let first = engine(&dir).await;
+    open_sale(&first, Stock::Counted(2), 1, 900_000).await;
+    let order = bought(&first, "anna", "k", 1).await;
+    step(&first, Step::Close).await;
+    first.stop().await;
+    drop(first);
+    let later = clock_of_days_later(2);
+    let second = engine_at(&dir, Roles { control: false, ..Roles::ALL }, later).await;
+    assert!(second.holders().is_empty());
+    assert!(matches!(buy(&second, "anna", "k", 1).await, Bought::Replayed(again) if again.id == order.id));
+    assert_eq!(buy(&second, "bert", "k", 1).await, Bought::Refused(Refusal::Ended));
+    second.stop().await;
+}
+
+fn clock_of_days_later(days: i64) -> Clock {
+    let at = Clock::default().now().plus(days * 86_400_000).0;
+    Clock::with_wall(Arc::new(move || at))
 }

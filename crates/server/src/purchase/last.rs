@@ -66,10 +66,10 @@ impl Engine {
 
     /// Says "sold out", by counts that were read before this, unless the request holds an order.
     async fn refuse(&self, purchase: &Purchase, request: &Request, sold_out: SoldOut) -> Bought {
-        if self.holders().may_hold(request.request)
-            && let Some(bought) = Box::pin(self.replay(purchase)).await.transpose()
+        if self.may_hold(&purchase.sale, request.request)
+            && let Some(bought) = Box::pin(self.held(purchase, request.request)).await
         {
-            return bought.unwrap_or(UNAVAILABLE);
+            return bought;
         }
         Bought::Refused(self.from_memory(Refusal::SoldOut(sold_out)))
     }

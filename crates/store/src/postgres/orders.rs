@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 
 use doorbuster_core::order::{self, Changed, Ending};
-use doorbuster_core::{Millis, Order, TicketId};
+use doorbuster_core::{ItemId, Millis, Order, TicketId};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
@@ -93,19 +93,20 @@ impl Postgres {
         Ok(OrderPage { orders: found.into_iter().map(|(order, _)| order).collect(), next })
     }
 
-    pub(crate) async fn requests_since(
+    pub(crate) async fn requests_of(
         &self,
-        since: Millis,
+        items: &[ItemId],
         after: i64,
         limit: usize,
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         let limit = limit.min(PAGE_ROWS_MAX);
         let key = &self.shared().id_key;
         let sql =
-            "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND reserved_at >= $2 ORDER BY seq LIMIT $3";
+            "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND item_id = ANY($2) ORDER BY seq LIMIT $3";
+        let items: Vec<i64> = items.iter().map(|item| item.0).collect();
         let mut last = None;
         let requests = self
-            .all(sql, &[&after, &since.0, &as_limit(limit)], |row| {
+            .all(sql, &[&after, &items, &as_limit(limit)], |row| {
                 last = Some(row.try_get(2)?);
                 Ok(key.request_hash(row.try_get(0)?, row.try_get(1)?).half())
             })

@@ -189,14 +189,14 @@ impl Sqlite {
         self.read(read::next_due).await
     }
 
-    pub(crate) async fn requests_since(
+    pub(crate) async fn requests_of(
         &self,
-        since: Millis,
+        items: &[ItemId],
         after: i64,
         limit: usize,
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
-        let key = self.0.shared.id_key.clone();
-        self.read(move |sql| orders::requests_since(sql, &key, since, after, limit)).await
+        let (key, items) = (self.0.shared.id_key.clone(), items.to_vec());
+        self.read(move |sql| orders::requests_of(sql, &key, &items, after, limit)).await
     }
 
     pub(crate) async fn dead_letters(&self, limit: usize) -> StoreResult<Vec<DeadLetter>> {

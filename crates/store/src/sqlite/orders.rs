@@ -5,7 +5,7 @@ use rusqlite::{params, params_from_iter, types::Value};
 
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{IdKey, Millis, Order, Ticket, TicketId, Verdict};
+use doorbuster_core::{IdKey, ItemId, Millis, Order, Ticket, TicketId, Verdict};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
@@ -157,19 +157,21 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: First) -> Do
     Ok(page)
 }
 
-/// Requests that hold an order, oldest first, and where to continue.
-pub(super) fn requests_since(
+/// Requests that hold an order of one of these items, oldest first, and where to continue.
+pub(super) fn requests_of(
     sql: &mut Reader<'_>,
     key: &IdKey,
-    since: Millis,
+    items: &[ItemId],
     after: i64,
     limit: usize,
 ) -> Done<(Vec<u64>, Option<i64>)> {
     let limit = limit.min(PAGE_ROWS_MAX);
     let mut last = None;
+    let numbers: Vec<String> = items.iter().map(|item| item.0.to_string()).collect();
     let requests = sql.all(
-        "SELECT buyer, request_key, seq FROM orders WHERE seq > ?1 AND reserved_at >= ?2 ORDER BY seq LIMIT ?3",
-        params![after, since.0, as_limit(limit)],
+        "SELECT buyer, request_key, seq FROM orders
+         WHERE seq > ?1 AND item_id IN (SELECT value FROM json_each(?2)) ORDER BY seq LIMIT ?3",
+        params![after, format!("[{}]", numbers.join(",")), as_limit(limit)],
         |row| {
             last = Some(row.get(2)?);
             let text = |at: usize| row.get_ref(at)?.as_str().map_err(|e| Failure::Row(e.to_string()));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::{BuyerId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
+use doorbuster_core::{BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 
@@ -101,17 +101,17 @@ impl Store {
         }
     }
 
-    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders reserved at `since` or later, oldest first, and where to
-    /// continue (`after`, 0 at first); `None`: no more.
-    pub async fn requests_since(
+    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these items, oldest first, and where to continue (`after`, 0
+    /// at first); `None`: no more.
+    pub async fn requests_of(
         &self,
-        since: Millis,
+        items: &[ItemId],
         after: i64,
         limit: usize,
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         match self {
-            Self::Sqlite(s) => s.requests_since(since, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.requests_since(since, after, limit)).await,
+            Self::Sqlite(s) => s.requests_of(items, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.requests_of(items, after, limit)).await,
         }
     }
 
