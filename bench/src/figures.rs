@@ -2,6 +2,7 @@
 
 mod cluster;
 mod growth;
+mod kinds;
 mod latency;
 mod memory;
 mod orders;

@@ -107,6 +107,32 @@ impl Server {
         self.admin("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
     }
 
+    /// Makes a sale that opens by itself at this time.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn announce(&self, sale: &NewSale<'_>, starts_at: &str) -> Result<()> {
+        self.admin("POST", "/v1/admin/sales", &sale.json(), 201)?;
+        self.change(sale.id, &format!(r#"{{"starts_at":"{starts_at}"}}"#))?;
+        self.step(sale.id, "schedule")
+    }
+
+    /// Moves a sale to another phase.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn step(&self, sale: &str, step: &str) -> Result<()> {
+        self.admin("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
+    }
+
+    /// Changes a sale as a merge patch says.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn change(&self, sale: &str, patch: &str) -> Result<()> {
+        self.admin("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
+    }
+
     /// Where the units of a sale's only item are.
     ///
     /// # Errors

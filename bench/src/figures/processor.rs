@@ -1,13 +1,14 @@
 //! R9: the processor time of a refusal beyond a static answer of the same server, against that of an acceptance.
 use anyhow::{Result, ensure};
 
+use super::kinds::{self, cost};
 use super::or_invalid;
 use super::shop::{self, Shop};
 use crate::buyers::Buyers;
 use crate::figure::{Compared, Figure, Target, median};
 use crate::limits::{ORDER_CONNECTIONS, REFUSED_BUYERS};
+use crate::load::Kind;
 use crate::load::http::{Purchases, Same};
-use crate::load::{Kind, Run, Script};
 use crate::setting::Setting;
 
 const TARGET: Target = Target::AtMost { floor: 0.3, goal: 0.1 };
@@ -15,7 +16,12 @@ const MEASURED: &str = "CPU of a refusal beyond a static answer";
 
 /// Measures R9.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    vec![or_invalid("R9", MEASURED, TARGET, against_acceptance(setting))]
+    let mut figures = vec![or_invalid("R9", MEASURED, TARGET, against_acceptance(setting))];
+    match kinds::measure(setting) {
+        Ok(by_kind) => figures.extend(by_kind),
+        Err(error) => figures.push(Figure::new("R9", "CPU of a refusal by kind", TARGET).invalid(&error)),
+    }
+    figures
 }
 
 #[derive(Debug, Default)]
@@ -62,12 +68,4 @@ fn one_round(setting: &Setting, late: &Buyers, buyers: &Buyers, measured: &mut M
         measured.fixed.push(fixed);
     }
     Ok(())
-}
-
-/// Microseconds of the server's processor time for one answer.
-fn cost(setting: &Setting, shop: &mut Shop, script: &mut impl Script) -> Result<(f64, Run)> {
-    let before = shop.server().process().cpu()?;
-    let run = shop.take_some_orders(&setting.load(shop.addr(), ORDER_CONNECTIONS), script)?;
-    let spent = shop.server().process().cpu()?.saturating_sub(before);
-    Ok((spent.as_secs_f64() * 1e6 / run.total().max(1) as f64, run))
 }
