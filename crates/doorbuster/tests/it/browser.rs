@@ -4,12 +4,18 @@
 mod axe;
 #[path = "browser/buying.rs"]
 mod buying;
+#[path = "browser/check.rs"]
+mod check;
 #[path = "browser/door.rs"]
 mod door;
 #[path = "browser/driver.rs"]
 mod driver;
 #[path = "browser/live.rs"]
 mod live;
+#[path = "browser/passes.rs"]
+mod passes;
+#[path = "browser/room.rs"]
+mod room;
 #[path = "browser/tab.rs"]
 mod tab;
 #[path = "browser/visitors.rs"]
@@ -61,8 +67,13 @@ fn merge(into: &mut Value, from: Value) {
 
 /// The shop's link to a sale, for a buyer who is signed in there.
 fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
+    as_somebody(address, path, buyer, false, None)
+}
+
+/// The same, for a buyer of whom the shop says more.
+fn as_somebody(address: SocketAddr, path: &str, buyer: &str, member: bool, level: Option<u8>) -> String {
     let soon = Timestamp::now().as_second();
-    let claims = NewToken::new(buyer, soon, std::time::Duration::from_secs(3600));
+    let claims = NewToken { member, level, ..NewToken::new(buyer, soon, std::time::Duration::from_secs(3600)) };
     format!("http://{address}{path}#token={}", token(SECRET.as_bytes(), &claims))
 }
 

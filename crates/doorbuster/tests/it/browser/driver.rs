@@ -31,7 +31,9 @@ const KEEPER: &str = r#"
     rm -rf "$TMPDIR"
     kill -KILL 0
 "#;
-const ARGUMENTS: [&str; 9] = [
+/// A name of this machine that no browser takes for it, so that it treats it as any site without encryption.
+pub const INSECURE: &str = "shop.test";
+const ARGUMENTS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -41,6 +43,7 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-breakpad",
+    "--host-resolver-rules=MAP shop.test 127.0.0.1",
 ];
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
@@ -182,8 +185,9 @@ impl Browser {
         self.ask(method, path, body).await
     }
 
+    /// Boxed, so that the many commands of a test do not fill its stack.
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
-        ask(method, &format!("{}{path}", self.path), body).await
+        Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }
 
     /// Empties the windows for the next test.

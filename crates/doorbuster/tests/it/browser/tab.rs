@@ -114,6 +114,22 @@ impl<'a> Tab<'a> {
         }
     }
 
+    /// Presses keys, wherever the focus is; the private characters of the common protocol stand for those without one.
+    pub async fn keys(&self, keys: &str) {
+        let strokes = keys.chars().flat_map(|key| {
+            let (down, up) = (json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key}));
+            [down, up]
+        });
+        let actions = json!({"actions": [{"type": "key", "id": "keys", "actions": strokes.collect::<Vec<_>>()}]});
+        self.command("POST", "/actions", actions).await.expect("keys are pressed");
+    }
+
+    /// The same, after bringing the focus to an element.
+    pub async fn keys_to(&self, css: &str, keys: &str) {
+        self.eval(&format!("document.querySelector({}).focus()", json!(css))).await;
+        self.keys(keys).await;
+    }
+
     /// Sets the width of the window.
     pub async fn width(&self, width: u32) {
         let size = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": false});

@@ -1,0 +1,122 @@
+//! Every state of the front door, usable by everyone.
+
+use serde_json::json;
+
+use super::super::driver::Browser;
+use super::super::passes::{guarded, opening};
+use super::super::tab::Tab;
+use super::super::{BUY, STATE, draft, link};
+use super::{inspect, tab};
+use crate::windows::rig::Rig;
+
+/// The dialog has what it shows.
+const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
+    && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
+
+/// What is shown, in the state of these words.
+async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
+    tab.says(place, words).await;
+    inspect(tab, state).await;
+}
+
+#[tokio::test]
+async fn every_check_is_usable_by_everyone() {
+    let rig = Rig::start();
+    for kind in ["slider", "image", "pow"] {
+        guarded(&rig, kind, json!({ "challenge": kind })).await;
+    }
+    Browser::lend(async |browser| {
+        let tab = tab(browser).await;
+        for (kind, lang) in [("slider", "en"), ("image", "zh")] {
+            tab.go(&link(rig.address, &format!("/sale/{kind}?lang={lang}"), "ann")).await;
+            tab.until("document.querySelector('#buy').dataset.mode === 'go'").await;
+            inspect(&tab, "the check is offered").await;
+            tab.click(BUY).await;
+            tab.until(SHOWN).await;
+            inspect(&tab, kind).await;
+            tab.eval("document.querySelector('#typed').value ||= 'no', document.querySelector('#check-send').click()").await;
+            tab.until("document.querySelector('#check-said').textContent.length > 0 && document.querySelector('#check').dataset.busy === 'false'").await;
+            inspect(&tab, "a wrong answer").await;
+        }
+        tab.go(&link(rig.address, "/sale/pow?lang=en", "ann")).await;
+        tab.click(BUY).await;
+        tab.until("document.activeElement.id === 'work-start'").await;
+        inspect(&tab, "work to do").await;
+        // Work without an end.
+        tab.eval("window.Worker = class { postMessage() { this.onmessage({ data: { share: .62 } }); } terminate() {} }").await;
+        tab.click("#work-start").await;
+        look(&tab, "#work-text", "Working: 62 %", "work under way").await;
+        tab.eval("window.fetch = () => Promise.reject(new Error('gone'))").await;
+        tab.click("#check-close").await;
+        tab.click(BUY).await;
+        tab.click("#work-start").await;
+        look(&tab, "#check-said", "The connection failed", "no connection").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_way_to_be_kept_out_is_usable_by_everyone() {
+    let rig = Rig::start();
+    guarded(&rig, "members", json!({"members_only": true})).await;
+    guarded(&rig, "level", json!({"min_level": 3})).await;
+    guarded(&rig, "code", json!({"access_codes": "required"})).await;
+    let one = json!({"burst": 1, "per_minute": 1});
+    guarded(&rig, "limits", json!({"pass": "required", "limits": {"buyer": one, "ip": null, "interface": null}})).await;
+    opening(&rig, "soon", 3_000, json!({"waiting_room": "always", "challenge": "image"})).await;
+    guarded(&rig, "open", json!({})).await;
+    let robot = json!({"kind": "buyer", "value": "robot"});
+    assert_eq!(rig.admin("POST", "/v1/admin/blocks", Some(&robot)).await.status, 201);
+    Browser::lend(async |browser| {
+        let tab = tab(browser).await;
+        tab.go(&link(rig.address, "/sale/open", "robot")).await;
+        tab.click(BUY).await;
+        look(&tab, STATE, "You cannot buy in this sale", "turned away").await;
+        let visits = [
+            ("members", "en", "This sale is for members"),
+            ("level", "zh", "本场仅限 3 级及以上会员"),
+            ("code", "en", "You need an access code"),
+            ("soon", "zh", "开抢"),
+        ];
+        for (sale, lang, words) in visits {
+            tab.go(&link(rig.address, &format!("/sale/{sale}?lang={lang}"), "ann")).await;
+            look(&tab, STATE, words, sale).await;
+        }
+        tab.go(&link(rig.address, "/sale/code?lang=en", "ann")).await;
+        tab.click(BUY).await;
+        tab.until("document.activeElement.id === 'code-typed'").await;
+        inspect(&tab, "asked for a code").await;
+        tab.keys("nonsense\u{e007}").await;
+        look(&tab, "#code-said", "This code is not valid", "a wrong code").await;
+        tab.go(&link(rig.address, "/sale/limits", "ann")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.click("#act").await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        look(&tab, STATE, "Too many requests", "too often").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_waiting_room_is_usable_by_everyone() {
+    let rig = Rig::start();
+    let room = || json!({"front_door": {"waiting_room": "always"}});
+    opening(&rig, "soon", 300, json!({"waiting_room": "always"})).await;
+    draft(&rig, "one", json!({"stock": 1, "limit_per_buyer": 1}), room()).await;
+    rig.step("one", "open").await;
+    Browser::lend(async |browser| {
+        let (ann, ben) = (tab(browser).await, tab(browser).await);
+        ben.go(&link(rig.address, "/sale/soon", "ben")).await;
+        look(&ben, STATE, "You are in the draw", "in the draw").await;
+        ann.go(&link(rig.address, "/sale/one", "ann")).await;
+        look(&ann, BUY, "Join the line", "before the line").await;
+        ann.click(BUY).await;
+        look(&ann, STATE, "It is your turn", "a turn").await;
+        ben.go(&link(rig.address, "/sale/one?lang=zh", "ben")).await;
+        ben.click(BUY).await;
+        look(&ben, "#clock-label", "你的排队位置", "in line").await;
+    })
+    .await;
+}

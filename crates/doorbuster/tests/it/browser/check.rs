@@ -1,0 +1,218 @@
+//! The check, done by mouse, by finger, by keys, and without any picture.
+
+use serde_json::{Value, json};
+
+use super::driver::{Browser, INSECURE};
+use super::passes::{guarded, noted, opening, sent};
+use super::tab::Tab;
+use super::{BUY, STATE, link, states};
+use crate::windows::rig::Rig;
+
+/// The puzzle is there and may be moved.
+const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
+    && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
+/// Where the piece is.
+const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
+
+/// The middle of an element, or a point this far beside it.
+async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
+    let place = tab
+        .eval(&format!(
+            "(({{ x, y, width, height }}) => [x + width / 2, y + height / 2])(document.querySelector({}).getBoundingClientRect())",
+            json!(css)
+        ))
+        .await;
+    (place[0].as_f64().expect("a number") + beside, place[1].as_f64().expect("a number"))
+}
+
+async fn mouse(tab: &Tab<'_>, kind: &str, (x, y): (f64, f64)) {
+    let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1});
+    tab.protocol("Input.dispatchMouseEvent", event).await;
+}
+
+async fn touch(tab: &Tab<'_>, kind: &str, points: &[(f64, f64)]) {
+    let points: Vec<Value> = points.iter().map(|(x, y)| json!({"x": x, "y": y})).collect();
+    tab.protocol("Input.dispatchTouchEvent", json!({"type": kind, "touchPoints": points})).await;
+}
+
+async fn at(tab: &Tab<'_>) -> f64 {
+    tab.eval(PIECE_X).await.as_f64().expect("a number")
+}
+
+#[tokio::test]
+async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_brings_a_new_one() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({"challenge": "slider"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.says(BUY, "Start the check").await;
+        assert!(sent(&tab, "").await.is_empty(), "nothing is asked for before it is wanted");
+        tab.click(BUY).await;
+        tab.until(PUZZLE).await;
+        let first = tab.eval("document.querySelector('#scene').getAttribute('href')").await;
+        assert!(first.as_str().is_some_and(|image| image.starts_with("data:image/png;base64,")), "{first:.40}");
+
+        tab.eval("document.querySelector('#slide').focus()").await;
+        tab.keys("\u{e014}\u{e014}\u{e014}").await;
+        assert_eq!(at(&tab).await, 3.0, "three keys to the right");
+        tab.click("#nudge-right").await;
+        tab.click("#nudge-left").await;
+        tab.click("#nudge-right").await;
+        assert_eq!(at(&tab).await, 5.0, "steps");
+        tab.has("#slide", "aria-valuetext", "5 of 272").await;
+
+        let from = middle(&tab, "#piece", 0.0).await;
+        mouse(&tab, "mousePressed", from).await;
+        mouse(&tab, "mouseMoved", (from.0 + 40.0, from.1 + 5.0)).await;
+        mouse(&tab, "mouseReleased", (from.0 + 40.0, from.1)).await;
+        let dragged = at(&tab).await;
+        assert!(dragged > 30.0 && dragged < 80.0, "by mouse to {dragged}");
+        let from = middle(&tab, "#piece", 0.0).await;
+        touch(&tab, "touchStart", &[from]).await;
+        for step in 1..=4 {
+            touch(&tab, "touchMove", &[(from.0 + 10.0 * f64::from(step), from.1)]).await;
+        }
+        touch(&tab, "touchEnd", &[]).await;
+        let touched = at(&tab).await;
+        assert!(touched > dragged + 20.0, "by finger from {dragged} to {touched}");
+
+        tab.keys_to("#slide", "\u{e011}").await;
+        assert_eq!(at(&tab).await, 0.0, "the first place, where the gap never is");
+        tab.click("#check-send").await;
+        tab.says("#check-said", "Not quite. Here is a new one.").await;
+        tab.says("#check #announce", "Not quite").await;
+        tab.until(&format!("document.querySelector('#scene').getAttribute('href') !== {first}")).await;
+        tab.until("document.activeElement.id === 'slide'").await;
+        let passes = sent(&tab, "/passes").await;
+        assert!(passes.len() == 1 && passes[0]["body"]["answer"] == json!({"x": 0}), "{passes:?}");
+        assert_eq!(sent(&tab, "/challenges").await.len(), 2);
+        tab.keys("\u{e010}").await;
+        assert_eq!(at(&tab).await, 272.0, "the last place");
+        tab.keys("\u{e011}\u{e014}").await;
+        tab.click("#nudge-right").await;
+        tab.click("#check-send").await;
+        tab.until("sent.filter(s => s.path.endsWith('/challenges')).length === 3").await;
+        assert_eq!(sent(&tab, "/passes").await[1]["body"]["answer"], json!({"x": 3}), "in pixels of the picture");
+        tab.until(PUZZLE).await;
+
+        tab.keys("\u{e00c}").await;
+        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
+        tab.says(BUY, "Start the check").await;
+    })
+    .await;
+    assert!(states(&rig, "open").await.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({"challenge": "slider"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        // By keys alone: there, over to the other way, and on.
+        tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
+        tab.keys("\u{e007}").await;
+        tab.until("document.activeElement.id === 'tab-seen'").await;
+        tab.keys("\u{e014}").await;
+        tab.until("document.activeElement.id === 'tab-work' && document.querySelector('#work-start').checkVisibility()").await;
+        tab.keys("\u{e004}").await;
+        tab.until("document.activeElement.id === 'work-start'").await;
+        tab.eval("window.most = 0, new MutationObserver(() => { most = Math.max(most, document.querySelector('#work').value) }).observe(document.querySelector('#work'), { attributes: true }), true").await;
+        tab.keys("\u{e007}").await;
+        tab.says(BUY, "Buy now").await;
+        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
+        assert_eq!(tab.eval("most").await, 100);
+        tab.says("#announce", "The doors are open").await;
+        let kinds: Vec<_> = sent(&tab, "/challenges").await.iter().map(|asked| asked["body"].clone()).collect();
+        assert_eq!(kinds.last(), Some(&json!({"kind": "pow"})), "{kinds:?}");
+        tab.keys("\u{e007}").await;
+        tab.says(STATE, "1 reserved for you").await;
+
+        // Who chose it once has it at hand the next time.
+        tab.go(&link(rig.address, "/sale/open?lang=zh", "ben")).await;
+        tab.says(BUY, "开始验证").await;
+        tab.click(BUY).await;
+        tab.until("document.activeElement.id === 'tab-work'").await;
+        tab.click("#work-start").await;
+        tab.says(BUY, "立即抢购").await;
+    })
+    .await;
+    assert_eq!(states(&rig, "open").await, ["reserved"]);
+}
+
+#[tokio::test]
+async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({"challenge": "pow"})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        // An address that is neither encrypted nor this machine's own.
+        let insecure = link(rig.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
+        tab.go(&insecure).await;
+        assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);
+        tab.click(BUY).await;
+        tab.until("document.activeElement.id === 'work-start' && !document.querySelector('#ways').checkVisibility()")
+            .await;
+        tab.keys("\u{e007}").await;
+        tab.says("#work-text", "%").await;
+        tab.says(BUY, "Buy now").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_typed_wrong_brings_a_new_picture() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({"challenge": "image"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.go(&link(rig.address, "/sale/open?lang=zh", "ann")).await;
+        tab.says(BUY, "开始验证").await;
+        tab.click(BUY).await;
+        tab.until("document.querySelector('#letters').naturalWidth > 0").await;
+        let first = tab.eval("document.querySelector('#letters').src").await;
+        tab.click("#check-send").await;
+        tab.says("#check-said", "请先输入图中的字符。").await;
+        tab.keys("nope!\u{e007}").await;
+        tab.says("#check-said", "不对，已换一张。").await;
+        tab.until(&format!(
+            "document.querySelector('#letters').src !== {first} && document.activeElement.id === 'typed'"
+        ))
+        .await;
+        assert_eq!(tab.eval("document.querySelector('#typed').value").await, "");
+        let second = tab.eval("document.querySelector('#letters').src").await;
+        tab.click("#check-new").await;
+        tab.until(&format!("document.querySelector('#letters').src !== {second}")).await;
+        assert_eq!(sent(&tab, "/passes").await[0]["body"]["answer"], json!({"text": "nope!"}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_check_is_offered_in_the_last_minute_and_done_before_the_doors_open() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        let starts = opening(&rig, "soon", 26, json!({"challenge": "slider"})).await;
+        opening(&rig, "later", 90, json!({"challenge": "slider"})).await;
+        tab.go(&link(rig.address, "/sale/later", "ann")).await;
+        tab.says(BUY, "Opens in ").await;
+        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
+        tab.says(STATE, "A quick check first").await;
+        tab.click(BUY).await;
+        tab.click("#tab-work").await;
+        tab.click("#work-start").await;
+        tab.says(STATE, "You are ready").await;
+        tab.says(BUY, "Opens in ").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        assert!(sent(&tab, "/passes").await[0]["at"].as_f64() < Some(starts));
+        tab.reload().await;
+        tab.says(STATE, "You are ready").await;
+        tab.until("document.querySelector('#buy').textContent.startsWith('Buy now')").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+}

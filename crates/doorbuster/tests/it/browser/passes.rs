@@ -1,0 +1,257 @@
+//! Passes, access codes, thresholds and limits, as a visitor meets them: what is asked for before the press, and what a refusal says.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{BUY, STATE, as_somebody, draft, in_secs, link, states};
+use crate::windows::rig::Rig;
+
+/// Writes down what the page sends, and when, by a clock that the page cannot bend.
+const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (path, how = {}) => {
+    sent.push({ at: performance.timeOrigin + performance.now(), path, method: how.method, key: how.headers?.['Idempotency-Key'],
+      pass: how.headers?.['Purchase-Pass'] ?? null, body: how.body ? JSON.parse(how.body) : null });
+    return ask(path, how);
+  };";
+/// The fastest finger there is.
+const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
+    new MutationObserver(() => { if (button.textContent.startsWith('Buy now') && button.getAttribute('aria-disabled') === 'false') button.click(); })
+      .observe(button, { attributes: true, childList: true, subtree: true, characterData: true });
+    arguments[0]();";
+
+/// From here on the page asks for no status.
+const DEAF: &str = "const asked = window.fetch;
+    window.fetch = (path, how) => (path.includes('/status') ? new Promise(() => {}) : asked(path, how)); arguments[0]();";
+
+/// A window that writes down what its pages send.
+pub async fn noted(browser: &Browser) -> Tab<'_> {
+    let tab = browser.tab().await;
+    tab.before_all(NOTE).await;
+    tab
+}
+
+/// What the page has sent to an address that ends so, since it was loaded.
+pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
+    let sent = tab.eval(&format!("sent.filter(s => s.method === 'POST' && s.path.endsWith({}))", json!(end))).await;
+    sent.as_array().expect("a list").clone()
+}
+
+/// Makes a sale that asks this of its buyers, and opens it.
+pub async fn guarded(rig: &Rig, name: &str, front_door: Value) -> String {
+    draft(rig, name, json!({}), json!({ "front_door": front_door })).await;
+    rig.step(name, "open").await;
+    name.to_owned()
+}
+
+/// The same, opening in so many seconds; when that is.
+pub async fn opening(rig: &Rig, name: &str, secs: i64, front_door: Value) -> f64 {
+    let (starts, starts_at) = in_secs(secs);
+    draft(rig, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door })).await;
+    rig.step(name, "schedule").await;
+    starts.as_millisecond() as f64
+}
+
+#[tokio::test]
+async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_presses_alone() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        let starts = opening(&rig, "soon", 12, json!({"pass": "required"})).await;
+        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
+        tab.run(PRESS_AS_IT_WAKES).await;
+        tab.says(STATE, "1 reserved for you").await;
+        let (passes, orders) = (sent(&tab, "/passes").await, sent(&tab, "/orders").await);
+        let early = |asked: &Value| starts - asked["at"].as_f64().expect("a time");
+        assert!(passes.len() == 1 && early(&passes[0]) > 1_000.0, "{passes:?} for a start at {starts}");
+        assert!(orders.iter().all(|order| order["pass"].is_string() && early(order) < 50.0), "{orders:?}");
+        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its_key_stays() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({"pass": "required"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        let far = in_secs(3_600).1;
+        let forged = json!({"buyer": "ann", "passes": {"lamp": {"pass": "forged", "item": "lamp", "expires_at": far}}});
+        tab.eval(&format!("sessionStorage.setItem('doorbuster.passes.open', {})", json!(forged.to_string()))).await;
+        tab.reload().await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        let orders = sent(&tab, "/orders").await;
+        assert!(orders.len() == 2 && orders[0]["pass"] == "forged" && orders[1]["pass"] != "forged", "{orders:?}");
+        assert_eq!(orders[0]["key"], orders[1]["key"]);
+        assert_eq!(sent(&tab, "/passes").await.len(), 1);
+        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        // It holds for more presses, and over a reload.
+        tab.reload().await;
+        tab.click("#act").await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(sent(&tab, "/passes").await.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_press() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.before_all("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.says(BUY, "Buy now").await;
+        // It hears of no change.
+        tab.run(DEAF).await;
+        let changed = json!({"front_door": {"pass": "required"}});
+        assert_eq!(rig.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(sent(&tab, "/passes").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
+    let rig = Rig::start();
+    guarded(&rig, "secret", json!({"access_codes": "required"})).await;
+    let made = rig.admin("POST", "/v1/admin/sales/secret/access-codes", Some(&json!({"count": 1, "uses": 1}))).await;
+    let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
+    Browser::lend(async |browser| {
+        let (ann, ben) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(rig.address, "/sale/secret", "ann")).await;
+        ann.says(STATE, "You need an access code").await;
+        ann.click(BUY).await;
+        ann.until("document.activeElement.id === 'code-typed'").await;
+        ann.keys("\u{e00c}").await;
+        ann.until("!document.querySelector('#code').open && document.activeElement.id === 'buy'").await;
+        ann.keys("\u{e007}").await;
+        ann.keys("0000-0000-0000-0000\u{e007}").await;
+        ann.says("#code-said", "This code is not valid").await;
+        ann.says("#code #announce", "This code is not valid").await;
+        ann.has("#code-typed", "aria-invalid", "true").await;
+        ann.keys(&format!("{}\u{e007}", code.to_lowercase())).await;
+        ann.says(BUY, "Buy now").await;
+        ann.until("!document.querySelector('#code').open && document.activeElement.id === 'buy'").await;
+        ann.click(BUY).await;
+        ann.says(STATE, "1 reserved for you").await;
+
+        ben.go(&link(rig.address, "/sale/secret?lang=zh", "ben")).await;
+        ben.click(BUY).await;
+        ben.keys(&format!("{code}\u{e007}")).await;
+        ben.says("#code-said", "邀请码无效，或已被使用。").await;
+    })
+    .await;
+    assert_eq!(states(&rig, "secret").await, ["reserved"]);
+}
+
+#[tokio::test]
+async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        let starts = opening(&rig, "soon", 14, json!({"access_codes": "required"})).await;
+        let made = rig.admin("POST", "/v1/admin/sales/soon/access-codes", Some(&json!({"count": 1}))).await;
+        let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
+        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
+        tab.says(BUY, "Enter access code").await;
+        tab.click(BUY).await;
+        tab.keys(&format!("{code}\u{e007}")).await;
+        tab.says(STATE, "You are ready").await;
+        tab.says(BUY, "Opens in ").await;
+        tab.run(PRESS_AS_IT_WAKES).await;
+        tab.says(STATE, "1 reserved for you").await;
+        let passes = sent(&tab, "/passes").await;
+        assert!(passes.len() == 1 && passes[0]["at"].as_f64() < Some(starts), "{passes:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_asked_for_them() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        opening(&rig, "members", 600, json!({"members_only": true})).await;
+        opening(&rig, "gold", 600, json!({"min_level": 3})).await;
+        guarded(&rig, "now", json!({"members_only": true, "min_level": 3, "pass": "required"})).await;
+        let visit = async |sale: &str, member: bool, level: Option<u8>| {
+            tab.go(&as_somebody(rig.address, &format!("/sale/{sale}"), "ann", member, level)).await;
+        };
+        visit("members", false, None).await;
+        tab.says(STATE, "This sale is for members").await;
+        tab.says(BUY, "For members only").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        visit("gold", true, Some(2)).await;
+        tab.says(STATE, "This sale is for level 3 and up").await;
+        tab.says("#say-text", "Your level at the shop is 2.").await;
+        visit("now", true, Some(1)).await;
+        tab.says(STATE, "This sale is for level 3 and up").await;
+        tab.click(BUY).await;
+        assert!(sent(&tab, "").await.is_empty());
+        visit("gold", false, Some(3)).await;
+        tab.says(BUY, "Opens in ").await;
+        visit("now", true, Some(200)).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
+    let rig = Rig::start();
+    let limits = json!({"buyer": {"burst": 1, "per_minute": 4}, "ip": null, "interface": null});
+    guarded(&rig, "calm", json!({ "limits": limits })).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/calm", "ann")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.click("#act").await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "Too many requests").await;
+        tab.says("#say-text", "Pressing more often does not improve your chance").await;
+        tab.says(BUY, "Press again in ").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        tokio::time::timeout(Duration::from_secs(20), tab.says(BUY, "Buy now")).await.expect("it ends when it said");
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, "calm").await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_told_so_and_may_look_again() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({})).await;
+    let robot = json!({"kind": "buyer", "value": "robot"});
+    let block = rig.admin("POST", "/v1/admin/blocks", Some(&robot)).await;
+    assert_eq!(block.status, 201, "{block}");
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/open", "robot")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "You cannot buy in this sale").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        let path = format!("/v1/admin/blocks/{}", block.id());
+        assert!(rig.admin("DELETE", &path, None).await.status < 300);
+        tab.click("#act").await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+    assert_eq!(states(&rig, "open").await, ["reserved"]);
+}

@@ -1,0 +1,103 @@
+//! The waiting room: the draw, the line, a turn, and what a reload keeps.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::passes::{guarded, noted, opening, sent};
+use super::{BUY, STATE, draft, link, states};
+use crate::windows::rig::Rig;
+
+#[tokio::test]
+async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_their_turn() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        opening(&rig, "soon", 14, json!({"waiting_room": "always"})).await;
+        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
+        tab.says(STATE, "You are in the draw").await;
+        tab.says(BUY, "Opens in ").await;
+        tab.reload().await;
+        tab.says(STATE, "You are in the draw").await;
+        assert!(sent(&tab, "/waiting-room").await.is_empty(), "the place is there already");
+        tab.says(STATE, "It is your turn").await;
+        tab.says("#clock-label", "Your turn ends in").await;
+        tab.says("#pill", "Your turn").await;
+        tab.says("#announce", "It is your turn").await;
+        tab.has(BUY, "aria-disabled", "false").await;
+        tab.reload().await;
+        tab.says(STATE, "It is your turn").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called_when_one_returns() {
+    let rig = Rig::start();
+    draft(&rig, "one", json!({"stock": 1, "limit_per_buyer": 1}), json!({"front_door": {"waiting_room": "always"}}))
+        .await;
+    rig.step("one", "open").await;
+    Browser::lend(async |browser| {
+        let (ann, ben) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(rig.address, "/sale/one", "ann")).await;
+        ann.says(BUY, "Join the line").await;
+        ann.click(BUY).await;
+        ann.says(STATE, "It is your turn").await;
+        ben.go(&link(rig.address, "/sale/one", "ben")).await;
+        ben.click(BUY).await;
+        ben.says("#clock-label", "Your place in line").await;
+        ben.has(BUY, "aria-disabled", "true").await;
+        let place = ben.text("#clock").await;
+        ben.reload().await;
+        ben.says("#clock", &place).await;
+
+        ann.click(BUY).await;
+        ann.says(STATE, "1 reserved for you").await;
+        ben.says(BUY, "None left right now").await;
+        ben.says("#say-text", "your place is kept").await;
+        let order = rig.orders("one").await[0]["id"].as_str().expect("an id").to_owned();
+        assert_eq!(rig.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await.status, 200);
+        ben.says(STATE, "It is your turn").await;
+        ben.click(BUY).await;
+        ben.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+    assert_eq!(states(&rig, "one").await, ["reserved", "cancelled"]);
+}
+
+#[tokio::test]
+async fn a_turn_is_followed_by_the_check_where_the_sale_asks_for_one() {
+    let rig = Rig::start();
+    guarded(&rig, "both", json!({"waiting_room": "always", "challenge": "pow"})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/both?lang=zh", "ann")).await;
+        tab.says(BUY, "开始排队").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "轮到你了").await;
+        tab.says(BUY, "开始验证").await;
+        tab.click(BUY).await;
+        tab.click("#work-start").await;
+        tab.says(BUY, "立即抢购").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "已为你保留 1 件").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
+    let rig = Rig::start();
+    guarded(&rig, "auto", json!({"waiting_room": "auto"})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/auto", "ann")).await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        tab.until("document.querySelector('#say-title').textContent.includes('reserved') || document.querySelector('#say-title').textContent.includes('your turn')").await;
+        assert!(!tab.text("#pill").await.contains("Waiting"));
+    })
+    .await;
+}
