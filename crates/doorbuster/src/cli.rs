@@ -1,9 +1,12 @@
 //! What can be asked on the command line, and the help for it; nothing is done here.
 
 mod audit;
+mod block;
 mod cluster;
 mod demo;
+mod door;
 mod draw;
+mod export;
 mod order;
 mod sale;
 mod serve;
@@ -17,9 +20,12 @@ pub mod values;
 use clap::{Parser, Subcommand};
 
 pub use audit::AuditArgs;
+pub use block::{AddBlockArgs, BlockArgs, BlockCommand};
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
 pub use demo::DemoArgs;
+pub use door::{CodesArgs, EditArgs};
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
+pub use export::ExportArgs;
 pub use order::{OrderArgs, OrderCommand, OrderQuery};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
 pub use serve::ServeArgs;
@@ -54,7 +60,9 @@ pub enum Command {
     Cluster(ClusterArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
+    Block(BlockArgs),
     Draw(DrawArgs),
+    Export(ExportArgs),
     Backup(BackupArgs),
     Migrate(MigrateArgs),
     Config(ConfigArgs),

@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is well; 1 refused, failed or something was found; 2 wrong usage or settings.
 
 mod audit;
+mod block;
 mod cli;
 mod client;
 mod cluster;
@@ -10,6 +11,7 @@ mod config;
 mod demo;
 mod draw;
 mod exit;
+mod export;
 mod order;
 mod print;
 mod sale;
@@ -43,7 +45,9 @@ fn run(command: Command) -> Outcome {
         Command::Cluster(args) => cluster::run(args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
+        Command::Block(args) => block::run(args),
         Command::Draw(args) => draw::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Backup(args) => upkeep::backup(&args),
         Command::Migrate(args) => upkeep::migrate(&args),
         Command::Config(args) => config::run(&args),

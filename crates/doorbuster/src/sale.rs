@@ -1,5 +1,6 @@
 //! `sale`: makes, shows and runs sales over the admin API.
 
+mod door;
 mod show;
 
 use std::io::Read;
@@ -36,6 +37,8 @@ pub fn run(args: SaleArgs) -> Outcome {
             SaleCommand::Resume(to) => step(&client, &to.sale, "resume").await,
             SaleCommand::Close(to) => step(&client, &to.sale, "close").await,
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
+            SaleCommand::Edit(args) => door::edit(&client, &args).await,
+            SaleCommand::Codes(args) => door::codes(&client, &args).await,
         }
     })
 }

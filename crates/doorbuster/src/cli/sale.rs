@@ -8,6 +8,7 @@ use doorbuster_api::limits::PAGE_DEFAULT;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::Time;
 
+use super::door::{CodesArgs, EditArgs};
 use super::shop::ShopArgs;
 use super::values;
 
@@ -72,6 +73,8 @@ pub enum SaleCommand {
     #[command(after_help = "Example:\n  doorbuster sale close spring")]
     Close(Step),
     Adjust(AdjustArgs),
+    Edit(EditArgs),
+    Codes(CodesArgs),
 }
 
 /// The sale that goes to another phase. Repeating it is harmless.

@@ -10,6 +10,8 @@ use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::{self, Currency, Money, Stock, Time};
 
+use super::door::{LimitWord, When};
+
 type Parsed<T> = Result<T, String>;
 
 /// An id that people choose.
@@ -31,6 +33,28 @@ pub fn rate(text: &str) -> Parsed<f64> {
 /// A time as the contract writes it.
 pub fn time(text: &str) -> Parsed<Time> {
     Time::parse(text).ok_or_else(|| "is no time; write it like 2026-11-20T10:00:00Z".into())
+}
+
+/// A time, or the word `none`.
+pub fn time_or_none(text: &str) -> Parsed<When> {
+    if text == "none" { Ok(When(None)) } else { time(text).map(|time| When(Some(time))) }
+}
+
+/// A limit at the front door: `buyer=5/60`, `ip=none`, or `default`.
+pub fn limit(text: &str) -> Parsed<LimitWord> {
+    const WHOSE: [&str; 3] = ["buyer", "ip", "interface"];
+    if text == "default" {
+        return Ok(LimitWord::Default);
+    }
+    let wrong = || "must be like buyer=5/60, ip=none or default; there are buyer, ip and interface".to_owned();
+    let (whose, value) = text.split_once('=').ok_or_else(wrong)?;
+    let whose = WHOSE.into_iter().find(|word| *word == whose).ok_or_else(wrong)?;
+    if value == "none" {
+        return Ok(LimitWord::None(whose));
+    }
+    let count = |text: &str| text.parse().ok().filter(|count| (1..=limits::LIMIT_MAX).contains(count));
+    let counts = value.split_once('/').and_then(|(burst, rate)| count(burst).zip(count(rate)));
+    counts.map(|(burst, per_minute)| LimitWord::Some(whose, burst, per_minute)).ok_or_else(wrong)
 }
 
 /// A span of time: `90s`, `15m`, `1h30m`.
@@ -149,6 +173,16 @@ mod tests {
         check("id=phone,stock=100,price=10CNY,hold=1500ms", "whole seconds");
         check("id=phone,stock=100,price=10CNY,colour=red", "\"colour\"");
         check("id=phone,id=phone,stock=100,price=10CNY", "twice");
+    }
+
+    #[test]
+    fn a_limit_is_a_burst_and_a_rate_or_a_word() {
+        assert_eq!(limit("buyer=5/60"), Ok(LimitWord::Some("buyer", 5, 60)));
+        assert_eq!(limit("interface=none"), Ok(LimitWord::None("interface")));
+        assert_eq!(limit("default"), Ok(LimitWord::Default));
+        for wrong in ["", "buyer", "buyer=", "buyer=5", "buyer=0/1", "buyer=1/10000001", "sale=1/1", "ip=default"] {
+            assert!(limit(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sales as people read them.
 
 use comfy_table::Cell;
+use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
 use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList};
 use doorbuster_api::sale::Phase;
@@ -45,7 +46,37 @@ pub fn one(sale: &AdminSale, stock: &StockList) -> String {
             Cell::new(&item.title),
         ]);
     }
-    format!("{}: {} is {}.\n{rows}\n", sale.id, sale.title, phase(sale))
+    format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
+}
+
+/// What buyers have to bring, in a line; nothing where nothing is asked and every limit is at its default.
+pub fn door(door: &FrontDoor) -> String {
+    let mut asked = Vec::new();
+    let words = [
+        ("pass", door.pass.as_str()),
+        ("challenge", door.challenge.as_str()),
+        ("access codes", door.access_codes.as_str()),
+        ("waiting room", door.waiting_room.as_str()),
+    ];
+    asked.extend(words.iter().filter(|(_, word)| *word != "off").map(|(what, word)| format!("{what} {word}")));
+    if door.members_only {
+        asked.push("members only".into());
+    }
+    if door.min_level > 0 {
+        asked.push(format!("level {} or higher", door.min_level));
+    }
+    for (whose, limit) in
+        [("buyer", door.limits.buyer), ("address", door.limits.ip), ("interface", door.limits.interface)]
+    {
+        match limit {
+            LimitSetting::Default => {}
+            LimitSetting::None => asked.push(format!("no limit by {whose}")),
+            LimitSetting::Some(Limit { burst, per_minute }) => {
+                asked.push(format!("limit by {whose} {burst} at once and {per_minute} a minute"));
+            }
+        }
+    }
+    if asked.is_empty() { String::new() } else { format!("Front door: {}.\n", asked.join(", ")) }
 }
 
 /// The slots of a sale, and which counter of each hands out: it stands in brackets.

@@ -80,6 +80,34 @@ fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
 }
 
 #[test]
+fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
+    let scratch = Scratch::new();
+    let house = open_sale(&scratch);
+    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+    let door = ["--access-codes", "required", "--min-level", "2", "--limit", "buyer=5/60", "--limit", "ip=none"];
+    let told = ask(&[&["sale", "edit", "spring"][..], &door].concat()).fine();
+    let shown = "Front door: access codes required, level 2 or higher, limit by buyer 5 at once and 60 a minute, no limit by address.\n";
+    assert_eq!(told, format!("spring is changed.\n{shown}"));
+    assert!(ask(&["sale", "show", "spring"]).fine().ends_with(shown));
+    let told = ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"]).fine();
+    assert!(told.ends_with("Front door: access codes required, level 2 or higher.\n"), "{told}");
+    assert!(ask(&["sale", "show", "spring"]).fine().starts_with("spring: Summer drop is open.\n"));
+    let file = scratch.join("patch.json");
+    std::fs::write(&file, json!({"front_door": {"min_level": null}}).to_string()).expect("it can be written");
+    let told = ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")]).fine();
+    assert_eq!(told, "spring is changed.\nFront door: access codes required.\n");
+
+    let codes = ask(&["sale", "codes", "spring", "--count", "3", "--uses", "2"]).fine();
+    assert_eq!(codes.lines().count(), 3, "{codes}");
+    assert!(codes.lines().all(|code| code.len() == 19), "{codes}");
+    let counted = ask(&["sale", "codes", "spring"]).fine();
+    assert_eq!(counted, "spring has 3 access codes, good for 6 buyers; 0 of them are spent.\n");
+    assert!(ask(&["sale", "edit", "spring"]).refused(2).contains("nothing to change"));
+    assert!(ask(&["sale", "edit", "spring", "--limit", "ip=5"]).refused(2).contains("--limit"));
+    assert!(ask(&["sale", "codes", "spring", "--count", "10001"]).refused(2).contains("--count"));
+}
+
+#[test]
 fn a_key_that_is_wrong_or_missing_is_told() {
     let scratch = Scratch::new();
     let house = House::open(&scratch);
