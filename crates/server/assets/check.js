@@ -104,7 +104,11 @@ function tooLate() {
 }
 function paint(data) {
   for (const el of dialog.querySelectorAll('.puzzle')) el.classList.remove('is-over');
-  if (data.kind === 'image') { $('#letters').src = data.image; typed.value = ''; return; }
+  if (data.kind === 'image') {
+    const { image: src, width, height } = data;
+    Object.assign($('#letters'), { src, ...(width && height && { width, height }) }); typed.value = '';
+    return;
+  }
   const svg = $('#puzzle'), { width, height } = data;
   attr(svg, 'viewBox', `0 0 ${width} ${height}`);
   for (const [el, href, y] of [[$('#scene'), data.background, 0], [piece, data.piece, data.piece_y]]) { attr(el, 'href', href); attr(el, 'y', y); }
