@@ -49,8 +49,6 @@ pub struct RedisOptions {
     pub id_key: IdKey,
     /// This node.
     pub node: NodeId,
-    /// Replicas that must have a ticket before it is told; 0: none. A ticket that they do not confirm in time is an error, and may exist.
-    pub wait_replicas: u32,
     /// How much one slot may hold.
     pub bounds: Bounds,
 }
@@ -74,8 +72,8 @@ struct Shared {
 
 impl Redis {
     pub(crate) async fn open(options: RedisOptions) -> Result<Self, SlotError> {
-        let RedisOptions { urls, prefix, id_key, node, wait_replicas, bounds } = options;
-        let setting = Arc::new(Setting { prefix, bounds, wait_replicas });
+        let RedisOptions { urls, prefix, id_key, node, bounds } = options;
+        let setting = Arc::new(Setting { prefix, bounds });
         let (routes, healths) = Routes::open(&urls, setting.clone()).await?;
         let watch = Arc::new(Watch::new(healths));
         let mut tasks = JoinSet::new();

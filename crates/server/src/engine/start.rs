@@ -233,7 +233,6 @@ async fn open_redis(options: &EngineOptions, urls: &[SecretString]) -> Result<Sl
         prefix: prefix(options),
         id_key: options.id_key.clone(),
         node: options.node,
-        wait_replicas: 0,
         bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
     });
     let slots = slots.await?;

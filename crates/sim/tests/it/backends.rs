@@ -78,7 +78,6 @@ impl Redis {
             prefix: format!("s{}", MADE.fetch_add(1, Ordering::Relaxed)),
             id_key: id_key(),
             node: NodeId(1),
-            wait_replicas: 0,
             bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
         }
     }

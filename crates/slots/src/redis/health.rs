@@ -10,7 +10,6 @@ pub(super) struct Health {
     pub(super) is_replica: bool,
     pub(super) maxmemory: u64,
     pub(super) policy: String,
-    pub(super) has_append_only_file: bool,
     pub(super) run_id: String,
     pub(super) replication_id: String,
 }
@@ -26,7 +25,6 @@ impl Health {
                 "role" => health.is_replica = value == "slave",
                 "maxmemory" => health.maxmemory = value.parse().unwrap_or(0),
                 "maxmemory_policy" => health.policy = value.to_owned(),
-                "aof_enabled" => health.has_append_only_file = value == "1",
                 "run_id" => health.run_id = value.to_owned(),
                 "master_replid" => health.replication_id = value.to_owned(),
                 _ => {}
@@ -57,17 +55,6 @@ pub(super) fn refuse(health: &Health) -> Result<(), String> {
         return Err(format!("{address} is a replica: slots.urls must name primaries"));
     }
     Ok(())
-}
-
-/// What an operator should know.
-pub(super) fn warn(health: &Health) -> Option<String> {
-    let address = &health.address;
-    (!health.has_append_only_file).then(|| {
-        format!(
-            "{address} keeps no append-only file: when it restarts its slots forget. Nothing is lost by that but time: their grants are closed \
-             and opened anew"
-        )
-    })
 }
 
 #[cfg(test)]
@@ -102,7 +89,5 @@ mod tests {
 
     #[test]
     fn a_server_without_an_append_only_file_is_warned_of() {
-        assert_eq!(warn(&Health::read("here", INFO)), None);
-        assert!(warn(&Health::read("here", &INFO.replace("aof_enabled:1", "aof_enabled:0"))).is_some());
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::fail::{Fail, answer};
 use super::keys::Keys;
-use super::limits::{LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, REPLICAS_MAX, RESPONSE_MAX, SCRIPT_TICKETS_MAX};
+use super::limits::{LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, RESPONSE_MAX, SCRIPT_TICKETS_MAX};
 use super::link::Link;
 use super::script::{By, Script};
 use super::words;
@@ -22,8 +22,6 @@ use super::words;
 pub(super) struct Setting {
     pub(super) prefix: String,
     pub(super) bounds: Bounds,
-    /// Replicas that must have a ticket before it is told. 0: none.
-    pub(super) wait_replicas: u32,
 }
 
 type Said = Result<TicketAnswer, Fail>;
@@ -62,7 +60,7 @@ impl Lane {
     }
 }
 
-/// One of the writes that may be in flight, with a connection of its own: a write that waits for replicas holds up nobody else.
+/// One of the writes that may be in flight, with a connection of its own: one that is slow holds up nobody else.
 struct Writer {
     link: Arc<Link>,
     setting: Arc<Setting>,
@@ -113,38 +111,24 @@ impl Writer {
                 Err(fail) => return vec![Err(fail); parts.len()],
             },
         };
-        let mut pipe = Pipeline::with_capacity(parts.len() + 1);
+        let mut pipe = Pipeline::with_capacity(parts.len());
         for part in parts {
             let mut call = self.link.scripts.call(Script::Ticket, by, &Keys::of(&self.setting.prefix, part[0].slot));
             words::ticket_bounds(&mut call, &self.setting.bounds);
             part.iter().for_each(|ask| words::ticket_request(&mut call, &ask.request));
             pipe.add_command(call);
         }
-        let wanted = self.setting.wait_replicas;
-        let mut calls = parts.len();
-        if wanted > 0 {
-            pipe.cmd("WAIT").arg(wanted).arg(REPLICAS_MAX.as_millis() as u64);
-            calls += 1;
-        }
-        let mut values = match connection.send_packed_commands(&pipe, 0, calls).await {
-            Ok(values) if values.len() == calls => values,
+        match connection.send_packed_commands(&pipe, 0, parts.len()).await {
+            Ok(values) if values.len() == parts.len() => values.into_iter().map(answer).collect(),
             said => {
                 let fail = said.map_or_else(|e| Fail::of(&e), |_| Fail::Lost("answers are missing".to_owned()));
                 let fail = fail.at(&self.link.address);
                 self.connection = None;
                 self.link.disturb();
-                return vec![Err(fail); parts.len()];
+                vec![Err(fail); parts.len()]
             }
-        };
-        let is_safe =
-            wanted == 0 || values.pop().is_some_and(|v| words::number(&v).is_ok_and(|n| n >= u64::from(wanted)));
-        let confirm = |value| if is_safe { answer(value) } else { answer(value).and(Err(unconfirmed(wanted))) };
-        values.into_iter().map(confirm).collect()
+        }
     }
-}
-
-fn unconfirmed(wanted: u32) -> Fail {
-    Fail::Lost(format!("fewer than {wanted} replicas confirmed in time"))
 }
 
 /// Requests by slot, at most so many together as one call may carry.

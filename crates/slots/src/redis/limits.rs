@@ -44,8 +44,6 @@ pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks when connections break all the time.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
-/// How long replicas may take to confirm tickets, where that is asked for; then their fate is unknown.
-pub(super) const REPLICAS_MAX: Duration = Duration::from_millis(250);
 /// For so long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
 /// Requests looked at in one step of a search through a slot's memory.

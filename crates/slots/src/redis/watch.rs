@@ -36,7 +36,7 @@ impl Watch {
             run_id: h.run_id.clone(),
             replication_id: h.replication_id.clone(),
         };
-        let warnings = seen.iter().flat_map(|h| [health::refuse(h).err(), health::warn(h)]).flatten().collect();
+        let warnings = seen.iter().filter_map(|h| health::refuse(h).err()).collect();
         Evidence { changes: *self.changes.borrow(), servers: seen.iter().map(server).collect(), warnings }
     }
 

@@ -167,7 +167,6 @@ pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
         prefix: prefix.to_owned(),
         id_key: conformance::id_key(),
         node: NodeId(1),
-        wait_replicas: 0,
         bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
     }
 }
