@@ -1,5 +1,6 @@
 //! Every JSON example of the page is read by the type that its comment names, and is all that this type writes.
 
+use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
@@ -12,7 +13,7 @@ use doorbuster_api::admin::stats::Stats;
 use doorbuster_api::admin::stock::{Adjustment, SlotList, StockRow};
 use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, WaitingPlace};
+use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
 use doorbuster_api::health::Health;
 use doorbuster_api::order::{AnyOrder, Order, QueuedOrder, RefusedOrder};
 use doorbuster_api::problem::{Problem, ProblemBody};
@@ -90,6 +91,11 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "AnswerLine" => check::<AnswerLine>(json),
             "Challenge" => check::<Challenge>(json),
             "ChallengeRequest" => check_request(ChallengeRequest::from_json, json),
+            "NewPass" => check_request(NewPass::from_json, json),
+            "Pass" => check::<Pass>(json),
+            "NewCodes" => check_request(NewCodes::from_json, json),
+            "CreatedCodes" => check::<CreatedCodes>(json),
+            "CodeCounts" => check::<CodeCounts>(json),
             "Purchase" => check_request(Purchase::from_json, json),
             "NewSale" => check_request(NewSale::from_json, json),
             "Adjustment" => check_request(Adjustment::from_json, json),
