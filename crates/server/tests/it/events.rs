@@ -14,6 +14,9 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use crate::app::{TestApp, bearer};
 use crate::http::{Wire, request};
 
+/// A WebSocket of a client.
+pub(crate) type Socket = WebSocketStream<TcpStream>;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn open(
