@@ -211,7 +211,10 @@ async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Re
     let operators = Operators::new(&secrets.admin_key);
     operators.know(engine.store().keys().await.map_err(EngineError::from)?);
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
-    Ok(App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone()))
+    let app = App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone());
+    // Whom operators turn away is known before the first request.
+    app.know_blocks().await.map_err(EngineError::from)?;
+    Ok(app)
 }
 
 /// Says where the server is, and in a demonstration what there is to see.

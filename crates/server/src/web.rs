@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use doorbuster_store::StoreError;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +116,14 @@ impl App {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Reads whom operators turn away.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn know_blocks(&self) -> Result<(), StoreError> {
+        self.gate.blocks.catch_up(&self.engine).await
     }
 
     /// The engine behind it.

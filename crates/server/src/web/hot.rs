@@ -185,8 +185,12 @@ async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], start
                 Prefer::RespondAsync => Duration::ZERO,
                 Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
             };
-            // A request that may hold an order was not asked yet; it is told only if it holds none.
-            let door = kept_out.unwrap_or_else(|| app.keeps_out(caller, &sale, refusal, &mut standing));
+            // A request that may hold an order was not asked yet; it is told only if it holds none. One that does uses nothing up.
+            let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
+            let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
+                true => refusal,
+                false => app.keeps_out(caller, &sale, refusal, &mut standing),
+            });
             run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait, door }).await
         }
     };

@@ -208,10 +208,12 @@ async fn limits_change_while_the_sale_runs() {
     while buy("b").await != "409 sold_out" {
         assert!(begun.elapsed() < Duration::from_secs(1), "it is in effect within a second");
     }
-    // In a patch a null puts the default back; at the making of a sale it is none.
     set(&app, "spring", json!({"buyer": null})).await;
     let told = app.buy("anna", "b", "spring", "phone", 1).await;
-    assert_eq!(said(&told, "ratelimit-policy", "buyer", "q"), Some(60));
+    assert_eq!(told.header("ratelimit-policy"), None, "nothing is limited any more");
+    set(&app, "spring", Value::Null).await;
+    let told = app.buy("anna", "b", "spring", "phone", 1).await;
+    assert_eq!(said(&told, "ratelimit-policy", "buyer", "q"), Some(60), "the defaults are back");
     app.stop().await;
 }
 
@@ -283,20 +285,20 @@ async fn a_block_outlives_a_restart() {
 }
 
 /// A node of shape `cluster`.
-async fn node(home: &Cluster, database: &str, redis: &Redis) -> TestApp {
-    let (store, slots) = (address(home, database), redis.url());
+async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
+    let store = address(home, database);
     TestApp::with(&[
         ("DOORBUSTER_SHAPE", "cluster"),
         ("DOORBUSTER_STORE__URL", &store),
-        ("DOORBUSTER_SLOTS__URLS", &slots),
+        ("DOORBUSTER_SLOTS__URLS", slots),
     ])
     .await
 }
 
 /// Two nodes that both know of an open sale with these limits, in which nothing is left.
-async fn two_nodes(home: &Cluster, redis: &Redis, limits: Value) -> (TestApp, TestApp) {
+async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, TestApp) {
     let database = home.database();
-    let (first, second) = (node(home, &database, redis).await, node(home, &database, redis).await);
+    let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
     open(&first, "spring", 1, limits).await;
     let begun = Instant::now();
     for app in [&first, &second] {
@@ -310,9 +312,9 @@ async fn two_nodes(home: &Cluster, redis: &Redis, limits: Value) -> (TestApp, Te
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_of_a_cluster_hold_a_limit_together() {
-    let (home, redis) = (Cluster::start(&[]), Redis::start());
+    let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
-    let (first, second) = two_nodes(&home, &redis, limits).await;
+    let (first, second) = two_nodes(&home, &slots, limits).await;
     // One after another, at both nodes in turn: each hears of the other's before the next comes.
     let mut let_in = 0;
     for n in 0..30 {
@@ -338,9 +340,9 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
-    let (home, redis) = (Cluster::start(&[]), Redis::start());
+    let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 12, "per_minute": 1}, "ip": null, "interface": null});
-    let (first, second) = two_nodes(&home, &redis, limits).await;
+    let (first, second) = two_nodes(&home, &slots, limits).await;
     let nodes = |app: &TestApp| {
         let address = app.address;
         async move {
@@ -397,7 +399,12 @@ async fn other_nodes_turn_away_whom_one_was_told_of_within_a_second() {
     let url = address(&home, &database);
     let nodes = [settings, ("DOORBUSTER_STORE__URL", url.as_str())];
     let (first, second) = (TestApp::with(&nodes).await, TestApp::with(&nodes).await);
-    first.open_sale("spring", 5.into(), 1).await;
+    first.open_sale("spring", 1.into(), 1).await;
+    let begun = Instant::now();
+    while !matches!(first.buy("winner", "k", "spring", "phone", 1).await.status, 200 | 201) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the first sells");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
     let until = async |expected: &str| {
         let begun = Instant::now();
@@ -407,13 +414,14 @@ async fn other_nodes_turn_away_whom_one_was_told_of_within_a_second() {
         }
         begun.elapsed()
     };
+    until("409 sold_out").await;
     let body = json!({"kind": "buyer", "value": "robot"});
     let told = first.admin("POST", "/v1/admin/blocks", Some(body)).await;
     assert_eq!(told.verdict(), "201");
     assert!(until("403 forbidden").await < Duration::from_secs(1));
     let path = format!("/v1/admin/blocks/{}", told.json()["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
-    assert!(until("201").await < Duration::from_secs(1));
+    assert!(until("409 sold_out").await < Duration::from_secs(1));
     for app in [first, second] {
         app.stop().await;
     }

@@ -1,7 +1,7 @@
 //! The server that nodes share for what may be forgotten: scripts, redirections, and what happens while it is away.
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{Said, Shared};
+use doorbuster_slots::{Charge, Said, Shared};
 
 use super::cluster;
 use super::server::Server;
@@ -84,4 +84,39 @@ async fn a_server_that_is_away_or_does_not_answer_costs_a_bounded_time() {
         assert!(Instant::now() < until, "it is found again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_limit_is_charged_by_all_nodes_together_and_forgets_itself() {
+    let server = Server::start(&[]);
+    let [first, second] = [0, 1].map(|_| Shared::new(&[server.url()], "shop").expect("an address"));
+    let charge = |key, used_us| Charge { key, used_us, reach_us: 60_000_000 };
+    // A little of what was charged is worked off before the next call.
+    let near = |ahead: u64, expected: u64| assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}");
+    let told = first.charge(&[charge(1, 20_000_000), charge(2, 0)]).await.expect("reachable");
+    assert_eq!((told[0], told[1]), (20_000_000, 0));
+    near(second.charge(&[charge(1, 10_000_000)]).await.expect("reachable")[0], 30_000_000);
+    near(first.charge(&[charge(1, 0)]).await.expect("reachable")[0], 30_000_000);
+    assert_eq!(
+        second.charge(&[charge(1, 900_000_000)]).await.expect("reachable"),
+        [120_000_000],
+        "twice the reach at most"
+    );
+    let key = first.key("limit", &format!("{:016x}", 1));
+    let lives = server.ask::<i64>(&["PTTL", &key]);
+    assert!((100_000..=120_000).contains(&lives), "{lives}");
+    assert_eq!(
+        server.ask::<i64>(&["EXISTS", &first.key("limit", &format!("{:016x}", 2))]),
+        0,
+        "nothing was used of it"
+    );
+    assert_eq!(first.charge(&[charge(3, 5_000)]).await.expect("reachable"), [5_000]);
+    let until = Instant::now() + Duration::from_secs(10);
+    while server.ask::<i64>(&["EXISTS", &first.key("limit", &format!("{:016x}", 3))]) == 1 {
+        assert!(Instant::now() < until, "what is worked off is forgotten");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(first.charge(&[]).await.expect("reachable"), Vec::<u64>::new());
+    server.ask::<String>(&["SET", &first.key("limit", &format!("{:016x}", 4)), "nonsense"]);
+    assert_eq!(first.charge(&[charge(4, 7_000)]).await.expect("reachable"), [7_000], "what is no state counts as none");
 }

@@ -12,6 +12,10 @@ const HEADERS_MAX: usize = 32;
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
 /// What came.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly everything that comes is of the large one, and it stays on the stack"
+)]
 pub(super) enum Came<'a> {
     /// A whole purchase, this many bytes long.
     Purchase { asked: Asked<'a>, body: &'a [u8], len: usize },

@@ -15,10 +15,33 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) fn start() -> Self {
+        Self::listening(None)
+    }
+
+    /// One that also listens on a port, for programs that are told of it by their settings; and its address.
+    pub(crate) fn start_on_port() -> (Self, String) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+        (Self::listening(Some(free.port())), format!("redis://{free}"))
+    }
+
+    fn listening(port: Option<u16>) -> Self {
+        let port = port.unwrap_or(0).to_string();
         let dir = std::env::temp_dir().join(format!("doorbuster-redis-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
         let (here, socket) = (dir.display().to_string(), dir.join("socket").display().to_string());
-        let server = ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
+        let server = [
+            "redis-server",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--unixsocket",
+            &socket,
+            "--dir",
+            &here,
+            "--save",
+            "",
+        ];
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper", &here])
             .args(server)
