@@ -74,6 +74,12 @@ impl Buyers {
         String::from_utf8(token).expect("base64url and dots are ASCII")
     }
 
+    /// The buyer's name, as the token says it.
+    #[must_use]
+    pub fn name(&self, buyer: u32) -> String {
+        format!("{}-{buyer:0DIGITS$}", self.series)
+    }
+
     fn signed_part(&self, buyer: u32) -> Vec<u8> {
         let mut claims = self.claims.clone();
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);

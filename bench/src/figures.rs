@@ -1,6 +1,7 @@
 //! The figures, one file each.
 
 mod cluster;
+mod door;
 mod growth;
 mod kinds;
 mod latency;
@@ -32,8 +33,9 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 10] = [
+const GROUPS: [(&[&str], Measure); 11] = [
     (&["R1"], refusals::measure),
+    (&["R1D"], door::measure),
     (&["R2", "R3"], orders::measure),
     (&["R4", "R4N"], cluster::measure),
     (&["R5"], settling::measure),

@@ -28,6 +28,8 @@ pub const OVERLOAD: f64 = 5.0;
 
 /// Different buyers whom refusals are told: more than one round serves, so that each request shows a token not seen lately.
 pub const REFUSED_BUYERS: u32 = 400_000;
+/// Passes that are checked one after the other.
+pub const PASS_CHECKS: u32 = 1_000_000;
 /// Orders a second beyond which no round will go: how many buyers are made ready.
 pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
 /// Stock of a sale that shall not sell out.

@@ -10,6 +10,7 @@ mod figures;
 mod limits;
 mod load;
 mod naive;
+mod passes;
 mod peer;
 mod process;
 mod scratch;

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 pub use admin::{NewSale, StockRow};
 
 use crate::limits::READY_WITHIN;
+use crate::passes;
 use crate::peer::sqlite;
 use crate::process::{self, Process, Start};
 
@@ -54,6 +55,7 @@ impl Server {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
             ("DOORBUSTER_AUTH__ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
+            ("DOORBUSTER_PASS__KEYS".to_owned(), passes::MASTER.map(|byte| format!("{byte:02x}")).concat()),
         ];
         environment.extend(options.workers.map(|w| ("DOORBUSTER_WORKERS".to_owned(), w.to_string())));
         let dir = options.dir.display().to_string();

@@ -13,7 +13,7 @@ use crate::server::{BUYER_SECRET, NewSale, Server};
 use crate::setting::Setting;
 
 /// The only item of every sale.
-const ITEM: &str = "item";
+pub const ITEM: &str = "item";
 
 /// A server on a data directory of its own.
 #[derive(Debug)]

@@ -45,13 +45,17 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// Tells answers apart; the body of the last refusal is kept, so that most are checked by one comparison.
 #[derive(Debug, Default)]
-struct Reader {
+pub struct Reader {
     sold_out: Vec<u8>,
     odd: Option<String>,
 }
 
 impl Reader {
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+    /// Reads one whole answer; `None`: it is not whole yet.
+    ///
+    /// # Errors
+    /// When it is no answer, or more than one.
+    pub fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
         let Some(parts) = parts(inbox)? else { return Ok(None) };
         if inbox.len() > parts.end {
             bail!("more than one answer to one request");

@@ -55,6 +55,8 @@ impl NewSale<'_> {
         json!({
             "id": self.id,
             "title": "A bench",
+            // A crowd of one address; what limits cost is measured by itself.
+            "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",
                 "title": "An item",

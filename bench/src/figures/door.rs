@@ -1,0 +1,69 @@
+//! R1D: "sold out" with the pass required and limits on, against the same without, at one server. And what checking a pass costs.
+use anyhow::{Context, Result};
+
+use super::or_invalid;
+use super::shop::{self, Shop};
+use crate::cores;
+use crate::figure::{Figure, Target, alternate};
+use crate::limits::{PASS_CHECKS, REFUSAL_CONNECTIONS, REFUSED_BUYERS};
+use crate::load::http::Purchases;
+use crate::load::{Kind, Load};
+use crate::passes::{self, Passes, WithPass};
+use crate::setting::Setting;
+
+const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
+const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
+/// The pass, the limits that a sale has when it says nothing, and one for everybody that nobody meets.
+const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
+    "interface":{"burst":10000000,"per_minute":10000000}}}"#;
+/// A check is to take well under a microsecond.
+const CHECK_TARGET: Target = Target::AtMost { floor: 500.0, goal: 300.0 };
+const CHECK_MEASURED: &str = "checking a purchase pass, one core";
+
+/// Measures R1D.
+pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+    let check = Figure::new("R1D", CHECK_MEASURED, CHECK_TARGET).plain(passes::check_nanos(PASS_CHECKS), "ns");
+    vec![
+        or_invalid("R1D", MEASURED, TARGET, against_open_door(setting)),
+        check.note(format!("{PASS_CHECKS} checks: base64, the pass's parts, its MAC")),
+    ]
+}
+
+fn against_open_door(setting: &Setting) -> Result<Figure> {
+    let (server_core, generator_core) = cores::pair();
+    let mut shop = Shop::open(setting, Some(1), server_core)?;
+    let winners = shop::buyers("winner", 10);
+    for (sale, door) in [("open", r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#), ("door", DOOR)] {
+        shop.sell_out(sale, &winners, 10)?;
+        shop.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
+    }
+    let buyers = shop::buyers("late", REFUSED_BUYERS);
+    let passes = Passes::new(&buyers, "door", shop::ITEM);
+    let mut with = WithPass::round_and_round(&buyers, &passes, shop::template(&buyers, "door", 10, ""));
+    let mut without = Purchases::round_and_round(&buyers, shop::template(&buyers, "open", 10, ""));
+    let load = Load { core: generator_core, ..setting.load(shop.addr(), REFUSAL_CONNECTIONS) };
+    let (mut busy, mut busy_without) = (0.0_f64, 0.0_f64);
+    let ours = || {
+        let run = load.run(&mut with).context("with a pass")?;
+        run.only(&[Kind::SoldOut])?;
+        busy = busy.max(run.generator_busy);
+        Ok(run.per_sec(Kind::SoldOut))
+    };
+    let peer = || {
+        let run = load.run(&mut without).context("without")?;
+        run.only(&[Kind::SoldOut])?;
+        busy_without = busy_without.max(run.generator_busy);
+        Ok(run.per_sec(Kind::SoldOut))
+    };
+    let compared = alternate(setting.rounds, ours, peer)?;
+    for sale in ["open", "door"] {
+        shop.server().check_stock(sale, 100..=100)?;
+    }
+    shop.close()?;
+    let figure = Figure::new("R1D", MEASURED, TARGET).compared(&compared, "/s", "without /s");
+    Ok(figure.note(format!(
+        "token and pass in each request; {REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of the time with, {} without",
+        shop::percent(busy),
+        shop::percent(busy_without)
+    )))
+}

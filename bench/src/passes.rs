@@ -1,0 +1,135 @@
+//! Purchase passes for a crowd, made by the core's own rules with the key that the server under test is given, so that nobody has to ask for each.
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_core::Millis;
+use doorbuster_core::gate::pass::{PassKey, Standing, Terms, period};
+
+use crate::buyers::{Buyers, Template};
+use crate::load::http::Reader;
+use crate::load::{Kind, Script};
+
+/// The master key of servers under test.
+pub const MASTER: [u8; 32] = [0x5a; 32];
+/// Longer than any run.
+const LIFE: Duration = Duration::from_secs(3_600);
+/// The header that carries a pass.
+const HEADER: &[u8] = b"Purchase-Pass: ";
+
+/// One pass for each buyer, for one item of one sale.
+#[derive(Debug)]
+pub struct Passes {
+    /// All of them have one length.
+    text: Vec<u8>,
+    len: usize,
+}
+
+impl Passes {
+    /// Makes them.
+    #[must_use]
+    pub fn new(buyers: &Buyers, sale: &str, item: &str) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let key = PassKey::derive(&MASTER, period(now));
+        let expires_at = now.plus(i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX));
+        let mut text = Vec::new();
+        for buyer in 0..buyers.count() {
+            let name = buyers.name(buyer);
+            let terms = Terms { buyer: &name, standing: Standing::default(), valid_from: now, expires_at };
+            text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.seal(&terms, sale, item)).as_bytes());
+        }
+        let len = text.len() / (buyers.count() as usize).max(1);
+        Self { text, len }
+    }
+
+    fn of(&self, buyer: u32) -> &[u8] {
+        let at = buyer as usize * self.len;
+        &self.text[at..at + self.len]
+    }
+}
+
+/// One buyer after another asks for units, over and over, with token and pass as the sale page sends them.
+#[derive(Debug)]
+pub struct WithPass<'a> {
+    buyers: &'a Buyers,
+    passes: &'a Passes,
+    template: Template,
+    next: u32,
+    reader: Reader,
+}
+
+impl<'a> WithPass<'a> {
+    /// From the first buyer on.
+    #[must_use]
+    pub fn round_and_round(buyers: &'a Buyers, passes: &'a Passes, template: Template) -> Self {
+        Self { buyers, passes, template, next: 0, reader: Reader::default() }
+    }
+}
+
+impl Script for WithPass<'_> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        let request = self.template.of(self.buyers, self.next);
+        let line = request.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        out.extend_from_slice(&request[..line]);
+        out.extend_from_slice(HEADER);
+        out.extend_from_slice(self.passes.of(self.next));
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&request[line..]);
+        self.next = (self.next + 1) % self.buyers.count();
+        true
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+        self.reader.read(inbox)
+    }
+}
+
+/// Nanoseconds that one check of a pass takes, by so many.
+#[must_use]
+pub fn check_nanos(checks: u32) -> f64 {
+    let key = PassKey::derive(&MASTER, 0);
+    let terms = Terms {
+        buyer: "buyer-00000000",
+        standing: Standing::default(),
+        valid_from: Millis(0),
+        expires_at: Millis(i64::MAX >> 16),
+    };
+    let text = URL_SAFE_NO_PAD.encode(key.seal(&terms, "spring", "item"));
+    let began = std::time::Instant::now();
+    let mut held = 0_u32;
+    for _ in 0..checks {
+        let mut room = [0; doorbuster_core::gate::pass::PASS_BYTES_MAX + 2];
+        let read = URL_SAFE_NO_PAD.decode_slice(std::hint::black_box(&text), &mut room);
+        let pass = read.ok().and_then(|len| doorbuster_core::gate::pass::Sealed::parse(&room[..len]));
+        held += u32::from(pass.is_some_and(|pass| pass.is_sealed_by(std::hint::black_box(&key), "spring", "item")));
+    }
+    let took = began.elapsed();
+    if held == checks { took.as_secs_f64() * 1e9 / f64::from(checks) } else { f64::NAN }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buyers::Wanted;
+
+    #[test]
+    fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {
+        let buyers = Buyers::new(&[7; 32], "r1", 3);
+        let passes = Passes::new(&buyers, "spring", "item");
+        let wanted = Wanted { sale: "spring", item: "item", units: 1, headers: "" };
+        let mut script = WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let mut request = Vec::new();
+            assert!(script.next(&mut request));
+            let text = String::from_utf8(request).expect("ASCII");
+            let pass = text.split_once("\r\nPurchase-Pass: ").and_then(|(_, rest)| rest.split_once("\r\n"));
+            seen.push(pass.expect("a header").0.to_owned());
+            assert!(text.starts_with("POST /v1/orders HTTP/1.1\r\nPurchase-Pass: "), "{text}");
+        }
+        assert!(seen[0] == seen[3] && seen[0] != seen[1], "{seen:?}");
+        assert!(check_nanos(10).is_finite());
+    }
+}
