@@ -1,13 +1,14 @@
-//! The continuous audit: the store's rows are added up every few seconds. A finding pauses the sale and raises an alarm: better no sale than a
+//! The continuous audit: the store's rows are added up every few seconds. A finding pauses its sale (every open one, if it is nobody's) and raises an alarm: better no sale than a
 //! wrong one. (The auditor of the command line shares no code with this.)
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::Millis;
 use doorbuster_core::sale::Step;
+use doorbuster_core::{Millis, Phase};
 use doorbuster_store::ItemCounts;
 use tokio::time::Instant;
 
+use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
 
 /// Shortest pause between two audits.
@@ -60,25 +61,34 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         let started = Instant::now();
         match engine.audit().await {
-            Ok(view) => act(&engine, &view).await,
+            Ok(view) => engine.act_on(&view).await,
             Err(error) => tracing::warn!(%error, "the audit could not be made"),
         }
         pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
     }
 }
 
-async fn act(engine: &Engine, view: &AuditView) {
-    engine.meter().find(view.findings.len());
-    for finding in &view.findings {
-        tracing::error!(rule = finding.rule, item = ?finding.item, detail = finding.detail, "the audit found a fault");
-        let Some((sale, _)) = &finding.item else { continue };
-        if let Err(error) = engine.step_sale(sale, Step::Pause).await {
-            tracing::error!(%error, sale, "the sale could not be paused");
+impl Engine {
+    /// Raises the alarm, and pauses the sales that findings are about: every open one for a finding of which nobody can say whose units they are.
+    pub(crate) async fn act_on(&self, view: &AuditView) {
+        self.meter().find(view.findings.len());
+        for finding in &view.findings {
+            tracing::error!(rule = finding.rule, item = ?finding.item, detail = finding.detail, "the audit found a fault");
+            let sales: Vec<String> = match &finding.item {
+                Some((sale, _)) => vec![sale.clone()],
+                None => {
+                    let open = |sale: &&Arc<SaleState>| sale.row.phase == Phase::Open;
+                    self.catalogue().sales().filter(open).map(|sale| sale.row.id.clone()).collect()
+                }
+            };
+            for sale in sales {
+                if let Err(error) = self.step_sale(&sale, Step::Pause).await {
+                    tracing::error!(%error, sale, "the sale could not be paused");
+                }
+            }
         }
     }
-}
 
-impl Engine {
     /// Adds up the store's rows.
     ///
     /// # Errors

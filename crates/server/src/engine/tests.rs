@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use doorbuster_core::order::Changed;
 use doorbuster_core::sale::Step;
-use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Spread, Stock, Units};
+use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
 use super::{Engine, EngineOptions, Looked, Place};
 use crate::clock::Clock;
 use crate::config::Roles;
-use crate::control::Adjusted;
+use crate::control::{Adjusted, FindingView};
 use crate::holders::LOOKED_UP_MAX;
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::scratch::Scratch;
@@ -307,4 +307,20 @@ async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
 fn clock_of_days_later(days: i64) -> Clock {
     let at = Clock::default().now().plus(days * 86_400_000).0;
     Clock::with_wall(Arc::new(move || at))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finding_that_is_no_items_own_pauses_whatever_is_open() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
+    let finding = FindingView { rule: "I2".into(), item: None, detail: "orders name a grant that is none".into() };
+    let mut view = engine.audit().await.expect("the store is there");
+    engine.act_on(&view).await;
+    let phase = || engine.catalogue().sale("spring").expect("it was made").row.phase;
+    assert_eq!(phase(), Phase::Open, "nothing was found");
+    view.findings.push(finding);
+    engine.act_on(&view).await;
+    assert_eq!(phase(), Phase::Paused);
+    engine.stop().await;
 }
