@@ -239,6 +239,9 @@ async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partitio
             other => panic!("nothing is settled: {other:?}"),
         }
     }
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    // Nobody looks where what is.
+    let _still = item.work.tending.lock().await;
     let mut again = tokio::task::JoinSet::new();
     for n in 0..24 {
         let engine = engine.clone();
