@@ -23,7 +23,7 @@ fn write(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     encoder.set_color(colours);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
-    encoder.set_filter(Filter::Up);
+    encoder.set_filter(Filter::Paeth);
     let mut writer = encoder.write_header().expect("writing into memory does not fail, and no side is 0");
     writer.write_image_data(data).expect("there are as many bytes as the header says");
     writer.finish().expect("writing into memory does not fail");
@@ -47,19 +47,19 @@ pub(crate) fn grain(canvas: &mut Canvas, chance: &mut Chance, strength: u8) {
         let (mut bits, mut left) = (0, 0);
         for column in (0..width).step_by(2) {
             if left == 0 {
-                (bits, left) = (chance.bits(), 16);
+                (bits, left) = (chance.bits(), 12);
             }
-            let step = |byte: u8| match bits & 15 {
+            let step = |byte: u8| match bits & 31 {
                 0 => byte.saturating_sub(strength),
                 _ => byte.saturating_add(strength),
             };
-            if bits & 15 < 2 {
+            if bits & 31 < 2 {
                 for row in rows.chunks_mut(width) {
                     let end = (column + 2).min(width);
                     row[column..end].iter_mut().for_each(|p| *p = [step(p[0]), step(p[1]), step(p[2]), p[3]]);
                 }
             }
-            (bits, left) = (bits >> 4, left - 1);
+            (bits, left) = (bits >> 5, left - 1);
         }
     }
 }

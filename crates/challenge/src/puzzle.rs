@@ -92,7 +92,7 @@ impl Form {
 
     /// Nearly the same form: its tongues sit a little elsewhere. A person does not mind; a template does.
     fn like(&self, chance: &mut Chance) -> Self {
-        Self(self.0.map(|(side, along)| (side, (along + chance.float(-0.12..0.12)).clamp(0.3, 0.7))))
+        Self(self.0.map(|(side, along)| (side, (along + chance.float(-0.15..0.15)).clamp(0.3, 0.7))))
     }
 
     /// Its outline with the corner of its file at `(x, y)`.
@@ -188,7 +188,7 @@ fn cut(picture: &Canvas, form: &Form, x: i32, y: i32, chance: &mut Chance) -> Ca
 fn askew(x: i32, y: i32, chance: &mut Chance) -> Transform {
     let (middle_x, middle_y) = (x as f32 + PIECE_SIDE as f32 / 2.0, y as f32 + PIECE_SIDE as f32 / 2.0);
     let size = chance.float(0.92..1.06);
-    Transform::from_rotate_at(chance.float(-8.0..8.0), middle_x, middle_y)
+    Transform::from_rotate_at(chance.float(-10.0..10.0), middle_x, middle_y)
         .pre_concat(Transform::from_translate(middle_x, middle_y))
         .pre_scale(size, size)
         .pre_translate(-middle_x, -middle_y)

@@ -33,7 +33,7 @@ pub struct Effort {
 
 impl Effort {
     /// What buyers' devices are asked for.
-    pub const USUAL: Self = Self { rounds: 1_000, keys_min: 1_500, keys_max: 4_500 };
+    pub const USUAL: Self = Self { rounds: 1_000, keys_min: 2_000, keys_max: 8_000 };
 }
 
 /// The keys by which a challenge is known as one's own. Every node of a deployment has the same.

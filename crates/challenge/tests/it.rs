@@ -2,6 +2,8 @@
 
 #[path = "it/ocr.rs"]
 mod ocr;
+#[path = "it/pace.rs"]
+mod pace;
 #[path = "it/pixels.rs"]
 mod pixels;
 #[path = "it/slide.rs"]

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use room::Rooms;
 
 pub(crate) use block::{BLOCKS_MAX, Blocks};
-pub(crate) use challenge::{ChallengeFault, Challenges, Offer, Shown};
+pub(crate) use challenge::{ChallengeFault, Challenges, Kind as ChallengeKind, Offer, Outcome, Shown};
 pub use eligible::{Entry, enter, threshold};
 pub use limit::SaleLimits;
 pub(crate) use limit::{Caller, Limited, Limiter, Route, Rules, SCOPES, Sharing, Standing};

@@ -16,7 +16,8 @@ use doorbuster_store::{Spending, Spent, Store, StoreError};
 use super::Masters;
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
-use seal::{Kind, Sealed, Seals};
+pub(crate) use seal::Kind;
+use seal::{Sealed, Seals};
 pub(crate) use studio::Shown;
 use studio::{Made, Studio};
 
@@ -57,14 +58,35 @@ pub(crate) struct Offer {
     pub shown: Shown,
 }
 
-/// What came of answers, since the program started.
-#[derive(Debug, Default)]
-pub(crate) struct Outcomes {
-    pub right: AtomicU64,
-    pub wrong: AtomicU64,
-    pub again: AtomicU64,
-    pub invalid: AtomicU64,
-    pub too_many: AtomicU64,
+/// What came of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It counts.
+    Right,
+    /// It does not.
+    Wrong,
+    /// Its challenge was spent before.
+    Again,
+    /// Its challenge is somebody else's, over, or none.
+    Invalid,
+    /// Its buyer was wrong too often.
+    TooMany,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub(crate) const ALL: [Self; 5] = [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
+
+    /// Its word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Again => "again",
+            Self::Invalid => "invalid",
+            Self::TooMany => "too_many",
+        }
+    }
 }
 
 /// The challenges of this node.
@@ -73,7 +95,7 @@ pub struct Challenges {
     seals: Seals,
     work: WorkKeys,
     studio: Studio,
-    outcomes: Outcomes,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
 }
 
 impl Challenges {
@@ -84,7 +106,7 @@ impl Challenges {
         // These only have to hold between making a challenge and checking its answer, which the seal ties together; so one key each is enough.
         let work = WorkKeys::new(&key("doorbuster: challenges of work"), &key("doorbuster: answers of work"));
         let studio = Studio::new(work.clone());
-        Self { seals: Seals::new(masters), work, studio, outcomes: Outcomes::default() }
+        Self { seals: Seals::new(masters), work, studio, outcomes: Default::default() }
     }
 
     /// A challenge of this kind for this buyer. `None`: more are asked for than can be drawn.
@@ -115,25 +137,30 @@ impl Challenges {
         let now = store.now();
         let opened = self.seals.open(challenge, sale, buyer.as_str());
         let Some(sealed) = opened.filter(|sealed| now < sealed.until) else {
-            self.outcomes.invalid.fetch_add(1, Ordering::Relaxed);
+            self.count(Outcome::Invalid);
             return Err(ChallengeFault::Failed);
         };
         let is_right = self.is_right(&sealed, answer);
         let by = self.seals.name_of(sale, buyer.as_str());
         let spending = Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
-        let outcomes = &self.outcomes;
-        let (counter, outcome) = match store.spend(spending).await? {
-            Spent::Before => (&outcomes.again, Err(ChallengeFault::Failed)),
+        match store.spend(spending).await? {
+            Spent::Before => self.count(Outcome::Again),
             Spent::Now { misses, until } if misses >= MISSES_MAX => {
+                self.count(Outcome::TooMany);
                 let secs = until.0.saturating_sub(now.0).max(0) / 1_000 + 1;
-                let retry_secs = u32::try_from(secs).unwrap_or(u32::MAX);
-                (&outcomes.too_many, Err(ChallengeFault::TooMany { retry_secs }))
+                return Err(ChallengeFault::TooMany { retry_secs: u32::try_from(secs).unwrap_or(u32::MAX) });
             }
-            Spent::Now { .. } if is_right => (&outcomes.right, Ok(())),
-            Spent::Now { .. } => (&outcomes.wrong, Err(ChallengeFault::Failed)),
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        outcome
+            Spent::Now { .. } if is_right => {
+                self.count(Outcome::Right);
+                return Ok(());
+            }
+            Spent::Now { .. } => self.count(Outcome::Wrong),
+        }
+        Err(ChallengeFault::Failed)
+    }
+
+    fn count(&self, outcome: Outcome) {
+        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     fn is_right(&self, sealed: &Sealed, answer: &ChallengeAnswer) -> bool {
@@ -145,9 +172,14 @@ impl Challenges {
         }
     }
 
-    /// What came of answers.
-    pub(crate) fn outcomes(&self) -> &Outcomes {
-        &self.outcomes
+    /// Answers of which this came, since the program started.
+    pub(crate) fn answered(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// Challenges of a kind that were given out, and those that are drawn in advance.
+    pub(crate) fn drawn(&self, kind: Kind) -> (u64, usize) {
+        self.studio.drawn(kind)
     }
 
     /// Has those kinds drawn in advance that a sale asks for, or will soon, and no others.

@@ -36,6 +36,15 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, in the order of their numbers.
     pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
+
+    /// Its word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Slider => "slider",
+            Self::Work => "pow",
+        }
+    }
 }
 
 /// What is inside a token.

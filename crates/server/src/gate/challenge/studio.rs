@@ -84,6 +84,8 @@ impl Shelf {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Challenges that were given out, by kind.
+    given: [u64; Kind::ALL.len()],
     shelves: [Shelf; Kind::ALL.len()],
     waiting: VecDeque<(Kind, oneshot::Sender<Made>)>,
     is_closing: bool,
@@ -147,6 +149,7 @@ impl Studio {
         {
             let mut state = self.shared.lock();
             if let Some(made) = state.shelves[kind as usize].take() {
+                state.given[kind as usize] += 1;
                 return Some(made);
             }
             if state.waiting.len() >= WAITING_MAX || self.threads.is_empty() {
@@ -155,7 +158,9 @@ impl Studio {
             state.waiting.push_back((kind, sender));
         }
         self.shared.wake.notify_one();
-        drawn.await.ok()
+        let made = drawn.await.ok()?;
+        self.shared.lock().given[kind as usize] += 1;
+        Some(made)
     }
 
     /// Keeps these kinds drawn in advance, and no others.
@@ -174,10 +179,10 @@ impl Studio {
         }
     }
 
-    /// How many are drawn in advance.
-    #[cfg(test)]
-    pub(super) fn on_shelf(&self, kind: Kind) -> usize {
-        self.shared.lock().shelves[kind as usize].made.len()
+    /// How many of a kind were given out, and how many are drawn in advance.
+    pub(super) fn drawn(&self, kind: Kind) -> (u64, usize) {
+        let state = self.shared.lock();
+        (state.given[kind as usize], state.shelves[kind as usize].made.len())
     }
 }
 
@@ -240,10 +245,10 @@ fn draw_for(shared: &Shared, mut easel: Easel, fills: bool) {
         if let Some((kind, sender)) = state.waiting.pop_front() {
             drop(state);
             // Whoever hung up meanwhile is not drawn for.
-            let left = if sender.is_closed() { None } else { sender.send(easel.draw(kind)).err() };
+            let sent = if sender.is_closed() { None } else { Some(sender.send(easel.draw(kind))) };
             state = shared.lock();
-            if let Some(made) = left {
-                state.shelves[kind_of(&made) as usize].put(made);
+            if let Some(Err(left)) = sent {
+                state.shelves[kind as usize].put(left);
             }
             continue;
         }
@@ -260,13 +265,5 @@ fn draw_for(shared: &Shared, mut easel: Easel, fills: bool) {
             Some(_) => state = shared.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
             None => state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
-    }
-}
-
-fn kind_of(made: &Made) -> Kind {
-    match made.shown {
-        Shown::Image { .. } => Kind::Image,
-        Shown::Slider { .. } => Kind::Slider,
-        Shown::Work { .. } => Kind::Work,
     }
 }

@@ -166,14 +166,15 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
 #[tokio::test]
 async fn what_is_drawn_in_advance_is_handed_out_once() {
     let studio = Studio::new(WorkKeys::new(&[1; 32], &[2; 32]));
+    let on_shelf = |kind| studio.drawn(kind).1;
     studio.want([true, false, true]);
     let full_enough = async {
-        while studio.on_shelf(Kind::Image) < 20 || studio.on_shelf(Kind::Work) < 20 {
+        while on_shelf(Kind::Image) < 20 || on_shelf(Kind::Work) < 20 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), full_enough).await.expect("it is drawn in advance");
-    assert_eq!(studio.on_shelf(Kind::Slider), 0, "nobody wants any");
+    assert_eq!(on_shelf(Kind::Slider), 0, "nobody wants any");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
         let Shown::Image { image } = studio.take(Kind::Image).await.expect("there are threads").shown else {
@@ -181,7 +182,8 @@ async fn what_is_drawn_in_advance_is_handed_out_once() {
         };
         assert!(seen.insert(image), "twice the same");
     }
+    assert_eq!(studio.drawn(Kind::Image).0, 30);
     studio.want([false; 3]);
-    assert_eq!(studio.on_shelf(Kind::Image) + studio.on_shelf(Kind::Work), 0, "the room is given back");
+    assert_eq!(on_shelf(Kind::Image) + on_shelf(Kind::Work), 0, "the room is given back");
     assert!(studio.take(Kind::Slider).await.is_some(), "what is not on the shelf is drawn at once");
 }

@@ -4,7 +4,7 @@ use doorbuster_core::Stock;
 use doorbuster_store::BlockKind;
 
 use crate::gate::room::RoomCounts;
-use crate::gate::{Route, SCOPES, Sharing};
+use crate::gate::{ChallengeKind, Outcome, Route, SCOPES, Sharing};
 use crate::meter::BATCH_BOUNDS;
 use crate::metrics::{Kind, Text};
 use crate::tally::Answer;
@@ -19,6 +19,7 @@ pub(super) async fn text(app: &App) -> String {
     http(app, &mut text);
     purchases(app, &mut text);
     limits(app, &mut text);
+    challenges(app, &mut text);
     stock(app, &mut text);
     rooms(app, &mut text);
     engine(app, &mut text).await;
@@ -105,6 +106,22 @@ fn limits(app: &App, text: &mut Text) {
         "1 while limits cannot be shared and each node holds to its share.",
     )
     .sample(&[], u8::from(limits.sharing().is_some_and(Sharing::is_away)));
+}
+
+fn challenges(app: &App, text: &mut Text) {
+    let challenges = &app.gate.challenges;
+    text.metric("doorbuster_challenges_total", Kind::Counter, "Challenges given out.");
+    for kind in ChallengeKind::ALL {
+        text.sample(&[("kind", kind.as_str())], challenges.drawn(kind).0);
+    }
+    text.metric("doorbuster_challenges_ready", Kind::Gauge, "Challenges drawn in advance.");
+    for kind in ChallengeKind::ALL {
+        text.sample(&[("kind", kind.as_str())], challenges.drawn(kind).1);
+    }
+    text.metric("doorbuster_challenge_answers_total", Kind::Counter, "Answers to challenges, by what came of them.");
+    for outcome in Outcome::ALL {
+        text.sample(&[("outcome", outcome.as_str())], challenges.answered(outcome));
+    }
 }
 
 fn stock(app: &App, text: &mut Text) {
