@@ -261,6 +261,8 @@ async fn a_purchase_is_answered_the_same_whichever_way_it_comes() {
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let told = |reply: &crate::http::Reply| {
             let mut headers = reply.headers.clone();
+            // Each of them uses up one of its buyer's limit.
+            headers.iter_mut().filter(|(name, _)| name == "ratelimit").for_each(|(_, value)| value.clear());
             headers.retain(|(name, _)| name != "date");
             headers.sort_unstable();
             (reply.verdict(), headers, reply.text())
