@@ -142,22 +142,16 @@ fn stock(app: &App, text: &mut Text) {
 
 fn rooms(app: &App, text: &mut Text) {
     let counts = app.gate.room.counts();
-    let metrics: [(_, _, _, fn(&RoomCounts) -> u64); 3] = [
-        ("doorbuster_waiting_room_waiting", Kind::Gauge, "Places that were not called in yet.", |room| room.waiting),
-        (
-            "doorbuster_waiting_room_called_total",
-            Kind::Counter,
-            "Places that were called in, by whichever node.",
-            |room| room.called,
-        ),
-        ("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory),
-    ];
-    for (name, kind, help, number) in metrics {
+    let mut show = |name: &'static str, kind, help: &'static str, number: fn(&RoomCounts) -> u64| {
         text.metric(name, kind, help);
         for room in &counts {
             text.sample(&[("sale", &room.sale)], number(room));
         }
-    }
+    };
+    show("doorbuster_waiting_room_waiting", Kind::Gauge, "Places that were not called in yet.", |room| room.waiting);
+    let called = "Places that were called in, by whichever node.";
+    show("doorbuster_waiting_room_called_total", Kind::Counter, called, |room| room.called);
+    show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory);
 }
 
 async fn engine(app: &App, text: &mut Text) {
