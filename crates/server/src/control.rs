@@ -55,6 +55,8 @@ pub struct Control {
     catalogue_changed: Notify,
     served_changed: Notify,
     drains_changed: Notify,
+    /// A sale may have opened: others may want what lies here.
+    opened: Notify,
     suspicion: Notify,
     /// Whether this node tends slots whenever a commit touches their item, rather than only when it needs units itself.
     tends: AtomicBool,
@@ -117,6 +119,7 @@ impl Control {
     pub fn retime(&self) {
         self.times_changed.notify_one();
         self.served_changed.notify_one();
+        self.opened.notify_one();
     }
 
     fn take_items(&self) -> HashMap<ItemId, Why> {

@@ -98,11 +98,11 @@ impl Engine {
             return None;
         }
         let refusal = self.refusal_of_phase(sale).or_else(door).or(sold_out)?;
-        Some(self.from_memory(refusal))
+        Some(self.if_recent(refusal))
     }
 
     /// What a node says of the truth it says only from a recent snapshot: others may have sold, resumed or ended since.
-    fn from_memory(&self, refusal: Refusal) -> Refusal {
+    fn if_recent(&self, refusal: Refusal) -> Refusal {
         let is_of_truth =
             matches!(refusal, Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended);
         match is_of_truth && !self.is_recent() {
@@ -137,7 +137,7 @@ impl Engine {
             return bought;
         }
         if let Some(refusal) = refusal {
-            return Bought::Refused(self.from_memory(refusal));
+            return Bought::Refused(self.if_recent(refusal));
         }
         self.buy_fresh(&purchase, request).await
     }

@@ -6,7 +6,7 @@ use doorbuster_core::Phase;
 
 use crate::engine::{Engine, EngineError};
 
-/// Between two looks at what others recall from the slots of this node, while they have units.
+/// Between two looks at what others recall from the slots of this node, while a sale is open. A unit that came back may lie here any moment.
 const ERRANDS: Duration = Duration::from_millis(40);
 /// The same while a pool is empty, and the tail is gathered.
 const ERRANDS_AT_THE_TAIL: Duration = Duration::from_millis(10);
@@ -29,7 +29,7 @@ pub(super) async fn run_errands(engine: Arc<Engine>) {
         return std::future::pending().await;
     }
     loop {
-        tokio::time::sleep(pause(&engine)).await;
+        drop(tokio::time::timeout(pause(&engine), engine.control().opened.notified()).await);
         if let Err(error) = errands(&engine).await {
             tracing::debug!(%error, "what other nodes recall is not known");
         }
@@ -39,11 +39,10 @@ pub(super) async fn run_errands(engine: Arc<Engine>) {
 fn pause(engine: &Engine) -> Duration {
     let catalogue = engine.catalogue();
     let open = catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
-    let pauses =
-        open.map(|item| item.gauge.counts()).filter(|counts| counts.in_slots > 0).map(|counts| match counts.pool {
-            0 => ERRANDS_AT_THE_TAIL,
-            _ => ERRANDS,
-        });
+    let pauses = open.map(|item| item.gauge.counts()).map(|counts| match counts.pool == 0 && counts.in_slots > 0 {
+        true => ERRANDS_AT_THE_TAIL,
+        false => ERRANDS,
+    });
     pauses.min().unwrap_or(ERRANDS_AT_REST)
 }
 

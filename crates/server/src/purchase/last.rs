@@ -29,7 +29,7 @@ impl Engine {
         let left = purchase.item.gauge.free().parked_too_long(purchase.units);
         let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
         match sale.and_then(|sale| self.refusal_of_phase(&sale)) {
-            Some(refusal) => Bought::Refused(self.from_memory(refusal)),
+            Some(refusal) => Bought::Refused(self.if_recent(refusal)),
             // A slot that cannot be asked from here may know the request.
             None if is_short && !tries.unsure && self.layout().reaches_all() => {
                 self.refuse(purchase, request, left).await
@@ -71,6 +71,6 @@ impl Engine {
         {
             return bought;
         }
-        Bought::Refused(self.from_memory(Refusal::SoldOut(sold_out)))
+        Bought::Refused(self.if_recent(Refusal::SoldOut(sold_out)))
     }
 }

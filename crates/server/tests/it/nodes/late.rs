@@ -172,3 +172,21 @@ async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
     assert_eq!(node.engine.slots_beside(&other(None, None), 1_000), 1_000);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(1, 1, Spread::default()).await;
+    second.follows(Phase::Open).await;
+    for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
+        let told = node.buy(&format!("b{n}"), "k", 1).await;
+        let Bought::Created(order) = told else { panic!("{n}: {told:?}") };
+        let engine = node.engine.clone();
+        let cancelled = node.run(async move { engine.cancel(order.id).await }).await;
+        assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
+        until("both know", async || first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)).await;
+    }
+    first.stop().await;
+    second.stop().await;
+}
