@@ -6,6 +6,8 @@ mod browser;
 mod demo;
 #[path = "it/draw.rs"]
 mod draw;
+#[path = "it/export.rs"]
+mod export;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kill.rs"]

@@ -1,7 +1,8 @@
 //! Clients that are slow, dead or malicious: each costs the server little, is let go in its time, and nobody else waits for it.
 //!
-//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000).
+//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000), and as many headers without end are thrown meanwhile.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -17,6 +18,8 @@ const IDLE_SECS: u64 = 2;
 const HALF_HEADS: usize = 2_000;
 /// Connections that never say anything.
 const SILENT: usize = 200;
+/// Who throw one header without end after the other.
+const BOMBERS: usize = 8;
 /// Connections whose bodies come byte by byte.
 const HALF_BODIES: usize = 50;
 /// A body that has not come after this is not waited for, on a busy machine.
@@ -74,6 +77,28 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
     })
 }
 
+/// Throws so many headers without end, each over a connection of its own; how many were answered as they should be, and how many not at all.
+fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
+    tokio::spawn(async move {
+        let filler = "x".repeat(64 * 1024);
+        let bytes = request("GET", "/v1/sales", &format!("X-Bomb: {filler}\r\n"), None);
+        let (mut refused, mut reset) = (0, 0);
+        for _ in 0..bombs {
+            let Ok(mut wire) = Wire::connect(address).await else { continue };
+            // The server may have had enough before it has everything.
+            let _ = wire.send(&bytes).await;
+            match wire.reply().await {
+                Ok(reply) => {
+                    assert_eq!(reply.status, 431, "{reply}");
+                    refused += 1;
+                }
+                Err(_) => reset += 1,
+            }
+        }
+        (refused, reset)
+    })
+}
+
 /// The longest time that any of them took.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
@@ -111,6 +136,7 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     let mut pulse = Pulse::enter(&rig, "spring", 8).await;
     let p99_max = before.p99 * 10 + Duration::from_millis(250);
     let beating = tokio::spawn(async move { pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await });
+    let bombers: Vec<_> = (0..BOMBERS).map(|_| throw(rig.address, readers / BOMBERS)).collect();
     for number in 0..HALF_HEADS {
         let first = if number % 2 == 0 { "POST /v1/orders" } else { "GET /v1/sales" };
         let half = format!("{first} HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a");
@@ -124,6 +150,13 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     let grown = rig.resident_kib().saturating_sub(memory);
     let (_, meanwhile) = beating.await.expect("buyers are served");
     println!("{before:?}, meanwhile {meanwhile:?}, {grown} KiB");
+    let (mut refused, mut reset) = (0, 0);
+    for bomber in bombers {
+        let (some, others) = bomber.await.expect("no panic");
+        (refused, reset) = (refused + some, reset + others);
+    }
+    println!("headers without end: {refused} refused, {reset} ended without a word");
+    assert!(refused > reset, "{refused} were told why, {reset} were not");
     let each = grown / (readers + HALF_HEADS + SILENT) as u64;
     assert!(each < KIB_EACH_MAX, "{each} KiB for each of them");
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");

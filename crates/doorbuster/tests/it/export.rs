@@ -1,0 +1,307 @@
+//! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does, and what reaches the server is counted.
+//!
+//! `DOORBUSTER_PAGE_VIEWS` says how many page views there are (2,000; by hand 20,000 or more).
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::windows::client::{Reply, Wire, request};
+use super::windows::rig::Rig;
+use crate::house::program;
+
+/// The configuration that the guide prints, with other places in it.
+const GUIDE: &str = include_str!("../../../../docs/front-door.md");
+/// Page views at once.
+const VISITORS: usize = 16;
+/// How long nginx may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// nginx in front, which ends with the test.
+struct Cdn {
+    child: Child,
+    address: std::net::SocketAddr,
+}
+
+impl Cdn {
+    /// Serves `folder`, and asks `rig` for what is not in it, through a cache.
+    fn start(rig: &Rig, folder: &Path) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a port");
+        drop(listener);
+        let dir = rig.scratch.join("cdn");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let (_, rest) = GUIDE.split_once("```nginx\n").expect("the guide has a configuration");
+        let (sites, _) = rest.split_once("\n```").expect("it ends");
+        let sites = sites
+            .replace("listen 443 ssl;", &format!("listen {address};"))
+            .replace("/srv/www", &folder.display().to_string())
+            .replace("/var/cache/nginx/doorbuster", &dir.join("cache").display().to_string())
+            .replace("http://127.0.0.1:8080", &format!("http://{}", rig.address));
+        let here = dir.display();
+        let config = format!(
+            "daemon off; master_process off; worker_processes 1; pid {here}/pid; error_log {here}/error.log;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{ types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}\n\
+             access_log off; keepalive_requests 1000000000; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/f;\n\
+             uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n{sites}\n}}\n"
+        );
+        let file = dir.join("nginx.conf");
+        std::fs::write(&file, config).expect("it can be written");
+        let child = Command::new("nginx").arg("-p").arg(&dir).arg("-c").arg(&file).stderr(Stdio::null()).spawn();
+        let cdn = Self { child: child.expect("nginx is installed: run scripts/setup"), address };
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            let log = || std::fs::read_to_string(dir.join("error.log")).unwrap_or_default();
+            assert!(begun.elapsed() < READY_WITHIN, "nginx does not listen: {}", log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        cdn
+    }
+
+    async fn wire(&self) -> Wire {
+        Wire::connect(self.address).await.expect("nginx listens")
+    }
+}
+
+impl Drop for Cdn {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes the pages of the rig's sales.
+fn export(rig: &Rig, more: &[&str]) -> std::path::PathBuf {
+    let folder = rig.scratch.join("www");
+    let url = format!("http://{}", rig.address);
+    let mut command = program(&rig.scratch);
+    command.arg("export").arg(&folder).args(["--url", &url, "--data-dir"]).arg(rig.data_dir()).args(more);
+    let made = command.output().expect("the program starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    folder
+}
+
+async fn get(wire: &mut Wire, path: &str, more: &str) -> Reply {
+    wire.ask(&request("GET", path, more, None)).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The assets that a text names.
+fn named(text: &str) -> Vec<String> {
+    let part =
+        |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect::<String>();
+    let names = text.split("/assets/").skip(1).map(part).filter(|name| name.matches('.').count() == 2);
+    names.map(|name| format!("/assets/{name}")).collect()
+}
+
+/// Requests of buyers' pages that reached the server so far.
+async fn reached(rig: &Rig) -> u64 {
+    let page = rig.ask(&request("GET", "/metrics", "", None)).await;
+    let text = String::from_utf8(page.body).expect("text");
+    let counts = text.lines().filter(|line| line.starts_with("doorbuster_http_requests_total{"));
+    let of_pages = ["get_sale", "get_status", "page", "asset"];
+    let is_pages = |line: &&str| of_pages.iter().any(|route| line.contains(&format!("\"{route}\"")));
+    counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// One visitor after another on one connection: the page, what it names, the sale, its status. A browser keeps what it may.
+async fn visits(mut wire: Wire, count: usize) -> usize {
+    let mut requests = 0;
+    for _ in 0..count {
+        let page = get(&mut wire, "/sale/spring", "").await;
+        assert_eq!(page.status, 200, "{page}");
+        let text = String::from_utf8(page.body.clone()).expect("a page is text");
+        let assets = named(&text);
+        assert!(assets.len() > 5, "{assets:?}");
+        for asset in &assets {
+            let asset = get(&mut wire, asset, "").await;
+            assert_eq!(
+                (asset.status, asset.header("cache-control").is_some_and(|c| c.contains("immutable"))),
+                (200, true)
+            );
+        }
+        for path in ["/v1/sales/spring", "/v1/sales/spring/status?v="] {
+            let answer = get(&mut wire, path, "").await;
+            assert_eq!(answer.status, 200, "{path}: {answer}");
+        }
+        requests += assets.len() + 3;
+    }
+    requests
+}
+
+/// What reaches the server of so many views, spread evenly over this time and over so many caches that share no copies. Each cache asks again for what it
+/// does not have or may not keep any longer, once, however many want it.
+fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
+    const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
+    let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
+    let mut dice = 1_u64;
+    let mut asked = 0;
+    for view in 0..views {
+        let now = span.mul_f64(view as f64 / views as f64) + Duration::from_nanos(1);
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let cache = usize::try_from((dice >> 33) % caches).expect("a few");
+        for (until, kept) in until[cache].iter_mut().zip(KEPT) {
+            if now >= *until {
+                (asked, *until) = (asked + 1, now + kept);
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn of_a_million_page_views_a_few_hundred_reach_the_server() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    // The table in the guide.
+    for (span, caches, expected) in
+        [(minutes(1), 1, 61), (minutes(10), 1, 610), (minutes(10), 50, 30_500), (minutes(60), 1, 3_660)]
+    {
+        let came = simulated(1_000_000, span, caches);
+        println!("1,000,000 views over {span:?}, {caches} caches: {came} reach the server");
+        assert!(came.abs_diff(expected) <= expected / 20, "{came}, not about {expected}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_in_front_takes_nearly_every_page_view() {
+    let views = std::env::var("DOORBUSTER_PAGE_VIEWS").unwrap_or_else(|_| "2000".into());
+    let views: usize = views.parse().expect("DOORBUSTER_PAGE_VIEWS is a number");
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let cdn = Cdn::start(&rig, &export(&rig, &[]));
+    let before = reached(&rig).await;
+    let begun = Instant::now();
+    let mut visitors = tokio::task::JoinSet::new();
+    for _ in 0..VISITORS {
+        visitors.spawn(visits(cdn.wire().await, views / VISITORS));
+    }
+    let requests: usize = visitors.join_all().await.into_iter().sum();
+    let (took, came) = (begun.elapsed(), reached(&rig).await - before);
+    println!("{views} page views, {requests} requests in {took:?}: {came} reached the server");
+    // A cache that counts in whole seconds, as this one does, keeps what it has a little longer.
+    let most = simulated(views as u64, took, 1) + 2;
+    assert!((1..=most).contains(&came), "{came} of {requests} in {took:?}, more than {most}");
+
+    // What must not be kept is not: each purchase reaches the server, and its answer nobody else.
+    let sold = cdn.wire().await.ask(&super::windows::client::Wish::new("anna", "k", "spring", 1).bytes()).await;
+    assert_eq!(sold.expect("an answer").verdict(), "201");
+    let own = super::windows::client::signed_in("anna");
+    let orders = get(&mut cdn.wire().await, "/v1/orders", &own).await;
+    assert_eq!(orders.json()["orders"].as_array().map(Vec::len), Some(1), "{orders}");
+    let bert = get(&mut cdn.wire().await, "/v1/orders", &super::windows::client::signed_in("bert")).await;
+    assert_eq!(bert.json()["orders"].as_array().map(Vec::len), Some(0), "{bert}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let folder = export(&rig, &[]);
+    let cdn = Cdn::start(&rig, &folder);
+    let mut wire = cdn.wire().await;
+    let page = get(&mut wire, "/sale/spring", "Accept-Encoding: gzip\r\n").await;
+    assert_eq!((page.status, page.header("content-encoding")), (200, Some("gzip")), "{page}");
+    assert_eq!(page.body, std::fs::read(folder.join("sale/spring/index.html.gz")).expect("made once"));
+    assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
+    let tag = page.header("etag").expect("it has one").to_owned();
+    let again = get(&mut wire, "/sale/spring", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n")).await;
+    assert_eq!(again.status, 304);
+    let plain = get(&mut wire, "/sale/spring", "").await;
+    let text = String::from_utf8(plain.body.clone()).expect("text");
+    let asset = get(&mut wire, &named(&text)[0], "").await;
+    assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
+    let status = get(&mut wire, "/v1/sales/spring/status?v=x", "").await;
+    assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
+    // A sale that was made after the export, and an order: the same file for all.
+    for path in ["/sale/later", "/order/ord_1"] {
+        assert_eq!(get(&mut wire, path, "").await.status, 200, "{path}");
+    }
+}
+
+/// The version that the page asks with is another one once the sale opens, so that no copy from before answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_has_a_new_version_when_the_sale_opens() {
+    let rig = Rig::start();
+    let body = serde_json::json!({"id": "spring", "title": "Spring", "starts_at": "2099-01-01T00:00:00.000Z", "items": [
+        {"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 10}]});
+    assert_eq!(rig.admin("POST", "/v1/admin/sales", Some(&body)).await.status, 201);
+    rig.step("spring", "schedule").await;
+    let cdn = Cdn::start(&rig, &export(&rig, &[]));
+    let mut wire = cdn.wire().await;
+    let before = get(&mut wire, "/v1/sales/spring/status?v=", "").await.json();
+    rig.step("spring", "open").await;
+    let version = before["version"].as_str().expect("a version");
+    let after = get(&mut wire, &format!("/v1/sales/spring/status?v={version}-open"), "").await.json();
+    assert_eq!((&after["phase"], &after["started"]), (&"open".into(), &true.into()));
+    assert_ne!(after["version"], before["version"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
+    const ORIGIN: &str = "https://shop.example";
+    let rig = Rig::with(&[("DOORBUSTER_PAGE__ORIGIN", ORIGIN)]);
+    rig.open_sale("spring", &[("phone", 100, 9, 900)]).await;
+    let ask = |origin: &str, path: &str| {
+        let lines = format!(
+            "Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization,idempotency-key\r\n"
+        );
+        request("OPTIONS", path, &lines, None)
+    };
+    let may = rig.ask(&ask(ORIGIN, "/v1/orders")).await;
+    assert_eq!((may.status, may.header("access-control-allow-origin")), (204, Some(ORIGIN)), "{may}");
+    assert_eq!(may.header("access-control-max-age"), Some("86400"));
+    assert!(may.header("access-control-allow-headers").is_some_and(|all| all.contains("idempotency-key")), "{may}");
+    for (origin, path) in [("https://evil.example", "/v1/orders"), (ORIGIN, "/v1/admin/sales"), ("null", "/v1/orders")]
+    {
+        let may_not = rig.ask(&ask(origin, path)).await;
+        assert!(
+            may_not.status >= 400 && may_not.header("access-control-allow-methods").is_none(),
+            "{origin}: {may_not}"
+        );
+        assert!(may_not.header("access-control-allow-origin").is_none_or(|named| named == ORIGIN), "{may_not}");
+    }
+    // On the purchase's own way, on the general one, for a refusal and for what anybody may read.
+    let wish = super::windows::client::Wish::new("anna", "k", "spring", 1);
+    let from = format!("Origin: {ORIGIN}\r\n");
+    for asked in [
+        wish.with(&from),
+        wish.clone().key("k2").with(&format!("{from}Expect: 100-continue-not\r\n")),
+        wish.clone().item("none").with(&from),
+        request("GET", "/v1/sales/spring/status", &from, None),
+        request("GET", "/v1/orders", &from, None),
+    ] {
+        let reply = rig.ask(&asked).await;
+        assert_eq!(reply.header("access-control-allow-origin"), Some(ORIGIN), "{reply}");
+        assert!(
+            reply.header("access-control-expose-headers").is_some_and(|all| all.contains("retry-after")),
+            "{reply}"
+        );
+    }
+    let admin = rig.admin("GET", "/v1/admin/sales", None).await;
+    assert_eq!((admin.status, admin.header("access-control-allow-origin")), (200, None));
+
+    let plain = Rig::start();
+    plain.open_sale("spring", &[("phone", 100, 9, 900)]).await;
+    assert_eq!(plain.ask(&wish.with(&from)).await.header("access-control-allow-origin"), None);
+    assert!(plain.ask(&ask(ORIGIN, "/v1/orders")).await.status >= 400);
+}
+
+#[test]
+fn a_folder_for_another_origin_names_the_server_and_nothing_is_written_for_strange_names() {
+    let scratch = crate::house::Scratch::new();
+    let run = |arguments: &[&str]| {
+        let mut command = program(&scratch);
+        command.args(["export", &scratch.join("www").display().to_string(), "--data-dir"]).arg(scratch.join("data"));
+        command.args(arguments).output().expect("the program starts")
+    };
+    for wrong in [["--sale", ".."], ["--sale", "a/b"], ["--api", "https://api.example/v1"], ["--api", "data:x"]] {
+        let said = run(&wrong);
+        assert_eq!(said.status.code(), Some(2), "{wrong:?}: {}", String::from_utf8_lossy(&said.stderr));
+    }
+    assert!(!scratch.join("www").exists());
+    let made = run(&["--sale", "spring", "--api", "https://api.example"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let page = std::fs::read_to_string(scratch.join("www/sale/spring/index.html")).expect("it is there");
+    assert!(page.contains("connect-src 'self' https://api.example wss://api.example;"));
+}
