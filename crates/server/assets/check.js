@@ -6,7 +6,7 @@ import { now } from '/assets/clock.js';
 import { browser } from '/assets/store.js';
 
 const NUDGE_PX = 2, SPOKEN_SHARE = .25;
-const TRIES_MAX = 4_500; /* what the server's usual work takes at most; only the bar hangs on it */
+const TRIES_MAX = 8_000; /* what the server's usual work takes at most; only the bar hangs on it */
 const dialog = $('#check'), range = $('#slide'), typed = $('#typed'), piece = $('#piece');
 const tabs = [$('#tab-seen'), $('#tab-work')];
 let work = null;      /* what it is for: { sale, token, kind, attempt, refused } */
@@ -33,7 +33,6 @@ export function openCheck(what) {
     home = $('#announce').parentElement;
     dialog.append($('#announce')); /* outside of an open dialog nothing is read out */
   }
-  $('#ways').hidden = work.kind === 'pow';
   choose(work.kind === 'pow' || browser.get('check') === 'pow' ? 'work' : 'seen');
   ($('#ways').hidden ? $('#work-start') : tabs.find(t => t.tabIndex === 0)).focus();
 }
@@ -46,17 +45,22 @@ dialog.onclose = () => {
 
 /* ----- which way ----- */
 
-function choose(next) {
-  way = next;
+/** Shows what belongs to the way and the kind, and hides the rest. */
+function lay() {
   const kind = kindNow();
+  $('#ways').hidden = work.kind === 'pow';
   for (const [tab, mine] of [[tabs[0], 'seen'], [tabs[1], 'work']]) { attr(tab, 'aria-selected', mine === way); tab.tabIndex = mine === way ? 0 : -1; }
   put(tabs[0], text(work.kind === 'image' ? 'check.image' : 'check.slide'));
   attr(tabs[0], 'aria-controls', work.kind === 'image' ? 'way-image' : 'way-slide');
   for (const [id, mine] of [['#way-slide', 'slider'], ['#way-image', 'image'], ['#way-work', 'pow']]) $(id).hidden = mine !== kind;
-  for (const id of ['#way-slide', '#way-image', '#way-work']) if ($('#ways').hidden) $(id).removeAttribute('aria-labelledby'); else attr($(id), 'aria-labelledby', id === '#way-work' ? 'tab-work' : 'tab-seen');
+  attr($('#way-work'), 'aria-labelledby', $('#ways').hidden ? 'check-title' : 'tab-work'); /* what is hidden has no say */
   $('#check-new').hidden = $('#check-send').hidden = way === 'work';
   $('#work-start').hidden = way !== 'work';
   $('#check-hard').hidden = way === 'work';
+}
+function choose(next) {
+  way = next;
+  lay();
   turn += 1; challenge = null; clearTimeout(over); stopWork(); say(''); busy(false);
   if (way === 'seen') fresh();
 }
@@ -82,9 +86,12 @@ async function fresh(why = '', focus = false) {
   if (mine !== turn) return false;
   busy(false);
   const { status, data } = answer;
-  if (status === 201 && data.kind === 'pow' && way !== 'work') { work.kind = 'pow'; $('#ways').hidden = true; choose('work'); return false; }
+  if (status === 201 && way === 'seen' && data.kind !== work.kind) { /* the sale asks for another kind by now */
+    work.kind = data.kind;
+    if (work.kind === 'pow') { choose('work'); return false; }
+    lay();
+  }
   if (status === 201) {
-    if (way === 'seen' && data.kind !== work.kind) { work.kind = data.kind; return choose('seen'), false; }
     challenge = data;
     over = setTimeout(tooLate, Math.max(0, Date.parse(data.expires_at) - now()));
     if (way === 'seen') paint(data);

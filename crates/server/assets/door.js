@@ -140,7 +140,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   return {
     plan, passFor, press, refused, busy, about,
     /** A place in the room, as an event told it. */
-    take: room.take,
+    hear: room.hear,
     wake: room.wake,
     /** What this buyer got before a reload. */
     recall() { recallPasses(m); m.code = tab.get(code_slot); },

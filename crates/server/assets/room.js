@@ -6,12 +6,13 @@ import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
 const EARLY_MS = 600_000; /* a place for the draw is taken at a random moment of the last ten minutes, or of the first seconds here */
+const LAST_MS = 1_000;    /* what is left of a turn when nobody would call it one */
 const SETTLE_MS = 3_000;  /* the draw is asked about within this time after the start */
 
 /** The place of the buyer of `m`; `changed()` is called when it has changed, `streaming()` says whether events come. */
 export function waitingRoom(m, { changed, streaming }) {
   const slot = 'room.' + m.id, pause = pauser();
-  let entering = 0, watching = false;
+  let entering = 0, watching = false, heard = 0;
 
   function take(place) {
     if (!['before', 'waiting', 'admitted', 'gone'].includes(place?.state)) return;
@@ -24,11 +25,17 @@ export function waitingRoom(m, { changed, streaming }) {
   /** There is no place any more: a turn that was not used in time ends it. */
   function leave() { m.lapsed = m.room?.state === 'admitted'; m.room = null; tab.drop(slot); changed(); }
 
-  /** Takes a place, or finds the one that is there; the answer. */
+  /** Takes a place, or finds the one that is there; the answer. An event may overtake it. */
   async function enter() {
     clearTimeout(entering); entering = 0;
-    const answer = await enterRoom(m.token, m.id);
-    if (answer.status === 200 || answer.status === 201) take(answer.data);
+    const before = heard;
+    let answer = await enterRoom(m.token, m.id);
+    const ends_in = Date.parse(answer.data.admitted_until) - now();
+    if (ends_in < LAST_MS) { /* a turn that is just going by is no new place */
+      await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
+      answer = await enterRoom(m.token, m.id);
+    }
+    if (answer.status === 200 || answer.status === 201) if (heard === before) take(answer.data); else await look();
     return answer;
   }
   /** For those who are here before the start, and for those who come back: a place, without a press. */
@@ -45,10 +52,13 @@ export function waitingRoom(m, { changed, streaming }) {
   }
   async function look() {
     entering = 0;
-    const answer = await getPlace(m.token, m.id);
-    if (answer.status === 200) take(answer.data);
-    else if (answer.status === 404) leave();
-    return answer;
+    for (;;) {
+      const before = heard, answer = await getPlace(m.token, m.id);
+      if (heard !== before) continue; /* an event overtook it: which of the two is newer, only another look can tell */
+      if (answer.status === 200) take(answer.data);
+      else if (answer.status === 404) leave();
+      return answer;
+    }
   }
   function pace_ms(opens) {
     const { state, until_ms } = m.room;
@@ -67,5 +77,5 @@ export function waitingRoom(m, { changed, streaming }) {
     }
     watching = false;
   }
-  return { enter, plan, take, leave, wake: pause.wake };
+  return { enter, plan, hear(place) { heard += 1; take(place); }, wake: pause.wake };
 }

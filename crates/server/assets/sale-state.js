@@ -63,6 +63,8 @@ const atLimit = m => { const s = m.share[m.item.id]; return !!s && s.used >= s.l
 
 const OPEN_DOOR = { pass: 'off', challenge: 'off', waiting_room: 'off', members_only: false, min_level: 0, access_codes: 'off' };
 const CHECK_SPREAD_MS = 18_000;
+/** A turn is over when the server says so, which is asked as soon as ours seems to be; only if it does not answer for so long, by our clock. */
+const TURN_SLACK_MS = 10_000;
 /** What the sale asks for; the status's own object, so that a refusal can be written into it. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
@@ -80,7 +82,7 @@ export function barredOf(m) {
 }
 /** Whether no waiting room stands between this buyer and a pass. */
 export const isIn = (m, t = now()) => frontOf(m).waiting_room === 'off' || (frontOf(m).waiting_room === 'auto' && !m.room) || isAdmitted(m, t);
-export const isAdmitted = (m, t = now()) => frontOf(m).waiting_room !== 'off' && m.room?.state === 'admitted' && !(t >= m.room.until_ms && m.room.until_ms);
+export const isAdmitted = (m, t = now()) => frontOf(m).waiting_room !== 'off' && m.room?.state === 'admitted' && !(m.room.until_ms && t >= m.room.until_ms + TURN_SLACK_MS);
 /** The step that comes before buying: members | level | blocked | waiting | gone | join | code | check, or null. */
 function stepOf(m, scene, t) {
   const front = frontOf(m), barred = barredOf(m), early = scene === 'before';

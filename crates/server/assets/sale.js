@@ -106,7 +106,7 @@ function openStream() {
   if (stream || !m.token) return;
   stream = listen({ token: m.token, sale: m.id, on: {
     status(status) { take(status); draw(); },
-    room(place) { if (!place.sale || place.sale === m.id) door.take(place); },
+    room(place) { if (!place.sale || place.sale === m.id) door.hear(place); },
     gap() { if (scene() !== 'before') setTimeout(() => { poll.wake(); door.wake(); }, jitter(0, GAP_MS)); },
     order(order) {
       if (m.press) { heard = order?.id; press.wake(); }
@@ -164,7 +164,7 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
 function onPress(event) {
   event.preventDefault();
   if ($('#buy').getAttribute('aria-disabled') === 'true' || m.press) return;
-  if (door.press(dealOf(m, scene()))) return;
+  if (door.press(dealOf(m, scene()))) return openStream();
   chooseUnits(Number($('#units').value));
   m.calm_ms = now() + CALM_MS; m.why = null; m.order = null;
   tab.set('calm.' + m.id, m.calm_ms);

@@ -17,19 +17,17 @@ const K = new Uint32Array(64), START = new Uint32Array(8);
     found += 1;
   }
 }
-const W = new Uint32Array(64);
-/** One block: mixes the 16 words in W into the eight of `state`. */
+const W = new Int32Array(64), KEYS = new Int32Array(K);
+/** One block: mixes the 16 words in W into the eight of `state`. All of a device's time goes here. */
 function mix(state) {
   for (let i = 16; i < 64; i += 1) {
     const x = W[i - 15], y = W[i - 2];
-    W[i] = W[i - 16] + W[i - 7] + ((x >>> 7 | x << 25) ^ (x >>> 18 | x << 14) ^ x >>> 3) + ((y >>> 17 | y << 15) ^ (y >>> 19 | y << 13) ^ y >>> 10);
+    W[i] = W[i - 16] + W[i - 7] + ((x >>> 7 | x << 25) ^ (x >>> 18 | x << 14) ^ x >>> 3) + ((y >>> 17 | y << 15) ^ (y >>> 19 | y << 13) ^ y >>> 10) | 0;
   }
-  let [a, b, c, d, e, f, g, h] = state;
+  let a = state[0] | 0, b = state[1] | 0, c = state[2] | 0, d = state[3] | 0, e = state[4] | 0, f = state[5] | 0, g = state[6] | 0, h = state[7] | 0;
   for (let i = 0; i < 64; i += 1) {
-    const s1 = (e >>> 6 | e << 26) ^ (e >>> 11 | e << 21) ^ (e >>> 25 | e << 7);
-    const t1 = h + s1 + (e & f ^ ~e & g) + K[i] + W[i] | 0;
-    const s0 = (a >>> 2 | a << 30) ^ (a >>> 13 | a << 19) ^ (a >>> 22 | a << 10);
-    const t2 = s0 + (a & b ^ a & c ^ b & c) | 0;
+    const t1 = h + ((e >>> 6 | e << 26) ^ (e >>> 11 | e << 21) ^ (e >>> 25 | e << 7)) + (g ^ e & (f ^ g)) + KEYS[i] + W[i] | 0;
+    const t2 = ((a >>> 2 | a << 30) ^ (a >>> 13 | a << 19) ^ (a >>> 22 | a << 10)) + (a & b ^ c & (a ^ b)) | 0;
     h = g; g = f; f = e; e = d + t1 | 0; d = c; c = b; b = a; a = t1 + t2 | 0;
   }
   state[0] += a; state[1] += b; state[2] += c; state[3] += d; state[4] += e; state[5] += f; state[6] += g; state[7] += h;
@@ -46,11 +44,11 @@ function finish(state, bytes, before = 0) {
   }
   return state;
 }
-/** The 32 bytes in eight words as the one block of a message, which follows `before` bytes. */
-function finishWords(state, words, before) {
-  W.set(words); W[8] = 0x80000000; W.fill(0, 9, 15); W[15] = (before + 32) * 8;
-  mix(state);
-  return state;
+/** Puts into `out` the state `from`, which holds `before` bytes, after the 32 bytes in the eight words of `words`, which end the message. */
+function finishWords(out, from, words, before) {
+  W.set(words); W[8] = 0x80000000 | 0; W.fill(0, 9, 15); W[15] = (before + 32) * 8;
+  out.set(from);
+  mix(out);
 }
 const join = (a, b) => { const all = new Uint8Array(a.length + b.length); all.set(a); all.set(b, a.length); return all; };
 const bytesOf = words => Uint8Array.from({ length: 32 }, (_, i) => words[i >> 2] >>> 24 - (i & 3) * 8);
@@ -58,8 +56,8 @@ const unhex = text => Uint8Array.from(text.match(/../g) ?? [], pair => parseInt(
 const hex = bytes => Array.from(bytes, b => b.toString(16).padStart(2, '0')).join('');
 
 function hashed(salt, password, cost) {
-  let state = finish(START.slice(), join(salt, password));
-  for (let i = 1; i < cost; i += 1) state = finishWords(START.slice(), state, 0);
+  const state = finish(START.slice(), join(salt, password));
+  for (let i = 1; i < cost; i += 1) finishWords(state, START, state, 0);
   return bytesOf(state);
 }
 /* Without a secure context the browser hides its own PBKDF2. */
@@ -67,10 +65,12 @@ function stretchedHere(salt, password, cost) {
   const pad = byte => { const block = new Uint8Array(64).fill(byte); password.forEach((b, i) => { block[i] ^= b; }); return block; };
   const start = block => { const state = START.slice(), view = new DataView(block.buffer); for (let i = 0; i < 16; i += 1) W[i] = view.getUint32(i * 4); mix(state); return state; };
   const inner = start(pad(0x36)), outer = start(pad(0x5c));
-  let u = finishWords(outer.slice(), finish(inner.slice(), join(salt, [0, 0, 0, 1]), 64), 64);
+  const u = finish(inner.slice(), join(salt, [0, 0, 0, 1]), 64);
+  finishWords(u, outer, u, 64);
   const key = u.slice();
   for (let i = 1; i < cost; i += 1) {
-    u = finishWords(outer.slice(), finishWords(inner.slice(), u, 64), 64);
+    finishWords(u, inner, u, 64);
+    finishWords(u, outer, u, 64);
     for (let j = 0; j < 8; j += 1) key[j] ^= u[j];
   }
   return bytesOf(key);

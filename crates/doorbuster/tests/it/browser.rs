@@ -10,6 +10,8 @@ mod check;
 mod door;
 #[path = "browser/driver.rs"]
 mod driver;
+#[path = "browser/elsewhere.rs"]
+mod elsewhere;
 #[path = "browser/live.rs"]
 mod live;
 #[path = "browser/passes.rs"]

@@ -101,6 +101,25 @@ async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its
 }
 
 #[tokio::test]
+async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
+    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
+    guarded(&rig, "open", json!({"pass": "required"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        for presses in 1..=2 {
+            tab.says(BUY, "Buy now").await;
+            tab.click(BUY).await;
+            tab.says(STATE, "1 reserved for you").await;
+            // The server was not asked with a pass that had ended.
+            assert_eq!((sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()), (presses, presses));
+            tab.click("#act").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_press() {
     let rig = Rig::start();
     guarded(&rig, "open", json!({})).await;
@@ -116,6 +135,30 @@ async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_pr
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press() {
+    let rig = Rig::start();
+    guarded(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.before_all("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.says(BUY, "Buy now").await;
+        tab.run(DEAF).await;
+        let changed = json!({"front_door": {"challenge": "image"}});
+        assert_eq!(rig.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
+        tab.click(BUY).await;
+        tab.until("document.querySelector('#check').open && document.querySelector('#letters').naturalWidth > 0").await;
+        tab.says("#tab-seen", "Picture").await;
+        tab.click("#tab-work").await;
+        tab.click("#work-start").await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
     })
     .await;
 }

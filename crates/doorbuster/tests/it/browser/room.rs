@@ -5,6 +5,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::passes::{guarded, noted, opening, sent};
 use super::{BUY, STATE, draft, link, states};
+use crate::windows::client::{request, signed_in};
 use crate::windows::rig::Rig;
 
 #[tokio::test]
@@ -49,9 +50,10 @@ async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called
         ben.click(BUY).await;
         ben.says("#clock-label", "Your place in line").await;
         ben.has(BUY, "aria-disabled", "true").await;
-        let place = ben.text("#clock").await;
+        ben.says("#clock", "1").await;
         ben.reload().await;
-        ben.says("#clock", &place).await;
+        ben.says("#clock-label", "Your place in line").await;
+        ben.says("#clock", "1").await;
 
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
@@ -98,6 +100,44 @@ async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
         tab.click(BUY).await;
         tab.until("document.querySelector('#say-title').textContent.includes('reserved') || document.querySelector('#say-title').textContent.includes('your turn')").await;
         assert!(!tab.text("#pill").await.contains("Waiting"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
+    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
+    guarded(&rig, "open", json!({"waiting_room": "always"})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "It is your turn").await;
+        tab.says(STATE, "Your turn is over").await;
+        tab.says(BUY, "Join the line").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "It is your turn").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_events_a_place_is_asked_for_now_and_then() {
+    let rig = Rig::start();
+    draft(&rig, "one", json!({"stock": 1, "id": "phone"}), json!({"front_door": {"waiting_room": "always"}})).await;
+    rig.step("one", "open").await;
+    let enter = request("POST", "/v1/sales/one/waiting-room", &signed_in("ann"), None);
+    assert_eq!(rig.ask(&enter).await.status, 201);
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.before_all("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
+        tab.go(&link(rig.address, "/sale/one", "ben")).await;
+        tab.click(BUY).await;
+        tab.says("#clock-label", "Your place in line").await;
+        assert_eq!(rig.adjust("one", "more", 5).await.status, 200);
+        tab.says(STATE, "It is your turn").await;
     })
     .await;
 }

@@ -13,6 +13,13 @@ use crate::windows::rig::Rig;
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
+/// What the page hears of its place in a busy hour.
+const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+    const data = await read.call(this);
+    return data?.place ? { ...data, state: 'waiting', position: 21_200, estimate_secs: { from: 190, to: 5_400 } } : data;
+  };
+  window.WebSocket = class { constructor() { throw new Error('not now'); } };";
+
 /// What is shown, in the state of these words.
 async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
     tab.says(place, words).await;
@@ -117,6 +124,12 @@ async fn the_waiting_room_is_usable_by_everyone() {
         ben.go(&link(rig.address, "/sale/one?lang=zh", "ben")).await;
         ben.click(BUY).await;
         look(&ben, "#clock-label", "你的排队位置", "in line").await;
+        let busy = tab(browser).await;
+        busy.before_all(BUSY_HOUR).await;
+        busy.go(&link(rig.address, "/sale/one?lang=en", "cleo")).await;
+        busy.click(BUY).await;
+        busy.says("#clock", "21,200").await;
+        look(&busy, STATE, "About 3 to 90 minutes", "in a long line").await;
     })
     .await;
 }

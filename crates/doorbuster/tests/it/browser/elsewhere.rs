@@ -1,0 +1,80 @@
+//! The pages as a folder at another address than the server's, as on a CDN: a visitor gets from there through the front door to an order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::driver::Browser;
+use super::passes::guarded;
+use super::{BUY, STATE, link, states, streams};
+use crate::house::{program, run};
+use crate::windows::rig::Rig;
+
+/// Serves the files of a folder, and nothing else. It ends with the test.
+async fn serve(listener: TcpListener, folder: PathBuf) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        let folder = folder.clone();
+        tokio::spawn(async move {
+            let mut asked = vec![0; 16 * 1024];
+            let Ok(read) = stream.read(&mut asked).await else { return };
+            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+            let path = asked.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/").trim_start_matches('/');
+            let (status, kind, bytes) = file(&folder, path);
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                bytes.len()
+            );
+            let _ = stream.write_all(&[head.into_bytes(), bytes].concat()).await;
+        });
+    }
+}
+
+fn file(folder: &Path, path: &str) -> (&'static str, &'static str, Vec<u8>) {
+    let at = folder.join(path);
+    let at = if at.is_dir() { at.join("index.html") } else { at };
+    let kind = match at.extension().and_then(|end| end.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        _ => "image/svg+xml",
+    };
+    match std::fs::read(at) {
+        Ok(bytes) => ("200 OK", kind, bytes),
+        Err(_) => ("404 Not Found", "text/plain", Vec::new()),
+    }
+}
+
+#[tokio::test]
+async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_order() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let elsewhere: SocketAddr = listener.local_addr().expect("it is bound");
+    let rig = Rig::with(&[("DOORBUSTER_PAGE__ORIGIN", &format!("http://{elsewhere}"))]);
+    guarded(&rig, "open", json!({"challenge": "image", "waiting_room": "always"})).await;
+    let (folder, api) = (rig.scratch.join("www"), format!("http://{}", rig.address));
+    let mut export = program(&rig.scratch);
+    export.arg("export").arg(&folder).args(["--url", &api, "--api", &api, "--data-dir"]).arg(rig.scratch.join("data"));
+    run(&mut export).fine();
+    let serving = tokio::spawn(serve(listener, folder));
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(elsewhere, "/sale/open", "ann")).await;
+        tab.says(BUY, "Join the line").await;
+        streams(&rig, 1).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "It is your turn").await;
+        tab.click(BUY).await;
+        tab.until("document.querySelector('#letters').naturalWidth > 0").await;
+        tab.click("#tab-work").await;
+        tab.click("#work-start").await;
+        tab.says(BUY, "Buy now").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+    serving.abort();
+    assert_eq!(states(&rig, "open").await, ["reserved"]);
+}
