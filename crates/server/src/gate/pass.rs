@@ -3,6 +3,7 @@
 //! The keys of the periods before, at and after the present are kept at hand; a pass of any other period has expired, or was never made.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -77,9 +78,25 @@ impl Ring {
     }
 }
 
+/// How a request for a pass is counted: issued, or by the code of its refusal; what is none of these is the last.
+pub const PASS_ANSWERS: [&str; 11] = [
+    "issued",
+    "not_started",
+    "paused",
+    "ended",
+    "forbidden",
+    "not_eligible",
+    "rate_limited",
+    "waiting_room",
+    "challenge_required",
+    "challenge_failed",
+    "other",
+];
+
 /// Makes and checks passes.
 #[derive(Debug)]
 pub struct Passes {
+    answers: [AtomicU64; PASS_ANSWERS.len()],
     masters: Masters,
     ring: ArcSwap<Ring>,
     ttl_ms: i64,
@@ -103,7 +120,18 @@ impl Passes {
     pub fn new(masters: Masters, ttl: Duration) -> Self {
         let ring = ArcSwap::from_pointee(Ring::new(&masters, 0));
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        Self { masters, ring, ttl_ms }
+        Self { answers: Default::default(), masters, ring, ttl_ms }
+    }
+
+    /// Counts how a request for a pass was answered.
+    pub fn count(&self, answer: &str) {
+        let at = PASS_ANSWERS.iter().position(|known| *known == answer).unwrap_or(PASS_ANSWERS.len() - 1);
+        self.answers[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests for a pass were answered how.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// The keys at `now`, made anew when a period has passed.

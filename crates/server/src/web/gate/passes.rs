@@ -7,7 +7,7 @@ use doorbuster_api::gate::{NewPass, Pass};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Requirement};
-use doorbuster_core::gate::pass::{EARLY_MS, Terms};
+use doorbuster_core::gate::pass::{EARLY_MS, Standing, Terms};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use http::StatusCode;
 
@@ -38,31 +38,44 @@ pub(crate) async fn issue(
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewPass::from_json(&body)?;
     let sale = shown_or_new(&app, &sale).await?;
+    let made = make(&app, &sale, &buyer, standing, client, wanted).await;
+    app.gate.passes.count(made.as_ref().map_or_else(|refused| refused.problem.code().as_str(), |_| "issued"));
+    Ok(json(StatusCode::CREATED, &made?))
+}
+
+/// Asks for everything that the sale asks for, in order, and makes the pass.
+async fn make(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    standing: Standing,
+    client: Client,
+    wanted: NewPass,
+) -> Result<Pass, Refused> {
     let item = sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    let opening = opening(&app, &sale).map_err(|refusal| told(&refusal))?;
-    app.not_blocked(client, &buyer)?;
-    if let Some(refusal) = threshold(&sale, standing) {
+    let opening = opening(app, sale).map_err(|refusal| told(&refusal))?;
+    app.not_blocked(client, buyer)?;
+    if let Some(refusal) = threshold(sale, standing) {
         return Err(told(&refusal).into());
     }
-    app.let_in(Route::Pass, client, &buyer, &sale)?;
+    app.let_in(Route::Pass, client, buyer, sale)?;
     // A pass ends with the admission that it was given on: its share of the units goes to the next in line then.
-    let until = match app.gate.room.admission(&app.engine, &sale, &buyer).await.map_err(room::refused)? {
+    let until = match app.gate.room.admission(&app.engine, sale, buyer).await.map_err(room::refused)? {
         Admission::Free => Millis(i64::MAX),
         Admission::Until(until) => until,
         Admission::Wait => return Err(Problem::waiting_room().into()),
     };
-    proven(&app, &sale, &buyer, &wanted).await?;
+    proven(app, sale, buyer, &wanted).await?;
     let now = app.engine.now();
     let valid_from = opening.max(now);
     let terms = Terms { buyer: buyer.as_str(), standing, valid_from, expires_at: until };
     let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
-    let pass = Pass {
+    Ok(Pass {
         pass: pass.text,
         item: wanted.item,
         valid_from: wire::time(valid_from),
         expires_at: wire::time(pass.expires_at),
-    };
-    Ok(json(StatusCode::CREATED, &pass))
+    })
 }
 
 /// When the sale opens or opened, if its passes can be had by now.

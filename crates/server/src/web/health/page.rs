@@ -19,6 +19,7 @@ pub(super) async fn text(app: &App) -> String {
     http(app, &mut text);
     purchases(app, &mut text);
     limits(app, &mut text);
+    passes(app, &mut text);
     challenges(app, &mut text);
     stock(app, &mut text);
     rooms(app, &mut text);
@@ -106,6 +107,13 @@ fn limits(app: &App, text: &mut Text) {
         "1 while limits cannot be shared and each node holds to its share.",
     )
     .sample(&[], u8::from(limits.sharing().is_some_and(Sharing::is_away)));
+}
+
+fn passes(app: &App, text: &mut Text) {
+    text.metric("doorbuster_passes_total", Kind::Counter, "Requests for a purchase pass, by answer.");
+    for (answer, count) in app.gate.passes.counts() {
+        text.sample(&[("answer", answer)], count);
+    }
 }
 
 fn challenges(app: &App, text: &mut Text) {
