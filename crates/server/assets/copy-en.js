@@ -66,7 +66,7 @@ export default {
   'late.title': 'Your turn is over', 'late.text': 'It went on to the next in line. Join again for a new place.',
   'drawn.title': 'You are in the draw', 'drawn.text': 'All who are here when the doors open {opens} are shuffled, so being early gains nothing. Keep this page open.',
   'waiting.button': 'You are in line', 'waiting.title': 'About {est}', 'waiting.text': 'If the pace holds. A reload keeps your place; if all is gone before, we say so.',
-  'unknown.title': 'You are in line', 'drawing.title': 'Your place is being drawn', 'drawing.text': 'It takes a few seconds. Keep this page open; a reload keeps your place.',
+  'unknown.title': 'You are in line', 'unknown.text': 'How long it takes cannot be told yet. A reload keeps your place; if all is gone before, we say so.', 'drawing.title': 'Your place is being drawn', 'drawing.text': 'It takes a few seconds. Keep this page open; a reload keeps your place.',
   'turn.title': 'It is your turn', 'turn.text': 'Buy before {until}; after that, the next in line has your turn.',
   'gone.button': 'None left right now', 'gone.title': 'None left for your place', 'gone.text': 'Those before you have all that there is. If some return we tell you here; your place is kept.',
   'est.sec': '{b} seconds', 'est.secs': '{a} to {b} seconds', 'est.min1': '1 minute', 'est.min': '{b} minutes', 'est.mins': '{a} to {b} minutes', 'est.under': '{b} minutes at most',

@@ -66,7 +66,7 @@ export default {
   'late.title': '你的轮次已过', 'late.text': '机会已转给下一位。可以重新排队。',
   'drawn.title': '你已进入抽签', 'drawn.text': '{opens}开抢时，所有在场的人会随机排序，早到没有优势。请停留在本页。',
   'waiting.button': '排队中', 'waiting.title': '约需 {est}', 'waiting.text': '按目前速度估计。刷新不会丢失位置；若轮到你之前售完，我们会立刻告诉你。',
-  'unknown.title': '排队中', 'drawing.title': '正在随机排序', 'drawing.text': '几秒内出结果。请停留在本页，刷新不会丢失位置。',
+  'unknown.title': '排队中', 'unknown.text': '暂时无法估计等待时间。刷新不会丢失位置；若轮到你之前售完，我们会立刻告诉你。', 'drawing.title': '正在随机排序', 'drawing.text': '几秒内出结果。请停留在本页，刷新不会丢失位置。',
   'turn.title': '轮到你了', 'turn.text': '请在 {until} 前下单，逾期机会转给下一位。',
   'gone.button': '暂时无货', 'gone.title': '轮到你时已无货', 'gone.text': '现有商品已被前面的人占用。如有放回会在这里提醒你，你的位置会保留。',
   'est.sec': '{b} 秒', 'est.secs': '{a} 至 {b} 秒', 'est.min1': '1 分钟', 'est.min': '{b} 分钟', 'est.mins': '{a} 至 {b} 分钟', 'est.under': '{b} 分钟以内',
