@@ -61,13 +61,15 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with what lies `shift` away on another canvas of this size, mirrored at its edges.
-    pub(crate) fn fill_from(&mut self, path: &Path, other: &Canvas, shift: (usize, usize)) {
+    /// Fills a path with what lies `shift` away among other pixels of the same size, mirrored at their edges.
+    pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
-        let mirror = |at: usize, of: usize| if at % (2 * of) < of { at % of } else { of - 1 - at % of };
-        self.cover(path, |pixel, n, covered| {
-            let (x, y) = (mirror(n % width + shift.0, width), mirror(n / width + shift.1, height));
-            let [red, green, blue, _] = other.pixels[y * width + x].map(f32::from);
+        // A shift is shorter than a side, so what is beyond an edge is beyond it once.
+        let mirror = |at: usize, of: usize| if at < of { at } else { 2 * of - 1 - at };
+        debug_assert!(shift.0 < width && shift.1 < height);
+        self.cover(path, |pixel, (x, y), covered| {
+            let (x, y) = (mirror(x + shift.0, width), mirror(y + shift.1, height));
+            let [red, green, blue, _] = other[y * width + x].map(f32::from);
             lay(pixel, [red, green, blue], covered);
         });
     }
@@ -76,15 +78,16 @@ impl Canvas {
     pub(crate) fn keep(&mut self, path: &Path) {
         let mut kept = vec![[0; 4]; self.pixels.len()];
         let whole = self.pixels.clone();
-        self.cover(path, |_, n, covered| {
-            let [red, green, blue, alpha] = whole[n];
-            kept[n] = [red, green, blue, (f32::from(alpha) * covered) as u8];
+        let width = self.width;
+        self.cover(path, |_, (x, y), covered| {
+            let [red, green, blue, alpha] = whole[y * width + x];
+            kept[y * width + x] = [red, green, blue, (f32::from(alpha) * covered) as u8];
         });
         self.pixels = kept;
     }
 
-    /// Calls `paint` with every pixel that the path touches, its number, and how much of it is covered.
-    fn cover(&mut self, path: &Path, mut paint: impl FnMut(&mut [u8; 4], usize, f32)) {
+    /// Calls `paint` with every pixel that the path touches, where it is, and how much of it is covered.
+    fn cover(&mut self, path: &Path, mut paint: impl FnMut(&mut [u8; 4], (usize, usize), f32)) {
         let Touched { rows, columns } = self.outline(path);
         let (width, stride) = (self.width, self.width + 2);
         for y in rows {
@@ -96,7 +99,7 @@ impl Canvas {
                 sum += std::mem::take(edge);
                 let covered = sum.abs().min(1.0);
                 if covered > 0.004 {
-                    paint(pixel, y * width + start + x, covered);
+                    paint(pixel, (start + x, y), covered);
                 }
             }
             sums[width..].fill(0.0);

@@ -8,7 +8,8 @@ use crate::chance::Chance;
 
 /// A picture's colours, without those that can be seen through.
 pub(crate) fn opaque(canvas: &Canvas) -> Vec<u8> {
-    let rgb: Vec<u8> = canvas.pixels.iter().flat_map(|p| [p[0], p[1], p[2]]).collect();
+    let mut rgb = Vec::with_capacity(3 * canvas.pixels.len());
+    canvas.pixels.iter().for_each(|pixel| rgb.extend_from_slice(&pixel[..3]));
     write(canvas, &rgb, ColorType::Rgb)
 }
 

@@ -137,7 +137,7 @@ pub fn draw_puzzle(chance: &mut Chance) -> Puzzle {
     let y = chance.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = places(chance);
     let piece = cut(&picture, &form, places[0], y, chance);
-    let whole = picture.clone();
+    let whole = picture.pixels.clone();
     for (n, &x) in places.iter().enumerate() {
         let gap = if n == 0 { form.like(chance) } else { form.other(chance) };
         let path = gap.path(x as f32, y as f32).transform(askew(x, y, chance)).expect("it stays within the picture");
@@ -195,7 +195,7 @@ fn askew(x: i32, y: i32, chance: &mut Chance) -> Transform {
 }
 
 /// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What was there before is not seen through it.
-fn hollow(picture: &mut Canvas, whole: &Canvas, path: &Path, chance: &mut Chance) {
+fn hollow(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, chance: &mut Chance) {
     let shift = (chance.int(40..300).unsigned_abs() as usize, chance.int(10..90).unsigned_abs() as usize);
     picture.fill_from(path, whole, shift);
     let light = if chance.coin() { 0.0 } else { 1.0 };
