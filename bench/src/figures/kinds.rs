@@ -12,7 +12,8 @@ use crate::load::{Kind, Run, Script};
 use crate::server::NewSale;
 use crate::setting::Setting;
 
-const TARGET: Target = Target::Reported { goal: 0.3 };
+/// All included, also what the kernel does for any answer, which is most of it.
+const TARGET: Target = Target::Reported { goal: 0.5 };
 /// Whose tokens nobody can check.
 const FORGERS_SECRET: &[u8] = b"a secret that is not the shop's, long enough";
 /// A pass that nobody issued, of the length of one.
