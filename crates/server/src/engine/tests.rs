@@ -324,3 +324,19 @@ async fn a_finding_that_is_no_items_own_pauses_whatever_is_open() {
     assert_eq!(phase(), Phase::Paused);
     engine.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_that_waits_keeps_little_room() {
+    let dir = Scratch::new();
+    let engine = engine(&dir).await;
+    open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
+    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let item = sale.items[0].clone();
+    let (buyer, key) = (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
+    let units = Units::new(1).expect("in range");
+    let buying = engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT, door: None });
+    let room = std::mem::size_of_val(&buying);
+    assert!(room <= 3_072, "{room} bytes for each request in progress");
+    drop(buying);
+    engine.stop().await;
+}

@@ -185,7 +185,8 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
         let engine = node.engine.clone();
         let cancelled = node.run(async move { engine.cancel(order.id).await }).await;
         assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
-        until("both know", async || first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)).await;
+        until("both know", async || first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1))
+            .await;
     }
     first.stop().await;
     second.stop().await;
