@@ -4,7 +4,7 @@
 //! limit first and to everybody's last, and one that is refused by a later measure takes nothing of an earlier one: nobody can use up what others share
 //! by being refused.
 //!
-//! Everything is decided here in node memory, in a few hundred nanoseconds and without waiting ([`table`]). Where nodes share limits, what was let in is told
+//! Everything is decided here in node memory, without waiting for anybody ([`table`]). Where nodes share limits, what was let in is told
 //! to the others in batches beside the way ([`share`]).
 
 mod rules;

@@ -1,0 +1,155 @@
+//! Limits that nodes hold together, with a private Redis and without it, and blocks that one node was told of.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{open, press};
+use crate::app::TestApp;
+use crate::http::{Wire, request};
+use crate::nodes::redis::Redis;
+use crate::postgres::Cluster;
+use crate::several::address;
+
+/// A node of shape `cluster`.
+async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
+    let store = address(home, database);
+    TestApp::with(&[
+        ("DOORBUSTER_SHAPE", "cluster"),
+        ("DOORBUSTER_STORE__URL", &store),
+        ("DOORBUSTER_SLOTS__URLS", slots),
+    ])
+    .await
+}
+
+/// Two nodes that both know of an open sale with these limits, in which nothing is left.
+async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, TestApp) {
+    let database = home.database();
+    let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
+    open(&first, "spring", 1, limits).await;
+    let begun = Instant::now();
+    for app in [&first, &second] {
+        while !matches!(app.buy("winner", "k", "spring", "phone", 1).await.status, 200 | 201) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "both know of the sale");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    (first, second)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_a_cluster_hold_a_limit_together() {
+    let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+    let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
+    let (first, second) = two_nodes(&home, &slots, limits).await;
+    // One after another, at both nodes in turn: each hears of the other's before the next comes.
+    let mut let_in = 0;
+    for n in 0..30 {
+        let app = [&first, &second][n % 2];
+        let_in += u32::from(app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await.status != 429);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!((15..=16).contains(&let_in), "{let_in}");
+    // At once at both of them: what came during one round trip may be too many, and no more than that.
+    let (let_in, _) = press(&[&first, &second], 10, |_| "bert".into()).await;
+    assert!((15..=30).contains(&let_in), "{let_in}");
+    let (let_in, too_many) = press(&[&first, &second], 2, |_| "bert".into()).await;
+    assert_eq!(let_in, 0);
+    assert_eq!(too_many.expect("all of them").json()["scope"], "buyer");
+    for app in [first, second] {
+        let metrics = app.get("/metrics").await.text();
+        let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let calls = value("doorbuster_limits_shared_total{outcome=\"told\"}").expect("it is there");
+        assert!((1..200).contains(&calls), "{calls} round trips for more than 600 refusals");
+        app.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
+    let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+    let limits = json!({"buyer": {"burst": 12, "per_minute": 1}, "ip": null, "interface": null});
+    let (first, second) = two_nodes(&home, &slots, limits).await;
+    let nodes = |app: &TestApp| {
+        let address = app.address;
+        async move {
+            let mut wire = Wire::connect(address).await;
+            wire.send(&request("GET", "/metrics", &[], b"")).await;
+            wire.reply(false).await.expect("an answer").text()
+        }
+    };
+    let begun = Instant::now();
+    while !nodes(&first).await.contains("doorbuster_nodes 2") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the first node knows of the second");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    redis.refuse_writes(true);
+    let away = async |app: &TestApp, expected: &str| {
+        let begun = Instant::now();
+        let mut n = 0;
+        let line = format!("doorbuster_limits_away {expected}");
+        while !app.get("/metrics").await.text().contains(&line) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{line}");
+            // Somebody has to come for it to be noticed.
+            app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
+            n += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    away(&first, "1").await;
+    let count = async |app: &TestApp, buyer: &str| {
+        let mut let_in = 0;
+        for n in 0..20 {
+            let_in += u32::from(app.buy(buyer, &format!("k{n}"), "spring", "phone", 1).await.status != 429);
+        }
+        let_in
+    };
+    assert_eq!(count(&first, "anna").await, 6, "half of it");
+    redis.refuse_writes(false);
+    away(&first, "0").await;
+    assert_eq!(count(&first, "bert").await, 12);
+    // Killed for good: nobody waits for it, and the limit holds here.
+    drop(redis);
+    away(&first, "1").await;
+    let begun = Instant::now();
+    assert_eq!(count(&first, "carl").await, 6);
+    assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for what is away");
+    for app in [first, second] {
+        drop(app);
+    }
+}
+
+#[tokio::test]
+async fn other_nodes_turn_away_whom_one_was_told_of_within_a_second() {
+    let home = Cluster::start(&[]);
+    let (database, settings) = (home.database(), ("DOORBUSTER_SHAPE", "postgres"));
+    let url = address(&home, &database);
+    let nodes = [settings, ("DOORBUSTER_STORE__URL", url.as_str())];
+    let (first, second) = (TestApp::with(&nodes).await, TestApp::with(&nodes).await);
+    first.open_sale("spring", 1.into(), 1).await;
+    let begun = Instant::now();
+    while !matches!(first.buy("winner", "k", "spring", "phone", 1).await.status, 200 | 201) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the first sells");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
+    let until = async |expected: &str| {
+        let begun = Instant::now();
+        while at_second().await != expected {
+            assert!(begun.elapsed() < Duration::from_secs(3), "{expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        begun.elapsed()
+    };
+    until("409 sold_out").await;
+    let body = json!({"kind": "buyer", "value": "robot"});
+    let told = first.admin("POST", "/v1/admin/blocks", Some(body)).await;
+    assert_eq!(told.verdict(), "201");
+    assert!(until("403 forbidden").await < Duration::from_secs(1));
+    let path = format!("/v1/admin/blocks/{}", told.json()["id"].as_str().expect("an id"));
+    assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
+    assert!(until("409 sold_out").await < Duration::from_secs(1));
+    for app in [first, second] {
+        app.stop().await;
+    }
+}
