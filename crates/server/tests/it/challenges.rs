@@ -1,5 +1,7 @@
 //! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for with it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
@@ -155,4 +157,33 @@ async fn what_cannot_be_asked_for_is_refused() {
     assert_eq!(nobody.verdict(), "401 unauthenticated");
     app.step("spring", "close").await;
     assert_eq!(ask("spring", json!({})).await, "409 ended");
+}
+
+/// A number of the metrics' page.
+async fn metric(app: &TestApp, line: &str) -> u64 {
+    let text = app.get("/metrics").await.text();
+    let number = text.lines().find_map(|found| found.strip_prefix(line)).expect(line);
+    number.trim().parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
+    let app = TestApp::start().await;
+    assert_eq!(metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await, 0, "nobody wants any");
+    open(&app, "spring", "image").await;
+    let begun = Instant::now();
+    while metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "they are drawn within moments");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(metric(&app, "doorbuster_challenges_ready{kind=\"slider\"}").await, 0, "this sale asks for none");
+    let asked = challenge(&app, "anna", "spring", json!({})).await;
+    let wrong = json!({"text": "22222"});
+    assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "anna", "spring", &asked, &wrong).await, "403 challenge_failed");
+    assert_eq!(answer(&app, "bert", "spring", &asked, &wrong).await, "403 challenge_failed");
+    assert_eq!(metric(&app, "doorbuster_challenges_total{kind=\"image\"}").await, 1);
+    for outcome in ["wrong", "again", "invalid"] {
+        assert_eq!(metric(&app, &format!("doorbuster_challenge_answers_total{{outcome=\"{outcome}\"}}")).await, 1);
+    }
 }
