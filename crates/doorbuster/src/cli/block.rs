@@ -38,13 +38,12 @@ pub enum BlockCommand {
 /// Turn a buyer, an address or a network away, at every node within a second.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster block add --buyer robot-7")]
-#[group(id = "whom", required = true, multiple = false)]
 pub struct AddBlockArgs {
     /// This buyer.
-    #[arg(long, value_parser = values::name, group = "whom")]
+    #[arg(long, value_parser = values::name, required_unless_present = "ip", conflicts_with = "ip")]
     pub buyer: Option<String>,
     /// This address, or this network, such as 192.0.2.0/24.
-    #[arg(long, value_name = "ADDRESS", group = "whom")]
+    #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<String>,
     /// For so long, such as 15m or 24h; for good if it is left out.
     #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]

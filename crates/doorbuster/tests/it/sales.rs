@@ -170,3 +170,25 @@ fn buy(url: &str, token: &str) -> Value {
         answer.json().await.expect("an order")
     })
 }
+
+#[test]
+fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+    assert_eq!(ask(&["block", "list"]).fine(), "Nobody is turned away.\n");
+    let told =
+        ask(&["block", "add", "--buyer", "robot-7", "--for", "1h", "--reason", "presses 40 times a second"]).fine();
+    assert!(told.starts_with("robot-7 is turned away until 20"), "{told}");
+    let told = ask(&["block", "add", "--ip", "192.0.2.99/24"]).fine();
+    assert!(told.starts_with("192.0.2.0/24 is turned away for good (blk_"), "{told}");
+    let id = told.split(['(', ')']).nth(1).expect("it says the id").to_owned();
+    let listed = ask(&["block", "list"]).fine();
+    assert!(listed.contains("robot-7") && listed.contains(&id) && listed.contains("presses 40 times"), "{listed}");
+    assert!(ask(&["block", "add", "--ip", "example.com"]).refused(1).contains("must be an address or a network"));
+    ask(&["block", "add", "--for", "1h"]).refused(2);
+    ask(&["block", "add", "--buyer", "a", "--ip", "::1"]).refused(2);
+    assert_eq!(ask(&["block", "remove", &id]).fine(), format!("{id} is gone.\n"));
+    assert!(ask(&["block", "remove", &id]).refused(1).ends_with("(not_found).\n"));
+    assert!(!ask(&["block", "list"]).fine().contains("192.0.2.0"));
+}
