@@ -32,9 +32,8 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
 fn against_open_door(setting: &Setting) -> Result<Figure> {
     let (server_core, generator_core) = cores::pair();
     let mut shop = Shop::open(setting, Some(1), server_core)?;
-    let winners = shop::buyers("winner", 10);
     for (sale, door) in [("open", r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#), ("door", DOOR)] {
-        shop.sell_out(sale, &winners, 10)?;
+        shop.sell_out(sale, &shop::buyers(&format!("{sale}-winner"), 10), 10)?;
         shop.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
     }
     let buyers = shop::buyers("late", REFUSED_BUYERS);
