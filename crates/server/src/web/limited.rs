@@ -1,11 +1,14 @@
 //! Limits on what buyers ask for before a purchase: challenges, passes, the waiting room. Every answer on these addresses says where the caller stands.
+//!
+//! Blocks and limits are asked by the handlers, once, of the sale that they serve: nothing is checked of a name that was read in another way than theirs.
 
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use axum::response::Response;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{BuyerId, Phase};
 
 use super::App;
+use super::input::Names;
 use super::refusals::BLOCKED;
 use super::who::{Buyer, Client};
 use crate::catalogue::SaleState;
@@ -22,35 +25,25 @@ pub(crate) struct OnLimited {
 
 impl OnLimited {
     /// What a request to this path of the table is, if it is limited and its buyer is known.
-    pub(crate) fn of(path: &str, request: &Request) -> Option<Self> {
-        let route = match path.strip_prefix("/v1/sales/{sale}/")? {
-            "challenges" => Route::Challenge,
-            "passes" => Route::Pass,
-            "waiting-room" => Route::Room,
-            _ => return None,
+    pub(crate) async fn of(path: &str, request: Request) -> (Option<Self>, Request) {
+        let route = match path.strip_prefix("/v1/sales/{sale}/") {
+            Some("challenges") => Route::Challenge,
+            Some("passes") => Route::Pass,
+            Some("waiting-room") => Route::Room,
+            _ => return (None, request),
         };
-        let sale = request.uri().path().split('/').nth(3)?.to_owned();
-        let Buyer(buyer) = request.extensions().get::<Buyer>()?.clone();
-        Some(Self { route, sale, buyer, client: *request.extensions().get::<Client>()? })
+        let (mut parts, body) = request.into_parts();
+        let names = Names::from_request_parts(&mut parts, &()).await.ok();
+        let this = (|| {
+            let Names([sale]) = names?;
+            let Buyer(buyer) = parts.extensions.get::<Buyer>()?.clone();
+            Some(Self { route, sale, buyer, client: *parts.extensions.get::<Client>()? })
+        })();
+        (this, Request::from_parts(parts, body))
     }
 
     fn caller(&self) -> Caller<'_> {
         Caller { address: self.client.0, buyer: self.buyer.as_str() }
-    }
-
-    /// Whether it is let in to its handler. Whoever asks for a pass is asked more before, and so there: [`App::let_in`].
-    ///
-    /// # Errors
-    /// `403` or `429`.
-    pub(crate) fn enter(&self, app: &App) -> Result<(), Problem> {
-        let catalogue = app.engine.catalogue();
-        match catalogue.sale(&self.sale) {
-            Some(sale) if self.route != Route::Pass && sale.row.phase != Phase::Draft => {
-                app.not_blocked(self.client, &self.buyer)?;
-                app.let_in(self.route, self.client, &self.buyer, sale)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Says in the answer where the caller stands now.
@@ -76,6 +69,15 @@ impl App {
             true => Err(Problem::forbidden(BLOCKED)),
             false => Ok(()),
         }
+    }
+
+    /// Whether a request is neither turned away nor one too many, which uses up one. Each handler of a limited address asks this once, or both parts.
+    ///
+    /// # Errors
+    /// `403` or `429`.
+    pub(crate) fn admit(&self, route: Route, client: Client, buyer: &BuyerId, sale: &SaleState) -> Result<(), Problem> {
+        self.not_blocked(client, buyer)?;
+        self.let_in(route, client, buyer, sale)
     }
 
     /// Whether a request is within the sale's limits, of which it uses up one.

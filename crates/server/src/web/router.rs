@@ -117,9 +117,8 @@ async fn guard(
     next: Next,
 ) -> Response {
     let checked = check(&app, endpoint, &mut request).await;
-    let limited = OnLimited::of(endpoint.path, &request);
-    let let_in = checked.and_then(|()| limited.as_ref().map_or(Ok(()), |limited| limited.enter(&app)));
-    let mut response = match let_in {
+    let (limited, request) = OnLimited::of(endpoint.path, request).await;
+    let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(problem) => Refused::from(problem).into_response(),
     };

@@ -187,3 +187,58 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
         assert_eq!(metric(&app, &format!("doorbuster_challenge_answers_total{{outcome=\"{outcome}\"}}")).await, 1);
     }
 }
+
+/// A sale that is open and has every door that is limited.
+async fn open_limited(app: &TestApp, limits: Value) {
+    let mut body = sale("spring", 100.into(), 10);
+    body["front_door"] = json!({"challenge": "pow", "waiting_room": "always", "limits": limits});
+    let made = app.admin("POST", "/v1/admin/sales", Some(body)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    app.step("spring", "open").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_one_gives_exactly_one_challenge() {
+    let app = TestApp::start().await;
+    open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;
+    let ask = async |buyer: &str| post(&app, buyer, "/v1/sales/spring/challenges", &json!({})).await.verdict();
+    for buyer in ["anna", "bert"] {
+        assert_eq!((ask(buyer).await, ask(buyer).await), ("201".into(), "429 rate_limited".into()), "{buyer}");
+    }
+    let metrics = app.get("/metrics").await.text();
+    let line = "doorbuster_rate_limited_total{route=\"challenge\",scope=\"buyer\"} 2";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sales_name_that_is_written_in_another_way_is_limited_and_blocked_like_the_sale() {
+    let app = TestApp::start().await;
+    open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;
+    let blocked = app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": "robot"}))).await;
+    assert_eq!(blocked.verdict(), "201", "{}", blocked.text());
+    let item = json!({"item": "phone"});
+    let routes = [
+        ("POST", "challenges", json!({}), "201"),
+        ("POST", "passes", item, "403 waiting_room"),
+        ("POST", "waiting-room", json!({}), "201"),
+        ("GET", "waiting-room", json!({}), "404 not_found"),
+    ];
+    for (method, route, body, first) in routes {
+        let ask = async |buyer: &str, sale: &str| {
+            let bearer = bearer(buyer);
+            let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+            let body = if method == "GET" { String::new() } else { body.to_string() };
+            app.call(method, &format!("/v1/sales/{sale}/{route}"), &headers, body.as_bytes()).await
+        };
+        let anna = format!("anna-{method}");
+        let told = ask(&anna, "spr%69ng").await;
+        assert_eq!(told.verdict(), first, "{method} {route}");
+        assert!(told.header("ratelimit").is_some_and(|left| left.starts_with("\"buyer\";r=0;")), "{told:?}");
+        for sale in ["spr%69ng", "%73pring", "spring"] {
+            assert_eq!(ask(&anna, sale).await.verdict(), "429 rate_limited", "{method} {route} {sale}");
+            assert_eq!(ask("robot", sale).await.verdict(), "403 forbidden", "{method} {route} {sale}");
+        }
+    }
+    app.stop().await;
+}

@@ -43,8 +43,7 @@ pub(crate) async fn create(
     if sale.door.challenge.is_off() {
         return Err(Problem::not_found("this sale asks for no challenge").into());
     }
-    app.not_blocked(client, &buyer)?;
-    app.let_in(Route::Challenge, client, &buyer, &sale)?;
+    app.admit(Route::Challenge, client, &buyer, &sale)?;
     let kind = asked.kind.unwrap_or(sale.door.challenge);
     let offered = app.gate.challenges.offer(app.engine.now(), &sale.row.id, &buyer, kind).await;
     let Offer { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;

@@ -16,6 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_T
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::catalogue::SaleState;
+use crate::gate::Route;
 use crate::gate::room::{RoomError, Shown};
 use crate::web::App;
 use crate::web::failure::failed;
@@ -23,7 +24,7 @@ use crate::web::input::{self, Names};
 use crate::web::limits::{EXPORT_PAGE, RETRY_SECS};
 use crate::web::reply::{Answer, Refused, ReplyBody, json};
 use crate::web::sales::shown_or_new;
-use crate::web::who::Buyer;
+use crate::web::who::{Buyer, Client};
 use crate::web::wire;
 
 /// A draw says how many take part, as of a second ago.
@@ -33,6 +34,7 @@ const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 pub(crate) async fn enter(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
+    client: Client,
     Names([sale]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
@@ -41,14 +43,21 @@ pub(crate) async fn enter(
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
     }
+    app.admit(Route::Room, client, &buyer, &sale)?;
     let (is_new, shown) = app.gate.room.enter(&app.engine, &sale, &buyer).await.map_err(refused)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json(status, &place(shown)))
 }
 
 /// `GET /v1/sales/{sale}/waiting-room`
-pub(crate) async fn get(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names([sale]): Names<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    client: Client,
+    Names([sale]): Names<1>,
+) -> Answer {
     let sale = with_room(&app, &sale).await?;
+    app.admit(Route::Room, client, &buyer, &sale)?;
     let found = app.gate.room.look(&app.engine, &sale, &buyer).await.map_err(refused)?;
     let shown = found.ok_or_else(|| Problem::not_found("there is no place in this waiting room for this buyer"))?;
     Ok(json(StatusCode::OK, &place(shown)))
