@@ -161,7 +161,7 @@ mod tests {
                 .invalid(&anyhow::anyhow!("lost 3")),
         ];
         let text = text(&machine(), &figures);
-        assert!(text.contains("85,000 /s") && text.contains("100,000 nginx") && text.contains("0.85"), "{text}");
+        assert!(text.contains("90,000 /s") && text.contains("100,000 nginx") && text.contains("0.85"), "{text}");
         assert!(text.contains("R6 buyer: invalid: lost 3"), "{text}");
         let json = json(&machine(), &figures);
         assert_eq!(json["ok"], false, "an invalid figure is not owed work done");

@@ -122,7 +122,16 @@ pub struct Endpoint {
 
 /// Every endpoint of this version, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [buying::ENDPOINTS, challenge::ENDPOINTS, door::ENDPOINTS, room::ENDPOINTS, operating::ENDPOINTS, service::ENDPOINTS].into_iter().flatten()
+    [
+        buying::ENDPOINTS,
+        challenge::ENDPOINTS,
+        door::ENDPOINTS,
+        room::ENDPOINTS,
+        operating::ENDPOINTS,
+        service::ENDPOINTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Endpoint {

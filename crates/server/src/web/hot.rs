@@ -26,7 +26,7 @@ use super::reply::{Answer, Reply, json, problem};
 use super::router::not_served;
 use super::who::Client;
 use super::{App, client, input, who, wire};
-use crate::auth::{Denied, bearer};
+use crate::auth::{BuyerName, Denied, bearer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::gate::{Caller, Entry, Limited, Presented, Route, Standing, enter};
 use crate::purchase::{Bought, Purchase, Refusal};
@@ -195,34 +195,34 @@ async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], start
         }
     };
     sale.flags.tally.count(bought.answer());
-    let stand = |sale: Arc<SaleState>| {
-        let look = || app.gate.limits.look(Route::Purchase, caller, &sale);
-        Stand { standing: standing.unwrap_or_else(look), sale }
-    };
-    let sold = match bought {
-        Bought::Refused(refusal) => Sold::Refused(refusal, stand(sale.clone())),
-        Bought::Created(order) => {
-            let reply = placed(StatusCode::CREATED, order.id, &wire::order(&order, &item));
-            Sold::Told(stand(sale.clone()).insert(reply))
-        }
-        Bought::Replayed(order) => {
-            let mut reply = placed(StatusCode::OK, order.id, &wire::order(&order, &item));
-            reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-            Sold::Told(stand(sale.clone()).insert(reply))
-        }
-        Bought::Queued { id, decide_by } => {
-            let queued = wire::queued(id, buyer.as_str(), &item, units, decide_by);
-            let mut reply = placed(StatusCode::ACCEPTED, id, &queued);
-            reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
-            Sold::Told(stand(sale.clone()).insert(reply))
-        }
-    };
+    let standing = standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, &sale));
+    let sold = sold(bought, Stand { sale: sale.clone(), standing }, &item, buyer, units);
     let took = started.elapsed();
     app.metrics.purchases.record(took);
     if app.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
         app.views.of(&app.engine, &sale).latencies.record(took);
     }
     Ok(sold)
+}
+
+/// What is told of a purchase, and where its caller stands now.
+fn sold(bought: Bought, stand: Stand, item: &ItemState, buyer: BuyerName, units: Units) -> Sold {
+    let reply = match bought {
+        Bought::Refused(refusal) => return Sold::Refused(refusal, stand),
+        Bought::Created(order) => placed(StatusCode::CREATED, order.id, &wire::order(&order, item)),
+        Bought::Replayed(order) => {
+            let mut reply = placed(StatusCode::OK, order.id, &wire::order(&order, item));
+            reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+            reply
+        }
+        Bought::Queued { id, decide_by } => {
+            let queued = wire::queued(id, buyer.as_str(), item, units, decide_by);
+            let mut reply = placed(StatusCode::ACCEPTED, id, &queued);
+            reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
+            reply
+        }
+    };
+    Sold::Told(stand.insert(reply))
 }
 
 impl App {

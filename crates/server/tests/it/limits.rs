@@ -141,15 +141,13 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
 }
 
 #[tokio::test]
-async fn by_default_a_robot_is_held_to_its_limits_and_ten_thousand_buyers_from_its_address_are_not() {
+async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let first = app.buy("robot", "k", "spring", "phone", 1).await;
-    assert_eq!(first.header("ratelimit-policy"), Some("\"buyer\";q=5000;w=50, \"ip\";q=20000;w=20"));
-    let (let_in, too_many) = press(&[&app], 100, |_| "robot".into()).await;
-    // 100 come back in a second.
-    assert!((4_999..6_300).contains(&let_in), "{let_in}");
-    assert_eq!(too_many.expect("most of them").json()["scope"], "buyer");
+    assert_eq!(first.header("ratelimit-policy"), Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20"));
+    let (let_in, _) = press(&[&app], 10, |_| "robot".into()).await;
+    assert_eq!(let_in, 640, "whoever is eager is no robot yet");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
     assert_eq!(let_in, 320);
     app.stop().await;
@@ -214,7 +212,7 @@ async fn limits_change_while_the_sale_runs() {
     assert_eq!(told.header("ratelimit-policy"), None, "nothing is limited any more");
     set(&app, "spring", Value::Null).await;
     let told = app.buy("anna", "b", "spring", "phone", 1).await;
-    assert_eq!(said(&told, "ratelimit-policy", "buyer", "q"), Some(5_000), "the defaults are back");
+    assert_eq!(said(&told, "ratelimit-policy", "buyer", "q"), Some(50_000), "the defaults are back");
     app.stop().await;
 }
 
@@ -231,7 +229,7 @@ async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
     assert_eq!(listed["blocks"].as_array().map(Vec::len), Some(2), "{listed}");
     let blocked = app.buy("robot", "k", "spring", "phone", 1).await;
     assert_eq!(blocked.verdict(), "403 forbidden");
-    assert_eq!(said(&blocked, "ratelimit", "buyer", "r"), Some(5_000));
+    assert_eq!(said(&blocked, "ratelimit", "buyer", "r"), Some(50_000));
     let from =
         async |buyer: &str, address: &str| buy_by(&app, buyer, "k", &[("X-Forwarded-For", address)]).await.verdict();
     assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");

@@ -89,7 +89,10 @@ async fn the_pages_script_tells_what_the_owner_configured() {
     let told =
         text.trim().strip_prefix("window.doorbuster = ").and_then(|text| text.strip_suffix(';')).expect("a script");
     let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
-    assert_eq!(told, json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false}));
+    assert_eq!(
+        told,
+        json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "api": null})
+    );
 }
 
 #[tokio::test]

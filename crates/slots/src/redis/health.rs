@@ -88,6 +88,5 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_an_append_only_file_is_warned_of() {
-    }
+    fn a_server_without_an_append_only_file_is_warned_of() {}
 }

@@ -5,9 +5,9 @@ use doorbuster_api::problem::Scope;
 use doorbuster_core::gate::gcra::Pace;
 
 /// One buyer, where the sale says nothing: bounds what one token can cost the server. What is fair among buyers is for the sale to say.
-pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 5_000, per_minute: 6_000 };
+pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
 /// One address, where the sale says nothing. Grows with the buyers known behind it.
-pub(crate) const IP_DEFAULT: Limit = Limit { burst: 20_000, per_minute: 60_000 };
+pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
 
 /// The measures, in the order in which they are asked.
 pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
@@ -66,7 +66,7 @@ mod tests {
             let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
             assert_eq!(Rules::new(&limits).policy(), policy, "{json}");
         };
-        check("{}", r#""buyer";q=5000;w=50, "ip";q=20000;w=20"#);
+        check("{}", r#""buyer";q=50000;w=50, "ip";q=200000;w=20"#);
         check(r#"{"buyer":null,"ip":null}"#, "");
         check(
             r#"{"buyer":{"burst":5,"per_minute":60},"ip":null,"interface":{"burst":1000,"per_minute":7}}"#,

@@ -104,14 +104,14 @@ mod tests {
     fn both_headers_are_structured_fields_and_the_same_in_both_ways() {
         let rules = Rules::new(&Limits::default());
         let mut standing = Standing::default();
-        standing.note(Scope::Buyer, Pace::new(5_000, 6_000), 3_000_000_001, 0);
-        standing.note(Scope::Ip, Pace::new(20_000, 60_000), 0, 0);
+        standing.note(Scope::Buyer, Pace::new(50_000, 60_000), 3_000_000_001, 0);
+        standing.note(Scope::Ip, Pace::new(200_000, 600_000), 0, 0);
         let mut out = Vec::new();
         standing.write(&rules, &mut out);
         let text = String::from_utf8(out).expect("ASCII");
         assert_eq!(
             text,
-            "ratelimit-policy: \"buyer\";q=5000;w=50, \"ip\";q=20000;w=20\r\nratelimit: \"buyer\";r=4699;t=4, \"ip\";r=20000;t=0\r\n"
+            "ratelimit-policy: \"buyer\";q=50000;w=50, \"ip\";q=200000;w=20\r\nratelimit: \"buyer\";r=46999;t=4, \"ip\";r=200000;t=0\r\n"
         );
         let mut headers = HeaderMap::new();
         assert!(!Standing::is_in(&headers));

@@ -184,12 +184,13 @@ fn routes_and_sales_have_counts_of_their_own() {
 
 #[test]
 fn a_look_uses_nothing_up() {
-    let (limiter, sale) = (limiter(), sale("spring", r#"{"buyer":{"burst":3,"per_minute":1}}"#));
+    let (limiter, sale) =
+        (limiter(), sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#));
     let look = |route| header(limiter.look(route, caller("192.0.2.1", "anna"), &sale), &sale);
-    let fresh = "\"buyer\";r=3;t=0, \"ip\";r=20000;t=0";
+    let fresh = "\"buyer\";r=3;t=0, \"ip\";r=9;t=0";
     assert_eq!((look(Route::Pass), look(Route::Pass)), (fresh.into(), fresh.into()));
     assert!(limiter.ask(Route::Pass, caller("192.0.2.1", "anna"), &sale).is_ok());
-    assert!(look(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=19999;"), "{}", look(Route::Pass));
+    assert!(look(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=8;"), "{}", look(Route::Pass));
     assert_eq!(look(Route::Purchase), fresh);
 }
 
