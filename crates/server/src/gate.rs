@@ -41,7 +41,7 @@ impl Gate {
         let sharing = engine.shared().cloned().map(Sharing::new);
         Self {
             room: Rooms::new(&masters, settings.pass_ttl),
-            challenges: Challenges::new(&masters),
+            challenges: Challenges::new(&masters, engine.id_key()),
             passes: Passes::new(masters, settings.pass_ttl),
             limits: Limiter::new(engine.id_key(), sharing),
             blocks: Blocks::default(),

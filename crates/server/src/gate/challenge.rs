@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
 use doorbuster_challenge::{WorkKeys, is_in_place, normalised};
-use doorbuster_core::{BuyerId, Millis, Phase};
+use doorbuster_core::{BuyerId, IdKey, Millis, Phase};
 use doorbuster_store::{Spending, Spent, Store, StoreError};
 
 use super::Masters;
@@ -93,20 +93,22 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Challenges {
     seals: Seals,
-    work: WorkKeys,
+    /// By master: the first makes, all of them check.
+    work: Box<[WorkKeys]>,
     studio: Studio,
     outcomes: [AtomicU64; Outcome::ALL.len()],
 }
 
 impl Challenges {
-    /// Challenges that every node with the same masters understands.
+    /// Challenges that every node with the same masters understands, in whichever order it has them. Buyers are known to the store by names made from
+    /// the id key, which stays when masters are changed: so do the wrong answers that are counted under them.
     #[must_use]
-    pub fn new(masters: &Masters) -> Self {
-        let key = |context| masters.keys(context).next().expect("there is always one master");
-        // These only have to hold between making a challenge and checking its answer, which the seal ties together; so one key each is enough.
-        let work = WorkKeys::new(&key("doorbuster: challenges of work"), &key("doorbuster: answers of work"));
-        let studio = Studio::new(work.clone());
-        Self { seals: Seals::new(masters), work, studio, outcomes: Default::default() }
+    pub fn new(masters: &Masters, id_key: &IdKey) -> Self {
+        let challenges = masters.keys("doorbuster: challenges of work");
+        let pairs = challenges.zip(masters.keys("doorbuster: answers of work"));
+        let work: Box<[_]> = pairs.map(|(challenge, answer)| WorkKeys::new(&challenge, &answer)).collect();
+        let studio = Studio::new(work.first().expect("there is always one master").clone());
+        Self { seals: Seals::new(masters, id_key), work, studio, outcomes: Default::default() }
     }
 
     /// A challenge of this kind for this buyer. `None`: more are asked for than can be drawn.
@@ -167,7 +169,9 @@ impl Challenges {
         match (sealed.kind, answer) {
             (Kind::Image, ChallengeAnswer::Text(text)) => sealed.text() == Some(normalised(text).as_str()),
             (Kind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
-            (Kind::Work, ChallengeAnswer::Altcha(payload)) => self.work.check(payload, &sealed.answer),
+            (Kind::Work, ChallengeAnswer::Altcha(payload)) => {
+                self.work.iter().any(|keys| keys.check(payload, &sealed.answer))
+            }
             _ => false,
         }
     }

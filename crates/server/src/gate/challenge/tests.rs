@@ -20,6 +20,10 @@ fn masters() -> Masters {
     Masters::new(vec![[3; 32]]).expect("one")
 }
 
+fn id_key() -> IdKey {
+    IdKey::new([9; 32])
+}
+
 fn buyer(name: &str) -> BuyerId {
     BuyerId::new(name).expect("a test's buyer")
 }
@@ -28,7 +32,7 @@ fn open(dir: &Path, clock: &Arc<std::sync::atomic::AtomicI64>) -> Store {
     let clock = clock.clone();
     Store::open_sqlite(SqliteOptions {
         dir: dir.to_owned(),
-        id_key: IdKey::new([9; 32]),
+        id_key: id_key(),
         clock: Arc::new(move || Millis(clock.load(Ordering::SeqCst))),
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|_| {}),
@@ -40,14 +44,19 @@ impl Rig {
     fn new() -> Self {
         let (scratch, clock) = (Scratch::new(), Arc::new(1_795_168_800_000.into()));
         let store = open(scratch.path(), &clock);
-        Self { store, clock, challenges: Challenges::new(&masters()), _scratch: scratch }
+        Self { store, clock, challenges: Challenges::new(&masters(), &id_key()), _scratch: scratch }
     }
 
     /// A challenge and its answer.
     async fn offer(&self, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
-        let offered = self.challenges.offer(self.store.now(), "spring", &buyer(who), kind).await;
+        self.offer_by(&self.challenges, who, kind).await
+    }
+
+    /// The same of another node.
+    async fn offer_by(&self, node: &Challenges, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
+        let offered = node.offer(self.store.now(), "spring", &buyer(who), kind).await;
         let Offer { token, shown, .. } = offered.expect("nobody else asks");
-        let sealed = self.challenges.seals.open(&token, "spring", who).expect("it is this buyer's");
+        let sealed = node.seals.open(&token, "spring", who).expect("it is this buyer's");
         let answer = match shown {
             Shown::Image { .. } => ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase()),
             Shown::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
@@ -111,7 +120,7 @@ async fn nobody_else_can_use_or_spend_a_challenge() {
     assert_eq!(rig.redeem("bert", &token, &answer).await, Err(FAILED.into()), "another buyer");
     let elsewhere = rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
     assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "another sale");
-    let strangers = Challenges::new(&Masters::new(vec![[4; 32]]).expect("one"));
+    let strangers = Challenges::new(&Masters::new(vec![[4; 32]]).expect("one"), &id_key());
     let forged = strangers.offer(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image).await;
     let forged = forged.expect("drawn").token;
     assert_eq!(rig.redeem("anna", &forged, &answer).await, Err(FAILED.into()), "another deployment's");
@@ -133,7 +142,7 @@ async fn a_challenge_ends_after_two_minutes() {
 #[tokio::test]
 async fn of_answers_at_once_at_two_nodes_one_counts() {
     let rig = Rig::new();
-    let other_node = Challenges::new(&masters());
+    let other_node = Challenges::new(&masters(), &id_key());
     for _ in 0..10 {
         let (token, answer) = rig.offer("anna", ChallengeKind::Image).await;
         let ask = |node: &'static str| {
@@ -161,6 +170,33 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
     rig.pass(MISSES_MS);
     let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("robot", &token, &answer).await, Ok(()));
+}
+
+#[tokio::test]
+async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wrong_answers_together() {
+    let node = |masters: &[u8]| {
+        let masters = masters.iter().map(|&byte| [byte; 32]).collect();
+        Challenges::new(&Masters::new(masters).expect("two"), &id_key())
+    };
+    let (before, after) = (node(&[1, 2]), node(&[2, 1]));
+    let mut rig = Rig::new();
+    for [made_by, asked] in [[&before, &after], [&after, &before]] {
+        for kind in KINDS {
+            let (token, answer) = rig.offer_by(made_by, "anna", kind).await;
+            let outcome = asked.redeem(&rig.store, "spring", &buyer("anna"), &token, &answer).await;
+            assert!(outcome.is_ok(), "{kind:?}: {outcome:?}");
+        }
+    }
+    rig.challenges = before;
+    for n in 0..MISSES_MAX {
+        let (token, _) = rig.offer("robot", ChallengeKind::Image).await;
+        let asked = if n % 2 == 0 { &rig.challenges } else { &after };
+        let wrong = ChallengeAnswer::X(0);
+        let outcome = asked.redeem(&rig.store, "spring", &buyer("robot"), &token, &wrong).await;
+        assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
+    }
+    let (token, answer) = rig.offer("robot", ChallengeKind::Image).await;
+    assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()));
 }
 
 #[tokio::test]
