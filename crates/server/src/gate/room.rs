@@ -104,7 +104,7 @@ impl Rooms {
     /// When the room is full, or the store is away.
     pub async fn enter(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Result<(bool, Shown), RoomError> {
         let hall = self.hall(&sale.row.id);
-        hall.arrive();
+        hall.arrive(buyer);
         // A place in memory that has not lapsed is the place; the store is not asked again by a reload.
         if let Some(shown) = self.glimpse(engine, sale, buyer) {
             return Ok((false, shown));
@@ -161,7 +161,7 @@ impl Rooms {
             Room::Off => return Ok(Admission::Free),
             Room::Auto => {
                 let hall = self.hall(&sale.row.id);
-                hall.arrive();
+                hall.arrive(buyer);
                 if !hall.is_held(engine.now()) {
                     return Ok(Admission::Free);
                 }

@@ -22,6 +22,8 @@ pub(super) const FETCH_WITHIN: Duration = Duration::from_secs(30);
 pub(super) const LOOKS_MAX: usize = 4;
 /// How many ranks can be called in within a second: what a node's admission takes. A room that opens by itself does when more come.
 pub(super) const ARRIVALS_PER_SEC_MAX: u64 = CALLS_MAX * 1_000 / TICK.as_millis() as u64;
+/// Buyers that are told apart among those who came since arrivals were last counted.
+pub(super) const ARRIVALS_COUNTED_MAX: usize = 4 * ARRIVALS_PER_SEC_MAX as usize;
 /// How long a room that opened by itself stays open after the last second with too many arrivals, or with somebody in line.
 pub(super) const HOLD: Duration = Duration::from_secs(30);
 /// Shortest time between two tellings of one sale's positions.

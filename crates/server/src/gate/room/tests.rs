@@ -74,7 +74,7 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     let hall = Hall::new("spring".into());
     let start = Instant::now();
     let pressed = |arrivals: u64, secs: u64| {
-        (0..arrivals).for_each(|_| hall.arrive());
+        (0..arrivals).for_each(|n| hall.arrive(&buyer(&format!("b{n}"))));
         hall.is_pressed(start + Duration::from_secs(secs))
     };
     assert!(!pressed(2 * ARRIVALS_PER_SEC_MAX, 0), "nothing was counted before");
@@ -82,6 +82,10 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     assert!(pressed(ARRIVALS_PER_SEC_MAX + 1, 2));
     assert!(!pressed(ARRIVALS_PER_SEC_MAX, 2), "asked again within the second");
     assert!(!pressed(0, 3));
+    // One who asks again and again is one.
+    (0..100 * ARRIVALS_PER_SEC_MAX).for_each(|_| hall.arrive(&buyer("robot")));
+    assert!(!pressed(ARRIVALS_PER_SEC_MAX - 1, 4));
+    assert!(pressed(20 * ARRIVALS_PER_SEC_MAX, 5), "more than are told apart");
     hall.know(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
     assert!(hall.is_held(NOW) && !hall.is_held(Millis(1_001)));
 }
