@@ -78,11 +78,14 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
             wire.reply(false).await.expect("an answer").text()
         }
     };
-    let begun = Instant::now();
-    while !nodes(&first).await.contains("doorbuster_nodes 2") {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the first node knows of the second");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let both = async || {
+        let begun = Instant::now();
+        while !nodes(&first).await.contains("doorbuster_nodes 2") {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the first node knows of the second");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    both().await;
     redis.refuse_writes(true);
     let away = async |app: &TestApp, expected: &str| {
         let begun = Instant::now();
@@ -104,7 +107,18 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
         }
         let_in
     };
-    assert_eq!(count(&first, "anna").await, 6, "half of it");
+    // On a starved machine the second node may seem dead for a moment, and its half is the first one's meanwhile.
+    let half = async |buyer: &str| {
+        for n in 0..5 {
+            both().await;
+            let let_in = count(&first, &format!("{buyer}{n}")).await;
+            if nodes(&first).await.contains("doorbuster_nodes 2") {
+                return let_in;
+            }
+        }
+        panic!("the second node seems dead all the time")
+    };
+    assert_eq!(half("anna").await, 6, "half of it");
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
@@ -112,7 +126,7 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
     drop(redis);
     away(&first, "1").await;
     let begun = Instant::now();
-    assert_eq!(count(&first, "carl").await, 6);
+    assert_eq!(half("carl").await, 6);
     assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for what is away");
     for app in [first, second] {
         drop(app);
