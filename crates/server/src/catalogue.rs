@@ -12,7 +12,7 @@ use doorbuster_core::slot::Request;
 use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
-use crate::gate::{Rules, SaleLimits};
+use crate::gate::{Route, Rules, SaleLimits};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
@@ -170,6 +170,8 @@ pub struct SaleState {
     pub door: FrontDoor,
     /// How often it may be asked, as the door says.
     pub(crate) limits: Rules,
+    /// The same of its challenges, which have a limit of their own besides.
+    challenge_limits: Rules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
     /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
@@ -179,6 +181,14 @@ pub struct SaleState {
 }
 
 impl SaleState {
+    /// How often this may be asked.
+    pub(crate) fn limits_of(&self, route: Route) -> &Rules {
+        match route {
+            Route::Challenge => &self.challenge_limits,
+            Route::Purchase | Route::Pass | Route::Room => &self.limits,
+        }
+    }
+
     /// The item of this name.
     #[must_use]
     pub fn item(&self, name: &str) -> Option<&Arc<ItemState>> {
@@ -268,8 +278,9 @@ impl Catalogue {
         }
         let state_version = key.request_hash(&id, &format!("{} {}", row.version, row.phase.as_str())).half();
         let door = door(&row);
-        let limits = Rules::new(&door.limits);
-        self.sales.insert(id, Arc::new(SaleState { door, limits, row, items, state_version, flags }));
+        let (limits, challenge_limits) = (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
+        let sale = SaleState { door, limits, challenge_limits, row, items, state_version, flags };
+        self.sales.insert(id, Arc::new(sale));
     }
 
     /// Forgets a deleted sale.

@@ -139,7 +139,7 @@ impl Limiter {
     /// # Errors
     /// It is one too many: nothing was used up.
     pub(crate) fn ask(&self, route: Route, caller: Caller<'_>, sale: &SaleState) -> Result<Standing, Limited> {
-        if sale.limits.is_none() {
+        if sale.limits_of(route).is_none() {
             return Ok(Standing::default());
         }
         self.ask_at(route, caller, sale, self.now())
@@ -149,7 +149,7 @@ impl Limiter {
         let mut standing = Standing::default();
         let hashed = self.hash(route, sale, Scope::Buyer, caller.buyer.as_bytes());
         let mut used = None;
-        if let Some(pace) = self.pace(sale, Scope::Buyer) {
+        if let Some(pace) = self.pace(route, sale, Scope::Buyer) {
             let cost = pace.cost(1);
             let turn = self.table.with(hashed.key, now, |cell| self.step(cell, pace, now, cost, hashed.key));
             standing.note(Scope::Buyer, pace, state_of(turn), now);
@@ -157,7 +157,7 @@ impl Limiter {
             used = Some((pace, hashed.key, cost));
         }
         let mut used_here = None;
-        if let Some(pace) = self.pace(sale, Scope::Ip) {
+        if let Some(pace) = self.pace(route, sale, Scope::Ip) {
             let address = self.hash(route, sale, Scope::Ip, &network(caller.address));
             let (turn, cost) = self.table.with(address.key, now, |cell| {
                 let cost = pace.cost(budgets(cell, hashed.other, now));
@@ -171,7 +171,7 @@ impl Limiter {
             }
             used_here = Some((pace, address.key, cost));
         }
-        if let Some(pace) = self.pace(sale, Scope::Interface) {
+        if let Some(pace) = self.pace(route, sale, Scope::Interface) {
             let turn = self.everybody(route, sale, pace, now);
             standing.note(Scope::Interface, pace, state_of(turn), now);
             if let Err(mut limited) = refuse(turn, Scope::Interface, standing) {
@@ -189,7 +189,7 @@ impl Limiter {
         let (mut standing, now) = (Standing::default(), self.now());
         let known = |hashed: Hashed| self.table.with_known(hashed.key, |cell| cell.state).unwrap_or(0);
         for scope in SCOPES {
-            let Some(pace) = self.pace(sale, scope) else { continue };
+            let Some(pace) = self.pace(route, sale, scope) else { continue };
             let state = match scope {
                 Scope::Buyer => known(self.hash(route, sale, scope, caller.buyer.as_bytes())),
                 Scope::Ip => known(self.hash(route, sale, scope, &network(caller.address))),
@@ -215,8 +215,8 @@ impl Limiter {
     }
 
     /// A sale's limit, or this node's part of it while the others cannot be told.
-    fn pace(&self, sale: &SaleState, scope: Scope) -> Option<Pace> {
-        let pace = sale.limits.pace(scope)?;
+    fn pace(&self, route: Route, sale: &SaleState, scope: Scope) -> Option<Pace> {
+        let pace = sale.limits_of(route).pace(scope)?;
         Some(match &self.sharing {
             Some(sharing) => pace.part(sharing.parts()),
             None => pace,

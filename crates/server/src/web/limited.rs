@@ -54,7 +54,7 @@ impl OnLimited {
             && !Standing::is_in(response.headers())
         {
             let standing = app.gate.limits.look(self.route, self.caller(), sale);
-            standing.insert(&sale.limits, response.headers_mut());
+            standing.insert(sale.limits_of(self.route), response.headers_mut());
         }
     }
 }

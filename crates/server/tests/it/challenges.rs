@@ -212,6 +212,29 @@ async fn a_burst_of_one_gives_exactly_one_challenge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_limited() {
+    let app = TestApp::start().await;
+    open_limited(&app, json!({"buyer": null, "ip": null})).await;
+    let (begun, mut given) = (Instant::now(), 0);
+    let refused = loop {
+        let told = post(&app, "robot", "/v1/sales/spring/challenges", &json!({})).await;
+        assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=30;w=60"));
+        match told.status {
+            201 => given += 1,
+            _ => break told,
+        }
+        // One comes back every two seconds.
+        assert!((1..=31 + begun.elapsed().as_secs() / 2).contains(&given), "{given}");
+    };
+    assert!(given >= 30, "{given}");
+    assert_eq!(refused.verdict(), "429 rate_limited");
+    assert_eq!(refused.json()["scope"], "buyer");
+    assert!(["1", "2"].map(Some).contains(&refused.header("retry-after")), "{refused:?}");
+    assert_eq!(post(&app, "anna", "/v1/sales/spring/challenges", &json!({})).await.verdict(), "201");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sales_name_that_is_written_in_another_way_is_limited_and_blocked_like_the_sale() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;

@@ -8,6 +8,8 @@ use doorbuster_core::gate::gcra::Pace;
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
 /// One address, where the sale says nothing. Grows with the buyers known behind it.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
+/// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales share. A sale may ask for less.
+const CHALLENGES: Limit = Limit { burst: 30, per_minute: 30 };
 
 /// The measures, in the order in which they are asked.
 pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
@@ -38,6 +40,18 @@ impl Rules {
             Some(format!("\"{}\";q={};w={}", scope.as_str(), pace.burst(), pace.window_secs()))
         });
         Self { policy: policies.collect::<Vec<_>>().join(", "), paces }
+    }
+
+    /// The limits of its challenges.
+    pub(crate) fn of_challenges(limits: &Limits) -> Self {
+        let buyer = match limits.buyer {
+            LimitSetting::Some(limit) => Limit {
+                burst: limit.burst.min(CHALLENGES.burst),
+                per_minute: limit.per_minute.min(CHALLENGES.per_minute),
+            },
+            LimitSetting::Default | LimitSetting::None => CHALLENGES,
+        };
+        Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
     }
 
     /// The limit by this measure.
@@ -75,6 +89,19 @@ mod tests {
         assert!(
             Rules::new(&Limits { buyer: LimitSetting::None, ip: LimitSetting::None, ..Limits::default() }).is_none()
         );
+    }
+
+    #[test]
+    fn challenges_of_one_buyer_are_limited_whatever_the_sale_says() {
+        let check = |json: &str, policy: &str| {
+            let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
+            assert_eq!(Rules::of_challenges(&limits).policy(), policy, "{json}");
+        };
+        check("{}", r#""buyer";q=30;w=60, "ip";q=200000;w=20"#);
+        check(r#"{"buyer":null,"ip":null}"#, r#""buyer";q=30;w=60"#);
+        check(r#"{"buyer":{"burst":31,"per_minute":600},"ip":null}"#, r#""buyer";q=30;w=60"#);
+        check(r#"{"buyer":{"burst":600,"per_minute":20},"ip":null}"#, r#""buyer";q=30;w=90"#);
+        check(r#"{"buyer":{"burst":1,"per_minute":60},"ip":null}"#, r#""buyer";q=1;w=2"#);
     }
 
     #[test]
