@@ -9,11 +9,12 @@ pub(crate) use stream::stream;
 
 use std::sync::Arc;
 
-use doorbuster_api::problem::Problem;
+use doorbuster_api::problem::{Problem, Scope};
 use doorbuster_api::query::followed_sales;
 use doorbuster_core::BuyerId;
 
 use super::App;
+use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown;
 use feed::Feed;
 
@@ -23,5 +24,5 @@ fn follow(app: &Arc<App>, buyer: BuyerId, query: Option<&str>) -> Result<Feed, P
     for sale in &sales {
         shown(app, sale)?;
     }
-    Ok(Feed::new(app.clone(), buyer, sales))
+    Feed::new(app.clone(), buyer, sales).ok_or_else(|| Problem::rate_limited(Scope::Buyer, STREAM_RETRY_SECS))
 }

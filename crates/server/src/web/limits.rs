@@ -41,6 +41,8 @@ pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
 /// While one request makes a status anew, others are shown the one before if it is not older; then they wait.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
+/// A buyer who has as many event streams as one may have is told to come again after so many seconds.
+pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Between two pings of an event stream.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 /// A WebSocket from which nothing came for so long, not even a pong, is closed.

@@ -245,6 +245,35 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
 }
 
 #[tokio::test]
+async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
+    let app = TestApp::start().await;
+    let mut wires = Vec::new();
+    for _ in 0..8 {
+        wires.push(stream(&app, "/v1/events", &[]).await.0);
+    }
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        sockets.push(socket(&app, "anna", "").await);
+    }
+    let refused = app.buyer("anna", "GET", "/v1/events").await;
+    assert_eq!(refused.verdict(), "429 rate_limited");
+    assert_eq!((&refused.json()["scope"], refused.header("retry-after")), (&json!("buyer"), Some("10")));
+    match open(&app, "", &[("authorization", &bearer("anna"))]).await {
+        Err(Error::Http(refused)) => assert_eq!(refused.status(), 429),
+        other => panic!("{:?}", other.map(|(_, response)| response)),
+    }
+    drop(socket(&app, "bert", "").await);
+    // Whoever closes one may open another, as soon as the server has noticed.
+    sockets.pop();
+    let again = async {
+        while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("its place is free again");
+}
+
+#[tokio::test]
 async fn streams_end_with_the_server() {
     let mut app = TestApp::start().await;
     let mut socket = socket(&app, "anna", "").await;

@@ -31,9 +31,10 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(app: Arc<App>, buyer: BuyerId, sales: Vec<String>) -> Self {
-        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone());
-        Self { app, subscription, buyer, sales, place: None }
+    /// `None`: the buyer has as many as one may have.
+    pub(super) fn new(app: Arc<App>, buyer: BuyerId, sales: Vec<String>) -> Option<Self> {
+        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone())?;
+        Some(Self { app, subscription, buyer, sales, place: None })
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
