@@ -10,8 +10,6 @@ use tokio::sync::Notify;
 
 /// What may wait for one slow reader; past it the reader is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
-/// Readers of one buyer on a node: a tab of a browser is one.
-pub const BUYER_READERS_MAX: usize = 16;
 /// What one waiting event is counted as: about its size on the wire.
 const EVENT_BYTES: usize = 512;
 const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
@@ -118,15 +116,15 @@ pub struct Subscription {
 }
 
 impl Hub {
-    /// A reader of one buyer's orders and of some sales' status. `None`: the buyer has as many as one may have.
+    /// A reader of one buyer's orders and of some sales' status. `None`: the buyer has `most` already.
     #[must_use]
-    pub fn subscribe(&self, buyer: Option<BuyerId>, sales: Vec<String>) -> Option<Subscription> {
+    pub fn subscribe(&self, buyer: Option<BuyerId>, sales: Vec<String>, most: usize) -> Option<Subscription> {
         let mailbox = Arc::new(Mailbox::default());
         let sales: Vec<Arc<str>> = sales.into_iter().map(Arc::from).collect();
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(buyer) = &buyer {
             let boxes = readers.buyers.entry(buyer.clone()).or_default();
-            if boxes.len() >= BUYER_READERS_MAX {
+            if boxes.len() >= most {
                 return None;
             }
             boxes.push(Arc::downgrade(&mailbox));
@@ -212,13 +210,13 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_dropped_and_status_is_folded() {
         let hub = Hub::default();
-        let mut reader = hub.subscribe(None, vec!["spring".into()]).expect("nobody's");
+        let mut reader = hub.subscribe(None, vec!["spring".into()], 1).expect("nobody's");
         for _ in 0..BACKLOG_MAX * 2 {
             hub.publish(Kind::Status("spring".into()));
         }
         assert!(matches!(reader.next().await, Next::Event(_)));
         let buyer = BuyerId::new("anna").expect("a buyer");
-        let mut slow = hub.subscribe(Some(buyer.clone()), vec![]).expect("the first");
+        let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1).expect("the first");
         let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
         let units = Units::new(1).expect("in range");
         for _ in 0..=BACKLOG_MAX {

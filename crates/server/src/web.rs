@@ -80,6 +80,8 @@ pub struct App {
     keys_read: tokio::sync::Mutex<Option<Instant>>,
     /// Purchases and operators' changes, which run to their end whoever hangs up.
     buying: TaskTracker,
+    /// Most event streams of one buyer: half of the connections, so that one token cannot hold them all.
+    streams_max: usize,
     stopping: AtomicBool,
     /// Ends event streams.
     stop: CancellationToken,
@@ -113,6 +115,7 @@ impl App {
             keys: tokio::sync::Mutex::default(),
             keys_read: tokio::sync::Mutex::default(),
             buying: TaskTracker::new(),
+            streams_max: settings.connections_max / 2,
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
         })

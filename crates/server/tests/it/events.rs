@@ -246,7 +246,7 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
 
 #[tokio::test]
 async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "32")]).await;
     let mut wires = Vec::new();
     for _ in 0..8 {
         wires.push(stream(&app, "/v1/events", &[]).await.0);

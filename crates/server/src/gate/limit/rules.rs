@@ -9,7 +9,7 @@ pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_00
 /// One address, where the sale says nothing. Grows with the buyers known behind it.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
 /// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales share. A sale may ask for less.
-const CHALLENGES: Limit = Limit { burst: 30, per_minute: 30 };
+const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
 /// The measures, in the order in which they are asked.
 pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
@@ -97,11 +97,11 @@ mod tests {
             let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
             assert_eq!(Rules::of_challenges(&limits).policy(), policy, "{json}");
         };
-        check("{}", r#""buyer";q=30;w=60, "ip";q=200000;w=20"#);
-        check(r#"{"buyer":null,"ip":null}"#, r#""buyer";q=30;w=60"#);
-        check(r#"{"buyer":{"burst":31,"per_minute":600},"ip":null}"#, r#""buyer";q=30;w=60"#);
-        check(r#"{"buyer":{"burst":600,"per_minute":20},"ip":null}"#, r#""buyer";q=30;w=90"#);
-        check(r#"{"buyer":{"burst":1,"per_minute":60},"ip":null}"#, r#""buyer";q=1;w=2"#);
+        check("{}", r#""buyer";q=200;w=100, "ip";q=200000;w=20"#);
+        check(r#"{"buyer":null,"ip":null}"#, r#""buyer";q=200;w=100"#);
+        check(r#"{"buyer":{"burst":201,"per_minute":600},"ip":null}"#, r#""buyer";q=200;w=100"#);
+        check(r#"{"buyer":{"burst":600,"per_minute":20},"ip":null}"#, r#""buyer";q=200;w=600"#);
+        check(r#"{"buyer":{"burst":1,"per_minute":60},"ip":null}"#, r#""buyer";q=1;w=1"#);
     }
 
     #[test]

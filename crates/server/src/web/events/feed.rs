@@ -33,7 +33,7 @@ pub(super) struct Feed {
 impl Feed {
     /// `None`: the buyer has as many as one may have.
     pub(super) fn new(app: Arc<App>, buyer: BuyerId, sales: Vec<String>) -> Option<Self> {
-        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone())?;
+        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone(), app.streams_max)?;
         Some(Self { app, subscription, buyer, sales, place: None })
     }
 
