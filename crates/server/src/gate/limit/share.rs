@@ -88,7 +88,7 @@ impl Sharing {
 
     /// Whether the other nodes cannot be told at present.
     pub(crate) fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+        self.away.load(Ordering::Acquire)
     }
 
     /// What was shared so far.
@@ -145,7 +145,7 @@ impl Limiter {
             Ok(ahead) => {
                 sharing.batches.fetch_add(1, Ordering::Relaxed);
                 sharing.parts.store(1, Ordering::Relaxed);
-                if sharing.away.swap(false, Ordering::Relaxed) {
+                if sharing.away.swap(false, Ordering::Release) {
                     tracing::info!("limits are shared with other nodes again");
                 }
                 for (owed, ahead_us) in batch.iter().zip(ahead) {
@@ -154,11 +154,12 @@ impl Limiter {
             }
             Err(error) => {
                 sharing.failures.fetch_add(1, Ordering::Relaxed);
-                if !sharing.away.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "limits are not shared with other nodes: each holds to its share of them");
-                }
                 let nodes = u32::try_from(engine.nodes()).unwrap_or(u32::MAX).max(1);
                 sharing.parts.store(nodes, Ordering::Relaxed);
+                // Told last: whoever sees that limits are not shared is held to the share already.
+                if !sharing.away.swap(true, Ordering::Release) {
+                    tracing::warn!(%error, "limits are not shared with other nodes: each holds to its share of them");
+                }
             }
         }
     }
