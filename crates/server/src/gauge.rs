@@ -38,12 +38,13 @@ impl Gauge {
         }
     }
 
-    /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must have done so before.
-    pub fn publish(&self, counts: ItemCounts) {
+    /// Shows newer counts; false: they are the same. Called in commit order; whoever remembers the orders of that commit must have done so before.
+    pub fn publish(&self, counts: ItemCounts) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
-        *shown = counts;
+        let is_new = std::mem::replace(&mut *shown, counts) != counts;
         self.show(&counts);
+        is_new
     }
 
     /// Shows counts that were read from the store after `published` publications, unless there was another since. False: read again.

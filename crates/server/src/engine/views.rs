@@ -41,8 +41,9 @@ impl Views {
         }
         for counts in &committed.counts {
             let Some(item) = catalogue.item_of(counts.item) else { continue };
-            item.gauge.publish(*counts);
-            self.control.announce(&item.sale);
+            if item.gauge.publish(*counts) {
+                self.control.announce(&item.sale);
+            }
             if counts.pool > 0 {
                 self.control.wake_by_pool(counts.item);
             }

@@ -23,14 +23,16 @@ pub async fn a_recall_to_the_pool_happens_once(rig: Rig) {
     rig.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Units recalled for another slot reach it through its feed.
+/// Units recalled for another slot reach it through its feed, and it is told that there is something in it though the counts are as before.
 pub async fn a_recall_for_a_slot_reaches_it(rig: Rig) {
     let item = rig.item(Stock::Counted(10), 4).await;
     let from = rig.open(SlotKey { item, index: 0 }, 6).await;
     let to = rig.open(SlotKey { item, index: 1 }, 4).await;
     let target = RecallTarget::Grant(to.id);
     rig.store.begin_recall(RecallId(1), from.id, target, 5).await.expect("writes").expect("something to ask");
+    rig.told.forget();
     assert_eq!(rig.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
+    assert!(rig.told.take().iter().flat_map(|told| &told.counts).any(|counts| counts.item == item));
     assert_eq!((rig.grant(&from).await.granted, rig.grant(&to).await.granted), (1, 9));
     let feed = rig.store.feed_after(to.id, Seq(0), 9).await.expect("reads");
     assert_eq!(feed.iter().map(|f| (f.cause, f.units)).collect::<Vec<_>>(), [(FeedCause::Recalled, 5)]);

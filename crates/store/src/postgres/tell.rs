@@ -1,7 +1,7 @@
 //! The task that tells the node what was committed: by this node, before its callers hear; by others, on their hint and at least each second.
 //!
 //! It alone calls the sink, and only with what a look saw, so that counts never go back and orders are complete up to them.
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 use tokio_postgres::AsyncMessage;
 
-use doorbuster_core::{ItemId, Order};
+use doorbuster_core::Order;
 use doorbuster_postgres_tls::Address;
 
-use crate::contract::{Committed, ItemCounts, OpenError};
+use crate::contract::{Committed, OpenError};
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
 
 use super::failure::Failure;
@@ -34,8 +34,6 @@ pub(super) struct Teller {
     old: Option<Old>,
     /// Transactions of this node that were announced and are in no look yet.
     own: Vec<String>,
-    /// The counts that were told last, by item, so that they are told when they change.
-    counts: HashMap<ItemId, ItemCounts>,
 }
 
 /// A commit of this node: its orders, and who waits until they were told.
@@ -50,7 +48,7 @@ impl Teller {
         let since = look.here(&shared.clock).await.map_err(failed)?;
         shared.clock.saw(began);
         let (before, own) = (VecDeque::from([(Instant::now(), since.clone())]), Vec::new());
-        Ok(Self { shared, news, look: Some(look), since, before, old: None, own, counts: HashMap::new() })
+        Ok(Self { shared, news, look: Some(look), since, before, old: None, own })
     }
 
     /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be told anything.
@@ -157,11 +155,10 @@ impl Teller {
         }
     }
 
-    fn publish(&mut self, mut orders: Vec<Order>, seen: Seen) {
-        let counts: Vec<ItemCounts> =
-            seen.counts.into_iter().filter(|c| self.counts.insert(c.item, *c) != Some(*c)).collect();
+    fn publish(&self, mut orders: Vec<Order>, seen: Seen) {
         orders.extend(seen.orders);
-        let committed = Committed { counts, orders, told: seen.told, sales: seen.sales };
+        // Also counts that are the same as before: units that went from one grant to another are in their slot's feed now, and the counts do not show it.
+        let committed = Committed { counts: seen.counts, orders, told: seen.told, sales: seen.sales };
         if !is_empty(&committed) {
             (self.shared.sink)(&committed);
         }

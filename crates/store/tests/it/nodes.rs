@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::order::Ending;
 use doorbuster_core::sale::Step;
-use doorbuster_core::{BuyerId, NodeId, OrderState, RequestKey, SlotKey, Stock, Ticket, TicketId, Verdict};
+use doorbuster_core::{
+    BuyerId, NodeId, OrderState, RecallId, RecallTarget, RequestKey, Seq, SlotKey, Stock, Ticket, TicketId, Verdict,
+};
 use doorbuster_store::Committed;
 use doorbuster_store::conformance::{Rig, id_key, new_item, new_sale};
 
@@ -38,6 +40,30 @@ pub async fn told(rig: &Rig, within: Duration, enough: impl Fn(&[Committed]) -> 
 
 fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
+}
+
+/// A node whose slot gets units from another's has nothing else to hear it by: none of the counts changes.
+#[tokio::test]
+async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
+    let (a, b, _) = two().await;
+    let from = a.slot(10, 6, 5).await;
+    let item = from.slot.item;
+    let into = b.open(SlotKey { item, index: 2 }, 4).await;
+    b.store.begin_recall(RecallId(1), from.id, RecallTarget::Grant(into.id), 5).await.expect("writes");
+    let now = b.counts(item).await;
+    told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+    // What is told late of the steps before is not to be taken for it: a look shows each of them once.
+    while !b.told.take().is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(a.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
+    told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+    assert_eq!(b.counts(item).await, now, "they are in slots as before");
+    let feed = b.store.feed_after(into.id, Seq(0), 9).await.expect("reads");
+    assert_eq!(feed.iter().map(|row| row.units).collect::<Vec<_>>(), [5]);
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
 }
 
 #[tokio::test]
