@@ -1,4 +1,4 @@
-//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them.
+//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its form, and by nothing else.
 
 use tiny_skia::{Path, PathBuilder, Transform};
 
@@ -17,6 +17,7 @@ pub const PIECE_SIDE: u32 = 68;
 /// How far beside its gap a piece still counts as in place, in pixels.
 pub const TOLERANCE_PX: u16 = 5;
 
+const SIDE: i32 = PIECE_SIDE as i32;
 /// Side of a piece without its tongues.
 const BODY: f32 = 44.0;
 /// Radius of a tongue or notch.
@@ -136,7 +137,9 @@ pub fn draw_puzzle(chance: &mut Chance) -> Puzzle {
     let form = Form::draw(chance);
     let y = chance.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = places(chance);
-    let piece = cut(&picture, &form, places[0], y, chance);
+    // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot sees that better than a person.
+    let anywhere = (chance.int(0..PUZZLE_WIDTH as i32 - SIDE), chance.int(0..PUZZLE_HEIGHT as i32 - SIDE));
+    let piece = cut(&picture, &form, anywhere, chance);
     let whole = picture.pixels.clone();
     for (n, &x) in places.iter().enumerate() {
         let gap = if n == 0 { form.like(chance) } else { form.other(chance) };
@@ -168,7 +171,7 @@ fn places(chance: &mut Chance) -> [i32; GAPS] {
 }
 
 /// The piece, cut out before the gaps are made: a little lighter or darker than where it came from.
-fn cut(picture: &Canvas, form: &Form, x: i32, y: i32, chance: &mut Chance) -> Canvas {
+fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -> Canvas {
     let mut piece = Canvas::new(PIECE_SIDE, PIECE_SIDE);
     let (x, y) = (usize::try_from(x).expect("from the left"), usize::try_from(y).expect("from the top"));
     for (row, to) in piece.pixels.chunks_exact_mut(PIECE_SIDE as usize).enumerate() {

@@ -12,6 +12,15 @@ pub struct Grey {
 
 impl Grey {
     pub fn read(file: &[u8]) -> Self {
+        Self::weighed(file, [0.3, 0.6, 0.1])
+    }
+
+    /// Red, green and blue, each as a picture of its own.
+    pub fn channels(file: &[u8]) -> [Self; 3] {
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(|weights| Self::weighed(file, weights))
+    }
+
+    fn weighed(file: &[u8], [red, green, blue]: [f32; 3]) -> Self {
         let mut reader = Decoder::new(std::io::Cursor::new(file)).read_info().expect("a PNG");
         let mut data = vec![0; reader.output_buffer_size().expect("a small picture")];
         let info = reader.next_frame(&mut data).expect("a whole PNG");
@@ -21,7 +30,7 @@ impl Grey {
             other => panic!("{other:?}"),
         };
         let pixels = data.chunks_exact(step);
-        let light = pixels.clone().map(|p| 0.3 * f32::from(p[0]) + 0.6 * f32::from(p[1]) + 0.1 * f32::from(p[2]));
+        let light = pixels.clone().map(|p| red * f32::from(p[0]) + green * f32::from(p[1]) + blue * f32::from(p[2]));
         let alpha = pixels.clone().map(|p| p.get(3).copied().unwrap_or(255));
         let (width, height) = (info.width as usize, info.height as usize);
         Self { width, height, light: light.collect(), alpha: alpha.collect() }

@@ -4,6 +4,9 @@ use doorbuster_challenge::{Chance, PIECE_SIDE, PUZZLE_WIDTH, Puzzle, TOLERANCE_P
 
 use crate::pixels::Grey;
 
+#[path = "slide/rim.rs"]
+mod rim;
+
 const ROUNDS: usize = 300;
 
 /// Where a robot puts the piece.
@@ -17,6 +20,10 @@ const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 struct Seen {
     picture: Grey,
     piece: Grey,
+    /// The same in colours.
+    colours: [(Grey, Grey); 3],
+    /// Places inside and outside the piece, all along its rim.
+    pairs: Vec<rim::Pair>,
     y: usize,
     round: usize,
 }
@@ -76,13 +83,20 @@ fn outline(seen: &Seen) -> u16 {
 
 /// The same with care: without the grain, every edge as strong as any other, and none elsewhere under the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
+    let score = outlines(seen);
+    seen.best(|at| score[at - FROM])
+}
+
+/// How much each place looks like an outline of the piece, with care.
+fn outlines(seen: &Seen) -> Vec<f32> {
     let (edges, rim) = (seen.picture.smooth().edges(), seen.rim(1));
     let strength = |x: usize, y: usize| edges.at(x, y).min(30.0);
-    seen.best(|at| {
+    let score = |at: usize| {
         let along: f32 = rim.iter().map(|&(x, y)| strength(at + x, seen.y + y)).sum();
         let all: f32 = cells().map(|(x, y)| strength(at + x, seen.y + y)).sum();
         along / rim.len() as f32 - all / (SIDE * SIDE) as f32
-    })
+    };
+    (FROM..TO).map(score).collect()
 }
 
 /// Looks for the place whose content is the piece's, a little darker or lighter: their correlation.
@@ -105,20 +119,26 @@ fn content(seen: &Seen) -> u16 {
 /// How many of a hundred puzzles each robot solves, and how many it may.
 #[test]
 fn robots_against_the_puzzle() {
-    let robots: [(&str, Robot, usize); 6] = [
+    let robots: [(&str, Robot, usize); 8] = [
         ("guesses", guesses, 8),
         ("looks for what is darkest", darkest, 35),
         ("looks for what differs from its sides", differs, 38),
         ("matches the outline with edges", outline, 45),
         ("matches the outline with care", outline_with_care, 45),
         ("matches the content", content, 35),
+        ("looks for the gap across whose rim colours go on", rim::goes_on, 40),
+        ("compares how they vary along it", rim::varies_alike, 40),
     ];
     let mut chance = Chance::repeatable(2_026);
-    let mut solved = [0; 6];
-    let mut near = [0; 6];
+    let mut solved = [0; 8];
+    let mut near = [0; 8];
     for round in 0..ROUNDS {
         let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut chance);
-        let seen = Seen { picture: Grey::read(&background), piece: Grey::read(&piece), y: usize::from(piece_y), round };
+        let mut pieces = Grey::channels(&piece).into_iter();
+        let colours = Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("as many")));
+        let (picture, grey) = (Grey::read(&background), Grey::read(&piece));
+        let pairs = rim::pairs(&grey);
+        let seen = Seen { picture, piece: grey, colours, pairs, y: usize::from(piece_y), round };
         for (n, (_, robot, _)) in robots.iter().enumerate() {
             let at = robot(&seen);
             solved[n] += usize::from(is_in_place(at.into(), x));
