@@ -2,9 +2,11 @@
 //!
 //! A transaction is a function of this crate over a `Ledger`, run between BEGIN and COMMIT by a store. Two things implement it: the
 //! in-memory [`crate::model::Model`] and the stores. Every function runs serialised against all others that touch the same grant or item.
+use crate::event::Event;
 use crate::id::TicketId;
+use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use crate::rows::{Feed, Grant, Item, Order, Recall, Resolution};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, RecallId, RequestKey, SlotKey, TicketN};
+use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN};
 
 /// Rows under a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
@@ -47,7 +49,7 @@ pub trait Ledger {
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Result<Vec<Order>, Self::Error>;
     /// A new order.
     fn insert_order(&mut self, order: &Order) -> Result<(), Self::Error>;
-    /// Writes an order's state, `paid_at` and `ended_at`.
+    /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.
     fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
 
     /// Units that the buyer holds of an item.
@@ -61,4 +63,28 @@ pub trait Ledger {
     fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Self::Error>;
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
+
+    /// Appends what happened.
+    fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;
+
+    /// What one unit of an item costs.
+    fn price(&mut self, item: ItemId) -> Result<Option<Money>, Self::Error>;
+    /// Whether this message of a provider was taken.
+    fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Self::Error>;
+    /// Notes that it was taken.
+    fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
+    /// The payment, locked until the transaction ends.
+    fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;
+    /// The payments that named this order (a handful).
+    fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Self::Error>;
+    /// Writes a payment, new or changed.
+    fn put_payment(&mut self, payment: &Payment) -> Result<(), Self::Error>;
+    /// The refund, locked until the transaction ends.
+    fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Self::Error>;
+    /// Writes a refund, new or changed.
+    fn put_refund(&mut self, refund: &Refund) -> Result<(), Self::Error>;
+    /// The order's checkout.
+    fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Self::Error>;
+    /// Writes an order's checkout, new or changed.
+    fn put_checkout(&mut self, checkout: &Checkout) -> Result<(), Self::Error>;
 }

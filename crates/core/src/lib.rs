@@ -12,6 +12,7 @@
 //! truth store are functions over a [`Ledger`], so that the simulator attacks the very code that runs on disk.
 #![forbid(unsafe_code)]
 
+pub mod event;
 pub mod gate;
 #[cfg(test)]
 mod golden;
@@ -21,6 +22,7 @@ mod ledger;
 pub mod limits;
 pub mod loss;
 pub mod model;
+pub mod money;
 pub mod order;
 pub mod partition;
 mod queue;

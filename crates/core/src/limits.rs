@@ -31,6 +31,22 @@ pub const PARK_MS: i64 = 1_000;
 pub const PARKED_MAX: usize = 20_000;
 /// Longest payment window, in seconds; more is refused at the edge.
 pub const HOLD_SECS_MAX: u32 = 86_400;
+/// How long the units of an order that is due wait for a provider that cannot be asked whether it took money; then the order expires, and money that
+/// comes later is a late payment.
+pub const PROVIDER_GRACE_MS: i64 = 120_000;
+/// Farthest that an operator puts off an order's `pay_by`, from now; more is refused.
+pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
+/// How often a provider is asked in vain for one refund; then it is failed, and an operator must look.
+pub const REFUND_TRIES_MAX: u32 = 12;
+/// Longest wait between two tries of anything that is tried again.
+pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
+
+/// How long to wait after so many tries in vain: 1 s, doubled with each further one, at most [`BACKOFF_MS_MAX`]. Whoever waits adds their own jitter.
+#[must_use]
+pub fn backoff_ms(tries: u32) -> i64 {
+    let doubled = 1_000_i64.checked_shl(tries.saturating_sub(1).min(32)).unwrap_or(BACKOFF_MS_MAX);
+    doubled.min(BACKOFF_MS_MAX)
+}
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
 const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be decided in time");

@@ -2,10 +2,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use crate::event::Event;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
+use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use crate::rows::{Feed, Grant, Item, Order, Recall, Resolution, Verdict};
-use crate::value::{BuyerId, Epoch, GrantId, ItemId, RecallId, RequestKey, Seq, SlotKey, TicketN};
+use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN};
 
 /// Every table, in memory. A transaction that must be rolled back is run on a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,18 @@ pub struct Model {
     pub quotas: BTreeMap<(ItemId, BuyerId), u32>,
     /// Recalls by id.
     pub recalls: BTreeMap<RecallId, Recall>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// Prices of one unit.
+    pub prices: BTreeMap<ItemId, Money>,
+    /// Messages taken, by provider and id.
+    pub inbox: BTreeMap<(String, String), Millis>,
+    /// Payments by id.
+    pub payments: BTreeMap<PaymentId, Payment>,
+    /// Refunds by id.
+    pub refunds: BTreeMap<RefundId, Refund>,
+    /// Checkouts by order.
+    pub checkouts: BTreeMap<TicketId, Checkout>,
 }
 
 impl Ledger for Model {
@@ -142,6 +156,56 @@ impl Ledger for Model {
 
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Infallible> {
         self.recalls.insert(recall.id, recall.clone());
+        Ok(())
+    }
+
+    fn append_event(&mut self, event: &Event) -> Result<(), Infallible> {
+        self.events.push(event.clone());
+        Ok(())
+    }
+
+    fn price(&mut self, item: ItemId) -> Result<Option<Money>, Infallible> {
+        Ok(self.prices.get(&item).cloned())
+    }
+
+    fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Infallible> {
+        Ok(self.inbox.contains_key(&(provider.to_owned(), event.to_owned())))
+    }
+
+    fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Infallible> {
+        self.inbox.insert((provider.to_owned(), event.to_owned()), at);
+        Ok(())
+    }
+
+    fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Infallible> {
+        Ok(self.payments.get(id).cloned())
+    }
+
+    fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Infallible> {
+        let order = order.to_string();
+        Ok(self.payments.values().filter(|p| p.order == order).cloned().collect())
+    }
+
+    fn put_payment(&mut self, payment: &Payment) -> Result<(), Infallible> {
+        self.payments.insert(payment.id.clone(), payment.clone());
+        Ok(())
+    }
+
+    fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Infallible> {
+        Ok(self.refunds.get(id).cloned())
+    }
+
+    fn put_refund(&mut self, refund: &Refund) -> Result<(), Infallible> {
+        self.refunds.insert(refund.id.clone(), refund.clone());
+        Ok(())
+    }
+
+    fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Infallible> {
+        Ok(self.checkouts.get(order).cloned())
+    }
+
+    fn put_checkout(&mut self, checkout: &Checkout) -> Result<(), Infallible> {
+        self.checkouts.insert(checkout.order, checkout.clone());
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! What becomes of an order: every change is a compare-and-set on its state.
+use crate::event::{self, By, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
-use crate::rows::{Feed, FeedCause, Order, OrderState};
+use crate::limits::{EXTEND_MS_MAX, PROVIDER_GRACE_MS};
+use crate::money::{self, PaymentState, RefundCause};
+use crate::rows::{Feed, FeedCause, Item, Order, OrderState};
 use crate::rules::{Rule, keeps};
 use crate::stock;
-use crate::value::Millis;
+use crate::value::{Millis, Stock};
 
 /// What an attempt to change an order came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +27,10 @@ pub enum Changed {
 pub enum Ending {
     /// Given up: only a reserved order.
     Cancel,
-    /// Not paid in time: only a reserved order whose `pay_by` has passed.
+    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the provider has closed (or cannot be asked about for as
+    /// long as [`PROVIDER_GRACE_MS`]).
     Expire,
-    /// Money back: only a paid order.
+    /// Money back: only a paid order. Each of its captured payments gets its refund.
     Refund,
 }
 
@@ -47,17 +51,25 @@ impl Ending {
     }
 }
 
-/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is open) in its slot.
-pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, now: Millis) -> Result<Changed, L::Error> {
-    let Some(seen) = ledger.order(id)? else { return Ok(Changed::NotFound) };
+/// The order, with its grant and itself locked until the transaction ends.
+pub(crate) fn locked<L: Ledger>(ledger: &mut L, id: &TicketId) -> Result<Option<Order>, L::Error> {
+    let Some(seen) = ledger.order(id)? else { return Ok(None) };
     // Locks are taken grant first: the order is read again under it.
-    let grant = ledger.grant(seen.grant)?;
-    let Some(mut order) = ledger.order(id)? else { return Ok(Changed::NotFound) };
+    ledger.grant(seen.grant)?;
+    ledger.order(id)
+}
+
+/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is open) in its slot.
+pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, by: &By, now: Millis) -> Result<Changed, L::Error> {
+    let Some(mut order) = locked(ledger, id)? else { return Ok(Changed::NotFound) };
     if order.state == how.after() && keeps(Rule::EndOnce) {
         return Ok(Changed::Already(order));
     }
     let early = how == Ending::Expire && now < order.pay_by && keeps(Rule::ExpireWhenDue);
     if (order.state != how.before() && keeps(Rule::EndOnce)) || early {
+        return Ok(Changed::WrongState(order));
+    }
+    if how == Ending::Expire && may_be_paid(ledger, &order, now)? {
         return Ok(Changed::WrongState(order));
     }
     order.state = how.after();
@@ -78,12 +90,52 @@ pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, now: Millis) -
         }
         ledger.put_item(&item)?;
     }
-    if let Some(mut grant) = grant
+    if let Some(mut grant) = ledger.grant(order.grant)?
         && grant.open
         && keeps(Rule::QuotaBackToSlot)
     {
         tell_slot(ledger, &mut grant, &order, -(units as i64), FeedCause::OrderEnded)?;
     }
+    if how == Ending::Refund && keeps(Rule::RefundWithOrder) {
+        for mut payment in ledger.payments_of(&order.id)? {
+            if payment.state == PaymentState::Captured {
+                payment.state = PaymentState::Refunded;
+                ledger.put_payment(&payment)?;
+                money::refund(ledger, &payment, RefundCause::Operator, now)?;
+            }
+        }
+    }
+    event::of_order(ledger, &order, by, now)?;
+    Ok(Changed::Done(order))
+}
+
+/// Whether a provider may still take money for an order that is due: it is asked first, for as long as it may take to answer.
+fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
+    if now >= order.pay_by.plus(PROVIDER_GRACE_MS) || !keeps(Rule::AskBeforeExpiry) {
+        return Ok(false);
+    }
+    Ok(ledger.checkout(&order.id)?.is_some_and(|checkout| checkout.open))
+}
+
+/// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at most [`EXTEND_MS_MAX`] from now.
+pub fn extend<L: Ledger>(
+    ledger: &mut L,
+    id: &TicketId,
+    pay_by: Millis,
+    by: &By,
+    now: Millis,
+) -> Result<Changed, L::Error> {
+    let Some(mut order) = locked(ledger, id)? else { return Ok(Changed::NotFound) };
+    if order.state == OrderState::Reserved && order.pay_by == pay_by {
+        return Ok(Changed::Already(order));
+    }
+    let later = pay_by > order.pay_by && pay_by <= now.plus(EXTEND_MS_MAX);
+    if order.state != OrderState::Reserved || !later {
+        return Ok(Changed::WrongState(order));
+    }
+    order.pay_by = pay_by;
+    ledger.put_order(&order)?;
+    event::append(ledger, EventType::OrderExtended, Subject::Order(order.clone()), by, now)?;
     Ok(Changed::Done(order))
 }
 
@@ -101,10 +153,8 @@ pub enum Paid {
 }
 
 /// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit allows it.
-pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Paid, L::Error> {
-    let Some(seen) = ledger.order(id)? else { return Ok(Paid::NotFound) };
-    let grant = ledger.grant(seen.grant)?;
-    let Some(mut order) = ledger.order(id)? else { return Ok(Paid::NotFound) };
+pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, by: &By, now: Millis) -> Result<Paid, L::Error> {
+    let Some(mut order) = locked(ledger, id)? else { return Ok(Paid::NotFound) };
     let Some(mut item) = ledger.item(order.item)? else { return Ok(Paid::NotFound) };
     let units = order.units.wide();
     match order.state {
@@ -123,7 +173,7 @@ pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Paid
             ledger.put_quota(order.item, &order.buyer, holds)?;
             item.ended = item.ended.saturating_sub(units);
             item.pool = item.pool.saturating_sub(if counted { units } else { 0 });
-            if let Some(mut grant) = grant
+            if let Some(mut grant) = ledger.grant(order.grant)?
                 && grant.open
             {
                 tell_slot(ledger, &mut grant, &order, units as i64, FeedCause::OrderRevived)?;
@@ -136,7 +186,17 @@ pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, now: Millis) -> Result<Paid
     order.paid_at = Some(now);
     order.ended_at = None;
     ledger.put_order(&order)?;
+    event::of_order(ledger, &order, by, now)?;
+    sold_out(ledger, &item, now)?;
     Ok(Paid::Done(order))
+}
+
+/// Tells that the last unit of an item was paid for.
+pub(crate) fn sold_out<L: Ledger>(ledger: &mut L, item: &Item, now: Millis) -> Result<(), L::Error> {
+    if item.total == Stock::Counted(item.paid) {
+        event::append(ledger, EventType::ItemSoldOut, Subject::Item(item.id), By::ENGINE, now)?;
+    }
+    Ok(())
 }
 
 /// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the change.

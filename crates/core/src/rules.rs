@@ -208,6 +208,24 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below what is held or sold.
     LowerOnlyFree,
+    /// Whoever is to be told of a change finds its event in the transaction of the change.
+    EventWithChange,
+    /// A provider's message has its effect once.
+    InboxOnce,
+    /// A payment has its effect once, under whatever message.
+    PaymentOnce,
+    /// Only the amount and currency that an order costs pay for it.
+    AmountMatches,
+    /// A payment is refunded once.
+    RefundOnce,
+    /// An order that is refunded refunds its payments.
+    RefundWithOrder,
+    /// A refund that arrived stays so.
+    SettledStays,
+    /// An order whose checkout may still take money does not expire before its provider was asked (or was away for long).
+    AskBeforeExpiry,
+    /// Only an order that waits for its payment gets a checkout.
+    CheckoutWhileReserved,
 }
 
 #[cfg(feature = "mutants")]

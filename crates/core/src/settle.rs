@@ -1,6 +1,7 @@
 //! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its slot gets a credit).
 //!
 //! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is oversold.
+use crate::event::{self, By, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
 use crate::rows::{Cause, Feed, FeedCause, Grant, Order, OrderState, Resolution, Verdict};
@@ -33,6 +34,7 @@ pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Mill
         buyer: &ticket.buyer,
         key: Some(&ticket.key),
         units: ticket.units.wide(),
+        now,
     };
     if let Some(resolved) = earlier(ledger, &asked)? {
         return Ok(resolved);
@@ -75,7 +77,7 @@ pub fn force<L: Ledger>(
 ) -> Result<Option<Resolved>, L::Error> {
     let grant = ledger.grant(parts.grant)?;
     let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
-    let mut asked = Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide() };
+    let mut asked = Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide(), now };
     if let Some(resolved) = earlier(ledger, &asked)? {
         return Ok(Some(resolved));
     }
@@ -109,6 +111,7 @@ struct Asked<'a> {
     buyer: &'a BuyerId,
     key: Option<&'a RequestKey>,
     units: u64,
+    now: Millis,
 }
 
 /// The verdict of an earlier transaction.
@@ -192,6 +195,7 @@ impl Case<'_> {
             ended_at: None,
         };
         ledger.insert_order(&order)?;
+        event::of_order(ledger, &order, By::BUYER, now)?;
         if let Some(grant) = &mut self.asked.grant {
             grant.settled += self.asked.units;
             ledger.put_grant(grant)?;
@@ -207,8 +211,13 @@ impl Case<'_> {
         order: Option<Order>,
     ) -> Result<Resolved, L::Error> {
         self.count();
-        let Asked { id, n, buyer, key, units, .. } = self.asked;
+        let Asked { id, n, buyer, key, units, now, .. } = self.asked;
         if let Some(mut grant) = self.asked.grant {
+            // One that holds an order has its answer; whoever hears of that order needs no other.
+            if !matches!(verdict, Verdict::Order(_)) {
+                let subject = Subject::Ticket { id, item: grant.slot.item, buyer: buyer.clone(), units, verdict };
+                event::append(ledger, EventType::OrderRefused, subject, By::ENGINE, now)?;
+            }
             let credit = match grant.open {
                 true => keeps(Rule::CreditWhileOpen),
                 false => !keeps(Rule::NoCreditOnceClosed),

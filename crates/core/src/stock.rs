@@ -1,10 +1,11 @@
 //! Transactions that move units between an item's pool and its slots' grants, and change the total.
 use crate::ledger::Ledger;
+use crate::order;
 use crate::rows::FeedCause;
 use crate::rows::{Cause, Feed, Grant, Item, Recall, RecallTarget};
 use crate::rules::{Rule, keeps};
 use crate::spread::Counter;
-use crate::value::{Epoch, GrantId, ItemId, Seq, SlotKey, Stock, TicketN};
+use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN};
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
@@ -134,7 +135,7 @@ pub enum Adjusted {
 }
 
 /// Raises or lowers the total by `delta` units. Lowering takes only what lies in the pool.
-pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64) -> Result<Adjusted, L::Error> {
+pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64, now: Millis) -> Result<Adjusted, L::Error> {
     let Some(mut item) = ledger.item(id)? else { return Ok(Adjusted::NotFound) };
     let Stock::Counted(total) = item.total else { return Ok(Adjusted::Unlimited) };
     let by = delta.unsigned_abs();
@@ -150,6 +151,9 @@ pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64) -> Result<Adjus
         item.pool = item.pool.saturating_sub(by);
     }
     ledger.put_item(&item)?;
+    if delta < 0 {
+        order::sold_out(ledger, &item, now)?;
+    }
     Ok(Adjusted::Done(item))
 }
 

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_core::event::By;
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{BuyerId, Millis, TicketId, Units, Verdict};
 
@@ -84,8 +85,8 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn cancel(&self, id: TicketId) -> Result<Changed, EngineError> {
-        let changed = self.store.end_order(id, Ending::Cancel).await?;
+    pub async fn cancel(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
+        let changed = self.store.end_order(id, Ending::Cancel, by).await?;
         if let Changed::Done(order) = &changed
             && let Some(item) = self.catalogue().item_of(order.item).cloned()
         {

@@ -7,6 +7,7 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, OrderList};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
+use doorbuster_core::event::By;
 use doorbuster_core::order::Changed;
 use doorbuster_core::{BuyerId, ItemId, TicketId};
 use http::StatusCode;
@@ -63,14 +64,14 @@ pub(crate) async fn cancel(
     input::body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     match look(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(_) => end(&app, id).await,
+        AnyOrder::Order(_) => end(&app, id, By::BUYER.clone()).await,
         other => Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled").into()),
     }
 }
 
 /// Cancels an order that exists.
-pub(crate) async fn end(app: &App, id: TicketId) -> Answer {
-    let changed = app.engine.cancel(id).await.map_err(failed)?;
+pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Answer {
+    let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     let order = match changed {
         Changed::Done(order) | Changed::Already(order) => order,
         Changed::WrongState(order) => {

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use doorbuster_core::event::By;
 use doorbuster_core::model::Model;
 use doorbuster_core::rows::Item;
 use doorbuster_core::sale::Step;
@@ -176,7 +177,7 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         }
         Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
         Tx::Force(id, parts, buyer, _) => Done::Forced(store.force(*id, *parts, buyer.clone()).await?),
-        Tx::End(id, how, _) => Done::Ended(store.end_order(*id, *how).await?),
+        Tx::End(id, how, _) => Done::Ended(store.end_order(*id, *how, By::ENGINE.clone()).await?),
         Tx::Pay(_, id, _) => Done::Paid(store.pay_order(*id).await?),
         Tx::RecallBegin(id, grant, target, units) => {
             Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)

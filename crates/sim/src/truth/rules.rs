@@ -1,6 +1,7 @@
 //! One transaction of the rules, over any ledger: the model's, or a real store's.
 use std::sync::Arc;
 
+use doorbuster_core::event::By;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{IdKey, Ledger, Millis, Ticket, order, recall, stock};
 
@@ -17,11 +18,11 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         }
         Tx::Refill(id, units, counter) => Done::Moved(stock::refill(ledger, *id, *units, *counter)?),
         Tx::Close(id, cause) => Done::Closed(stock::close(ledger, *id, *cause)?),
-        Tx::Adjust(item, delta) => Done::Adjusted(stock::adjust(ledger, *item, *delta)?),
+        Tx::Adjust(item, delta) => Done::Adjusted(stock::adjust(ledger, *item, *delta, Millis(0))?),
         Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),
         Tx::Force(id, parts, buyer, now) => Done::Forced(settle::force(ledger, key, *id, parts, buyer, *now)?),
-        Tx::End(id, how, now) => Done::Ended(order::end(ledger, id, *how, *now)?),
-        Tx::Pay(_, id, now) => Done::Paid(order::pay(ledger, id, *now)?),
+        Tx::End(id, how, now) => Done::Ended(order::end(ledger, id, *how, By::ENGINE, *now)?),
+        Tx::Pay(_, id, now) => Done::Paid(order::pay(ledger, id, By::ENGINE, *now)?),
         Tx::RecallBegin(id, grant, target, units) => Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?),
         Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
         Tx::Show(item, Some((Phase::Closed, _))) => Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?),

@@ -1,4 +1,5 @@
 //! Lists: pages of orders, and the requests that hold one.
+use doorbuster_core::event::By;
 use doorbuster_core::order::Ending;
 use doorbuster_core::{Grant, Order, OrderState};
 
@@ -35,7 +36,7 @@ async fn list(rig: &Rig, query: OrderQuery) -> Vec<u64> {
 /// Orders are listed newest first, page by page, by buyer, item and state.
 pub async fn orders_are_listed_page_by_page(rig: Rig) {
     let (a, b, orders) = seven(&rig).await;
-    rig.store.end_order(orders[2].id, Ending::Cancel).await.expect("writes");
+    rig.store.end_order(orders[2].id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
     let all = OrderQuery::default();
     assert_eq!(list(&rig, all.clone()).await, [7, 6, 5, 4, 3, 2, 1]);
     let of = |name| OrderQuery { buyer: Some(buyer(name)), ..OrderQuery::default() };

@@ -1,4 +1,5 @@
 //! What becomes of an order: it ends once, and its units come back once.
+use doorbuster_core::event::By;
 use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{Cause, Counter, Order, OrderState, Seq, TicketId};
@@ -6,7 +7,7 @@ use doorbuster_core::{Cause, Counter, Order, OrderState, Seq, TicketId};
 use super::{HOLD_MS, Rig, buyer, id_of};
 
 async fn end(rig: &Rig, order: &Order, how: Ending) -> Changed {
-    rig.store.end_order(order.id, how).await.expect("writes")
+    rig.store.end_order(order.id, how, By::BUYER.clone()).await.expect("writes")
 }
 
 async fn pay(rig: &Rig, order: &Order) -> Paid {
@@ -45,7 +46,7 @@ pub async fn an_order_is_cancelled_once(rig: Rig) {
 pub async fn what_is_no_order_cannot_change(rig: Rig) {
     let grant = rig.slot(10, 10, 4).await;
     let id: TicketId = id_of(&rig.ticket(&grant, 1, "anna", "a", 1));
-    assert_eq!(rig.store.end_order(id, Ending::Cancel).await.expect("writes"), Changed::NotFound);
+    assert_eq!(rig.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes"), Changed::NotFound);
     assert_eq!(rig.store.pay_order(id).await.expect("writes"), Paid::NotFound);
     assert_eq!(rig.store.order(id).await.expect("reads"), None);
     assert_eq!(rig.store.verdict(id).await.expect("reads"), None);
@@ -168,7 +169,7 @@ pub async fn at_the_same_instant_one_wins(rig: Rig) {
             }),
             tokio::spawn({
                 let (s, id) = (rig.store.clone(), order.id);
-                async move { s.end_order(id, Ending::Cancel).await }
+                async move { s.end_order(id, Ending::Cancel, By::BUYER.clone()).await }
             }),
             tokio::spawn({
                 let s = rig.store.clone();

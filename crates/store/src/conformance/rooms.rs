@@ -1,4 +1,5 @@
 //! Waiting rooms: one place for each buyer, the draw, who is called in, what lapses.
+use doorbuster_core::event::By;
 use doorbuster_core::gate::draw::{self, Seed};
 use doorbuster_core::gate::room::{Line, Shop};
 use doorbuster_core::order::Ending;
@@ -133,7 +134,7 @@ pub async fn nobody_is_called_into_an_empty_shop(rig: Rig) {
     assert_eq!(shop(&rig).await.1, Shop { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 });
     assert!(call(&rig).await.is_empty());
     // A unit that comes back is the next one's.
-    rig.store.end_order(order.id, Ending::Cancel).await.expect("writes");
+    rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
     assert_eq!(shop(&rig).await.1.free, Some(3));
     // An old look calls nobody for a unit that is gone.
     let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");

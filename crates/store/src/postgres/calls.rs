@@ -1,4 +1,5 @@
 //! The store's methods as transactions over the rules, each with the locks that it needs taken first.
+use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending, Paid};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
@@ -78,10 +79,10 @@ impl Postgres {
         self.job(Again::Safe, force).await
     }
 
-    pub(crate) async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
+    pub(crate) async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
         let end = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
-            order::end(ledger, &id, how, now)
+            order::end(ledger, &id, how, &by, now)
         };
         self.job(Again::Never, end).await
     }
@@ -90,7 +91,7 @@ impl Postgres {
         let pay = move |ledger: &mut PostgresLedger<'_>| {
             lock_order(ledger, &id)?;
             let now = ledger.now;
-            order::pay(ledger, &id, now)
+            order::pay(ledger, &id, By::ENGINE, now)
         };
         self.job(Again::Never, pay).await
     }

@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use doorbuster_core::event::Event;
+use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
     BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Recall, RecallId, RequestKey,
     Resolution, SlotKey, TicketId, TicketN,
@@ -266,6 +268,50 @@ impl Ledger for PostgresLedger<'_> {
 
     fn put_recall(&mut self, recall: &Recall) -> Done<()> {
         self.held.put_recall(recall);
+        Ok(())
+    }
+
+    fn append_event(&mut self, _event: &Event) -> Done<()> {
+        Ok(())
+    }
+
+    fn price(&mut self, _item: ItemId) -> Done<Option<Money>> {
+        Ok(None)
+    }
+
+    fn inbox(&mut self, _provider: &str, _event: &str) -> Done<bool> {
+        Ok(false)
+    }
+
+    fn insert_inbox(&mut self, _provider: &str, _event: &str, _at: Millis) -> Done<()> {
+        Ok(())
+    }
+
+    fn payment(&mut self, _id: &PaymentId) -> Done<Option<Payment>> {
+        Ok(None)
+    }
+
+    fn payments_of(&mut self, _order: &TicketId) -> Done<Vec<Payment>> {
+        Ok(Vec::new())
+    }
+
+    fn put_payment(&mut self, _payment: &Payment) -> Done<()> {
+        Ok(())
+    }
+
+    fn refund(&mut self, _id: &RefundId) -> Done<Option<Refund>> {
+        Ok(None)
+    }
+
+    fn put_refund(&mut self, _refund: &Refund) -> Done<()> {
+        Ok(())
+    }
+
+    fn checkout(&mut self, _order: &TicketId) -> Done<Option<Checkout>> {
+        Ok(None)
+    }
+
+    fn put_checkout(&mut self, _checkout: &Checkout) -> Done<()> {
         Ok(())
     }
 }

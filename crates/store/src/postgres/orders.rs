@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use tokio_postgres::types::ToSql;
 
+use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::{ItemId, Millis, Order, TicketId};
 
@@ -159,7 +160,7 @@ fn end<'a>(ledger: &mut PostgresLedger<'_>, due: impl Iterator<Item = &'a Ticket
     let now = ledger.now;
     let mut expired = Vec::new();
     for id in due {
-        if let Changed::Done(order) = order::end(ledger, id, Ending::Expire, now)? {
+        if let Changed::Done(order) = order::end(ledger, id, Ending::Expire, By::ENGINE, now)? {
             expired.push(order);
         }
     }

@@ -335,7 +335,7 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
     match earlier {
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
         Some(_) => {}
-        None => match stock::adjust(ledger, *item, *units)? {
+        None => match stock::adjust(ledger, *item, *units, ledger.now)? {
             Adjusted::Done(done) => {
                 let total = rows::total(done.total);
                 ledger.run(

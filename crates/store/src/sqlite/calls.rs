@@ -1,6 +1,7 @@
 //! The store's methods as jobs: what runs at the writer, what at a reader.
 use std::sync::Arc;
 
+use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending, Paid};
 use doorbuster_core::sale::Step;
 use doorbuster_core::settle::{self, Resolved};
@@ -165,10 +166,10 @@ impl Sqlite {
         self.read(move |sql| orders::page(sql, &query, orders::First::Oldest)).await
     }
 
-    pub(crate) async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
+    pub(crate) async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
         self.job(move |ledger| {
             let now = ledger.now;
-            order::end(ledger, &id, how, now)
+            order::end(ledger, &id, how, &by, now)
         })
         .await
     }
@@ -176,7 +177,7 @@ impl Sqlite {
     pub(crate) async fn pay_order(&self, id: TicketId) -> StoreResult<Paid> {
         self.job(move |ledger| {
             let now = ledger.now;
-            order::pay(ledger, &id, now)
+            order::pay(ledger, &id, By::ENGINE, now)
         })
         .await
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use rusqlite::{params, params_from_iter, types::Value};
 
+use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{IdKey, ItemId, Millis, Order, Ticket, TicketId, Verdict};
@@ -103,7 +104,7 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     )?;
     let mut expired = Vec::with_capacity(due.len());
     for id in due {
-        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, now)? {
+        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
             expired.push(order);
         }
     }

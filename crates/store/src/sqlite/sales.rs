@@ -287,7 +287,7 @@ pub(super) fn adjust(ledger: &mut SqliteLedger<'_>, adjustment: &Adjustment) -> 
     match earlier {
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
         Some(_) => {}
-        None => match stock::adjust(ledger, *item, *units)? {
+        None => match stock::adjust(ledger, *item, *units, ledger.now)? {
             Adjusted::Done(done) => {
                 let Stock::Counted(total) = done.total else {
                     return Err(Failure::Row("an adjusted item has no total".to_owned()));

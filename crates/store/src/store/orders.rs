@@ -1,6 +1,7 @@
 //! Tickets and orders: settling, verdicts, what becomes of an order, and lists.
 use std::sync::Arc;
 
+use doorbuster_core::event::By;
 use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
@@ -70,10 +71,10 @@ impl Store {
     }
 
     /// See [`doorbuster_core::order::end`].
-    pub async fn end_order(&self, id: TicketId, how: Ending) -> StoreResult<Changed> {
+    pub async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
         match self {
-            Self::Sqlite(s) => s.end_order(id, how).await,
-            Self::Postgres(s) => Box::pin(s.end_order(id, how)).await,
+            Self::Sqlite(s) => s.end_order(id, how, by).await,
+            Self::Postgres(s) => Box::pin(s.end_order(id, how, by)).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Random lists of transactions on a backend and on the model: the same answers, the same rows, after each.
 use std::sync::Arc;
 
+use doorbuster_core::event::By;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::sale::Step;
@@ -147,7 +148,7 @@ fn by_the_rules<L: Ledger>(
             said(recall::begin(ledger, RecallId(*id), GrantId(*grant), to, *units)?)
         }
         Op::FinishRecall(id, units) => said(recall::finish(ledger, RecallId(*id), *units)?),
-        Op::Adjust(item, units) => said(stock::adjust(ledger, world.items[*item], *units)?),
+        Op::Adjust(item, units) => said(stock::adjust(ledger, world.items[*item], *units, now)?),
         Op::Settle(_) | Op::Again(_) => {
             let mut resolved = Vec::new();
             for ticket in tickets {
@@ -162,11 +163,11 @@ fn by_the_rules<L: Ledger>(
         }
         Op::End(_, how) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            said(order::end(ledger, &id(ticket), *how, now)?)
+            said(order::end(ledger, &id(ticket), *how, By::ENGINE, now)?)
         }
         Op::Pay(_) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            said(order::pay(ledger, &id(ticket), now)?)
+            said(order::pay(ledger, &id(ticket), By::ENGINE, now)?)
         }
         Op::ExpireDue => {
             let mut due = Vec::new();
@@ -176,7 +177,7 @@ fn by_the_rules<L: Ledger>(
             due.sort_by_key(|(pay_by, _)| *pay_by);
             let mut expired = Vec::new();
             for (_, id) in due {
-                if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, now)? {
+                if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
                     expired.push(order);
                 }
             }
@@ -228,7 +229,7 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             None => String::new(),
         },
         Op::End(_, how) => match first {
-            Some(t) => said(store.end_order(id(t), *how).await.expect("writes")),
+            Some(t) => said(store.end_order(id(t), *how, By::ENGINE.clone()).await.expect("writes")),
             None => String::new(),
         },
         Op::Pay(_) => match first {

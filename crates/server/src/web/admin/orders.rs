@@ -8,6 +8,7 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, Order, OrderList, OrderState};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
+use doorbuster_core::event::{self, Actor};
 use doorbuster_core::{BuyerId, ItemId};
 use http::StatusCode;
 use serde_json::json as object;
@@ -80,7 +81,7 @@ pub(crate) async fn cancel(
     request: axum::extract::Request,
 ) -> Answer {
     input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    let reply = end(&app, id(&order)?).await?;
+    let reply = end(&app, id(&order)?, event::By::actor(Actor::Operator(by.id.to_string()))).await?;
     note(&app, &by, "order.cancel", &object!({"order": order})).await;
     Ok(reply)
 }

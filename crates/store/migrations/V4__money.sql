@@ -1,0 +1,140 @@
+-- What follows the click: what happened (an order's history, and the outbox), payments, refunds, checkouts, and who is told.
+
+-- What happened, written in the transaction of the change. Rows are only ever added, in the order of commits: `seq` is what readers continue by.
+-- An order's event keeps what of the order can change later; its state is that which `type` names.
+CREATE TABLE event (
+    seq      INTEGER PRIMARY KEY,
+    type     TEXT    NOT NULL,                   -- order.reserved, …
+    order_id TEXT,                               -- the order or ticket that it is about, or the order that a payment named
+    item_id  INTEGER,
+    sale_id  TEXT,
+    at       INTEGER NOT NULL,
+    actor    TEXT    NOT NULL,                   -- buyer, engine, operator:KEY, provider:NAME
+    why      TEXT,
+    pay_by   INTEGER,                            -- of an order, after the change; so are the next two
+    paid_at  INTEGER,
+    ended_at INTEGER,
+    data     TEXT                                -- JSON: what a refused ticket and a refunded payment say of themselves
+) STRICT;
+
+CREATE INDEX event_of_order ON event (order_id) WHERE order_id IS NOT NULL;
+
+CREATE TRIGGER event_unchanged BEFORE UPDATE ON event
+WHEN new.seq <> old.seq OR new.type <> old.type OR new.at <> old.at OR new.order_id IS NOT old.order_id
+BEGIN SELECT raise(ABORT, 'what happened is not changed'); END;
+
+-- Messages of providers that had their effect.
+CREATE TABLE inbox (
+    provider TEXT    NOT NULL,
+    event_id TEXT    NOT NULL,
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (provider, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- Payments, as their providers told of them.
+CREATE TABLE payment (
+    seq          INTEGER PRIMARY KEY,
+    id           TEXT    NOT NULL UNIQUE,        -- the provider's
+    provider     TEXT    NOT NULL,
+    order_id     TEXT    NOT NULL,               -- the order that it named, as it was written
+    amount_minor INTEGER NOT NULL,
+    currency     TEXT    NOT NULL,
+    state        TEXT    NOT NULL CHECK (state IN ('captured', 'refunded', 'failed')),
+    at           INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX payment_of_order ON payment (order_id);
+
+-- Refunds: the whole of one payment, once.
+CREATE TABLE refund (
+    seq          INTEGER PRIMARY KEY,
+    id           TEXT    NOT NULL UNIQUE,        -- also the provider's idempotency key
+    payment_id   TEXT    NOT NULL UNIQUE REFERENCES payment (id),
+    provider     TEXT    NOT NULL,
+    order_id     TEXT    NOT NULL,
+    amount_minor INTEGER NOT NULL,
+    currency     TEXT    NOT NULL,
+    cause        TEXT    NOT NULL CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order', 'operator')),
+    state        TEXT    NOT NULL CHECK (state IN ('pending', 'settled', 'failed')),
+    accepted     INTEGER NOT NULL CHECK (accepted IN (0, 1)),
+    tries        INTEGER NOT NULL CHECK (tries >= 0),
+    next_at      INTEGER NOT NULL,
+    error        TEXT,
+    at           INTEGER NOT NULL,
+    settled_at   INTEGER,
+    discarded    TEXT,                           -- why an operator let a failed one be
+    CHECK ((state = 'settled') = (settled_at IS NOT NULL))
+) STRICT;
+
+CREATE INDEX refund_due ON refund (next_at) WHERE state = 'pending';
+CREATE INDEX refund_of_order ON refund (order_id);
+
+-- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
+CREATE TABLE checkout (
+    order_id   TEXT    PRIMARY KEY,
+    provider   TEXT    NOT NULL,
+    session    TEXT    NOT NULL,
+    url        TEXT    NOT NULL,
+    expires_at INTEGER NOT NULL,
+    open       INTEGER NOT NULL CHECK (open IN (0, 1)),
+    at         INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX checkout_open ON checkout (at) WHERE open = 1;
+
+-- What the built-in provider knows: its own documents, of no meaning to the rest.
+CREATE TABLE sandbox (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL                          -- JSON
+) STRICT, WITHOUT ROWID;
+
+-- Who is told of events: a webhook of the shop, or a broker. `position` is how far it was told.
+CREATE TABLE endpoint (
+    id         TEXT    PRIMARY KEY,
+    kind       TEXT    NOT NULL CHECK (kind IN ('webhook', 'broker')),
+    url        TEXT    NOT NULL,
+    types      TEXT    NOT NULL,                 -- JSON: the types that it is told of, or ["*"]
+    secrets    TEXT    NOT NULL,                 -- JSON: the newest first, each with the instant until which it signs
+    position   INTEGER NOT NULL,
+    enabled    INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    node       INTEGER,                          -- who tells it now, and until when; it saves work, no order rests on it
+    until      INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- What an endpoint behind its position was not told yet, or will not be. Of what has the same `about`, the first is told first.
+CREATE TABLE delivery (
+    endpoint_id TEXT    NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
+    position    INTEGER NOT NULL,                -- the event's
+    about       TEXT    NOT NULL,                -- the order, item or sale
+    state       TEXT    NOT NULL CHECK (state IN ('pending', 'dead', 'discarded')),
+    tries       INTEGER NOT NULL CHECK (tries >= 0),
+    next_at     INTEGER NOT NULL,
+    error       TEXT,
+    why         TEXT,                            -- why an operator discarded it
+    PRIMARY KEY (endpoint_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX delivery_due ON delivery (endpoint_id, next_at) WHERE state = 'pending';
+CREATE INDEX delivery_about ON delivery (endpoint_id, about, position) WHERE state = 'pending';
+CREATE INDEX delivery_dead ON delivery (position) WHERE state = 'dead';
+
+-- A ticket's dead letter that an operator has seen to.
+ALTER TABLE dead_letter ADD COLUMN discarded TEXT;
+
+-- People in line for a unit that comes back.
+ALTER TABLE item ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting >= 0); -- places in line
+CREATE TABLE waitlist (
+    item_id   INTEGER NOT NULL,
+    n         INTEGER NOT NULL,                  -- the turn; also the number under the line's grant
+    id        TEXT    NOT NULL UNIQUE,           -- the order's, once it is one
+    buyer     TEXT    NOT NULL,
+    request_key TEXT  NOT NULL,
+    state     TEXT    NOT NULL CHECK (state IN ('waiting', 'served', 'left', 'passed_over')),
+    joined_at INTEGER NOT NULL,
+    ended_at  INTEGER,
+    PRIMARY KEY (item_id, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX waitlist_place ON waitlist (item_id, buyer) WHERE state = 'waiting';
+CREATE INDEX waitlist_line ON waitlist (item_id, n) WHERE state = 'waiting';

@@ -1,0 +1,140 @@
+-- What follows the click: what happened (an order's history, and the outbox), payments, refunds, checkouts, and who is told.
+
+-- What happened, written in the transaction of the change. Rows are only ever added, `seq` in the order of one order's commits.
+-- An order's event keeps what of the order can change later; its state is that which `type` names.
+CREATE TABLE event (
+    seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    type     text    NOT NULL,                   -- order.reserved, …
+    order_id text,                               -- the order or ticket that it is about, or the order that a payment named
+    item_id  bigint,
+    sale_id  text,
+    at       bigint NOT NULL,
+    actor    text    NOT NULL,                   -- buyer, engine, operator:KEY, provider:NAME
+    why      text,
+    pay_by   bigint,                            -- of an order, after the change; so are the next two
+    paid_at  bigint,
+    ended_at bigint,
+    data     text,                               -- JSON: what a refused ticket and a refunded payment say of themselves
+    position bigint                              -- what readers continue by: given once it is committed, in the order of `seq`, by one at a time; NULL until then
+);
+
+CREATE UNIQUE INDEX event_position ON event (position);
+CREATE INDEX event_new ON event (seq) WHERE position IS NULL;
+
+CREATE INDEX event_of_order ON event (order_id) WHERE order_id IS NOT NULL;
+
+-- Messages of providers that had their effect.
+CREATE TABLE inbox (
+    provider text    NOT NULL,
+    event_id text    NOT NULL,
+    at       bigint NOT NULL,
+    PRIMARY KEY (provider, event_id)
+);
+
+-- Payments, as their providers told of them.
+CREATE TABLE payment (
+    seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           text    NOT NULL UNIQUE,        -- the provider's
+    provider     text    NOT NULL,
+    order_id     text    NOT NULL,               -- the order that it named, as it was written
+    amount_minor bigint NOT NULL,
+    currency     text    NOT NULL,
+    state        text    NOT NULL CHECK (state IN ('captured', 'refunded', 'failed')),
+    at           bigint NOT NULL
+);
+
+CREATE INDEX payment_of_order ON payment (order_id);
+
+-- Refunds: the whole of one payment, once.
+CREATE TABLE refund (
+    seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           text    NOT NULL UNIQUE,        -- also the provider's idempotency key
+    payment_id   text    NOT NULL UNIQUE REFERENCES payment (id),
+    provider     text    NOT NULL,
+    order_id     text    NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency     text    NOT NULL,
+    cause        text    NOT NULL CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order', 'operator')),
+    state        text    NOT NULL CHECK (state IN ('pending', 'settled', 'failed')),
+    accepted boolean NOT NULL,
+    tries        bigint NOT NULL CHECK (tries >= 0),
+    next_at      bigint NOT NULL,
+    error        text,
+    at           bigint NOT NULL,
+    settled_at   bigint,
+    discarded    text,                           -- why an operator let a failed one be
+    CHECK ((state = 'settled') = (settled_at IS NOT NULL))
+);
+
+CREATE INDEX refund_due ON refund (next_at) WHERE state = 'pending';
+CREATE INDEX refund_of_order ON refund (order_id);
+
+-- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
+CREATE TABLE checkout (
+    order_id   text    PRIMARY KEY,
+    provider   text    NOT NULL,
+    session    text    NOT NULL,
+    url        text    NOT NULL,
+    expires_at bigint NOT NULL,
+    open boolean NOT NULL,
+    at         bigint NOT NULL
+);
+
+CREATE INDEX checkout_open ON checkout (at) WHERE open;
+
+-- What the built-in provider knows: its own documents, of no meaning to the rest.
+CREATE TABLE sandbox (
+    key   text PRIMARY KEY,
+    value text NOT NULL                          -- JSON
+);
+
+-- Who is told of events: a webhook of the shop, or a broker. `position` is how far it was told.
+CREATE TABLE endpoint (
+    id         text    PRIMARY KEY,
+    kind       text    NOT NULL CHECK (kind IN ('webhook', 'broker')),
+    url        text    NOT NULL,
+    types      text    NOT NULL,                 -- JSON: the types that it is told of, or ["*"]
+    secrets    text    NOT NULL,                 -- JSON: the newest first, each with the instant until which it signs
+    position   bigint NOT NULL,
+    enabled boolean NOT NULL,
+    created_at bigint NOT NULL,
+    node       bigint,                          -- who tells it now, and until when; it saves work, no order rests on it
+    until      bigint NOT NULL DEFAULT 0
+);
+
+-- What an endpoint behind its position was not told yet, or will not be. Of what has the same `about`, the first is told first.
+CREATE TABLE delivery (
+    endpoint_id text    NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
+    position    bigint NOT NULL,                -- the event's
+    about       text    NOT NULL,                -- the order, item or sale
+    state       text    NOT NULL CHECK (state IN ('pending', 'dead', 'discarded')),
+    tries       bigint NOT NULL CHECK (tries >= 0),
+    next_at     bigint NOT NULL,
+    error       text,
+    why         text,                            -- why an operator discarded it
+    PRIMARY KEY (endpoint_id, position)
+);
+
+CREATE INDEX delivery_due ON delivery (endpoint_id, next_at) WHERE state = 'pending';
+CREATE INDEX delivery_about ON delivery (endpoint_id, about, position) WHERE state = 'pending';
+CREATE INDEX delivery_dead ON delivery (position) WHERE state = 'dead';
+
+-- A ticket's dead letter that an operator has seen to.
+ALTER TABLE dead_letter ADD COLUMN discarded text;
+
+-- People in line for a unit that comes back.
+ALTER TABLE item ADD COLUMN waiting bigint NOT NULL DEFAULT 0 CHECK (waiting >= 0); -- places in line
+CREATE TABLE waitlist (
+    item_id   bigint NOT NULL,
+    n         bigint NOT NULL,                  -- the turn; also the number under the line's grant
+    id        text    NOT NULL UNIQUE,           -- the order's, once it is one
+    buyer     text    NOT NULL,
+    request_key text  NOT NULL,
+    state     text    NOT NULL CHECK (state IN ('waiting', 'served', 'left', 'passed_over')),
+    joined_at bigint NOT NULL,
+    ended_at  bigint,
+    PRIMARY KEY (item_id, n)
+);
+
+CREATE UNIQUE INDEX waitlist_place ON waitlist (item_id, buyer) WHERE state = 'waiting';
+CREATE INDEX waitlist_line ON waitlist (item_id, n) WHERE state = 'waiting';
