@@ -61,9 +61,9 @@ pub fn grouped_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), grouped)
 }
 
-/// An amount as it is sent: minor units, for only the shop knows how many make a whole.
+/// An amount in whole units. (What is typed and sent is minor units.)
 pub fn money(money: &Money) -> String {
-    format!("{} {}", money.amount_minor, money.currency)
+    money.to_string()
 }
 
 /// The text, or a dash where there is none.

@@ -21,6 +21,18 @@ impl Currency {
         }
     }
 
+    /// Decimal places of its minor unit, as ISO 4217 assigns them: 2 but for these.
+    #[must_use]
+    pub fn decimals(self) -> u32 {
+        match &self.0 {
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX" | b"UYI"
+            | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
+            b"CLF" | b"UYW" => 4,
+            _ => 2,
+        }
+    }
+
     /// The three letters.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -81,6 +93,18 @@ pub struct Money {
     pub currency: Currency,
 }
 
+/// For people: whole units with a point, as in `49.00 EUR` or `4900 JPY`.
+impl fmt::Display for Money {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (decimals, minor) = (self.currency.decimals(), self.amount_minor.unsigned_abs());
+        let (one, sign) = (10_u64.pow(decimals), if self.amount_minor < 0 { "-" } else { "" });
+        match decimals {
+            0 => write!(out, "{sign}{minor} {}", self.currency),
+            _ => write!(out, "{sign}{}.{:0width$} {}", minor / one, minor % one, self.currency, width = decimals as usize),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +128,18 @@ mod tests {
         let text = serde_json::to_string(&money).expect("plain data serialises");
         assert_eq!(text, r#"{"amount_minor":10,"currency":"CNY"}"#);
         assert_eq!(serde_json::from_str::<Money>(&text).expect("its own output"), money);
+    }
+
+    #[test]
+    fn people_read_whole_units() {
+        let check = |amount_minor, currency, expected: &str| {
+            let currency = Currency::parse(currency).expect("three capital letters");
+            assert_eq!(Money { amount_minor, currency }.to_string(), expected);
+        };
+        check(4_900, "EUR", "49.00 EUR");
+        check(5, "CNY", "0.05 CNY");
+        check(4_900, "JPY", "4900 JPY");
+        check(1_005, "KWD", "1.005 KWD");
+        check(-250, "EUR", "-2.50 EUR");
     }
 }

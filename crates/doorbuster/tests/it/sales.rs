@@ -69,7 +69,7 @@ fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
     assert_eq!(made.json()["phase"], json!("draft"));
     assert_eq!(house.ask(&scratch, &["sale", "show", "winter", "--json"]).json(), made.json());
     let shown = house.ask(&scratch, &["sale", "show", "winter"]).fine();
-    assert!(shown.contains("unlimited") && shown.contains("500 EUR"), "{shown}");
+    assert!(shown.contains("unlimited") && shown.contains("5.00 EUR"), "{shown}");
     let twice = house.ask(&scratch, &["sale", "create", "--file", path]);
     assert!(twice.refused(1).ends_with("(already_exists).\n"), "{}", twice.err());
 
@@ -129,7 +129,7 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
 
     let listed = ask(&["order", "list", "--sale", "spring", "--buyer", "alice", "--state", "reserved"]).fine();
-    assert!(listed.contains(id) && listed.contains("100 CNY"), "{listed}");
+    assert!(listed.contains(id) && listed.contains("1.00 CNY"), "{listed}");
     assert_eq!(ask(&["order", "list", "--buyer", "bob"]).fine(), "There are no such orders.\n");
     let shown = ask(&["order", "show", id]).fine();
     assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");

@@ -47,7 +47,7 @@ async fn what_is_held_may_return_and_what_is_sold_out_does_not() {
         let wish = Wish::new("ben", "k", "two", 2);
         let bought = rig.buy(&wish).await;
         tab.says(BUY, "None left right now").await;
-        tab.says("#stock-more", "2 are held for payment; unpaid ones come back").await;
+        tab.says("#stock-more", "2 held for payment; unpaid ones come back").await;
         tab.says("#say-text", "they come back here and the button wakes").await;
 
         rig.ask(&wish.order("POST", &bought.id(), "/cancel")).await;
