@@ -25,8 +25,8 @@ impl Currency {
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {
-            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX" | b"UYI"
-            | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX"
+            | b"UYI" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
             b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
             b"CLF" | b"UYW" => 4,
             _ => 2,
@@ -100,7 +100,14 @@ impl fmt::Display for Money {
         let (one, sign) = (10_u64.pow(decimals), if self.amount_minor < 0 { "-" } else { "" });
         match decimals {
             0 => write!(out, "{sign}{minor} {}", self.currency),
-            _ => write!(out, "{sign}{}.{:0width$} {}", minor / one, minor % one, self.currency, width = decimals as usize),
+            _ => write!(
+                out,
+                "{sign}{}.{:0width$} {}",
+                minor / one,
+                minor % one,
+                self.currency,
+                width = decimals as usize
+            ),
         }
     }
 }
