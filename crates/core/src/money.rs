@@ -34,7 +34,7 @@ impl RefundId {
     #[must_use]
     pub fn of(payment: &PaymentId) -> Self {
         let hash = blake3::hash(payment.0.as_bytes());
-        Self(format!("re_{}", &hash.to_hex()[..32]))
+        Self(format!("ref_{}", &hash.to_hex()[..32]))
     }
 }
 
