@@ -7,7 +7,10 @@ use doorbuster_challenge::{Chance, Effort, WorkKeys, draw_captcha, draw_puzzle};
 
 /// Most processor time that one may take, in a release build.
 const MOST: Duration = Duration::from_millis(2);
-const TIMES: u32 = 100;
+/// Challenges of a round.
+const TIMES: u32 = 40;
+/// Rounds, of which the cheapest counts: what a neighbour does to the caches and the clock of a processor is charged to whoever runs on it, and can only add.
+const ROUNDS: u32 = 5;
 
 /// Processor time of this thread, which does not count what else the machine does.
 fn spent() -> Duration {
@@ -16,12 +19,15 @@ fn spent() -> Duration {
     Duration::from_nanos(nanos.expect("the first word is a number of nanoseconds"))
 }
 
-/// What one costs, on average.
+/// What one costs, on the average of a round.
 fn cost(mut make: impl FnMut()) -> Duration {
     make();
-    let before = spent();
-    (0..TIMES).for_each(|_| make());
-    (spent() - before) / TIMES
+    let round = |_| {
+        let before = spent();
+        (0..TIMES).for_each(|_| make());
+        (spent() - before) / TIMES
+    };
+    (0..ROUNDS).map(round).min().expect("there is a round")
 }
 
 #[test]
