@@ -19,6 +19,7 @@ pub mod notify;
 pub mod purchase;
 pub mod secrets;
 mod settle;
+pub mod signing;
 pub mod tally;
 #[cfg(feature = "otel")]
 mod trace;

@@ -1,0 +1,101 @@
+//! Signatures: an example of the official library, and every way in which a message is not what it says.
+use super::*;
+
+/// A message, and its signature as the official Python library makes it.
+const SECRET: &str = "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh";
+const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+const AT: i64 = 1_614_265_330;
+const BODY: &[u8] = br#"{"test": 2432232314}"#;
+const SIGNATURE: &str = "v1,06K5ed7xcfMl1Lbe3C7uBmkJ9oyisOO0dVUPgYljN1k=";
+
+fn key() -> SigningKey {
+    SigningKey::parse(SECRET).expect("a secret")
+}
+
+fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in of {
+        headers.append(*name, value.parse().expect("a header"));
+    }
+    headers
+}
+
+fn heard(id: &str, at: &str, signature: &str, body: &[u8], now_secs: i64) -> Result<String, Unbelieved> {
+    let headers = headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, signature)]);
+    verify(&headers, body, &[key()], Millis(now_secs * 1_000), TOLERANCE_MS).map(str::to_owned)
+}
+
+#[test]
+fn a_message_is_signed_as_the_official_library_signs_it() {
+    assert_eq!(sign(ID, AT, BODY, &[key()]), SIGNATURE);
+    assert_eq!(heard(ID, &AT.to_string(), SIGNATURE, BODY, AT), Ok(ID.to_owned()));
+}
+
+#[test]
+fn a_changed_message_is_not_believed() {
+    let at = AT.to_string();
+    assert_eq!(heard("msg_other", &at, SIGNATURE, BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, SIGNATURE, br#"{"test": 2432232315}"#, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, &SIGNATURE.replace("v1,", "v2,"), BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, "v1,", BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, "nonsense", BODY, AT), Err(Unbelieved::Forged));
+    let truncated = format!("v1,{}", BASE64.encode(&BASE64.decode(&SIGNATURE[3..]).expect("base64")[..16]));
+    assert_eq!(heard(ID, &at, &truncated, BODY, AT), Err(Unbelieved::Forged));
+}
+
+#[test]
+fn a_message_of_another_time_is_not_believed() {
+    let at = AT.to_string();
+    for (now, is_good) in [(AT + 300, true), (AT - 300, true), (AT + 301, false), (AT - 301, false)] {
+        assert_eq!(heard(ID, &at, SIGNATURE, BODY, now).is_ok(), is_good, "{now}");
+    }
+    for at in ["", "-5", "+1614265330", "1614265330.0", "1614265330 ", "99999999999999999999", "x"] {
+        let heard = heard(ID, at, SIGNATURE, BODY, AT);
+        assert_eq!(heard, Err(Unbelieved::Headers), "{at}");
+    }
+    assert_eq!(heard(ID, "999999999999", SIGNATURE, BODY, AT), Err(Unbelieved::Stale));
+}
+
+#[test]
+fn each_header_is_needed_once() {
+    let at = AT.to_string();
+    let all = [(ID_HEADER, ID), (TIMESTAMP_HEADER, at.as_str()), (SIGNATURE_HEADER, SIGNATURE)];
+    let now = Millis(AT * 1_000);
+    for left_out in 0..3 {
+        let mut some = all.to_vec();
+        let twice = some.remove(left_out);
+        assert_eq!(verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS), Err(Unbelieved::Headers));
+        some.extend([twice, twice]);
+        assert_eq!(verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS), Err(Unbelieved::Headers));
+    }
+    assert_eq!(heard(&"x".repeat(ID_MAX + 1), &at, SIGNATURE, BODY, AT), Err(Unbelieved::Headers));
+    assert_eq!(heard("msg 1", &at, SIGNATURE, BODY, AT), Err(Unbelieved::Headers));
+}
+
+#[test]
+fn while_a_secret_is_replaced_both_sign_and_either_is_believed() {
+    let (old, new) = (key(), SigningKey::new(&[7; 32]));
+    let both = sign(ID, AT, BODY, &[new.clone(), old.clone()]);
+    assert_eq!(both.split(' ').count(), 2);
+    let at = AT.to_string();
+    let headers = headers(&[(ID_HEADER, ID), (TIMESTAMP_HEADER, &at), (SIGNATURE_HEADER, &both)]);
+    let now = Millis(AT * 1_000);
+    for keys in [vec![old.clone()], vec![new.clone()], vec![SigningKey::new(&[8; 32]), new]] {
+        assert_eq!(verify(&headers, BODY, &keys, now, TOLERANCE_MS), Ok(ID));
+    }
+    assert_eq!(verify(&headers, BODY, &[SigningKey::new(&[8; 32])], now, TOLERANCE_MS), Err(Unbelieved::Forged));
+    assert_eq!(verify(&headers, BODY, &[], now, TOLERANCE_MS), Err(Unbelieved::Forged));
+    assert_eq!(heard(ID, &at, &format!("v1a,xyz v2,abc {SIGNATURE}"), BODY, AT), Ok(ID.to_owned()));
+}
+
+#[test]
+fn a_secret_is_read_as_it_is_written() {
+    let secret = write_secret(&[9; 32]);
+    let signed = |secret: &str| sign(ID, AT, BODY, &[SigningKey::parse(secret).expect("a secret")]);
+    assert_eq!(signed(&secret), sign(ID, AT, BODY, &[SigningKey::new(&[9; 32])]));
+    assert_eq!(signed(secret.trim_end_matches('=')), signed(&secret), "padding may be left out");
+    for wrong in ["", "whsec_", "whsec_***", "secret", "whsec_c2hvcnQ=", &write_secret(&[1; 65]), &secret[6..]] {
+        assert!(SigningKey::parse(wrong).is_none(), "{wrong}");
+    }
+}
