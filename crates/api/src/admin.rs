@@ -7,6 +7,7 @@ pub mod front_door;
 pub mod keys;
 pub mod new_sale;
 pub mod order;
+pub mod payments;
 pub mod sale;
 pub mod sale_patch;
 pub(crate) mod schema;

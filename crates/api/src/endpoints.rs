@@ -7,6 +7,7 @@ mod answer;
 mod buying;
 mod challenge;
 mod door;
+mod money;
 mod operating;
 mod param;
 mod room;
@@ -114,6 +115,8 @@ pub struct Endpoint {
     pub params: &'static [Param],
     /// The body it takes, if it takes one.
     pub body: Option<Body>,
+    /// Whether that body may also be left out.
+    pub may_lack_body: bool,
     /// Answers of success.
     pub answers: &'static [Answer],
     /// Problem codes of its own, beside those that follow from its shape.

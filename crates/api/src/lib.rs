@@ -14,6 +14,7 @@ pub mod health;
 pub mod limits;
 pub mod openapi;
 pub mod order;
+pub mod payment;
 pub mod problem;
 pub mod query;
 pub mod report;

@@ -48,6 +48,12 @@ pub const HOLD_SECS_MAX: u32 = 86_400;
 /// Payment window when a new item names none, in seconds.
 pub const HOLD_SECS_DEFAULT: u32 = 900;
 
+/// Longest extension of an order's payment window, in seconds; longer: `422`.
+pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
+
+/// Longest text that a provider may write for an order or a payment, in characters; longer is no message.
+pub const ORDER_TEXT_CHARS_MAX: usize = 200;
+
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 

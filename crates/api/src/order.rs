@@ -216,6 +216,38 @@ impl AnyOrder {
     }
 }
 
+/// One step of an order's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Time,
+    /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded` and so on.
+    pub event: String,
+    /// The order's state after it.
+    pub state: OrderState,
+    /// Who did it: `buyer`, `engine`, `provider:` and its name, `operator:` and the key's id; to buyers just `operator`.
+    pub by: String,
+    /// Why, as they said; `null` if they did not.
+    #[schema(required = true)]
+    pub why: Option<String>,
+    /// Until when it could be paid after it.
+    #[schema(required = true)]
+    pub pay_by: Option<Time>,
+}
+
+/// What happened to an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"history": [
+    {"at": "2026-11-20T10:00:00.123Z", "event": "order.reserved", "state": "reserved", "by": "buyer", "why": null,
+     "pay_by": "2026-11-20T10:15:00.123Z"},
+    {"at": "2026-11-20T10:00:42.000Z", "event": "order.paid", "state": "paid", "by": "provider:sandbox", "why": null,
+     "pay_by": "2026-11-20T10:15:00.123Z"}
+]})))]
+pub struct History {
+    /// Each step, oldest first.
+    pub history: Vec<HistoryEntry>,
+}
+
 /// A page of orders, newest first, without queued and refused ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderList {

@@ -5,7 +5,7 @@ mod pairs;
 
 use pairs::Pairs;
 
-use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::order::OrderState;
 use crate::problem::Problem;
 use crate::sale::Phase;
@@ -95,6 +95,31 @@ impl OrderQuery {
         let state = state(&mut pairs);
         let page = page(&mut pairs);
         pairs.verdict(Self { sale, item, buyer, state, page })
+    }
+}
+
+/// `GET /v1/admin/payments` and `GET /v1/admin/refunds`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MoneyQuery {
+    /// Only of this order, as the payment named it.
+    pub order: Option<String>,
+    /// Which part.
+    pub page: Page,
+}
+
+impl MoneyQuery {
+    /// Reads what an operator may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let order = pairs.one("order", "must be at most 200 characters, none of them a control character", |text| {
+            let fits = text.chars().count() <= ORDER_TEXT_CHARS_MAX && !text.chars().any(|c| c < ' ' || c == '\u{7F}');
+            fits.then(|| text.to_owned())
+        });
+        let page = page(&mut pairs);
+        pairs.verdict(Self { order, page })
     }
 }
 

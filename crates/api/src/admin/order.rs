@@ -3,33 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::order::{Order, OrderState, RefusedOrder};
-use crate::value::{Money, Time};
-
-/// One step of an order's life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HistoryEntry {
-    /// When.
-    pub at: Time,
-    /// What it became.
-    pub state: OrderState,
-    /// Who or what did it: `buyer`, `clock` or `payment`; `null` where that is not recorded: nobody writes down who cancelled.
-    #[schema(required = true)]
-    pub by: Option<String>,
-}
-
-/// Money that came for an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Payment {
-    /// The provider's id of it.
-    pub payment: String,
-    /// The order it names.
-    pub order: String,
-    /// How much.
-    pub amount: Money,
-    /// What became of it.
-    pub state: String,
-}
+use crate::admin::payments::Payment;
+use crate::order::{HistoryEntry, Order, RefusedOrder};
 
 /// An order with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,8 +13,10 @@ pub struct Payment {
     "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "cancelled",
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null,
     "ended_at": "2026-11-20T10:01:00.000Z",
-    "history": [{"at": "2026-11-20T10:00:00.123Z", "state": "reserved", "by": "buyer"},
-                {"at": "2026-11-20T10:01:00.000Z", "state": "cancelled", "by": null}],
+    "history": [{"at": "2026-11-20T10:00:00.123Z", "event": "order.reserved", "state": "reserved", "by": "buyer", "why": null,
+                 "pay_by": "2026-11-20T10:15:00.123Z"},
+                {"at": "2026-11-20T10:01:00.000Z", "event": "order.cancelled", "state": "cancelled", "by": "operator:config",
+                 "why": "a double order", "pay_by": "2026-11-20T10:15:00.123Z"}],
     "payments": []
 })))]
 pub struct OrderDetail {
@@ -48,7 +25,7 @@ pub struct OrderDetail {
     pub order: Order,
     /// Its life so far, oldest first.
     pub history: Vec<HistoryEntry>,
-    /// Money that came for it; always empty in this version.
+    /// Money that came for it, oldest first.
     pub payments: Vec<Payment>,
 }
 

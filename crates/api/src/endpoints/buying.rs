@@ -19,6 +19,7 @@ pub(super) const BUYING: Endpoint = Endpoint {
     description: "",
     params: &[],
     body: None,
+    may_lack_body: false,
     answers: &[],
     codes: &[],
 };
@@ -125,11 +126,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "stream_events",
         summary: "Follow one's own orders, and the status of sales, as server-sent events",
         description: "`hello` comes first. Events are hints; `GET` is the truth. A reader that lets more than 1 MiB \
-            wait is dropped.",
+            wait is dropped; whom operators turn away meanwhile hears nothing more.",
         params: &[Param::Follow, Param::LastEventId],
         answers: &[Answer::new(200, Content::Events(Shape::of::<Event>()), "A stream of events.")
             .headers(&[AnswerHeader::CacheControl])],
-        codes: &[Code::NotFound, Code::RateLimited],
+        codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
         ..BUYING
     },
     Endpoint {
@@ -138,14 +139,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Follow the same over a WebSocket",
         description: "Subprotocol `doorbuster.v1`; a browser, which cannot set `Authorization` here, offers its \
             token as a second one, `bearer.<JWT>`. A bad token is refused before the upgrade. A reader that lets \
-            more than 1 MiB wait is closed with code 1013.",
+            more than 1 MiB wait is closed with code 1013, whom operators turn away meanwhile with 1008.",
         params: &[Param::Follow],
         answers: &[Answer::new(
             101,
             Content::WebSocket(Shape::of::<Event>()),
             "The connection is a WebSocket from here on; each text frame is an event.",
         )],
-        codes: &[Code::NotFound, Code::RateLimited],
+        codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
         ..BUYING
     },
 ];

@@ -7,6 +7,7 @@ use crate::admin::blocks::{Block, BlockList, NewBlock};
 use crate::admin::keys::{CreatedKey, KeyList, NewKey, Role};
 use crate::admin::new_sale::NewSale;
 use crate::admin::order::AnyOrderDetail;
+use crate::admin::payments::Reason;
 use crate::admin::sale::{AdminSale, AdminSaleList};
 use crate::admin::sale_patch::SalePatch;
 use crate::admin::spread::Spread;
@@ -26,6 +27,7 @@ pub(super) const VIEWING: Endpoint = Endpoint {
     description: "",
     params: &[],
     body: None,
+    may_lack_body: false,
     answers: &[],
     codes: &[],
 };
@@ -199,6 +201,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "cancel_any_order",
         summary: "Cancel a buyer's unpaid order",
         description: "Done exactly once; repeating is harmless.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<Reason>() }),
+        may_lack_body: true,
         answers: &[ok::<Order>("The order, cancelled.")],
         codes: &[Code::WrongState],
         ..RUNNING

@@ -3,10 +3,13 @@
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
-use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::order::OrderState;
 use crate::sale::Phase;
 use crate::value::NAME_PATTERN;
+
+/// An order as a provider may write it: anything without control characters.
+const ORDER_TEXT_PATTERN: &str = r"^[^\u0000-\u001F\u007F]+$";
 
 /// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub enum Param {
     Item,
     /// Query: only this buyer's.
     Buyer,
+    /// Query: only of this order, as a payment named it.
+    Order,
     /// Query: only orders in this state.
     State,
     /// Query: only sales in this phase.
@@ -76,7 +81,7 @@ impl Param {
         match self {
             Self::PathSale | Self::Sale | Self::Follow => "sale",
             Self::PathItem | Self::Item => "item",
-            Self::PathOrder => "order",
+            Self::PathOrder | Self::Order => "order",
             Self::PathKey => "key",
             Self::PathBlock => "block",
             Self::Buyer => "buyer",
@@ -133,6 +138,7 @@ impl Param {
             Self::Sale => "Only of this sale.",
             Self::Item => "Only of this item.",
             Self::Buyer => "Only of this buyer.",
+            Self::Order => "Only of this order, as the payment named it.",
             Self::State => "Only orders in this state.",
             Self::Phase => "Only sales in this phase.",
             Self::Cursor => "The `next_cursor` of the page before.",
@@ -163,7 +169,7 @@ impl Param {
             Self::PathSale | Self::Sale => "spring".into(),
             Self::Follow => ["spring"].into(),
             Self::PathItem | Self::Item => "phone".into(),
-            Self::PathOrder => EXAMPLE_ORDER.into(),
+            Self::PathOrder | Self::Order => EXAMPLE_ORDER.into(),
             Self::PathKey => "key_8Qm2Zr".into(),
             Self::PathBlock => "blk_0c9d8e7a65b1".into(),
             Self::Buyer => "alice".into(),
@@ -200,6 +206,7 @@ impl Param {
         match self {
             Self::PathSale | Self::PathItem | Self::Sale | Self::Item | Self::Buyer | Self::Follow => name().into(),
             Self::PathOrder => text().pattern(Some("^ord_[A-Za-z0-9_-]{1,64}$")).into(),
+            Self::Order => text().pattern(Some(ORDER_TEXT_PATTERN)).max_length(Some(ORDER_TEXT_CHARS_MAX)).into(),
             Self::PathKey => text().pattern(Some("^key_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::PathBlock => text().pattern(Some("^blk_[0-9a-f]{12}$")).into(),
             Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),

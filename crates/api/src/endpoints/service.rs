@@ -15,6 +15,7 @@ const SERVICE: Endpoint = Endpoint {
     description: "",
     params: &[],
     body: None,
+    may_lack_body: false,
     answers: &[],
     codes: &[],
 };

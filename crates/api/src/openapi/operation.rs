@@ -22,7 +22,7 @@ pub(super) fn operation(endpoint: &Endpoint) -> Operation {
         .summary(Some(endpoint.summary))
         .description(description(endpoint))
         .parameters((!parameters.is_empty()).then_some(parameters))
-        .request_body(endpoint.body.map(request_body))
+        .request_body(endpoint.body.map(|body| request_body(body, endpoint.may_lack_body)))
         .responses(responses(endpoint));
     let ways: &[&str] = match endpoint.auth {
         Auth::Nobody => &[],
@@ -63,8 +63,9 @@ fn parameter(param: Param) -> Parameter {
         .build()
 }
 
-fn request_body(body: Body) -> RequestBody {
-    let builder = RequestBodyBuilder::new().required(Some(Required::True));
+fn request_body(body: Body, may_lack: bool) -> RequestBody {
+    let required = if may_lack { Required::False } else { Required::True };
+    let builder = RequestBodyBuilder::new().required(Some(required));
     body.media
         .media_types()
         .iter()

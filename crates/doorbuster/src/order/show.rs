@@ -55,11 +55,11 @@ fn whole(detail: &OrderDetail) -> String {
         rows.add_row([name, &text]);
     }
     for entry in &detail.history {
-        let by = entry.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-        rows.add_row([entry.state.as_str(), &format!("{}{by}", entry.at)]);
+        let why = entry.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        rows.add_row([entry.event.as_str(), &format!("{} by {}{why}", entry.at, entry.by)]);
     }
     for payment in &detail.payments {
-        let text = format!("{} {}, {}", payment.payment, table::money(&payment.amount), payment.state);
+        let text = format!("{} {}, {}", payment.payment, table::money(&payment.amount), payment.state.as_str());
         rows.add_row(["payment", &text]);
     }
     format!("{rows}\n")

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
-use doorbuster_api::admin::order::{AnyOrderDetail, HistoryEntry, OrderDetail};
+use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::order::{AnyOrder, Order, OrderList, OrderState};
+use doorbuster_api::order::{AnyOrder, HistoryEntry, Order, OrderList, OrderState};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::{self, Actor};
@@ -60,14 +60,17 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -
 
 /// The steps of an order's life that its row remembers.
 fn history(order: &Order) -> Vec<HistoryEntry> {
-    let step = |at, state, by: Option<&str>| HistoryEntry { at, state, by: by.map(str::to_owned) };
-    let mut history = vec![step(order.reserved_at, OrderState::Reserved, Some("buyer"))];
-    history.extend(order.paid_at.map(|at| step(at, OrderState::Paid, Some("payment"))));
-    let by = match order.state {
-        OrderState::Expired => Some("clock"),
-        // The row does not say whether it was the buyer or an operator.
-        _ => None,
+    let step = |at, state: OrderState, by: &str| HistoryEntry {
+        at,
+        event: format!("order.{}", state.as_str()),
+        state,
+        by: by.to_owned(),
+        why: None,
+        pay_by: Some(order.pay_by),
     };
+    let mut history = vec![step(order.reserved_at, OrderState::Reserved, "buyer")];
+    history.extend(order.paid_at.map(|at| step(at, OrderState::Paid, "provider:sandbox")));
+    let by = "engine";
     let ended = order.ended_at.filter(|_| order.state != OrderState::Reserved && order.state != OrderState::Paid);
     history.extend(ended.map(|at| step(at, order.state, by)));
     history

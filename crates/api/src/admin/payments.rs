@@ -1,0 +1,286 @@
+//! Payments and refunds as operators see them, and what operators say when they change an order.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{self, read};
+use crate::limits::EXTEND_SECS_MAX;
+use crate::problem::Problem;
+use crate::value::{Money, Time};
+
+/// What became of a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentState {
+    /// It pays for its order.
+    Captured,
+    /// Its money goes back, or went: its refund says how far that is.
+    Refunded,
+    /// It was tried and did not succeed.
+    Failed,
+}
+
+impl PaymentState {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Captured => "captured",
+            Self::Refunded => "refunded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Money that came for an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "payment": "pay_1", "order": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
+    "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "captured", "provider": "sandbox",
+    "at": "2026-11-20T10:00:42.000Z"
+})))]
+pub struct Payment {
+    /// The provider's id of it.
+    pub payment: String,
+    /// The order that it names, as the provider wrote it.
+    pub order: String,
+    /// How much.
+    pub amount: Money,
+    /// What became of it.
+    pub state: PaymentState,
+    /// Which provider told of it.
+    pub provider: String,
+    /// When it was first told of.
+    pub at: Time,
+}
+
+/// A page of payments, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PaymentList {
+    /// The payments of this page.
+    pub payments: Vec<Payment>,
+    /// Give it as `cursor` to read on; `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+/// How far a refund is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundState {
+    /// The provider was not asked yet, or has not said that the money arrived.
+    Pending,
+    /// It said so.
+    Settled,
+    /// It was asked as often as it may be and refused: an operator must look.
+    Failed,
+}
+
+impl RefundState {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Settled => "settled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why money goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundCause {
+    /// The order had ended, and no unit or no share of the limit was left.
+    Late,
+    /// Another amount or currency than the order costs.
+    Mismatch,
+    /// The order was paid before.
+    Second,
+    /// There is no such order.
+    UnknownOrder,
+    /// An operator refunded the order.
+    Operator,
+}
+
+impl RefundCause {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Mismatch => "mismatch",
+            Self::Second => "second",
+            Self::UnknownOrder => "unknown_order",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// The whole of one payment on its way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "refund": "ref_5d41402abc4b2a76b9719d911017c592", "payment": "pay_1",
+    "order": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
+    "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "pending", "cause": "operator", "provider": "sandbox",
+    "tries": 0, "error": null, "at": "2026-11-20T11:00:00.000Z", "settled_at": null
+})))]
+pub struct Refund {
+    /// Its id, and the key under which the provider is asked for it.
+    pub refund: String,
+    /// Which payment goes back.
+    pub payment: String,
+    /// The order that the payment names.
+    pub order: String,
+    /// How much.
+    pub amount: Money,
+    /// How far it is.
+    pub state: RefundState,
+    /// Why.
+    pub cause: RefundCause,
+    /// By which provider.
+    pub provider: String,
+    /// How often the provider was asked in vain since it last answered.
+    pub tries: u32,
+    /// What it said last in vain.
+    #[schema(required = true)]
+    pub error: Option<String>,
+    /// When it was decided.
+    pub at: Time,
+    /// When the provider said that the money arrived.
+    #[schema(required = true)]
+    pub settled_at: Option<Time>,
+}
+
+/// A page of refunds, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefundList {
+    /// The refunds of this page.
+    pub refunds: Vec<Refund>,
+    /// Give it as `cursor` to read on; `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+/// Why an operator does something, for the order's history. The whole body may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"reason": "the buyer asked for it"})))]
+pub struct Reason {
+    /// In a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::admin::schema::title, required = false)]
+    pub reason: Option<String>,
+}
+
+impl Reason {
+    /// Reads a body that may be empty.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        body::object(bytes, &["reason"], |body| {
+            Some(Self { reason: body.optional("reason", None, read::some(read::title))? })
+        })
+    }
+}
+
+/// Until when an order may be paid from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// So many seconds after its present `pay_by`.
+    Secs(u32),
+    /// This instant.
+    Time(Time),
+}
+
+/// More time to pay for an order: one of `secs` and `pay_by`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"secs": 600, "reason": "the bank is slow"})))]
+pub struct Extension {
+    /// So many seconds after the order's present `pay_by`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, minimum = 1, maximum = 2_592_000)]
+    pub secs: Option<u32>,
+    /// Or this instant, later than the present `pay_by`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub pay_by: Option<Time>,
+    /// Why, for the order's history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::admin::schema::title, required = false)]
+    pub reason: Option<String>,
+}
+
+impl Extension {
+    /// Reads the body of an extension.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<(Until, Self), Problem> {
+        body::object(bytes, &["secs", "pay_by", "reason"], |body| {
+            let secs = body.optional("secs", None, read::some(read::count(1..=EXTEND_SECS_MAX)));
+            let pay_by = body.optional("pay_by", None, read::some(read::time));
+            let reason = body.optional("reason", None, read::some(read::title));
+            let (secs, pay_by) = (secs?, pay_by?);
+            let until = match (secs, pay_by) {
+                (Some(secs), None) => Some(Until::Secs(secs)),
+                (None, Some(time)) => Some(Until::Time(time)),
+                (None, None) => {
+                    body.fault("secs", "is missing; write secs or pay_by");
+                    None
+                }
+                (Some(_), Some(_)) => {
+                    body.fault("pay_by", "contradicts secs; write one of the two");
+                    None
+                }
+            };
+            Some((until?, Self { secs, pay_by, reason: reason? }))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_says_one_of_two_things() {
+        let check = |json: &str, expected: Option<Until>| {
+            assert_eq!(Extension::from_json(json.as_bytes()).ok().map(|read| read.0), expected, "{json}");
+        };
+        check(r#"{"secs":60}"#, Some(Until::Secs(60)));
+        check(r#"{"secs":60,"reason":"why"}"#, Some(Until::Secs(60)));
+        check(r#"{"pay_by":"1970-01-01T00:00:01Z"}"#, Some(Until::Time(Time::from_millis(1_000))));
+        for wrong in [
+            r#"{}"#,
+            r#"{"secs":0}"#,
+            r#"{"secs":-1}"#,
+            r#"{"secs":1.5}"#,
+            r#"{"secs":null}"#,
+            r#"{"secs":2592001}"#,
+            r#"{"pay_by":"soon"}"#,
+            r#"{"secs":60,"pay_by":"1970-01-01T00:00:01Z"}"#,
+            r#"{"secs":60,"until":1}"#,
+        ] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_reason_may_be_left_out_and_is_read_strictly_otherwise() {
+        let read = |json: &str| Reason::from_json(json.as_bytes()).map(|read| read.reason);
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("{}"), Ok(None));
+        assert_eq!(read(r#"{"reason":"late"}"#), Ok(Some("late".into())));
+        for wrong in [r#"{"reason":" "}"#, r#"{"reason":null}"#, r#"{"why":"late"}"#] {
+            assert_eq!(read(wrong).map_err(|problem| problem.status()), Err(422), "{wrong}");
+        }
+        assert_eq!(read("[]").map_err(|problem| problem.status()), Err(400));
+    }
+}
