@@ -1,12 +1,13 @@
 -- What follows the click: what happened (an order's history, and the outbox), payments, refunds, checkouts, and who is told.
 
 -- What happened, written in the transaction of the change. Rows are only ever added, in the order of commits: `seq` is what readers continue by.
--- An order's event keeps what of the order can change later; its state is that which `type` names.
+-- An order's event keeps what of the order can change later; its state is that which `type` names, the rest is in its row of `orders`.
 CREATE TABLE event (
     seq      INTEGER PRIMARY KEY,
     type     TEXT    NOT NULL,                   -- order.reserved, …
-    order_id TEXT,                               -- the order or ticket that it is about, or the order that a payment named
-    item_id  INTEGER,
+    grant_id INTEGER,                            -- the order that it is about, or that its payment named, if there is one; so is n
+    n        INTEGER,
+    item_id  INTEGER,                            -- of what is about no order
     sale_id  TEXT,
     at       INTEGER NOT NULL,
     actor    TEXT    NOT NULL,                   -- buyer, engine, operator:KEY, provider:NAME
@@ -17,10 +18,10 @@ CREATE TABLE event (
     data     TEXT                                -- JSON: what a refused ticket and a refunded payment say of themselves
 ) STRICT;
 
-CREATE INDEX event_of_order ON event (order_id) WHERE order_id IS NOT NULL;
+CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
 
 CREATE TRIGGER event_unchanged BEFORE UPDATE ON event
-WHEN new.seq <> old.seq OR new.type <> old.type OR new.at <> old.at OR new.order_id IS NOT old.order_id
+WHEN new.seq <> old.seq OR new.type <> old.type OR new.at <> old.at OR new.grant_id IS NOT old.grant_id OR new.n IS NOT old.n
 BEGIN SELECT raise(ABORT, 'what happened is not changed'); END;
 
 -- Messages of providers that had their effect.
@@ -37,6 +38,8 @@ CREATE TABLE payment (
     id           TEXT    NOT NULL UNIQUE,        -- the provider's
     provider     TEXT    NOT NULL,
     order_id     TEXT    NOT NULL,               -- the order that it named, as it was written
+    grant_id     INTEGER,                        -- that order, if there is one; so is n
+    n            INTEGER,
     amount_minor INTEGER NOT NULL,
     currency     TEXT    NOT NULL,
     state        TEXT    NOT NULL CHECK (state IN ('captured', 'refunded', 'failed')),
@@ -71,16 +74,32 @@ CREATE INDEX refund_of_order ON refund (order_id);
 
 -- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
 CREATE TABLE checkout (
-    order_id   TEXT    PRIMARY KEY,
+    grant_id   INTEGER NOT NULL,                 -- the order
+    n          INTEGER NOT NULL,
+    order_id   TEXT    NOT NULL,
     provider   TEXT    NOT NULL,
     session    TEXT    NOT NULL,
     url        TEXT    NOT NULL,
     expires_at INTEGER NOT NULL,
     open       INTEGER NOT NULL CHECK (open IN (0, 1)),
-    at         INTEGER NOT NULL
+    at         INTEGER NOT NULL,
+    due        INTEGER NOT NULL,                 -- when an open one is to be closed: its order's pay_by; 0 when that waits for no payment any more
+    PRIMARY KEY (grant_id, n)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX checkout_open ON checkout (at) WHERE open = 1;
+CREATE INDEX checkout_due ON checkout (due) WHERE open = 1;
+
+CREATE TRIGGER checkout_follows_order AFTER UPDATE OF state, pay_by ON orders
+WHEN new.state <> old.state OR new.pay_by <> old.pay_by
+BEGIN
+    UPDATE checkout SET due = CASE new.state WHEN 'reserved' THEN new.pay_by ELSE 0 END
+    WHERE grant_id = new.grant_id AND n = new.n AND open = 1;
+END;
+
+-- How long an order that is due waits for its provider: the grace while its checkout is open, else 0. Expiry looks through what is due and need not wait.
+ALTER TABLE orders ADD COLUMN ask_ms INTEGER NOT NULL DEFAULT 0;
+DROP INDEX orders_due;
+CREATE INDEX orders_due ON orders (pay_by + ask_ms) WHERE state = 'reserved';
 
 -- What the built-in provider knows: its own documents, of no meaning to the rest.
 CREATE TABLE sandbox (

@@ -7,17 +7,21 @@ use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock,
 
 mod block;
 mod codes;
+mod money;
 mod moves;
 mod once;
 mod open;
 mod room;
+mod told;
 
 pub use block::{Block, BlockKind, BlocksMark};
 pub use codes::{CodeCounts, CodesOutcome};
+pub use money::{MoneyPage, MoneyQuery, Notice};
 pub use moves::Moves;
 pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+pub use told::Told;
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -270,6 +274,8 @@ pub struct Committed {
     pub told: Vec<(Token, Resolved)>,
     /// Another node changed sales or what items are described by: the catalogue is to be read again.
     pub sales: bool,
+    /// Something happened that somebody may have to be told of. It may be said without need.
+    pub events: bool,
 }
 
 /// Called after each commit, in commit order, from the store's own thread, *before* the callers of that commit get their answers; and, where several
@@ -355,4 +361,6 @@ pub struct Check {
     pub checked_at: Millis,
     /// Empty: all is well.
     pub findings: Vec<Finding>,
+    /// What somebody else did wrong, newest first, at most [`crate::limits::NOTICES_MAX`]. All is well all the same.
+    pub notices: Vec<Notice>,
 }

@@ -1,5 +1,6 @@
 //! The store seen from below, for those who compare it with the model: whole tables as the rules' values, and the rules' ledger without threads.
 use doorbuster_core::model::Model;
+use doorbuster_core::money::Money;
 use doorbuster_core::{Item, ItemId, Millis};
 
 use crate::contract::StoreError;
@@ -26,6 +27,11 @@ impl InMemory {
     /// Puts an item there as it is, under its own number, in a sale of its own.
     pub fn insert_item(&mut self, item: &Item) -> StoreResult<()> {
         self.0.insert_item(item).map_err(StoreError::from)
+    }
+
+    /// Says what one unit of the item costs; from the start it is nothing, in CNY.
+    pub fn set_price(&mut self, item: ItemId, price: &Money) -> StoreResult<()> {
+        self.0.set_price(item, price).map_err(StoreError::from)
     }
 
     /// Says whether the item's sale is on ([`doorbuster_core::Ledger::on_sale`]); it is from the start. Its grants stay as they are.

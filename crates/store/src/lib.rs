@@ -5,6 +5,7 @@
 
 pub mod conformance;
 mod contract;
+mod events;
 pub mod inspect;
 pub mod limits;
 mod postgres;
@@ -13,9 +14,9 @@ mod store;
 
 pub use contract::{
     AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, Check, CodeCounts,
-    CodesOutcome, CommitSink, Committed, DeadLetter, DeleteOutcome, Entered, Finding, ItemCounts, ItemRow, Moves,
-    NewItem, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, PostgresOptions, SalePatch, SaleRow, Spending,
-    Spent, SpreadOutcome, SqliteOptions, StepOutcome, StoreError, WaitingPlace, WaitingRoom, WaitingView,
+    CodesOutcome, CommitSink, Committed, DeadLetter, DeleteOutcome, Entered, Finding, ItemCounts, ItemRow, MoneyPage, MoneyQuery, Moves,
+    NewItem, NewSale, Notice, OpenError, OrderPage, OrderQuery, PatchOutcome, PostgresOptions, SalePatch, SaleRow, Spending,
+    Spent, SpreadOutcome, SqliteOptions, StepOutcome, StoreError, Told, WaitingPlace, WaitingRoom, WaitingView,
 };
 pub use postgres::{Postgres, PostgresLedger, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};

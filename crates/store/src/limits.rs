@@ -37,6 +37,8 @@ pub const CHECK_ORDERS_AT_ONCE: usize = 500;
 pub const CHECK_REST: Duration = Duration::from_millis(2);
 /// Findings that one check reports; the rest is as bad.
 pub const FINDINGS_MAX: usize = 100;
+/// Notices that one check reports, the newest; lists of payments have them all.
+pub const NOTICES_MAX: usize = 100;
 
 const _: () = assert!(CHECKPOINT_REST_PAGES < CHECKPOINT_PAGES && CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
 const _: () = assert!(GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX, "a settle job fits in a group");

@@ -29,6 +29,7 @@ mod held;
 mod ledger;
 mod look;
 mod migrate;
+mod money;
 mod once;
 mod operators;
 mod orders;

@@ -20,6 +20,7 @@ use crate::sqlite::Sqlite;
 mod blocks;
 mod codes;
 mod grants;
+mod money;
 mod once;
 mod orders;
 mod room;

@@ -1,17 +1,18 @@
 -- What follows the click: what happened (an order's history, and the outbox), payments, refunds, checkouts, and who is told.
 
 -- What happened, written in the transaction of the change. Rows are only ever added, `seq` in the order of one order's commits.
--- An order's event keeps what of the order can change later; its state is that which `type` names.
+-- An order's event keeps what of the order can change later; its state is that which `type` names, the rest is in its row of `orders`.
 CREATE TABLE event (
     seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    type     text    NOT NULL,                   -- order.reserved, …
-    order_id text,                               -- the order or ticket that it is about, or the order that a payment named
-    item_id  bigint,
+    type     text   NOT NULL,                    -- order.reserved, …
+    grant_id bigint,                             -- the order that it is about, or that its payment named, if there is one; so is n
+    n        bigint,
+    item_id  bigint,                             -- of what is about no order
     sale_id  text,
     at       bigint NOT NULL,
-    actor    text    NOT NULL,                   -- buyer, engine, operator:KEY, provider:NAME
+    actor    text   NOT NULL,                    -- buyer, engine, operator:KEY, provider:NAME
     why      text,
-    pay_by   bigint,                            -- of an order, after the change; so are the next two
+    pay_by   bigint,                             -- of an order, after the change; so are the next two
     paid_at  bigint,
     ended_at bigint,
     data     text,                               -- JSON: what a refused ticket and a refunded payment say of themselves
@@ -20,8 +21,7 @@ CREATE TABLE event (
 
 CREATE UNIQUE INDEX event_position ON event (position);
 CREATE INDEX event_new ON event (seq) WHERE position IS NULL;
-
-CREATE INDEX event_of_order ON event (order_id) WHERE order_id IS NOT NULL;
+CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
 
 -- Messages of providers that had their effect.
 CREATE TABLE inbox (
@@ -37,6 +37,8 @@ CREATE TABLE payment (
     id           text    NOT NULL UNIQUE,        -- the provider's
     provider     text    NOT NULL,
     order_id     text    NOT NULL,               -- the order that it named, as it was written
+    grant_id     bigint,                         -- that order, if there is one; so is n
+    n            bigint,
     amount_minor bigint NOT NULL,
     currency     text    NOT NULL,
     state        text    NOT NULL CHECK (state IN ('captured', 'refunded', 'failed')),
@@ -71,16 +73,25 @@ CREATE INDEX refund_of_order ON refund (order_id);
 
 -- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
 CREATE TABLE checkout (
-    order_id   text    PRIMARY KEY,
+    grant_id   bigint NOT NULL,                 -- the order
+    n          bigint NOT NULL,
+    order_id   text    NOT NULL,
     provider   text    NOT NULL,
     session    text    NOT NULL,
     url        text    NOT NULL,
     expires_at bigint NOT NULL,
-    open boolean NOT NULL,
-    at         bigint NOT NULL
+    open       boolean NOT NULL,
+    at         bigint NOT NULL,
+    due        bigint NOT NULL,                 -- when an open one is to be closed: its order's pay_by; 0 when that waits for no payment any more
+    PRIMARY KEY (grant_id, n)
 );
 
-CREATE INDEX checkout_open ON checkout (at) WHERE open;
+CREATE INDEX checkout_due ON checkout (due) WHERE open;
+
+-- How long an order that is due waits for its provider: the grace while its checkout is open, else 0. Expiry looks through what is due and need not wait.
+ALTER TABLE orders ADD COLUMN ask_ms bigint NOT NULL DEFAULT 0;
+DROP INDEX orders_due;
+CREATE INDEX orders_due ON orders ((pay_by + ask_ms)) WHERE state = 'reserved';
 
 -- What the built-in provider knows: its own documents, of no meaning to the rest.
 CREATE TABLE sandbox (

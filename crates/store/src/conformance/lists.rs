@@ -41,15 +41,15 @@ pub async fn orders_are_listed_page_by_page(rig: Rig) {
     assert_eq!(list(&rig, all.clone()).await, [7, 6, 5, 4, 3, 2, 1]);
     let of = |name| OrderQuery { buyer: Some(buyer(name)), ..OrderQuery::default() };
     assert_eq!(list(&rig, of("bert")).await, [7, 4, 1]);
-    assert_eq!(list(&rig, of("nobody")).await, []);
+    assert!(list(&rig, of("nobody")).await.is_empty());
     let items = |items| OrderQuery { items: Some(items), ..OrderQuery::default() };
     assert_eq!(list(&rig, items(vec![b.slot.item])).await, [6, 4, 2]);
     assert_eq!(list(&rig, items(vec![b.slot.item, a.slot.item])).await, [7, 6, 5, 4, 3, 2, 1]);
-    assert_eq!(list(&rig, items(Vec::new())).await, []);
+    assert!(list(&rig, items(Vec::new())).await.is_empty());
     let state = |state| OrderQuery { state: Some(state), ..OrderQuery::default() };
     assert_eq!(list(&rig, state(OrderState::Cancelled)).await, [3]);
     let mixed = OrderQuery { state: Some(OrderState::Reserved), items: Some(vec![a.slot.item]), ..of("anna") };
-    assert_eq!(list(&rig, mixed).await, []);
+    assert!(list(&rig, mixed).await.is_empty());
     let page = rig.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
     assert_eq!((page.orders.len(), page.next), (7, None), "a full last page is the last");
     assert_eq!(page.orders[0], orders[6]);

@@ -78,7 +78,7 @@ impl Postgres {
         let mut tries = Tries::new();
         loop {
             match check(shared).await {
-                Ok(findings) => return Ok(Check { checked_at, findings }),
+                Ok(findings) => return Ok(Check { checked_at, findings, notices: Vec::new() }),
                 Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
             }
         }

@@ -9,6 +9,9 @@ use super::failure::Failure;
 use super::held::{Held, Kept, Quota};
 use super::rows::{self, int};
 
+mod events;
+mod money;
+
 type Value = Box<dyn ToSql + Sync + Send>;
 
 /// A statement with its values.
@@ -51,6 +54,8 @@ pub(super) fn queries(held: &Held, now: Millis, writer: i32, catalogue: bool) ->
     quotas(held, &mut queries);
     grants(held, now, &mut queries);
     recalls(held, &mut queries);
+    money::money(held, &mut queries);
+    events::events(held, &mut queries);
     items(held, &mut queries);
     if catalogue {
         let sql = "UPDATE catalogue SET changed = pg_current_xact_id(), writer = $1";
@@ -88,13 +93,16 @@ fn orders(held: &Held, writer: i32, queries: &mut Vec<Query>) {
     }
     let changed: Vec<_> = held.changed.iter().filter_map(|id| held.orders.get(id)).collect();
     if !changed.is_empty() {
-        let sql = "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at, writer = $6, changed = pg_current_xact_id()
-             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[]) AS t (grant_id, n, state, paid_at, ended_at)
+        let sql = "UPDATE orders SET state = t.state, pay_by = t.pay_by, paid_at = t.paid_at, ended_at = t.ended_at, writer = $7,
+                               changed = pg_current_xact_id()
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+                  AS t (grant_id, n, state, pay_by, paid_at, ended_at)
              WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
         let values = vec![
             value(changed.iter().map(|o| int(o.grant.0)).collect::<Vec<_>>()),
             value(changed.iter().map(|o| int(o.n.0)).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.state.as_str()).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| o.pay_by.0).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.paid_at.map(|t| t.0)).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.ended_at.map(|t| t.0)).collect::<Vec<_>>()),
             value(writer),
@@ -255,12 +263,38 @@ fn items(held: &Held, queries: &mut Vec<Query>) {
     }
 }
 
+/// What other nodes are told of a commit.
+#[derive(Clone, Copy)]
+pub(super) struct Hint {
+    /// Whose commit it is.
+    pub(super) writer: i32,
+    /// Whether somebody is to be told of something that happened.
+    pub(super) events: bool,
+}
+
+/// Behind the writer in a hint: events were written. A node of the version before takes it for a writer that it does not know, which is a hint as well.
+const WITH_EVENTS: char = '+';
+
+impl Hint {
+    fn text(self) -> String {
+        let mut text = self.writer.to_string();
+        text.extend(self.events.then_some(WITH_EVENTS));
+        text
+    }
+
+    /// What a hint says. One that cannot be read is of somebody else.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let writer = text.strip_suffix(WITH_EVENTS);
+        Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })
+    }
+}
+
 /// Writes and commits. The statements are sent in one go, each result is looked at: a failed statement turns COMMIT into ROLLBACK without an error.
 ///
 /// The hint follows COMMIT instead of standing before it: a transaction that notifies commits alone, one after the other, while the log is written.
 ///
 /// Returns the transaction by which its rows are known, if it is news (`hint`).
-pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<i32>) -> Result<Option<String>, Failure> {
+pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<Hint>) -> Result<Option<String>, Failure> {
     let mut statements = Vec::with_capacity(queries.len());
     for query in queries {
         statements.push(client.prepare_cached(query.sql).await?);
@@ -280,7 +314,7 @@ pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<i32>
     let (written, transaction, committed, hinted) =
         tokio::join!(join_all(writes), transaction, client.batch_execute("COMMIT"), async {
             match hint {
-                Some(writer) => client.execute(&notify, &[&CHANNEL, &writer.to_string()]).await.map(drop),
+                Some(hint) => client.execute(&notify, &[&CHANNEL, &hint.text()]).await.map(drop),
                 None => Ok(()),
             }
         });

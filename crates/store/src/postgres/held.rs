@@ -1,10 +1,14 @@
 //! The rows that one transaction holds: read once, changed in memory, written together at its end.
 use std::collections::{BTreeMap, HashMap};
 
+use doorbuster_core::event::Event;
+use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Feed, Grant, GrantId, Item, ItemId, NodeId, Order, Recall, RecallId, RequestKey, Resolution, TicketId,
+    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId, RequestKey, Resolution, TicketId,
     TicketN, Verdict,
 };
+
+use super::flush::Hint;
 
 /// A row and what the table has of it.
 #[derive(Clone, Debug)]
@@ -15,6 +19,11 @@ pub(super) struct Kept<T> {
 }
 
 impl<T: Clone + PartialEq> Kept<T> {
+    /// A row as it was read.
+    fn read(row: T) -> Self {
+        Self { read: Some(row.clone()), row }
+    }
+
     pub(super) fn is_dirty(&self) -> bool {
         self.read.as_ref() != Some(&self.row)
     }
@@ -52,19 +61,36 @@ pub(super) struct Held {
     pub(super) feed: Vec<Feed>,
     /// Orders made and changed, in the order of their change.
     pub(super) told: Vec<TicketId>,
+    /// What happened, to append.
+    pub(super) events: Vec<Event>,
+    /// Messages of providers to note: provider, message, when.
+    pub(super) taken: BTreeMap<(String, String), Millis>,
+    pub(super) payments: BTreeMap<PaymentId, Kept<Payment>>,
+    pub(super) refunds: BTreeMap<RefundId, Kept<Refund>>,
+    pub(super) checkouts: BTreeMap<TicketId, Kept<Checkout>>,
+    /// Of the orders in hand, those that are not among `checkouts` have none.
+    pub(super) has_every_checkout: bool,
+}
+
+/// Puts a row in its place: as a change of what was read, or as a new one.
+fn put<K: Ord, T>(rows: &mut BTreeMap<K, Kept<T>>, key: K, row: T) {
+    match rows.get_mut(&key) {
+        Some(kept) => kept.row = row,
+        None => drop(rows.insert(key, Kept { row, read: None })),
+    }
 }
 
 impl Held {
     pub(super) fn keep_grant(&mut self, row: Grant) -> Grant {
-        self.grants.entry(row.id).or_insert_with(|| Kept { read: Some(row.clone()), row }).row.clone()
+        self.grants.entry(row.id).or_insert_with(|| Kept::read(row)).row.clone()
     }
 
     pub(super) fn keep_item(&mut self, row: Item) -> Item {
-        self.items.entry(row.id).or_insert_with(|| Kept { read: Some(row.clone()), row }).row.clone()
+        self.items.entry(row.id).or_insert_with(|| Kept::read(row)).row.clone()
     }
 
     pub(super) fn keep_recall(&mut self, row: Recall) -> Recall {
-        self.recalls.entry(row.id).or_insert_with(|| Kept { read: Some(row.clone()), row }).row.clone()
+        self.recalls.entry(row.id).or_insert_with(|| Kept::read(row)).row.clone()
     }
 
     /// Keeps an order that was read, unless it was made or changed here.
@@ -80,10 +106,7 @@ impl Held {
     }
 
     pub(super) fn put_grant(&mut self, grant: &Grant) {
-        match self.grants.get_mut(&grant.id) {
-            Some(kept) => kept.row = grant.clone(),
-            None => drop(self.grants.insert(grant.id, Kept { row: grant.clone(), read: None })),
-        }
+        put(&mut self.grants, grant.id, grant.clone());
     }
 
     pub(super) fn put_item(&mut self, item: &Item) {
@@ -93,10 +116,31 @@ impl Held {
     }
 
     pub(super) fn put_recall(&mut self, recall: &Recall) {
-        match self.recalls.get_mut(&recall.id) {
-            Some(kept) => kept.row = recall.clone(),
-            None => drop(self.recalls.insert(recall.id, Kept { row: recall.clone(), read: None })),
-        }
+        put(&mut self.recalls, recall.id, recall.clone());
+    }
+
+    pub(super) fn keep_payment(&mut self, row: Payment) -> Payment {
+        self.payments.entry(row.id.clone()).or_insert_with(|| Kept::read(row)).row.clone()
+    }
+
+    pub(super) fn put_payment(&mut self, row: &Payment) {
+        put(&mut self.payments, row.id.clone(), row.clone());
+    }
+
+    pub(super) fn keep_refund(&mut self, row: Refund) -> Refund {
+        self.refunds.entry(row.id.clone()).or_insert_with(|| Kept::read(row)).row.clone()
+    }
+
+    pub(super) fn put_refund(&mut self, row: &Refund) {
+        put(&mut self.refunds, row.id.clone(), row.clone());
+    }
+
+    pub(super) fn keep_checkout(&mut self, row: Checkout) -> Checkout {
+        self.checkouts.entry(row.order).or_insert_with(|| Kept::read(row)).row.clone()
+    }
+
+    pub(super) fn put_checkout(&mut self, row: &Checkout) {
+        put(&mut self.checkouts, row.order, row.clone());
     }
 
     pub(super) fn insert_order(&mut self, order: &Order, node: NodeId) {
@@ -132,6 +176,12 @@ impl Held {
             || self.grants.values().any(Kept::is_dirty)
             || self.items.values().any(Kept::is_dirty)
             || !self.returned.is_empty()
+            || !self.events.is_empty()
+    }
+
+    /// What others are to be told of this transaction, if anything.
+    pub(super) fn hint(&self, writer: i32) -> Option<Hint> {
+        self.is_news().then_some(Hint { writer, events: !self.events.is_empty() })
     }
 
     /// Orders to tell of, each once, as they are at the end.

@@ -18,7 +18,7 @@ use doorbuster_core::{
 
 use super::failure::Failure;
 use super::held::{Held, Quota};
-use super::rows::{self, int};
+use super::rows::{self, int, money};
 
 type Done<T> = Result<T, Failure>;
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -271,47 +271,86 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    fn append_event(&mut self, _event: &Event) -> Done<()> {
+    fn append_event(&mut self, event: &Event) -> Done<()> {
+        self.held.events.push(event.clone());
         Ok(())
     }
 
-    fn price(&mut self, _item: ItemId) -> Done<Option<Money>> {
-        Ok(None)
+    fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
+        let sql = "SELECT price_minor, currency FROM item WHERE id = $1";
+        self.one(sql, &[&item.0], |row| Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? }))
     }
 
-    fn inbox(&mut self, _provider: &str, _event: &str) -> Done<bool> {
-        Ok(false)
+    fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {
+        if self.held.taken.contains_key(&(provider.to_owned(), event.to_owned())) {
+            return Ok(true);
+        }
+        let sql = "SELECT FROM inbox WHERE provider = $1 AND event_id = $2";
+        Ok(self.one(sql, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    fn insert_inbox(&mut self, _provider: &str, _event: &str, _at: Millis) -> Done<()> {
+    /// Of two that take the same message at once, the second one's insertion fails, and it is run again.
+    fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
+        self.held.taken.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())
     }
 
-    fn payment(&mut self, _id: &PaymentId) -> Done<Option<Payment>> {
-        Ok(None)
+    fn payment(&mut self, id: &PaymentId) -> Done<Option<Payment>> {
+        if let Some(kept) = self.held.payments.get(id) {
+            return Ok(Some(kept.row.clone()));
+        }
+        const SQL: &str = concat!("SELECT ", money::payment_columns!(), " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE");
+        let found = self.one(SQL, &[&id.0], money::payment)?;
+        Ok(found.map(|row| self.held.keep_payment(row)))
     }
 
-    fn payments_of(&mut self, _order: &TicketId) -> Done<Vec<Payment>> {
-        Ok(Vec::new())
+    fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            money::payment_columns!(),
+            " FROM payment p WHERE p.order_id = $1 ORDER BY p.seq FOR NO KEY UPDATE"
+        );
+        let order = order.to_string();
+        for payment in self.all(SQL, &[&order], money::payment)? {
+            self.held.keep_payment(payment);
+        }
+        let payments = self.held.payments.values().map(|kept| &kept.row);
+        Ok(payments.filter(|payment| payment.order == order).cloned().collect())
     }
 
-    fn put_payment(&mut self, _payment: &Payment) -> Done<()> {
+    fn put_payment(&mut self, payment: &Payment) -> Done<()> {
+        self.held.put_payment(payment);
         Ok(())
     }
 
-    fn refund(&mut self, _id: &RefundId) -> Done<Option<Refund>> {
-        Ok(None)
+    fn refund(&mut self, id: &RefundId) -> Done<Option<Refund>> {
+        if let Some(kept) = self.held.refunds.get(id) {
+            return Ok(Some(kept.row.clone()));
+        }
+        const SQL: &str = concat!("SELECT ", money::refund_columns!(), " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE");
+        let found = self.one(SQL, &[&id.0], money::refund)?;
+        Ok(found.map(|row| self.held.keep_refund(row)))
     }
 
-    fn put_refund(&mut self, _refund: &Refund) -> Done<()> {
+    fn put_refund(&mut self, refund: &Refund) -> Done<()> {
+        self.held.put_refund(refund);
         Ok(())
     }
 
-    fn checkout(&mut self, _order: &TicketId) -> Done<Option<Checkout>> {
-        Ok(None)
+    /// A checkout is changed only under its order's lock, which is that of its grant.
+    fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
+        if let Some(kept) = self.held.checkouts.get(order) {
+            return Ok(Some(kept.row.clone()));
+        }
+        let Some(parts) = order.parts() else { return Ok(None) };
+        const SQL: &str =
+            concat!("SELECT ", money::checkout_columns!(), " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2");
+        let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], money::checkout)?;
+        Ok(found.filter(|row| row.order == *order).map(|row| self.held.keep_checkout(row)))
     }
 
-    fn put_checkout(&mut self, _checkout: &Checkout) -> Done<()> {
+    fn put_checkout(&mut self, checkout: &Checkout) -> Done<()> {
+        self.held.put_checkout(checkout);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (2, "secret", include_str!("../../migrations/postgres/0002_secret.sql")),
     (3, "drain", include_str!("../../migrations/postgres/0003_drain.sql")),
     (4, "front_door", include_str!("../../migrations/postgres/0004_front_door.sql")),
+    (5, "money", include_str!("../../migrations/postgres/0005_money.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

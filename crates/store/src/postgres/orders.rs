@@ -1,6 +1,7 @@
 //! Expiry, and lists of orders.
 use std::sync::Arc;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use doorbuster_core::event::By;
@@ -23,7 +24,7 @@ use super::{Postgres, connect, rows};
 const DUE: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
-    " FROM orders o WHERE o.state = 'reserved' AND o.pay_by <= $1 ORDER BY o.pay_by LIMIT $2"
+    ", o.pay_by + o.ask_ms, o.seq FROM orders o WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms LIMIT $2"
 );
 
 /// Which end of the orders a list begins with.
@@ -134,20 +135,24 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
             let now = shared.clock.of(Millis(object.query_one(&now, &[]).await?.try_get(0)?));
             let now = now.min(shared.clock.careful());
             let found = object.query(&due, &[&now.0, &as_limit(limit)]).await?;
-            found.iter().map(rows::order).collect::<Result<Vec<Order>, Failure>>()
+            let due = |row: &Row| Ok(((row.try_get(12)?, row.try_get(13)?), rows::order(row)?));
+            let mut due = found.iter().map(due).collect::<Result<Vec<((i64, i64), Order)>, Failure>>()?;
+            // Those that are due at the same instant stand as they were made, whatever was written of them since.
+            due.sort_by_key(|(place, _)| *place);
+            Ok::<Vec<Order>, Failure>(due.into_iter().map(|(_, order)| order).collect())
         })
         .await?;
         if due.is_empty() {
-            return Ok(Committed { value: Vec::new(), orders: Vec::new(), news: None });
+            return Ok(Committed { value: Vec::new(), orders: Vec::new(), events: false, news: None });
         }
         let (held, told) = answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
         let expired = end(&mut ledger, due.iter().map(|order| &order.id))?;
         let writer = shared.writer();
         let queries = flush::queries(&ledger.held, ledger.now, writer, false);
-        let news = ledger.held.is_news().then_some(writer);
-        let news = fate(flush::commit(&object, &queries, news)).await?;
-        Ok(Committed { value: expired, orders: ledger.held.orders_told(), news })
+        let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
+        let events = !ledger.held.events.is_empty();
+        Ok(Committed { value: expired, orders: ledger.held.orders_told(), events, news })
     }
     .await;
     if let Err(failure) = &outcome {

@@ -10,7 +10,7 @@ use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, Ticket};
 
 use super::failure::Failure;
 use super::held::{Held, Quota};
-use super::rows::{self, int};
+use super::rows::{self, int, money};
 
 type Done<T> = Result<T, Failure>;
 
@@ -51,6 +51,11 @@ const RESOLUTIONS: &str = concat!(
     " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (ticket, grant_id, n)
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
       JOIN resolution r ON r.grant_id = t.grant_id AND r.n = t.n"
+);
+const CHECKOUTS: &str = concat!(
+    "SELECT ",
+    money::checkout_columns!(),
+    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n) JOIN checkout c ON c.grant_id = t.grant_id AND c.n = t.n"
 );
 const ORDERS_BY_NUMBER: &str = concat!(
     "SELECT ",
@@ -116,8 +121,8 @@ pub(super) async fn tickets(
 
 /// Begins a transaction and reads what ending these orders asks for, in one round trip; the orders as they are under their grants' locks.
 pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Millis)> {
-    let statements = [GRANTS, QUOTAS, ORDERS_BY_NUMBER, ITEMS, NOW];
-    let [grants, quotas, by_number, items, now] = prepare(client, statements).await?;
+    let statements = [GRANTS, QUOTAS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
+    let [grants, quotas, by_number, checkouts, items, now] = prepare(client, statements).await?;
     let locked: BTreeSet<i64> = orders.iter().map(|o| int(o.grant.0)).collect();
     let locked: Vec<i64> = locked.into_iter().collect();
     let pairs: BTreeSet<(&BuyerId, ItemId)> = orders.iter().map(|o| (&o.buyer, o.item)).collect();
@@ -129,11 +134,12 @@ pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Mil
     let pairs: [&(dyn ToSql + Sync); 2] = [&buyers, &buyers_items];
     let of_orders: [&(dyn ToSql + Sync); 2] = [&of, &numbers];
     let of_items: [&(dyn ToSql + Sync); 1] = [&of_items];
-    let (begun, grants, quotas, found, items, now) = tokio::join!(
+    let (begun, grants, quotas, found, checkouts, items, now) = tokio::join!(
         client.batch_execute(BEGIN),
         client.query(&grants, &locked),
         client.query(&quotas, &pairs),
         client.query(&by_number, &of_orders),
+        client.query(&checkouts, &of_orders),
         client.query(&items, &of_items),
         client.query_one(&now, &[]),
     );
@@ -142,6 +148,8 @@ pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Mil
     each(&grants?, |row| rows::grant(row).map(|found| _ = held.keep_grant(found)))?;
     each(&quotas?, |row| keep_quota(&mut held, row))?;
     each(&found?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
+    each(&checkouts?, |row| money::checkout(row).map(|found| _ = held.keep_checkout(found)))?;
+    held.has_every_checkout = true;
     each(&items?, |row| rows::item(row).map(|found| _ = held.keep_item(found)))?;
     Ok((held, Millis(now?.try_get(0)?)))
 }

@@ -111,8 +111,8 @@ impl Postgres {
     }
 
     pub(crate) async fn next_due(&self) -> StoreResult<Option<Millis>> {
-        let due = self.one("SELECT min(pay_by) FROM orders WHERE state = 'reserved'", &[], |row| rows::time(row, 0));
-        Ok(due.await?.flatten())
+        let sql = "SELECT min(pay_by + ask_ms) FROM orders WHERE state = 'reserved'";
+        Ok(self.one(sql, &[], |row| rows::time(row, 0)).await?.flatten())
     }
 
     pub(crate) async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {

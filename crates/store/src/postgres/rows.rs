@@ -11,6 +11,8 @@ use crate::contract::ItemCounts;
 
 use super::failure::Failure;
 
+pub(super) mod money;
+
 type Read<T> = Result<T, Failure>;
 
 // Columns in the order that the functions below read them, as macros so that `concat!` takes them.

@@ -16,7 +16,7 @@ use crate::store::StoreResult;
 
 use super::connect;
 use super::failure::{Failure, Kind};
-use super::flush;
+use super::flush::{self, Hint};
 use super::ledger::{Params, PostgresLedger, Wire};
 use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
@@ -76,6 +76,8 @@ impl Tries {
 pub(super) struct Committed<T> {
     pub(super) value: T,
     pub(super) orders: Vec<Order>,
+    /// Whether something is to be told that happened.
+    pub(super) events: bool,
     /// The transaction, if it changed what others are told of.
     pub(super) news: Option<String>,
 }
@@ -84,7 +86,7 @@ impl<T> Committed<T> {
     /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the next look tells: it is waited for as well.
     pub(super) async fn told(self, shared: &Shared, tries: &Tries) -> T {
         if self.news.is_some() || tries.unknown {
-            shared.tell(self.news, self.orders).await;
+            shared.tell(self.news, self.orders, self.events || tries.unknown).await;
         }
         self.value
     }
@@ -216,9 +218,9 @@ fn transaction<T>(
     let mut ledger = PostgresLedger::live(wire(), shared.clock.of(Millis(now)));
     let value = catch_unwind(AssertUnwindSafe(|| work(&mut ledger)))
         .unwrap_or_else(|panic| Err(Failure::Panicked(failure::words(&*panic))))?;
-    let news = ledger.held.is_news() || ledger.catalogue;
     let writer = shared.writer();
+    let hint = ledger.held.hint(writer).or(ledger.catalogue.then_some(Hint { writer, events: false }));
     let queries = flush::queries(&ledger.held, ledger.now, writer, ledger.catalogue);
-    let news = runtime.block_on(async { fate(flush::commit(object, &queries, news.then_some(writer))).await })?;
-    Ok(Committed { value, orders: ledger.held.orders_told(), news })
+    let news = runtime.block_on(async { fate(flush::commit(object, &queries, hint)).await })?;
+    Ok(Committed { value, orders: ledger.held.orders_told(), events: !ledger.held.events.is_empty(), news })
 }

@@ -14,6 +14,7 @@ use crate::store::StoreResult;
 
 use super::failure::{Failure, Kind, words};
 use super::flush::{self, Query};
+use super::held::Held;
 use super::ledger::PostgresLedger;
 use super::prefetch::{self, NewBuyers};
 use super::run::{Again, Committed, Tries, answer, fate, leave};
@@ -117,9 +118,9 @@ async fn attempt(
         if let Task::GiveUp(reason) | Task::Bury(reason) = task {
             queries.extend(tickets.iter().map(|t| Query::dead_letter(&shared.id_key.id_of(t), t, reason, ledger.now)));
         }
-        let news = ledger.held.is_news().then_some(writer);
-        let news = fate(flush::commit(&object, &queries, news)).await?;
-        Ok(Committed { value: resolved, orders: ledger.held.orders_told(), news })
+        let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
+        let Held { events, .. } = &ledger.held;
+        Ok(Committed { value: resolved, orders: ledger.held.orders_told(), events: !events.is_empty(), news })
     }
     .await;
     if let Err(failure) = &outcome {

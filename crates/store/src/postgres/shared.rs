@@ -15,8 +15,8 @@ use super::failure::Failure;
 
 /// A commit of this node that is to be told.
 pub(super) enum News {
-    /// Its transaction, its orders, and who waits until they, and the counts after them, were told.
-    Committed(Option<String>, Vec<Order>, oneshot::Sender<()>),
+    /// Its transaction, its orders, whether events were written, and who waits until they, and the counts after them, were told.
+    Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
     /// Tell what waits, then end.
     Stop,
 }
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) news: mpsc::Sender<News>,
     /// Another node said that it committed something.
     pub(super) hint: Notify,
+    /// It said that events were written, and nobody here was told yet.
+    pub(super) events: AtomicBool,
     /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are known.
     writer: i32,
     /// Why the database cannot be used now, if it cannot.
@@ -58,8 +60,24 @@ impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news } = parts;
         let (writer, hint, away) = (draw(), Notify::new(), Mutex::new(None));
-        let (failed, closed) = (OnceLock::new(), AtomicBool::new(false));
-        Self { id_key, node, clock, sink, on_fatal, address, writes, reads, news, hint, writer, away, failed, closed }
+        let (failed, closed, events) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
+        Self {
+            id_key,
+            node,
+            clock,
+            sink,
+            on_fatal,
+            address,
+            writes,
+            reads,
+            news,
+            hint,
+            events,
+            writer,
+            away,
+            failed,
+            closed,
+        }
     }
 
     pub(super) fn writer(&self) -> i32 {
@@ -67,9 +85,9 @@ impl Shared {
     }
 
     /// Tells a commit of this node, and returns when it was told.
-    pub(super) async fn tell(&self, transaction: Option<String>, orders: Vec<Order>) {
+    pub(super) async fn tell(&self, transaction: Option<String>, orders: Vec<Order>, events: bool) {
         let (told, heard) = oneshot::channel();
-        if self.news.send(News::Committed(transaction, orders, told)).await.is_ok() {
+        if self.news.send(News::Committed(transaction, orders, events, told)).await.is_ok() {
             // An error means that the store ends: nobody is told anything any more.
             let _ = heard.await;
         }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -18,7 +19,7 @@ use crate::contract::{Committed, OpenError};
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_LOOK_BACK, PG_LOOK_EVERY, PG_LOOK_WAIT, PG_LOOKS_APART};
 
 use super::failure::Failure;
-use super::flush::CHANNEL;
+use super::flush::{CHANNEL, Hint};
 use super::look::{Look, Looked, Old, Seen, Since};
 use super::shared::{News, Shared};
 
@@ -36,8 +37,15 @@ pub(super) struct Teller {
     own: Vec<String>,
 }
 
-/// A commit of this node: its orders, and who waits until they were told.
-type Own = (Vec<Order>, oneshot::Sender<()>);
+/// Commits of this node that are to be told.
+#[derive(Default)]
+struct Own {
+    orders: Vec<Order>,
+    /// Whether something is to be told that happened.
+    events: bool,
+    /// Who waits until all of it was told.
+    waiting: Vec<oneshot::Sender<()>>,
+}
 
 impl Teller {
     /// Begins here: what is committed before is read by whoever asks for it, what is committed later is told.
@@ -87,16 +95,18 @@ impl Teller {
     }
 
     /// What waits to be told, and whether this is the end.
-    fn gather(&mut self, first: Option<News>) -> (Vec<Own>, bool) {
-        let (mut own, mut next) = (Vec::new(), first);
+    fn gather(&mut self, first: Option<News>) -> (Own, bool) {
+        let (mut own, mut next) = (Own::default(), first);
         loop {
             match next {
-                Some(News::Committed(transaction, orders, told)) => {
+                Some(News::Committed(transaction, orders, events, told)) => {
                     // A look that came before the announcement told of it already; the orders may have changed since.
                     let lives = self.old.is_none() && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known = lives && transaction.as_ref().is_some_and(|t| self.since.shows(t));
                     self.own.extend(transaction.filter(|_| !known));
-                    own.push((if known { Vec::new() } else { orders }, told));
+                    own.orders.extend(orders.into_iter().filter(|_| !known));
+                    own.events |= events;
+                    own.waiting.push(told);
                 }
                 Some(News::Stop) | None => return (own, true),
             }
@@ -108,9 +118,8 @@ impl Teller {
     }
 
     /// Looks, tells what was seen and what this node committed, and lets its callers go.
-    async fn tell(&mut self, own: Vec<Own>) {
-        let (orders, waiting): (Vec<Vec<Order>>, Vec<_>) = own.into_iter().unzip();
-        let orders: Vec<Order> = orders.into_iter().flatten().collect();
+    async fn tell(&mut self, own: Own) {
+        let Own { orders, events, waiting } = own;
         let began = Instant::now();
         let looked = self.look().await;
         let is_seen = looked.is_ok();
@@ -133,7 +142,8 @@ impl Teller {
         if self.old.is_some() {
             self.shared.clock.saw_nothing();
         }
-        self.publish(orders, seen);
+        let heard = self.shared.events.swap(false, Ordering::AcqRel);
+        self.publish(orders, seen, events || heard);
         if is_seen && self.old.is_none() {
             self.shared.clock.saw(began);
         }
@@ -155,10 +165,10 @@ impl Teller {
         }
     }
 
-    fn publish(&self, mut orders: Vec<Order>, seen: Seen) {
+    fn publish(&self, mut orders: Vec<Order>, seen: Seen, events: bool) {
         orders.extend(seen.orders);
         // Also counts that are the same as before: units that went from one grant to another are in their slot's feed now, and the counts do not show it.
-        let committed = Committed { counts: seen.counts, orders, told: seen.told, sales: seen.sales };
+        let committed = Committed { counts: seen.counts, orders, told: seen.told, sales: seen.sales, events };
         if !is_empty(&committed) {
             (self.shared.sink)(&committed);
         }
@@ -214,12 +224,12 @@ fn pieces(shared: &Arc<Shared>) -> impl FnMut(Seen) + Send + use<> {
 
 /// A reason to look, and nobody who waits for it.
 fn nothing() -> News {
-    News::Committed(None, Vec::new(), oneshot::channel().0)
+    News::Committed(None, Vec::new(), false, oneshot::channel().0)
 }
 
 fn is_empty(committed: &Committed) -> bool {
-    let Committed { counts, orders, told, sales } = committed;
-    counts.is_empty() && orders.is_empty() && told.is_empty() && !sales
+    let Committed { counts, orders, told, sales, events } = committed;
+    counts.is_empty() && orders.is_empty() && told.is_empty() && !sales && !events
 }
 
 /// A connection that hears hints and looks.
@@ -234,9 +244,12 @@ async fn connect(shared: &Arc<Shared>) -> Result<Look, Failure> {
     tokio::spawn(async move {
         while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             let Some(shared) = heard.upgrade() else { return };
-            if let AsyncMessage::Notification(hint) = message
-                && hint.payload() != shared.writer().to_string()
-            {
+            let AsyncMessage::Notification(hint) = message else { continue };
+            let hint = Hint::parse(hint.payload());
+            if hint.is_none_or(|hint| hint.writer != shared.writer()) {
+                if hint.is_some_and(|hint| hint.events) {
+                    shared.events.store(true, Ordering::Release);
+                }
                 shared.hint.notify_one();
             }
         }

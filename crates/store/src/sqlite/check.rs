@@ -83,7 +83,7 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     buyers(sql, &mut pass, &limits.into_iter().collect())?;
     let in_slots = grants(sql, &mut pass)?;
     items(sql, &mut pass, &in_slots)?;
-    Ok(Check { checked_at: now, findings: pass.findings })
+    Ok(Check { checked_at: now, findings: pass.findings, notices: Vec::new() })
 }
 
 /// Orders and quotas side by side, buyer by buyer.

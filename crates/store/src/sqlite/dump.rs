@@ -2,6 +2,7 @@
 use rusqlite::{Connection, params};
 
 use doorbuster_core::model::Model;
+use doorbuster_core::money::Money;
 use doorbuster_core::{BuyerId, Item, ItemId, Millis, Phase, Stock};
 
 use crate::contract::StoreError;
@@ -11,10 +12,11 @@ use crate::store::StoreResult;
 use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
+use super::money::{payment_columns, payment_row, refund_columns, refund_row};
 use super::rows::{self, int};
 use super::statements::Statements;
 use super::txn::Txn;
-use super::{open, read::Reader};
+use super::{checkouts, events, open, read::Reader};
 
 type Done<T> = Result<T, Failure>;
 
@@ -53,7 +55,31 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     for recall in sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall"), [], rows::recall)? {
         model.recalls.insert(recall.id, recall);
     }
+    money(sql, &mut model)?;
     Ok(model)
+}
+
+/// What happened, prices, messages, payments, refunds and checkouts.
+fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
+    let told = sql.all(
+        concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " ORDER BY e.seq"),
+        [],
+        events::told,
+    )?;
+    model.events.extend(told.into_iter().map(|told| told.event));
+    model.prices.extend(sql.all("SELECT id, price_minor, currency FROM item", [], |row| {
+        Ok((ItemId(row.get(0)?), Money { minor: row.get(1)?, currency: row.get(2)? }))
+    })?);
+    model.inbox.extend(sql.all("SELECT provider, event_id, at FROM inbox", [], |row| {
+        Ok(((row.get(0)?, row.get(1)?), Millis(row.get(2)?)))
+    })?);
+    let payments = concat!("SELECT ", payment_columns!(), " FROM payment");
+    model.payments.extend(sql.all(payments, [], payment_row)?.into_iter().map(|row| (row.id.clone(), row)));
+    let refunds = concat!("SELECT ", refund_columns!(), " FROM refund");
+    model.refunds.extend(sql.all(refunds, [], refund_row)?.into_iter().map(|row| (row.id.clone(), row)));
+    let checkouts = concat!("SELECT ", checkouts::checkout_columns!(), " FROM checkout c");
+    model.checkouts.extend(sql.all(checkouts, [], checkouts::row)?.into_iter().map(|row| (row.order, row)));
+    Ok(())
 }
 
 impl Sqlite {
@@ -96,6 +122,12 @@ impl Memory {
                 int(item.paid)
             ],
         )?;
+        Ok(())
+    }
+
+    pub(crate) fn set_price(&mut self, item: ItemId, price: &Money) -> Done<()> {
+        let text = "UPDATE item SET price_minor = ?2, currency = ?3 WHERE id = ?1";
+        self.0.execute(text, params![item.0, price.minor, price.currency])?;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::copies::Copies;
 use super::failure::Failure;
 use super::rows::{self, int};
 use super::statements::Statements;
+use super::{checkouts, events, money};
 
 type Done<T> = Result<T, Failure>;
 
@@ -39,12 +40,14 @@ pub struct SqliteLedger<'c> {
     pub(super) orders: Vec<Order>,
     /// Items whose units moved, for the same.
     pub(super) touched: Vec<ItemId>,
+    /// Whether something happened, for the same.
+    pub(super) events: bool,
 }
 
 impl<'c> SqliteLedger<'c> {
     pub(super) fn new(sql: Statements<'c>) -> Self {
         let (copies, orders, touched) = (Copies::default(), Vec::new(), Vec::new());
-        Self { sql, now: Millis(0), copies, seen: None, orders, touched }
+        Self { sql, now: Millis(0), copies, seen: None, orders, touched, events: false }
     }
 
     /// Writes every copy that changed.
@@ -281,11 +284,12 @@ impl Ledger for SqliteLedger<'_> {
 
     fn put_order(&mut self, order: &Order) -> Done<()> {
         self.sql.run(
-            "UPDATE orders SET state = ?3, paid_at = ?4, ended_at = ?5 WHERE grant_id = ?1 AND n = ?2",
+            "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id = ?1 AND n = ?2",
             params![
                 int(order.grant.0),
                 int(order.n.0),
                 order.state.as_str(),
+                order.pay_by.0,
                 order.paid_at.map(|t| t.0),
                 order.ended_at.map(|t| t.0)
             ],
@@ -351,47 +355,47 @@ impl Ledger for SqliteLedger<'_> {
         Ok(())
     }
 
-    fn append_event(&mut self, _event: &Event) -> Done<()> {
-        Ok(())
+    fn append_event(&mut self, event: &Event) -> Done<()> {
+        events::append(self, event)
     }
 
-    fn price(&mut self, _item: ItemId) -> Done<Option<Money>> {
-        Ok(None)
+    fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
+        money::price(&mut self.sql, item)
     }
 
-    fn inbox(&mut self, _provider: &str, _event: &str) -> Done<bool> {
-        Ok(false)
+    fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {
+        money::inbox(&mut self.sql, provider, event)
     }
 
-    fn insert_inbox(&mut self, _provider: &str, _event: &str, _at: Millis) -> Done<()> {
-        Ok(())
+    fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
+        money::insert_inbox(&mut self.sql, provider, event, at)
     }
 
-    fn payment(&mut self, _id: &PaymentId) -> Done<Option<Payment>> {
-        Ok(None)
+    fn payment(&mut self, id: &PaymentId) -> Done<Option<Payment>> {
+        money::payment(&mut self.sql, id)
     }
 
-    fn payments_of(&mut self, _order: &TicketId) -> Done<Vec<Payment>> {
-        Ok(Vec::new())
+    fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
+        money::payments_of(&mut self.sql, order)
     }
 
-    fn put_payment(&mut self, _payment: &Payment) -> Done<()> {
-        Ok(())
+    fn put_payment(&mut self, payment: &Payment) -> Done<()> {
+        money::put_payment(self, payment)
     }
 
-    fn refund(&mut self, _id: &RefundId) -> Done<Option<Refund>> {
-        Ok(None)
+    fn refund(&mut self, id: &RefundId) -> Done<Option<Refund>> {
+        money::refund(&mut self.sql, id)
     }
 
-    fn put_refund(&mut self, _refund: &Refund) -> Done<()> {
-        Ok(())
+    fn put_refund(&mut self, refund: &Refund) -> Done<()> {
+        money::put_refund(&mut self.sql, refund)
     }
 
-    fn checkout(&mut self, _order: &TicketId) -> Done<Option<Checkout>> {
-        Ok(None)
+    fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
+        checkouts::checkout(&mut self.sql, order)
     }
 
-    fn put_checkout(&mut self, _checkout: &Checkout) -> Done<()> {
-        Ok(())
+    fn put_checkout(&mut self, checkout: &Checkout) -> Done<()> {
+        checkouts::put_checkout(&mut self.sql, checkout)
     }
 }

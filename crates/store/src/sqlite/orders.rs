@@ -98,7 +98,7 @@ pub(super) fn dead_letters(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadL
 pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Vec<Order>> {
     let now = ledger.now;
     let due = ledger.sql.all(
-        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by <= ?1 ORDER BY pay_by LIMIT ?2",
+        "SELECT id FROM orders WHERE state = 'reserved' AND pay_by + ask_ms <= ?1 ORDER BY pay_by + ask_ms LIMIT ?2",
         params![now.0, as_limit(limit)],
         |row| rows::ticket(row, 0),
     )?;

@@ -191,8 +191,8 @@ pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Resolv
 }
 
 pub(super) fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
-    let due = sql.one("SELECT min(pay_by) FROM orders WHERE state = 'reserved'", [], |row| Ok(row.get(0)?))?;
-    Ok(due.flatten().map(Millis))
+    let due = "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms LIMIT 1";
+    sql.one(due, [], |row| Ok(Millis(row.get(0)?)))
 }
 
 pub(super) fn quota(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<u32> {

@@ -57,7 +57,7 @@ pub(super) fn number(row: &Row<'_>, at: usize) -> Read<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
 }
 
-fn word<T>(row: &Row<'_>, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
+pub(super) fn word<T>(row: &Row<'_>, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
     parse(row.get_ref(at)?.as_str().map_err(|_| bad(what))?).ok_or_else(|| bad(what))
 }
 

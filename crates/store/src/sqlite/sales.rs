@@ -3,12 +3,13 @@ use rusqlite::{Row, params};
 
 use doorbuster_core::sale::{Phase, Step, Stepped};
 use doorbuster_core::stock::{self, Adjusted};
-use doorbuster_core::{Cause, Choose, ItemId, Millis, Spread, Stock};
+use doorbuster_core::{Cause, Choose, ItemId, Ledger, Millis, Spread, Stock};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
     SpreadOutcome, StepOutcome,
 };
+use crate::events::sale_event;
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
@@ -272,7 +273,10 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: Step) -> Done<
          WHERE id = ?1",
         params![id, phase.as_str(), now.0],
     )?;
-    Ok(one(sql, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    if let Some(event) = sale_event(&sale, phase, now) {
+        ledger.append_event(&event)?;
+    }
+    Ok(one(&mut ledger.sql, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
 /// Changes an item's total and records it, once for each key.

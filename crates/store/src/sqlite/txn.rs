@@ -98,7 +98,8 @@ impl<'c> Txn<'c> {
         self.ledger.sql.run("COMMIT", [])?;
         self.ledger.forget();
         let orders = std::mem::take(&mut self.ledger.orders);
-        Ok(Committed { counts, orders, ..Committed::default() })
+        let events = std::mem::take(&mut self.ledger.events);
+        Ok(Committed { counts, orders, events, ..Committed::default() })
     }
 
     /// Pages in the write-ahead log, and how many of them are carried into the database.

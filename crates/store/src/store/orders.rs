@@ -86,7 +86,8 @@ impl Store {
         }
     }
 
-    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first. Those that it expired.
+    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first; one with an open checkout waits for its provider first, for
+    /// [`doorbuster_core::limits::PROVIDER_GRACE_MS`]. Those that it expired.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -94,7 +95,7 @@ impl Store {
         }
     }
 
-    /// The earliest `pay_by` of a reserved order.
+    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and the grace where a checkout is open.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,

@@ -1,0 +1,46 @@
+//! Lists of payments and refunds, and what of them an operator should see.
+use doorbuster_core::money::{Money, PaymentId, RefundCause};
+use doorbuster_core::{ItemId, Millis};
+
+/// Which payments or refunds to list.
+#[derive(Clone, Debug, Default)]
+pub struct MoneyQuery {
+    /// Only those that named this order, as it was written.
+    pub order: Option<String>,
+    /// Only those of orders of these items; a payment that names no order of ours is of no item.
+    pub items: Option<Vec<ItemId>>,
+    /// Only what somebody else did wrong ([`RefundCause::is_notice`]).
+    pub notices: bool,
+    /// Continue after this position (from [`MoneyPage::next`]).
+    pub after: Option<i64>,
+    /// Oldest first; else newest first.
+    pub oldest_first: bool,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A page of payments or refunds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoneyPage<T> {
+    /// In the order that was asked for.
+    pub rows: Vec<T>,
+    /// Position to continue after; `None`: no more.
+    pub next: Option<i64>,
+}
+
+/// Money that came though it should not have, and goes back: somebody else's mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Mismatch, second payment, or unknown order.
+    pub what: RefundCause,
+    /// Of which item, if the order is one of ours.
+    pub item: Option<ItemId>,
+    /// The payment.
+    pub payment: PaymentId,
+    /// The order that it named, as it was written.
+    pub order: String,
+    /// How much.
+    pub money: Money,
+    /// When it was taken.
+    pub at: Millis,
+}

@@ -1,0 +1,156 @@
+//! How an event stands in a row, whatever the backend: the words for who made it, and the document of what `orders` does not say.
+use std::borrow::Cow;
+
+use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
+use doorbuster_core::money::{Money, PaymentId, RefundCause};
+use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Phase, TicketId, Verdict};
+use serde_json::{Value, json};
+
+use crate::contract::SaleRow;
+
+/// The word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
+pub(crate) fn actor(actor: &Actor) -> Cow<'static, str> {
+    match actor {
+        Actor::Buyer => Cow::Borrowed("buyer"),
+        Actor::Engine => Cow::Borrowed("engine"),
+        Actor::Operator(key) => Cow::Owned(format!("operator:{key}")),
+        Actor::Provider(name) => Cow::Owned(format!("provider:{name}")),
+    }
+}
+
+fn actor_of(word: &str) -> Option<Actor> {
+    match word.split_once(':') {
+        None if word == "buyer" => Some(Actor::Buyer),
+        None if word == "engine" => Some(Actor::Engine),
+        Some(("operator", key)) => Some(Actor::Operator(key.to_owned())),
+        Some(("provider", name)) => Some(Actor::Provider(name.to_owned())),
+        _ => None,
+    }
+}
+
+fn verdict(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
+    match verdict {
+        Verdict::Reserved => ("reserved", None),
+        Verdict::Order(id) => ("order", Some(*id)),
+        Verdict::KeyReused => ("key_reused", None),
+        Verdict::LimitReached => ("limit_reached", None),
+        Verdict::Unavailable => ("unavailable", None),
+    }
+}
+
+fn verdict_of(word: &str, order: Option<TicketId>) -> Option<Verdict> {
+    Some(match (word, order) {
+        ("reserved", None) => Verdict::Reserved,
+        ("order", Some(id)) => Verdict::Order(id),
+        ("key_reused", None) => Verdict::KeyReused,
+        ("limit_reached", None) => Verdict::LimitReached,
+        ("unavailable", None) => Verdict::Unavailable,
+        _ => return None,
+    })
+}
+
+/// The document of a subject that is not whole in other columns.
+pub(crate) fn data(subject: &Subject) -> Option<String> {
+    let document = match subject {
+        Subject::Ticket { id, buyer, units, verdict: said, .. } => {
+            let (verdict, order) = verdict(said);
+            let order = order.map(|id| id.to_string());
+            json!({"id": id.to_string(), "buyer": buyer.as_str(), "units": units, "verdict": verdict, "order": order})
+        }
+        Subject::Payment { payment, order, money, cause } => {
+            let (minor, currency) = (money.minor, &money.currency);
+            json!({"payment": payment.0, "order": order, "amount_minor": minor, "currency": currency, "cause": cause.as_str()})
+        }
+        Subject::Order(_) | Subject::Item(_) | Subject::Sale(_) => return None,
+    };
+    Some(document.to_string())
+}
+
+/// What is told of a sale that goes on to this phase: that it opened, for the first time, or that it closed.
+pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
+    let what = match to {
+        Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
+        Phase::Closed => EventType::SaleClosed,
+        _ => return None,
+    };
+    Some(Event { what, subject: Subject::Sale(sale.id.clone()), by: By::ENGINE.clone(), at: now })
+}
+
+/// The state that an order's event leaves it in.
+fn state_after(what: EventType) -> Option<OrderState> {
+    Some(match what {
+        EventType::OrderReserved | EventType::OrderExtended => OrderState::Reserved,
+        EventType::OrderPaid => OrderState::Paid,
+        EventType::OrderCancelled => OrderState::Cancelled,
+        EventType::OrderExpired => OrderState::Expired,
+        EventType::OrderRefunded => OrderState::Refunded,
+        _ => return None,
+    })
+}
+
+/// What a row of `event` holds, with the row of `orders` that it names, as that is now.
+pub(crate) struct EventRow {
+    pub(crate) what: String,
+    pub(crate) order: Option<Order>,
+    pub(crate) item: Option<ItemId>,
+    pub(crate) sale: Option<String>,
+    pub(crate) at: Millis,
+    pub(crate) actor: String,
+    pub(crate) why: Option<String>,
+    pub(crate) pay_by: Option<Millis>,
+    pub(crate) paid_at: Option<Millis>,
+    pub(crate) ended_at: Option<Millis>,
+    pub(crate) data: Option<String>,
+}
+
+impl EventRow {
+    /// The event as it was appended. `None`: the row is none of ours.
+    pub(crate) fn event(self) -> Option<Event> {
+        let (what, actor) = (EventType::parse(&self.what)?, actor_of(&self.actor)?);
+        let by = By { actor, why: self.why.clone() };
+        let at = self.at;
+        Some(Event { what, subject: self.subject(what)?, by, at })
+    }
+
+    fn subject(self, what: EventType) -> Option<Subject> {
+        if let Some(state) = state_after(what) {
+            let (pay_by, paid_at, ended_at) = (self.pay_by?, self.paid_at, self.ended_at);
+            return Some(Subject::Order(Order { state, pay_by, paid_at, ended_at, ..self.order? }));
+        }
+        match what {
+            EventType::OrderRefused => ticket(&serde_json::from_str(self.data.as_deref()?).ok()?, self.item?),
+            EventType::PaymentRefunded => payment(&serde_json::from_str(self.data.as_deref()?).ok()?),
+            EventType::ItemSoldOut => self.item.map(Subject::Item),
+            EventType::SaleOpened | EventType::SaleClosed => self.sale.map(Subject::Sale),
+            _ => None,
+        }
+    }
+}
+
+fn text<'a>(document: &'a Value, key: &str) -> Option<&'a str> {
+    document.get(key)?.as_str()
+}
+
+fn ticket(document: &Value, item: ItemId) -> Option<Subject> {
+    let order = match text(document, "order") {
+        Some(id) => Some(TicketId::parse(id)?),
+        None => None,
+    };
+    Some(Subject::Ticket {
+        id: TicketId::parse(text(document, "id")?)?,
+        item,
+        buyer: BuyerId::new(text(document, "buyer")?)?,
+        units: document.get("units")?.as_u64()?,
+        verdict: verdict_of(text(document, "verdict")?, order)?,
+    })
+}
+
+fn payment(document: &Value) -> Option<Subject> {
+    let minor = document.get("amount_minor")?.as_i64()?;
+    Some(Subject::Payment {
+        payment: PaymentId(text(document, "payment")?.to_owned()),
+        order: text(document, "order")?.to_owned(),
+        money: Money { minor, currency: text(document, "currency")?.to_owned() },
+        cause: RefundCause::parse(text(document, "cause")?)?,
+    })
+}

@@ -1,0 +1,114 @@
+//! What happened, in SQLite: one row for each change, in its transaction. There is one writer, so `seq` is the order of commits, and what readers continue by.
+use rusqlite::{Row, params};
+
+use doorbuster_core::event::{Event, Subject};
+use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
+
+use crate::contract::Told;
+use crate::events::{EventRow, actor, data};
+
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::read::{self, Reader};
+use super::rows::{self, int};
+
+type Done<T> = Result<T, Failure>;
+
+// Columns in the order that `told` reads them, and where they come from, as macros so that `concat!` takes them.
+macro_rules! told_columns {
+    () => {
+        "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at, \
+         e.seq, e.type, e.item_id, e.sale_id, e.at, e.actor, e.why, e.pay_by, e.paid_at, e.ended_at, e.data"
+    };
+}
+macro_rules! told_rows {
+    () => {
+        "event e LEFT JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n"
+    };
+}
+pub(super) use {told_columns, told_rows};
+
+/// Appends what happened. Order's events are many, and name nothing but their order.
+pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
+    let (what, at, by) = (event.what.as_str(), event.at.0, actor(&event.by.actor));
+    let why = event.by.why.as_deref();
+    ledger.events = true;
+    if let Subject::Order(order) = &event.subject {
+        ledger.sql.run(
+            "INSERT INTO event (type, grant_id, n, at, actor, why, pay_by, paid_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                what,
+                int(order.grant.0),
+                int(order.n.0),
+                at,
+                by,
+                why,
+                order.pay_by.0,
+                order.paid_at.map(|t| t.0),
+                order.ended_at.map(|t| t.0)
+            ],
+        )?;
+        return Ok(());
+    }
+    let named = match &event.subject {
+        Subject::Payment { order, .. } => named(ledger, order)?,
+        _ => None,
+    };
+    let (item, sale) = match &event.subject {
+        Subject::Ticket { item, .. } | Subject::Item(item) => (Some(item.0), None),
+        Subject::Sale(sale) => (None, Some(sale)),
+        Subject::Order(_) | Subject::Payment { .. } => (None, None),
+    };
+    ledger.sql.run(
+        "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![what, named.map(|o| o.0), named.map(|o| o.1), item, sale, at, by, why, data(&event.subject)],
+    )?;
+    Ok(())
+}
+
+/// Grant and number of the order that somebody named, if there is one.
+pub(super) fn named(ledger: &mut SqliteLedger<'_>, order: &str) -> Done<Option<(i64, i64)>> {
+    let Some(id) = TicketId::parse(order) else { return Ok(None) };
+    Ok(ledger.order(&id)?.map(|order| (int(order.grant.0), int(order.n.0))))
+}
+
+/// A row of [`told_columns`].
+pub(super) fn told(row: &Row<'_>) -> Done<Told> {
+    let time = |at: usize| row.get::<_, Option<i64>>(at).map(|t| t.map(Millis));
+    let order = match row.get_ref(0)? {
+        rusqlite::types::ValueRef::Null => None,
+        _ => Some(rows::order(row)?),
+    };
+    let seq = row.get(12)?;
+    let event = EventRow {
+        what: row.get(13)?,
+        order,
+        item: row.get::<_, Option<i64>>(14)?.map(ItemId),
+        sale: row.get(15)?,
+        at: Millis(row.get(16)?),
+        actor: row.get(17)?,
+        why: row.get(18)?,
+        pay_by: time(19)?,
+        paid_at: time(20)?,
+        ended_at: time(21)?,
+        data: row.get(22)?,
+    };
+    let event = event.event().ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
+    Ok(Told { position: seq, seq, event })
+}
+
+/// What happened to an order, oldest first.
+pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<Told>> {
+    let Some(order) = read::order(sql, id)? else { return Ok(Vec::new()) };
+    sql.all(
+        concat!(
+            "SELECT ",
+            told_columns!(),
+            " FROM ",
+            told_rows!(),
+            " WHERE e.grant_id IS NOT NULL AND e.grant_id = ?1 AND e.n = ?2 ORDER BY e.seq"
+        ),
+        params![int(order.grant.0), int(order.n.0)],
+        told,
+    )
+}

@@ -1,0 +1,194 @@
+//! Payments, refunds, checkouts, an order's history, and what the built-in provider keeps.
+use doorbuster_core::event::By;
+use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Payment, Refund, RefundId, RefundNews};
+use doorbuster_core::order::Changed;
+use doorbuster_core::{Millis, Order, TicketId};
+
+use crate::contract::{MoneyPage, MoneyQuery, Told};
+
+use super::{Store, StoreResult};
+
+/// Payments and refunds.
+impl Store {
+    /// See [`doorbuster_core::money::capture`]. After [`Captured::Lacks`] nothing was written.
+    pub async fn capture(&self, told: Capture, last: bool) -> StoreResult<Captured> {
+        match self {
+            Self::Sqlite(s) => s.capture(told, last).await,
+            Self::Postgres(s) => Box::pin(s.capture(told, last)).await,
+        }
+    }
+
+    /// See [`doorbuster_core::money::fail`].
+    pub async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.fail_payment(told).await,
+            Self::Postgres(s) => Box::pin(s.fail_payment(told)).await,
+        }
+    }
+
+    /// See [`doorbuster_core::money::settle_refund`].
+    pub async fn settle_refund(
+        &self,
+        provider: String,
+        event: String,
+        id: RefundId,
+        news: RefundNews,
+    ) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.settle_refund(provider, event, id, news).await,
+            Self::Postgres(s) => Box::pin(s.settle_refund(provider, event, id, news)).await,
+        }
+    }
+
+    /// See [`doorbuster_core::money::note_refund`].
+    pub async fn note_refund(&self, id: RefundId, news: RefundNews) -> StoreResult<Option<Refund>> {
+        match self {
+            Self::Sqlite(s) => s.note_refund(id, news).await,
+            Self::Postgres(s) => Box::pin(s.note_refund(id, news)).await,
+        }
+    }
+
+    /// See [`doorbuster_core::money::retry_refund`]. One that was discarded is taken up again.
+    pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
+        match self {
+            Self::Sqlite(s) => s.retry_refund(id).await,
+            Self::Postgres(s) => Box::pin(s.retry_refund(id)).await,
+        }
+    }
+
+    /// Lets a refund be that was given up: an operator saw to it, and says how. False: there is none that was, or it was discarded before.
+    pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.discard_refund(id, why).await,
+            Self::Postgres(s) => Box::pin(s.discard_refund(id, why)).await,
+        }
+    }
+
+    /// At most `limit` pending refunds that the provider is to be asked about by now, the longest due first.
+    pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
+        match self {
+            Self::Sqlite(s) => s.refunds_due(limit).await,
+            Self::Postgres(s) => Box::pin(s.refunds_due(limit)).await,
+        }
+    }
+
+    /// When the next pending refund is due.
+    pub async fn next_refund_due(&self) -> StoreResult<Option<Millis>> {
+        match self {
+            Self::Sqlite(s) => s.next_refund_due().await,
+            Self::Postgres(s) => Box::pin(s.next_refund_due()).await,
+        }
+    }
+
+    /// A page of payments. With `notices`: those whose refund is one.
+    pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
+        match self {
+            Self::Sqlite(s) => s.payments(query).await,
+            Self::Postgres(s) => Box::pin(s.payments(query)).await,
+        }
+    }
+
+    /// A page of refunds.
+    pub async fn refunds(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
+        match self {
+            Self::Sqlite(s) => s.refunds(query).await,
+            Self::Postgres(s) => Box::pin(s.refunds(query)).await,
+        }
+    }
+}
+
+/// Checkouts.
+impl Store {
+    /// See [`doorbuster_core::money::keep_checkout`].
+    pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutKept> {
+        match self {
+            Self::Sqlite(s) => s.keep_checkout(checkout).await,
+            Self::Postgres(s) => Box::pin(s.keep_checkout(checkout)).await,
+        }
+    }
+
+    /// The order's checkout, open or closed.
+    pub async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
+        match self {
+            Self::Sqlite(s) => s.checkout(order).await,
+            Self::Postgres(s) => Box::pin(s.checkout(order)).await,
+        }
+    }
+
+    /// See [`doorbuster_core::money::close_checkout`].
+    pub async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.close_checkout(order, session).await,
+            Self::Postgres(s) => Box::pin(s.close_checkout(order, session)).await,
+        }
+    }
+
+    /// At most `limit` open checkouts that are to be closed at their provider, each with its order as it is: it waits for no payment any more, or its
+    /// `pay_by` has passed. The longest due first.
+    pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
+        match self {
+            Self::Sqlite(s) => s.checkouts_to_close(limit).await,
+            Self::Postgres(s) => Box::pin(s.checkouts_to_close(limit)).await,
+        }
+    }
+
+    /// Leaves a checkout out of [`Store::checkouts_to_close`] for `ms` from now, or until its order changes: its provider could not be asked, and
+    /// others must not wait behind it. False: no such open checkout.
+    pub async fn put_off_checkout(&self, order: TicketId, session: String, ms: i64) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.put_off_checkout(order, session, ms).await,
+            Self::Postgres(s) => Box::pin(s.put_off_checkout(order, session, ms)).await,
+        }
+    }
+}
+
+/// Orders in time.
+impl Store {
+    /// See [`doorbuster_core::order::extend`].
+    pub async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+        match self {
+            Self::Sqlite(s) => s.extend_order(id, pay_by, by).await,
+            Self::Postgres(s) => Box::pin(s.extend_order(id, pay_by, by)).await,
+        }
+    }
+
+    /// What happened to an order, and to payments that named it, oldest first.
+    pub async fn history(&self, id: TicketId) -> StoreResult<Vec<Told>> {
+        match self {
+            Self::Sqlite(s) => s.history(id).await,
+            Self::Postgres(s) => Box::pin(s.history(id)).await,
+        }
+    }
+}
+
+/// What the built-in provider keeps: documents under keys, of no meaning here.
+impl Store {
+    /// The document.
+    pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
+        match self {
+            Self::Sqlite(s) => s.sandbox_get(key).await,
+            Self::Postgres(s) => Box::pin(s.sandbox_get(key)).await,
+        }
+    }
+
+    /// Writes `new` if the document is `old` now (`None`: there is none). False: it is another one.
+    pub async fn sandbox_swap(&self, key: String, old: Option<String>, new: String) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.sandbox_swap(key, old, new).await,
+            Self::Postgres(s) => Box::pin(s.sandbox_swap(key, old, new)).await,
+        }
+    }
+
+    /// At most `limit` documents whose keys begin with `prefix` and come after `after`, by key.
+    pub async fn sandbox_list(
+        &self,
+        prefix: String,
+        after: String,
+        limit: usize,
+    ) -> StoreResult<Vec<(String, String)>> {
+        match self {
+            Self::Sqlite(s) => s.sandbox_list(prefix, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.sandbox_list(prefix, after, limit)).await,
+        }
+    }
+}
