@@ -24,6 +24,7 @@ pub mod loss;
 pub mod model;
 pub mod money;
 pub mod order;
+pub mod outbox;
 pub mod partition;
 mod queue;
 pub mod recall;

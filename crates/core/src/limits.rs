@@ -40,6 +40,20 @@ pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 pub const REFUND_TRIES_MAX: u32 = 12;
 /// Longest wait between two tries of anything that is tried again.
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
+/// How often one event is sent to one endpoint in vain, unless settings say otherwise; then it is a dead letter. With the waits between: a day and a half.
+pub const DELIVERY_TRIES: u32 = 20;
+/// Most that settings may ask for.
+pub const DELIVERY_TRIES_MAX: u32 = 50;
+/// Events that are on their way to one endpoint at once; more wait.
+pub const DELIVERIES_AT_ONCE: usize = 8;
+/// Events that are read ahead of an endpoint's position; more stay in the store.
+pub const DELIVERY_WINDOW: usize = 256;
+/// Events that one endpoint keeps to be tried again; at the bound it is told of nothing new until one of them is told, dead or discarded.
+pub const DELIVERIES_PENDING_MAX: usize = 1_000;
+/// Events that fail with no success between them until an endpoint counts as down, and is only tried with one at a time.
+pub const BREAKER_AFTER: usize = 5;
+/// Longest wait between two tries of an endpoint that is down.
+pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
 /// How long to wait after so many tries in vain: 1 s, doubled with each further one, at most [`BACKOFF_MS_MAX`]. Whoever waits adds their own jitter.
 #[must_use]
@@ -53,4 +67,8 @@ const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be
 const _: () =
     assert!(SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2, "what is cut behind a full queue is still settled in time");
 const _: () = assert!(STOCK_MAX <= u32::MAX as u64, "free and held units pack into one atomic word");
+const _: () = assert!(
+    DELIVERIES_AT_ONCE <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
+    "what is sent was read, and may fail"
+);
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

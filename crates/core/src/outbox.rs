@@ -1,0 +1,401 @@
+//! Telling others what happened: which event goes to an endpoint now, which waits, when it is tried again, and when it is given up.
+//!
+//! One [`Desk`] plans for one endpoint and sends nothing itself. It is told what happened and gives out what to do; whoever drives it keeps the store
+//! in step. In the store an endpoint has a position: every event up to it was told, or has a row of its own that says what became of it. So a healthy
+//! endpoint costs no row for each event.
+//!
+//! What holds, whatever fails and whenever the driver dies (it starts again from the store's rows):
+//! - each event that the endpoint wants is sent until it is told or dead, at least once;
+//! - of events about the same order, item or sale, none is sent before an earlier one is told or dead;
+//! - at most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is down.
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::event::{Event, EventType, Subject};
+use crate::limits::{
+    BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, DELIVERIES_AT_ONCE, DELIVERIES_PENDING_MAX, DELIVERY_TRIES, DELIVERY_WINDOW,
+    backoff_ms,
+};
+use crate::value::Millis;
+
+mod breaker;
+#[cfg(test)]
+mod tests;
+
+use breaker::Breaker;
+
+/// What an event is about: events of one word are told in their order.
+#[must_use]
+pub fn about(event: &Event) -> String {
+    match &event.subject {
+        Subject::Order(order) => order.id.to_string(),
+        Subject::Ticket { id, .. } => id.to_string(),
+        // Also when it names no order of ours: it is what the shop and the provider know the payment by.
+        Subject::Payment { order, .. } => order.clone(),
+        Subject::Item(item) => format!("item:{}", item.0),
+        Subject::Sale(sale) => format!("sale:{sale}"),
+    }
+}
+
+/// Which events an endpoint is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every one, also of types that come later.
+    All,
+    /// Those of these types.
+    Only(Vec<EventType>),
+}
+
+impl Wanted {
+    /// Whether it is told of these.
+    #[must_use]
+    pub fn has(&self, what: EventType) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(types) => types.contains(&what),
+        }
+    }
+}
+
+/// Bounds of one endpoint's desk.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How often an event is tried before it is dead.
+    pub tries: u32,
+    /// Events on their way at once.
+    pub at_once: usize,
+    /// Events read ahead.
+    pub window: usize,
+    /// Rows that may wait.
+    pub pending: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            tries: DELIVERY_TRIES,
+            at_once: DELIVERIES_AT_ONCE,
+            window: DELIVERY_WINDOW,
+            pending: DELIVERIES_PENDING_MAX,
+        }
+    }
+}
+
+/// An event behind the endpoint's position that it was not told yet: a row of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The event's position.
+    pub position: i64,
+    /// What it is about.
+    pub about: Arc<str>,
+    /// How often it was tried in vain.
+    pub tries: u32,
+    /// When it is tried next.
+    pub next_at: Millis,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// It was tried as often as it may be.
+    pub dead: bool,
+}
+
+/// What came of sending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint took it.
+    Told,
+    /// It did not, or nobody knows.
+    Failed {
+        /// What went wrong.
+        error: String,
+        /// It asked for this pause.
+        pause_ms: i64,
+    },
+}
+
+/// What the store must know of a row that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The row at this position is done, and goes.
+    Told(i64),
+    /// The row is this now, waiting or dead.
+    Again(Parcel),
+}
+
+/// How far the endpoint was told, and what was not told on the way: one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Where the position must still be.
+    pub from: i64,
+    /// Where it goes.
+    pub to: i64,
+    /// Rows to be added.
+    pub failed: Vec<Parcel>,
+}
+
+/// An event that was read ahead.
+#[derive(Clone, Debug)]
+enum Fresh {
+    Waits(Arc<str>),
+    Flies,
+    Failed(Parcel),
+    /// It was told, or is not wanted.
+    Done,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    parcel: Parcel,
+    /// Whether the store has it.
+    saved: bool,
+}
+
+/// One endpoint's plan.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    bounds: Bounds,
+    /// The endpoint's position as the store has it.
+    position: i64,
+    /// The last event that was read.
+    read: i64,
+    window: BTreeMap<i64, Fresh>,
+    rows: BTreeMap<i64, Row>,
+    /// What is on its way, and whether a failure counts as a try.
+    flying: HashMap<i64, (Arc<str>, bool)>,
+    /// Where the position goes once the store has taken it.
+    going: Option<i64>,
+    breaker: Breaker,
+}
+
+impl Desk {
+    /// A desk for an endpoint that stands at `position` with these rows, which are not dead.
+    #[must_use]
+    pub fn new(bounds: Bounds, position: i64, rows: Vec<Parcel>) -> Self {
+        let mut desk = Self {
+            bounds,
+            position,
+            read: position,
+            window: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            flying: HashMap::new(),
+            going: None,
+            breaker: Breaker::default(),
+        };
+        desk.know(rows);
+        desk
+    }
+
+    /// The position after which to read on.
+    #[must_use]
+    pub fn read_after(&self) -> i64 {
+        self.read
+    }
+
+    /// How many more events it has room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.bounds.window.saturating_sub(self.window.len())
+    }
+
+    /// Whether the endpoint counts as down.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// Events that wait or are on their way, of those that are known here.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let fresh = self.window.values().filter(|fresh| matches!(fresh, Fresh::Waits(_) | Fresh::Flies));
+        fresh.count() + self.rows.len()
+    }
+
+    /// Takes the next event, which follows the last one that was read; one that the endpoint does not want is only passed by.
+    pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
+        assert!(position > self.read, "events are read in their order");
+        self.read = position;
+        let fresh = if is_wanted { Fresh::Waits(about.into()) } else { Fresh::Done };
+        self.window.insert(position, fresh);
+    }
+
+    /// Takes the store's rows as they are now: an operator may have added some, or discarded some. Only while the store has every [`Note`].
+    pub fn know(&mut self, rows: Vec<Parcel>) {
+        let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
+        self.rows.retain(|at, row| !row.saved || self.flying.contains_key(at) || known.contains(at));
+        for parcel in rows {
+            self.rows.entry(parcel.position).or_insert(Row { parcel, saved: true });
+        }
+    }
+
+    /// The next event to send now, which is on its way from then on.
+    pub fn next(&mut self, now: Millis) -> Option<i64> {
+        let (at, counts) = if self.breaker.is_open() {
+            (self.probe(now)?, false)
+        } else {
+            let retries = self.flying.keys().filter(|at| self.rows.contains_key(at)).count();
+            // Those that failed before leave half of the places to others, as long as there are others.
+            let is_due = |row: &Row| row.parcel.next_at <= now;
+            let of_rows = |desk: &Self| desk.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position);
+            if self.flying.len() >= self.bounds.at_once {
+                return None;
+            }
+            let first = if retries < self.bounds.at_once.div_ceil(2) { of_rows(self) } else { None };
+            (first.or_else(|| self.fresh_ready()).or_else(|| of_rows(self))?, true)
+        };
+        let about = match (self.rows.get(&at), self.window.get_mut(&at)) {
+            (Some(row), _) => row.parcel.about.clone(),
+            (None, Some(fresh)) => {
+                let Fresh::Waits(about) = fresh else { unreachable!("what is ready waits") };
+                let about = about.clone();
+                *fresh = Fresh::Flies;
+                about
+            }
+            (None, None) => unreachable!("what is ready is a row or was read"),
+        };
+        // A try before its time, of an endpoint that is down, costs an event nothing.
+        let counts = counts || self.rows.get(&at).is_some_and(|row| row.parcel.next_at <= now);
+        self.flying.insert(at, (about, counts));
+        Some(at)
+    }
+
+    /// When [`Desk::next`] may have something without further news; `None`: never.
+    #[must_use]
+    pub fn due(&self) -> Option<Millis> {
+        if self.breaker.is_open() {
+            return self.flying.is_empty().then(|| self.breaker.probe_at());
+        }
+        self.rows_ready().map(|row| row.parcel.next_at).min()
+    }
+
+    /// What came of an event that was on its way; `spread` is any number, by which those that fail together are not tried together again. The
+    /// store must be told the note.
+    pub fn done(&mut self, position: i64, outcome: Outcome, now: Millis, spread: u32) -> Option<Note> {
+        let (about, counts) = self.flying.remove(&position)?;
+        match outcome {
+            Outcome::Told => {
+                if self.breaker.succeed() {
+                    // It is up again: what failed while it was down need not wait any longer.
+                    self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
+                }
+                if self.rows.remove(&position).is_some() {
+                    return Some(Note::Told(position));
+                }
+                self.window.insert(position, Fresh::Done);
+                None
+            }
+            Outcome::Failed { error, pause_ms } => {
+                self.breaker.fail(position, now, spread);
+                let failed = |tries: u32| Parcel {
+                    position,
+                    about: about.clone(),
+                    tries,
+                    next_at: now.plus(spread_out(backoff_ms(tries), spread).max(pause_ms)),
+                    error: Some(error),
+                    dead: tries >= self.bounds.tries,
+                };
+                let Some(row) = self.rows.get_mut(&position) else {
+                    let fresh = if counts { Fresh::Failed(failed(1)) } else { Fresh::Waits(about) };
+                    self.window.insert(position, fresh);
+                    return None;
+                };
+                if !counts {
+                    return None;
+                }
+                row.parcel = failed(row.parcel.tries + 1);
+                let parcel = row.parcel.clone();
+                if parcel.dead {
+                    self.rows.remove(&position);
+                }
+                Some(Note::Again(parcel))
+            }
+        }
+    }
+
+    /// How far the position can go, if it can: past what was told, what failed, and what waits behind something that failed. The store must take it, or
+    /// the desk is made anew; then [`Desk::gone`].
+    pub fn go(&mut self) -> Option<Progress> {
+        if self.going.is_some() {
+            return None;
+        }
+        let mut failed: Vec<Parcel> = Vec::new();
+        let mut to = self.position;
+        while let Some(first) = self.window.first_entry() {
+            let at = *first.key();
+            let row = match first.get() {
+                Fresh::Done => None,
+                Fresh::Failed(parcel) => Some(parcel.clone()),
+                // What it waits for has a row: so must it, or nothing behind it could be told.
+                Fresh::Waits(about) if self.rows.values().any(|row| row.parcel.about == *about) => {
+                    Some(behind(at, about))
+                }
+                Fresh::Waits(_) | Fresh::Flies => break,
+            };
+            if let Some(parcel) = row {
+                if self.rows.len() >= self.bounds.pending {
+                    break;
+                }
+                if !parcel.dead {
+                    self.rows.insert(at, Row { parcel: parcel.clone(), saved: false });
+                }
+                failed.push(parcel);
+            }
+            self.window.pop_first();
+            to = at;
+        }
+        if to == self.position {
+            return None;
+        }
+        self.going = Some(to);
+        Some(Progress { from: self.position, to, failed })
+    }
+
+    /// The store has taken the last [`Progress`].
+    pub fn gone(&mut self) {
+        if let Some(to) = self.going.take() {
+            self.position = to;
+            self.rows.values_mut().for_each(|row| row.saved = true);
+        }
+    }
+
+    /// Rows that may be sent whatever the time: the first of what they are about, in the store, nothing of theirs on its way.
+    fn rows_ready(&self) -> impl Iterator<Item = &Row> {
+        let mut seen: HashSet<&str> = self.flying.values().map(|(about, _)| &**about).collect();
+        self.rows.values().filter(move |row| seen.insert(&row.parcel.about) && row.saved)
+    }
+
+    /// The first event that was read and may be sent: nothing before it is about the same and not told.
+    fn fresh_ready(&self) -> Option<i64> {
+        let mut seen: HashSet<&str> = self.flying.values().map(|(about, _)| &**about).collect();
+        seen.extend(self.rows.values().map(|row| &*row.parcel.about));
+        for (at, fresh) in &self.window {
+            match fresh {
+                Fresh::Waits(about) if seen.insert(about) => return Some(*at),
+                Fresh::Failed(parcel) => drop(seen.insert(&parcel.about)),
+                Fresh::Waits(_) | Fresh::Flies | Fresh::Done => {}
+            }
+        }
+        None
+    }
+
+    /// What an endpoint that is down is tried with, one at a time: something new and what failed by turns, each of the latter in its turn.
+    fn probe(&mut self, now: Millis) -> Option<i64> {
+        if !self.flying.is_empty() || now < self.breaker.probe_at() {
+            return None;
+        }
+        let fresh = self.fresh_ready();
+        let ready: Vec<i64> = self.rows_ready().map(|row| row.parcel.position).collect();
+        self.breaker.choose(fresh, &ready)
+    }
+}
+
+/// An event that waits behind another one of what it is about.
+fn behind(position: i64, about: &Arc<str>) -> Parcel {
+    Parcel { position, about: about.clone(), tries: 0, next_at: Millis(0), error: None, dead: false }
+}
+
+/// Somewhere between three quarters and five quarters of `ms`.
+fn spread_out(ms: i64, spread: u32) -> i64 {
+    ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
+}
+
+const _: () = assert!(BREAKER_AFTER >= 2, "one event that is always refused does not stop the others");
+const _: () = assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is left alone for a while");

@@ -1,0 +1,69 @@
+//! The circuit breaker of one endpoint: after several events in a row failed, it is tried with one at a time until one is taken.
+use std::collections::BTreeSet;
+
+use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, backoff_ms};
+use crate::value::Millis;
+
+use super::spread_out;
+
+/// Whether an endpoint counts as down, and when it is tried.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breaker {
+    /// Events that failed since the last one was taken, up to as many as it takes: one event that is always refused counts once.
+    failed: BTreeSet<i64>,
+    /// Failures since it opened.
+    probes: u32,
+    probe_at: Option<Millis>,
+    /// The row that it was last tried with, and whether the last try was with a row.
+    last: i64,
+    last_was_row: bool,
+}
+
+impl Breaker {
+    pub(super) fn is_open(&self) -> bool {
+        self.probe_at.is_some()
+    }
+
+    /// When the endpoint may be tried again.
+    pub(super) fn probe_at(&self) -> Millis {
+        self.probe_at.unwrap_or(Millis(0))
+    }
+
+    /// The endpoint took something. True: it was down until now.
+    pub(super) fn succeed(&mut self) -> bool {
+        let was_open = self.is_open();
+        *self = Self::default();
+        was_open
+    }
+
+    pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32) {
+        if self.failed.len() < BREAKER_AFTER {
+            self.failed.insert(position);
+        }
+        if self.failed.len() >= BREAKER_AFTER {
+            self.probes = self.probes.saturating_add(1);
+            let pause = backoff_ms(self.probes).min(BREAKER_PAUSE_MAX_MS);
+            self.probe_at = Some(now.plus(spread_out(pause, spread)));
+        }
+    }
+
+    /// What it is tried with: something new and a row by turns, the rows one after another.
+    pub(super) fn choose(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
+        let row = rows.iter().find(|at| **at > self.last).or(rows.first()).copied();
+        let chosen = match (fresh, row) {
+            (Some(fresh), Some(row)) => {
+                if self.last_was_row {
+                    fresh
+                } else {
+                    row
+                }
+            }
+            (fresh, row) => fresh.or(row)?,
+        };
+        self.last_was_row = row == Some(chosen);
+        if self.last_was_row {
+            self.last = chosen;
+        }
+        Some(chosen)
+    }
+}

@@ -1,0 +1,272 @@
+//! One desk against a receiver that fails as it likes, and a driver that dies and starts again from its rows.
+use std::collections::BTreeSet;
+
+use super::*;
+
+const AT: Millis = Millis(1_000_000);
+
+fn failed() -> Outcome {
+    Outcome::Failed { error: "no".to_owned(), pause_ms: 0 }
+}
+
+fn bounds() -> Bounds {
+    Bounds { tries: 4, at_once: 3, window: 8, pending: 6 }
+}
+
+fn desk(events: &[&str]) -> Desk {
+    let mut desk = Desk::new(bounds(), 0, Vec::new());
+    events.iter().zip(1..).for_each(|(about, at)| desk.read(at, about, true));
+    desk
+}
+
+fn sent(desk: &mut Desk, now: Millis) -> Vec<i64> {
+    std::iter::from_fn(|| desk.next(now)).collect()
+}
+
+#[test]
+fn events_of_one_order_go_one_after_another_and_others_beside_them() {
+    let mut desk = desk(&["a", "a", "b", "c", "d"]);
+    assert_eq!(sent(&mut desk, AT), [1, 3, 4], "three at once, none behind another of its own");
+    assert_eq!(desk.done(3, Outcome::Told, AT, 0), None);
+    assert_eq!(desk.go(), None, "the first is still on its way");
+    assert_eq!(sent(&mut desk, AT), [5]);
+    assert_eq!(desk.done(1, Outcome::Told, AT, 0), None);
+    assert_eq!(desk.go(), Some(Progress { from: 0, to: 1, failed: vec![] }));
+    assert_eq!(desk.go(), None, "one at a time");
+    assert_eq!(sent(&mut desk, AT), [2]);
+    for at in [2, 4, 5] {
+        desk.done(at, Outcome::Told, AT, 0);
+    }
+    desk.gone();
+    assert_eq!(desk.go(), Some(Progress { from: 1, to: 5, failed: vec![] }));
+}
+
+#[test]
+fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
+    let mut desk = desk(&["a", "a", "b"]);
+    assert_eq!(sent(&mut desk, AT), [1, 3]);
+    desk.done(1, failed(), AT, 0);
+    desk.done(3, Outcome::Told, AT, 0);
+    let progress = desk.go().expect("all is decided");
+    assert_eq!((progress.to, progress.failed.len()), (3, 2), "what failed, and what waits behind it");
+    assert_eq!((progress.failed[0].tries, progress.failed[1].tries), (1, 0));
+    desk.gone();
+    let mut now = AT;
+    for (tries, wait) in [(2, 750), (3, 1_500)] {
+        assert_eq!(desk.next(now), None);
+        assert_eq!(desk.due(), Some(now.plus(wait)));
+        now = now.plus(wait);
+        assert_eq!(sent(&mut desk, now), [1], "alone");
+        let note = desk.done(1, failed(), now, 0);
+        assert!(matches!(note, Some(Note::Again(parcel)) if parcel.tries == tries && !parcel.dead));
+    }
+    now = now.plus(3_000);
+    assert_eq!(sent(&mut desk, now), [1]);
+    let note = desk.done(1, failed(), now, 0);
+    assert!(matches!(note, Some(Note::Again(parcel)) if parcel.dead), "four tries are all it has");
+    assert_eq!(sent(&mut desk, now), [2], "the one behind a dead one goes on at once");
+    assert_eq!(desk.done(2, Outcome::Told, now, 0), Some(Note::Told(2)));
+    assert_eq!(desk.waiting(), 0);
+}
+
+#[test]
+fn an_endpoint_may_ask_for_a_longer_pause() {
+    let mut desk = desk(&["a"]);
+    assert_eq!(sent(&mut desk, AT), [1]);
+    desk.done(1, Outcome::Failed { error: "429".to_owned(), pause_ms: 30_000 }, AT, u32::MAX);
+    desk.go().expect("a row");
+    assert_eq!(desk.due(), None, "not before the store has it");
+    desk.gone();
+    assert_eq!(desk.due(), Some(AT.plus(30_000)));
+}
+
+#[test]
+fn one_event_that_is_always_refused_stops_nobody_else() {
+    let mut desk = Desk::new(Bounds { tries: 100, ..bounds() }, 0, Vec::new());
+    desk.read(1, "bad", true);
+    let mut now = AT;
+    for _ in 0..50 {
+        assert_eq!(sent(&mut desk, now), [1]);
+        desk.done(1, failed(), now, 0);
+        desk.go();
+        desk.gone();
+        assert!(!desk.is_open());
+        now = desk.due().expect("it is tried again");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_tried_with_one_and_gathers_no_rows() {
+    let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
+    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut now = AT;
+    while !desk.is_open() {
+        for at in sent(&mut desk, now) {
+            desk.done(at, failed(), now, 0);
+        }
+        desk.go();
+        desk.gone();
+        now = now.plus(1);
+    }
+    let rows = desk.rows.len();
+    assert!((BREAKER_AFTER..=bounds().pending).contains(&rows), "{rows}");
+    let (mut fresh, mut old) = (0, 0);
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let due = desk.due().expect("it is tried again");
+        pauses.push(due.0 - now.0);
+        now = due;
+        let tried = sent(&mut desk, now);
+        assert_eq!(tried.len(), 1);
+        if desk.rows.contains_key(&tried[0]) {
+            old += 1
+        } else {
+            fresh += 1
+        }
+        desk.done(tried[0], failed(), now, 0);
+        assert_eq!(desk.go(), None, "nothing more is put down");
+        desk.gone();
+    }
+    assert_eq!((fresh, old), (6, 6), "by turns");
+    assert!(pauses[11] <= BREAKER_PAUSE_MAX_MS && pauses[11] >= BREAKER_PAUSE_MAX_MS * 3 / 4, "{pauses:?}");
+    now = desk.due().expect("it is tried again");
+    let tried = sent(&mut desk, now);
+    desk.done(tried[0], Outcome::Told, now, 0);
+    assert!(!desk.is_open());
+    assert_eq!(sent(&mut desk, now).len(), bounds().at_once, "what failed need not wait now that it is up again");
+}
+
+#[test]
+fn a_full_pile_of_rows_is_told_of_nothing_new() {
+    let rows = (1..=6).map(|at| Parcel { next_at: AT.plus(60_000), tries: 1, ..behind(at, &format!("o-{at}").into()) });
+    let mut desk = Desk::new(bounds(), 10, rows.collect());
+    (11..=18).for_each(|at| desk.read(at, "x", true));
+    assert_eq!(desk.room(), 0);
+    assert_eq!(sent(&mut desk, AT), [11]);
+    desk.done(11, failed(), AT, 0);
+    assert_eq!(desk.go(), None, "there is no room for another row");
+    assert_eq!(sent(&mut desk, AT.plus(50_000)), [] as [i64; 0], "nor is it sent again without one");
+    desk.know(vec![]);
+    assert!(desk.go().is_some(), "an operator discarded the rows");
+}
+
+#[test]
+fn what_an_operator_adds_is_sent_and_holds_back_what_is_about_the_same() {
+    let mut desk = desk(&["a", "b"]);
+    let position = 0;
+    desk.know(vec![behind(position, &"a".into())]);
+    assert_eq!(sent(&mut desk, AT), [position, 2]);
+    desk.know(vec![]);
+    assert_eq!(desk.done(position, Outcome::Told, AT, 0), Some(Note::Told(position)), "what flies is not forgotten");
+    assert_eq!(sent(&mut desk, AT), [1]);
+}
+
+/// What a store has of an endpoint.
+#[derive(Default)]
+struct Stored {
+    position: i64,
+    rows: BTreeMap<i64, Parcel>,
+}
+
+impl Stored {
+    fn take(&mut self, progress: &Progress) {
+        assert_eq!(progress.from, self.position);
+        self.position = progress.to;
+        for parcel in &progress.failed {
+            assert!(self.rows.insert(parcel.position, parcel.clone()).is_none(), "a row is added once");
+        }
+        assert!(self.rows.values().filter(|row| !row.dead).count() <= bounds().pending);
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Told(at) => assert!(self.rows.remove(&at).is_some(), "of a row that is there"),
+            Note::Again(parcel) => {
+                assert!(self.rows.insert(parcel.position, parcel).is_some(), "of a row that is there")
+            }
+        }
+    }
+
+    fn desk(&self) -> Desk {
+        Desk::new(bounds(), self.position, self.rows.values().filter(|row| !row.dead).cloned().collect())
+    }
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the driver dies now and then.
+fn tell_all(seed: u64) {
+    const EVENTS: i64 = 120;
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let about: Vec<u64> = (0..=EVENTS).map(|_| dice.roll(9)).collect();
+    let wanted: Vec<bool> = (0..=EVENTS).map(|_| dice.roll(8) > 0).collect();
+    let (mut stored, mut now) = (Stored::default(), AT);
+    let mut told: BTreeSet<i64> = BTreeSet::new();
+    let mut ill = 0;
+    let mut desk = stored.desk();
+    for step in 0.. {
+        assert!(step < 200_000, "it comes to an end, seed {seed}");
+        if dice.roll(100) == 0 {
+            ill = dice.roll(4) * 3;
+        }
+        if dice.roll(60) == 0 {
+            desk = stored.desk();
+        }
+        while desk.room() > 0 && desk.read_after() < EVENTS && dice.roll(3) > 0 {
+            let at = desk.read_after() + 1;
+            desk.read(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
+        }
+        if let Some(at) = desk.next(now) {
+            assert!(wanted[at as usize]);
+            let before = (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
+            for before in before {
+                let dead = stored.rows.get(&before).is_some_and(|row| row.dead);
+                assert!(told.contains(&before) || dead, "{before} comes before {at}, seed {seed}");
+            }
+        }
+        let flying: Vec<i64> = desk.flying.keys().copied().collect();
+        if !flying.is_empty() && dice.roll(2) == 0 {
+            let mut flying = flying;
+            flying.sort_unstable();
+            let at = flying[dice.roll(flying.len() as u64) as usize];
+            let outcome = if dice.roll(10) < ill { failed() } else { Outcome::Told };
+            if outcome == Outcome::Told || dice.roll(3) == 0 {
+                // It may have taken it, though we hear that it failed.
+                told.insert(at);
+            }
+            let spread = dice.roll(1 << 32) as u32;
+            if let Some(note) = desk.done(at, outcome, now, spread) {
+                stored.note(note);
+            }
+        }
+        if dice.roll(3) == 0
+            && let Some(progress) = desk.go()
+        {
+            stored.take(&progress);
+            // It dies before it knows, once in a while.
+            if dice.roll(10) == 0 { desk = stored.desk() } else { desk.gone() }
+        }
+        let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);
+        if is_over {
+            break;
+        }
+        now = now.plus(dice.roll(2_000) as i64);
+    }
+    for at in (1..=EVENTS).filter(|at| wanted[*at as usize]) {
+        assert!(told.contains(&at) || stored.rows.contains_key(&at), "{at} was never told, seed {seed}");
+    }
+}
+
+#[test]
+fn whatever_fails_each_event_is_told_or_dead_and_in_its_order() {
+    (1..=400).for_each(tell_all);
+}
