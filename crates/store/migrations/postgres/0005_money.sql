@@ -19,6 +19,13 @@ CREATE TABLE event (
     position bigint                              -- what readers continue by: given once it is committed, in the order of `seq`, by one at a time; NULL until then
 );
 
+-- The last position that was given. Whoever gives the next ones locks this row.
+CREATE TABLE event_turn (
+    one      integer PRIMARY KEY CHECK (one = 1),
+    position bigint NOT NULL
+) WITH (fillfactor = 20);
+INSERT INTO event_turn (one, position) VALUES (1, 0);
+
 CREATE UNIQUE INDEX event_position ON event (position);
 CREATE INDEX event_new ON event (seq) WHERE position IS NULL;
 CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
@@ -95,7 +102,7 @@ CREATE INDEX orders_due ON orders ((pay_by + ask_ms)) WHERE state = 'reserved';
 
 -- What the built-in provider knows: its own documents, of no meaning to the rest.
 CREATE TABLE sandbox (
-    key   text PRIMARY KEY,
+    key   text COLLATE "C" PRIMARY KEY,
     value text NOT NULL                          -- JSON
 );
 
@@ -115,23 +122,31 @@ CREATE TABLE endpoint (
 
 -- What an endpoint behind its position was not told yet, or will not be. Of what has the same `about`, the first is told first.
 CREATE TABLE delivery (
-    endpoint_id text    NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
-    position    bigint NOT NULL,                -- the event's
-    about       text    NOT NULL,                -- the order, item or sale
-    state       text    NOT NULL CHECK (state IN ('pending', 'dead', 'discarded')),
+    seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- what operators name it by
+    endpoint_id text   NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
+    position    bigint NOT NULL,                 -- the event's
+    about       text   NOT NULL,                 -- the order, item or sale
+    state       text   NOT NULL CHECK (state IN ('pending', 'dead', 'discarded')),
     tries       bigint NOT NULL CHECK (tries >= 0),
     next_at     bigint NOT NULL,
     error       text,
     why         text,                            -- why an operator discarded it
-    PRIMARY KEY (endpoint_id, position)
+    at          bigint NOT NULL,                 -- when it got its state
+    UNIQUE (endpoint_id, position)
 );
 
-CREATE INDEX delivery_due ON delivery (endpoint_id, next_at) WHERE state = 'pending';
-CREATE INDEX delivery_about ON delivery (endpoint_id, about, position) WHERE state = 'pending';
-CREATE INDEX delivery_dead ON delivery (position) WHERE state = 'dead';
+CREATE INDEX delivery_pending ON delivery (endpoint_id, position) WHERE state = 'pending';
+CREATE INDEX delivery_dead ON delivery (seq) WHERE state = 'dead';
+CREATE INDEX delivery_of_event ON delivery (position);
+
+-- What is forgotten after a while is found without reading the rest.
+CREATE INDEX event_of_no_order ON event (at) WHERE grant_id IS NULL;
+CREATE INDEX inbox_at ON inbox (at);
 
 -- A ticket's dead letter that an operator has seen to.
 ALTER TABLE dead_letter ADD COLUMN discarded text;
+CREATE INDEX dead_letter_unseen ON dead_letter (seq) WHERE discarded IS NULL;
+CREATE INDEX refund_dead ON refund (seq) WHERE state = 'failed' AND discarded IS NULL;
 
 -- People in line for a unit that comes back.
 ALTER TABLE item ADD COLUMN waiting bigint NOT NULL DEFAULT 0 CHECK (waiting >= 0); -- places in line

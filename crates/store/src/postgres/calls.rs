@@ -81,6 +81,11 @@ impl Postgres {
 
     pub(crate) async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
         let end = move |ledger: &mut PostgresLedger<'_>| {
+            if how == Ending::Refund {
+                // Its payments come before its item.
+                lock_order(ledger, &id)?;
+                ledger.payments_of(&id)?;
+            }
             let now = ledger.now;
             order::end(ledger, &id, how, &by, now)
         };

@@ -2,14 +2,16 @@
 use tokio_postgres::{Client, Row};
 
 use doorbuster_core::model::Model;
-use doorbuster_core::{BuyerId, ItemId};
+use doorbuster_core::money::Money;
+use doorbuster_core::{BuyerId, ItemId, Millis};
 
 use crate::store::StoreResult;
 
 use super::Postgres;
 use super::check::snapshot;
+use super::events;
 use super::failure::Failure;
-use super::rows;
+use super::rows::{self, money};
 
 impl Postgres {
     pub(crate) async fn dump(&self) -> StoreResult<Model> {
@@ -54,5 +56,32 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     for recall in all(client, concat!("SELECT ", rows::recall_columns!(), " FROM recall"), rows::recall).await? {
         model.recalls.insert(recall.id, recall);
     }
+    dump_money(client, &mut model).await?;
     Ok(model)
+}
+
+/// What happened, prices, messages, payments, refunds and checkouts.
+async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
+    let told = concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " ORDER BY e.seq");
+    model.events.extend(all(client, told, events::told).await?.into_iter().map(|told| told.event));
+    let prices = all(client, "SELECT id, price_minor, currency FROM item", |row| {
+        Ok((ItemId(row.try_get(0)?), Money { minor: row.try_get(1)?, currency: row.try_get(2)? }))
+    });
+    model.prices.extend(prices.await?);
+    let inbox = all(client, "SELECT provider, event_id, at FROM inbox", |row| {
+        Ok(((row.try_get(0)?, row.try_get(1)?), Millis(row.try_get(2)?)))
+    });
+    model.inbox.extend(inbox.await?);
+    let payments = concat!("SELECT ", money::payment_columns!(), " FROM payment p");
+    for row in all(client, payments, money::payment).await? {
+        model.payments.insert(row.id.clone(), row);
+    }
+    for row in all(client, concat!("SELECT ", money::refund_columns!(), " FROM refund r"), money::refund).await? {
+        model.refunds.insert(row.id.clone(), row);
+    }
+    let checkouts = concat!("SELECT ", money::checkout_columns!(), " FROM checkout c");
+    for row in all(client, checkouts, money::checkout).await? {
+        model.checkouts.insert(row.order, row);
+    }
+    Ok(())
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId, RequestKey, Resolution, TicketId,
-    TicketN, Verdict,
+    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId, RequestKey, Resolution,
+    TicketId, TicketN, Verdict,
 };
 
 use super::flush::Hint;

@@ -299,7 +299,8 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.held.payments.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!("SELECT ", money::payment_columns!(), " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE");
+        const SQL: &str =
+            concat!("SELECT ", money::payment_columns!(), " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE");
         let found = self.one(SQL, &[&id.0], money::payment)?;
         Ok(found.map(|row| self.held.keep_payment(row)))
     }
@@ -327,7 +328,8 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.held.refunds.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!("SELECT ", money::refund_columns!(), " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE");
+        const SQL: &str =
+            concat!("SELECT ", money::refund_columns!(), " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE");
         let found = self.one(SQL, &[&id.0], money::refund)?;
         Ok(found.map(|row| self.held.keep_refund(row)))
     }

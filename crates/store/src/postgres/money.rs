@@ -1,107 +1,197 @@
-//! Payments, refunds and checkouts in PostgreSQL.
-use doorbuster_core::event::By;
-use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Payment, Refund, RefundId, RefundNews};
-use doorbuster_core::order::Changed;
-use doorbuster_core::{Millis, Order, TicketId};
+//! Payments and refunds in PostgreSQL. Whatever takes money takes its order's locks first, as all that changes orders does.
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
-use crate::contract::{MoneyPage, MoneyQuery, StoreError, Told};
+use doorbuster_core::event::By;
+use doorbuster_core::money::{self, Capture, Captured, Payment, Refund, RefundId, RefundNews};
+use doorbuster_core::order::{self, Changed};
+use doorbuster_core::{GrantId, Ledger, Millis, OrderState, TicketId};
+
+use crate::contract::{MoneyPage, MoneyQuery};
+use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::Postgres;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::as_limit;
+use super::rows;
+use super::rows::money::{payment, payment_columns, refund, refund_columns};
+use super::run::Again;
 
-fn not_yet<T>() -> StoreResult<T> {
-    Err(StoreError::Unexpected("not yet".to_owned()))
+type Done<T> = Result<T, Failure>;
+
+/// Refunds that show that somebody else did something wrong ([`money::RefundCause::is_notice`]).
+macro_rules! notices {
+    () => {
+        "r.cause IN ('mismatch', 'second', 'unknown_order')"
+    };
+}
+pub(super) use notices;
+
+/// What tells lists of payments and of refunds apart.
+struct List<T> {
+    /// `SELECT` with the row's columns and, last, its `seq`.
+    select: &'static str,
+    /// The table, as it is called there.
+    table: &'static str,
+    /// Whether it is about an order of these items, whose numbers stand in the parameter that follows.
+    of_items: &'static str,
+    of_notices: &'static str,
+    read: fn(&Row) -> Done<T>,
+    /// Where `seq` stands.
+    seq: usize,
 }
 
+const PAYMENTS: List<Payment> = List {
+    select: concat!("SELECT ", payment_columns!(), ", p.seq FROM payment p"),
+    table: "p",
+    of_items: "EXISTS (SELECT FROM orders o WHERE o.grant_id = p.grant_id AND o.n = p.n AND o.item_id = ANY(",
+    of_notices: concat!("EXISTS (SELECT FROM refund r WHERE r.payment_id = p.id AND ", notices!(), ")"),
+    read: payment,
+    seq: 7,
+};
+const REFUNDS: List<Refund> = List {
+    select: concat!("SELECT ", refund_columns!(), ", r.seq FROM refund r"),
+    table: "r",
+    of_items: "EXISTS (SELECT FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+                       WHERE p.id = r.payment_id AND o.item_id = ANY(",
+    of_notices: notices!(),
+    read: refund,
+    seq: 14,
+};
+
 impl Postgres {
-    pub(crate) async fn capture(&self, _told: Capture, _last: bool) -> StoreResult<Captured> {
-        not_yet()
+    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<Captured> {
+        let capture = move |ledger: &mut PostgresLedger<'_>| {
+            lock_named(ledger, &told.order)?;
+            let now = ledger.now;
+            money::capture(ledger, &told, now, last)
+        };
+        self.job(Again::Safe, capture).await
     }
 
-    pub(crate) async fn fail_payment(&self, _told: Capture) -> StoreResult<bool> {
-        not_yet()
+    pub(crate) async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
+        let fail = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            money::fail(ledger, &told, now)
+        };
+        self.job(Again::Safe, fail).await
     }
 
     pub(crate) async fn settle_refund(
         &self,
-        _provider: String,
-        _event: String,
-        _id: RefundId,
-        _news: RefundNews,
+        provider: String,
+        event: String,
+        id: RefundId,
+        news: RefundNews,
     ) -> StoreResult<bool> {
-        not_yet()
+        let settle = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            money::settle_refund(ledger, &provider, &event, &id, &news, now)
+        };
+        self.job(Again::Safe, settle).await
     }
 
-    pub(crate) async fn note_refund(&self, _id: RefundId, _news: RefundNews) -> StoreResult<Option<Refund>> {
-        not_yet()
+    pub(crate) async fn note_refund(&self, id: RefundId, news: RefundNews) -> StoreResult<Option<Refund>> {
+        // A try in vain that is noted twice only lengthens the rest.
+        let note = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            money::note_refund(ledger, &id, &news, now)
+        };
+        self.job(Again::Safe, note).await
     }
 
-    pub(crate) async fn retry_refund(&self, _id: RefundId) -> StoreResult<Option<Refund>> {
-        not_yet()
+    pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
+        let retry = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            money::retry_refund(ledger, &id, now)
+        };
+        self.job(Again::Never, retry).await
     }
 
-    pub(crate) async fn discard_refund(&self, _id: RefundId, _why: String) -> StoreResult<bool> {
-        not_yet()
+    pub(crate) async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
+        let sql = "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed' AND discarded IS NULL";
+        self.job(Again::Never, move |ledger| Ok(ledger.run(sql, &[&id.0, &why])? == 1)).await
     }
 
-    pub(crate) async fn refunds_due(&self, _limit: usize) -> StoreResult<Vec<Refund>> {
-        not_yet()
+    pub(crate) async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            refund_columns!(),
+            " FROM refund r WHERE r.state = 'pending' AND r.next_at <= $1 ORDER BY r.next_at, r.seq LIMIT $2"
+        );
+        self.all(SQL, &[&self.now().0, &as_limit(limit.min(PAGE_ROWS_MAX))], refund).await
     }
 
     pub(crate) async fn next_refund_due(&self) -> StoreResult<Option<Millis>> {
-        not_yet()
+        let sql = "SELECT min(next_at) FROM refund WHERE state = 'pending'";
+        Ok(self.one(sql, &[], |row| rows::time(row, 0)).await?.flatten())
     }
 
-    pub(crate) async fn payments(&self, _query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
-        not_yet()
+    pub(crate) async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
+        self.money(&PAYMENTS, &query).await
     }
 
-    pub(crate) async fn refunds(&self, _query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
-        not_yet()
+    pub(crate) async fn refunds(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
+        self.money(&REFUNDS, &query).await
     }
 
-    pub(crate) async fn keep_checkout(&self, _checkout: Checkout) -> StoreResult<CheckoutKept> {
-        not_yet()
+    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+        let extend = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            order::extend(ledger, &id, pay_by, &by, now)
+        };
+        self.job(Again::Never, extend).await
     }
 
-    pub(crate) async fn checkout(&self, _order: TicketId) -> StoreResult<Option<Checkout>> {
-        not_yet()
+    async fn money<T>(&self, list: &List<T>, query: &MoneyQuery) -> StoreResult<MoneyPage<T>> {
+        let limit = query.limit.min(PAGE_ROWS_MAX);
+        let (beyond, start, direction) = match query.oldest_first {
+            true => (">", 0, "ASC"),
+            false => ("<", i64::MAX, "DESC"),
+        };
+        let List { select, table, of_items, of_notices, read, seq } = list;
+        let after = query.after.unwrap_or(start);
+        let items: Option<Vec<i64>> = query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
+        // Conditions that are not asked for are not there: each kind of list has its own plan.
+        let mut sql = format!("{select} WHERE {table}.seq {beyond} $1");
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after];
+        if let Some(order) = &query.order {
+            params.push(order);
+            sql.push_str(&format!(" AND {table}.order_id = ${}", params.len()));
+        }
+        if let Some(items) = &items {
+            params.push(items);
+            sql.push_str(&format!(" AND {of_items}${}))", params.len()));
+        }
+        if query.notices {
+            sql.push_str(&format!(" AND {of_notices}"));
+        }
+        // One more than asked tells whether there is a next page.
+        let most = as_limit(limit + 1);
+        params.push(&most);
+        sql.push_str(&format!(" ORDER BY {table}.seq {direction} LIMIT ${}", params.len()));
+        let mut found = self.all(&sql, &params, |row| Ok((read(row)?, row.try_get::<_, i64>(*seq)?))).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(_, seq)| *seq);
+        Ok(MoneyPage { rows: found.into_iter().map(|(row, _)| row).collect(), next })
     }
+}
 
-    pub(crate) async fn close_checkout(&self, _order: TicketId, _session: String) -> StoreResult<bool> {
-        not_yet()
+/// The locks of an order that a payment names, in their order: the rules ask for the item before the quota.
+///
+/// For one that ended they look at all slots of its item, to see whether its units may be recalled: their grants are locked with its own.
+fn lock_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
+    let Some(id) = TicketId::parse(order) else { return Ok(()) };
+    let Some(seen) = ledger.order(&id)? else { return Ok(()) };
+    let mut grants = vec![seen.grant];
+    if matches!(seen.state, OrderState::Cancelled | OrderState::Expired) {
+        let open = "SELECT id FROM slot_grant WHERE item_id = $1 AND open";
+        grants.extend(ledger.all(open, &[&seen.item.0], |row| Ok(GrantId(rows::number(row, 0)?)))?);
     }
-
-    pub(crate) async fn checkouts_to_close(&self, _limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
-        not_yet()
-    }
-
-    pub(crate) async fn put_off_checkout(&self, _order: TicketId, _session: String, _ms: i64) -> StoreResult<bool> {
-        not_yet()
-    }
-
-    pub(crate) async fn extend_order(&self, _id: TicketId, _pay_by: Millis, _by: By) -> StoreResult<Changed> {
-        not_yet()
-    }
-
-    pub(crate) async fn history(&self, _id: TicketId) -> StoreResult<Vec<Told>> {
-        not_yet()
-    }
-
-    pub(crate) async fn sandbox_get(&self, _key: &str) -> StoreResult<Option<String>> {
-        not_yet()
-    }
-
-    pub(crate) async fn sandbox_swap(&self, _key: String, _old: Option<String>, _new: String) -> StoreResult<bool> {
-        not_yet()
-    }
-
-    pub(crate) async fn sandbox_list(
-        &self,
-        _prefix: String,
-        _after: String,
-        _limit: usize,
-    ) -> StoreResult<Vec<(String, String)>> {
-        not_yet()
-    }
+    ledger.lock_grants(&grants)?;
+    ledger.quota(seen.item, &seen.buyer)?;
+    Ok(())
 }

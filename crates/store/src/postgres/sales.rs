@@ -11,6 +11,7 @@ use crate::contract::{
     AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
     SpreadOutcome, StepOutcome,
 };
+use crate::events::sale_event;
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -291,6 +292,7 @@ fn move_on(ledger: &mut PostgresLedger<'_>, id: &str, step: Step) -> Done<StepOu
         &[&id, &phase.as_str(), &ledger.now.0],
     )?;
     ledger.catalogue = true;
+    ledger.held.events.extend(sale_event(&sale, phase, ledger.now));
     Ok(one(ledger, id)?.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 

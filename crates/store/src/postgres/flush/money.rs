@@ -85,7 +85,7 @@ fn checkouts(held: &Held, queries: &mut Vec<Query>) {
              INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
              SELECT o.grant_id, o.n, $3::text, $4::text, $5::text, $6::text, $7::bigint, $8::boolean, $9::bigint, CASE o.state WHEN 'reserved' THEN o.pay_by ELSE 0 END
              FROM orders o WHERE o.grant_id = $1 AND o.n = $2
-             ON CONFLICT (grant_id, n) DO UPDATE SET provider = excluded.provider, session = excluded.session, url = excluded.url,
+             ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id, provider = excluded.provider, session = excluded.session, url = excluded.url,
                  expires_at = excluded.expires_at, open = excluded.open, at = excluded.at, due = excluded.due)
          UPDATE orders SET ask_ms = $10 WHERE grant_id = $1 AND n = $2";
     for Kept { row: c, .. } in held.checkouts.values().filter(|kept| kept.is_dirty()) {
@@ -117,7 +117,8 @@ fn due(held: &Held, queries: &mut Vec<Query>) {
         return;
     }
     let due = |order: &Order| if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 };
-    let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
+    let sql =
+        "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
          WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";
     let values = vec![
         value(orders.iter().map(|o| int(o.grant.0)).collect::<Vec<_>>()),

@@ -60,13 +60,18 @@ pub(in crate::postgres) fn refund(row: &Row) -> Read<Refund> {
 }
 
 pub(in crate::postgres) fn checkout(row: &Row) -> Read<Checkout> {
+    checkout_at(row, 0)
+}
+
+/// A checkout whose columns begin at `from`.
+pub(in crate::postgres) fn checkout_at(row: &Row, from: usize) -> Read<Checkout> {
     Ok(Checkout {
-        order: ticket(row, 0)?,
-        provider: row.try_get(1)?,
-        session: row.try_get(2)?,
-        url: row.try_get(3)?,
-        expires_at: Millis(row.try_get(4)?),
-        open: row.try_get(5)?,
-        at: Millis(row.try_get(6)?),
+        order: ticket(row, from)?,
+        provider: row.try_get(from + 1)?,
+        session: row.try_get(from + 2)?,
+        url: row.try_get(from + 3)?,
+        expires_at: Millis(row.try_get(from + 4)?),
+        open: row.try_get(from + 5)?,
+        at: Millis(row.try_get(from + 6)?),
     })
 }

@@ -1,0 +1,106 @@
+//! What happened, in PostgreSQL, and the sequencer.
+//!
+//! A row gets its `seq` before it is committed, and rows of several transactions become visible in whatever order these commit: whoever continued by `seq`
+//! would skip some. So readers continue by `position`, which a row gets once it is visible, in the order of `seq`, by one transaction at a time. Positions
+//! that readers see only grow at their end. An order's later event has the higher `seq`, as it is written under the lock that the earlier one's
+//! transaction held, and is visible later: positions keep the order of each order.
+use tokio_postgres::Row;
+
+use doorbuster_core::{ItemId, Millis, TicketId};
+
+use crate::contract::Told;
+use crate::events::EventRow;
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::as_limit;
+use super::rows::{self, int};
+use super::run::Again;
+
+type Done<T> = Result<T, Failure>;
+
+// Columns in the order that `told` reads them, and where they come from, as macros so that `concat!` takes them.
+macro_rules! told_columns {
+    () => {
+        concat!(
+            $crate::postgres::rows::order_columns!(),
+            ", e.position, e.seq, e.type, e.item_id, e.sale_id, e.at, e.actor, e.why, e.pay_by, e.paid_at, e.ended_at, e.data"
+        )
+    };
+}
+macro_rules! told_rows {
+    () => {
+        "event e LEFT JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n"
+    };
+}
+pub(super) use {told_columns, told_rows};
+
+/// A row of `told_columns`.
+pub(super) fn told(row: &Row) -> Done<Told> {
+    let order = match row.try_get::<_, Option<&str>>(0)? {
+        Some(_) => Some(rows::order(row)?),
+        None => None,
+    };
+    let seq = row.try_get(13)?;
+    let event = EventRow {
+        what: row.try_get(14)?,
+        order,
+        item: row.try_get::<_, Option<i64>>(15)?.map(ItemId),
+        sale: row.try_get(16)?,
+        at: Millis(row.try_get(17)?),
+        actor: row.try_get(18)?,
+        why: row.try_get(19)?,
+        pay_by: rows::time(row, 20)?,
+        paid_at: rows::time(row, 21)?,
+        ended_at: rows::time(row, 22)?,
+        data: row.try_get(23)?,
+    };
+    let event = event.event().ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
+    Ok(Told { position: row.try_get::<_, Option<i64>>(12)?.unwrap_or(0), seq, event })
+}
+
+/// Whoever sequences has this row; it holds the last position that was given.
+const TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
+/// Read after the turn was had: rows of every sequencer before are visible, with their positions.
+const NUMBER: &str = "UPDATE event SET position = $1 + t.place
+     FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
+           FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY seq LIMIT $2) AS fresh) AS t
+     WHERE event.seq = t.seq";
+
+/// Gives at most `limit` committed events their positions; how many.
+fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
+    let last = ledger.one(TURN, &[], |row| Ok(row.try_get::<_, i64>(0)?))?;
+    let last = last.ok_or_else(|| Failure::Row("nobody can number events: event_turn is empty".to_owned()))?;
+    let numbered = ledger.run(NUMBER, &[&last, &as_limit(limit)])?;
+    if numbered > 0 {
+        ledger.run("UPDATE event_turn SET position = $1", &[&(last + int(numbered))])?;
+    }
+    Ok(numbered)
+}
+
+impl Postgres {
+    /// Gives committed events their positions, at most `limit` of them; how many. Less than `limit`: all that was committed before has one.
+    pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
+        // Most of the time there is none: that is seen without a transaction.
+        let sql = "SELECT EXISTS (SELECT FROM event WHERE position IS NULL)";
+        if self.one(sql, &[], |row| Ok(row.try_get::<_, bool>(0)?)).await? != Some(true) {
+            return Ok(0);
+        }
+        let numbered = self.job(Again::Safe, move |ledger| sequence(ledger, limit)).await?;
+        Ok(usize::try_from(numbered).unwrap_or(limit))
+    }
+
+    pub(crate) async fn history(&self, id: TicketId) -> StoreResult<Vec<Told>> {
+        let Some(parts) = id.parts() else { return Ok(Vec::new()) };
+        const SQL: &str = concat!(
+            "SELECT ",
+            told_columns!(),
+            " FROM ",
+            told_rows!(),
+            " WHERE e.grant_id = $1 AND e.n = $2 AND o.id = $3 ORDER BY e.seq"
+        );
+        self.all(SQL, &[&int(parts.grant.0), &int(parts.n.0), &id.text().as_str()], told).await
+    }
+}
