@@ -1,15 +1,19 @@
 //! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables say.
 use tokio_postgres::{Client, Row};
 
-use doorbuster_core::ItemId;
+use doorbuster_core::money::{Money, PaymentId, RefundCause};
+use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Check, Finding};
-use crate::limits::{FINDINGS_MAX, PG_CHECK_WAIT};
+use crate::contract::{Check, Finding, Notice};
+use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
 use crate::store::StoreResult;
 
 use super::Postgres;
 use super::connect;
 use super::failure::Failure;
+use super::money::notices;
+use super::read::as_limit;
+use super::rows::word;
 use super::run::{Again, Tries};
 use super::shared::Shared;
 
@@ -67,10 +71,39 @@ const QUERIES: &[(&str, &str)] = &[
                    ON g.item_id = i.id
          WHERE total IS NOT NULL AND pool + coalesce(in_slots, 0) + coalesce(active, 0) <> total",
     ),
+    (
+        "I5",
+        "SELECT o.item_id, format('payment %s is captured, and its order %s is %s', p.id, p.order_id, coalesce(o.state, 'not there'))
+         FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+         WHERE p.state = 'captured' AND o.state IS DISTINCT FROM 'paid'",
+    ),
+    (
+        "I5",
+        "SELECT o.item_id, format('order %s is paid by %s payments', o.id, count(*))
+         FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+         WHERE p.state = 'captured' GROUP BY o.item_id, o.id HAVING count(*) > 1",
+    ),
+    (
+        "I5",
+        "SELECT o.item_id, format('payment %s of %s %s is %s, its refund %s of %s %s', p.id, p.amount_minor, p.currency, p.state,
+                                 coalesce(r.id, 'is not there,'), r.amount_minor, r.currency)
+         FROM payment p LEFT JOIN refund r ON r.payment_id = p.id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+         WHERE (p.state = 'refunded') <> (r.id IS NOT NULL)
+               OR (r.amount_minor, r.currency, r.provider) <> (p.amount_minor, p.currency, p.provider)",
+    ),
 ];
 
+/// What others did wrong, newest first.
+const NOTICES: &str = concat!(
+    "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, p.at
+     FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+     WHERE ",
+    notices!(),
+    " ORDER BY r.seq DESC LIMIT $1"
+);
+
 impl Postgres {
-    /// I1, I2, I4, the guard of every grant, and that feeds have no gaps.
+    /// I1, I2, I4, I5, the guard of every grant, and that feeds have no gaps.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.gate()?;
@@ -78,14 +111,14 @@ impl Postgres {
         let mut tries = Tries::new();
         loop {
             match check(shared).await {
-                Ok(findings) => return Ok(Check { checked_at, findings, notices: Vec::new() }),
+                Ok((findings, notices)) => return Ok(Check { checked_at, findings, notices }),
                 Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
             }
         }
     }
 }
 
-async fn check(shared: &Shared) -> Result<Vec<Finding>, Failure> {
+async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<Notice>), Failure> {
     snapshot(shared, async |client| {
         let wait = format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis());
         client.batch_execute(&wait).await?;
@@ -96,9 +129,21 @@ async fn check(shared: &Shared) -> Result<Vec<Finding>, Failure> {
                 findings.push(finding(rule, row)?);
             }
         }
-        Ok(findings)
+        let notices = client.query(NOTICES, &[&as_limit(NOTICES_MAX)]).await?;
+        Ok((findings, notices.iter().map(notice).collect::<Result<_, _>>()?))
     })
     .await
+}
+
+fn notice(row: &Row) -> Result<Notice, Failure> {
+    Ok(Notice {
+        what: word(row, 0, "cause of a refund", RefundCause::parse)?,
+        item: row.try_get::<_, Option<i64>>(1)?.map(ItemId),
+        payment: PaymentId(row.try_get(2)?),
+        order: row.try_get(3)?,
+        money: Money { minor: row.try_get(4)?, currency: row.try_get(5)? },
+        at: Millis(row.try_get(6)?),
+    })
 }
 
 fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
