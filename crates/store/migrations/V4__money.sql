@@ -47,6 +47,8 @@ CREATE TABLE payment (
 ) STRICT;
 
 CREATE INDEX payment_of_order ON payment (order_id);
+-- An order is paid by one payment.
+CREATE UNIQUE INDEX payment_stands ON payment (grant_id, n) WHERE state = 'captured';
 
 -- Refunds: the whole of one payment, once.
 CREATE TABLE refund (
@@ -71,6 +73,7 @@ CREATE TABLE refund (
 
 CREATE INDEX refund_due ON refund (next_at) WHERE state = 'pending';
 CREATE INDEX refund_of_order ON refund (order_id);
+CREATE INDEX refund_notice ON refund (seq) WHERE cause IN ('mismatch', 'second', 'unknown_order');
 
 -- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
 CREATE TABLE checkout (
@@ -123,6 +126,7 @@ CREATE TABLE endpoint (
 
 -- What an endpoint behind its position was not told yet, or will not be. Of what has the same `about`, the first is told first.
 CREATE TABLE delivery (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- what operators name it by, so it is never used again
     endpoint_id TEXT    NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
     position    INTEGER NOT NULL,                -- the event's
     about       TEXT    NOT NULL,                -- the order, item or sale
@@ -131,15 +135,22 @@ CREATE TABLE delivery (
     next_at     INTEGER NOT NULL,
     error       TEXT,
     why         TEXT,                            -- why an operator discarded it
-    PRIMARY KEY (endpoint_id, position)
-) STRICT, WITHOUT ROWID;
+    at          INTEGER NOT NULL,                -- when it got its state
+    UNIQUE (endpoint_id, position)
+) STRICT;
 
-CREATE INDEX delivery_due ON delivery (endpoint_id, next_at) WHERE state = 'pending';
-CREATE INDEX delivery_about ON delivery (endpoint_id, about, position) WHERE state = 'pending';
-CREATE INDEX delivery_dead ON delivery (position) WHERE state = 'dead';
+CREATE INDEX delivery_pending ON delivery (endpoint_id, position) WHERE state = 'pending';
+CREATE INDEX delivery_dead ON delivery (seq) WHERE state = 'dead';
+CREATE INDEX delivery_of_event ON delivery (position);
+
+-- What is forgotten after a while is found without reading the rest.
+CREATE INDEX event_of_no_order ON event (at) WHERE grant_id IS NULL;
+CREATE INDEX inbox_at ON inbox (at);
 
 -- A ticket's dead letter that an operator has seen to.
 ALTER TABLE dead_letter ADD COLUMN discarded TEXT;
+CREATE INDEX dead_letter_unseen ON dead_letter (seq) WHERE discarded IS NULL;
+CREATE INDEX refund_dead ON refund (seq) WHERE state = 'failed' AND discarded IS NULL;
 
 -- People in line for a unit that comes back.
 ALTER TABLE item ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting >= 0); -- places in line

@@ -19,6 +19,7 @@ pub mod blocks;
 pub mod codes;
 pub mod grants;
 pub mod lists;
+pub mod money;
 pub mod once;
 pub mod orders;
 pub mod recalls;

@@ -8,6 +8,7 @@ use crate::sqlite::{Failure, Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
 /// Every row of the rules' tables, in one snapshot. Items of drafts count as stopped: no grant is opened for them.
+/// What happened to sales is left out: the rules know none.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use doorbuster_core::event::By;
 use doorbuster_core::model::Model;
+use doorbuster_core::money::Money;
 use doorbuster_core::rows::Item;
 use doorbuster_core::sale::Step;
 use doorbuster_core::stock::Adjusted;
-use doorbuster_core::{IdKey, Millis, Phase, Spread};
+use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
 use doorbuster_store::inspect::{self, InMemory};
 use doorbuster_store::{AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, Store, StoreError};
 
@@ -28,6 +29,10 @@ pub fn rules_follow(story: &Story) -> Result<u64, String> {
         sqlite.insert_item(item).map_err(|e| e.to_string())?;
     }
     let (mut model, mut dumps) = (story.before.clone(), 0);
+    model.prices = model.items.keys().map(|item| (*item, price(story, item))).collect();
+    for (item, price) in &model.prices {
+        sqlite.set_price(*item, price).map_err(|e| e.to_string())?;
+    }
     for (i, (tx, wanted)) in story.trace.iter().enumerate() {
         if let Tx::Show(item, intent) = tx {
             sqlite.set_on_sale(*item, intent.is_none()).map_err(|e| e.to_string())?;
@@ -44,6 +49,12 @@ pub fn rules_follow(story: &Story) -> Result<u64, String> {
         }
     }
     Ok(dumps)
+}
+
+/// What one unit of an item costs; in a story without money that does not matter.
+fn price(story: &Story, item: &ItemId) -> Money {
+    let price = story.before.prices.get(item).cloned();
+    price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
 }
 
 fn same_rows(i: usize, tx: &Tx, rows: &Model, model: &Model) -> Result<(), String> {
@@ -98,10 +109,11 @@ pub async fn store_follows(story: &Story, open: impl AsyncFn(Opening) -> Result<
 }
 
 async fn follow(store: &Store, story: &Story, time: &AtomicI64) -> Result<(), String> {
-    for item in story.before.items.values() {
-        create(store, item).await?;
-    }
     let mut model = story.before.clone();
+    model.prices = model.items.keys().map(|item| (*item, price(story, item))).collect();
+    for item in story.before.items.values() {
+        create(store, item, price(story, &item.id)).await?;
+    }
     for (i, (tx, wanted)) in story.trace.iter().enumerate() {
         time_of(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
         let got = make(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
@@ -116,20 +128,20 @@ async fn follow(store: &Store, story: &Story, time: &AtomicI64) -> Result<(), St
     Ok(())
 }
 
-fn sale_of(item: &doorbuster_core::ItemId) -> String {
+fn sale_of(item: &ItemId) -> String {
     format!("sale-{item}")
 }
 
 /// Puts the item into an open sale of its own.
-async fn create(store: &Store, item: &Item) -> Result<(), String> {
+async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> {
     let (name, id) = ("item".to_owned(), sale_of(&item.id));
     let new = NewItem {
         name: name.clone(),
         title: name,
         description: String::new(),
         image: None,
-        price_minor: 1,
-        currency: "EUR".into(),
+        price_minor: price.minor,
+        currency: price.currency,
         list_price_minor: None,
         limit: item.limit,
         hold_ms: item.hold_ms,

@@ -53,6 +53,8 @@ CREATE TABLE payment (
 );
 
 CREATE INDEX payment_of_order ON payment (order_id);
+-- An order is paid by one payment.
+CREATE UNIQUE INDEX payment_stands ON payment (grant_id, n) WHERE state = 'captured';
 
 -- Refunds: the whole of one payment, once.
 CREATE TABLE refund (
@@ -77,6 +79,7 @@ CREATE TABLE refund (
 
 CREATE INDEX refund_due ON refund (next_at) WHERE state = 'pending';
 CREATE INDEX refund_of_order ON refund (order_id);
+CREATE INDEX refund_notice ON refund (seq) WHERE cause IN ('mismatch', 'second', 'unknown_order');
 
 -- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
 CREATE TABLE checkout (

@@ -15,6 +15,8 @@ use super::failure::Failure;
 use super::read::Reader;
 use super::rows;
 
+mod money;
+
 type Done<T> = Result<T, Failure>;
 
 /// What the orders of an item add up to.
@@ -23,6 +25,9 @@ struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
+    /// Orders that are paid, and payments that stand for one.
+    paid_orders: u64,
+    payments: u64,
 }
 
 /// What the orders add up to, and what was found on the way.
@@ -47,7 +52,10 @@ impl Pass {
             true => sums.active += units,
             false => sums.ended += units,
         }
-        sums.paid += if order.state == OrderState::Paid { units } else { 0 };
+        if order.state == OrderState::Paid {
+            sums.paid += units;
+            sums.paid_orders += 1;
+        }
         *self.settled.entry(order.grant).or_default() += units;
     }
 }
@@ -76,14 +84,15 @@ fn quota(row: &Row<'_>) -> Done<(String, ItemId, u64)> {
     Ok((row.get(0)?, ItemId(row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
 }
 
-/// Checks I1, I2, I4, the guard of every grant, and that feeds have no gaps.
+/// Checks I1, I2, I4, I5, the guard of every grant, and that feeds have no gaps.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut pass = Pass::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| Ok((ItemId(row.get(0)?), row.get(1)?)))?;
     buyers(sql, &mut pass, &limits.into_iter().collect())?;
     let in_slots = grants(sql, &mut pass)?;
+    money::check(sql, &mut pass)?;
     items(sql, &mut pass, &in_slots)?;
-    Ok(Check { checked_at: now, findings: pass.findings, notices: Vec::new() })
+    Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: pass.findings })
 }
 
 /// Orders and quotas side by side, buyer by buyer.

@@ -62,7 +62,13 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
 /// What happened, prices, messages, payments, refunds and checkouts.
 fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
     let told = sql.all(
-        concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " ORDER BY e.seq"),
+        concat!(
+            "SELECT ",
+            events::told_columns!(),
+            " FROM ",
+            events::told_rows!(),
+            " WHERE e.sale_id IS NULL ORDER BY e.seq"
+        ),
         [],
         events::told,
     )?;

@@ -46,8 +46,8 @@ pub struct SqliteLedger<'c> {
 
 impl<'c> SqliteLedger<'c> {
     pub(super) fn new(sql: Statements<'c>) -> Self {
-        let (copies, orders, touched) = (Copies::default(), Vec::new(), Vec::new());
-        Self { sql, now: Millis(0), copies, seen: None, orders, touched, events: false }
+        let (copies, now) = (Copies::default(), Millis(0));
+        Self { sql, now, copies, seen: None, orders: Vec::new(), touched: Vec::new(), events: false }
     }
 
     /// Writes every copy that changed.
@@ -57,8 +57,7 @@ impl<'c> SqliteLedger<'c> {
 
     /// Forgets every copy: the tables may have changed under them.
     pub(super) fn forget(&mut self) {
-        self.copies = Copies::default();
-        self.seen = None;
+        (self.copies, self.seen) = (Copies::default(), None);
     }
 
     pub(super) fn touch(&mut self, item: ItemId) {

@@ -39,7 +39,7 @@ macro_rules! notices {
         "cause IN ('mismatch', 'second', 'unknown_order')"
     };
 }
-pub(super) use {payment_columns, refund_columns};
+pub(super) use {notices, payment_columns, refund_columns};
 
 pub(super) fn payment_row(row: &Row<'_>) -> Done<Payment> {
     Ok(Payment {

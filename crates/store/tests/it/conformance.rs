@@ -1,5 +1,8 @@
 //! The conformance suite on every backend.
-use doorbuster_store::conformance::Rig;
+use doorbuster_store::conformance::money::{checkouts, pages, races, told};
+use doorbuster_store::conformance::{
+    Rig, blocks, codes, grants, lists, money, once, orders, recalls, rooms, sales, settle,
+};
 
 use crate::cluster;
 use crate::rig::{Dir, open, open_postgres};
@@ -10,7 +13,7 @@ macro_rules! every {
             $(mod $module {
                 $(#[tokio::test]
                 async fn $body() {
-                    super::super::on_sqlite(doorbuster_store::conformance::$module::$body).await;
+                    super::super::on_sqlite(super::super::$module::$body).await;
                 })+
             })+
         }
@@ -18,7 +21,7 @@ macro_rules! every {
             $(mod $module {
                 $(#[tokio::test]
                 async fn $body() {
-                    super::super::on_postgres(doorbuster_store::conformance::$module::$body).await;
+                    super::super::on_postgres(super::super::$module::$body).await;
                 })+
             })+
         }
@@ -75,6 +78,19 @@ every! {
     rooms:
         a_room_has_one_seed, a_buyer_has_one_place, the_drawn_come_first, nobody_is_called_into_an_empty_shop, an_admission_lapses,
         unlimited_stock_calls_everybody;
+    money:
+        a_payment_pays_once, a_second_payment_goes_back, what_is_not_the_price_goes_back, a_payment_for_nothing_goes_back,
+        a_late_payment_takes_what_is_there, a_late_payment_waits_for_units_in_slots, a_late_payment_beyond_the_limit_is_refunded,
+        a_late_payment_for_what_is_gone_is_refunded, a_failed_payment_may_succeed_yet, a_refunded_order_refunds_its_payment,
+        a_refund_is_tried_again_and_given_up;
+    pages:
+        money_is_listed_page_by_page, a_document_is_swapped_by_one;
+    checkouts:
+        an_order_keeps_one_checkout, expiry_waits_for_the_provider, checkouts_of_what_ended_are_to_be_closed, an_order_gets_more_time;
+    told:
+        an_order_has_a_history, only_what_happened_is_told, a_batch_tells_of_each_order;
+    races:
+        paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;
     lists:
         orders_are_listed_page_by_page, orders_are_exported_oldest_first, new_orders_do_not_shift_pages, requests_that_hold_an_order_are_told,
         a_store_starts_without_dead_letters;

@@ -1,7 +1,8 @@
 //! Random lists of transactions on a backend and on the model: the same answers, the same rows, after each.
 use std::sync::Arc;
 
-use doorbuster_core::event::By;
+use doorbuster_core::event::{By, Event, Subject};
+use doorbuster_core::limits::PROVIDER_GRACE_MS;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::sale::Step;
@@ -17,6 +18,9 @@ use proptest::sample::{Index, select};
 
 use crate::cluster;
 use crate::rig::{Dir, open, open_postgres};
+
+#[path = "model/money.rs"]
+mod money;
 
 /// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and again.
 #[derive(Clone, Debug)]
@@ -46,6 +50,7 @@ enum Op {
     Pay(Index),
     ExpireDue,
     OnSale(usize, bool),
+    Money(Index, money::Op),
     Pass(i64),
 }
 
@@ -74,7 +79,8 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => any::<Index>().prop_map(Op::Pay),
         1 => Just(Op::ExpireDue),
         1 => (0..2_usize, any::<bool>()).prop_map(|(item, on)| Op::OnSale(item, on)),
-        1 => select(vec![1, 40, HOLD_MS]).prop_map(Op::Pass),
+        9 => money::ops().prop_map(|(at, op)| Op::Money(at, op)),
+        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS]).prop_map(Op::Pass),
     ]
 }
 
@@ -172,9 +178,11 @@ fn by_the_rules<L: Ledger>(
         Op::ExpireDue => {
             let mut due = Vec::new();
             for made in &world.made {
-                due.extend(ledger.order(made)?.map(|o| (o.pay_by, o.id)));
+                let asks = ledger.checkout(made)?.is_some_and(|checkout| checkout.open);
+                let waits = if asks { PROVIDER_GRACE_MS } else { 0 };
+                due.extend(ledger.order(made)?.map(|o| (o.pay_by.plus(waits), o.id)));
             }
-            due.sort_by_key(|(pay_by, _)| *pay_by);
+            due.sort_by_key(|(due, _)| *due);
             let mut expired = Vec::new();
             for (_, id) in due {
                 if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
@@ -187,6 +195,10 @@ fn by_the_rules<L: Ledger>(
             stock::close_item(ledger, world.items[*item], Cause::Rolled)?;
             String::new()
         }
+        Op::Money(_, op) => match tickets.first() {
+            Some(ticket) => money::by_the_rules(ledger, op, ticket, now)?,
+            None => String::new(),
+        },
         Op::OnSale(_, true) | Op::Pass(_) => String::new(),
     })
 }
@@ -195,7 +207,9 @@ fn by_the_rules<L: Ledger>(
 fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     match op {
         Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),
-        Op::Again(at) | Op::Force(at) | Op::End(at, _) | Op::Pay(at) => world.some(at).into_iter().collect(),
+        Op::Again(at) | Op::Force(at) | Op::End(at, _) | Op::Pay(at) | Op::Money(at, _) => {
+            world.some(at).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -242,6 +256,10 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             store.step_sale(&format!("sale-{item}"), step).await.expect("writes");
             String::new()
         }
+        Op::Money(_, op) => match first {
+            Some(t) => money::by_the_store(store, op, t, world.now).await,
+            None => String::new(),
+        },
         Op::Adjust(..) | Op::Pass(_) => String::new(),
     }
 }
@@ -254,6 +272,7 @@ fn items(ids: [ItemId; 2]) -> [Item; 2] {
 fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     let mut model = Model::default();
     model.items.extend(items(ids).map(|item| (item.id, item)));
+    model.prices.extend(ids.map(|id| (id, money::price())));
     (World { now, items: ids, tickets: Vec::new(), made: Vec::new() }, model)
 }
 
@@ -284,6 +303,7 @@ proptest! {
         let mut sqlite = inspect::InMemory::open().expect("opens");
         for item in items(world.items) {
             sqlite.insert_item(&item).expect("a fresh number");
+            sqlite.set_price(item.id, &money::price()).expect("writes");
         }
         for op in &list {
             world.now = world.now.plus(if let Op::Pass(ms) = op { *ms } else { 1 });
@@ -337,6 +357,16 @@ async fn on_a_store(rig: Rig, list: Vec<Op>) -> Result<(), TestCaseError> {
         let here = on_model(&mut world, &mut model, op, &tickets);
         prop_assert_eq!(&there, &here, "{:?}", op);
         prop_assert_eq!(&inspect::dump(&rig.store).await.expect("reads"), &model, "after {:?}", op);
+    }
+    for id in &world.made {
+        let of: Vec<_> = rig.store.history(*id).await.expect("reads").into_iter().map(|told| told.event).collect();
+        let text = id.to_string();
+        let about = |event: &&Event| match &event.subject {
+            Subject::Order(order) => order.id == *id,
+            Subject::Payment { order, .. } => *order == text,
+            _ => false,
+        };
+        prop_assert_eq!(of, model.events.iter().filter(about).cloned().collect::<Vec<_>>());
     }
     rig.adds_up().await;
     rig.store.close().await;

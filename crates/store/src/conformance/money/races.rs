@@ -1,0 +1,177 @@
+//! Paying, cancelling, expiring and extending at once, in thousands of rounds: whatever comes first, each payment is one paid order or one refund.
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use doorbuster_core::event::{By, Event, EventType, Subject};
+use doorbuster_core::money::{Capture, Captured, PaymentId, PaymentState, RefundCause};
+use doorbuster_core::order::Ending;
+use doorbuster_core::{Grant, Order, OrderState, Ticket};
+
+use super::{message, of, payments, refunds};
+use crate::conformance::{HOLD_MS, Rig};
+use crate::store::Store;
+
+/// Orders that are fought for at once.
+const WAVE: u64 = 50;
+/// Waves of a test.
+const WAVES: u64 = 40;
+
+/// Orders of one wave, each of two units.
+async fn wave(rig: &Rig, grant: &Grant, at: u64) -> Vec<Order> {
+    let ticket = |n: u64| rig.ticket(grant, at * WAVE + n, &format!("buyer-{at}-{n}"), "k", 2);
+    let tickets: Vec<Arc<Ticket>> = (1..=WAVE).map(ticket).collect();
+    let resolved = rig.store.settle(tickets).await.expect("settles");
+    resolved.into_iter().filter_map(|r| r.order).collect()
+}
+
+/// A capture as a provider's repeated messages have it: what is still in slots does not matter any more.
+fn pay(store: &Store, told: Capture) -> tokio::task::JoinHandle<Captured> {
+    let store = store.clone();
+    tokio::spawn(async move { store.capture(told, true).await.expect("writes") })
+}
+
+fn end(store: &Store, order: &Order, how: Ending) -> tokio::task::JoinHandle<bool> {
+    let (store, id) = (store.clone(), order.id);
+    tokio::spawn(async move { store.end_order(id, how, By::BUYER.clone()).await.is_ok() })
+}
+
+/// What became of the payments that came for one order.
+fn tally(captured: &[Captured]) -> (usize, Vec<RefundCause>) {
+    let paid = captured.iter().filter(|c| matches!(c, Captured::Paid(_))).count();
+    let back = captured.iter().filter_map(|c| match c {
+        Captured::Refund(refund) => Some(refund.cause),
+        _ => None,
+    });
+    (paid, back.collect())
+}
+
+/// The states that an order went through, each from one that it may come from; the last is what it is now.
+fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
+    let mut states = Vec::new();
+    let mut last = None;
+    for event in history {
+        let Subject::Order(then) = &event.subject else { continue };
+        let from: Option<&Order> = last;
+        let may = match (from.map(|o| o.state), event.what) {
+            (None, EventType::OrderReserved) => true,
+            (Some(OrderState::Reserved), EventType::OrderExtended) => from.is_some_and(|o| o.pay_by < then.pay_by),
+            (Some(OrderState::Reserved), EventType::OrderCancelled) => true,
+            (Some(OrderState::Reserved), EventType::OrderExpired) => event.at >= then.pay_by,
+            (Some(from), EventType::OrderPaid) => from != OrderState::Paid && from != OrderState::Refunded,
+            (Some(OrderState::Paid), EventType::OrderRefunded) => true,
+            _ => false,
+        };
+        assert!(may, "{from:?} cannot become {then:?}: {history:?}");
+        states.push(then.state);
+        last = Some(then);
+    }
+    assert_eq!(last, Some(order), "the last that was told is how it is");
+    states
+}
+
+async fn history(rig: &Rig, order: &Order) -> Vec<Event> {
+    rig.store.history(order.id).await.expect("reads").into_iter().map(|told| told.event).collect()
+}
+
+/// Each captured payment stands for the one paid order, or has its one refund.
+async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> OrderState {
+    let order = rig.store.order(order.id).await.expect("reads").expect("an order");
+    let (payments, refunds) = (payments(rig, of(&order)).await, refunds(rig, of(&order)).await);
+    let (paid, back) = tally(captured);
+    let standing = payments.iter().filter(|p| p.state == PaymentState::Captured).count();
+    assert_eq!(standing, usize::from(order.state == OrderState::Paid), "{order:?} {payments:?}");
+    assert_eq!(refunds.len() + standing, payments.len(), "{payments:?} {refunds:?}");
+    for payment in payments.iter().filter(|p| p.state == PaymentState::Refunded) {
+        assert_eq!(refunds.iter().filter(|r| r.payment == payment.id && r.money == payment.money).count(), 1);
+    }
+    let states = follows(&order, &history(rig, &order).await);
+    assert_eq!(states.iter().filter(|s| **s == OrderState::Paid).count(), paid, "{states:?}");
+    assert!(paid <= 1, "{captured:?}");
+    assert_eq!(refunds.iter().filter(|r| r.cause != RefundCause::Operator).count(), back.len());
+    order.state
+}
+
+/// At the instant when they are due, orders are paid, cancelled, given more time and expired at once.
+pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
+    let grant = rig.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
+    let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
+    for at in 0..WAVES {
+        let orders = wave(&rig, &grant, at).await;
+        rig.clock.pass(HOLD_MS);
+        let races = orders.iter().enumerate().map(|(n, order)| {
+            let (store, id, later) = (rig.store.clone(), order.id, order.pay_by.plus(1_000));
+            let extend = async move { store.extend_order(id, later, By::ENGINE.clone()).await.is_ok() };
+            let told = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
+            let again = Capture { event: format!("more_{at}_{n}"), ..told.clone() };
+            // Who is asked first goes round.
+            let order = order.clone();
+            let store = rig.store.clone();
+            async move {
+                let (mut pays, mut others, mut extend) = (Vec::new(), Vec::new(), Some(extend));
+                for turn in 0..4 {
+                    match (turn + n as u64 + at) % 4 {
+                        0 => pays.extend([&told, &told, &again].map(|told| pay(&store, told.clone()))),
+                        1 => others.push(end(&store, &order, Ending::Cancel)),
+                        2 => others.extend(extend.take().map(tokio::spawn)),
+                        _ => {
+                            let store = store.clone();
+                            others.push(tokio::spawn(async move { store.expire_due(3).await.is_ok() }));
+                        }
+                    }
+                }
+                let captured: Vec<_> = join_all(pays).await.into_iter().map(|c| c.expect("runs")).collect();
+                let done = join_all(others).await.into_iter().map(|task| task.expect("runs"));
+                assert!(done.into_iter().all(|done| done), "each was answered");
+                (order, captured)
+            }
+        });
+        for (order, captured) in join_all(races).await {
+            let repeated = captured.iter().filter(|c| **c == Captured::Repeated).count();
+            assert_eq!(repeated, 2, "one payment has one effect: {captured:?}");
+            *came_to.entry(judge(&rig, &order, &captured).await).or_default() += 1;
+        }
+        rig.adds_up().await;
+    }
+    assert_eq!(came_to.get(&OrderState::Paid), Some(&(WAVE * WAVES)), "units and limits allow each late payment");
+}
+
+/// Two payments for one order at once, and an ending among them: one pays at most, the rest goes back once.
+pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
+    let grant = rig.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
+    let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
+    for at in 0..WAVES {
+        let orders = wave(&rig, &grant, at).await;
+        let races = orders.into_iter().enumerate().map(|(n, order)| {
+            let store = rig.store.clone();
+            let told = message(&order, &format!("a_{at}_{n}"), &format!("a_{at}_{n}"));
+            let other =
+                Capture { event: format!("b_{at}_{n}"), payment: PaymentId(format!("b_{at}_{n}")), ..told.clone() };
+            async move {
+                let how = if n % 2 == 0 { Ending::Refund } else { Ending::Cancel };
+                let tasks = match n % 3 {
+                    0 => (end(&store, &order, how), pay(&store, told), pay(&store, other)),
+                    1 => {
+                        let first = pay(&store, told);
+                        (end(&store, &order, how), first, pay(&store, other))
+                    }
+                    _ => {
+                        let (first, second) = (pay(&store, told), pay(&store, other));
+                        (end(&store, &order, how), first, second)
+                    }
+                };
+                assert!(tasks.0.await.expect("runs"), "it was answered");
+                (order, [tasks.1.await.expect("runs"), tasks.2.await.expect("runs")])
+            }
+        });
+        for (order, captured) in join_all(races).await {
+            let state = judge(&rig, &order, &captured).await;
+            let (paid, back) = tally(&captured);
+            assert_eq!(paid + back.len(), 2, "{captured:?}");
+            assert!(matches!(state, OrderState::Paid | OrderState::Refunded), "{state:?} {captured:?}");
+            *came_to.entry(state).or_default() += 1;
+        }
+        rig.adds_up().await;
+    }
+    assert!(came_to.contains_key(&OrderState::Paid) && came_to.contains_key(&OrderState::Refunded), "{came_to:?}");
+}

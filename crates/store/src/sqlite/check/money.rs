@@ -1,0 +1,152 @@
+//! I5: each captured payment stands for its one paid order, each that goes back has its one refund, and the amounts are the same everywhere.
+use rusqlite::{Row, params};
+
+use doorbuster_core::money::{Money, PaymentId, PaymentState, RefundCause};
+use doorbuster_core::{ItemId, Millis, OrderState};
+
+use crate::contract::Notice;
+use crate::limits::{CHECK_ORDERS_AT_ONCE, CHECK_REST, FINDINGS_MAX, NOTICES_MAX};
+
+use super::super::failure::Failure;
+use super::super::money::notices;
+use super::super::read::{Reader, as_limit};
+use super::super::rows::word;
+use super::Pass;
+
+type Done<T> = Result<T, Failure>;
+
+/// A payment with its order and its refund, if it has them.
+struct Seen {
+    payment: String,
+    state: PaymentState,
+    money: Money,
+    /// The order's state and item, and what it costs.
+    order: Option<(OrderState, ItemId, Option<Money>)>,
+    refund: Option<Money>,
+}
+
+const SEEN: &str =
+    "SELECT p.id, p.state, p.amount_minor, p.currency, o.state, o.item_id, o.units, i.price_minor, i.currency,
+                           r.amount_minor, r.currency
+                    FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n AND o.id = p.order_id
+                                   LEFT JOIN item i ON i.id = o.item_id
+                                   LEFT JOIN refund r ON r.payment_id = p.id
+                    ORDER BY p.seq";
+
+/// An amount, if its two columns hold one.
+fn money(row: &Row<'_>, at: usize) -> Done<Option<Money>> {
+    let (minor, currency): (Option<i64>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
+    Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))
+}
+
+fn seen(row: &Row<'_>) -> Done<Seen> {
+    let order = match row.get::<_, Option<i64>>(5)? {
+        None => None,
+        Some(item) => {
+            let units: i64 = row.get(6)?;
+            let price = money(row, 7)?.and_then(|each| Some(Money { minor: each.minor.checked_mul(units)?, ..each }));
+            Some((word(row, 4, "state", OrderState::parse)?, ItemId(item), price))
+        }
+    };
+    Ok(Seen {
+        payment: row.get(0)?,
+        state: word(row, 1, "state", PaymentState::parse)?,
+        money: Money { minor: row.get(2)?, currency: row.get(3)? },
+        order,
+        refund: money(row, 9)?,
+    })
+}
+
+/// Every payment against its order and its refund.
+pub(super) fn check(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<()> {
+    let conn = sql.conn();
+    let mut payments = conn.prepare_cached(SEEN)?;
+    for (n, payment) in payments.query_and_then([], seen)?.enumerate() {
+        if n % CHECK_ORDERS_AT_ONCE == CHECK_ORDERS_AT_ONCE - 1 {
+            std::thread::sleep(CHECK_REST);
+        }
+        one(&payment?, pass);
+    }
+    let unpaid: Vec<ItemId> =
+        pass.items.iter().filter(|(_, s)| s.paid_orders != s.payments).map(|(id, _)| *id).collect();
+    unpaid.into_iter().try_for_each(|item| paid_for_nothing(sql, pass, item))
+}
+
+fn one(seen: &Seen, pass: &mut Pass) {
+    let Seen { payment, state, money, order, refund } = seen;
+    let item = order.as_ref().map(|order| order.1);
+    let amount = |money: &Money| format!("{} {}", money.minor, money.currency);
+    match state {
+        PaymentState::Captured => match order {
+            Some((OrderState::Paid, item, price)) => {
+                pass.items.entry(*item).or_default().payments += 1;
+                if price.as_ref() != Some(money) {
+                    let price = price.as_ref().map_or("nothing".to_owned(), amount);
+                    pass.find(
+                        "I5",
+                        Some(*item),
+                        format!("payment {payment}: {} for what costs {price}", amount(money)),
+                    );
+                }
+            }
+            Some((state, ..)) => {
+                pass.find("I5", item, format!("payment {payment} stands for an order that is {}", state.as_str()));
+            }
+            None => pass.find("I5", None, format!("payment {payment} stands for no order")),
+        },
+        PaymentState::Refunded => match refund {
+            Some(back) if back == money => {}
+            Some(back) => {
+                let detail = format!("payment {payment}: {} came, {} goes back", amount(money), amount(back));
+                pass.find("I5", item, detail);
+            }
+            None => pass.find("I5", item, format!("payment {payment} goes back and has no refund")),
+        },
+        PaymentState::Failed => {}
+    }
+    if *state != PaymentState::Refunded && refund.is_some() {
+        pass.find("I5", item, format!("payment {payment} is {} and has a refund", state.as_str()));
+    }
+}
+
+/// Orders of an item that a provider's payment paid, and whose payment is not there.
+fn paid_for_nothing(sql: &mut Reader<'_>, pass: &mut Pass, item: ItemId) -> Done<()> {
+    let orders = sql.all(
+        "SELECT id FROM orders o
+         WHERE item_id = ?1 AND state = 'paid'
+           AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')
+           AND EXISTS (SELECT 1 FROM event e WHERE e.grant_id = o.grant_id AND e.n = o.n AND e.type = 'order.paid'
+                                                 AND e.actor LIKE 'provider:%')
+         LIMIT ?2",
+        params![item.0, as_limit(FINDINGS_MAX)],
+        |row| Ok(row.get::<_, String>(0)?),
+    )?;
+    for order in orders {
+        pass.find("I5", Some(item), format!("order {order} is paid, and no payment stands for it"));
+    }
+    Ok(())
+}
+
+/// What somebody else did wrong, newest first.
+pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<Notice>> {
+    sql.all(
+        concat!(
+            "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, r.at
+             FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+             WHERE r.",
+            notices!(),
+            " ORDER BY r.seq DESC LIMIT ?1"
+        ),
+        params![as_limit(NOTICES_MAX)],
+        |row| {
+            Ok(Notice {
+                what: word(row, 0, "cause", RefundCause::parse)?,
+                item: row.get::<_, Option<i64>>(1)?.map(ItemId),
+                payment: PaymentId(row.get(2)?),
+                order: row.get(3)?,
+                money: Money { minor: row.get(4)?, currency: row.get(5)? },
+                at: Millis(row.get(6)?),
+            })
+        },
+    )
+}

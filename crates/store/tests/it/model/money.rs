@@ -1,0 +1,163 @@
+//! Transactions about money, over any ledger and by the store's methods.
+use doorbuster_core::event::{Actor, By};
+use doorbuster_core::limits::REFUND_TRIES_MAX;
+use doorbuster_core::money::{
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundNews, capture, close_checkout, keep_checkout,
+    note_refund, retry_refund, settle_refund,
+};
+use doorbuster_core::order;
+use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
+use doorbuster_store::Store;
+use doorbuster_store::conformance::{HOLD_MS, id_key};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::said;
+
+/// One transaction. Numbers stand for names, few enough to meet again and again; an index for a ticket, which may be an order.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Capture { event: u8, payment: u8, how: How, last: bool },
+    Fail { event: u8, payment: u8 },
+    Extend(i64),
+    Checkout(u8),
+    CloseCheckout(u8),
+    Refund(u8, RefundNews),
+    GiveUpRefund(u8),
+    SettleRefund { event: u8, payment: u8, news: RefundNews },
+    RetryRefund(u8),
+}
+
+/// What is wrong with what a provider says.
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    Right,
+    Amount,
+    Currency,
+    Order,
+}
+
+fn news() -> impl Strategy<Value = RefundNews> {
+    prop_oneof![
+        Just(RefundNews::Accepted { again_ms: 30 }),
+        Just(RefundNews::Settled),
+        Just(RefundNews::Failed("no answer".to_owned())),
+    ]
+}
+
+/// A transaction and the ticket that it is about.
+pub fn ops() -> impl Strategy<Value = (Index, Op)> {
+    let (event, payment) = (|| 0..12_u8, || 0..8_u8);
+    let how = select(vec![How::Right, How::Right, How::Right, How::Right, How::Amount, How::Currency, How::Order]);
+    let op = prop_oneof![
+        8 => (event(), payment(), how, any::<bool>())
+            .prop_map(|(event, payment, how, last)| Op::Capture { event, payment, how, last }),
+        1 => (event(), payment()).prop_map(|(event, payment)| Op::Fail { event, payment }),
+        2 => select(vec![-1, 0, 1, 50, HOLD_MS]).prop_map(Op::Extend),
+        4 => (0..3_u8).prop_map(Op::Checkout),
+        2 => (0..3_u8).prop_map(Op::CloseCheckout),
+        2 => (payment(), news()).prop_map(|(payment, news)| Op::Refund(payment, news)),
+        1 => payment().prop_map(Op::GiveUpRefund),
+        1 => (event(), payment(), news())
+            .prop_map(|(event, payment, news)| Op::SettleRefund { event, payment, news }),
+        1 => payment().prop_map(Op::RetryRefund),
+    ];
+    (any::<Index>(), op)
+}
+
+/// What a unit costs.
+pub fn price() -> Money {
+    Money { minor: 1_999, currency: "EUR".to_owned() }
+}
+
+const PROVIDER: &str = "paybank";
+
+fn payment(n: u8) -> PaymentId {
+    PaymentId(format!("pay_{n}"))
+}
+
+fn refund(n: u8) -> RefundId {
+    RefundId::of(&payment(n))
+}
+
+fn message(ticket: &Ticket, event: u8, of: u8, how: How) -> Capture {
+    let mut money = Money { minor: price().minor * i64::from(ticket.units.get()), ..price() };
+    let mut order = id_key().id_of(ticket).to_string();
+    match how {
+        How::Right => {}
+        How::Amount => money.minor -= 1,
+        How::Currency => money.currency = "USD".to_owned(),
+        How::Order => order = "ord_of_nobody".to_owned(),
+    }
+    Capture { event: format!("evt_{event}"), provider: PROVIDER.to_owned(), payment: payment(of), order, money }
+}
+
+fn session(order: TicketId, n: u8, now: Millis) -> Checkout {
+    let (provider, session) = (PROVIDER.to_owned(), format!("session_{n}"));
+    let (url, expires_at) = (format!("https://pay.example/{session}"), now.plus(HOLD_MS));
+    Checkout { order, provider, session, url, expires_at, open: true, at: now }
+}
+
+fn operator() -> By {
+    By { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
+}
+
+pub fn by_the_rules<L: Ledger>(ledger: &mut L, op: &Op, ticket: &Ticket, now: Millis) -> Result<String, L::Error> {
+    let id = id_key().id_of(ticket);
+    Ok(match op {
+        Op::Capture { event, payment, how, last } => {
+            said(capture(ledger, &message(ticket, *event, *payment, *how), now, *last)?)
+        }
+        Op::Fail { event, payment } => said(money::fail(ledger, &message(ticket, *event, *payment, How::Right), now)?),
+        Op::Extend(ms) => {
+            let pay_by = ledger.order(&id)?.map_or(now, |order| order.pay_by.plus(*ms));
+            said(order::extend(ledger, &id, pay_by, &operator(), now)?)
+        }
+        Op::Checkout(n) => said(keep_checkout(ledger, &session(id, *n, now))?),
+        Op::CloseCheckout(n) => said(close_checkout(ledger, &id, &session(id, *n, now).session)?),
+        Op::Refund(payment, news) => said(note_refund(ledger, &refund(*payment), news, now)?),
+        Op::GiveUpRefund(payment) => {
+            let mut last = None;
+            for _ in 0..REFUND_TRIES_MAX {
+                last = note_refund(ledger, &refund(*payment), &RefundNews::Failed("no".to_owned()), now)?;
+            }
+            said(last)
+        }
+        Op::SettleRefund { event, payment, news } => {
+            said(settle_refund(ledger, PROVIDER, &format!("evt_{event}"), &refund(*payment), news, now)?)
+        }
+        Op::RetryRefund(payment) => said(retry_refund(ledger, &refund(*payment), now)?),
+    })
+}
+
+pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) -> String {
+    let id = id_key().id_of(ticket);
+    match op.clone() {
+        Op::Capture { event, payment, how, last } => {
+            said(store.capture(message(ticket, event, payment, how), last).await.expect("writes"))
+        }
+        Op::Fail { event, payment } => {
+            said(store.fail_payment(message(ticket, event, payment, How::Right)).await.expect("writes"))
+        }
+        Op::Extend(ms) => {
+            let pay_by = store.order(id).await.expect("reads").map_or(now, |order| order.pay_by.plus(ms));
+            said(store.extend_order(id, pay_by, operator()).await.expect("writes"))
+        }
+        Op::Checkout(n) => said(store.keep_checkout(session(id, n, now)).await.expect("writes")),
+        Op::CloseCheckout(n) => said(store.close_checkout(id, session(id, n, now).session).await.expect("writes")),
+        Op::Refund(payment, news) => said(store.note_refund(refund(payment), news).await.expect("writes")),
+        Op::GiveUpRefund(payment) => {
+            let mut last = None;
+            for _ in 0..REFUND_TRIES_MAX {
+                let no = RefundNews::Failed("no".to_owned());
+                last = store.note_refund(refund(payment), no).await.expect("writes");
+            }
+            said(last)
+        }
+        Op::SettleRefund { event, payment, news } => {
+            let (provider, event) = (PROVIDER.to_owned(), format!("evt_{event}"));
+            said(store.settle_refund(provider, event, refund(payment), news).await.expect("writes"))
+        }
+        Op::RetryRefund(payment) => said(store.retry_refund(refund(payment)).await.expect("writes")),
+    }
+}
