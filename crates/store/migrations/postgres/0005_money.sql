@@ -1,4 +1,7 @@
 -- What follows the click: what happened (an order's history, and the outbox), payments, refunds, checkouts, and who is told.
+--
+-- Locks are taken in this order: sale, grants by id (whoever changes an order, its checkout or what pays for it holds its grant), quotas by (buyer, item),
+-- payments, refunds, item.
 
 -- What happened, written in the transaction of the change. Rows are only ever added, `seq` in the order of one order's commits.
 -- An order's event keeps what of the order can change later; its state is that which `type` names, the rest is in its row of `orders`.
@@ -26,7 +29,7 @@ CREATE TABLE event_turn (
 ) WITH (fillfactor = 20);
 INSERT INTO event_turn (one, position) VALUES (1, 0);
 
-CREATE UNIQUE INDEX event_position ON event (position);
+CREATE UNIQUE INDEX event_position ON event (position) WHERE position IS NOT NULL;
 CREATE INDEX event_new ON event (seq) WHERE position IS NULL;
 CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
 

@@ -328,3 +328,18 @@ pub(super) async fn commit(client: &Object, queries: &[Query], hint: Option<Hint
     }
     Ok(transaction)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Hint;
+
+    #[test]
+    fn a_hint_says_whose_it_is_and_whether_something_happened() {
+        for (writer, events, text) in [(7, false, "7"), (-9, true, "-9+")] {
+            assert_eq!(Hint { writer, events }.text(), text);
+            let hint = Hint::parse(text).expect("a hint");
+            assert_eq!((hint.writer, hint.events), (writer, events));
+        }
+        assert!(Hint::parse("something else").is_none());
+    }
+}

@@ -52,10 +52,12 @@ const RESOLUTIONS: &str = concat!(
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
       JOIN resolution r ON r.grant_id = t.grant_id AND r.n = t.n"
 );
+/// One by one: whatever was planned while there were hardly any must not read them all once there are many.
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
-    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n) JOIN checkout c ON c.grant_id = t.grant_id AND c.n = t.n"
+    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
+      CROSS JOIN LATERAL (SELECT * FROM checkout c WHERE c.grant_id = t.grant_id AND c.n = t.n LIMIT 1) c"
 );
 const ORDERS_BY_NUMBER: &str = concat!(
     "SELECT ",

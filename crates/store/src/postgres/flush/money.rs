@@ -112,18 +112,9 @@ fn due(held: &Held, queries: &mut Vec<Query>) {
         Some(kept) => kept.row.open,
         None => !held.has_every_checkout,
     };
-    let orders: Vec<_> = held.changed.iter().filter_map(|id| held.orders.get(id)).filter(may_have_one).collect();
-    if orders.is_empty() {
-        return;
+    for order in held.changed.iter().filter_map(|id| held.orders.get(id)).filter(may_have_one) {
+        let due = if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 };
+        let sql = "UPDATE checkout SET due = $3 WHERE grant_id = $1 AND n = $2 AND open";
+        queries.push(Query { sql, values: vec![value(int(order.grant.0)), value(int(order.n.0)), value(due)] });
     }
-    let due = |order: &Order| if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 };
-    let sql =
-        "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
-         WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";
-    let values = vec![
-        value(orders.iter().map(|o| int(o.grant.0)).collect::<Vec<_>>()),
-        value(orders.iter().map(|o| int(o.n.0)).collect::<Vec<_>>()),
-        value(orders.iter().map(|o| due(o)).collect::<Vec<_>>()),
-    ];
-    queries.push(Query { sql, values });
 }
