@@ -130,6 +130,7 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
         challenge::ENDPOINTS,
         door::ENDPOINTS,
         room::ENDPOINTS,
+        money::ENDPOINTS,
         operating::ENDPOINTS,
         service::ENDPOINTS,
     ]

@@ -113,6 +113,16 @@ export default {
   'o.sure': 'Cancel this order?', 'o.sure+': 'All {units} units go back on sale at once. Someone else may take them.', 'o.sure1+': 'It goes back on sale at once. Someone else may take it.', 'o.keep': 'Keep it', 'o.yes': 'Cancel order',
   'o.uncancelled': 'The cancellation did not get through. Please try again.',
 
+  /* the sandbox's checkout */
+  'x.title': 'Sandbox checkout', 'x.brand': 'Sandbox payments', 'x.skip': 'Skip to the payment', 'x.left': 'Left to pay',
+  'x.pay': 'Pay', 'x.fail': 'Let the payment fail', 'x.dolate': 'Pay, but too late', 'x.twice': 'Pay twice', 'x.lose': 'Pay, and lose the message',
+  'x.leave': 'Close the window', 'x.back': 'Back to your order', 'x.note': 'No money moves here. It is for trying things out.',
+  'x.open': 'How shall it go?', 'x.open+': 'Choose what happens to this payment. Each of these happens at real providers too.', 'x.failed': 'The payment failed. You can try again.',
+  'x.paid': 'Paid', 'x.paid+': 'The shop is being told, or will ask.', 'x.late': 'It will be paid too late', 'x.late+': 'The money comes in when the order’s time is over: then there is still a unit, or it goes back.',
+  'x.closed': 'This checkout is closed', 'x.closed+': 'The shop has closed it. Nothing was paid here.', 'x.expired': 'Time to pay is over', 'x.expired+': 'This checkout takes no money any more.',
+  'x.missing': 'There is no such checkout', 'x.missing+': 'The address may be mistyped.', 'x.far': 'The checkout could not be read', 'x.far+': 'The connection is gone. Please load the page again.',
+  'xp.open': 'Waiting for you', 'xp.paid': 'Paid', 'xp.late': 'Too late', 'xp.closed': 'Closed', 'xp.expired': 'Expired', 'xp.missing': 'No checkout', 'xp.far': 'Not connected',
+
   /* the list of sales */
   'l.title': 'Sales', 'l.skip': 'Skip to the sales', 'l.none': 'No sales right now', 'l.none+': 'When the shop announces one, it will be listed here.',
   'l.orders': 'Your orders', 'l.noorders': 'You have no orders yet.', 'l.loading': 'One moment',

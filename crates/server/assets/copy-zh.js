@@ -113,6 +113,16 @@ export default {
   'o.sure': '确定取消订单？', 'o.sure+': '{units} 件商品会立即放回，可能被其他人抢走。', 'o.sure1+': '商品会立即放回，可能被其他人抢走。', 'o.keep': '先不取消', 'o.yes': '取消订单',
   'o.uncancelled': '取消请求未能送达，请再试一次。',
 
+  /* the sandbox's checkout */
+  'x.title': '沙盒收银台', 'x.brand': '沙盒支付', 'x.skip': '跳到付款', 'x.left': '剩余付款时间',
+  'x.pay': '付款', 'x.fail': '让付款失败', 'x.dolate': '付款，但已超时', 'x.twice': '重复付款', 'x.lose': '付款，但通知丢失',
+  'x.leave': '关闭窗口', 'x.back': '返回订单', 'x.note': '这里不会发生真实扣款，仅供试用。',
+  'x.open': '这笔付款要怎样进行？', 'x.open+': '选择这笔付款的结果。每一种在真实支付渠道中都会发生。', 'x.failed': '付款失败，可以再试一次。',
+  'x.paid': '已付款', 'x.paid+': '正在通知商家，或等待商家查询。', 'x.late': '付款将会超时到账', 'x.late+': '款项会在订单付款时间结束后到账：仍有库存则成交，否则退款。',
+  'x.closed': '收银台已关闭', 'x.closed+': '商家已关闭此收银台，未发生付款。', 'x.expired': '付款时间已过', 'x.expired+': '此收银台不再收款。',
+  'x.missing': '没有这个收银台', 'x.missing+': '可能是网址有误。', 'x.far': '未能读取收银台', 'x.far+': '网络已断开，请重新加载页面。',
+  'xp.open': '等待付款', 'xp.paid': '已付款', 'xp.late': '超时', 'xp.closed': '已关闭', 'xp.expired': '已过期', 'xp.missing': '无收银台', 'xp.far': '连接中断',
+
   /* the list of sales */
   'l.title': '抢购活动', 'l.skip': '跳到活动列表', 'l.none': '目前没有活动', 'l.none+': '商家发布新活动后会显示在这里。',
   'l.orders': '我的订单', 'l.noorders': '你还没有订单。', 'l.loading': '请稍候',

@@ -144,6 +144,7 @@ async fn run(
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
     let address = listener.address().map_err(at)?;
+    app.serve_at(&format!("http://{}", SocketAddr::new(reachable(address.ip()), address.port())));
     announce(parts, address).await?;
     tell(&[NotifyState::Ready]);
     ready(address);
@@ -211,7 +212,7 @@ async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Re
     let operators = Operators::new(&secrets.admin_key);
     operators.know(engine.store().keys().await.map_err(EngineError::from)?);
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
-    let app = App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone());
+    let app = App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone(), &secrets.webhook);
     // Whom operators turn away is known before the first request.
     app.know_blocks().await.map_err(EngineError::from)?;
     Ok(app)

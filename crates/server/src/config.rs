@@ -7,6 +7,7 @@
 mod check;
 mod cidr;
 mod fault;
+mod payment;
 mod raw;
 mod shape;
 mod show;
@@ -112,6 +113,8 @@ pub struct Settings {
     pub shop: String,
     /// Another origin that pages are served from, such as a CDN's.
     pub page_origin: Option<String>,
+    /// This server's own origin, as buyers' browsers see it.
+    pub page_url: Option<String>,
     /// Who may buy and who may operate.
     pub auth: AuthSettings,
     /// Money that comes in.
@@ -163,8 +166,30 @@ pub enum BuyerKeys {
 /// Money that comes in.
 #[derive(Debug)]
 pub struct PaymentSettings {
-    /// Secret of incoming payment events; `None`: generated, and kept beside or in the store.
-    pub webhook_secret: Option<SecretString>,
+    /// Who takes the money.
+    pub provider: ProviderSettings,
+    /// Secrets of the sandbox's messages, newest first; none: one is generated, and kept beside or in the store.
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+/// Who takes the money.
+#[derive(Debug)]
+pub enum ProviderSettings {
+    /// The built-in provider, which moves none.
+    Sandbox,
+    /// Stripe.
+    Stripe(StripeSettings),
+}
+
+/// An account at Stripe.
+#[derive(Debug)]
+pub struct StripeSettings {
+    /// Origin of its API.
+    pub api_url: String,
+    /// The key that its API asks for.
+    pub secret_key: SecretString,
+    /// What its events are signed with, newest first.
+    pub webhook_secrets: Vec<SecretString>,
 }
 
 /// How to log.

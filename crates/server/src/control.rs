@@ -7,6 +7,7 @@ mod evidence;
 mod expiry;
 mod gather;
 mod hints;
+mod late;
 mod lead;
 mod operate;
 mod phases;

@@ -16,6 +16,7 @@ pub mod log;
 pub mod meter;
 pub mod metrics;
 pub mod notify;
+mod payment;
 pub mod purchase;
 pub mod secrets;
 mod settle;

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `buyer_secret` | text that buyers' tokens are signed with (HS256) |
 //! | `admin_key` | the operators' key |
-//! | `webhook_secret` | `whsec_` and base64, for incoming payment events |
+//! | `webhook_secret` | `whsec_` and base64, for the sandbox's messages |
 //! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys; losing it orphans queued requests |
 //! | `pass_key` | the same: purchase passes, challenges and places in waiting rooms are made with keys made from it |
 
@@ -73,8 +73,8 @@ pub struct Secrets {
     pub admin_key: SecretString,
     /// Whether that key was made just now, so that it is to be shown.
     pub admin_key_is_new: bool,
-    /// Secret of incoming payment events.
-    pub webhook: SecretString,
+    /// Secrets of the sandbox's messages, newest first.
+    pub webhook: Vec<SecretString>,
     /// Key of order ids.
     pub id_key: IdKey,
     /// What the keys of the front door are made from.
@@ -95,9 +95,9 @@ pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
         Some(key) => (key.clone(), false),
         None => kept(settings, "admin_key").await?,
     };
-    let webhook = match &settings.payment.webhook_secret {
-        Some(secret) => secret.clone(),
-        None => kept(settings, "webhook_secret").await?.0,
+    let webhook = match settings.payment.webhook_secrets.as_slice() {
+        [] => vec![kept(settings, "webhook_secret").await?.0],
+        configured => configured.to_vec(),
     };
     let id_key = match &settings.auth.id_key {
         Some(key) => key.clone(),

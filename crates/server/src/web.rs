@@ -19,6 +19,7 @@ mod limits;
 mod orders;
 mod origin;
 mod pages;
+mod payment;
 mod quick;
 mod refusals;
 mod reply;
@@ -50,6 +51,7 @@ use crate::config::{Cidr, Settings};
 use crate::engine::Engine;
 use crate::gate::{Gate, Masters};
 use crate::metrics::Metrics;
+use crate::payment::Payments;
 use assets::Assets;
 use failure::Lines;
 use origin::PageOrigin;
@@ -70,6 +72,7 @@ pub struct App {
     refusals: Refusals,
     metrics: Metrics,
     gate: Gate,
+    payments: Arc<Payments>,
     lines: Lines,
     guests: Option<Guests>,
     /// Whether it answers buyers and operators.
@@ -88,7 +91,7 @@ pub struct App {
 }
 
 impl App {
-    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration; `masters` are what the front door's keys are made from.
+    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration; `masters` are what the front door's keys are made from, `webhook_secrets` what the sandbox's messages are signed with.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -97,9 +100,12 @@ impl App {
         operators: Operators,
         guest_secret: Option<SecretString>,
         masters: Masters,
+        webhook_secrets: &[SecretString],
     ) -> Arc<Self> {
+        let payments = Payments::new(engine.clone(), settings, webhook_secrets);
         Arc::new(Self {
             gate: Gate::new(&engine, settings, masters),
+            payments: Arc::new(payments),
             engine,
             buyers,
             operators,
@@ -127,6 +133,13 @@ impl App {
     /// When the store cannot be read.
     pub async fn know_blocks(&self) -> Result<(), StoreError> {
         self.gate.blocks.catch_up(&self.engine).await
+    }
+
+    /// Where this server listens, for whoever sends something to it.
+    pub fn serve_at(&self, address: &str) {
+        if let Some(sandbox) = self.payments.sandbox() {
+            sandbox.serve_at(address);
+        }
     }
 
     /// The engine behind it.
@@ -158,6 +171,7 @@ impl App {
             () = sampling => {}
             () = self.buyers.keep_fresh() => {}
             () = self.gate.tend(&self.engine) => {}
+            () = self.payments.tend() => {}
         }
     }
 

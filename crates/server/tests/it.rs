@@ -14,6 +14,8 @@ mod http;
 mod life;
 #[path = "it/limits.rs"]
 mod limits;
+#[path = "it/money.rs"]
+mod money;
 #[path = "it/nodes.rs"]
 mod nodes;
 #[path = "it/operating.rs"]

@@ -4,15 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use doorbuster_api::limits::TITLE_CHARS_MAX;
 use doorbuster_core::IdKey;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, Origin, Raw};
-use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, PaymentSettings, Settings, Shape, shape};
+use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment, shape};
 
 use crate::gate::{MASTERS_MAX, Masters};
 
@@ -22,8 +20,6 @@ pub(super) use reader::Reader;
 
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
-/// Bytes of a webhook secret, as Standard Webhooks has them.
-const WEBHOOK_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Checks everything; `faults` are those found while gathering.
 pub(super) fn check(
@@ -40,9 +36,10 @@ pub(super) fn check(
     let data_dir = data_dir(&mut read, environment, shape.as_ref());
     let trusted_proxies = proxies(&mut read);
     let shop = shop(&mut read);
-    let page_origin = page_origin(&mut read);
+    let page_origin = origin(&mut read, "page.origin");
+    let page_url = origin(&mut read, "page.url");
     let auth = auth(&mut read, demo);
-    let payment = payment(&mut read);
+    let payment = payment::payment(&mut read);
     let pass_keys = pass_keys(&mut read);
     let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
     let webhooks_allow_private = read.flag("webhooks.allow_private");
@@ -60,8 +57,9 @@ pub(super) fn check(
             trusted_proxies,
             shop: shop?,
             page_origin,
+            page_url,
             auth,
-            payment,
+            payment: payment?,
             pass_keys,
             pass_ttl: pass_ttl?,
             webhooks_allow_private: webhooks_allow_private? || (demo && unset),
@@ -130,12 +128,12 @@ fn shop(read: &mut Reader<'_>) -> Option<String> {
 }
 
 /// An origin as browsers write it.
-fn page_origin(read: &mut Reader<'_>) -> Option<String> {
-    let text = read.text("page.origin")?;
+fn origin(read: &mut Reader<'_>, path: &'static str) -> Option<String> {
+    let text = read.text(path)?;
     let origin = reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     if !is_web || origin.is_none_or(|origin| origin.ascii_serialization() != text) {
-        read.fault("page.origin", "is no origin; write it as browsers do, like https://shop.example, without a path");
+        read.fault(path, "is no origin; write it as browsers do, like https://shop.example, without a path");
     }
     Some(text)
 }
@@ -233,19 +231,6 @@ fn sign_in_url(read: &mut Reader<'_>) -> Option<String> {
         read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");
     }
     Some(text)
-}
-
-fn payment(read: &mut Reader<'_>) -> PaymentSettings {
-    if read.text("payment.provider").is_some_and(|provider| provider != "sandbox") {
-        read.fault("payment.provider", "is no provider of this version; write sandbox");
-    }
-    let webhook_secret = read.secret("payment.webhook_secret").inspect(|secret| {
-        let bytes = secret.expose_secret().strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
-        if !bytes.is_some_and(|bytes| WEBHOOK_SECRET_BYTES.contains(&bytes.len())) {
-            read.fault("payment.webhook_secret", "must be whsec_ and 24 to 64 bytes in base64");
-        }
-    });
-    PaymentSettings { webhook_secret }
 }
 
 fn log(read: &mut Reader<'_>) -> Option<LogSettings> {

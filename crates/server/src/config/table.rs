@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 26] = [
+pub const SETTINGS: [Setting; 30] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -36,6 +36,7 @@ pub const SETTINGS: [Setting; 26] = [
     plain("trusted_proxies"),
     plain("page.shop"),
     plain("page.origin"),
+    plain("page.url"),
     secret("auth.buyer_secret"),
     plain("auth.buyer_jwks"),
     plain("auth.issuer"),
@@ -47,6 +48,9 @@ pub const SETTINGS: [Setting; 26] = [
     secret("slots.urls"),
     plain("payment.provider"),
     secret("payment.webhook_secret"),
+    secret("payment.stripe.secret_key"),
+    secret("payment.stripe.webhook_secret"),
+    plain("payment.stripe.api_url"),
     secret("pass.keys"),
     plain("pass.ttl_secs"),
     plain("webhooks.allow_private"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorbuster_core::sale::Step;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::ItemCounts;
+use doorbuster_store::{ItemCounts, Notice};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -25,6 +25,8 @@ pub struct AuditView {
     pub repairs: u64,
     /// What does not add up. Empty: all is well.
     pub findings: Vec<FindingView>,
+    /// What others did wrong, and what was dealt with: money that goes back. All is well all the same.
+    pub notices: Vec<Notice>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
 }
@@ -108,6 +110,12 @@ impl Engine {
             let (sale, item) = name(c.item)?;
             Some(ItemAudit { sale, item, counts: *c })
         });
-        Ok(AuditView { checked_at: check.checked_at, repairs, findings: findings.collect(), items: items.collect() })
+        Ok(AuditView {
+            checked_at: check.checked_at,
+            repairs,
+            findings: findings.collect(),
+            notices: check.notices,
+            items: items.collect(),
+        })
     }
 }

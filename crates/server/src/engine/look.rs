@@ -10,7 +10,7 @@ use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
 use crate::control;
 
-/// Longest time that a cancellation waits until its slot has heard of it.
+/// Longest time that the end of an order waits until its slot has heard of it.
 const TELL_SLOT_MAX: Duration = Duration::from_millis(500);
 
 /// What an id stands for.
@@ -86,7 +86,19 @@ impl Engine {
     /// # Errors
     /// When the store is away.
     pub async fn cancel(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
-        let changed = self.store.end_order(id, Ending::Cancel, by).await?;
+        self.end_order(id, Ending::Cancel, by).await
+    }
+
+    /// Refunds a paid order: its units and its share of the limit come back at once, its money goes back.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn refund(&self, id: TicketId, by: By) -> Result<Changed, EngineError> {
+        self.end_order(id, Ending::Refund, by).await
+    }
+
+    async fn end_order(&self, id: TicketId, how: Ending, by: By) -> Result<Changed, EngineError> {
+        let changed = self.store.end_order(id, how, by).await?;
         if let Changed::Done(order) = &changed
             && let Some(item) = self.catalogue().item_of(order.item).cloned()
         {

@@ -6,6 +6,7 @@ pub(crate) mod blocks;
 pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod orders;
+pub(crate) mod payments;
 pub(crate) mod phases;
 pub(crate) mod sales;
 pub(crate) mod spread;

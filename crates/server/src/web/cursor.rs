@@ -11,6 +11,10 @@ pub(crate) enum List {
     Orders,
     /// Sales, by creation and name.
     Sales,
+    /// Payments, by the store's position.
+    Payments,
+    /// Refunds, by the store's position.
+    Refunds,
 }
 
 impl List {
@@ -18,6 +22,8 @@ impl List {
         match self {
             Self::Orders => b'o',
             Self::Sales => b's',
+            Self::Payments => b'p',
+            Self::Refunds => b'r',
         }
     }
 }

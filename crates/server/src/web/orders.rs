@@ -1,10 +1,10 @@
-//! A buyer's orders: list, read, cancel.
+//! A buyer's orders: list, read, their history, cancel.
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::order::{AnyOrder, OrderList};
+use doorbuster_api::order::{AnyOrder, History, OrderList};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::By;
@@ -54,6 +54,22 @@ pub(crate) async fn get(State(app): State<Arc<App>>, asker: Asker, Names([order]
     Ok(json(StatusCode::OK, &found))
 }
 
+/// `GET /v1/orders/{order}/history`
+pub(crate) async fn history(State(app): State<Arc<App>>, asker: Asker, Names([order]): Names<1>) -> Answer {
+    let id = id(&order)?;
+    let buyer = match &asker {
+        Asker::Buyer(buyer) => Some(buyer),
+        Asker::Operator => None,
+    };
+    match look(&app, id, buyer).await? {
+        AnyOrder::Order(_) => {}
+        // What is no order has not begun to happen.
+        AnyOrder::Queued(_) | AnyOrder::Refused(_) => return Ok(json(StatusCode::OK, &History { history: Vec::new() })),
+    }
+    let told = app.engine.store().history(id).await.map_err(failed)?;
+    Ok(json(StatusCode::OK, &History { history: wire::history(&told, buyer.is_some()) }))
+}
+
 /// `POST /v1/orders/{order}/cancel`
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
@@ -72,11 +88,14 @@ pub(crate) async fn cancel(
 /// Cancels an order that exists.
 pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Answer {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
+    told(app, changed, "only a reserved order can be cancelled")
+}
+
+/// What a change of an order came to; `only` says which orders could have been changed.
+pub(crate) fn told(app: &App, changed: Changed, only: &'static str) -> Answer {
     let order = match changed {
         Changed::Done(order) | Changed::Already(order) => order,
-        Changed::WrongState(order) => {
-            return Err(Problem::wrong_state(order.state.as_str(), "only a reserved order can be cancelled").into());
-        }
+        Changed::WrongState(order) => return Err(Problem::wrong_state(order.state.as_str(), only).into()),
         Changed::NotFound => return Err(nothing().into()),
     };
     let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(nothing)?;

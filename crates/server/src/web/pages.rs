@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, json};
 use super::router::get;
-use super::{App, assets, input};
+use super::{App, assets, input, payment};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
 
@@ -29,6 +29,9 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         ("/order/{order}", "page", page("order.html")),
         ("/assets/{name}", "asset", get(assets::get)),
     ];
+    if app.payments.sandbox().is_some() {
+        routes.extend(payment::sandbox::routes());
+    }
     if app.guests.is_some() {
         routes.push(("/demo/guest", "guest", on(MethodFilter::POST, guest)));
     }

@@ -18,7 +18,7 @@ use http::header::{ACCEPT, CACHE_CONTROL};
 use super::limited::OnLimited;
 use super::reply::Refused;
 use super::who::{Buyer, By, Known, owned};
-use super::{App, admin, docs, events, gate, health, hot, orders, pages, sales};
+use super::{App, admin, docs, events, gate, health, hot, orders, pages, payment, sales};
 use crate::metrics::{RouteIndex, route_index};
 
 /// The router of everything but purchases, which are taken before it (and also stand here, for their methods).
@@ -51,6 +51,10 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "list_orders" => on(filter, orders::list),
         "get_order" => on(filter, orders::get),
         "cancel_order" => on(filter, orders::cancel),
+        "get_history" => on(filter, orders::history),
+        "open_checkout" => on(filter, payment::checkout::open),
+        "take_sandbox_message" => on(filter, payment::webhook::sandbox),
+        "take_stripe_message" => on(filter, payment::webhook::stripe),
         "issue_pass" => on(filter, gate::passes::issue),
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
@@ -96,6 +100,10 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "list_all_orders" => on(filter, admin::orders::list),
         "get_any_order" => on(filter, admin::orders::get),
         "cancel_any_order" => on(filter, admin::orders::cancel),
+        "refund_any_order" => on(filter, admin::orders::refund),
+        "extend_any_order" => on(filter, admin::orders::extend),
+        "list_payments" => on(filter, admin::payments::payments),
+        "list_refunds" => on(filter, admin::payments::refunds),
         "list_keys" => on(filter, admin::keys::list),
         "create_key" => on(filter, admin::keys::create),
         "delete_key" => on(filter, admin::keys::delete),

@@ -1,5 +1,7 @@
 //! From the rows of the house to the types of the contract.
 
+mod money;
+
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::stock::StockRow;
 use doorbuster_api::order::{AnyOrder, Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder};
@@ -10,6 +12,7 @@ use doorbuster_core::{Millis, TicketId, Units, Verdict};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
+pub(crate) use money::{history, payment, refund};
 
 /// An instant.
 pub(crate) fn time(millis: Millis) -> Time {
@@ -17,7 +20,7 @@ pub(crate) fn time(millis: Millis) -> Time {
 }
 
 /// Money in the store's currency.
-fn money(amount_minor: i64, currency: &str) -> Money {
+fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency = Currency::parse(currency).expect("what is stored was read by this very rule when it came in");
     Money { amount_minor, currency }
 }
@@ -64,7 +67,7 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
         buyer: order.buyer.to_string(),
         units: order.units.get(),
         // Prices stay once a sale has opened, and both factors are bounded so that this fits.
-        amount: money(item.row.price_minor.saturating_mul(i64::from(order.units.get())), &item.row.currency),
+        amount: amount(item.row.price_minor.saturating_mul(i64::from(order.units.get())), &item.row.currency),
         state: state(order.state),
         reserved_at: time(order.reserved_at),
         pay_by: time(order.pay_by),
@@ -126,8 +129,8 @@ fn item(row: &ItemRow) -> Item {
         title: row.title.clone(),
         description: row.description.clone(),
         image: row.image.clone(),
-        price: money(row.price_minor, &row.currency),
-        list_price: row.list_price_minor.map(|minor| money(minor, &row.currency)),
+        price: amount(row.price_minor, &row.currency),
+        list_price: row.list_price_minor.map(|minor| amount(minor, &row.currency)),
         limit_per_buyer: row.limit,
         hold_secs: hold_secs(row),
     }

@@ -86,7 +86,7 @@ async fn secrets(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> 
     let settings = settings(dir, url, configured);
     let made = prepare(&settings).await.expect("the database is there");
     let buyer = made.buyer.expect("no public keys are configured");
-    let texts = [&buyer, &made.admin_key, &made.webhook].map(|secret| secret.expose_secret().to_owned());
+    let texts = [&buyer, &made.admin_key, &made.webhook[0]].map(|secret| secret.expose_secret().to_owned());
     let request = format!("{:?}", made.id_key.request_hash("anna", "k"));
     (made.admin_key_is_new, texts.into_iter().chain([request]).collect())
 }

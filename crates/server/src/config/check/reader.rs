@@ -110,8 +110,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// One secret or several, from wherever they are; outside of lists with commas between.
+    pub(in crate::config) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
+        let texts = match self.raw.get(path).map(|given| &given.value) {
+            Some(Value::List(texts)) => texts.clone(),
+            _ => self.text(path).map(|text| entries(&text)).unwrap_or_default(),
+        };
+        texts.into_iter().map(SecretString::from).collect()
+    }
+
     /// A secret, if it is set, from wherever it is.
-    pub(super) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
+    pub(in crate::config) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
         self.text(path).map(SecretString::from)
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::audit::{Audit, AuditItem, Finding};
+use doorbuster_api::admin::audit::{Audit, AuditItem, Finding, Notice};
+use doorbuster_core::money::RefundCause;
+use doorbuster_store as store;
 use http::StatusCode;
 
 use crate::web::failure::failed;
@@ -37,8 +39,24 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
         checked_at: wire::time(view.checked_at),
         repairs: view.repairs,
         findings,
-        notices: Vec::new(),
+        notices: view.notices.iter().map(notice).collect(),
         items: items.collect(),
     };
     Ok(json(StatusCode::OK, &audit))
+}
+
+/// Money that should not have come.
+fn notice(found: &store::Notice) -> Notice {
+    let said = match found.what {
+        RefundCause::Mismatch => "is not what its order costs",
+        RefundCause::Second => "came for an order that was paid before",
+        RefundCause::UnknownOrder => "names an order that does not exist",
+        RefundCause::Late | RefundCause::Operator => "goes back",
+    };
+    let money = &found.money;
+    Notice {
+        kind: found.what.as_str().to_owned(),
+        order: Some(found.order.clone()),
+        detail: format!("payment {}, {} {} in minor units, {said}", found.payment.0, money.minor, money.currency),
+    }
 }

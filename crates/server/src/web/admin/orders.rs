@@ -4,22 +4,28 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
+use doorbuster_api::admin::payments::{Extension, Reason, Until};
+use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::order::{AnyOrder, HistoryEntry, Order, OrderList, OrderState};
-use doorbuster_api::problem::Problem;
+use doorbuster_api::order::{AnyOrder, OrderList};
+use doorbuster_api::problem::{Fault, Place, Problem};
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::{self, Actor};
-use doorbuster_core::{BuyerId, ItemId};
+use doorbuster_core::order::Changed;
+use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
 use http::StatusCode;
 use serde_json::json as object;
 
 use super::note;
+use super::payments::of_order;
+use crate::auth::Operator;
 use crate::catalogue::SaleState;
-use crate::web::App;
+use crate::web::failure::failed;
 use crate::web::input::{self, Names};
-use crate::web::orders::{end, id, look, page};
+use crate::web::orders::{end, id, look, page, told};
 use crate::web::reply::{Answer, json};
 use crate::web::who::By;
+use crate::web::{App, wire};
 
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
@@ -47,33 +53,18 @@ pub(crate) fn items(app: &App, sale: Option<&str>, item: Option<&str>) -> Option
 
 /// `GET /v1/admin/orders/{order}`
 pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -> Answer {
-    let detail = match look(&app, id(&order)?, None).await? {
+    let id = id(&order)?;
+    let detail = match look(&app, id, None).await? {
         AnyOrder::Order(order) => {
-            AnyOrderDetail::Order(OrderDetail { history: history(&order), order, payments: Vec::new() })
+            let told = app.engine.store().history(id).await.map_err(failed)?;
+            let payments = of_order(&app, id).await?;
+            AnyOrderDetail::Order(OrderDetail { history: wire::history(&told, false), order, payments })
         }
         // Nobody finds it without its buyer.
         AnyOrder::Queued(_) => return Err(Problem::not_found("there is no such order").into()),
         AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
     };
     Ok(json(StatusCode::OK, &detail))
-}
-
-/// The steps of an order's life that its row remembers.
-fn history(order: &Order) -> Vec<HistoryEntry> {
-    let step = |at, state: OrderState, by: &str| HistoryEntry {
-        at,
-        event: format!("order.{}", state.as_str()),
-        state,
-        by: by.to_owned(),
-        why: None,
-        pay_by: Some(order.pay_by),
-    };
-    let mut history = vec![step(order.reserved_at, OrderState::Reserved, "buyer")];
-    history.extend(order.paid_at.map(|at| step(at, OrderState::Paid, "provider:sandbox")));
-    let by = "engine";
-    let ended = order.ended_at.filter(|_| order.state != OrderState::Reserved && order.state != OrderState::Paid);
-    history.extend(ended.map(|at| step(at, order.state, by)));
-    history
 }
 
 /// `POST /v1/admin/orders/{order}/cancel`
@@ -83,8 +74,75 @@ pub(crate) async fn cancel(
     Names([order]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    let reply = end(&app, id(&order)?, event::By::actor(Actor::Operator(by.id.to_string()))).await?;
-    note(&app, &by, "order.cancel", &object!({"order": order})).await;
+    let (id, reason) = asked(&order, request).await?;
+    let reply = end(&app, id, operator(&by, reason.clone())).await?;
+    note(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
     Ok(reply)
+}
+
+/// `POST /v1/admin/orders/{order}/refund`
+pub(crate) async fn refund(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([order]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let (id, reason) = asked(&order, request).await?;
+    let changed = app.engine.refund(id, operator(&by, reason.clone())).await.map_err(failed)?;
+    app.payments.wake_refunds();
+    let is_new = matches!(changed, Changed::Done(_));
+    let reply = told(&app, changed, "only a paid order can be refunded")?;
+    if is_new {
+        note(&app, &by, "order.refund", &object!({"order": order, "reason": reason})).await;
+    }
+    Ok(reply)
+}
+
+/// `POST /v1/admin/orders/{order}/extend`
+pub(crate) async fn extend(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([order]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let (until, wanted) = Extension::from_json(&body)?;
+    let id = id(&order)?;
+    let store = app.engine.store();
+    let found = store.order(id).await.map_err(failed)?;
+    let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
+    let (pay_by, place) = match until {
+        Until::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
+        Until::Time(time) => (Millis(time.millis()), "/pay_by"),
+    };
+    let by_whom = operator(&by, wanted.reason.clone());
+    let changed = store.extend_order(id, pay_by, by_whom).await.map_err(failed)?;
+    if matches!(&changed, Changed::WrongState(order) if order.state == OrderState::Reserved) {
+        let detail = "must be later than the order's pay_by, and at most 30 days from now";
+        return Err(Problem::invalid_request(vec![Fault::new(Place::Body(place.into()), detail)]).into());
+    }
+    let is_new = matches!(changed, Changed::Done(_));
+    let reply = told(&app, changed, "only a reserved order can be extended")?;
+    if is_new {
+        let detail = object!({"order": order, "pay_by": wire::time(pay_by), "reason": wanted.reason});
+        note(&app, &by, "order.extend", &detail).await;
+    }
+    Ok(reply)
+}
+
+/// The order that a request names, and why something is done to it, if the request says.
+async fn asked(order: &str, request: axum::extract::Request) -> Result<(TicketId, Option<String>), Problem> {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    if !body.is_empty() {
+        input::content_type(&headers, BodyType::Json)?;
+    }
+    let reason = Reason::from_json(&body)?.reason;
+    Ok((id(order)?, reason))
+}
+
+fn operator(by: &Operator, why: Option<String>) -> event::By {
+    event::By { actor: Actor::Operator(by.id.to_string()), why }
 }

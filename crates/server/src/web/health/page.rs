@@ -23,6 +23,7 @@ pub(super) async fn text(app: &App) -> String {
     challenges(app, &mut text);
     stock(app, &mut text);
     rooms(app, &mut text);
+    money(app, &mut text);
     engine(app, &mut text).await;
     text.finish()
 }
@@ -160,6 +161,29 @@ fn rooms(app: &App, text: &mut Text) {
     let called = "Places that were called in, by whichever node.";
     show("doorbuster_waiting_room_called_total", Kind::Counter, called, |room| room.called);
     show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory);
+}
+
+fn money(app: &App, text: &mut Text) {
+    let meter = app.payments.meter();
+    text.metric("doorbuster_payment_messages_total", Kind::Counter, "Providers' messages, by what they came to.");
+    for (outcome, count) in meter.messages() {
+        text.sample(&[("outcome", outcome)], count);
+    }
+    text.sample(&[("outcome", "refused")], meter.refused());
+    text.metric("doorbuster_refunds_total", Kind::Counter, "Questions to a provider about a refund, by its answer.");
+    for (answer, count) in meter.refunds() {
+        text.sample(&[("answer", answer)], count);
+    }
+    let (answered, in_vain) = meter.asked();
+    text.metric("doorbuster_checkouts_asked_total", Kind::Counter, "Questions to a provider about a checkout.")
+        .sample(&[("outcome", "answered")], answered)
+        .sample(&[("outcome", "failed")], in_vain);
+    text.metric(
+        "doorbuster_checkouts_lag_seconds",
+        Kind::Gauge,
+        "How long the checkout that waits longest has waited to be closed.",
+    )
+    .sample(&[], meter.lag_secs());
 }
 
 async fn engine(app: &App, text: &mut Text) {

@@ -1,0 +1,98 @@
+//! Settings of money: the provider, its secrets, and nothing of another one.
+use secrecy::{ExposeSecret, SecretString};
+
+use super::check::Reader;
+use super::{PaymentSettings, ProviderSettings, StripeSettings};
+use crate::signing::SigningKey;
+
+/// Secrets that may be live at once while one is replaced.
+const SECRETS_MAX: usize = 8;
+/// Where Stripe's API is.
+const STRIPE_API: &str = "https://api.stripe.com";
+/// Settings of Stripe alone.
+const OF_STRIPE: [&str; 3] = ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
+
+/// The provider. `None`: something is wrong, and was told.
+pub(super) fn payment(read: &mut Reader<'_>) -> Option<PaymentSettings> {
+    let webhook_secrets = webhook_secrets(read);
+    let provider = match read.text("payment.provider").as_deref() {
+        Some("sandbox") => {
+            for path in OF_STRIPE {
+                if read.is_given(path) {
+                    read.fault(
+                        path,
+                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider = \"stripe\"",
+                    );
+                }
+            }
+            Some(ProviderSettings::Sandbox)
+        }
+        Some("stripe") => {
+            if read.is_given("payment.webhook_secret") {
+                let detail =
+                    "contradicts payment.provider = \"stripe\", whose own is payment.stripe.webhook_secret; remove it";
+                read.fault("payment.webhook_secret", detail);
+            }
+            if !read.is_given("page.url") && !read.is_given("page.origin") {
+                let detail = "is missing, and payment.provider = \"stripe\" needs it to send buyers back; write https://shop.example";
+                read.fault("page.url", detail);
+            }
+            stripe(read).map(ProviderSettings::Stripe)
+        }
+        _ => {
+            read.fault("payment.provider", "is no provider of this version; write sandbox or stripe");
+            None
+        }
+    };
+    Some(PaymentSettings { provider: provider?, webhook_secrets })
+}
+
+fn webhook_secrets(read: &mut Reader<'_>) -> Vec<SecretString> {
+    let path = "payment.webhook_secret";
+    let secrets = if read.is_given(path) { read.secrets(path) } else { return Vec::new() };
+    let is_good = |secret: &SecretString| SigningKey::parse(secret.expose_secret()).is_some();
+    if !(1..=SECRETS_MAX).contains(&secrets.len()) || !secrets.iter().all(is_good) {
+        let each = "must be whsec_ and 24 to 64 bytes in base64";
+        read.fault(path, format!("{each}; up to {SECRETS_MAX} of them, newest first, while one is replaced"));
+    }
+    secrets
+}
+
+fn stripe(read: &mut Reader<'_>) -> Option<StripeSettings> {
+    let [key_path, secret_path, url_path] = OF_STRIPE;
+    for path in [key_path, secret_path] {
+        if !read.is_given(path) {
+            read.fault(path, "is missing, and payment.provider = \"stripe\" needs it; Stripe's dashboard shows it");
+        }
+    }
+    let secret_key = read.secret(key_path).filter(|_| read.is_given(key_path));
+    let is_word = |text: &str| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if secret_key.as_ref().is_some_and(|key| !is_word(key.expose_secret())) {
+        read.fault(key_path, "is no key of Stripe; write sk_live_…, sk_test_… or rk_…");
+    }
+    let webhook_secrets = if read.is_given(secret_path) { read.secrets(secret_path) } else { Vec::new() };
+    let is_secret = |secret: &SecretString| {
+        let text = secret.expose_secret();
+        text.starts_with("whsec_") && is_word(text)
+    };
+    if read.is_given(secret_path)
+        && (!(1..=SECRETS_MAX).contains(&webhook_secrets.len()) || !webhook_secrets.iter().all(is_secret))
+    {
+        read.fault(secret_path, format!("must be 1 to {SECRETS_MAX} of Stripe's whsec_…, newest first"));
+    }
+    let api_url = if read.is_given(url_path) { read.text(url_path) } else { Some(STRIPE_API.to_owned()) };
+    let api_url = api_url.filter(|text| url_is_safe(text));
+    if api_url.is_none() {
+        read.fault(url_path, "must be an origin with https://, or with http:// on this machine");
+    }
+    Some(StripeSettings { api_url: api_url?, secret_key: secret_key?, webhook_secrets })
+}
+
+/// An origin to which a key may be sent: over TLS, or to this machine.
+fn url_is_safe(text: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    let is_origin = url.origin().is_tuple() && url.origin().ascii_serialization() == text.trim_end_matches('/');
+    is_origin && (url.scheme() == "https" || (url.scheme() == "http" && here))
+}

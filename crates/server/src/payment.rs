@@ -1,0 +1,117 @@
+//! Money: what providers tell is taken once, what is owed is asked of them until it is done, and nothing rests on a message that may be lost.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `provider` | the contract with a provider |
+//! | `sandbox`, `stripe` | the providers |
+//! | `checkout` | makes the place where an order is paid for |
+//! | `take` | takes a message: the inbox |
+//! | `reconcile` | asks about checkouts that are over, before their orders' units return |
+//! | `refunds` | asks for refunds, and how far they are |
+//! | `meter` | counts |
+mod checkout;
+mod meter;
+pub(crate) mod provider;
+mod reconcile;
+mod refunds;
+pub(crate) mod sandbox;
+mod stripe;
+mod take;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::config::{PaymentSettings, ProviderSettings, Settings};
+use crate::engine::Engine;
+use crate::signing::SigningKey;
+
+pub(crate) use checkout::Opening;
+pub(crate) use meter::{Meter, RefundStep};
+use provider::Provider;
+use sandbox::Sandbox;
+use secrecy::{ExposeSecret, SecretString};
+use stripe::Stripe;
+
+/// Everything about money on this node.
+pub(crate) struct Payments {
+    engine: Arc<Engine>,
+    provider: Provider,
+    meter: Meter,
+    /// Whether this node takes part in what one node does for all.
+    controls: bool,
+    /// Where pages are that buyers come back to, if not at the address that they asked at.
+    pages_at: Option<String>,
+    /// This server's address as browsers see it, if somebody said it.
+    here: Option<String>,
+    /// A refund was decided.
+    refunds: Notify,
+}
+
+impl Payments {
+    /// The configured provider. `secrets` verify and sign the sandbox's messages, newest first.
+    pub(crate) fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
+        let PaymentSettings { provider, .. } = &settings.payment;
+        let provider = match provider {
+            ProviderSettings::Sandbox => {
+                let keys = secrets.iter().filter_map(|secret| SigningKey::parse(secret.expose_secret())).collect();
+                Provider::Sandbox(Sandbox::new(engine.clone(), keys))
+            }
+            ProviderSettings::Stripe(stripe) => Provider::Stripe(Stripe::new(stripe)),
+        };
+        Self {
+            engine,
+            provider,
+            meter: Meter::default(),
+            controls: settings.roles.control,
+            pages_at: settings.page_origin.clone(),
+            here: settings.page_url.clone(),
+            refunds: Notify::new(),
+        }
+    }
+
+    /// The sandbox, where it is the provider.
+    pub(crate) fn sandbox(&self) -> Option<&Sandbox> {
+        match &self.provider {
+            Provider::Sandbox(sandbox) => Some(sandbox),
+            Provider::Stripe(_) => None,
+        }
+    }
+
+    /// The provider.
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// What was counted.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// A refund may be due now.
+    pub(crate) fn wake_refunds(&self) {
+        self.refunds.notify_one();
+    }
+
+    /// Asks and sends until the program stops.
+    pub(crate) async fn tend(&self) {
+        let sending = async {
+            match self.sandbox() {
+                Some(sandbox) => sandbox.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        let asking = async {
+            if self.controls {
+                tokio::join!(self.reconcile(), self.settle_refunds());
+            }
+            std::future::pending::<()>().await
+        };
+        tokio::join!(sending, asking);
+    }
+
+    /// Whether this node does now what one node does for all.
+    fn leads(&self) -> bool {
+        self.engine.control().leads()
+    }
+}

@@ -1,0 +1,153 @@
+//! Makes the place where an order is paid for: one at a time, and only while the order waits for its payment.
+use doorbuster_core::money::{Checkout, CheckoutKept, Money};
+use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
+
+use super::Payments;
+use super::provider::{NewCheckout, Opened, ProviderError, Standing};
+use crate::catalogue::Catalogue;
+use crate::engine::EngineError;
+
+/// What asking for a checkout came to.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// Here it is; its address may be a path of this server.
+    Open(Checkout),
+    /// The order does not wait for a payment (any more), or its time is over.
+    WrongState(OrderState),
+    /// No such order.
+    NotFound,
+    /// The provider cannot be asked now.
+    Away(ProviderError),
+}
+
+impl Payments {
+    /// The order's checkout: the one it has, or a new one. `base` is this server as the buyer's browser sees it.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub(crate) async fn open(&self, id: TicketId, buyer: &BuyerId, base: &str) -> Result<Opening, EngineError> {
+        let store = self.engine.store();
+        let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
+            return Ok(Opening::NotFound);
+        };
+        let now = self.engine.now();
+        if order.state != OrderState::Reserved || order.pay_by <= now {
+            return Ok(Opening::WrongState(order.state));
+        }
+        let before = store.checkout(id).await?;
+        if let Some(kept) = before.as_ref().filter(|kept| kept.open) {
+            if kept.expires_at > now && kept.provider == self.provider.name() {
+                return Ok(Opening::Open(shown(kept.clone(), &order)));
+            }
+            // It may have taken money in its last moments.
+            if let Some(other) = self.replace(&order, kept).await? {
+                return Ok(other);
+            }
+        }
+        let Some(wanted) = self.wanted(&order, before.as_ref(), base) else { return Ok(Opening::NotFound) };
+        let opened = match self.provider.open(&wanted, now).await {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Opening::Away(error)),
+        };
+        self.keep(&order, opened).await
+    }
+
+    /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another does not.
+    async fn replace(&self, order: &Order, kept: &Checkout) -> Result<Option<Opening>, EngineError> {
+        if kept.provider != self.provider.name() {
+            let error =
+                ProviderError(format!("the order has a checkout at {}, which is not asked any more", kept.provider));
+            return Ok(Some(Opening::Away(error)));
+        }
+        match self.provider.close(&order.id, &kept.session).await {
+            Ok(Standing::Closed) => {
+                self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
+                Ok(None)
+            }
+            Ok(Standing::Paid(captures)) => {
+                for told in captures {
+                    self.captured(told).await?;
+                }
+                let state = self.engine.store().order(order.id).await?.map_or(order.state, |order| order.state);
+                Ok(Some(Opening::WrongState(state)))
+            }
+            Ok(Standing::Undecided) => {
+                Ok(Some(Opening::Away(ProviderError("a payment of this order is on its way".to_owned()))))
+            }
+            Err(error) => Ok(Some(Opening::Away(error))),
+        }
+    }
+
+    /// Keeps a checkout that was made. One that is not kept is closed: nobody was told of it.
+    async fn keep(&self, order: &Order, opened: Opened) -> Result<Opening, EngineError> {
+        let Opened { session, url, expires_at } = opened;
+        let new = Checkout {
+            order: order.id,
+            provider: self.provider.name().to_owned(),
+            session: session.clone(),
+            url,
+            expires_at,
+            open: true,
+            at: self.engine.now(),
+        };
+        let (kept, other) = match self.engine.store().keep_checkout(new).await? {
+            CheckoutKept::Kept(kept) => {
+                let is_other = kept.session != session;
+                (Opening::Open(shown(kept, order)), is_other)
+            }
+            CheckoutKept::WrongState(order) => (Opening::WrongState(order.state), true),
+            CheckoutKept::NotFound => (Opening::NotFound, true),
+        };
+        if other && let Err(error) = self.provider.close(&order.id, &session).await {
+            tracing::debug!(%error, "a checkout that nobody was told of ends by itself");
+        }
+        Ok(kept)
+    }
+
+    fn wanted(&self, order: &Order, before: Option<&Checkout>, base: &str) -> Option<NewCheckout> {
+        let catalogue = self.engine.catalogue();
+        let item = catalogue.item_of(order.item)?;
+        let pages = self.pages_at.as_deref().or(self.here.as_deref()).unwrap_or(base);
+        let return_url = format!("{pages}/order/{}", order.id);
+        // The same until something that it says changes: then it is another checkout.
+        let parts = format!(
+            "{}\0{}\0{}\0{}\0{return_url}",
+            order.id,
+            before.map(|before| before.session.as_str()).unwrap_or_default(),
+            order.pay_by.0,
+            item.row.title,
+        );
+        Some(NewCheckout {
+            order: order.id,
+            key: format!("checkout_{}", blake3::hash(parts.as_bytes()).to_hex()),
+            title: item.row.title.clone(),
+            units: order.units.get(),
+            price: Money { minor: item.row.price_minor, currency: item.row.currency.clone() },
+            total: total(&catalogue, order)?,
+            pay_by: order.pay_by,
+            return_url,
+        })
+    }
+
+    /// This server as browsers see it, for a request that came to `host`.
+    pub(crate) fn base(&self, host: Option<&str>) -> String {
+        match (&self.here, host) {
+            (Some(here), _) => here.clone(),
+            (None, Some(host)) => format!("http://{host}"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// What an order costs.
+pub(super) fn total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
+    let item = catalogue.item_of(order.item)?;
+    let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
+    Some(Money { minor, currency: item.row.currency.clone() })
+}
+
+/// A provider may take money for longer than the order waits for it.
+fn shown(mut kept: Checkout, order: &Order) -> Checkout {
+    kept.expires_at = kept.expires_at.min(order.pay_by);
+    kept
+}

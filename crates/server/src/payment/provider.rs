@@ -1,0 +1,165 @@
+//! The contract with a payment provider: what it is asked, what it says, one file for each. Adding one is a file and a line in each `match` here.
+//!
+//! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a refund go under a key that is the same each time.
+use bytes::Bytes;
+use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundNews};
+use doorbuster_core::{Millis, TicketId};
+use http::HeaderMap;
+
+use super::sandbox::Sandbox;
+use super::stripe::Stripe;
+
+/// A provider that could not be asked, or that refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ProviderError(pub String);
+
+/// Why a provider's message was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Nothing proves that the provider sent it, now.
+    Unproved(String),
+    /// It was sent by the provider, and is not what it must be.
+    Malformed(String),
+}
+
+/// What a provider's message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Money was captured.
+    Captured(Capture),
+    /// A payment did not succeed. `None`: the message does not say how much was tried.
+    Failed(Failed),
+    /// How far a refund is.
+    Refund {
+        /// The message's id.
+        event: String,
+        /// Which refund.
+        id: RefundId,
+        /// What of it.
+        news: RefundNews,
+    },
+    /// A checkout takes no money any more.
+    Closed {
+        /// For which order, as it was written.
+        order: String,
+        /// Which one.
+        session: String,
+    },
+    /// Nothing that is used here.
+    Unused,
+}
+
+/// A payment that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// The message's id.
+    pub event: String,
+    /// Which payment.
+    pub payment: String,
+    /// For which order, as it was written.
+    pub order: String,
+    /// How much was tried, if the message says.
+    pub money: Option<Money>,
+}
+
+/// A checkout to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewCheckout {
+    /// For which order.
+    pub order: TicketId,
+    /// The same for as long as the same is wanted: asking again makes no second checkout.
+    pub key: String,
+    /// What is bought, for people.
+    pub title: String,
+    /// How many.
+    pub units: u32,
+    /// What one costs.
+    pub price: Money,
+    /// What all of them cost.
+    pub total: Money,
+    /// When the order's payment window ends.
+    pub pay_by: Millis,
+    /// Where the buyer's browser goes afterwards.
+    pub return_url: String,
+}
+
+/// A checkout that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// The provider's id of it.
+    pub session: String,
+    /// Where the buyer's browser goes; a path is one of this server.
+    pub url: String,
+    /// Until when it takes money, as far as was asked for.
+    pub expires_at: Millis,
+}
+
+/// What a provider says of a checkout that it is asked to close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It takes no money any more, and took none.
+    Closed,
+    /// It took money, and takes no more.
+    Paid(Vec<Capture>),
+    /// Money is on its way, and may not arrive: ask again.
+    Undecided,
+}
+
+/// A provider.
+pub(crate) enum Provider {
+    /// The built-in one.
+    Sandbox(Sandbox),
+    /// Stripe.
+    Stripe(Stripe),
+}
+
+impl Provider {
+    /// Its name: in rows, in addresses, in settings.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sandbox(_) => super::sandbox::NAME,
+            Self::Stripe(_) => super::stripe::NAME,
+        }
+    }
+
+    /// Makes a checkout.
+    pub(crate) async fn open(&self, wanted: &NewCheckout, now: Millis) -> Result<Opened, ProviderError> {
+        match self {
+            Self::Sandbox(provider) => provider.open(wanted).await,
+            Self::Stripe(provider) => provider.open(wanted, now).await,
+        }
+    }
+
+    /// Closes a checkout, and says what it came to. May be asked again.
+    pub(crate) async fn close(&self, order: &TicketId, session: &str) -> Result<Standing, ProviderError> {
+        match self {
+            Self::Sandbox(provider) => provider.close(order, session).await,
+            Self::Stripe(provider) => provider.close(order, session).await,
+        }
+    }
+
+    /// Asks for a refund, under its id as the key.
+    pub(crate) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+        match self {
+            Self::Sandbox(provider) => provider.refund(refund).await,
+            Self::Stripe(provider) => provider.refund(refund).await,
+        }
+    }
+
+    /// Asks how far a refund is that was accepted.
+    pub(crate) async fn look(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+        match self {
+            Self::Sandbox(provider) => provider.refund(refund).await,
+            Self::Stripe(provider) => provider.look(refund).await,
+        }
+    }
+
+    /// Verifies and reads a message.
+    pub(crate) fn read(&self, headers: &HeaderMap, body: &Bytes, now: Millis) -> Result<Message, Unread> {
+        match self {
+            Self::Sandbox(provider) => provider.read(headers, body, now),
+            Self::Stripe(provider) => provider.read(headers, body, now),
+        }
+    }
+}

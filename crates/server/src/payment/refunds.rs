@@ -1,0 +1,81 @@
+//! Asks the provider for each refund until it takes it, then how far it is until it arrived. Run by the leader; the refund's id is the key, so that
+//! whoever asks twice asks for one.
+use std::time::Duration;
+
+use doorbuster_core::money::{Refund, RefundNews, RefundState};
+use futures_util::StreamExt;
+
+use super::{Payments, RefundStep};
+use crate::engine::EngineError;
+
+/// Refunds that are read at once.
+const PAGE: usize = 128;
+/// Refunds that are asked for at the same time.
+const AT_ONCE: usize = 8;
+/// Longest time between two looks: another node may have decided a refund.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two looks.
+const LOOKS_APART: Duration = Duration::from_millis(20);
+/// Longest error that is kept, in characters; the rest is cut off.
+const ERROR_CHARS_MAX: usize = 300;
+
+impl Payments {
+    /// Asks until the program stops.
+    pub(super) async fn settle_refunds(&self) {
+        loop {
+            let wait = match self.leads() {
+                true => self.ask_for_refunds().await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "refunds could not be looked for");
+                    LOOK_EVERY
+                }),
+                false => LOOK_EVERY,
+            };
+            tokio::time::sleep(LOOKS_APART).await;
+            drop(tokio::time::timeout(wait, self.refunds.notified()).await);
+        }
+    }
+
+    /// Asks for every refund that is due; says how long to wait.
+    async fn ask_for_refunds(&self) -> Result<Duration, EngineError> {
+        let due = self.engine.store().refunds_due(PAGE).await?;
+        let is_full = due.len() == PAGE;
+        let asking = futures_util::stream::iter(due).map(|refund| self.ask_for(refund));
+        asking
+            .buffer_unordered(AT_ONCE)
+            .for_each(async |asked| {
+                if let Err(error) = asked {
+                    tracing::warn!(%error, "what a provider said of a refund could not be written down");
+                }
+            })
+            .await;
+        if is_full {
+            return Ok(Duration::ZERO);
+        }
+        let next = self.engine.store().next_refund_due().await?;
+        let until = next.map(|next| Duration::from_millis((next.0 - self.engine.now().0).max(0).unsigned_abs()));
+        Ok(until.unwrap_or(LOOK_EVERY).min(LOOK_EVERY))
+    }
+
+    async fn ask_for(&self, refund: Refund) -> Result<(), EngineError> {
+        let asked = match () {
+            () if refund.provider != self.provider.name() => {
+                let why = format!("payment.provider is {}, and this is of {}", self.provider.name(), refund.provider);
+                Err(super::provider::ProviderError(why))
+            }
+            () if refund.accepted => self.provider.look(&refund).await,
+            () => self.provider.refund(&refund).await,
+        };
+        let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.0.chars().take(ERROR_CHARS_MAX).collect()));
+        self.meter.refund(match &news {
+            RefundNews::Accepted { .. } => RefundStep::Accepted,
+            RefundNews::Settled => RefundStep::Settled,
+            RefundNews::Failed(_) => RefundStep::Failed,
+        });
+        let noted = self.engine.store().note_refund(refund.id, news).await?;
+        if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
+            let error = refund.error.as_deref().unwrap_or_default();
+            tracing::error!(refund = refund.id.0, error, "a refund was given up: an operator must look");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! The built-in provider: a checkout page of its own with a button for each thing that can happen, real signed messages over HTTP to this server,
+//! refunds of the payments that were made there. It moves no money. Payments that others invented and signed are unknown to it: their refunds stay
+//! pending until somebody signs a `refund.settled`.
+//!
+//! What it knows stands in documents of its own in the store: `session/…` (a checkout with its payments and the messages it has to send),
+//! `payment/…` (whose session a payment is of), `due/…` (sessions with messages to send, by time).
+mod desk;
+mod message;
+mod post;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundNews};
+use doorbuster_core::{Millis, TicketId};
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::provider::{Message, NewCheckout, Opened, ProviderError, Standing, Unread};
+use crate::engine::{Engine, EngineError};
+use crate::signing::{self, SigningKey};
+
+pub(crate) use desk::{Action, Desk, Done};
+
+/// Its name.
+pub(crate) const NAME: &str = "sandbox";
+/// How often a document is written anew when others write it too; then the caller hears that it is busy.
+const TRIES_MAX: u32 = 16;
+/// How long a refund takes to arrive.
+const REFUND_TAKES_MS: i64 = 500;
+/// When it is to be asked again about a refund that it took.
+const ASK_AGAIN_MS: i64 = 10_000;
+/// When it is to be asked again about a refund of a payment that it does not know.
+const UNKNOWN_AGAIN_MS: i64 = 3_600_000;
+
+/// The built-in provider.
+pub(crate) struct Sandbox {
+    engine: Arc<Engine>,
+    /// What messages are signed with, newest first. The newest signs, each is believed.
+    keys: Vec<SigningKey>,
+    http: reqwest::Client,
+    /// Where this server is, once it listens.
+    address: OnceLock<String>,
+    /// Something is to be sent.
+    woken: Notify,
+}
+
+/// A checkout.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Session {
+    order: String,
+    title: String,
+    units: u32,
+    amount_minor: i64,
+    currency: String,
+    expires_at: i64,
+    return_url: String,
+    /// It takes no money any more.
+    closed: bool,
+    payments: Vec<Payment>,
+    posts: Vec<Post>,
+}
+
+/// A payment that was made at a checkout.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Payment {
+    id: String,
+    /// Its money comes after the checkout was closed, and nobody knows before.
+    late: bool,
+    /// The refund that was asked for, and when.
+    refund: Option<(String, i64)>,
+}
+
+/// A message to be sent, until somebody answers 200.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Post {
+    id: String,
+    body: String,
+    due: i64,
+    tries: u32,
+    done: bool,
+    /// What announced it.
+    notice: String,
+}
+
+impl Session {
+    fn money(&self) -> Money {
+        Money { minor: self.amount_minor, currency: self.currency.clone() }
+    }
+}
+
+impl Sandbox {
+    /// A provider whose messages are signed with the first of `keys`.
+    pub(crate) fn new(engine: Arc<Engine>, keys: Vec<SigningKey>) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(post::TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            // It speaks to this very server, without TLS.
+            .tls_certs_only([])
+            .build()
+            .expect("a client without certificates of its own can be made");
+        Self { engine, keys, http, address: OnceLock::new(), woken: Notify::new() }
+    }
+
+    /// Where this server listens: messages go there from now on.
+    pub(crate) fn serve_at(&self, address: &str) {
+        // A server listens once.
+        let _ = self.address.set(address.to_owned());
+        self.woken.notify_one();
+    }
+
+    /// See [`super::provider::Provider::open`].
+    pub(super) async fn open(&self, wanted: &NewCheckout) -> Result<Opened, ProviderError> {
+        let hash = blake3::hash(format!("{}\0{}", wanted.key, self.secret_word()).as_bytes()).to_hex();
+        let id = format!("cs_{}", &hash[..32]);
+        let session = Session {
+            order: wanted.order.to_string(),
+            title: wanted.title.clone(),
+            units: wanted.units,
+            amount_minor: wanted.total.minor,
+            currency: wanted.total.currency.clone(),
+            expires_at: wanted.pay_by.0,
+            return_url: wanted.return_url.clone(),
+            closed: false,
+            payments: Vec::new(),
+            posts: Vec::new(),
+        };
+        // False: it was made under the same key before.
+        self.engine.store().sandbox_swap(key_of(&id), None, text(&session)).await.map_err(away)?;
+        let url = format!("/sandbox/checkout/{id}");
+        Ok(Opened { session: id, url, expires_at: wanted.pay_by })
+    }
+
+    /// Something that nobody outside knows, so that the address of a checkout cannot be guessed.
+    fn secret_word(&self) -> String {
+        self.keys
+            .first()
+            .map(|key| signing::sign("sandbox", 0, b"session", std::slice::from_ref(key)))
+            .unwrap_or_default()
+    }
+
+    /// See [`super::provider::Provider::close`].
+    pub(super) async fn close(&self, order: &TicketId, id: &str) -> Result<Standing, ProviderError> {
+        let closing = self.change(id, |session| {
+            let paid: Vec<_> = session.payments.iter().filter(|p| !p.late).map(|p| p.id.clone()).collect();
+            session.closed = true;
+            (paid, session.money())
+        });
+        let Some((paid, money)) = closing.await.map_err(away)? else { return Ok(Standing::Closed) };
+        if paid.is_empty() {
+            return Ok(Standing::Closed);
+        }
+        let capture = |payment: String| Capture {
+            event: format!("ask:{payment}"),
+            provider: NAME.to_owned(),
+            payment: PaymentId(payment),
+            order: order.to_string(),
+            money: money.clone(),
+        };
+        Ok(Standing::Paid(paid.into_iter().map(capture).collect()))
+    }
+
+    /// See [`super::provider::Provider::refund`]. Asking again says how far it is.
+    pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+        let unknown = RefundNews::Accepted { again_ms: UNKNOWN_AGAIN_MS };
+        let payment = &refund.payment.0;
+        let Some(id) = self.engine.store().sandbox_get(&format!("payment/{payment}")).await.map_err(away)? else {
+            return Ok(unknown);
+        };
+        let now = self.engine.now();
+        let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(away)?;
+        let taken = self.change(&id, |session| {
+            let (money, order) = (session.money(), session.order.clone());
+            let paid = session.payments.iter_mut().find(|p| p.id == *payment)?;
+            if let Some((_, at)) = &paid.refund {
+                return Some(now.0 - at >= REFUND_TAKES_MS);
+            }
+            paid.refund = Some((refund.id.0.clone(), now.0));
+            let body = message::refund_settled(now, payment, &order, &money, &refund.id.0);
+            let id = format!("msg_{}_settled", refund.id.0);
+            let due = now.0 + REFUND_TAKES_MS;
+            session.posts.push(Post { id, body, due, tries: 0, done: false, notice: notice.clone() });
+            Some(false)
+        });
+        Ok(match taken.await.map_err(away)?.flatten() {
+            None => unknown,
+            Some(true) => RefundNews::Settled,
+            Some(false) => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
+        })
+    }
+
+    /// See [`super::provider::Provider::read`].
+    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8], now: Millis) -> Result<Message, Unread> {
+        let event = signing::verify(headers, body, &self.keys, now, signing::TOLERANCE_MS)
+            .map_err(|why| Unread::Unproved(why.to_string()))?;
+        message::read(event, body)
+    }
+
+    /// The session as it is.
+    async fn session(&self, id: &str) -> Result<Option<Session>, EngineError> {
+        let found = self.engine.store().sandbox_get(&key_of(id)).await?;
+        Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
+    }
+
+    /// Changes a session by compare-and-set. `None`: there is no such session.
+    async fn change<T>(&self, id: &str, change: impl Fn(&mut Session) -> T) -> Result<Option<T>, EngineError> {
+        for _ in 0..TRIES_MAX {
+            let Some(old) = self.engine.store().sandbox_get(&key_of(id)).await? else { return Ok(None) };
+            let Ok(mut session) = serde_json::from_str(&old) else { return Ok(None) };
+            let made = change(&mut session);
+            let new = text(&session);
+            if new == old || self.engine.store().sandbox_swap(key_of(id), Some(old), new).await? {
+                return Ok(Some(made));
+            }
+        }
+        let reason = "the sandbox's session is changed by too many at once".to_owned();
+        Err(doorbuster_store::StoreError::Unavailable { reason, may_have_happened: false }.into())
+    }
+}
+
+fn key_of(session: &str) -> String {
+    format!("session/{session}")
+}
+
+fn text(session: &Session) -> String {
+    serde_json::to_string(session).expect("plain data serialises into memory")
+}
+
+fn away(error: impl Into<EngineError>) -> ProviderError {
+    ProviderError(error.into().to_string())
+}
+
+/// How long between two looks for what is to be sent, besides being told.
+const LOOK_EVERY: Duration = Duration::from_millis(500);

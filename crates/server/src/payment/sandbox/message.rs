@@ -1,0 +1,162 @@
+//! The sandbox's messages: written by it, and by whoever has its secret; read strictly where something is used, and tolerantly elsewhere.
+use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
+use doorbuster_api::value::{Currency, Time};
+use doorbuster_core::Millis;
+use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use crate::payment::provider::{Failed, Message, Unread};
+
+/// Longest reason of a refund that failed, in characters; the rest is cut off.
+const REASON_CHARS_MAX: usize = 200;
+
+/// That money was captured, or that a payment failed.
+pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money: &Money) -> String {
+    json!({
+        "type": kind, "timestamp": time(at),
+        "data": {"payment": payment, "order": order, "amount": amount(money)},
+    })
+    .to_string()
+}
+
+/// That a refund arrived.
+pub(super) fn refund_settled(at: Millis, payment: &str, order: &str, money: &Money, refund: &str) -> String {
+    json!({
+        "type": "refund.settled", "timestamp": time(at),
+        "data": {"refund": refund, "payment": payment, "order": order, "amount": amount(money)},
+    })
+    .to_string()
+}
+
+fn time(at: Millis) -> String {
+    Time::from_millis(at.0).to_string()
+}
+
+fn amount(money: &Money) -> Value {
+    json!({"amount_minor": money.minor, "currency": money.currency})
+}
+
+/// Reads a message whose signature holds.
+pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
+    let root: Value = serde_json::from_slice(body).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
+    let root = root.as_object().ok_or_else(|| wrong("the body is not a JSON object"))?;
+    let kind = root.get("type").and_then(Value::as_str).ok_or_else(|| wrong("type must be a string"))?;
+    if !matches!(kind, "payment.captured" | "payment.failed" | "refund.settled" | "refund.failed") {
+        return Ok(Message::Unused);
+    }
+    let data = root.get("data").and_then(Value::as_object).ok_or_else(|| wrong("data must be an object"))?;
+    let event = event.to_owned();
+    match kind {
+        "payment.captured" => Ok(Message::Captured(Capture {
+            event,
+            provider: NAME.to_owned(),
+            payment: PaymentId(needed(data, "payment")?),
+            order: needed(data, "order")?,
+            money: money(data)?.ok_or_else(|| wrong("data.amount is missing"))?,
+        })),
+        "payment.failed" => Ok(Message::Failed(Failed {
+            event,
+            payment: needed(data, "payment")?,
+            order: needed(data, "order")?,
+            money: money(data)?,
+        })),
+        settled_or_failed => {
+            let id = match word(data, "refund")? {
+                Some(id) => RefundId(id),
+                None => RefundId::of(&PaymentId(needed(data, "payment")?)),
+            };
+            let news = match settled_or_failed {
+                "refund.settled" => RefundNews::Settled,
+                _ => {
+                    let why = data.get("reason").and_then(Value::as_str).unwrap_or("the provider says that it failed");
+                    RefundNews::Failed(why.chars().take(REASON_CHARS_MAX).collect())
+                }
+            };
+            Ok(Message::Refund { event, id, news })
+        }
+    }
+}
+
+fn wrong(why: impl Into<String>) -> Unread {
+    Unread::Malformed(why.into())
+}
+
+/// A text that has to be there.
+fn needed(data: &Map<String, Value>, name: &str) -> Result<String, Unread> {
+    word(data, name)?.ok_or_else(|| wrong(format!("data.{name} is missing")))
+}
+
+/// A text that may be left out.
+fn word(data: &Map<String, Value>, name: &str) -> Result<Option<String>, Unread> {
+    let Some(value) = data.get(name) else { return Ok(None) };
+    let text = value.as_str().ok_or_else(|| wrong(format!("data.{name} must be a string")))?;
+    let fits = (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    fits.then(|| Some(text.to_owned())).ok_or_else(|| {
+        wrong(format!("data.{name} must have 1 to {ORDER_TEXT_CHARS_MAX} characters, none of them a control character"))
+    })
+}
+
+/// An amount: whole minor units, not negative, and a currency.
+fn money(data: &Map<String, Value>) -> Result<Option<Money>, Unread> {
+    let Some(amount) = data.get("amount") else { return Ok(None) };
+    let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);
+    let minor = minor.ok_or_else(|| wrong("data.amount.amount_minor must be a whole number of minor units"))?;
+    let currency = amount.get("currency").and_then(Value::as_str).and_then(Currency::parse);
+    let currency = currency.ok_or_else(|| wrong("data.amount.currency must be three capital letters"))?;
+    Ok(Some(Money { minor, currency: currency.as_str().to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yuan(minor: i64) -> Money {
+        Money { minor, currency: "CNY".into() }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let at = Millis(1_795_000_000_123);
+        let body = payment("payment.captured", at, "pay_1", "ord_x", &yuan(100));
+        let Ok(Message::Captured(told)) = read("msg_1", body.as_bytes()) else { panic!("{body}") };
+        assert_eq!((told.payment.0.as_str(), told.order.as_str(), told.money), ("pay_1", "ord_x", yuan(100)));
+        let body = refund_settled(at, "pay_1", "ord_x", &yuan(100), "ref_1");
+        let expected = Message::Refund { event: "m".into(), id: RefundId("ref_1".into()), news: RefundNews::Settled };
+        assert_eq!(read("m", body.as_bytes()), Ok(expected));
+        let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
+        let id = RefundId::of(&PaymentId("pay_1".into()));
+        assert_eq!(read("m", by_payment), Ok(Message::Refund { event: "m".into(), id, news: RefundNews::Settled }));
+    }
+
+    #[test]
+    fn what_is_not_what_it_must_be_is_malformed_and_what_is_not_known_unused() {
+        for wrong in [
+            "",
+            "[]",
+            "7",
+            "{",
+            r#"{"type":7}"#,
+            r#"{"data":{}}"#,
+            r#"{"type":"payment.captured"}"#,
+            r#"{"type":"payment.captured","data":[]}"#,
+            r#"{"type":"payment.captured","data":{"order":"o","amount":{"amount_minor":1,"currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","amount":{"amount_minor":1,"currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o"}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"","order":"o","amount":{"amount_minor":1,"currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":7,"order":"o","amount":{"amount_minor":1,"currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":1.5,"currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":-1,"currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":"1","currency":"CNY"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":1,"currency":"yuan"}}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":10}}"#,
+            r#"{"type":"payment.captured","data":{"payment":"p","order":"o","amount":{"amount_minor":99999999999999999999,"currency":"CNY"}}}"#,
+            r#"{"type":"refund.settled","data":{}}"#,
+        ] {
+            assert!(matches!(read("m", wrong.as_bytes()), Err(Unread::Malformed(_))), "{wrong}");
+        }
+        for unused in [r#"{"type":"customer.created"}"#, r#"{"type":"","data":7}"#] {
+            assert_eq!(read("m", unused.as_bytes()), Ok(Message::Unused), "{unused}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Stripe: Checkout Sessions, refunds and signed events, over its HTTP API.
+//!
+//! Every change goes under an `Idempotency-Key` of ours. Amounts are in the currency's smallest unit on both sides. A session lives for half an hour
+//! at least, longer than most payment windows: it is closed when the order's own window ends, by asking.
+mod api;
+mod event;
+
+use std::time::Duration;
+
+use doorbuster_core::money::{Capture, Refund, RefundNews};
+use doorbuster_core::{Millis, TicketId};
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::provider::{Message, NewCheckout, Opened, ProviderError, Standing, Unread};
+use crate::config::StripeSettings;
+use crate::signing::SigningKey;
+use api::Api;
+use event::captured;
+
+/// Its name.
+pub(crate) const NAME: &str = "stripe";
+/// Shortest life of a session, as Stripe has it, and a little for clocks that differ.
+const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
+/// Longest life of a session, as Stripe has it, less a little.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
+/// When to ask again about a refund that was accepted: Stripe tells by itself, and this is for messages that are lost.
+const ASK_AGAIN_MS: i64 = 600_000;
+
+/// Stripe.
+#[derive(Debug)]
+pub(crate) struct Stripe {
+    api: Api,
+    /// Secrets of its signing, newest first.
+    keys: Vec<SigningKey>,
+}
+
+impl Stripe {
+    /// Stripe as it is configured.
+    pub(crate) fn new(settings: &StripeSettings) -> Self {
+        use secrecy::ExposeSecret;
+        // Stripe signs with the secret as it is written, prefix and all.
+        let keys = settings.webhook_secrets.iter().map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
+        Self { keys: keys.collect(), api: Api::new(&settings.api_url, settings.secret_key.clone()) }
+    }
+
+    /// See [`super::provider::Provider::open`].
+    pub(super) async fn open(&self, wanted: &NewCheckout, now: Millis) -> Result<Opened, ProviderError> {
+        let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs()).clamp(LIFE_MIN, LIFE_MAX);
+        // In whole periods from the end of the window, so that asking again with the same key says the same.
+        let ends_secs = match life {
+            LIFE_MIN => (now.0 / 1_000).div_euclid(60) * 60 + 60 + LIFE_MIN.as_secs() as i64,
+            _ => now.plus(life.as_millis() as i64).0 / 1_000,
+        };
+        let order = wanted.order.to_string();
+        let form = [
+            ("mode", "payment".to_owned()),
+            ("client_reference_id", order.clone()),
+            ("metadata[order]", order.clone()),
+            ("payment_intent_data[metadata][order]", order),
+            ("line_items[0][quantity]", wanted.units.to_string()),
+            ("line_items[0][price_data][currency]", wanted.price.currency.to_ascii_lowercase()),
+            ("line_items[0][price_data][unit_amount]", wanted.price.minor.to_string()),
+            ("line_items[0][price_data][product_data][name]", wanted.title.clone()),
+            ("expires_at", ends_secs.to_string()),
+            ("success_url", wanted.return_url.clone()),
+            ("cancel_url", wanted.return_url.clone()),
+        ];
+        let key = format!("{}_{ends_secs}", wanted.key);
+        let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
+        let word = |name: &str| made[name].as_str().map(str::to_owned).ok_or_else(|| nonsense(name));
+        Ok(Opened { session: word("id")?, url: word("url")?, expires_at: Millis(ends_secs * 1_000) })
+    }
+
+    /// See [`super::provider::Provider::close`].
+    pub(super) async fn close(&self, order: &TicketId, session: &str) -> Result<Standing, ProviderError> {
+        let path = format!("/v1/checkout/sessions/{}", escaped(session));
+        let said = match self.api.post(&format!("{path}/expire"), &[], None).await {
+            // Only an open session can be closed: it was paid, or is over already.
+            Err(error) if error.is_refusal => self.api.get(&path).await?,
+            said => said?,
+        };
+        match (said["status"].as_str(), said["payment_status"].as_str()) {
+            (Some("expired"), _) => Ok(Standing::Closed),
+            (Some("complete"), Some("paid" | "no_payment_required")) => {
+                let payment = captured(&said, &format!("ask:{session}"));
+                let payment = payment.map_err(|why| ProviderError(format!("Stripe's session {session}: {why}")))?;
+                Ok(Standing::Paid(vec![Capture { order: order.to_string(), ..payment }]))
+            }
+            (Some("complete" | "open"), _) => Ok(Standing::Undecided),
+            _ => Err(nonsense("status")),
+        }
+    }
+
+    /// See [`super::provider::Provider::refund`].
+    pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+        let form = [
+            ("payment_intent", refund.payment.0.clone()),
+            ("metadata[refund]", refund.id.0.clone()),
+            ("metadata[order]", refund.order.clone()),
+        ];
+        match self.api.post("/v1/refunds", &form, Some(&refund.id.0)).await {
+            Ok(made) => Ok(event::news(&made)),
+            // Somebody refunded it by hand, or our key was forgotten: what there is counts.
+            Err(error) if error.code.as_deref() == Some("charge_already_refunded") => self.look(refund).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// See [`super::provider::Provider::look`].
+    pub(super) async fn look(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+        let path = format!("/v1/refunds?payment_intent={}&limit=100", escaped(&refund.payment.0));
+        let said = self.api.get(&path).await?;
+        let all = said["data"].as_array().ok_or_else(|| nonsense("data"))?;
+        let ours = all.iter().find(|made| made["metadata"]["refund"].as_str() == Some(&refund.id.0));
+        let whole = |made: &&Value| made["amount"].as_i64() == Some(refund.money.minor);
+        match ours.or_else(|| all.iter().find(whole)) {
+            Some(made) => Ok(event::news(made)),
+            None => Err(ProviderError("Stripe knows of no such refund".to_owned())),
+        }
+    }
+
+    /// See [`super::provider::Provider::read`].
+    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8], now: Millis) -> Result<Message, Unread> {
+        event::verify(headers, body, &self.keys, now)?;
+        event::read(body)
+    }
+}
+
+fn nonsense(name: &str) -> ProviderError {
+    ProviderError(format!("Stripe's answer has no {name} that can be used"))
+}
+
+/// An id as a part of a path or a query.
+fn escaped(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

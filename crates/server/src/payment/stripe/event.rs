@@ -1,0 +1,198 @@
+//! Stripe's events: proved by `Stripe-Signature: t=…,v1=…`, and what of them is used.
+use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
+use doorbuster_api::value::Currency;
+use doorbuster_core::Millis;
+use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::{ASK_AGAIN_MS, NAME};
+use crate::payment::provider::{Failed, Message, Unread};
+use crate::signing::{SigningKey, TOLERANCE_MS};
+
+/// The header that proves an event.
+const SIGNATURE_HEADER: &str = "stripe-signature";
+/// Signatures of one event that are looked at.
+const SIGNATURES_MAX: usize = 16;
+
+/// Looks whether one of `keys` signed this event at about this time.
+pub(super) fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Millis) -> Result<(), Unread> {
+    let unproved = |why: &str| Unread::Unproved(why.to_owned());
+    let mut values = headers.get_all(SIGNATURE_HEADER).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(unproved("the header Stripe-Signature is needed, once"));
+    };
+    let text = value.to_str().map_err(|_| unproved("Stripe-Signature is not ASCII"))?;
+    let parts = || text.split(',').filter_map(|part| part.trim().split_once('='));
+    let mut times = parts().filter(|(name, _)| *name == "t").map(|(_, value)| value);
+    let (Some(time), None) = (times.next(), times.next()) else {
+        return Err(unproved("Stripe-Signature has no time, or several"));
+    };
+    let is_number = (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
+    let at_secs: i64 = time.parse().ok().filter(|_| is_number).ok_or_else(|| unproved("its time is no number"))?;
+    if now.0.abs_diff(at_secs * 1_000) > TOLERANCE_MS.unsigned_abs() {
+        return Err(unproved("its time is too old or too new"));
+    }
+    let message = [time.as_bytes(), b".", body].concat();
+    let offered = parts().filter(|(name, _)| *name == "v1").take(SIGNATURES_MAX);
+    let mut proofs = offered.filter_map(|(_, digits)| bytes(digits));
+    match proofs.any(|proof| keys.iter().any(|key| key.verifies(&message, &proof))) {
+        true => Ok(()),
+        false => Err(unproved("no signature fits")),
+    }
+}
+
+/// The bytes that hexadecimal digits say.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [a, b] => Some((char::from(*a).to_digit(16)? << 4 | char::from(*b).to_digit(16)?) as u8),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Reads an event whose signature holds.
+pub(super) fn read(body: &[u8]) -> Result<Message, Unread> {
+    let wrong = |why: &str| Unread::Malformed(why.to_owned());
+    let root: Value = serde_json::from_slice(body).map_err(|error| wrong(&format!("the body is not JSON: {error}")))?;
+    let word = |name: &str| root[name].as_str().ok_or_else(|| wrong(&format!("{name} must be a string")));
+    let (event, kind, object) = (word("id")?, word("type")?, &root["data"]["object"]);
+    match kind {
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
+            // Money that is on its way is told of when it arrives.
+            if !matches!(object["payment_status"].as_str(), Some("paid")) {
+                return Ok(Message::Unused);
+            }
+            captured(object, event).map(Message::Captured).map_err(|why| wrong(&why))
+        }
+        "checkout.session.async_payment_failed" => {
+            let Capture { event, payment, order, money, .. } = captured(object, event).map_err(|why| wrong(&why))?;
+            Ok(Message::Failed(Failed { event, payment: payment.0, order, money: Some(money) }))
+        }
+        "checkout.session.expired" => {
+            let session = object["id"].as_str().ok_or_else(|| wrong("data.object.id must be a string"))?;
+            Ok(Message::Closed { order: order_of(object).unwrap_or_default(), session: session.to_owned() })
+        }
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
+            let ours = object["metadata"]["refund"].as_str().map(|id| RefundId(id.to_owned()));
+            let payment = object["payment_intent"].as_str().map(|id| RefundId::of(&PaymentId(id.to_owned())));
+            match ours.or(payment) {
+                Some(id) => Ok(Message::Refund { event: event.to_owned(), id, news: news(object) }),
+                None => Ok(Message::Unused),
+            }
+        }
+        _ => Ok(Message::Unused),
+    }
+}
+
+/// What was paid at a session.
+pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> {
+    let text = |value: Option<String>, name: &str| {
+        let fits = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
+        value.filter(fits).ok_or_else(|| format!("data.object.{name} cannot be used"))
+    };
+    // An expanded payment is an object with an id.
+    let payment = &session["payment_intent"];
+    let payment = payment.as_str().or_else(|| payment["id"].as_str()).map(str::to_owned);
+    let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
+    let currency = session["currency"].as_str().map(str::to_ascii_uppercase).filter(|c| Currency::parse(c).is_some());
+    Ok(Capture {
+        event: event.to_owned(),
+        provider: NAME.to_owned(),
+        payment: PaymentId(text(payment, "payment_intent")?),
+        order: text(order_of(session), "client_reference_id")?,
+        money: Money {
+            minor: minor.ok_or("data.object.amount_total cannot be used")?,
+            currency: text(currency, "currency")?,
+        },
+    })
+}
+
+fn order_of(session: &Value) -> Option<String> {
+    let named = session["client_reference_id"].as_str().or_else(|| session["metadata"]["order"].as_str());
+    named.map(str::to_owned)
+}
+
+/// How far a refund is.
+pub(super) fn news(refund: &Value) -> RefundNews {
+    match refund["status"].as_str() {
+        Some("succeeded") => RefundNews::Settled,
+        Some("failed" | "canceled") => {
+            let why = refund["failure_reason"].as_str().unwrap_or("no reason given");
+            RefundNews::Failed(format!("Stripe's refund failed: {why}"))
+        }
+        // Pending, or something that only a person at Stripe or the bank can do.
+        _ => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_signature_is_believed_for_its_body_its_time_and_its_secret() {
+        // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret whsec_test.
+        let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
+        let now = Millis(1_795_000_000_000);
+        let check = |header: Option<&str>, body: &str, now: Millis, expected: bool| {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert(SIGNATURE_HEADER, HeaderValue::from_str(header).expect("ASCII"));
+            }
+            assert_eq!(verify(&headers, body.as_bytes(), &keys, now).is_ok(), expected, "{header:?} {body}");
+        };
+        let body = r#"{"id":"evt_1"}"#;
+        let good = GOOD;
+        let old = good.replace("1795000000", "1794999999");
+        check(Some(good), body, now, true);
+        check(Some(good), body, now.plus(300_000), true);
+        check(Some(&format!("{good},v1=00,v0=1")), body, now, true);
+        check(Some(good), body, now.plus(300_001), false);
+        check(Some(good), body, now.plus(-300_001), false);
+        check(Some(good), r#"{"id":"evt_2"}"#, now, false);
+        check(Some(&old), body, now, false);
+        for wrong in
+            ["", "t=1795000000", "v1=00", "t=,v1=00", "t=1795000000,v1=", "t=1795000000,v1=zz", "t=1795000000,t=1,v1=0"]
+        {
+            check(Some(wrong), body, now, false);
+        }
+        check(None, body, now, false);
+    }
+
+    const GOOD: &str = "t=1795000000,v1=9768205fbb644a6a645cdd13f225c6791ed91580e4d16c14b9a8e73cd4ba4393";
+
+    #[test]
+    fn sessions_and_refunds_are_read_and_what_is_not_known_is_unused() {
+        let session = json!({
+            "id": "cs_1", "client_reference_id": "ord_x", "payment_intent": "pi_1", "amount_total": 100, "currency": "cny",
+            "payment_status": "paid", "status": "complete",
+        });
+        let event = |kind: &str, object: &Value| {
+            read(json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string().as_bytes())
+        };
+        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else { panic!("captured") };
+        let money = Money { minor: 100, currency: "CNY".into() };
+        assert_eq!((told.payment.0.as_str(), told.order.as_str(), &told.money), ("pi_1", "ord_x", &money));
+        let mut unpaid = session.clone();
+        unpaid["payment_status"] = json!("unpaid");
+        assert_eq!(event("checkout.session.completed", &unpaid), Ok(Message::Unused));
+        assert!(matches!(event("checkout.session.async_payment_failed", &unpaid), Ok(Message::Failed(_))));
+        let mut broken = session.clone();
+        broken["amount_total"] = json!("100");
+        assert!(matches!(event("checkout.session.completed", &broken), Err(Unread::Malformed(_))));
+        let closed = Message::Closed { order: "ord_x".into(), session: "cs_1".into() };
+        assert_eq!(event("checkout.session.expired", &session), Ok(closed));
+        let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
+        let id = RefundId::of(&PaymentId("pi_1".into()));
+        let settled = Message::Refund { event: "evt_1".into(), id, news: RefundNews::Settled };
+        assert_eq!(event("refund.updated", &refund), Ok(settled));
+        assert_eq!(event("customer.created", &json!({})), Ok(Message::Unused));
+        assert!(matches!(read(b"[]"), Err(Unread::Malformed(_))));
+    }
+}

@@ -1,0 +1,68 @@
+//! Takes a provider's message. Whatever it says is done once, by the store; what follows from it is only hurried here.
+use doorbuster_api::payment::Outcome;
+use doorbuster_core::TicketId;
+use doorbuster_core::money::{Capture, Captured, PaymentId};
+
+use super::Payments;
+use super::provider::{Failed, Message};
+use crate::engine::EngineError;
+
+impl Payments {
+    /// Takes a message that was verified.
+    ///
+    /// # Errors
+    /// When a store or slot is away: the provider sends it again.
+    pub(crate) async fn take(&self, message: Message) -> Result<Outcome, EngineError> {
+        let outcome = match message {
+            Message::Captured(told) => self.captured(told).await?,
+            Message::Failed(failed) => self.failed(failed).await?,
+            Message::Refund { event, id, news } => {
+                let provider = self.provider.name().to_owned();
+                noted(self.engine.store().settle_refund(provider, event, id, news).await?)
+            }
+            Message::Closed { order, session } => match TicketId::parse(&order) {
+                Some(order) => noted(self.engine.store().close_checkout(order, session).await?),
+                None => Outcome::Ignored,
+            },
+            Message::Unused => Outcome::Ignored,
+        };
+        self.meter.take(outcome);
+        Ok(outcome)
+    }
+
+    /// Takes a captured payment: its order is paid by it, or its money goes back.
+    pub(super) async fn captured(&self, told: Capture) -> Result<Outcome, EngineError> {
+        Ok(match self.engine.capture(told).await? {
+            Captured::Paid(_) => Outcome::Paid,
+            Captured::Refund(refund) => {
+                tracing::info!(refund = refund.id.0, cause = refund.cause.as_str(), "a payment goes back");
+                self.wake_refunds();
+                Outcome::Refunded
+            }
+            Captured::Repeated => Outcome::Repeated,
+            // The last try writes something in any case.
+            Captured::Lacks { .. } => Outcome::Ignored,
+        })
+    }
+
+    async fn failed(&self, failed: Failed) -> Result<Outcome, EngineError> {
+        let Failed { event, payment, order, money } = failed;
+        let money = match (money, TicketId::parse(&order)) {
+            (Some(money), _) => Some(money),
+            // What was tried is what the order costs, unless the message says something else.
+            (None, Some(id)) => {
+                let order = self.engine.store().order(id).await?;
+                order.and_then(|order| super::checkout::total(&self.engine.catalogue(), &order))
+            }
+            (None, None) => None,
+        };
+        let Some(money) = money else { return Ok(Outcome::Ignored) };
+        let provider = self.provider.name().to_owned();
+        let told = Capture { event, provider, payment: PaymentId(payment), order, money };
+        Ok(noted(self.engine.store().fail_payment(told).await?))
+    }
+}
+
+fn noted(is_new: bool) -> Outcome {
+    if is_new { Outcome::Noted } else { Outcome::Repeated }
+}

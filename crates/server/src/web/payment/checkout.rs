@@ -1,0 +1,70 @@
+//! Where a buyer pays.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::order::AnyOrder;
+use doorbuster_api::payment::Checkout;
+use doorbuster_api::problem::Problem;
+use http::header::HOST;
+use http::{HeaderMap, StatusCode};
+
+use crate::payment::Opening;
+use crate::web::failure::{Cause, failed};
+use crate::web::input::{self, Names};
+use crate::web::limits::RETRY_SECS;
+use crate::web::orders::{id, look};
+use crate::web::reply::{Answer, Refused, json};
+use crate::web::who::Buyer;
+use crate::web::{App, wire};
+
+/// Longest name of this server that a request may bring, in bytes.
+const HOST_BYTES_MAX: usize = 255;
+
+/// `POST /v1/orders/{order}/checkout`
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    Names([order]): Names<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let base = app.payments.base(host(request.headers()));
+    input::body(request, BODY_BYTES_MAX).await?;
+    let id = id(&order)?;
+    match look(&app, id, Some(&buyer)).await? {
+        AnyOrder::Order(_) => {}
+        other => return Err(wrong_state(other.state())),
+    }
+    // In a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
+    let (payments, from) = (app.payments.clone(), base.clone());
+    let opening = app.buying.spawn(async move { payments.open(id, &buyer, &from).await });
+    let opened = opening.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    match opened {
+        Opening::Open(checkout) => {
+            let checkout_url =
+                if checkout.url.starts_with('/') { format!("{base}{}", checkout.url) } else { checkout.url };
+            Ok(json(StatusCode::OK, &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) }))
+        }
+        Opening::WrongState(state) => Err(wrong_state(state.as_str())),
+        Opening::NotFound => Err(Problem::not_found("there is no such order").into()),
+        Opening::Away(error) => Err(Refused {
+            problem: Box::new(Problem::unavailable(
+                "the payment provider is away; send the same request again",
+                RETRY_SECS,
+            )),
+            cause: Some(Cause(error.to_string().into())),
+        }),
+    }
+}
+
+fn wrong_state(state: &'static str) -> Refused {
+    Problem::wrong_state(state, "only a reserved order can be paid for, and only until its time is over").into()
+}
+
+/// The name that this server was asked by, if it can be one.
+fn host(headers: &HeaderMap) -> Option<&str> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    ((1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(fits)).then_some(host)
+}

@@ -1,0 +1,48 @@
+//! What providers send: proved, read, taken. Each is answered 200 only when whatever follows from it stands in the store.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
+use doorbuster_api::payment::Taken;
+use doorbuster_api::problem::Problem;
+use http::StatusCode;
+
+use crate::payment::provider::{Provider, Unread};
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::input;
+use crate::web::reply::{Answer, json};
+
+/// `POST /v1/payments/sandbox/webhook`
+pub(crate) async fn sandbox(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
+    let is_here = matches!(app.payments.provider(), Provider::Sandbox(_));
+    take(app, is_here, BODY_BYTES_MAX, request).await
+}
+
+/// `POST /v1/payments/stripe/webhook`
+pub(crate) async fn stripe(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
+    let is_here = matches!(app.payments.provider(), Provider::Stripe(_));
+    // An event carries the whole of what it is about.
+    take(app, is_here, ADMIN_BODY_BYTES_MAX, request).await
+}
+
+async fn take(app: Arc<App>, is_here: bool, bytes_max: usize, request: axum::extract::Request) -> Answer {
+    if !is_here {
+        return Err(Problem::not_found("this provider is not configured here").into());
+    }
+    let headers = request.headers().clone();
+    let body = input::body(request, bytes_max).await?;
+    let message = app.payments.provider().read(&headers, &body, app.engine.now()).map_err(|unread| {
+        app.payments.meter().refuse();
+        match unread {
+            Unread::Unproved(why) => Problem::unauthenticated(why),
+            Unread::Malformed(why) => Problem::malformed_request(why),
+        }
+    })?;
+    // In a task of its own: units on their way to a late payment are not left there when the provider hangs up.
+    let payments = app.payments.clone();
+    let taking = app.buying.spawn(async move { payments.take(message).await });
+    let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    Ok(json(StatusCode::OK, &Taken { outcome }))
+}

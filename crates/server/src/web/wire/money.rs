@@ -1,0 +1,87 @@
+//! Payments, refunds and histories as the contract writes them.
+
+use doorbuster_api::admin::payments::{Payment, PaymentState, Refund, RefundCause, RefundState};
+use doorbuster_api::order::{HistoryEntry, OrderState};
+use doorbuster_core::event::{Actor, Event, EventType, Subject};
+use doorbuster_core::money;
+use doorbuster_store::Told;
+
+use super::{amount, state, time};
+
+/// A payment.
+pub(crate) fn payment(row: &money::Payment) -> Payment {
+    Payment {
+        payment: row.id.0.clone(),
+        order: row.order.clone(),
+        amount: amount(row.money.minor, &row.money.currency),
+        state: match row.state {
+            money::PaymentState::Captured => PaymentState::Captured,
+            money::PaymentState::Refunded => PaymentState::Refunded,
+            money::PaymentState::Failed => PaymentState::Failed,
+        },
+        provider: row.provider.clone(),
+        at: time(row.at),
+    }
+}
+
+/// A refund.
+pub(crate) fn refund(row: &money::Refund) -> Refund {
+    Refund {
+        refund: row.id.0.clone(),
+        payment: row.payment.0.clone(),
+        order: row.order.clone(),
+        amount: amount(row.money.minor, &row.money.currency),
+        state: match row.state {
+            money::RefundState::Pending => RefundState::Pending,
+            money::RefundState::Settled => RefundState::Settled,
+            money::RefundState::Failed => RefundState::Failed,
+        },
+        cause: match row.cause {
+            money::RefundCause::Late => RefundCause::Late,
+            money::RefundCause::Mismatch => RefundCause::Mismatch,
+            money::RefundCause::Second => RefundCause::Second,
+            money::RefundCause::UnknownOrder => RefundCause::UnknownOrder,
+            money::RefundCause::Operator => RefundCause::Operator,
+        },
+        provider: row.provider.clone(),
+        tries: row.tries,
+        error: row.error.clone(),
+        at: time(row.at),
+        settled_at: row.settled_at.map(time),
+    }
+}
+
+/// What happened to an order. To its buyer operators are all the same one, and say nothing.
+pub(crate) fn history(told: &[Told], for_buyer: bool) -> Vec<HistoryEntry> {
+    let mut entries: Vec<HistoryEntry> = Vec::with_capacity(told.len());
+    for Told { event, .. } in told {
+        let last = entries.last();
+        let (state, pay_by) = match &event.subject {
+            Subject::Order(order) if event.what == EventType::OrderExtended => {
+                (OrderState::Reserved, Some(time(order.pay_by)))
+            }
+            Subject::Order(order) => (state(order.state), Some(time(order.pay_by))),
+            // Money that came and goes back changes nothing about the order.
+            _ => (last.map_or(OrderState::Reserved, |last| last.state), last.and_then(|last| last.pay_by)),
+        };
+        entries.push(HistoryEntry {
+            at: time(event.at),
+            event: event.what.as_str().to_owned(),
+            state,
+            by: by(event, for_buyer),
+            why: event.by.why.clone().filter(|_| !(for_buyer && matches!(event.by.actor, Actor::Operator(_)))),
+            pay_by,
+        });
+    }
+    entries
+}
+
+fn by(event: &Event, for_buyer: bool) -> String {
+    match &event.by.actor {
+        Actor::Buyer => "buyer".into(),
+        Actor::Operator(_) if for_buyer => "operator".into(),
+        Actor::Operator(key) => format!("operator:{key}"),
+        Actor::Provider(name) => format!("provider:{name}"),
+        Actor::Engine => "engine".into(),
+    }
+}

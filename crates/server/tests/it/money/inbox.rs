@@ -1,0 +1,205 @@
+//! Messages of providers: believed or not, taken once, and what each comes to.
+
+use serde_json::json;
+
+use super::{
+    KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send, signature, start, tell,
+    tell_text,
+};
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let first = tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
+    assert_eq!((first.verdict().as_str(), &first.json()["outcome"]), ("200", &json!("paid")), "{}", first.text());
+    let paid = read(&app, &id).await;
+    assert_eq!(paid["state"], "paid", "{paid}");
+    assert!(paid["paid_at"].is_string() && paid["ended_at"].is_null(), "{paid}");
+    for (message, body) in [
+        ("msg_1", captured("pay_1", &id, 100)),
+        // The same message id with something else in it, and the same payment under another id.
+        ("msg_1", captured("pay_2", &id, 100)),
+        ("msg_2", captured("pay_1", &id, 100)),
+        ("msg_3", captured("pay_1", "ord_other", 1)),
+    ] {
+        let again = tell(&app, message, &body).await;
+        assert_eq!((again.verdict().as_str(), &again.json()["outcome"]), ("200", &json!("repeated")), "{message}");
+    }
+    assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
+    assert!(refunds(&app, &id).await.is_empty());
+    assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let mut euros = captured("pay_euros", &id, 100);
+    euros["data"]["amount"]["currency"] = json!("EUR");
+    for (payment, body) in [
+        ("pay_less", captured("pay_less", &id, 99)),
+        ("pay_more", captured("pay_more", &id, 101)),
+        ("pay_euros", euros),
+        ("pay_nothing", captured("pay_nothing", &id, 0)),
+    ] {
+        let told = tell(&app, payment, &body).await;
+        assert_eq!(told.json()["outcome"], "refunded", "{payment}");
+    }
+    assert_eq!(read(&app, &id).await["state"], "reserved", "nothing was paid");
+    assert_eq!(tell(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"], "paid");
+    assert_eq!(tell(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"], "refunded");
+    for unknown in [format!("ord_{}", "A".repeat(52)), "ord_nonsense".into(), "no order at all".into()] {
+        let payment = format!("pay_{}", unknown.len());
+        assert_eq!(tell(&app, &payment, &captured(&payment, &unknown, 7)).await.json()["outcome"], "refunded");
+        assert_eq!(refunds(&app, &unknown).await, [(payment.clone(), "pending".into())], "{unknown}");
+        assert_eq!(payments(&app, &unknown).await, [(payment, "refunded".into())], "{unknown}");
+    }
+    let mut states = payments(&app, &id).await;
+    states.sort_unstable();
+    let refunded = |name: &str| (name.to_owned(), "refunded".to_owned());
+    let expected = ["pay_euros", "pay_good", "pay_less", "pay_more", "pay_nothing", "pay_second"].map(refunded);
+    let mut expected = expected.to_vec();
+    expected[1].1 = "captured".into();
+    assert_eq!(states, expected);
+    assert_eq!(refunds(&app, &id).await.len(), 5);
+    let listed = app.admin("GET", "/v1/admin/refunds?limit=3", None).await.json();
+    let next = listed["next_cursor"].as_str().expect("there are more");
+    let rest = app.admin("GET", &format!("/v1/admin/refunds?limit=200&cursor={next}"), None).await.json();
+    assert_eq!(rest["refunds"].as_array().map(Vec::len), Some(5));
+    assert!(rest["next_cursor"].is_null());
+    let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
+    assert_eq!(audit["ok"], true, "{audit}");
+    assert_eq!(audit["notices"].as_array().map(Vec::len), Some(8), "{audit}");
+}
+
+#[tokio::test]
+async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let body = captured("pay_1", &id, 100).to_string();
+    let now = now_secs();
+    let (time, old, new) = (now.to_string(), (now - 301).to_string(), (now + 310).to_string());
+    let good = signature(KEY, "msg_1", &time, &body);
+    let other = signature(b"another secret, as long as that.", "msg_1", &time, &body);
+    let with = |id: &'static str, time: &str, proof: &str| {
+        vec![("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", proof)]
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let stale = signature(KEY, "msg_1", &old, &body);
+    let early = signature(KEY, "msg_1", &new, &body);
+    let long = "m".repeat(300);
+    let long_proof = signature(KEY, &long, &time, &body);
+    let mut cases = vec![
+        vec![],
+        with("msg_1", &time, ""),
+        with("msg_1", "", &good),
+        with("", &time, &good),
+        with("msg_2", &time, &good),
+        with("msg_1", &old, &good),
+        with("msg_1", &old, &stale),
+        with("msg_1", &new, &early),
+        with("msg_1", "soon", &signature(KEY, "msg_1", "soon", &body)),
+        with("msg_1", "-5", &signature(KEY, "msg_1", "-5", &body)),
+        with("msg_1", &time, &other),
+        with("msg_1", &time, &good.replace("v1,", "v1a,")),
+        with("msg_1", &time, &good[3..]),
+        with("msg_1", &time, &good[..good.len() - 4]),
+        with("msg_1", &time, &format!("{good},{good}")),
+        vec![("webhook-id", long), ("webhook-timestamp", time.clone()), ("webhook-signature", long_proof)],
+    ];
+    for missing in 0..3 {
+        let mut headers = with("msg_1", &time, &good);
+        headers.remove(missing);
+        cases.push(headers);
+        let mut headers = with("msg_1", &time, &good);
+        headers.push(headers[missing].clone());
+        cases.push(headers);
+    }
+    for case in &cases {
+        let headers: Vec<_> = case.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(send(&app, &headers, &body).await.verdict(), "401 unauthenticated", "{case:?}");
+    }
+    let good = with("msg_1", &time, &good);
+    let good: Vec<_> = good.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(send(&app, &good, &body.replace("100", "1")).await.verdict(), "401 unauthenticated");
+    assert_eq!(send(&app, &good, "").await.verdict(), "401 unauthenticated");
+    assert_eq!(read(&app, &id).await["state"], "reserved");
+    assert!(payments(&app, &id).await.is_empty());
+    assert_eq!(send(&app, &good, &body).await.json()["outcome"], "paid", "the very message, as it was signed");
+}
+
+#[tokio::test]
+async fn what_is_signed_and_malformed_is_400_and_not_remembered() {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    for wrong in [
+        String::new(),
+        "not JSON".into(),
+        "[]".into(),
+        r#"{"type":"payment.captured"}"#.into(),
+        r#"{"type":"payment.captured","data":{}}"#.into(),
+        captured("pay_1", &id, 100).to_string().replace("100", "\"100\""),
+        captured("pay_1", &id, 100).to_string().replace("100", "100.5"),
+        captured("pay_1", &id, 100).to_string().replace("100", "-100"),
+        captured("pay_1", &id, 100).to_string().replace("CNY", "yuan"),
+        captured("", &id, 100).to_string(),
+        "\u{0}".into(),
+    ] {
+        assert_eq!(tell_text(&app, "msg_1", &wrong).await.verdict(), "400 malformed_request", "{wrong}");
+    }
+    for unknown in [r#"{"type":"customer.created","data":{}}"#, r#"{"type":"payment.authorised"}"#] {
+        let told = tell_text(&app, "msg_1", unknown).await;
+        assert_eq!((told.verdict().as_str(), &told.json()["outcome"]), ("200", &json!("ignored")), "{unknown}");
+    }
+    let mut extended = captured("pay_1", &id, 100);
+    extended["api_version"] = json!("next");
+    extended["data"]["method"] = json!({"card": true});
+    assert_eq!(tell(&app, "msg_1", &extended).await.json()["outcome"], "paid", "none of them spent the message's id");
+}
+
+#[tokio::test]
+async fn secrets_rotate_and_one_good_signature_of_several_is_enough() {
+    let (old, new): (&[u8], &[u8]) = (b"the old secret of the provider..", b"the new secret of the provider..");
+    let both = format!("{},{}", secret(new), secret(old));
+    let app = TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &both)]).await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let time = now_secs().to_string();
+    for (n, (signed_by, expected)) in
+        [(vec![old], "200"), (vec![new], "200"), (vec![KEY, old], "200"), (vec![KEY], "401 unauthenticated")]
+            .into_iter()
+            .enumerate()
+    {
+        let id = order(&app, "anna", &format!("k{n}"), 1).await;
+        let (message, body) = (format!("msg_{n}"), captured(&format!("pay_{n}"), &id, 10).to_string());
+        let proofs: Vec<_> = signed_by.iter().map(|key| signature(key, &message, &time, &body)).collect();
+        let proofs = format!("v2,abcd {}", proofs.join(" "));
+        let headers = [("webhook-id", message.as_str()), ("webhook-timestamp", &time), ("webhook-signature", &proofs)];
+        assert_eq!(send(&app, &headers, &body).await.verdict(), expected, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_payment_is_written_down_and_may_succeed_after_all() {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let failed = |payment: &str| json!({"type": "payment.failed", "data": {"payment": payment, "order": id}});
+    assert_eq!(tell(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "noted");
+    assert_eq!(tell(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "repeated");
+    assert_eq!(payments(&app, &id).await, [("pay_1".into(), "failed".into())]);
+    assert_eq!(read(&app, &id).await["state"], "reserved");
+    assert_eq!(tell(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"], "paid");
+    // Out of order: that it failed before it was captured comes last, and changes nothing.
+    assert_eq!(tell(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
+    assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
+    assert_eq!(read(&app, &id).await["state"], "paid");
+}

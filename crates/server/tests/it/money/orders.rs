@@ -1,0 +1,174 @@
+//! Orders and money: refunds by operators, late payments, more time, races.
+
+use serde_json::json;
+
+use super::{adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until};
+
+#[tokio::test]
+async fn an_operator_refunds_a_paid_order_exactly_once() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let path = format!("/v1/admin/orders/{id}/refund");
+    let refused = app.admin("POST", &path, None).await;
+    assert_eq!((refused.verdict().as_str(), &refused.json()["state"]), ("409 wrong_state", &json!("reserved")));
+    tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
+    let reason = json!({"reason": "broken in transit"});
+    for _ in 0..3 {
+        let refunded = app.admin("POST", &path, Some(reason.clone())).await;
+        assert_eq!((refunded.verdict().as_str(), &refunded.json()["state"]), ("200", &json!("refunded")));
+        assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "pending".into())]);
+    }
+    assert_eq!(payments(&app, &id).await, [("pay_1".into(), "refunded".into())]);
+    until("its units are for sale", async || {
+        (app.buy("bert", "k", "spring", "phone", 10).await.status == 201).then_some(())
+    })
+    .await;
+    let row = app.admin("GET", &format!("/v1/admin/refunds?order={id}"), None).await.json()["refunds"][0].clone();
+    assert_eq!((&row["cause"], &row["amount"]), (&json!("operator"), &json!({"amount_minor": 100, "currency": "CNY"})));
+    let refund = row["refund"].as_str().expect("an id");
+    assert!(refund.starts_with("ref_"), "{refund}");
+    let settled = json!({"type": "refund.settled", "data": {"refund": refund, "order": id}});
+    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "noted");
+    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
+    assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
+    assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "still harmless");
+    assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
+    let history = read(&app, &id).await["history"].clone();
+    let events: Vec<_> =
+        history.as_array().expect("a list").iter().map(|step| step["event"].as_str().expect("a word")).collect();
+    assert_eq!(events, ["order.reserved", "order.paid", "order.refunded"], "{history}");
+    assert_eq!((&history[0]["by"], &history[1]["by"]), (&json!("buyer"), &json!("provider:sandbox")));
+    assert_eq!((&history[2]["by"], &history[2]["why"]), (&json!("operator:configured"), &json!("broken in transit")));
+    let own = app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
+    assert_eq!((&own["history"][2]["by"], &own["history"][2]["why"]), (&json!("operator"), &json!(null)));
+    assert_eq!(app.buyer("bert", "GET", &format!("/v1/orders/{id}/history")).await.verdict(), "404 not_found");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn a_refund_settles_by_its_payment_as_well() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    tell(&app, "msg_1", &captured("pay_1", "ord_unknown", 100)).await;
+    let settled = json!({"type": "refund.settled", "data": {"payment": "pay_1"}});
+    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "noted");
+    assert_eq!(refunds(&app, "ord_unknown").await, [("pay_1".into(), "settled".into())]);
+    let nobodys = json!({"type": "refund.settled", "data": {"payment": "pay_2"}});
+    assert_eq!(tell(&app, "msg_3", &nobodys).await.verdict(), "200");
+}
+
+#[tokio::test]
+async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    for n in 0..5 {
+        let id = order(&app, "anna", &format!("k{n}"), 2).await;
+        let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
+        assert_eq!(cancelled.verdict(), "200");
+        if n % 2 == 0 {
+            // The units that came back go to the slot, where nobody has them.
+            app.until("/v1/admin/sales/spring/stock", "they are in the slot", |stock| stock["items"][0]["pool"] == 0)
+                .await;
+        }
+        let told = tell(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
+        assert_eq!(told.json()["outcome"], "paid", "{n}");
+        assert_eq!(read(&app, &id).await["state"], "paid");
+        assert!(read(&app, &id).await["ended_at"].is_null());
+        adds_up(&app).await;
+    }
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
+}
+
+#[tokio::test]
+async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
+    let app = start().await;
+    open_sale(&app, 4.into(), 2, 900).await;
+    let gone = order(&app, "anna", "k", 2).await;
+    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(), "200");
+    // Anna holds as many as she may by another order: units there are, but no share of the limit.
+    let other = order(&app, "anna", "k2", 2).await;
+    assert_eq!(tell(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"], "refunded");
+    assert_eq!(refunds(&app, &gone).await, [("pay_1".into(), "pending".into())]);
+    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(), "200");
+    // All is sold to others: a share of the limit, but no units.
+    until("both are sold", async || (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(()))
+        .await;
+    until("both are sold", async || (app.buy("carl", "k", "spring", "phone", 2).await.status < 300).then_some(()))
+        .await;
+    assert_eq!(tell(&app, "msg_2", &captured("pay_2", &other, 20)).await.json()["outcome"], "refunded");
+    assert_eq!(tell(&app, "msg_3", &captured("pay_2", &other, 20)).await.json()["outcome"], "repeated");
+    assert_eq!(refunds(&app, &other).await, [("pay_2".into(), "pending".into())]);
+    assert_eq!(read(&app, &other).await["state"], "cancelled");
+    let history = read(&app, &other).await["history"].clone();
+    let last = history.as_array().and_then(|steps| steps.last()).expect("steps").clone();
+    assert_eq!((&last["event"], &last["state"]), (&json!("payment.refunded"), &json!("cancelled")), "{history}");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn an_unpaid_order_may_be_given_more_time() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let path = format!("/v1/admin/orders/{id}/extend");
+    let before = read(&app, &id).await["pay_by"].as_str().expect("a time").to_owned();
+    let extended = app.admin("POST", &path, Some(json!({"secs": 600, "reason": "the bank is slow"}))).await;
+    assert_eq!(extended.verdict(), "200", "{}", extended.text());
+    let after = extended.json()["pay_by"].as_str().expect("a time").to_owned();
+    assert!(after > before, "{after}");
+    let millis = |text: &str| doorbuster_api::value::Time::parse(text).expect("a time").millis();
+    assert_eq!(millis(&after) - millis(&before), 600_000);
+    // The same instant again changes nothing; an earlier one, and one too far away, are refused.
+    assert_eq!(app.admin("POST", &path, Some(json!({"pay_by": after}))).await.verdict(), "200");
+    for wrong in [
+        json!({}),
+        json!({"secs": 0}),
+        json!({"pay_by": before}),
+        json!({"secs": 2_592_000}),
+        json!({"secs": 1, "pay_by": after}),
+    ] {
+        assert_eq!(app.admin("POST", &path, Some(wrong.clone())).await.verdict(), "422 invalid_request", "{wrong}");
+    }
+    let detail = read(&app, &id).await;
+    assert_eq!((&detail["pay_by"], &detail["state"]), (&json!(after), &json!("reserved")));
+    let step = &detail["history"][1];
+    assert_eq!(
+        (&step["event"], &step["why"], &step["pay_by"]),
+        (&json!("order.extended"), &json!("the bank is slow"), &json!(after))
+    );
+    assert!(detail["history"][2].is_null(), "the repetition is no step: {detail}");
+    tell(&app, "msg_1", &captured("pay_1", &id, 10)).await;
+    assert_eq!(app.admin("POST", &path, Some(json!({"secs": 60}))).await.verdict(), "409 wrong_state");
+    let nobody = format!("/v1/admin/orders/ord_{}/extend", "A".repeat(52));
+    assert_eq!(app.admin("POST", &nobody, Some(json!({"secs": 60}))).await.verdict(), "404 not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thing() {
+    let app = start().await;
+    open_sale(&app, 1_000.into(), 1_000, 900).await;
+    let (mut paid, mut refunded) = (0, 0);
+    for n in 0..60 {
+        let id = order(&app, "anna", &format!("k{n}"), 1).await;
+        let (message, payment) = (format!("msg_{n}"), format!("pay_{n}"));
+        let (path, told) = (format!("/v1/orders/{id}/cancel"), captured(&payment, &id, 10));
+        let twin = format!("{message}_b");
+        let (first, cancelled, again) =
+            tokio::join!(tell(&app, &message, &told), app.buyer("anna", "POST", &path), tell(&app, &twin, &told));
+        assert_eq!((first.status, again.status), (200, 200));
+        let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
+        let owed = refunds(&app, &id).await.len();
+        match (state.as_str(), owed) {
+            // Cancelled first, and paid late from the pool, counts as paid as well.
+            ("paid", 0) => paid += 1,
+            ("cancelled", 1) => refunded += 1,
+            other => panic!("{other:?}, cancel {}", cancelled.status),
+        }
+        assert!(matches!(cancelled.status, 200 | 409), "{}", cancelled.text());
+        assert_eq!(payments(&app, &id).await.len(), 1);
+    }
+    assert_eq!(paid + refunded, 60);
+    adds_up(&app).await;
+}

@@ -1,0 +1,210 @@
+//! The sandbox: its checkout, its buttons, its messages over HTTP, and a provider that is asked when messages are lost.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until};
+use crate::app::TestApp;
+
+/// Opens the order's checkout; gives the path of its page.
+async fn checkout(app: &TestApp, buyer: &str, order: &str) -> String {
+    let opened = app.buyer(buyer, "POST", &format!("/v1/orders/{order}/checkout")).await;
+    assert_eq!(opened.verdict(), "200", "{}", opened.text());
+    let url = opened.json()["checkout_url"].as_str().expect("an address").to_owned();
+    url.strip_prefix("http://shop.example").expect("the name that the request came to").to_owned()
+}
+
+async fn press(app: &TestApp, page: &str, button: &str) -> (u16, Value) {
+    let pressed = app.call("POST", &format!("{page}/{button}"), &[], b"").await;
+    (pressed.status, pressed.json())
+}
+
+/// Waits until the order is in this state.
+async fn becomes(app: &TestApp, order: &str, state: &str) -> Value {
+    let what = format!("{order} becomes {state}");
+    until(&what, async || Some(read(app, order).await).filter(|order| order["state"] == state)).await
+}
+
+#[tokio::test]
+async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let path = format!("/v1/orders/{id}/checkout");
+    let first = app.buyer("anna", "POST", &path).await.json();
+    assert_eq!(app.buyer("anna", "POST", &path).await.json(), first, "the same for as long as it takes money");
+    assert_eq!(first["expires_at"], read(&app, &id).await["pay_by"]);
+    assert_eq!(app.buyer("bert", "POST", &path).await.verdict(), "404 not_found");
+    let page = checkout(&app, "anna", &id).await;
+    let shown = app.get(&page).await;
+    assert_eq!((shown.status, shown.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = shown.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let state = app.get(&format!("{page}/state")).await.json();
+    assert_eq!((&state["state"], &state["order"]), (&json!("open"), &json!(id)));
+    assert_eq!(state["amount"], json!({"amount_minor": 100, "currency": "CNY"}));
+    assert!(state["return_url"].as_str().is_some_and(|url| url.ends_with(&format!("/order/{id}"))), "{state}");
+    let (status, state) = press(&app, &page, "pay").await;
+    assert_eq!((status, &state["state"]), (200, &json!("paid")));
+    becomes(&app, &id, "paid").await;
+    assert_eq!(press(&app, &page, "pay").await.0, 409, "once");
+    assert_eq!(payments(&app, &id).await.len(), 1);
+    let again = app.buyer("anna", "POST", &path).await;
+    assert_eq!((again.verdict().as_str(), &again.json()["state"]), ("409 wrong_state", &json!("paid")));
+    // An operator gives the money back, and the sandbox says when it arrived.
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    until("the refund settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    assert_eq!(app.get("/sandbox/checkout/cs_none/state").await.verdict(), "404 not_found");
+    assert_eq!(app.call("POST", &format!("{page}/steal"), &[], b"").await.verdict(), "404 not_found");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn paying_twice_pays_once_and_gives_the_second_back() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    assert_eq!(press(&app, &page, "twice").await.0, 200);
+    until("the second goes back", async || {
+        let (paid, back) = (payments(&app, &id).await, refunds(&app, &id).await);
+        (paid.len() == 2 && back.len() == 1 && back[0].1 == "settled").then_some(())
+    })
+    .await;
+    assert_eq!(read(&app, &id).await["state"], "paid");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn a_failed_payment_leaves_the_checkout_open() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    let (status, state) = press(&app, &page, "fail").await;
+    assert_eq!((status, &state["state"]), (200, &json!("open")));
+    until("it is written down", async || {
+        payments(&app, &id).await.first().is_some_and(|payment| payment.1 == "failed").then_some(())
+    })
+    .await;
+    assert_eq!(press(&app, &page, "pay").await.0, 200);
+    becomes(&app, &id, "paid").await;
+}
+
+#[tokio::test]
+async fn a_lost_message_is_made_good_by_asking_before_the_units_return() {
+    let app = start().await;
+    open_sale(&app, 1.into(), 1, 2).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    assert_eq!(press(&app, &page, "lose").await.0, 200);
+    let paid = becomes(&app, &id, "paid").await;
+    let events: Vec<_> = paid["history"].as_array().expect("a list").iter().map(|step| &step["event"]).collect();
+    assert_eq!(events, ["order.reserved", "order.paid"], "it never expired: {paid}");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn an_open_checkout_is_closed_when_its_order_is_due_and_the_units_return_in_time() {
+    let app = start().await;
+    open_sale(&app, 1.into(), 1, 1).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    let begun = Instant::now();
+    becomes(&app, &id, "expired").await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let (status, state) = press(&app, &page, "pay").await;
+    assert_eq!((status, &state["state"]), (409, &json!("closed")));
+    until("it is for sale", async || (app.buy("bert", "k", "spring", "phone", 1).await.status == 201).then_some(()))
+        .await;
+    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await.verdict(), "409 wrong_state");
+}
+
+#[tokio::test]
+async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
+    let app = start().await;
+    open_sale(&app, 2.into(), 1, 1).await;
+    let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
+    for (id, buyer) in [(&first, "anna"), (&second, "bert")] {
+        let page = checkout(&app, buyer, id).await;
+        assert_eq!(press(&app, &page, "late").await.1["state"], "late");
+    }
+    becomes(&app, &first, "expired").await;
+    becomes(&app, &second, "expired").await;
+    // One of the two units is sold to somebody else meanwhile.
+    until("a unit is for sale", async || {
+        (app.buy("carl", "k", "spring", "phone", 1).await.status == 201).then_some(())
+    })
+    .await;
+    let ends = until("both are decided", async || {
+        let states = [read(&app, &first).await, read(&app, &second).await].map(|order| order["state"].clone());
+        let back = refunds(&app, &first).await.len() + refunds(&app, &second).await.len();
+        (states.contains(&json!("paid")) && back == 1).then_some(states)
+    })
+    .await;
+    assert!(ends.contains(&json!("expired")), "{ends:?}");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_order_closes_its_checkout_and_an_extended_one_gets_another() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 1).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+    until("it is closed", async || (app.get(&format!("{page}/state")).await.json()["state"] == "closed").then_some(()))
+        .await;
+    let id = order(&app, "anna", "k2", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    let longer = app.admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 600}))).await;
+    assert_eq!(longer.verdict(), "200", "{}", longer.text());
+    let other = until("the first one is over", async || {
+        let other = checkout(&app, "anna", &id).await;
+        (other != page).then_some(other)
+    })
+    .await;
+    assert_eq!(press(&app, &page, "pay").await.0, 409);
+    assert_eq!(press(&app, &other, "pay").await.0, 200);
+    becomes(&app, &id, "paid").await;
+}
+
+#[tokio::test]
+async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
+    let settings = [("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", super::secret(super::KEY))];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let app = TestApp::with(&settings).await;
+    open_sale(&app, 10.into(), 1, 900).await;
+    let mut orders = Vec::new();
+    for n in 0..5 {
+        let id = order(&app, &format!("b{n}"), "k", 1).await;
+        let page = checkout(&app, &format!("b{n}"), &id).await;
+        assert_eq!(press(&app, &page, "pay").await.0, 200);
+        orders.push(id);
+    }
+    // At once: some were delivered, some were not.
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &settings, false).await.expect("it starts again");
+    for id in &orders {
+        becomes(&app, id, "paid").await;
+        assert_eq!(payments(&app, id).await.len(), 1);
+    }
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn refunds_of_payments_that_others_invented_stay_pending_until_somebody_settles_them() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    tell(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
+    // Until the worker has asked.
+    until("it was asked for", async || {
+        let text = app.get("/metrics").await.text();
+        text.contains("doorbuster_refunds_total{answer=\"accepted\"} 1").then_some(())
+    })
+    .await;
+    assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "pending".into())]);
+    tell(&app, "msg_2", &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}})).await;
+    assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "settled".into())]);
+}
