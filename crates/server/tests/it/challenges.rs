@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
@@ -61,6 +64,60 @@ async fn a_solved_challenge_gives_one_pass_which_buys() {
     assert_eq!(app.buy_with("anna", "k1", &[], &purchase).await.verdict(), "403 pass_required");
     assert_eq!(app.buy_with("anna", "k1", &[("Purchase-Pass", &pass)], &purchase).await.verdict(), "201");
     assert_eq!(answer(&app, "anna", "spring", &asked, &solved).await, "403 challenge_failed", "it is spent");
+}
+
+/// The answer of a picture, as only somebody knows who has the key that the nodes were given: what was sealed into the challenge.
+fn looked_up(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str) -> Value {
+    let key = blake3::derive_key("doorbuster: challenges", &master);
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).expect("32 bytes"));
+    let text = challenge["challenge"].as_str().expect("an opaque word");
+    let mut token = URL_SAFE_NO_PAD.decode(text).expect("base64");
+    let mut sealed = token.split_off(12);
+    let nonce = Nonce::try_assume_unique_for_key(&token).expect("12 bytes");
+    let bound = format!("{sale}\0{buyer}");
+    let inside = key.open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed).expect("it is this buyer's");
+    // After the id, the kind and the end.
+    let answer = &inside[25..];
+    match challenge["kind"].as_str() {
+        Some("slider") => json!({"x": u16::from_be_bytes([answer[0], answer[1]])}),
+        _ => {
+            let text: Vec<u8> = answer.iter().copied().take_while(|byte| *byte != 0).collect();
+            json!({"text": String::from_utf8(text).expect("letters")})
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
+    let key = "5a".repeat(32);
+    let app = TestApp::with(&[("DOORBUSTER_PASS__KEYS", &key)]).await;
+    for kind in ["image", "slider", "pow"] {
+        open(&app, kind, kind).await;
+        let asked = challenge(&app, "anna", kind, json!({})).await;
+        assert_eq!(asked["kind"], kind);
+        let solved = match kind {
+            "pow" => worked(&asked),
+            _ => looked_up([0x5a; 32], &asked, kind, "anna"),
+        };
+        let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved});
+        let passed = post(&app, "anna", &format!("/v1/sales/{kind}/passes"), &body).await;
+        assert_eq!(passed.verdict(), "201", "{kind} {solved}: {}", passed.text());
+        let pass = passed.json()["pass"].as_str().expect("a pass").to_owned();
+        let purchase = json!({"sale": kind, "item": "phone", "units": 1}).to_string();
+        let bought = app.buy_with("anna", kind, &[("Purchase-Pass", &pass)], &purchase).await;
+        assert_eq!(bought.verdict(), "201", "{kind}: {}", bought.text());
+        assert_eq!(answer(&app, "anna", kind, &asked, &solved).await, "403 challenge_failed", "{kind}: it is spent");
+    }
+    // A little beside the gap is in place, capitals or not are the same, and nothing else is.
+    for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
+        let asked = challenge(&app, "anna", "slider", json!({})).await;
+        let x = looked_up([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
+        assert_eq!(answer(&app, "anna", "slider", &asked, &json!({"x": x + beside})).await, verdict, "{beside}");
+    }
+    let asked = challenge(&app, "anna", "image", json!({})).await;
+    let text = looked_up([0x5a; 32], &asked, "image", "anna")["text"].as_str().expect("text").to_owned();
+    let spaced = format!(" {} {} ", text[..2].to_uppercase(), text[2..].to_lowercase());
+    assert_eq!(answer(&app, "anna", "image", &asked, &json!({"text": spaced})).await, "201");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

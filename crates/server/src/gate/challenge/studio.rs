@@ -1,6 +1,7 @@
 //! Where challenges are drawn: a few threads of their own, beside those that serve requests. What will be wanted is drawn in advance, while there is time.
 //!
-//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait. What was taken from the shelf is nobody else's.
+//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait for each kind, and the kinds take turns, so that a flood for
+//! one of them makes no other wait. What was taken from the shelf is nobody else's.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,8 +18,8 @@ use super::seal::{ANSWER, Kind};
 
 /// Threads that draw.
 const THREADS: usize = 2;
-/// Requests that wait for a challenge to be drawn; at the bound a request is told to come again.
-const WAITING_MAX: usize = 1_024;
+/// Requests that wait for a challenge of one kind to be drawn; at the bound a request for this kind is told to come again.
+const WAITING_MAX: usize = 512;
 /// Challenges of a kind that are kept drawn.
 const SHELF_MAX: usize = 1_024;
 /// Bytes of a kind that are kept drawn; whichever of the two bounds comes first.
@@ -87,7 +88,10 @@ struct State {
     /// Challenges that were given out, by kind.
     given: [u64; Kind::ALL.len()],
     shelves: [Shelf; Kind::ALL.len()],
-    waiting: VecDeque<(Kind, oneshot::Sender<Made>)>,
+    /// Who waits for a challenge of which kind.
+    waiting: [VecDeque<oneshot::Sender<Made>>; Kind::ALL.len()],
+    /// The kind whose turn it is, should somebody wait for it.
+    turn: usize,
     is_closing: bool,
 }
 
@@ -99,6 +103,27 @@ impl State {
             shelf.is_wanted && !shelf.is_full()
         });
         open.min_by_key(|kind| self.shelves[*kind as usize].made.len())
+    }
+
+    /// A place among those who wait for this kind. `None`: there is none.
+    fn wait(&mut self, kind: Kind) -> Option<oneshot::Receiver<Made>> {
+        let waiting = &mut self.waiting[kind as usize];
+        let (sender, drawn) = oneshot::channel();
+        (waiting.len() < WAITING_MAX).then(|| waiting.push_back(sender)).map(|()| drawn)
+    }
+
+    /// Who is drawn for next: the first of the next kind that somebody waits for. Whoever hung up meanwhile is passed over.
+    fn next_waiting(&mut self) -> Option<(Kind, oneshot::Sender<Made>)> {
+        for _ in 0..Kind::ALL.len() {
+            let kind = Kind::ALL[self.turn];
+            self.turn = (self.turn + 1) % Kind::ALL.len();
+            while let Some(sender) = self.waiting[kind as usize].pop_front() {
+                if !sender.is_closed() {
+                    return Some((kind, sender));
+                }
+            }
+        }
+        None
     }
 }
 
@@ -143,20 +168,19 @@ impl Studio {
         Self { shared, threads }
     }
 
-    /// A challenge that nobody else gets. `None`: too many wait.
+    /// A challenge that nobody else gets. `None`: too many wait for this kind.
     pub(super) async fn take(&self, kind: Kind) -> Option<Made> {
-        let (sender, drawn) = oneshot::channel();
-        {
+        let drawn = {
             let mut state = self.shared.lock();
             if let Some(made) = state.shelves[kind as usize].take() {
                 state.given[kind as usize] += 1;
                 return Some(made);
             }
-            if state.waiting.len() >= WAITING_MAX || self.threads.is_empty() {
+            if self.threads.is_empty() {
                 return None;
             }
-            state.waiting.push_back((kind, sender));
-        }
+            state.wait(kind)?
+        };
         self.shared.wake.notify_one();
         let made = drawn.await.ok()?;
         self.shared.lock().given[kind as usize] += 1;
@@ -190,7 +214,7 @@ impl Drop for Studio {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_closing = true;
-        state.waiting.clear();
+        state.waiting.iter_mut().for_each(VecDeque::clear);
         drop(state);
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
@@ -242,12 +266,11 @@ fn draw_for(shared: &Shared, mut easel: Easel, fills: bool) {
     let mut rests_until = Instant::now();
     let mut state = shared.lock();
     while !state.is_closing {
-        if let Some((kind, sender)) = state.waiting.pop_front() {
+        if let Some((kind, sender)) = state.next_waiting() {
             drop(state);
-            // Whoever hung up meanwhile is not drawn for.
-            let sent = if sender.is_closed() { None } else { Some(sender.send(easel.draw(kind))) };
+            let sent = sender.send(easel.draw(kind));
             state = shared.lock();
-            if let Some(Err(left)) = sent {
+            if let Err(left) = sent {
                 state.shelves[kind as usize].put(left);
             }
             continue;
@@ -265,5 +288,24 @@ fn draw_for(shared: &Shared, mut easel: Easel, fills: bool) {
             Some(_) => state = shared.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
             None => state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_for_one_kind_makes_no_other_wait() {
+        let mut state = State::default();
+        let images: Vec<_> = (0..WAITING_MAX).map(|_| state.wait(Kind::Image).expect("there is room")).collect();
+        assert!(state.wait(Kind::Image).is_none(), "there is none left for this kind");
+        let sliders = [state.wait(Kind::Slider), state.wait(Kind::Slider)].map(|one| one.expect("another kind's room"));
+        let work = state.wait(Kind::Work).expect("another kind's room");
+        let mut next = || state.next_waiting().map(|(kind, _)| kind);
+        assert_eq!([next(), next(), next()], [Some(Kind::Image), Some(Kind::Slider), Some(Kind::Work)]);
+        assert_eq!([next(), next(), next()], [Some(Kind::Image), Some(Kind::Slider), Some(Kind::Image)]);
+        drop((images, sliders, work));
+        assert_eq!(next(), None, "nobody is drawn for who hung up");
     }
 }
