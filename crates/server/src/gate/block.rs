@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use doorbuster_core::Millis;
 use doorbuster_store::{Block, BlockKind, BlocksMark, StoreError};
 use hashbrown::HashMap;
+use tokio::sync::watch;
 
 use crate::config::Cidr;
 use crate::engine::Engine;
@@ -26,6 +27,8 @@ pub(crate) struct Blocks {
     known: ArcSwap<Known>,
     /// Held by whoever reads them, with what marks the last reading.
     reading: tokio::sync::Mutex<Option<BlocksMark>>,
+    /// Told when they were read anew.
+    changed: watch::Sender<()>,
     turned_away: [AtomicU64; BlockKind::ALL.len()],
 }
 
@@ -81,6 +84,11 @@ impl Blocks {
         true
     }
 
+    /// Tells of changes from now on, to whoever was let in and stays.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// How often somebody of this kind was turned away.
     pub(crate) fn turned_away(&self, kind: BlockKind) -> u64 {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
@@ -95,6 +103,7 @@ impl Blocks {
         let mark = engine.store().blocks_mark().await?;
         if *read != Some(mark) {
             self.known.store(Known::new(&engine.store().blocks().await?).into());
+            self.changed.send_replace(());
             *read = Some(mark);
         }
         Ok(())

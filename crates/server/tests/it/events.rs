@@ -273,6 +273,51 @@ async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
     tokio::time::timeout(PATIENCE, again).await.expect("its place is free again");
 }
 
+/// Whether the stream ends, which nothing is to be read of before.
+async fn is_over(wire: &mut Wire, text: &str) {
+    let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("it ends at once");
+    assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));
+}
+
+#[tokio::test]
+async fn whom_operators_turn_away_is_told_nothing_more() {
+    let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    app.open_sale("spring", 10.into(), 10).await;
+    let block = async |kind: &str, value: &str| {
+        let body = Some(json!({"kind": kind, "value": value}));
+        assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
+    };
+    let mut robot = socket(&app, "anna", "").await;
+    let (mut wire, text) = stream(&app, "/v1/events", &[]).await;
+    let (mut farm, farm_text) = stream(&app, "/v1/events", &[("X-Forwarded-For", "192.0.2.7")]).await;
+    let mut bert = socket(&app, "bert", "?sale=spring").await;
+    block("ip", "192.0.2.0/24").await;
+    is_over(&mut farm, &farm_text).await;
+    block("buyer", "anna").await;
+    let close = async {
+        loop {
+            match robot.next().await {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| u16::from(frame.code)),
+                Some(Ok(Message::Ping(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, close).await.expect("it ends at once"), Some(1008));
+    is_over(&mut wire, &text).await;
+    assert_eq!(app.buyer("anna", "GET", "/v1/events").await.verdict(), "403 forbidden");
+    match open(&app, "", &[("authorization", &bearer("anna"))]).await {
+        Err(Error::Http(refused)) => assert_eq!(refused.status(), 403),
+        other => panic!("{:?}", other.map(|(_, response)| response)),
+    }
+    let carl = bearer("carl");
+    let from_there = [("Authorization", carl.as_str()), ("X-Forwarded-For", "192.0.2.8")];
+    assert_eq!(app.call("GET", "/v1/events", &from_there, b"").await.verdict(), "403 forbidden");
+    // Nobody else's stream ended.
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    while next(&mut bert).await["type"] != "order" {}
+}
+
 #[tokio::test]
 async fn streams_end_with_the_server() {
     let mut app = TestApp::start().await;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use doorbuster_api::event::Event;
 use doorbuster_api::order::AnyOrder;
 use doorbuster_core::BuyerId;
+use tokio::sync::watch;
 
 use crate::notify::{Kind, Next, Subscription};
 use crate::web::gate::room;
 use crate::web::sales::shown;
+use crate::web::who::Client;
 use crate::web::{App, wire};
 
 /// What comes next.
@@ -18,13 +20,18 @@ pub(super) enum Told {
     Event(u64, String),
     /// The reader let too much wait and has to go.
     TooSlow,
+    /// Operators turn the reader away since the stream began.
+    TurnedAway,
 }
 
 /// One reader's events.
 pub(super) struct Feed {
     app: Arc<App>,
     subscription: Subscription,
+    client: Client,
     buyer: BuyerId,
+    /// Tells when it changed whom operators turn away.
+    blocks: watch::Receiver<()>,
     sales: Vec<String>,
     /// What the reader was last told of a place in a waiting room.
     place: Option<Event>,
@@ -32,9 +39,14 @@ pub(super) struct Feed {
 
 impl Feed {
     /// `None`: the buyer has as many as one may have.
-    pub(super) fn new(app: Arc<App>, buyer: BuyerId, sales: Vec<String>) -> Option<Self> {
+    pub(super) fn new(
+        app: Arc<App>,
+        (client, buyer): (Client, BuyerId),
+        sales: Vec<String>,
+        blocks: watch::Receiver<()>,
+    ) -> Option<Self> {
         let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone(), app.streams_max)?;
-        Some(Self { app, subscription, buyer, sales, place: None })
+        Some(Self { app, subscription, client, buyer, blocks, sales, place: None })
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -60,12 +72,20 @@ impl Feed {
     /// Waits for the next event. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Told {
         loop {
-            let event = match self.subscription.next().await {
-                Next::Event(event) => event,
-                Next::Lagged => {
+            let next = tokio::select! {
+                biased;
+                // The sender lives as long as the server.
+                _ = self.blocks.changed() => None,
+                next = self.subscription.next() => Some(next),
+            };
+            let event = match next {
+                Some(Next::Event(event)) => event,
+                Some(Next::Lagged) => {
                     self.app.metrics.dropped.add_one();
                     return Told::TooSlow;
                 }
+                None if self.app.not_blocked(self.client, &self.buyer).is_err() => return Told::TurnedAway,
+                None => continue,
             };
             // What is not in the catalogue any more is nothing to tell of.
             if let Some(json) = self.render(event.id, &event.kind).await {

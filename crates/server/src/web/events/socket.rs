@@ -22,17 +22,21 @@ use crate::web::connection::Connection;
 use crate::web::limits::{
     CLOSE_TIMEOUT, PING_EVERY, SILENCE_MAX, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
 };
+use crate::web::refusals::BLOCKED;
 use crate::web::reply::Refused;
-use crate::web::who::owned;
+use crate::web::who::{Client, owned};
 
 /// Close code: come again later.
 const TRY_AGAIN_LATER: u16 = 1013;
+/// Close code: this end does not want to.
+const POLICY_VIOLATION: u16 = 1008;
 /// Close code: this end is going away.
 const GOING_AWAY: u16 = 1001;
 
 /// `GET /v1/ws`
 pub(crate) async fn socket(
     State(app): State<Arc<App>>,
+    client: Client,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     connection: Option<Extension<Arc<Connection>>>,
@@ -43,7 +47,7 @@ pub(crate) async fn socket(
         let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
         return Err(Problem::invalid_request(vec![fault]).into());
     };
-    let feed = follow(&app, buyer, query.as_deref())?;
+    let feed = follow(&app, client, buyer, query.as_deref())?;
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(WS_MESSAGE_BYTES_MAX)
@@ -110,6 +114,7 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
             told = feed.next() => match told {
                 Told::Event(_, json) => Message::Text(json.into()),
                 Told::TooSlow => return End::Told(TRY_AGAIN_LATER, "too slow"),
+                Told::TurnedAway => return End::Told(POLICY_VIOLATION, BLOCKED),
             },
             came = socket.recv() => match came {
                 Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return End::Gone,

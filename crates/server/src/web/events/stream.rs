@@ -20,7 +20,7 @@ use crate::metrics::Present;
 use crate::web::App;
 use crate::web::limits::PING_EVERY;
 use crate::web::reply::{Answer, ReplyBody};
-use crate::web::who::Buyer;
+use crate::web::who::{Buyer, Client};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// A proxy that would gather the stream before passing it on is asked not to.
@@ -37,10 +37,11 @@ struct Stream {
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
+    client: Client,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let feed = follow(&app, buyer, query.as_deref())?;
+    let feed = follow(&app, client, buyer, query.as_deref())?;
     let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
     // Somebody who comes back may have missed what changed meanwhile.
     if headers.contains_key(LAST_EVENT_ID) {
@@ -70,7 +71,7 @@ impl Stream {
         tokio::select! {
             told = self.feed.next() => match told {
                 Told::Event(id, json) => Some(format!("id: {id}\ndata: {json}\n\n")),
-                Told::TooSlow => None,
+                Told::TooSlow | Told::TurnedAway => None,
             },
             () = tokio::time::sleep_until(self.ping_at) => {
                 self.ping_at = Instant::now() + PING_EVERY;
