@@ -1,10 +1,18 @@
 //! Which requests hold an order, as far as this node knows: complete up to the counts that it shows, for sales that are not long over.
+mod lanes;
+mod undecided;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use lanes::Lanes;
+pub(crate) use lanes::Unread;
+pub(crate) use undecided::Queued;
+use undecided::Undecided;
 
 /// Requests that one node remembers; past the bound the store is asked instead.
 pub const HOLDERS_MAX: usize = 16_000_000;
@@ -22,6 +30,10 @@ pub struct Holders {
     /// Something was not remembered.
     full: AtomicBool,
     asking: Semaphore,
+    /// How those that hold one are shown it.
+    pub(crate) lanes: Lanes,
+    /// Those that may come to hold one.
+    pub(crate) undecided: Undecided,
 }
 
 impl Default for Holders {
@@ -31,6 +43,8 @@ impl Default for Holders {
             count: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             asking: Semaphore::new(LOOKED_UP_MAX),
+            lanes: Lanes::default(),
+            undecided: Undecided::default(),
         }
     }
 }

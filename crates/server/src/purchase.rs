@@ -304,7 +304,7 @@ impl Engine {
                 return Attempt::NotReady;
             }
             Ok(Some(resolved)) => self.answer(purchase, resolved, false).await,
-            Ok(None) => Bought::Queued { id, decide_by: cut.decide_by },
+            Ok(None) => self.still_queued(purchase, cut),
             Err(_) => UNAVAILABLE,
         })
     }
@@ -332,8 +332,7 @@ impl Engine {
             Err(Silence::Gone) => Attempt::AskAgain,
             // Not yet, or the settler is gone: the verdict can be asked for.
             Err(Silence::NotYet) => {
-                let id = self.id_of(purchase, cut);
-                Attempt::Answer(Bought::Queued { id, decide_by: cut.decide_by })
+                Attempt::Answer(self.still_queued(purchase, cut))
             }
         }
     }

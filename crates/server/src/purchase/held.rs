@@ -1,35 +1,79 @@
-//! The order that a request holds already: looked up where this node remembers one, or cannot know.
+//! What a request hears that was here before: the order that it holds, looked up where this node remembers one or cannot know, or the place in the queue
+//! that it was given.
+use doorbuster_core::slot::Cut;
 use doorbuster_core::{Phase, RequestHash};
-use doorbuster_store::StoreError;
 
-use super::{Bought, Purchase, Refusal, UNAVAILABLE};
+use super::park::{Asker, Until};
+use super::{Attempt, Bought, Purchase, Refusal, UNAVAILABLE};
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
+use crate::holders::{Queued, Unread};
 
 impl Engine {
-    /// Whether the request may hold an order, as far as this node knows.
+    /// Whether the request may hold an order, or a place in the queue, as far as this node knows.
     pub(super) fn may_hold(&self, sale: &SaleState, request: RequestHash) -> bool {
-        self.holders().may_hold(request) || (sale.row.phase == Phase::Closed && sale.is_long_over(self.now()))
+        let holders = self.holders();
+        holders.may_hold(request)
+            || holders.undecided.has(request)
+            || (sale.row.phase == Phase::Closed && sale.is_long_over(self.now()))
     }
 
-    /// What a request hears that may hold an order; `None`: it holds none. Of those that this node does not remember a few are looked up at a time.
+    /// What a request hears that may hold an order; `None`: it holds none. Those that this node remembers are shown it in turn, of the others a few are
+    /// looked up at a time.
     pub(super) async fn held(&self, purchase: &Purchase, request: RequestHash) -> Option<Bought> {
-        let _place = match self.holders().holds(request) {
-            true => None,
-            false => match self.holders().look_up() {
-                Some(place) => Some(place),
-                None => return Some(UNAVAILABLE),
-            },
+        let is_remembered = self.holders().holds(request);
+        if !is_remembered
+            && let Some(queued) = self.holders().undecided.told(request, self.now())
+            && let Some(bought) = self.as_told(purchase, request, queued).await
+        {
+            return Some(bought);
+        }
+        let order = self.store().order_of(purchase.buyer.clone(), purchase.key.clone());
+        let found = if is_remembered {
+            let buyer = self.id_key().buyer_hash(purchase.buyer.as_str());
+            self.holders().lanes.order(buyer, request, order).await
+        } else {
+            let Some(_place) = self.holders().look_up() else { return Some(UNAVAILABLE) };
+            order.await.map_err(Unread::Store)
         };
-        self.replay(purchase).await.transpose().map(|bought| bought.unwrap_or(UNAVAILABLE))
+        match found {
+            Ok(Some(order)) if order.item == purchase.item.row.id && order.units == purchase.units => {
+                Some(Bought::Replayed(order))
+            }
+            Ok(Some(_)) => Some(Bought::Refused(Refusal::KeyReused)),
+            Ok(None) => None,
+            Err(Unread::Busy | Unread::Store(_)) => Some(UNAVAILABLE),
+        }
     }
 
-    /// The order that the request holds.
-    async fn replay(&self, purchase: &Purchase) -> Result<Option<Bought>, StoreError> {
-        let order = self.store().order_of(purchase.buyer.clone(), purchase.key.clone()).await?;
-        Ok(order.map(|order| match order.item == purchase.item.row.id && order.units == purchase.units {
-            true => Bought::Replayed(order),
-            false => Bought::Refused(Refusal::KeyReused),
-        }))
+    /// The answer to a request whose verdict is not out. What it was admitted on may have ended since: it hears the same again.
+    pub(super) fn still_queued(&self, purchase: &Purchase, cut: &Cut) -> Bought {
+        let request = self.id_key().request_hash(purchase.buyer.as_str(), purchase.key.as_str());
+        let queued = Queued { item: purchase.item.row.id, cut: *cut };
+        self.holders().undecided.tell(request, queued, self.now());
+        Bought::Queued { id: self.id_of(purchase, cut), decide_by: cut.decide_by }
+    }
+
+    /// What a request hears that was told it is queued; `None`: it was refused since, and this is a new try.
+    async fn as_told(&self, purchase: &Purchase, request: RequestHash, queued: Queued) -> Option<Bought> {
+        let Queued { item, cut } = queued;
+        let attempt = match self.waiters().join(cut.token) {
+            Some(verdict) => {
+                let asker = Asker { is_first: false, until: Until::from_now(purchase.wait).verdict };
+                self.wait(purchase, &cut, verdict, asker).await
+            }
+            None => self.find(purchase, &cut).await,
+        };
+        let is_same = item == purchase.item.row.id && cut.units == purchase.units;
+        match attempt {
+            Attempt::Answer(Bought::Queued { .. } | Bought::Replayed(_)) if !is_same => {
+                Some(Bought::Refused(Refusal::KeyReused))
+            }
+            Attempt::Answer(bought) => Some(bought),
+            Attempt::Short | Attempt::NotReady | Attempt::AskAgain => {
+                self.holders().undecided.forget(request);
+                None
+            }
+        }
     }
 }
