@@ -37,7 +37,8 @@ impl Passes {
         let mut text = Vec::new();
         for buyer in 0..buyers.count() {
             let name = buyers.name(buyer);
-            let terms = Terms { buyer: &name, standing: Standing::default(), valid_from: now, expires_at };
+            let terms =
+                Terms { buyer: &name, standing: Standing::default(), is_free: false, valid_from: now, expires_at };
             text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.seal(&terms, sale, item)).as_bytes());
         }
         let len = text.len() / (buyers.count() as usize).max(1);
@@ -93,6 +94,7 @@ pub fn check_nanos(checks: u32) -> f64 {
     let terms = Terms {
         buyer: "buyer-00000000",
         standing: Standing::default(),
+        is_free: false,
         valid_from: Millis(0),
         expires_at: Millis(i64::MAX >> 16),
     };

@@ -120,6 +120,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
       if (front.waiting_room === 'off') front.waiting_room = 'auto';
+      dropPass(m, m.item.id); /* one from before the room opened is of no use while it is open */
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off') front.challenge = 'asked'; /* its kind is told with the challenge */

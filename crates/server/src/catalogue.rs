@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_api::gate::Room;
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::slot::Request;
 use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
@@ -21,6 +22,9 @@ use crate::wants::Wants;
 
 /// How long after its end a node remembers who holds a sale's orders.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
+
+/// Versions of a row before the present one under which caches may keep a status: pages that have not heard of a change ask for one of these.
+const VERSIONS_SHARED: u64 = 4;
 
 /// An item, as buyers' requests see it.
 #[derive(Debug)]
@@ -157,6 +161,8 @@ pub struct SaleFlags {
     pub tally: Tally,
     /// What everybody together asked for, and what was too much.
     pub limits: SaleLimits,
+    /// Until when the waiting room is open that opens by itself, as of the last look at it.
+    pub held_until: AtomicI64,
     /// Number of the last status event.
     pub status_seq: AtomicU64,
 }
@@ -189,6 +195,27 @@ impl SaleState {
         }
     }
 
+    /// Whether its waiting room opened by itself, and is open.
+    #[must_use]
+    pub fn is_held(&self, now: Millis) -> bool {
+        self.door.waiting_room == Room::Auto && now.0 < self.flags.held_until.load(Ordering::Relaxed)
+    }
+
+    /// What the status is called under which pages ask for it.
+    #[must_use]
+    pub fn version(&self) -> String {
+        version(self.state_version)
+    }
+
+    /// Whether the status is called so, or was before one of the last few changes.
+    #[must_use]
+    pub fn has_been(&self, called: &str, key: &IdKey) -> bool {
+        let earlier = || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
+        let of = |row: u64| Phase::ALL.iter().map(move |phase| state_version(key, &self.row.id, row, *phase));
+        called.len() == VERSION_DIGITS
+            && (called == self.version() || earlier().flat_map(of).any(|state| called == version(state)))
+    }
+
     /// The item of this name.
     #[must_use]
     pub fn item(&self, name: &str) -> Option<&Arc<ItemState>> {
@@ -212,6 +239,18 @@ impl SaleState {
     pub fn is_warm(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
     }
+}
+
+/// Digits of a status's version.
+const VERSION_DIGITS: usize = 13;
+
+/// A number for a sale whose row has this version and phase, which nobody can know before.
+fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
+    key.request_hash(id, &format!("{row} {}", phase.as_str())).half()
+}
+
+fn version(state: u64) -> String {
+    format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
 /// The front door that a row keeps. One that cannot be read is shut: better no sale than one without its checks.
@@ -276,7 +315,7 @@ impl Catalogue {
         for item in &items {
             self.items.insert(item.row.id, item.clone());
         }
-        let state_version = key.request_hash(&id, &format!("{} {}", row.version, row.phase.as_str())).half();
+        let state_version = state_version(key, &id, row.version, row.phase);
         let door = door(&row);
         let (limits, challenge_limits) = (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
         let sale = SaleState { door, limits, challenge_limits, row, items, state_version, flags };

@@ -47,6 +47,8 @@ answers! {
     PassInvalid = "pass_invalid",
     /// A pass that was good once.
     PassExpired = "pass_expired",
+    /// A pass from before the waiting room opened.
+    WaitingRoom = "waiting_room",
     /// Too many requests.
     RateLimited = "rate_limited",
     /// A key with other content.

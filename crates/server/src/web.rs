@@ -25,6 +25,7 @@ mod refusals;
 mod reply;
 mod router;
 mod sales;
+mod shared;
 mod socket;
 mod turn_away;
 mod unread;

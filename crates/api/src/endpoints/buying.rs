@@ -48,6 +48,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             Code::PassRequired,
             Code::PassInvalid,
             Code::PassExpired,
+            Code::WaitingRoom,
             Code::NotFound,
             Code::SoldOut,
             Code::LimitReached,

@@ -1,7 +1,7 @@
 //! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of the deployment can check without a lookup.
 //!
 //! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2), `valid_from` and `expires_at` in milliseconds (6 each),
-//! whether the buyer is a member (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed hash of all that with the sale and the item.
+//! whether the buyer is a member and whether no waiting room was in the way (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed hash of all that with the sale and the item.
 //! Sale and item are not in it: whoever buys names them, and for another sale or item the MAC does not hold.
 //!
 //! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master for good. Several masters may be known at a time:
@@ -22,6 +22,9 @@ const NAME_MAX: usize = crate::limits::NAME_BYTES_MAX;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 17;
 const TAG_BYTES: usize = 16;
+/// Bits of the byte that says what is so and what is not.
+const MEMBER: u8 = 1;
+const FREE: u8 = 2;
 /// Head and buyer, then sale and item with a byte each for their length.
 const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
@@ -43,6 +46,8 @@ pub struct Terms<'a> {
     pub buyer: &'a str,
     /// What the shop said of the buyer when it was made.
     pub standing: Standing,
+    /// Whether its sale has a waiting room that opens by itself, and had not: then it is of no use while that is open.
+    pub is_free: bool,
     /// Its first instant.
     pub valid_from: Millis,
     /// The instant from which it is of no use.
@@ -105,7 +110,8 @@ impl PassKey {
         for time in [terms.valid_from, terms.expires_at] {
             pass.extend_from_slice(&time.0.to_be_bytes()[2..]);
         }
-        pass.extend_from_slice(&[u8::from(terms.standing.member), terms.standing.level]);
+        let flags = MEMBER * u8::from(terms.standing.member) | FREE * u8::from(terms.is_free);
+        pass.extend_from_slice(&[flags, terms.standing.level]);
         pass.extend_from_slice(terms.buyer.as_bytes());
         let tag = self.tag(&pass, sale, item);
         pass.extend_from_slice(&tag);
@@ -133,13 +139,14 @@ impl<'a> Sealed<'a> {
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
         let (head, buyer) = signed.split_first_chunk::<HEAD_BYTES>()?;
-        if head[0] != VERSION || head[15] > 1 || !(1..=NAME_MAX).contains(&buyer.len()) {
+        if head[0] != VERSION || head[15] > MEMBER | FREE || !(1..=NAME_MAX).contains(&buyer.len()) {
             return None;
         }
         let time = |bytes: &[u8]| Millis(bytes.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
         let terms = Terms {
             buyer: std::str::from_utf8(buyer).ok()?,
-            standing: Standing { member: head[15] == 1, level: head[16] },
+            standing: Standing { member: head[15] & MEMBER != 0, level: head[16] },
+            is_free: head[15] & FREE != 0,
             valid_from: time(&head[3..9]),
             expires_at: time(&head[9..15]),
         };
@@ -170,6 +177,7 @@ mod tests {
     const TERMS: Terms<'static> = Terms {
         buyer: "anna",
         standing: Standing { member: true, level: 7 },
+        is_free: false,
         valid_from: Millis(1_795_168_800_000),
         expires_at: Millis(1_795_168_920_000),
     };
@@ -187,6 +195,11 @@ mod tests {
         let pass = key().seal(&TERMS, "spring", "phone");
         assert_eq!(Sealed::parse(&pass).expect("a pass").terms(), TERMS);
         assert!(holds(&pass, &key(), "spring", "phone"));
+        for (member, is_free) in [(false, false), (false, true), (true, true)] {
+            let terms = Terms { standing: Standing { member, level: 0 }, is_free, ..TERMS };
+            let pass = key().seal(&terms, "spring", "phone");
+            assert_eq!(Sealed::parse(&pass).expect("a pass").terms(), terms);
+        }
         let longest = "x".repeat(NAME_MAX);
         let pass = key().seal(&Terms { buyer: &longest, ..TERMS }, &longest, &longest);
         assert_eq!(pass.len(), PASS_BYTES_MAX);

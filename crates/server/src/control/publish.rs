@@ -76,7 +76,7 @@ async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), Sl
 
 /// Field and value in turn: of the sale, then `item:NAME` with "count start access"; `-` is a count without end.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
-    let version = format!("{:013x}", sale.state_version >> 12);
+    let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);
     let mut fields = vec!["phase".into(), sale.row.phase.as_str().into(), "version".into(), version];
     for item in &sale.items {

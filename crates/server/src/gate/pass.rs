@@ -178,7 +178,7 @@ mod tests {
 
     fn issued(passes: &Passes, now: Millis) -> Issued {
         let standing = Standing { member: true, level: 3 };
-        let terms = Terms { buyer: "anna", standing, valid_from: now, expires_at: Millis(i64::MAX) };
+        let terms = Terms { buyer: "anna", standing, is_free: false, valid_from: now, expires_at: Millis(i64::MAX) };
         passes.issue(now, terms, "spring", "phone")
     }
 
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_pass_ends_with_what_it_was_given_on() {
         let standing = Standing { member: true, level: 3 };
-        let terms = Terms { buyer: "anna", standing, valid_from: NOW, expires_at: NOW.plus(5_000) };
+        let terms = Terms { buyer: "anna", standing, is_free: false, valid_from: NOW, expires_at: NOW.plus(5_000) };
         let short = passes(&[1]).issue(NOW, terms, "spring", "phone");
         assert_eq!(short.expires_at, NOW.plus(5_000));
     }

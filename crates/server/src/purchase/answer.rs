@@ -55,6 +55,8 @@ pub enum Refusal {
     PassInvalid,
     /// The pass was good once.
     PassExpired,
+    /// The pass was given before the waiting room opened by itself.
+    WaitingRoom,
     /// Too many requests.
     RateLimited {
         /// By which measure.
@@ -104,6 +106,7 @@ impl Refusal {
             Self::PassRequired => Answer::PassRequired,
             Self::PassInvalid => Answer::PassInvalid,
             Self::PassExpired => Answer::PassExpired,
+            Self::WaitingRoom => Answer::WaitingRoom,
             Self::RateLimited { .. } => Answer::RateLimited,
             Self::KeyReused => Answer::KeyReused,
             Self::Overloaded { .. } => Answer::Overloaded,

@@ -9,7 +9,7 @@ use axum::Router;
 use doorbuster_api::problem::Problem;
 use futures_util::FutureExt;
 use http::header::UPGRADE;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 
@@ -18,7 +18,7 @@ use super::failure::Cause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
 use super::who::Client;
-use super::{App, client, hot, unread};
+use super::{App, client, hot, shared, unread};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// A request's id, in and out.
@@ -76,6 +76,8 @@ impl Service {
         let client = Client(client::address(connection.peer, request.headers(), &self.app.proxies));
         request.extensions_mut().insert(client);
         let (method, headers) = (request.method().clone(), request.headers().clone());
+        let has_ways = |uri: &Uri| uri.query().is_some() || uri.path().contains('%');
+        let uri = has_ways(request.uri()).then(|| request.uri().clone());
         let (request, left) = if request.body().is_end_stream() {
             (request.map(axum::body::Body::new), None)
         } else {
@@ -91,6 +93,9 @@ impl Service {
         };
         if let Some(left) = left {
             left.read(&headers).await;
+        }
+        if let Some(uri) = uri {
+            shared::withhold(&self.app, &uri, reply.headers_mut());
         }
         let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
         self.app.metrics.requests.count(route, reply.status().as_u16());

@@ -55,6 +55,7 @@ pub(crate) struct Refusals {
     pass_required: Ready,
     pass_invalid: Ready,
     pass_expired: Ready,
+    waiting_room: Ready,
     blocked: Ready,
     /// By measure; without the seconds after which to come again.
     rate_limited: [Ready; SCOPES.len()],
@@ -75,6 +76,7 @@ impl Default for Refusals {
             pass_required: Ready::new(&Refusal::PassRequired),
             pass_invalid: Ready::new(&Refusal::PassInvalid),
             pass_expired: Ready::new(&Refusal::PassExpired),
+            waiting_room: Ready::new(&Refusal::WaitingRoom),
             blocked: Ready::new(&Refusal::Blocked),
             rate_limited: SCOPES.map(|scope| {
                 let refusal = told(&Refusal::RateLimited { scope, retry_after_secs: RETRY_SECS });
@@ -136,6 +138,7 @@ impl Refusals {
             Refusal::PassRequired => use_it(&self.pass_required),
             Refusal::PassInvalid => use_it(&self.pass_invalid),
             Refusal::PassExpired => use_it(&self.pass_expired),
+            Refusal::WaitingRoom => use_it(&self.waiting_room),
             Refusal::Blocked => use_it(&self.blocked),
             Refusal::RateLimited { scope, .. } => use_it(&self.rate_limited[*scope as usize]),
             Refusal::NotStarted { opens_at } => match &*self.not_started.load() {
@@ -165,6 +168,7 @@ pub(crate) fn told(refusal: &Refusal) -> Problem {
         Refusal::PassRequired => Problem::pass_required(),
         Refusal::PassInvalid => Problem::pass_invalid(PASS_INVALID),
         Refusal::PassExpired => Problem::pass_expired(),
+        Refusal::WaitingRoom => Problem::waiting_room(),
         Refusal::KeyReused => Problem::idempotency_key_reused(),
         Refusal::Overloaded { retry_after_secs } => Problem::overloaded(retry_after_secs),
         Refusal::Unavailable { retry_after_secs } => {
@@ -207,6 +211,7 @@ mod tests {
             Refusal::PassRequired,
             Refusal::PassInvalid,
             Refusal::PassExpired,
+            Refusal::WaitingRoom,
             Refusal::Blocked,
             Refusal::RateLimited { scope: Scope::Ip, retry_after_secs: 17 },
             Refusal::KeyReused,

@@ -210,7 +210,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
         started: sale.row.opened_at.is_some() || matches!(phase, PhaseWord::Open | PhaseWord::Paused),
         starts_at: sale.row.starts_at.map(wire::time),
         ends_at: sale.row.ends_at.map(wire::time),
-        version: format!("{:013x}", sale.state_version >> 12),
+        version: sale.version(),
         front_door: sale.door.into(),
         items,
     }

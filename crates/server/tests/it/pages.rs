@@ -113,3 +113,60 @@ async fn a_demonstration_has_a_sale_and_guests() {
     let app = TestApp::start().await;
     assert_eq!(app.call("POST", "/demo/guest", &[], b"").await.verdict(), "404 not_found");
 }
+
+#[tokio::test]
+async fn what_everybody_is_shown_is_for_caches_under_the_addresses_of_pages_alone() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 5.into(), 1).await;
+    app.open_sale("a:b", 5.into(), 1).await;
+    let check = async |path: &str, is_shared: bool| {
+        let reply = app.get(path).await;
+        assert_eq!(reply.status, 200, "{path}");
+        let said = reply.header("cache-control").expect("it is always said").to_owned();
+        assert_eq!(
+            (said.starts_with("public, max-age="), said == "no-store"),
+            (is_shared, !is_shared),
+            "{path}: {said}"
+        );
+    };
+    let status = async || app.get("/v1/sales/spring/status").await.json();
+    let version = status().await["version"].as_str().expect("a version").to_owned();
+    let page = app.get("/sale/spring").await.text();
+    let asset = named(&page).pop_first().expect("it names some");
+    for path in
+        ["/v1/sales", "/v1/sales/spring", "/v1/sales/spring/status", "/v1/sales/spring/status?v=", "/sale/spring"]
+    {
+        check(path, true).await;
+    }
+    check(&format!("/v1/sales/spring/status?v={version}"), true).await;
+    check(&format!("/v1/sales/spring/status?v={version}-open"), true).await;
+    check("/v1/sales/a%3Ab/status", true).await;
+    check("/sale/spring?lang=zh", true).await;
+    check(&asset, true).await;
+    // Anybody could make up one of these for each request.
+    for path in ["/v1/sales?x=1", "/v1/sales?limit=7", "/v1/sales/spring?x", "/v1/sales/spr%69ng", "/v1/sales/a%3ab"] {
+        check(path, false).await;
+    }
+    for query in [
+        "v=0123456789abc",
+        "v=0123456789abc-open",
+        "x=1",
+        "V=",
+        &format!("v={version}&x=1"),
+        &format!("x=1&v={version}"),
+    ] {
+        check(&format!("/v1/sales/spring/status?{query}"), false).await;
+    }
+    check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
+    check("/sale/spring?lang=zh&x", false).await;
+    check(&format!("{asset}?x"), false).await;
+    // Pages that have not heard of a change ask under the version before it, all of them under the same.
+    app.step("spring", "pause").await;
+    assert_ne!(status().await["version"], version.as_str());
+    check(&format!("/v1/sales/spring/status?v={version}"), true).await;
+    for n in 0..6 {
+        let body = Some(json!({"title": format!("Spring {n}")}));
+        assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", body).await.verdict(), "200");
+    }
+    check(&format!("/v1/sales/spring/status?v={version}"), false).await;
+}

@@ -178,8 +178,8 @@ impl Hall {
         std::mem::take(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).buyers).len()
     }
 
-    /// Whether more buyers came in the last second than can be let in. Asked more often, it says no.
-    pub(super) fn is_pressed(&self, at: Instant) -> bool {
+    /// Whether more buyers came here in the last second than this node's part of those who can be let in, of so many nodes. Asked more often, it says no.
+    pub(super) fn is_pressed(&self, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) = state.counted.map(|since| at.saturating_duration_since(since).as_millis()) else {
             state.counted = Some(at);
@@ -191,7 +191,8 @@ impl Hall {
         }
         state.counted = Some(at);
         let came = self.count_arrivals();
-        came >= ARRIVALS_COUNTED_MAX || came as u128 * 1_000 > u128::from(ARRIVALS_PER_SEC_MAX) * since
+        came >= ARRIVALS_COUNTED_MAX
+            || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(ARRIVALS_PER_SEC_MAX) * since
     }
 
     /// Whether a room that opens by itself is open.

@@ -73,9 +73,10 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
 fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     let hall = Hall::new("spring".into());
     let start = Instant::now();
+    let nodes = std::cell::Cell::new(1);
     let pressed = |arrivals: u64, secs: u64| {
         (0..arrivals).for_each(|n| hall.arrive(&buyer(&format!("b{n}"))));
-        hall.is_pressed(start + Duration::from_secs(secs))
+        hall.is_pressed(start + Duration::from_secs(secs), nodes.get())
     };
     assert!(!pressed(2 * ARRIVALS_PER_SEC_MAX, 0), "nothing was counted before");
     assert!(!pressed(ARRIVALS_PER_SEC_MAX, 1));
@@ -86,6 +87,10 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     (0..100 * ARRIVALS_PER_SEC_MAX).for_each(|_| hall.arrive(&buyer("robot")));
     assert!(!pressed(ARRIVALS_PER_SEC_MAX - 1, 4));
     assert!(pressed(20 * ARRIVALS_PER_SEC_MAX, 5), "more than are told apart");
+    // Of several nodes each looks after its part.
+    nodes.set(4);
+    assert!(!pressed(ARRIVALS_PER_SEC_MAX / 4, 6));
+    assert!(pressed(ARRIVALS_PER_SEC_MAX / 4 + 1, 7));
     hall.know(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
     assert!(hall.is_held(NOW) && !hall.is_held(Millis(1_001)));
 }

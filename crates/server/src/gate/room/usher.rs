@@ -1,9 +1,10 @@
 //! The usher: a few times a second it looks at the rooms of the sales that have one, calls in where this node leads, and tells whoever waits here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use doorbuster_api::gate::Room;
-use doorbuster_core::Phase;
+use doorbuster_core::{Millis, Phase};
 use doorbuster_store::{StoreResult, WaitingPlace, WaitingRoom};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -59,7 +60,8 @@ async fn look(rooms: &Rooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Resul
             call(rooms, engine, sale, &hall).await?;
         }
         if sale.door.waiting_room == Room::Auto {
-            hold(engine, &hall).await?;
+            let until = hold(engine, &hall).await?;
+            sale.flags.held_until.store(until.0, Ordering::Relaxed);
         }
         hall.mark(engine.now());
         if hall.is_news(free(sale), engine.hub().readers(), Instant::now()) {
@@ -114,15 +116,16 @@ fn tell(engine: &Engine, hall: &Hall, called: &[WaitingPlace]) {
     }
 }
 
-/// Opens a room when too many come, and keeps it open while somebody is in line.
-async fn hold(engine: &Engine, hall: &Hall) -> StoreResult<()> {
+/// Opens a room when too many come, and keeps it open while somebody is in line. Until when it is open.
+async fn hold(engine: &Engine, hall: &Hall) -> StoreResult<Millis> {
     let hold_ms = i64::try_from(HOLD.as_millis()).unwrap_or(i64::MAX);
-    let Some(room) = hall.room() else { return Ok(()) };
+    let Some(room) = hall.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    let is_needed =
-        hall.is_pressed(Instant::now()) || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
+    let is_needed = hall.is_pressed(Instant::now(), engine.nodes())
+        || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {
         engine.store().hold_room(hall.sale(), hold_ms).await?;
+        return Ok(engine.now().plus(hold_ms));
     }
-    Ok(())
+    Ok(room.open_until.unwrap_or(Millis(0)))
 }
