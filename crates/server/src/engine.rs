@@ -2,6 +2,7 @@
 
 mod end;
 mod jobs;
+mod living;
 mod look;
 mod start;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use views::Views;
 
 pub(crate) use end::DRAIN_MAX;
 pub(crate) use jobs::Jobs;
+pub(crate) use living::Living;
 pub use look::Looked;
 pub use start::{EngineOptions, Place};
 
@@ -68,8 +70,7 @@ pub struct Engine {
     clock: Clock,
     node: NodeId,
     layout: Layout,
-    /// Nodes alive, as last heard.
-    nodes: AtomicUsize,
+    living: Arc<Living>,
     parked: AtomicUsize,
     meter: Meter,
     drained: Notify,
@@ -189,11 +190,12 @@ impl Engine {
     /// Nodes that have slots of their own, this one included.
     #[must_use]
     pub fn nodes(&self) -> u64 {
-        self.nodes.load(Ordering::Relaxed) as u64
+        self.living.now().into()
     }
 
-    pub(crate) fn know_nodes(&self, nodes: usize) {
-        self.nodes.store(nodes, Ordering::Relaxed);
+    /// How many nodes live, now and lately.
+    pub(crate) fn living(&self) -> &Arc<Living> {
+        &self.living
     }
 
     /// Whether this node looks after the slots that its requests are put to: nobody else can, or it leads.

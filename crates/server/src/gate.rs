@@ -38,7 +38,7 @@ impl Gate {
     /// The rooms of this node.
     #[must_use]
     pub fn new(engine: &Engine, settings: &Settings, masters: Masters) -> Self {
-        let sharing = engine.shared().cloned().map(Sharing::new);
+        let sharing = engine.shared().cloned().map(|shared| Sharing::new(shared, engine.living().clone()));
         Self {
             room: Rooms::new(&masters, settings.pass_ttl),
             challenges: Challenges::new(&masters, engine.id_key()),
@@ -51,7 +51,7 @@ impl Gate {
     /// Looks after the rooms until it is dropped.
     pub(crate) async fn tend(&self, engine: &Engine) {
         tokio::join!(
-            self.limits.share(engine),
+            self.limits.share(),
             self.blocks.follow(engine),
             self.room.tend(engine),
             self.challenges.tend(engine)

@@ -74,7 +74,7 @@ pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), Engine
     let may_lapse = leads && !engine.layout().reaches_all();
     let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
     let live = engine.store().live_nodes().await?;
-    engine.know_nodes(live.len());
+    engine.living().saw(live.len());
     for grant in lease::lapsed(&grants, &live, engine.node()) {
         if engine.store().close_grant(grant.id, Cause::LeaseLapsed).await? {
             tracing::warn!(slot = %grant.slot, units = grant.unsettled(), "a node's lease lapsed: others sell its units");

@@ -94,7 +94,7 @@ impl Engine {
             clock: options.clock,
             node: options.node,
             layout,
-            nodes: AtomicUsize::new(1),
+            living: Arc::default(),
             parked: AtomicUsize::new(0),
             meter: Meter::default(),
             drained: Notify::new(),

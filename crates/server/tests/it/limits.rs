@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
-use crate::http::{Reply, request};
+use crate::http::{Reply, Wire, request};
 
 #[path = "limits/nodes.rs"]
 mod nodes;
@@ -150,6 +150,71 @@ async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
     assert_eq!(let_in, 640, "whoever is eager is no robot yet");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
     assert_eq!(let_in, 320);
+    app.stop().await;
+}
+
+/// One press of the button, on a connection that stays.
+async fn press_once(wire: &mut Wire, buyer: &str, address: &str, key: &str) -> Reply {
+    let bearer = bearer(buyer);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Idempotency-Key", key),
+        ("Content-Type", "application/json"),
+        ("X-Forwarded-For", address),
+    ];
+    wire.send(&request("POST", "/v1/orders", &headers, br#"{"sale":"spring","item":"phone","units":1}"#)).await;
+    wire.reply(false).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_robot_is_held_by_limits_for_people_and_disturbs_nobody() {
+    let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    // As docs/front-door.md has them.
+    let limits = json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
+    open(&app, "spring", 1, limits).await;
+    assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
+    let mut people = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let mut wire = app.connect().await;
+        people.spawn(async move {
+            for m in 0..5 {
+                let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
+                let told = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
+                assert_eq!(told.verdict(), "409 sold_out", "whoever presses five times is a person");
+            }
+        });
+    }
+    let (mut wire, begun, mut let_in) = (app.connect().await, Instant::now(), 0);
+    let mut robot = async |key: u32| press_once(&mut wire, "robot", "203.0.113.7", &format!("k{key}")).await;
+    for n in 0..300 {
+        let verdict = robot(n).await.verdict();
+        assert!(verdict == "409 sold_out" || n >= 10 && verdict == "429 rate_limited", "{n}: {verdict}");
+        let_in += u64::from(verdict == "409 sold_out");
+    }
+    // Ten at once, then one a second.
+    assert!((10..=10 + begun.elapsed().as_secs()).contains(&let_in), "{let_in}");
+    while let Some(person) = people.join_next().await {
+        person.expect("undisturbed");
+    }
+    // Whoever waits as long as told gets one in, and no more than time has passed for.
+    let since = Instant::now();
+    let mut too_many = robot(300).await;
+    while too_many.status != 429 {
+        too_many = robot(301).await;
+    }
+    assert_eq!(too_many.verdict(), "429 rate_limited");
+    assert_eq!(too_many.json()["scope"], "buyer");
+    assert_eq!(said(&too_many, "ratelimit", "buyer", "r"), Some(0));
+    let policy = ["q", "w"].map(|name| said(&too_many, "ratelimit-policy", "buyer", name));
+    assert_eq!(policy, [Some(10), Some(10)], "{too_many:?}");
+    assert_eq!(too_many.header("retry-after"), Some("1"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut more = 0;
+    while robot(302).await.status != 429 {
+        more += 1;
+        assert!(more <= 1 + since.elapsed().as_secs(), "{more}");
+    }
+    assert!(more >= 1, "one a second");
     app.stop().await;
 }
 

@@ -4,9 +4,9 @@
 //! moved on to that. So nobody waits for another node, a refusal costs no round trip, and what is let in too much is bounded: on each node what came during
 //! one round trip, and the part of the burst that is too small to be told.
 //!
-//! While the server is away a node holds to its share: limits divided by the nodes that live. Nothing is charged twice; what could not be told is forgotten.
+//! While the server is away a node holds to its share: limits divided by the nodes that lived lately. Nothing is charged twice; what could not be told is forgotten.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{Limiter, NANOS_PER_MICRO, Route};
 use crate::catalogue::SaleFlags;
-use crate::engine::Engine;
+use crate::engine::Living;
 
 /// Keys that one call charges; the rest waits for the next one. The server does nothing else meanwhile.
 const BATCH_KEYS_MAX: usize = 256;
@@ -39,8 +39,7 @@ pub(crate) struct Sharing {
     queue: Mutex<Vec<Owed>>,
     /// Something waits.
     waits: Notify,
-    /// 1, or the nodes that live while the server is away.
-    parts: AtomicU32,
+    living: Arc<Living>,
     away: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
@@ -67,13 +66,13 @@ impl std::fmt::Debug for Owed {
 }
 
 impl Sharing {
-    /// Over this server.
-    pub(crate) fn new(shared: Shared) -> Self {
+    /// Over this server, with so many others.
+    pub(crate) fn new(shared: Shared, living: Arc<Living>) -> Self {
         Self {
             shared,
             queue: Mutex::default(),
             waits: Notify::new(),
-            parts: AtomicU32::new(1),
+            living,
             away: AtomicBool::new(false),
             batches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -81,9 +80,9 @@ impl Sharing {
         }
     }
 
-    /// Among how many a limit is divided now.
+    /// Among how many a limit is divided now: by those who lived lately while they cannot be told. Whoever is not heard of for a moment keeps its part.
     pub(super) fn parts(&self) -> u32 {
-        self.parts.load(Ordering::Relaxed)
+        if self.is_away() { self.living.lately() } else { 1 }
     }
 
     /// Whether the other nodes cannot be told at present.
@@ -122,7 +121,7 @@ impl Sharing {
 
 impl Limiter {
     /// Tells other nodes what was let in here, until it is dropped. Returns at once where limits are not shared.
-    pub(crate) async fn share(&self, engine: &Engine) {
+    pub(crate) async fn share(&self) {
         let Some(sharing) = &self.sharing else { return };
         loop {
             sharing.waits.notified().await;
@@ -131,21 +130,20 @@ impl Limiter {
                 if batch.is_empty() {
                     break;
                 }
-                self.tell(sharing, batch, engine).await;
+                self.tell(sharing, batch).await;
                 tokio::time::sleep(BATCH_EVERY).await;
             }
         }
     }
 
-    async fn tell(&self, sharing: &Sharing, batch: Vec<Owed>, engine: &Engine) {
+    async fn tell(&self, sharing: &Sharing, batch: Vec<Owed>) {
         // Before it is read what is owed: what is used from here on is for the next call.
         let sent_at = self.now();
         let charges: Vec<Charge> = batch.iter().map(|owed| self.charge(owed)).collect();
         match sharing.shared.charge(&charges).await {
             Ok(ahead) => {
                 sharing.batches.fetch_add(1, Ordering::Relaxed);
-                sharing.parts.store(1, Ordering::Relaxed);
-                if sharing.away.swap(false, Ordering::Release) {
+                if sharing.away.swap(false, Ordering::AcqRel) {
                     tracing::info!("limits are shared with other nodes again");
                 }
                 for (owed, ahead_us) in batch.iter().zip(ahead) {
@@ -154,10 +152,7 @@ impl Limiter {
             }
             Err(error) => {
                 sharing.failures.fetch_add(1, Ordering::Relaxed);
-                let nodes = u32::try_from(engine.nodes()).unwrap_or(u32::MAX).max(1);
-                sharing.parts.store(nodes, Ordering::Relaxed);
-                // Told last: whoever sees that limits are not shared is held to the share already.
-                if !sharing.away.swap(true, Ordering::Release) {
+                if !sharing.away.swap(true, Ordering::AcqRel) {
                     tracing::warn!(%error, "limits are not shared with other nodes: each holds to its share of them");
                 }
             }
