@@ -239,7 +239,8 @@ pub fn capture<L: Ledger>(ledger: &mut L, told: &Capture, now: Millis, last: boo
         return Ok(Captured::Repeated);
     }
     let known = ledger.payment(&told.payment)?;
-    if known.is_some_and(|p| p.state != PaymentState::Failed) && keeps(Rule::PaymentOnce) {
+    let is_final = |p: Payment| p.state != PaymentState::Failed || !keeps(Rule::FailedMaySucceed);
+    if known.is_some_and(is_final) && keeps(Rule::PaymentOnce) {
         ledger.insert_inbox(&told.provider, &told.event, now)?;
         return Ok(Captured::Repeated);
     }
@@ -250,7 +251,10 @@ pub fn capture<L: Ledger>(ledger: &mut L, told: &Capture, now: Millis, last: boo
             Err(RefundCause::Mismatch)
         }
         Some(order) => {
-            if !last && let Some(units) = lacks(ledger, &order)? {
+            if !last
+                && keeps(Rule::LatePayRecalls)
+                && let Some(units) = lacks(ledger, &order)?
+            {
                 return Ok(Captured::Lacks { order, units });
             }
             match order::pay(ledger, &order.id, &by, now)? {
@@ -294,12 +298,16 @@ pub fn price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Money>, 
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// How many units the pool lacks for an order that ended, if they may be in slots.
+/// How many units the pool lacks for an order that ended, if they may be in slots and the buyer's limit allows it.
 fn lacks<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>, L::Error> {
     if !matches!(order.state, OrderState::Cancelled | OrderState::Expired) {
         return Ok(None);
     }
     let Some(item) = ledger.item(order.item)? else { return Ok(None) };
+    let holds = ledger.quota(order.item, &order.buyer)?.saturating_add(order.units.get());
+    if holds > item.limit && keeps(Rule::RecallWithinLimit) {
+        return Ok(None);
+    }
     let units = order.units.wide();
     let in_slots: u64 = ledger.open_grants(order.item)?.iter().map(crate::rows::Grant::unsettled).sum();
     let is_short = matches!(item.total, Stock::Counted(_)) && item.pool < units && item.pool + in_slots >= units;
@@ -344,7 +352,7 @@ pub fn fail<L: Ledger>(ledger: &mut L, told: &Capture, now: Millis) -> Result<bo
         return Ok(false);
     }
     ledger.insert_inbox(&told.provider, &told.event, now)?;
-    if ledger.payment(&told.payment)?.is_none() {
+    if ledger.payment(&told.payment)?.is_none() || !keeps(Rule::CaptureStays) {
         ledger.put_payment(&Payment {
             id: told.payment.clone(),
             provider: told.provider.clone(),
@@ -384,6 +392,8 @@ pub fn note_refund<L: Ledger>(
     }
     match news {
         RefundNews::Accepted { again_ms } => {
+            // One that was given up because no answer came: it is on its way after all.
+            refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
             refund.error = None;
@@ -398,7 +408,7 @@ pub fn note_refund<L: Ledger>(
             refund.tries += 1;
             refund.error = Some(error.clone());
             refund.next_at = now.plus(backoff_ms(refund.tries));
-            if refund.tries >= REFUND_TRIES_MAX {
+            if refund.tries >= REFUND_TRIES_MAX && keeps(Rule::RefundTriesBounded) {
                 refund.state = RefundState::Failed;
             }
         }
@@ -471,6 +481,7 @@ pub fn keep_checkout<L: Ledger>(ledger: &mut L, new: &Checkout) -> Result<Checko
     }
     if let Some(kept) = ledger.checkout(&new.order)?
         && kept.open
+        && keeps(Rule::CheckoutOnce)
     {
         return Ok(CheckoutKept::Kept(kept));
     }
@@ -483,7 +494,8 @@ pub fn close_checkout<L: Ledger>(ledger: &mut L, order: &TicketId, session: &str
     if order::locked(ledger, order)?.is_none() {
         return Ok(false);
     }
-    let Some(mut kept) = ledger.checkout(order)?.filter(|c| c.session == session) else { return Ok(false) };
+    let same = |c: &Checkout| c.session == session || !keeps(Rule::CloseNamesSession);
+    let Some(mut kept) = ledger.checkout(order)?.filter(same) else { return Ok(false) };
     if kept.open {
         kept.open = false;
         ledger.put_checkout(&kept)?;

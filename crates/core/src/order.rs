@@ -98,7 +98,8 @@ pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, by: &By, now: 
     }
     if how == Ending::Refund && keeps(Rule::RefundWithOrder) {
         for mut payment in ledger.payments_of(&order.id)? {
-            if payment.state == PaymentState::Captured {
+            let is_new = payment.state != PaymentState::Refunded || !keeps(Rule::RefundOnce);
+            if payment.state != PaymentState::Failed && is_new {
                 payment.state = PaymentState::Refunded;
                 ledger.put_payment(&payment)?;
                 money::refund(ledger, &payment, RefundCause::Operator, now)?;
@@ -111,7 +112,8 @@ pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, by: &By, now: 
 
 /// Whether a provider may still take money for an order that is due: it is asked first, for as long as it may take to answer.
 fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
-    if now >= order.pay_by.plus(PROVIDER_GRACE_MS) || !keeps(Rule::AskBeforeExpiry) {
+    let waited = now >= order.pay_by.plus(PROVIDER_GRACE_MS) && keeps(Rule::GraceEnds);
+    if waited || !keeps(Rule::AskBeforeExpiry) {
         return Ok(false);
     }
     Ok(ledger.checkout(&order.id)?.is_some_and(|checkout| checkout.open))
@@ -129,7 +131,7 @@ pub fn extend<L: Ledger>(
     if order.state == OrderState::Reserved && order.pay_by == pay_by {
         return Ok(Changed::Already(order));
     }
-    let later = pay_by > order.pay_by && pay_by <= now.plus(EXTEND_MS_MAX);
+    let later = (pay_by > order.pay_by || !keeps(Rule::ExtendOnlyLater)) && pay_by <= now.plus(EXTEND_MS_MAX);
     if order.state != OrderState::Reserved || !later {
         return Ok(Changed::WrongState(order));
     }

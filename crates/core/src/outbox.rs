@@ -11,18 +11,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::event::{Event, EventType, Subject};
+use crate::event::{Event, Subject};
 use crate::limits::{
     BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, DELIVERIES_AT_ONCE, DELIVERIES_PENDING_MAX, DELIVERY_TRIES, DELIVERY_WINDOW,
     backoff_ms,
 };
+use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
 mod breaker;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use breaker::Breaker;
+pub use wanted::Wanted;
 
 /// What an event is about: events of one word are told in their order.
 #[must_use]
@@ -34,26 +37,6 @@ pub fn about(event: &Event) -> String {
         Subject::Payment { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
-    }
-}
-
-/// Which events an endpoint is told of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Every one, also of types that come later.
-    All,
-    /// Those of these types.
-    Only(Vec<EventType>),
-}
-
-impl Wanted {
-    /// Whether it is told of these.
-    #[must_use]
-    pub fn has(&self, what: EventType) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(types) => types.contains(&what),
-        }
     }
 }
 
@@ -290,7 +273,7 @@ impl Desk {
                     tries,
                     next_at: now.plus(spread_out(backoff_ms(tries), spread).max(pause_ms)),
                     error: Some(error),
-                    dead: tries >= self.bounds.tries,
+                    dead: tries >= self.bounds.tries && keeps(Rule::DeadAtLast),
                 };
                 let Some(row) = self.rows.get_mut(&position) else {
                     let fresh = if counts { Fresh::Failed(failed(1)) } else { Fresh::Waits(about) };
@@ -327,16 +310,19 @@ impl Desk {
                 Fresh::Waits(about) if self.rows.values().any(|row| row.parcel.about == *about) => {
                     Some(behind(at, about))
                 }
+                Fresh::Flies if !keeps(Rule::AdvanceBehindSent) => None,
                 Fresh::Waits(_) | Fresh::Flies => break,
             };
             if let Some(parcel) = row {
-                if self.rows.len() >= self.bounds.pending {
+                if self.rows.len() >= self.bounds.pending && keeps(Rule::PendingBound) {
                     break;
                 }
                 if !parcel.dead {
                     self.rows.insert(at, Row { parcel: parcel.clone(), saved: false });
                 }
-                failed.push(parcel);
+                if keeps(Rule::FailedIsKept) {
+                    failed.push(parcel);
+                }
             }
             self.window.pop_first();
             to = at;
@@ -356,20 +342,29 @@ impl Desk {
         }
     }
 
+    /// What the events on their way are about.
+    fn on_their_way(&self) -> HashSet<Arc<str>> {
+        let all = self.flying.values().filter(|_| keeps(Rule::OneOnItsWay));
+        all.map(|(about, _)| about.clone()).collect()
+    }
+
     /// Rows that may be sent whatever the time: the first of what they are about, in the store, nothing of theirs on its way.
     fn rows_ready(&self) -> impl Iterator<Item = &Row> {
-        let mut seen: HashSet<&str> = self.flying.values().map(|(about, _)| &**about).collect();
-        self.rows.values().filter(move |row| seen.insert(&row.parcel.about) && row.saved)
+        let mut seen = self.on_their_way();
+        let mut is_first = move |row: &Row| seen.insert(row.parcel.about.clone()) || !keeps(Rule::RowsInTurn);
+        self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
     /// The first event that was read and may be sent: nothing before it is about the same and not told.
     fn fresh_ready(&self) -> Option<i64> {
-        let mut seen: HashSet<&str> = self.flying.values().map(|(about, _)| &**about).collect();
-        seen.extend(self.rows.values().map(|row| &*row.parcel.about));
+        let mut seen = self.on_their_way();
+        if keeps(Rule::FreshBehindFailed) {
+            seen.extend(self.rows.values().map(|row| row.parcel.about.clone()));
+        }
         for (at, fresh) in &self.window {
             match fresh {
-                Fresh::Waits(about) if seen.insert(about) => return Some(*at),
-                Fresh::Failed(parcel) => drop(seen.insert(&parcel.about)),
+                Fresh::Waits(about) if seen.insert(about.clone()) => return Some(*at),
+                Fresh::Failed(parcel) => drop(seen.insert(parcel.about.clone())),
                 Fresh::Waits(_) | Fresh::Flies | Fresh::Done => {}
             }
         }

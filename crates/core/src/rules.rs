@@ -208,6 +208,28 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below what is held or sold.
     LowerOnlyFree,
+    /// Whoever tells of changes reads on by positions that were given to committed events, not by numbers that were drawn before.
+    ReadByPosition,
+    /// How far an endpoint was told is moved only from where it was read.
+    AdvanceCompares,
+    /// What came of sending an event that waited is written down before anything else is sent.
+    NoteBeforeNext,
+    /// What came of a try changes only an event that still waits.
+    NoteOnlyWhatWaits,
+    /// Of events about the same order one is on its way at a time.
+    OneOnItsWay,
+    /// Of events that failed, the first about an order is tried first.
+    RowsInTurn,
+    /// An event waits while an earlier one about the same order failed.
+    FreshBehindFailed,
+    /// How far an endpoint was told is not moved past what is on its way.
+    AdvanceBehindSent,
+    /// What failed, and is passed, is kept to be tried again.
+    FailedIsKept,
+    /// Only so many events wait for one endpoint.
+    PendingBound,
+    /// An event that is refused for long is given up, and others go on.
+    DeadAtLast,
     /// Whoever is to be told of a change finds its event in the transaction of the change.
     EventWithChange,
     /// A provider's message has its effect once.
@@ -216,16 +238,42 @@ rules! {
     PaymentOnce,
     /// Only the amount and currency that an order costs pay for it.
     AmountMatches,
+    /// A payment that failed may be captured after all.
+    FailedMaySucceed,
+    /// A late message that a payment failed does not undo its capture.
+    CaptureStays,
     /// A payment is refunded once.
     RefundOnce,
     /// An order that is refunded refunds its payments.
     RefundWithOrder,
     /// A refund that arrived stays so.
     SettledStays,
+    /// A provider is asked in vain for a refund only so often.
+    RefundTriesBounded,
+    /// A provider is asked for a refund under the refund's own key, however often.
+    RefundUnderItsKey,
+    /// A late payment whose units may be in slots waits for them to be recalled.
+    LatePayRecalls,
+    /// Units are recalled for a late payment only if the buyer's limit allows it.
+    RecallWithinLimit,
+    /// A provider's message is answered only after the commit of its effect.
+    AnswerAfterEffect,
+    /// An order's payment window is put off, never brought forward.
+    ExtendOnlyLater,
     /// An order whose checkout may still take money does not expire before its provider was asked (or was away for long).
     AskBeforeExpiry,
+    /// A provider that is away puts an expiry off for a while, not for ever.
+    GraceEnds,
     /// Only an order that waits for its payment gets a checkout.
     CheckoutWhileReserved,
+    /// An order keeps one open checkout.
+    CheckoutOnce,
+    /// What a provider says of an older checkout does not close the one that an order keeps now.
+    CloseNamesSession,
+    /// A checkout counts as closed only once its provider takes no money there any more.
+    CloseAtProvider,
+    /// A checkout counts as closed only once what was captured there has its effect.
+    CaptureBeforeClosed,
 }
 
 #[cfg(feature = "mutants")]

@@ -1,14 +1,19 @@
 //! The judge: checks every commit and every word that a buyer hears, with records of its own. It calls no rule of `core`.
+mod events;
+mod money;
 mod rest;
 mod rows;
 mod spread;
 mod told;
 
+pub(crate) use events::about;
+pub(crate) use money::Before;
 pub(crate) use told::At;
 
 use std::collections::BTreeMap;
 
 use doorbuster_core::model::Model;
+use doorbuster_core::money::{Refund, RefundId};
 use doorbuster_core::refuse::SoldOut;
 use doorbuster_core::{
     BuyerId, GrantId, ItemId, Millis, OrderState, Phase, RecallId, RequestKey, Seq, TicketId, TicketN, Units, Verdict,
@@ -16,6 +21,7 @@ use doorbuster_core::{
 use hashbrown::{HashMap, HashSet};
 
 use crate::world::NAMES;
+use events::Telling;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -140,6 +146,7 @@ struct Cutting {
 struct Held {
     version: u64,
     state: OrderState,
+    pay_by: Millis,
     /// It ended and was paid after all.
     revived: bool,
 }
@@ -191,6 +198,11 @@ pub struct Judge {
     closed: Map<GrantId, Seq>,
     /// Recalls that moved units.
     recalls: HashSet<RecallId, foldhash::fast::FixedState>,
+    /// Returned tickets whose return was judged.
+    decided: HashSet<TicketId, foldhash::fast::FixedState>,
+    /// Refunds as they were judged.
+    sent: Map<RefundId, Refund>,
+    telling: Telling,
 }
 
 impl Judge {
@@ -214,6 +226,9 @@ impl Judge {
             answers: Map::default(),
             closed: Map::default(),
             recalls: HashSet::default(),
+            decided: HashSet::default(),
+            sent: Map::default(),
+            telling: Telling::default(),
         };
         judge.remember(model, 0, Millis(0), [Phase::Open; 2]);
         judge

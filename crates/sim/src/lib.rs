@@ -10,9 +10,11 @@ pub mod judge;
 pub mod mutants;
 pub mod op;
 pub mod profile;
+#[cfg(feature = "real")]
 pub mod real;
 pub mod reproduction;
 pub mod run;
+mod setup;
 pub mod shrink;
 pub mod truth;
 pub mod world;

@@ -1,79 +1,9 @@
-//! What a simulated sale is made of: the setup, and the operations as small integers, so that a list of them shrinks and is stored as JSON.
+//! What happens in a simulated sale: operations as small integers, so that a list of them shrinks and is stored as JSON.
 //!
 //! Every argument is read modulo what exists at that moment, so that each list means something and stays meaningful when parts of it are removed.
 use serde::{Deserialize, Serialize};
 
-/// One item on sale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemSetup {
-    /// Counted stock; `None`: unlimited.
-    pub total: Option<u8>,
-    /// Units that one buyer may hold.
-    pub limit: u8,
-    /// Payment window in seconds.
-    pub hold_secs: u8,
-    /// How a request finds its slot: by buyer, by chance, in turn.
-    #[serde(default)]
-    pub choose: u8,
-    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one refill. Not in use unless all are above 0.
-    #[serde(default)]
-    pub initial: u8,
-    /// See `initial`.
-    #[serde(default)]
-    pub threshold: u8,
-    /// See `initial`.
-    #[serde(default)]
-    pub refill: u8,
-}
-
-/// One slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlotSetup {
-    /// Whose units it hands out.
-    pub item: u8,
-    /// The node in whose memory it lives; `None`: it stands by itself and every node reaches it.
-    pub node: Option<u8>,
-    /// Units that it is opened with, if sub-domains are not in use.
-    pub first: u8,
-}
-
-/// The parts of a simulated sale.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setup {
-    /// Items: one or two.
-    pub items: Vec<ItemSetup>,
-    /// Their slots.
-    pub slots: Vec<SlotSetup>,
-    /// How many nodes answer buyers.
-    pub nodes: u8,
-    /// How much a slot may hold; 0: as much as in the program.
-    #[serde(default)]
-    pub tight: u8,
-}
-
-impl Setup {
-    /// Whether every node reaches a slot of every item.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        let reaches = |item: usize, node: u8| {
-            let here = |s: &&SlotSetup| usize::from(s.item) == item && s.node.is_none_or(|n| n == node);
-            self.slots.iter().any(|s| here(&s))
-        };
-        let nodes = 0..self.nodes;
-        let items = 0..self.items.len();
-        let known = self.slots.iter().all(|s| usize::from(s.item) < self.items.len());
-        known && self.nodes > 0 && items.into_iter().all(|item| nodes.clone().all(|node| reaches(item, node)))
-    }
-}
-
-/// A setup and what happens in it: what a seed becomes, what is shrunk, and what is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Case {
-    /// The parts.
-    pub setup: Setup,
-    /// What happens, in order.
-    pub ops: Vec<Op>,
-}
+pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 
 /// One step. Everything that travels does so as a message in flight, and arrives when [`Op::Deliver`] picks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,11 +55,11 @@ pub enum Op {
         /// Among all orders.
         order: u8,
     },
-    /// A captured payment is reported.
+    /// A provider captures what an order costs, and its message is taken at once.
     Pay {
         /// Among all orders.
         order: u8,
-        /// Event id; a repeated one is a repeated report.
+        /// Which payment; of one that was captured before the message is repeated.
         event: u8,
     },
     /// An operator refunds a paid order.
@@ -147,7 +77,7 @@ pub enum Op {
         /// Among the messages in flight, oldest first.
         message: u8,
     },
-    /// The oldest messages arrive, with all that they cause.
+    /// The oldest arrive, with all that they cause.
     DeliverMany {
         /// How many.
         count: u8,
@@ -372,5 +302,99 @@ pub enum Op {
     Swap {
         /// Which slot.
         slot: u8,
+    },
+    /// A buyer asks where to pay for an order.
+    Checkout {
+        /// Among the reserved orders.
+        order: u8,
+    },
+    /// A buyer pays at a checkout that was handed out.
+    PayAt {
+        /// Among the checkouts that were handed out.
+        session: u8,
+        /// 0, 1: once; 2: it fails, and then succeeds; 3: it fails.
+        how: u8,
+    },
+    /// A provider captures money outside of any checkout, and sends its message.
+    Charge {
+        /// Among all orders.
+        order: u8,
+        /// 0: what it costs; 1: another amount; 2: another currency; 3: for no order of ours; 4: for no order's id; 5: it fails; 6: it fails, then succeeds.
+        how: u8,
+    },
+    /// A provider tells of a payment again.
+    TellAgain {
+        /// Among the payments.
+        payment: u8,
+        /// Even: the same message; odd: under another id.
+        how: u8,
+    },
+    /// A node tries a captured payment again that had waited for units.
+    CaptureAgain {
+        /// Among those that wait.
+        payment: u8,
+    },
+    /// The provider comes back (0), is away (1), or refuses the next refunds (as many, from 2).
+    Provider {
+        /// See above.
+        how: u8,
+    },
+    /// A leader asks the provider about a checkout that should be closed.
+    Reconcile {
+        /// Which leader.
+        leader: u8,
+        /// Among those that should be.
+        checkout: u8,
+    },
+    /// A leader asks the provider for a refund that is due, or how far it is.
+    AskRefund {
+        /// Which leader.
+        leader: u8,
+        /// Among those that are due.
+        refund: u8,
+    },
+    /// A refund arrives, and the provider sends its message.
+    RefundArrives {
+        /// Among those that the provider took.
+        refund: u8,
+        /// 3: it could not be paid out so far, says the message.
+        #[serde(default)]
+        how: u8,
+    },
+    /// An operator has a refund that was given up asked for once more.
+    RetryRefund {
+        /// Among all refunds.
+        refund: u8,
+    },
+    /// An operator puts an order's payment window off.
+    Extend {
+        /// Among all orders.
+        order: u8,
+        /// To so many seconds from now.
+        secs: u8,
+    },
+    /// Much time passes.
+    Wait {
+        /// So many times ten seconds.
+        tens: u8,
+    },
+    /// A worker goes on with telling an endpoint what happened.
+    Tell {
+        /// Which worker.
+        worker: u8,
+        /// Which endpoint.
+        endpoint: u8,
+    },
+    /// An endpoint takes what it is told (0), fails (1), takes it and never answers (2), or refuses one event (from 3).
+    Endpoint {
+        /// Which endpoint.
+        endpoint: u8,
+        /// See above.
+        mood: u8,
+    },
+    /// A worker that tells dies.
+    CrashTeller {
+        /// Which worker.
+        worker: u8,
     },
 }

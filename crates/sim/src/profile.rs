@@ -1,4 +1,6 @@
 //! Seeds become lists of operations: a profile says what is frequent.
+mod money;
+
 use crate::dice::Dice;
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
 
@@ -29,6 +31,10 @@ pub enum Profile {
     Partitions,
     /// Nodes with slots in their memory that die, stay dead or come back, and leases that lapse.
     Nodes,
+    /// Money comes in time, late, twice, wrong, or is told of too late; a provider is away.
+    Money,
+    /// What happened is told to endpoints that fail.
+    Telling,
     /// Anything: each group of operations is left out, or frequent, by chance.
     Swarm,
 }
@@ -48,6 +54,9 @@ impl Profile {
         Self::Epochs,
         Self::Partitions,
         Self::Nodes,
+        Self::Money,
+        Self::Telling,
+        Self::Money,
         Self::Swarm,
         Self::Swarm,
     ];
@@ -81,6 +90,8 @@ struct Weights {
     crashes: u64,
     leases: u64,
     faults: u64,
+    money: u64,
+    telling: u64,
 }
 
 fn weights(profile: Profile, dice: &mut Dice) -> Weights {
@@ -102,8 +113,12 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         crashes: 1,
         leases: 1,
         faults: 0,
+        money: 1,
+        telling: 1,
     };
     match profile {
+        Profile::Money => Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base },
+        Profile::Telling => Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base },
         Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
         Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
         Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
@@ -138,6 +153,8 @@ fn swarm(base: Weights, dice: &mut Dice) -> Weights {
         crashes: some(base.crashes),
         leases: some(2),
         faults: some(2),
+        money: some(4),
+        telling: some(4),
         ..base
     }
 }
@@ -148,7 +165,11 @@ pub fn case(seed: u64) -> Case {
     let profile = Profile::of(seed);
     let mut dice = Dice::new(seed);
     let setup = setup(profile, &mut dice);
-    let count = if dice.chance(4) { dice.between(300, 600) } else { dice.between(40, 200) };
+    let count = match profile {
+        _ if dice.chance(4) => dice.between(300, 600),
+        Profile::Money => dice.between(80, 320),
+        _ => dice.between(40, 200),
+    };
     let weights = weights(profile, &mut dice);
     let ops = (0..count).map(|_| op(profile, &weights, &mut dice)).collect();
     Case { setup, ops }
@@ -189,7 +210,7 @@ fn sizes(dice: &mut Dice) -> [u8; 3] {
 }
 
 fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
-    let groups: [(u64, Make); 17] = [
+    let groups: [(u64, Make); 19] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -207,6 +228,8 @@ fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
         (w.crashes, crash),
         (w.leases, leases),
         (w.faults, fault),
+        (w.money, money::money),
+        (w.telling, money::telling),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
     let mut at = dice.below(all);

@@ -6,7 +6,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use doorbuster_core::model::Model;
-use doorbuster_core::order::{Changed, Ending, Paid};
+use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews};
+use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::refuse::Free;
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
 use doorbuster_core::rules::{Rule, keeps};
@@ -30,15 +31,29 @@ pub enum Tx {
     /// [`doorbuster_core::stock::close`].
     Close(GrantId, Cause),
     /// [`doorbuster_core::stock::adjust`].
-    Adjust(ItemId, i64),
+    Adjust(ItemId, i64, Millis),
     /// [`doorbuster_core::settle::settle`] for each ticket, in one transaction.
     Settle(Vec<Arc<Ticket>>, Millis),
     /// [`doorbuster_core::settle::force`].
     Force(TicketId, TicketParts, BuyerId, Millis),
     /// [`doorbuster_core::order::end`].
     End(TicketId, Ending, Millis),
-    /// [`doorbuster_core::order::pay`] behind an inbox of events: a repeated event gets its first outcome.
-    Pay(u32, TicketId, Millis),
+    /// [`doorbuster_core::order::extend`], to this `pay_by`.
+    Extend(TicketId, Millis, Millis),
+    /// [`doorbuster_core::money::capture`], and whether it is the last try.
+    Capture(Capture, bool, Millis),
+    /// [`doorbuster_core::money::fail`].
+    FailPayment(Capture, Millis),
+    /// [`doorbuster_core::money::settle_refund`], by a message of this id.
+    SettleRefund(String, RefundId, RefundNews, Millis),
+    /// [`doorbuster_core::money::note_refund`].
+    NoteRefund(RefundId, RefundNews, Millis),
+    /// [`doorbuster_core::money::retry_refund`].
+    RetryRefund(RefundId, Millis),
+    /// [`doorbuster_core::money::keep_checkout`].
+    KeepCheckout(Checkout),
+    /// [`doorbuster_core::money::close_checkout`].
+    CloseCheckout(TicketId, String),
     /// [`doorbuster_core::recall::begin`].
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
     /// [`doorbuster_core::recall::finish`].
@@ -66,23 +81,18 @@ pub enum Done {
     Settled(Vec<Resolved>),
     /// Of [`Tx::Force`].
     Forced(Option<Resolved>),
-    /// Of [`Tx::End`].
+    /// Of [`Tx::End`] and [`Tx::Extend`].
     Ended(Changed),
-    /// Of [`Tx::Pay`].
-    Payment(Payment),
-    /// Of [`Tx::Pay`], as the rules say it.
-    Paid(Paid),
+    /// Of [`Tx::Capture`].
+    Captured(Captured),
+    /// Whether a message, or what was said of a checkout, had an effect.
+    Taken(bool),
+    /// Of [`Tx::NoteRefund`] and [`Tx::RetryRefund`].
+    Refund(Option<Refund>),
+    /// Of [`Tx::KeepCheckout`].
+    Kept(CheckoutKept),
     /// Of [`Tx::RecallBegin`].
     Recall(Option<Recall>),
-}
-
-/// What became of a captured payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payment {
-    /// It paid this order.
-    Paid(TicketId),
-    /// It was sent back, once.
-    Refunded(TicketId),
 }
 
 /// An item's phase in the truth.
@@ -112,8 +122,8 @@ pub struct Truth {
     pub model: Model,
     /// By item.
     pub phases: BTreeMap<ItemId, PhaseRow>,
-    /// The inbox: payments by event.
-    pub payments: BTreeMap<u32, Payment>,
+    /// The transaction that wrote each event.
+    pub wrote: Vec<u64>,
     /// Commits so far.
     pub version: u64,
     /// When each closed grant was closed.
@@ -139,14 +149,13 @@ impl Truth {
     pub fn new(model: Model, key: IdKey) -> Self {
         let phases = model.items.keys().map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None })).collect();
         let (closed, winners) = (HashMap::default(), Vec::new());
-        Self { model, phases, payments: BTreeMap::new(), version: 0, closed, winners, xid: 0, key, trace: None }
+        Self { model, phases, wrote: Vec::new(), version: 0, closed, winners, xid: 0, key, trace: None }
     }
 
     /// Runs one transaction and commits it.
     pub fn commit(&mut self, tx: Tx) -> Done {
         self.version += 1;
         let done = match &tx {
-            Tx::Pay(event, ..) if self.payments.contains_key(event) => Done::Payment(self.payments[event]),
             Tx::Intend(item, phase) => {
                 if let Some(row) = self.phases.get_mut(item) {
                     row.intent = Some((*phase, self.version));
@@ -156,7 +165,11 @@ impl Truth {
             Tx::Show(item, intent) if !self.shows(*item, *intent) => Done::Closed(false),
             _ => self.under_the_rules(&tx),
         };
-        if !matches!(tx, Tx::AckInit(_) | Tx::Refill(..) | Tx::End(..) | Tx::Pay(..)) {
+        let closes = matches!(
+            tx,
+            Tx::Open(..) | Tx::Close(..) | Tx::Settle(..) | Tx::Force(..) | Tx::RecallFinish(..) | Tx::Show(..)
+        );
+        if closes {
             for grant in self.model.grants.values().filter(|g| !g.open) {
                 self.closed.entry(grant.id).or_insert(self.version);
             }
@@ -166,21 +179,14 @@ impl Truth {
 
     fn under_the_rules(&mut self, tx: &Tx) -> Done {
         let done = sure(rules::run(&mut self.model, &self.key, tx));
+        let events = self.model.events.len();
+        self.wrote.resize(events.max(self.wrote.len()), self.xid);
         if let Some(trace) = &mut self.trace {
             trace.push((tx.clone(), done.clone()));
         }
         match (tx, &done) {
             (Tx::Show(..), _) => return Done::Closed(true),
             (Tx::Settle(..), Done::Settled(all)) => all.iter().for_each(|resolved| self.note_winner(resolved)),
-            (Tx::End(_, Ending::Refund, _), Done::Ended(Changed::Done(order))) => self.send_back(order.id),
-            (Tx::Pay(event, id, _), Done::Paid(paid)) => {
-                let payment = match paid {
-                    Paid::Done(_) => Payment::Paid(*id),
-                    Paid::Already(_) | Paid::Refund(_) | Paid::NotFound => Payment::Refunded(*id),
-                };
-                self.payments.insert(*event, payment);
-                return Done::Payment(payment);
-            }
             _ => {}
         }
         done
@@ -211,13 +217,6 @@ impl Truth {
             if self.winners.iter().all(|w| w.half != half) {
                 self.winners.push(Winner { half, xid: self.xid, version: self.version });
             }
-        }
-    }
-
-    /// The money of a refunded order goes back.
-    fn send_back(&mut self, id: TicketId) {
-        for payment in self.payments.values_mut().filter(|p| **p == Payment::Paid(id)) {
-            *payment = Payment::Refunded(id);
         }
     }
 

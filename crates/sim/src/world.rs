@@ -9,32 +9,40 @@ mod faults;
 mod flight;
 mod lease;
 mod loss;
+mod money;
+mod money_rest;
 mod node;
 mod phase;
 mod place;
 mod probe;
+pub(crate) mod provider;
 mod rest;
 mod route;
 mod settler;
+mod teller;
 mod tend;
 
 use std::sync::LazyLock;
 
 use doorbuster_core::model::Model;
+use doorbuster_core::money::Money;
 use doorbuster_core::rows::Item;
 use doorbuster_core::{
     BuyerId, Counter, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock, Units,
 };
 
 use crate::dice::mix;
-use crate::judge::{Finding, Judge};
+use crate::judge::{Before, Finding, Judge};
 use crate::op::{Op, Setup};
 use crate::truth::{Done, Truth, Tx};
 pub(crate) use answer::id_of as answer_id;
 use flight::Message;
+use money::Lacking;
 use node::{Attempt, Node};
 pub use place::{Call, Called, Said};
 use place::{Place, fresh_slot};
+use provider::Provider;
+use teller::Tellers;
 
 /// Buyers that operations name; the ones above are fresh buyers who ask at the end.
 pub const BUYERS: usize = 6;
@@ -108,6 +116,10 @@ pub struct World {
     pub(crate) held: bool,
     /// Rounds of all loops at rest.
     pub(crate) rounds: u64,
+    pub(crate) provider: Provider,
+    /// Captured payments that wait for units to be recalled.
+    pub(crate) lacking: Vec<Lacking>,
+    pub(crate) tellers: Tellers,
 }
 
 impl World {
@@ -139,6 +151,8 @@ impl World {
             };
             let pool = u64::from(item.total.unwrap_or(0));
             let (limit, hold_ms) = (u32::from(item.limit), i64::from(item.hold_secs) * 1_000);
+            let minor = 10 * (i as i64 + 1) + 7;
+            model.prices.insert(id, Money { minor, currency: "EUR".into() });
             model.items.insert(id, Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0 });
         }
         let places = setup.slots.iter().enumerate().map(|(i, s)| Place {
@@ -165,6 +179,9 @@ impl World {
             xids: 0,
             held: false,
             rounds: 0,
+            provider: Provider::default(),
+            lacking: Vec::new(),
+            tellers: Tellers::default(),
         }
     }
 
@@ -251,6 +268,27 @@ impl World {
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
             Op::Unstop { slot, .. } => self.unstop(self.slot_of(slot)),
             Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),
+            after => self.after_the_click(after),
+        }
+    }
+
+    fn after_the_click(&mut self, op: Op) {
+        match op {
+            Op::Checkout { order } => self.ask_checkout(order),
+            Op::PayAt { session, how } => self.pay_at(session, how),
+            Op::Charge { order, how } => self.charge(order, how),
+            Op::TellAgain { payment, how } => self.tell_again(payment, how),
+            Op::CaptureAgain { payment } => self.capture_again(payment),
+            Op::Provider { how } => self.provider_turns(how),
+            Op::Reconcile { leader, checkout } => self.reconcile(leader % 2, checkout),
+            Op::AskRefund { leader, refund } => self.ask_refund(leader % 2, refund),
+            Op::RefundArrives { refund, how } => self.refund_arrives(refund, how),
+            Op::RetryRefund { refund } => self.retry_refund(refund),
+            Op::Extend { order, secs } => self.extend(order, secs),
+            Op::Wait { tens } => (0..tens).for_each(|_| self.tick(100)),
+            Op::Tell { worker, endpoint } => self.tell_endpoint(worker, endpoint),
+            Op::Endpoint { endpoint, mood } => self.endpoint_turns(endpoint, mood),
+            Op::CrashTeller { worker } => self.crash_teller(worker),
             _ => {}
         }
     }
@@ -265,8 +303,13 @@ impl World {
 
     /// One transaction, judged.
     pub(crate) fn commit(&mut self, tx: Tx) -> Done {
+        if !matches!(tx, Tx::Settle(..)) {
+            self.xids += 1;
+            self.truth.xid = self.xids;
+        }
+        let before = Before::of(&self.truth, &tx);
         let done = self.truth.commit(tx.clone());
-        self.judge.committed(&self.truth, &tx, &done, self.now, self.mono);
+        self.judge.committed(&self.truth, (&tx, &done), &before, (self.now, self.mono));
         done
     }
 

@@ -1,9 +1,11 @@
-//! I1, I2, I4, I5 and I7 after every commit, and what a single commit may never do: sums over the rows, done again from nothing.
+//! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows, done again from nothing.
+use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::{Cause, ItemId, Millis, OrderState, Phase, Stock, Verdict};
 
+use super::money::Before;
 use super::{Counts, Held, Judge, Moment};
-use crate::truth::{Done, Payment, Truth, Tx};
+use crate::truth::{Done, Truth, Tx};
 use crate::world::BUYERS_ALL;
 use doorbuster_core::settle::Resolved;
 
@@ -48,8 +50,9 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Judge {
-    /// Judges one commit.
-    pub(crate) fn committed(&mut self, truth: &Truth, tx: &Tx, done: &Done, now: Millis, mono: Millis) {
+    /// Judges one commit, knowing the rows that it is about as they were before.
+    pub(crate) fn committed(&mut self, truth: &Truth, (tx, done): (&Tx, &Done), before: &Before, at: (Millis, Millis)) {
+        let (now, mono) = at;
         let model = &truth.model;
         let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
         self.remember(model, truth.version, mono, phases);
@@ -60,7 +63,8 @@ impl Judge {
         }
         self.grants(model);
         self.orders(truth, now);
-        self.payments(truth);
+        self.money(truth, tx, done, before);
+        self.events(truth, tx, before);
         match done {
             Done::Settled(all) => all.iter().for_each(|r| self.resolved(truth, r)),
             Done::Forced(Some(resolved)) => {
@@ -155,7 +159,8 @@ impl Judge {
         for order in truth.model.orders.values() {
             match self.orders.get(&order.id).map(|h| h.state) {
                 None => self.order_appeared(truth, order),
-                Some(before) if before != order.state => {
+                Some(before) if before == order.state => self.pay_by_changed(order),
+                Some(before) => {
                     use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
                     let may = matches!(
                         (before, order.state),
@@ -167,22 +172,30 @@ impl Judge {
                     });
                     if let Some(held) = self.orders.get_mut(&order.id) {
                         held.state = order.state;
-                        let state = order.state.as_str();
                         held.revived |= order.state == Paid && before != Reserved;
-                        self.reach(state);
                     }
+                    self.reach(order.state.as_str());
+                    self.must_be_told(Self::state_told(order.state), order.id.to_string());
                 }
-                Some(_) => {}
             }
         }
         let gone = self.orders.len() != truth.model.orders.len();
         self.check(!gone, "I3", || "an order is gone".into());
     }
 
+    fn pay_by_changed(&mut self, order: &doorbuster_core::Order) {
+        if let Some(held) = self.orders.get_mut(&order.id).filter(|h| h.pay_by != order.pay_by) {
+            held.pay_by = order.pay_by;
+            self.must_be_told(EventType::OrderExtended, order.id.to_string());
+        }
+    }
+
     fn order_appeared(&mut self, truth: &Truth, order: &doorbuster_core::Order) {
         let request = (number(order.buyer.as_str()), number(order.key.as_str()));
         let id = order.id;
-        self.orders.insert(id, Held { version: truth.version, state: order.state, revived: false });
+        self.orders
+            .insert(id, Held { version: truth.version, state: order.state, pay_by: order.pay_by, revived: false });
+        self.must_be_told(Self::state_told(order.state), id.to_string());
         let other = self.requests.insert(request, id);
         self.check(other.is_none(), "one order", || format!("{id} beside {other:?} for one request"));
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
@@ -228,17 +241,6 @@ impl Judge {
             _ => !same,
         };
         self.check(right, "two ids", || format!("{id}: {verdict:?}, though its request holds an order"));
-    }
-
-    /// I5: a payment pays one order or is sent back; a paid order has one payment.
-    fn payments(&mut self, truth: &Truth) {
-        for order in truth.model.orders.values() {
-            let paying = truth.payments.values().filter(|p| **p == Payment::Paid(order.id)).count();
-            let wanted = usize::from(order.state == OrderState::Paid);
-            self.check(paying == wanted, "I5", || {
-                format!("{} is {} with {paying} payments", order.id, order.state.as_str())
-            });
-        }
     }
 
     /// What was recalled for a slot is granted to that slot, unless its grant is closed by then.

@@ -76,7 +76,16 @@ fn on_model(model: &mut Model, tx: &Tx) {
 
 fn time_of(tx: &Tx) -> Option<Millis> {
     match tx {
-        Tx::Settle(_, now) | Tx::Force(.., now) | Tx::End(.., now) | Tx::Pay(.., now) => Some(*now),
+        Tx::Settle(_, now)
+        | Tx::Force(.., now)
+        | Tx::End(.., now)
+        | Tx::Extend(.., now)
+        | Tx::Adjust(.., now)
+        | Tx::Capture(.., now)
+        | Tx::FailPayment(_, now)
+        | Tx::SettleRefund(.., now)
+        | Tx::NoteRefund(.., now)
+        | Tx::RetryRefund(_, now) => Some(*now),
         _ => None,
     }
 }
@@ -175,8 +184,8 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         Tx::Refill(id, units, counter) => Done::Moved(store.refill(*id, *units, *counter).await?),
         Tx::Close(id, cause) => Done::Closed(store.close_grant(*id, *cause).await?),
         // A record of an adjustment by nothing is refused.
-        Tx::Adjust(_, 0) => return Ok(None),
-        Tx::Adjust(item, units) => {
+        Tx::Adjust(_, 0, _) => return Ok(None),
+        Tx::Adjust(item, units, _) => {
             let adjustment =
                 Adjustment { item: *item, units: *units, reason: "simulated".into(), key: format!("key-{i}") };
             match store.adjust(adjustment).await? {
@@ -190,7 +199,12 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
         Tx::Force(id, parts, buyer, _) => Done::Forced(store.force(*id, *parts, buyer.clone()).await?),
         Tx::End(id, how, _) => Done::Ended(store.end_order(*id, *how, By::ENGINE.clone()).await?),
-        Tx::Pay(_, id, _) => Done::Paid(store.pay_order(*id).await?),
+        Tx::Extend(id, pay_by, _) => Done::Ended(store.extend_order(*id, *pay_by, By::ENGINE.clone()).await?),
+        Tx::Capture(..) | Tx::FailPayment(..) | Tx::SettleRefund(..) | Tx::NoteRefund(..) | Tx::RetryRefund(..) => {
+            about_money(store, tx).await?
+        }
+        Tx::KeepCheckout(checkout) => Done::Kept(store.keep_checkout(checkout.clone()).await?),
+        Tx::CloseCheckout(id, session) => Done::Taken(store.close_checkout(*id, session.clone()).await?),
         Tx::RecallBegin(id, grant, target, units) => {
             Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
         }
@@ -206,4 +220,17 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         }
         Tx::Intend(..) => return Ok(None),
     }))
+}
+
+async fn about_money(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
+    Ok(match tx {
+        Tx::Capture(told, last, _) => Done::Captured(store.capture(told.clone(), *last).await?),
+        Tx::FailPayment(told, _) => Done::Taken(store.fail_payment(told.clone()).await?),
+        Tx::SettleRefund(event, id, news, _) => {
+            Done::Taken(store.settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone()).await?)
+        }
+        Tx::NoteRefund(id, news, _) => Done::Refund(store.note_refund(id.clone(), news.clone()).await?),
+        Tx::RetryRefund(id, _) => Done::Refund(store.retry_refund(id.clone()).await?),
+        _ => Done::Nothing,
+    })
 }

@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use doorbuster_core::event::By;
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{IdKey, Ledger, Millis, Ticket, order, recall, stock};
+use doorbuster_core::{IdKey, Ledger, Millis, Ticket, money, order, recall, stock};
 
 use super::{Done, Tx};
 use doorbuster_core::{Cause, Phase};
 
-/// Runs it. What a store keeps beside the rules (phases, the inbox of payments) is not touched.
+/// The name of the one provider.
+pub const PROVIDER: &str = "sandbox";
+
+/// Runs it. What a store keeps beside the rules (phases) is not touched.
 pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::Error> {
     Ok(match tx {
         Tx::Open(slot, id, units) => Done::Opened(stock::open(ledger, *slot, *id, *units)?),
@@ -18,11 +21,20 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         }
         Tx::Refill(id, units, counter) => Done::Moved(stock::refill(ledger, *id, *units, *counter)?),
         Tx::Close(id, cause) => Done::Closed(stock::close(ledger, *id, *cause)?),
-        Tx::Adjust(item, delta) => Done::Adjusted(stock::adjust(ledger, *item, *delta, Millis(0))?),
+        Tx::Adjust(item, delta, now) => Done::Adjusted(stock::adjust(ledger, *item, *delta, *now)?),
         Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),
         Tx::Force(id, parts, buyer, now) => Done::Forced(settle::force(ledger, key, *id, parts, buyer, *now)?),
         Tx::End(id, how, now) => Done::Ended(order::end(ledger, id, *how, By::ENGINE, *now)?),
-        Tx::Pay(_, id, now) => Done::Paid(order::pay(ledger, id, By::ENGINE, *now)?),
+        Tx::Extend(id, pay_by, now) => Done::Ended(order::extend(ledger, id, *pay_by, By::ENGINE, *now)?),
+        Tx::Capture(told, last, now) => Done::Captured(money::capture(ledger, told, *now, *last)?),
+        Tx::FailPayment(told, now) => Done::Taken(money::fail(ledger, told, *now)?),
+        Tx::SettleRefund(event, id, news, now) => {
+            Done::Taken(money::settle_refund(ledger, PROVIDER, event, id, news, *now)?)
+        }
+        Tx::NoteRefund(id, news, now) => Done::Refund(money::note_refund(ledger, id, news, *now)?),
+        Tx::RetryRefund(id, now) => Done::Refund(money::retry_refund(ledger, id, *now)?),
+        Tx::KeepCheckout(checkout) => Done::Kept(money::keep_checkout(ledger, checkout)?),
+        Tx::CloseCheckout(id, session) => Done::Taken(money::close_checkout(ledger, id, session)?),
         Tx::RecallBegin(id, grant, target, units) => Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?),
         Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
         Tx::Show(item, Some((Phase::Closed, _))) => Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?),

@@ -79,7 +79,7 @@ impl World {
         verdict
     }
 
-    fn nth_order(&self, pick: u8) -> Option<TicketId> {
+    pub(super) fn nth_order(&self, pick: u8) -> Option<TicketId> {
         let nth = usize::from(pick).checked_rem(self.truth.model.orders.len())?;
         self.truth.model.orders.keys().nth(nth).copied()
     }
@@ -93,12 +93,6 @@ impl World {
     pub(crate) fn refund(&mut self, order: u8) {
         if let Some(id) = self.nth_order(order) {
             self.commit(Tx::End(id, Ending::Refund, self.now));
-        }
-    }
-
-    pub(crate) fn pay(&mut self, order: u8, event: u8) {
-        if let Some(id) = self.nth_order(order) {
-            self.commit(Tx::Pay(u32::from(event), id, self.now));
         }
     }
 

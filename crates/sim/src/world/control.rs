@@ -169,6 +169,6 @@ impl World {
     }
 
     pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {
-        self.commit(Tx::Adjust(item, delta));
+        self.commit(Tx::Adjust(item, delta, self.now));
     }
 }

@@ -83,6 +83,7 @@ impl World {
     pub(crate) fn crash_leader(&mut self, leader: u8) {
         self.flight.retain(|m| m.leader() != Some(leader));
         self.late.retain(|m| m.leader() != Some(leader));
+        self.lacking.clear();
     }
 
     pub(crate) fn forget(&mut self, slot: u8) {

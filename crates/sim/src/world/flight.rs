@@ -7,7 +7,9 @@ use doorbuster_core::{
 };
 
 use super::loss::Read;
+use super::money::Errand;
 use super::node::Snapshot;
+use super::teller::Tale;
 use super::{Call, FLIGHT_MAX, Said, World};
 use crate::truth::{Done, Tx};
 
@@ -46,6 +48,10 @@ pub(crate) enum Message {
     Roll { leader: u8, slot: usize },
     /// To a node.
     Snapshot { node: u8, snapshot: Snapshot },
+    /// About money.
+    Errand(Errand),
+    /// About what happened.
+    Tale(Tale),
 }
 
 impl Message {
@@ -58,6 +64,7 @@ impl Message {
             | Self::Compare { leader, .. }
             | Self::Drain { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
+            Self::Errand(errand) => errand.leader(),
             _ => None,
         }
     }
@@ -114,13 +121,19 @@ impl World {
 
     pub(crate) fn lose(&mut self, pick: u8) {
         if let Some(i) = self.place_of(pick) {
-            self.flight.remove(i);
+            let message = self.flight.remove(i);
+            if let Message::Tale(tale) = &message {
+                self.tale_lost(tale);
+            }
         }
     }
 
     pub(crate) fn delay(&mut self, pick: u8) {
         if let Some(i) = self.place_of(pick) {
             let message = self.flight.remove(i);
+            if let Message::Tale(tale) = &message {
+                self.tale_lost(tale);
+            }
             self.late.push(message);
         }
     }
@@ -194,6 +207,8 @@ impl World {
             Message::Drain { leader, item, intent, next } => self.drained(leader, item, intent, next),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
+            Message::Errand(errand) => self.run_errand(errand),
+            Message::Tale(tale) => self.run_tale(tale),
         }
     }
 

@@ -4,13 +4,11 @@ use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 
 use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
 use crate::judge::Told;
-use crate::truth::{Done, Payment, Tx};
+use crate::truth::{Done, Tx};
 use doorbuster_core::stock::Adjusted;
 
 /// How often a buyer who is asked to come again does so, and an operator tries to take out what is free.
 const RETRIES_MAX: usize = 4;
-/// The event that reports a payment at rest.
-const LATE_EVENT: u32 = 1_000;
 
 impl World {
     pub(super) fn ask_at_rest(&mut self, item: ItemId) {
@@ -109,7 +107,7 @@ impl World {
     }
 
     /// Takes up to so many units out of the slots, into the pool.
-    fn recall_to_pool(&mut self, item: ItemId, units: u64) {
+    pub(super) fn recall_to_pool(&mut self, item: ItemId, units: u64) {
         self.held = true;
         let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
         let mut lacks = units.saturating_sub(pool);
@@ -135,12 +133,13 @@ impl World {
         if self.judge.free(item).is_some_and(|free| free < units) || self.may_hold(item, buyer as u8) < units {
             return;
         }
-        if self.truth.model.items.get(&item).is_some_and(|i| i.total.is_counted()) {
-            self.recall_to_pool(item, units);
-        }
-        let paid = self.commit(Tx::Pay(LATE_EVENT + item.0 as u32, id, self.now));
-        if paid != Done::Payment(Payment::Paid(id)) {
-            self.judge.find("undersell", || format!("{id} paid late with units free: {paid:?}"));
+        let Some(nth) = self.truth.model.orders.keys().position(|o| *o == id) else { return };
+        self.provider.room_at_rest();
+        self.charge(nth as u8, 0);
+        self.payments_at_rest();
+        let state = self.truth.model.orders[&id].state;
+        if state != OrderState::Paid {
+            self.judge.find("undersell", || format!("{id} paid late with units free is {}", state.as_str()));
         }
         self.give_up(id);
     }
@@ -158,7 +157,7 @@ impl World {
         // A slot whose memory of recalls is full is rolled in between, and has the units again under its next grant.
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
-            done = self.commit(Tx::Adjust(item, -(free as i64)));
+            done = self.commit(Tx::Adjust(item, -(free as i64), self.now));
             if matches!(&done, Done::Adjusted(Adjusted::Done(i)) if matches!(i.total, Stock::Counted(_))) {
                 return;
             }

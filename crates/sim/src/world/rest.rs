@@ -32,6 +32,8 @@ impl World {
         self.answer_rest();
         self.decide_rest();
         self.settle_down();
+        self.payments_at_rest();
+        self.settle_down();
         let living = (0..self.places.len()).filter(|&slot| !self.is_gone(slot));
         let slots: Vec<_> = living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
         let gone =
@@ -43,6 +45,12 @@ impl World {
             if !self.judge.found() {
                 self.ask_at_rest(ItemId(item as i64 + 1));
             }
+        }
+        if !self.judge.found() {
+            self.windows_end();
+        }
+        if !self.judge.found() {
+            self.telling_at_rest();
         }
     }
 

@@ -61,6 +61,8 @@ impl World {
         let ticket = batches[nth].clone();
         let late = ticket.decide_by.plus(1).max(self.now);
         self.judge.reach("poison");
+        self.xids += 1;
+        self.truth.xid = self.xids;
         self.commit(Tx::Settle(vec![ticket], late));
     }
 

@@ -1,0 +1,335 @@
+//! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by tables of its own, and added up against the provider's books.
+use doorbuster_core::model::Model;
+use doorbuster_core::money::{
+    Capture, Captured, Checkout, CheckoutKept, Money, Payment, PaymentState, Refund, RefundCause, RefundId, RefundNews,
+    RefundState,
+};
+use doorbuster_core::order::{Changed, Ending};
+use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
+
+use super::Judge;
+use crate::truth::{Done, Truth, Tx};
+use crate::world::provider::{Back, Provider};
+
+/// How often a provider is asked in vain for one refund.
+const REFUND_TRIES: u32 = 12;
+/// How long the units of an order that is due wait for a provider that is away.
+const GRACE_MS: i64 = 120_000;
+/// Farthest that a payment window is put off.
+const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
+
+/// The rows that a transaction about money, or about one item, is about, before it.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    pub(super) item: Option<Item>,
+    order: Option<Order>,
+    in_slots: u64,
+    used: u32,
+    price: Option<Money>,
+    /// Whether the message was taken.
+    taken: bool,
+    payment: Option<Payment>,
+    refund: Option<Refund>,
+    checkout: Option<Checkout>,
+}
+
+impl Before {
+    /// What a transaction will be about.
+    pub(crate) fn of(truth: &Truth, tx: &Tx) -> Self {
+        let mut before = Self::default();
+        match tx {
+            Tx::Adjust(item, ..) => before.item = truth.model.items.get(item).cloned(),
+            Tx::End(id, ..) | Tx::Extend(id, ..) | Tx::CloseCheckout(id, _) => before.about_order(truth, id),
+            Tx::KeepCheckout(checkout) => before.about_order(truth, &checkout.order),
+            Tx::Capture(told, ..) | Tx::FailPayment(told, _) => {
+                let named = truth.model.orders.values().find(|o| o.id.to_string() == told.order).map(|o| o.id);
+                if let Some(id) = named {
+                    before.about_order(truth, &id);
+                }
+                before.taken = truth.model.inbox.contains_key(&(told.provider.clone(), told.event.clone()));
+                before.payment = truth.model.payments.get(&told.payment).cloned();
+            }
+            Tx::SettleRefund(event, id, ..) => {
+                let mut taken = truth.model.inbox.keys();
+                before.taken = taken.any(|(_, e)| e == event);
+                before.refund = truth.model.refunds.get(id).cloned();
+            }
+            Tx::NoteRefund(id, ..) | Tx::RetryRefund(id, _) => before.refund = truth.model.refunds.get(id).cloned(),
+            _ => {}
+        }
+        before
+    }
+
+    fn about_order(&mut self, truth: &Truth, id: &TicketId) {
+        let model = &truth.model;
+        self.checkout = model.checkouts.get(id).cloned();
+        let Some(order) = model.orders.get(id) else { return };
+        self.item = model.items.get(&order.item).cloned();
+        let open = model.grants.values().filter(|g| g.open && g.slot.item == order.item);
+        self.in_slots = open.map(|g| g.granted.saturating_sub(g.settled)).sum();
+        self.used = model.quotas.get(&(order.item, order.buyer.clone())).copied().unwrap_or(0);
+        let each = model.prices.get(&order.item);
+        self.price =
+            each.map(|p| Money { minor: p.minor * i64::from(order.units.get()), currency: p.currency.clone() });
+        self.order = Some(order.clone());
+    }
+}
+
+/// What must come of a captured payment.
+#[derive(Debug, PartialEq, Eq)]
+enum Must {
+    Repeat,
+    Pay,
+    Wait(u64),
+    Refund(RefundCause),
+}
+
+fn must(before: &Before, told: &Capture, last: bool) -> Must {
+    let known = before.payment.as_ref().is_some_and(|p| p.state != PaymentState::Failed);
+    if before.taken || known {
+        return Must::Repeat;
+    }
+    let (Some(order), Some(item)) = (&before.order, &before.item) else {
+        return Must::Refund(RefundCause::UnknownOrder);
+    };
+    if before.price.as_ref() != Some(&told.money) {
+        return Must::Refund(RefundCause::Mismatch);
+    }
+    let units = u64::from(order.units.get());
+    match order.state {
+        OrderState::Reserved => Must::Pay,
+        OrderState::Paid => Must::Refund(RefundCause::Second),
+        OrderState::Refunded => Must::Refund(RefundCause::Late),
+        OrderState::Cancelled | OrderState::Expired if before.used + order.units.get() > item.limit => {
+            Must::Refund(RefundCause::Late)
+        }
+        _ if item.total == Stock::Unlimited || item.pool >= units => Must::Pay,
+        _ if !last && item.pool + before.in_slots >= units => Must::Wait(units - item.pool),
+        _ => Must::Refund(RefundCause::Late),
+    }
+}
+
+impl Judge {
+    /// Judges what a transaction about money did.
+    pub(super) fn money(&mut self, truth: &Truth, tx: &Tx, done: &Done, before: &Before) {
+        match (tx, done) {
+            (Tx::Capture(told, last, _), Done::Captured(captured)) => self.captured(told, *last, captured, before),
+            (Tx::FailPayment(told, _), Done::Taken(took)) => {
+                let now = truth.model.payments.get(&told.payment);
+                let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
+                self.check(kept && *took != before.taken, "I5", || format!("{told:?}: {took}, then {now:?}"));
+            }
+            (Tx::SettleRefund(_, id, news, _), Done::Taken(took)) => {
+                let now = truth.model.refunds.get(id);
+                if before.taken {
+                    let same = now == before.refund.as_ref() && !took;
+                    return self
+                        .check(same, "I5", || format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund));
+                }
+                self.refund_news(news, before, now);
+            }
+            (Tx::NoteRefund(id, news, _), _) => self.refund_news(news, before, truth.model.refunds.get(id)),
+            (Tx::KeepCheckout(new), Done::Kept(kept)) => self.kept(new, kept, before),
+            (Tx::CloseCheckout(order, session), _) => {
+                let now = truth.model.checkouts.get(order).is_some_and(|c| c.open);
+                let was = before.checkout.as_ref();
+                let wanted = was.is_some_and(|c| c.open && c.session != *session);
+                self.check(now == wanted, "checkout", || format!("{order}: {was:?}, {session} closed, open {now}"));
+            }
+            (Tx::Extend(_, pay_by, now), Done::Ended(changed)) => self.extended(*pay_by, *now, changed, before),
+            (Tx::End(id, Ending::Expire, now), Done::Ended(changed)) => self.expired(id, *now, changed, before),
+            _ => {}
+        }
+        self.books(truth);
+    }
+
+    fn captured(&mut self, told: &Capture, last: bool, captured: &Captured, before: &Before) {
+        let must = must(before, told, last);
+        let came = match captured {
+            Captured::Repeated => Must::Repeat,
+            Captured::Paid(_) => Must::Pay,
+            Captured::Lacks { units, .. } => Must::Wait(*units),
+            Captured::Refund(refund) => Must::Refund(refund.cause),
+        };
+        self.check(came == must, "I5", || format!("{told:?}: {came:?}, must {must:?}, before {before:?}"));
+        self.reach(match came {
+            Must::Repeat => "payment repeated",
+            Must::Wait(_) => "payment waits for units",
+            Must::Pay if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) => "payment in time",
+            Must::Pay => "payment late, paid",
+            Must::Refund(cause) => match cause {
+                RefundCause::Late => "payment late, refunded",
+                RefundCause::Mismatch => "payment mismatched",
+                RefundCause::Second => "payment second",
+                RefundCause::UnknownOrder => "payment for no order",
+                RefundCause::Operator => "payment refunded by an operator",
+            },
+        });
+    }
+
+    fn refund_news(&mut self, news: &RefundNews, before: &Before, now: Option<&Refund>) {
+        let (Some(was), Some(now)) = (&before.refund, now) else {
+            return self
+                .check(before.refund.is_none() && now.is_none(), "I5", || "a refund came or went by news".into());
+        };
+        if was.state == RefundState::Settled {
+            return self.check(was == now, "I5", || format!("{was:?} had arrived, now {now:?}"));
+        }
+        let wanted = match news {
+            RefundNews::Accepted { .. } => RefundState::Pending,
+            RefundNews::Settled => RefundState::Settled,
+            RefundNews::Failed(_) if was.tries + 1 >= REFUND_TRIES => RefundState::Failed,
+            RefundNews::Failed(_) => was.state,
+        };
+        self.check(now.state == wanted, "refund", || format!("{was:?}, {news:?}: {now:?}"));
+        if wanted == RefundState::Failed {
+            self.reach("refund given up");
+        }
+    }
+
+    fn kept(&mut self, new: &Checkout, kept: &CheckoutKept, before: &Before) {
+        let waits = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
+        let wanted = match &before.checkout {
+            Some(old) if old.open => old,
+            _ => new,
+        };
+        let right = match kept {
+            CheckoutKept::Kept(kept) => waits && kept == wanted,
+            CheckoutKept::WrongState(_) => !waits && before.order.is_some(),
+            CheckoutKept::NotFound => before.order.is_none(),
+        };
+        self.check(right, "checkout", || format!("{new:?}: {kept:?}, before {before:?}"));
+    }
+
+    fn extended(&mut self, pay_by: Millis, now: Millis, changed: &Changed, before: &Before) {
+        let may = before
+            .order
+            .as_ref()
+            .is_some_and(|o| o.state == OrderState::Reserved && pay_by > o.pay_by && pay_by.0 - now.0 <= EXTEND_MS);
+        let did = matches!(changed, Changed::Done(_));
+        self.check(may == did, "extend", || format!("to {pay_by:?} at {now:?}: {changed:?}"));
+        if did {
+            self.reach("extended");
+        }
+    }
+
+    /// An order whose provider may still take money waits for it, for a while.
+    fn expired(&mut self, id: &TicketId, now: Millis, changed: &Changed, before: &Before) {
+        let Some(order) = before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= now) else {
+            return;
+        };
+        let open = before.checkout.as_ref().is_some_and(|c| c.open);
+        let waits = open && now.0 - order.pay_by.0 < GRACE_MS;
+        let did = matches!(changed, Changed::Done(_));
+        self.check(did != waits, "expiry", || format!("{id} due, checkout open {open}, at {now:?}: {changed:?}"));
+        if did && open {
+            self.reach("expired though the provider was away");
+        }
+    }
+
+    /// A paid order has one payment, of its price; a payment that went back has one refund, of its amount.
+    fn books(&mut self, truth: &Truth) {
+        let model = &truth.model;
+        for order in model.orders.values() {
+            let name = order.id.to_string();
+            let pays = |p: &&Payment| p.order == name && p.state == PaymentState::Captured;
+            let paying = model.payments.values().filter(pays).count();
+            let wanted = usize::from(order.state == OrderState::Paid);
+            self.check(paying == wanted, "I5", || {
+                format!("{} is {} with {paying} payments", order.id, order.state.as_str())
+            });
+        }
+        for payment in model.payments.values() {
+            let back: Vec<_> = model.refunds.values().filter(|r| r.payment == payment.id).collect();
+            let wanted = usize::from(payment.state == PaymentState::Refunded);
+            let right = back.len() == wanted && back.iter().all(|r| r.money == payment.money);
+            self.check(right, "I5", || format!("{payment:?} has refunds {back:?}"));
+        }
+        let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));
+        if let Some(refund) = lone {
+            self.find("I5", || format!("{refund:?} of no payment"));
+        }
+    }
+
+    /// A refund is decided once, and one that arrived stays so. Says which were decided by the commit that is judged.
+    pub(super) fn new_refunds(&mut self, model: &Model) -> Vec<RefundId> {
+        let mut new = Vec::new();
+        for refund in model.refunds.values() {
+            match self.sent.get(&refund.id) {
+                Some(was) if was == refund => continue,
+                Some(was) => {
+                    let same = (was.at, was.cause, &was.money, &was.payment)
+                        == (refund.at, refund.cause, &refund.money, &refund.payment);
+                    let stays = was.state != RefundState::Settled;
+                    if !same || !stays {
+                        let was = was.clone();
+                        self.find("I5", || format!("{was:?} became {refund:?}"));
+                    }
+                }
+                None => new.push(refund.id.clone()),
+            }
+            self.sent.insert(refund.id.clone(), refund.clone());
+        }
+        new
+    }
+
+    /// A checkout counts as closed from now on: nobody asks about it any more.
+    pub(crate) fn closed_checkout(&mut self, truth: &Truth, provider: &Provider, session: usize, mono: Millis) {
+        let takes = provider.takes_money(session, mono);
+        self.check(!takes, "checkout", || format!("checkout {session} counts as closed, and still takes money"));
+        for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
+            let known = truth.model.payments.get(&charge.payment).is_some_and(|p| p.state != PaymentState::Failed);
+            self.check(known, "checkout", || {
+                format!("checkout {session} counts as closed, and {charge:?} is not known")
+            });
+        }
+        self.reach("checkout closed");
+    }
+
+    /// The provider sends money back, now: once for a payment, all of it, and only what pays for nothing.
+    pub(crate) fn sent_back(&mut self, truth: &Truth, provider: &Provider, back: &Back) {
+        let twice = provider.backs.iter().any(|b| b.payment == back.payment);
+        self.check(!twice, "I5", || format!("{back:?} a second time"));
+        let state = truth.model.payments.get(&back.payment).map(|p| p.state);
+        self.check(state == Some(PaymentState::Refunded), "I5", || format!("{back:?} of a payment that is {state:?}"));
+        let charge = provider.charges.iter().find(|c| c.payment == back.payment);
+        let right = charge.is_some_and(|c| c.captured && c.money == back.money);
+        self.check(right, "I5", || format!("{back:?} of {charge:?}"));
+        self.reach("sent back");
+    }
+
+    /// The provider's books against ours, to the cent.
+    pub(crate) fn money_at_rest(&mut self, truth: &Truth, provider: &Provider) {
+        let model = &truth.model;
+        for charge in provider.charges.iter().filter(|c| c.captured) {
+            let row = model.payments.get(&charge.payment);
+            let same = row.is_some_and(|p| p.money == charge.money && p.order == charge.order);
+            self.check(same, "I5", || format!("{charge:?} is known as {row:?}"));
+            let back = provider.backs.iter().filter(|b| b.payment == charge.payment && b.arrived).count();
+            let order = model.orders.values().find(|o| o.id.to_string() == charge.order);
+            let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
+                && order.is_some_and(|o| o.state == OrderState::Paid);
+            self.check(back + usize::from(pays) == 1, "I5", || {
+                format!("{charge:?} was sent back {back} times, and pays for an order: {pays}")
+            });
+        }
+        let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);
+        if let Some(refund) = unsettled {
+            self.find("refund", || format!("{refund:?} at rest"));
+        }
+        let taken: i64 = provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
+        let sent: i64 = provider.backs.iter().map(|b| b.money.minor).sum();
+        let paid = model.orders.values().filter(|o| o.state == OrderState::Paid);
+        let price = |item: ItemId| model.prices.get(&item).map_or(0, |p| p.minor);
+        let earned: i64 = paid.map(|o| price(o.item) * i64::from(o.units.get())).sum();
+        self.check(taken - sent == earned, "I5", || format!("took {taken}, sent {sent} back, sold for {earned}"));
+    }
+
+    /// Every order that waited for its payment is paid or ended by now.
+    pub(crate) fn nothing_reserved(&mut self, truth: &Truth) {
+        let waits = truth.model.orders.values().find(|o| o.state == OrderState::Reserved);
+        if let Some(order) = waits {
+            self.find("expiry", || format!("{order:?} waits for ever"));
+        }
+    }
+}

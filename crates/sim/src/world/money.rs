@@ -1,0 +1,284 @@
+//! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the provider, and have refunds made.
+use doorbuster_core::limits::PARK_MS;
+use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews, RefundState};
+use doorbuster_core::rules::{Rule, keeps};
+use doorbuster_core::{Millis, OrderState, TicketId};
+
+use super::World;
+use super::flight::Message;
+use super::provider::Hook;
+use crate::truth::rules::PROVIDER;
+use crate::truth::{Done, Tx};
+
+/// What travels between nodes, leaders and the provider.
+#[derive(Clone, Debug)]
+pub(crate) enum Errand {
+    /// A message of the provider.
+    Hook { event: String, hook: Hook },
+    /// What was answered before its effect.
+    Answered { event: String, hook: Hook },
+    /// A node asks for a checkout.
+    Make { order: TicketId },
+    /// The provider made one.
+    Made { order: TicketId, session: usize },
+    /// A leader asks for a checkout to be closed.
+    Close { leader: u8, order: TicketId, session: usize },
+    /// It is, and so much was captured there.
+    Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
+    /// A leader will note that a checkout is closed.
+    NoteClosed { leader: u8, order: TicketId, session: usize },
+    /// A leader asks for a refund, or how far it is.
+    Refund { leader: u8, key: String, refund: Refund },
+    /// What the provider said of it.
+    Said { leader: u8, id: RefundId, news: RefundNews },
+}
+
+impl Errand {
+    /// The leader whose memory this is.
+    pub(crate) fn leader(&self) -> Option<u8> {
+        match self {
+            Self::Closed { leader, .. } | Self::NoteClosed { leader, .. } | Self::Said { leader, .. } => Some(*leader),
+            _ => None,
+        }
+    }
+}
+
+/// A captured payment that waits for units to be recalled, in the memory of whoever took it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lacking {
+    pub(crate) told: Capture,
+    pub(crate) charge: usize,
+    since: Millis,
+}
+
+fn name_of(session: usize) -> String {
+    format!("cs_{session}")
+}
+
+fn number_of(session: &str) -> Option<usize> {
+    session.strip_prefix("cs_")?.parse().ok()
+}
+
+impl World {
+    pub(crate) fn run_errand(&mut self, errand: Errand) {
+        match errand {
+            Errand::Hook { event, hook } => self.hooked(event, hook),
+            Errand::Answered { event, hook } => self.take_hook(&event, &hook),
+            Errand::Make { order } => {
+                let Some(money) = self.cost_of(&order) else { return };
+                if let Some(session) = self.make_session(order, money) {
+                    self.send(Message::Errand(Errand::Made { order, session }));
+                }
+            }
+            Errand::Made { order, session } => self.keep_checkout(order, session),
+            Errand::Close { leader, order, session } => self.close_session(leader, order, session),
+            Errand::Closed { leader, order, session, found } => self.closed(leader, order, session, &found),
+            Errand::NoteClosed { order, session, .. } => self.note_closed(order, session),
+            Errand::Refund { leader, key, refund } => {
+                let news = self.asked_for_refund(&key, &refund);
+                self.send(Message::Errand(Errand::Said { leader, id: refund.id, news }));
+            }
+            Errand::Said { id, news, .. } => drop(self.commit(Tx::NoteRefund(id, news, self.now))),
+        }
+    }
+
+    /// A node takes a message of the provider, and answers it when it has had its effect.
+    fn hooked(&mut self, event: String, hook: Hook) {
+        if !keeps(Rule::AnswerAfterEffect) {
+            self.answer_hook(&event, &hook);
+            return self.send(Message::Errand(Errand::Answered { event, hook }));
+        }
+        self.take_hook(&event, &hook);
+    }
+
+    fn take_hook(&mut self, event: &str, hook: &Hook) {
+        match hook {
+            Hook::Captured(charge) => {
+                let told = self.told_of(*charge, event);
+                self.capture(told, *charge, false);
+            }
+            Hook::Failed(charge) => {
+                let told = self.told_of(*charge, event);
+                self.commit(Tx::FailPayment(told, self.now));
+            }
+            Hook::Refund(id, news) => {
+                self.commit(Tx::SettleRefund(event.to_owned(), id.clone(), news.clone(), self.now));
+            }
+        }
+    }
+
+    fn answer_hook(&mut self, event: &str, hook: &Hook) {
+        if let Hook::Captured(charge) = hook {
+            self.answered_hook(*charge, event);
+        }
+    }
+
+    fn answered_hook(&mut self, charge: usize, event: &str) {
+        let waits = &mut self.provider.charges[charge].unanswered;
+        if waits.as_deref() == Some(event) {
+            *waits = None;
+        }
+    }
+
+    /// A payment whose message is taken at once, by a node that cannot have units recalled.
+    pub(crate) fn capture_at_once(&mut self, charge: usize, event: &str) {
+        let told = self.told_of(charge, event);
+        self.capture(told, charge, true);
+    }
+
+    /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory of whoever took it.
+    pub(crate) fn capture(&mut self, told: Capture, charge: usize, last: bool) -> bool {
+        let Done::Captured(captured) = self.commit(Tx::Capture(told.clone(), last, self.now)) else { return false };
+        let Captured::Lacks { order, units } = captured else {
+            self.answered_hook(charge, &told.event);
+            return true;
+        };
+        self.judge.reach("late payment lacks units");
+        let mut lacks = units;
+        for slot in 0..self.places.len() {
+            let has = self.places[slot].slot.view().map_or(0, |v| v.available).min(lacks);
+            if self.places[slot].at.item == order.item && has > 0 {
+                self.begin_recall(0, slot, has, None);
+                lacks -= has;
+            }
+        }
+        if !self.lacking.iter().any(|l| l.told == told) {
+            self.lacking.push(Lacking { told, charge, since: self.mono });
+        }
+        false
+    }
+
+    pub(crate) fn capture_again(&mut self, pick: u8) {
+        let Some(nth) = usize::from(pick).checked_rem(self.lacking.len()) else { return };
+        let Lacking { told, charge, since } = self.lacking[nth].clone();
+        let last = self.mono.0 - since.0 >= PARK_MS;
+        if self.capture(told.clone(), charge, last) {
+            self.judge.reach("captured again");
+            self.lacking.retain(|l| l.told != told);
+        }
+    }
+
+    /// A buyer asks where to pay: where the order's checkout is, or at a new one.
+    pub(crate) fn ask_checkout(&mut self, pick: u8) {
+        let waits: Vec<_> = self.truth.orders_in(OrderState::Reserved).map(|o| o.id).collect();
+        let Some(nth) = usize::from(pick).checked_rem(waits.len()) else { return };
+        let id = waits[nth];
+        match self.truth.model.checkouts.get(&id).filter(|c| c.open) {
+            Some(checkout) => {
+                let session = number_of(&checkout.session);
+                self.hand_checkout(session);
+            }
+            None => self.send(Message::Errand(Errand::Make { order: id })),
+        }
+    }
+
+    fn hand_checkout(&mut self, session: Option<usize>) {
+        if let Some(session) = session.and_then(|i| self.provider.sessions.get_mut(i)) {
+            session.handed = true;
+            self.judge.reach("checkout handed out");
+        }
+    }
+
+    /// Only one that is kept is handed out; any other is never seen by anybody.
+    fn keep_checkout(&mut self, order: TicketId, session: usize) {
+        let checkout = Checkout {
+            order,
+            provider: PROVIDER.into(),
+            session: name_of(session),
+            url: format!("http://pay.test/{session}"),
+            expires_at: self.now.plus(1_800_000),
+            open: true,
+            at: self.now,
+        };
+        if let Done::Kept(CheckoutKept::Kept(kept)) = self.commit(Tx::KeepCheckout(checkout)) {
+            self.hand_checkout(number_of(&kept.session));
+        }
+    }
+
+    /// Checkouts that may still take money, though their order does not wait for any, or not much longer.
+    pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
+        let due = |c: &&Checkout| {
+            let order = self.truth.model.orders.get(&c.order);
+            c.open && order.is_some_and(|o| o.state != OrderState::Reserved || o.pay_by <= self.now)
+        };
+        let all = self.truth.model.checkouts.values().filter(due);
+        all.filter_map(|c| Some((c.order, number_of(&c.session)?))).collect()
+    }
+
+    pub(crate) fn reconcile(&mut self, leader: u8, pick: u8) {
+        let due = self.checkouts_to_close();
+        let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
+        let (order, session) = due[nth];
+        self.send(Message::Errand(Errand::Close { leader, order, session }));
+    }
+
+    /// The provider takes no money there from now on, and says what it took.
+    fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
+        if self.provider.away {
+            return;
+        }
+        if keeps(Rule::CloseAtProvider) {
+            self.provider.sessions[session].open = false;
+        }
+        let found = self.provider.paid_at(session);
+        self.send(Message::Errand(Errand::Closed { leader, order, session, found }));
+    }
+
+    fn note_closed(&mut self, order: TicketId, session: usize) {
+        if let Done::Taken(true) = self.commit(Tx::CloseCheckout(order, name_of(session))) {
+            self.judge.closed_checkout(&self.truth, &self.provider, session, self.mono);
+        }
+    }
+
+    /// First what was captured has its effect; only then nobody asks about the checkout any more.
+    fn closed(&mut self, leader: u8, order: TicketId, session: usize, found: &[usize]) {
+        let close = Message::Errand(Errand::NoteClosed { leader, order, session });
+        if !keeps(Rule::CaptureBeforeClosed) {
+            self.note_closed(order, session);
+            let hook = |&charge: &usize| (format!("found_{charge}"), Hook::Captured(charge));
+            for (event, hook) in found.iter().map(hook).collect::<Vec<_>>() {
+                self.send(Message::Errand(Errand::Hook { event, hook }));
+            }
+            return;
+        }
+        let mut all = true;
+        for &charge in found {
+            let told = self.told_of(charge, &format!("found_{charge}"));
+            all &= self.capture(told, charge, false);
+        }
+        if all {
+            self.send(close);
+        }
+    }
+
+    pub(crate) fn refunds_due(&self) -> Vec<Refund> {
+        let due = |r: &&Refund| r.state == RefundState::Pending && r.next_at <= self.now;
+        self.truth.model.refunds.values().filter(due).cloned().collect()
+    }
+
+    pub(crate) fn ask_refund(&mut self, leader: u8, pick: u8) {
+        let due = self.refunds_due();
+        let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
+        let refund = due[nth].clone();
+        let key = match keeps(Rule::RefundUnderItsKey) {
+            true => refund.id.0.clone(),
+            false => format!("{}-{}", refund.id.0, self.draw()),
+        };
+        self.send(Message::Errand(Errand::Refund { leader, key, refund }));
+    }
+
+    pub(crate) fn retry_refund(&mut self, pick: u8) {
+        let Some(nth) = usize::from(pick).checked_rem(self.truth.model.refunds.len()) else { return };
+        let id = self.truth.model.refunds.keys().nth(nth).cloned();
+        if let Some(id) = id {
+            self.commit(Tx::RetryRefund(id, self.now));
+        }
+    }
+
+    pub(crate) fn extend(&mut self, pick: u8, secs: u8) {
+        if let Some(id) = self.nth_order(pick) {
+            let pay_by = self.now.plus(i64::from(secs) * 1_000);
+            self.commit(Tx::Extend(id, pay_by, self.now));
+        }
+    }
+}
