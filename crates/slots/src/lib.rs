@@ -218,6 +218,18 @@ impl Slots {
         Ok(())
     }
 
+    /// Takes no tickets any more, and hands back what was taken and not acknowledged, so that others get it at once: this node stops. Slots in memory have
+    /// nobody else.
+    ///
+    /// # Errors
+    /// When some queue cannot be reached; others get what is left there when this node counts as dead.
+    pub async fn hand_back(&self) -> Result<(), SlotError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Redis(redis) => Box::pin(redis.hand_back()).await,
+        }
+    }
+
     /// Stops or resumes cutting tickets. After it returns, no further ticket is cut by a stopped slot; known requests still get theirs.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod health;
 mod inbox;
 mod keys;
 mod lane;
+mod leave;
 mod limits;
 mod link;
 mod reader;
@@ -17,7 +18,7 @@ mod watch;
 mod words;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, SlotView, Terms, TicketAnswer};
@@ -68,6 +69,12 @@ struct Shared {
     readers: Mutex<HashMap<SlotKey, JoinSet<()>>>,
     /// The watch. Like the readers it ends when the slots are dropped.
     _tasks: JoinSet<()>,
+}
+
+impl Shared {
+    fn readers(&self) -> MutexGuard<'_, HashMap<SlotKey, JoinSet<()>>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Redis {
@@ -245,7 +252,7 @@ impl Redis {
     /// From now on this node reads the queues of these slots and of no others; of more than the bound it reads the first.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
-        let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.0.readers();
         // A reader that is dropped ends. What it was just given is claimed by whoever reads the slot next.
         readers.retain(|slot, _| read.contains(slot));
         for slot in read {

@@ -3,6 +3,7 @@ mod it {
     mod classic;
     mod cluster;
     mod faults;
+    mod leave;
     mod local;
     mod lock;
     mod model;
