@@ -1,0 +1,116 @@
+//! Money that goes back: decided once for a payment, asked for until the provider took it, settled when it arrived.
+use super::{Payment, Refund, RefundCause, RefundId, RefundState};
+use crate::ledger::Ledger;
+use crate::limits::{REFUND_TRIES_MAX, backoff_ms};
+use crate::rules::{Rule, keeps};
+use crate::value::Millis;
+
+/// Decides the one refund of a payment.
+pub(crate) fn refund<L: Ledger>(
+    ledger: &mut L,
+    payment: &Payment,
+    cause: RefundCause,
+    now: Millis,
+) -> Result<Refund, L::Error> {
+    let id = RefundId::of(&payment.id);
+    if let Some(refund) = ledger.refund(&id)?
+        && keeps(Rule::RefundOnce)
+    {
+        return Ok(refund);
+    }
+    let refund = Refund {
+        id,
+        payment: payment.id.clone(),
+        provider: payment.provider.clone(),
+        order: payment.order.clone(),
+        money: payment.money.clone(),
+        cause,
+        state: RefundState::Pending,
+        accepted: false,
+        tries: 0,
+        next_at: now,
+        error: None,
+        at: now,
+        settled_at: None,
+    };
+    ledger.put_refund(&refund)?;
+    Ok(refund)
+}
+
+/// What a provider said of a refund.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundNews {
+    /// It took the request; it is asked again how far that is, after so many milliseconds.
+    Accepted {
+        /// When it is asked next, from now.
+        again_ms: i64,
+    },
+    /// The money arrived.
+    Settled,
+    /// It refused, or could not be reached.
+    Failed(String),
+}
+
+/// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it is now.
+pub fn note_refund<L: Ledger>(
+    ledger: &mut L,
+    id: &RefundId,
+    news: &RefundNews,
+    now: Millis,
+) -> Result<Option<Refund>, L::Error> {
+    let Some(mut refund) = ledger.refund(id)? else { return Ok(None) };
+    if refund.state == RefundState::Settled && keeps(Rule::SettledStays) {
+        return Ok(Some(refund));
+    }
+    match news {
+        RefundNews::Accepted { again_ms } => {
+            // One that was given up because no answer came: it is on its way after all.
+            refund.state = RefundState::Pending;
+            refund.accepted = true;
+            refund.tries = 0;
+            refund.error = None;
+            refund.next_at = now.plus(*again_ms);
+        }
+        RefundNews::Settled => {
+            refund.state = RefundState::Settled;
+            refund.error = None;
+            refund.settled_at = Some(now);
+        }
+        RefundNews::Failed(error) => {
+            refund.tries += 1;
+            refund.error = Some(error.clone());
+            refund.next_at = now.plus(backoff_ms(refund.tries));
+            if refund.tries >= REFUND_TRIES_MAX && keeps(Rule::RefundTriesBounded) {
+                refund.state = RefundState::Failed;
+            }
+        }
+    }
+    ledger.put_refund(&refund)?;
+    Ok(Some(refund))
+}
+
+/// Asks the provider once more for a refund that was given up. `None`: there is none that was.
+pub fn retry_refund<L: Ledger>(ledger: &mut L, id: &RefundId, now: Millis) -> Result<Option<Refund>, L::Error> {
+    let Some(mut refund) = ledger.refund(id)?.filter(|r| r.state == RefundState::Failed) else { return Ok(None) };
+    refund.state = RefundState::Pending;
+    refund.tries = 0;
+    refund.next_at = now;
+    ledger.put_refund(&refund)?;
+    Ok(Some(refund))
+}
+
+/// Takes a provider's message about a refund, by the refund's id or its payment's. False if the message was taken before or names no refund of ours.
+pub fn settle_refund<L: Ledger>(
+    ledger: &mut L,
+    provider: &str,
+    event: &str,
+    id: &RefundId,
+    news: &RefundNews,
+    now: Millis,
+) -> Result<bool, L::Error> {
+    if ledger.inbox(provider, event)? && keeps(Rule::InboxOnce) {
+        return Ok(false);
+    }
+    ledger.insert_inbox(provider, event, now)?;
+    Ok(note_refund(ledger, id, news, now)?.is_some())
+}
