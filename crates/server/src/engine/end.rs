@@ -11,6 +11,8 @@ use super::{Engine, EngineError};
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a node that stops waits for verdicts on tickets that outlive it; less than the program gives it.
 const HEAR_MAX: Duration = Duration::from_secs(3);
+/// How long a node that stops hands back what it had read; what is left then is claimed by others when it counts as dead.
+const HAND_BACK_MAX: Duration = Duration::from_secs(2);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
@@ -52,6 +54,11 @@ impl Engine {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        match tokio::time::timeout(HAND_BACK_MAX, self.slots.hand_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "tickets that were read and not settled wait for others longer"),
+            Err(_) => tracing::warn!("tickets that were read and not settled wait for others longer"),
+        }
         self.store.close().await;
     }
 
