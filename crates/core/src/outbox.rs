@@ -222,7 +222,7 @@ impl Desk {
                 return None;
             }
             let first = if retries < self.bounds.at_once.div_ceil(2) { of_rows(self) } else { None };
-            (first.or_else(|| self.fresh_ready()).or_else(|| of_rows(self))?, true)
+            (first.or_else(|| self.fresh_ready(0)).or_else(|| of_rows(self))?, true)
         };
         let about = match (self.rows.get(&at), self.window.get_mut(&at)) {
             (Some(row), _) => row.parcel.about.clone(),
@@ -317,7 +317,8 @@ impl Desk {
                 if self.rows.len() >= self.bounds.pending && keeps(Rule::PendingBound) {
                     break;
                 }
-                if !parcel.dead {
+                // Also one that is given up: those behind it go on once the store knows.
+                if !parcel.dead || keeps(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, Row { parcel: parcel.clone(), saved: false });
                 }
                 if keeps(Rule::FailedIsKept) {
@@ -338,6 +339,7 @@ impl Desk {
     pub fn gone(&mut self) {
         if let Some(to) = self.going.take() {
             self.position = to;
+            self.rows.retain(|_, row| !row.parcel.dead);
             self.rows.values_mut().for_each(|row| row.saved = true);
         }
     }
@@ -355,15 +357,15 @@ impl Desk {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// The first event that was read and may be sent: nothing before it is about the same and not told.
-    fn fresh_ready(&self) -> Option<i64> {
+    /// The first event after this position that was read and may be sent: nothing before it is about the same and not told.
+    fn fresh_ready(&self, after: i64) -> Option<i64> {
         let mut seen = self.on_their_way();
         if keeps(Rule::FreshBehindFailed) {
             seen.extend(self.rows.values().map(|row| row.parcel.about.clone()));
         }
         for (at, fresh) in &self.window {
             match fresh {
-                Fresh::Waits(about) if seen.insert(about.clone()) => return Some(*at),
+                Fresh::Waits(about) if seen.insert(about.clone()) && *at > after => return Some(*at),
                 Fresh::Failed(parcel) => drop(seen.insert(parcel.about.clone())),
                 Fresh::Waits(_) | Fresh::Flies | Fresh::Done => {}
             }
@@ -371,12 +373,12 @@ impl Desk {
         None
     }
 
-    /// What an endpoint that is down is tried with, one at a time: something new and what failed by turns, each of the latter in its turn.
+    /// What an endpoint that is down is tried with, one at a time: something new and what failed by turns, each in its turn.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.flying.is_empty() || now < self.breaker.probe_at() {
             return None;
         }
-        let fresh = self.fresh_ready();
+        let fresh = self.fresh_ready(self.breaker.last_fresh()).or_else(|| self.fresh_ready(0));
         let ready: Vec<i64> = self.rows_ready().map(|row| row.parcel.position).collect();
         self.breaker.choose(fresh, &ready)
     }

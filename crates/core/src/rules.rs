@@ -228,6 +228,8 @@ rules! {
     FailedIsKept,
     /// Only so many events wait for one endpoint.
     PendingBound,
+    /// Events behind one that is given up go on only once the store knows that it is.
+    GivenUpOnceKept,
     /// An event that is refused for long is given up, and others go on.
     DeadAtLast,
     /// Whoever is to be told of a change finds its event in the transaction of the change.

@@ -16,6 +16,8 @@ pub(super) struct Breaker {
     probe_at: Option<Millis>,
     /// The row that it was last tried with, and whether the last try was with a row.
     last: i64,
+    /// The new event that it was last tried with.
+    last_fresh: i64,
     last_was_row: bool,
 }
 
@@ -47,6 +49,11 @@ impl Breaker {
         }
     }
 
+    /// The new event that it was last tried with: one that is refused for itself does not stand in the way of the next.
+    pub(super) fn last_fresh(&self) -> i64 {
+        self.last_fresh
+    }
+
     /// What it is tried with: something new and a row by turns, the rows one after another.
     pub(super) fn choose(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         let row = rows.iter().find(|at| **at > self.last).or(rows.first()).copied();
@@ -63,6 +70,8 @@ impl Breaker {
         self.last_was_row = row == Some(chosen);
         if self.last_was_row {
             self.last = chosen;
+        } else {
+            self.last_fresh = chosen;
         }
         Some(chosen)
     }

@@ -1,6 +1,7 @@
 //! Whole tables as the model that the rules are held against.
 use tokio_postgres::{Client, Row};
 
+use doorbuster_core::event::Subject;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::{BuyerId, ItemId, Millis};
@@ -60,10 +61,11 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// What happened, prices, messages, payments, refunds and checkouts.
+/// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
-    let told = concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " ORDER BY e.seq");
-    model.events.extend(all(client, told, events::told).await?.into_iter().map(|told| told.event));
+    let told = concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " WHERE e.sale_id IS NULL ORDER BY e.seq");
+    let events = all(client, told, events::told).await?.into_iter().map(|told| told.event);
+    model.events.extend(events.filter(|event| !matches!(event.subject, Subject::Sale(_))));
     let prices = all(client, "SELECT id, price_minor, currency FROM item", |row| {
         Ok((ItemId(row.try_get(0)?), Money { minor: row.try_get(1)?, currency: row.try_get(2)? }))
     });
