@@ -98,7 +98,9 @@ impl World {
                 self.capture(told, *charge, false);
             }
             Hook::Failed(charge) => {
-                let told = self.told_of(*charge, event);
+                let mut told = self.told_of(*charge, event);
+                // What was tried need not be what is captured in the end.
+                told.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(told, self.now));
             }
             Hook::Refund(id, news) => {
