@@ -125,21 +125,21 @@ impl Engine {
     }
 
     /// Asks for units and waits up to `wait` for the verdict.
-    pub async fn buy(&self, purchase: Purchase) -> Bought {
-        let request = self.request(&purchase);
+    pub async fn buy(&self, purchase: &Purchase) -> Bought {
+        let mut request = self.request(purchase);
         let refusal = self.refusal_of_phase(&purchase.sale).or(purchase.door);
         // Whoever is not refused finds an order that this node does not remember when its ticket is settled.
         let is_looked_up = match refusal {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
         };
-        if is_looked_up && let Some(bought) = Box::pin(self.held(&purchase, request.request)).await {
+        if is_looked_up && let Some(bought) = Box::pin(self.held(purchase, request.request)).await {
             return bought;
         }
         if let Some(refusal) = refusal {
             return Bought::Refused(self.if_recent(refusal));
         }
-        self.buy_fresh(&purchase, request).await
+        self.buy_fresh(purchase, &mut request).await
     }
 
     fn request(&self, purchase: &Purchase) -> Request {
@@ -157,7 +157,7 @@ impl Engine {
         }
     }
 
-    async fn buy_fresh(&self, purchase: &Purchase, mut request: Request) -> Bought {
+    async fn buy_fresh(&self, purchase: &Purchase, request: &mut Request) -> Bought {
         let until = Until::from_now(purchase.wait);
         let mut parked = None;
         let mut wanted = None;
@@ -168,20 +168,10 @@ impl Engine {
             let progress = purchase.item.gauge.progress().notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let attempt = self.attempt(purchase, &request, &mut tries).await;
-            let is_short = match attempt {
+            let is_short = match self.attempt(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
-                Attempt::Short => {
-                    purchase.item.gauge.park(purchase.units.get());
-                    if let Some(bought) = self.refuse_short(purchase, &request).await {
-                        return bought;
-                    }
-                    if wanted.is_none() {
-                        wanted = Wanted::enter(self, &purchase.item, &request);
-                    }
-                    true
-                }
+                Attempt::Short => true,
                 // Once is enough: a ticket that is returned twice is not the slot's fault.
                 Attempt::AskAgain if asked_again => return UNAVAILABLE,
                 Attempt::AskAgain => {
@@ -192,6 +182,15 @@ impl Engine {
                     false
                 }
             };
+            if is_short {
+                purchase.item.gauge.park(purchase.units.get());
+                if let Some(bought) = self.refuse_short(purchase, request).await {
+                    return bought;
+                }
+                if wanted.is_none() {
+                    wanted = Wanted::enter(self, &purchase.item, request);
+                }
+            }
             if parked.is_none() {
                 match Parked::enter(self) {
                     Some(place) => parked = Some(place),
@@ -199,7 +198,7 @@ impl Engine {
                 }
             }
             if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
-                return Box::pin(self.parked_too_long(purchase, &request, tries, is_short)).await;
+                return Box::pin(self.parked_too_long(purchase, request, tries, is_short)).await;
             }
         }
     }
@@ -211,7 +210,7 @@ impl Engine {
         };
         let waiter = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
         let answer = self.ask(&purchase.item, home, request, tries).await;
-        self.heed(purchase, request, answer, waiter, *tries).await
+        self.heed(purchase, request, &answer, waiter, tries).await
     }
 
     /// Asks the request's own slot, and another one when that cannot serve it now. Which one answered so.
@@ -242,16 +241,16 @@ impl Engine {
         &self,
         purchase: &Purchase,
         request: &Request,
-        (slot, answer): (SlotKey, TicketAnswer),
+        answered: &(SlotKey, TicketAnswer),
         (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
-        tries: Tries,
+        tries: &Tries,
     ) -> Attempt {
-        let TicketAnswer::Cut(cut) = answer else {
+        let TicketAnswer::Cut(cut) = &answered.1 else {
             drop(entry);
-            return Box::pin(self.not_cut(purchase, request, (slot, answer), tries)).await;
+            return Box::pin(self.not_cut(purchase, request, *answered, *tries)).await;
         };
         entry.keep();
-        self.wait(purchase, &cut, verdict, Asker { is_first: true, until: tries.verdict }).await
+        self.wait(purchase, cut, verdict, Asker { is_first: true, until: tries.verdict }).await
     }
 
     async fn not_cut(
@@ -322,18 +321,16 @@ impl Engine {
             false => Err(Silence::NotYet),
         };
         match heard {
-            Ok(resolved) => {
-                let again = resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by;
-                match again {
-                    true => Attempt::AskAgain,
-                    false => Attempt::Answer(self.answer(purchase, resolved, asker.is_first).await),
-                }
+            Ok(resolved)
+                if resolved.verdict == Verdict::Unavailable && asker.is_first && self.now() <= cut.decide_by =>
+            {
+                Attempt::AskAgain
             }
+            // Boxed: whoever waits for a verdict keeps no room for it.
+            Ok(resolved) => Attempt::Answer(Box::pin(self.answer(purchase, resolved, asker.is_first)).await),
             Err(Silence::Gone) => Attempt::AskAgain,
             // Not yet, or the settler is gone: the verdict can be asked for.
-            Err(Silence::NotYet) => {
-                Attempt::Answer(self.still_queued(purchase, cut))
-            }
+            Err(Silence::NotYet) => Attempt::Answer(self.still_queued(purchase, cut)),
         }
     }
 

@@ -65,11 +65,29 @@ fn is_sampled() -> bool {
     TRACES.get().is_some_and(|(share, _)| u64::from(rand::random::<u32>()) < *share)
 }
 
-/// Runs a purchase, in a trace if it is sampled.
-pub(crate) async fn purchase<T>(work: impl Future<Output = T>) -> T {
-    match is_sampled() {
-        true => work.instrument(info_span!(target: TARGET, parent: None, "purchase")).await,
-        false => work.await,
+/// The trace of one purchase, which ends when this is dropped.
+pub(crate) struct Trace(Option<Span>);
+
+/// A trace of a purchase, if it is sampled.
+pub(crate) fn purchase() -> Trace {
+    Trace(is_sampled().then(|| info_span!(target: TARGET, parent: None, "purchase")))
+}
+
+impl Trace {
+    /// Looks at a purchase.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(span) => span.in_scope(work),
+            None => work(),
+        }
+    }
+
+    /// Runs the rest of it.
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        match &self.0 {
+            Some(span) => work.instrument(span.clone()).await,
+            None => work.await,
+        }
     }
 }
 

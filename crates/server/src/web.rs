@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod asked;
 mod assets;
 mod client;
 mod connection;

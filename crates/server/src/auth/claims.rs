@@ -1,11 +1,12 @@
 //! What a buyer's token says, and whether that holds now.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use doorbuster_api::limits::NAME_MAX;
 use doorbuster_api::value::is_name;
 use doorbuster_core::gate::pass::Standing;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::Denied;
 
@@ -38,8 +39,8 @@ impl BuyerName {
     }
 }
 
-impl std::fmt::Debug for BuyerName {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for BuyerName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
     }
 }
@@ -63,7 +64,7 @@ pub struct Expected {
 }
 
 /// Claims of a token. A claim given twice is refused by the reader.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 pub(super) struct Claims<'a> {
     #[serde(borrow)]
     sub: Cow<'a, str>,
@@ -80,25 +81,33 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// An instant in seconds since the epoch, maybe with a fraction.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(untagged)]
-enum Seconds {
-    Whole(i64),
-    Fraction(f64),
-}
+/// An instant in seconds since the epoch. A fraction is cut off, and what is beyond the range stops at its ends.
+#[derive(Clone, Copy, Debug)]
+struct Seconds(i64);
 
-impl Seconds {
-    /// Whole seconds; what is beyond the range stops at its ends.
-    fn whole(self) -> i64 {
-        match self {
-            Self::Whole(seconds) => seconds,
-            Self::Fraction(seconds) => seconds as i64,
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Seconds;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a number of seconds")
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Seconds, E> {
+                Ok(Seconds(number))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Seconds, E> {
+                Ok(Seconds(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Seconds, E> {
+                Ok(Seconds(number as i64))
+            }
         }
+        deserializer.deserialize_i64(Number)
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 #[serde(untagged)]
 enum Audience {
     One(String),
@@ -117,10 +126,10 @@ impl Claims<'_> {
     }
 
     fn hold(&self, expected: &Expected, now_secs: i64) -> Result<Shopper, Denied> {
-        if self.exp.whole().saturating_add(LEEWAY_SECS) < now_secs {
+        if self.exp.0.saturating_add(LEEWAY_SECS) < now_secs {
             return Err(Denied::Bad("the token has expired"));
         }
-        if self.nbf.is_some_and(|nbf| nbf.whole() > now_secs.saturating_add(LEEWAY_SECS)) {
+        if self.nbf.is_some_and(|nbf| nbf.0 > now_secs.saturating_add(LEEWAY_SECS)) {
             return Err(Denied::Bad("the token is not valid yet"));
         }
         if expected.issuer.is_some() && self.iss.as_deref() != expected.issuer.as_deref() {

@@ -3,10 +3,11 @@
 //! The key is prepared once and nothing is allocated, so that a check costs little more than its HMAC: about 0.7 µs,
 //! where the general library takes 3.2 µs. A test holds the two to the same verdicts.
 
-use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
+use sha2::Sha256;
 
 use super::Denied;
 use super::bearer::TOKEN_BYTES_MAX;
@@ -24,7 +25,8 @@ const USUAL_HEADERS: [&str; 3] =
 /// Checks tokens with one secret.
 #[derive(Debug)]
 pub(super) struct Hs256 {
-    key: hmac::Key,
+    /// With the secret taken in: what is left is the token.
+    key: Hmac<Sha256>,
 }
 
 /// The part of a token's header that decides anything.
@@ -39,7 +41,7 @@ struct Header<'a> {
 
 impl Hs256 {
     pub(super) fn new(secret: &[u8]) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+        Self { key: Hmac::new_from_slice(secret).expect("an HMAC takes a key of any length") }
     }
 
     /// The buyer that `token` names, if the signature and the claims hold.
@@ -55,8 +57,8 @@ impl Hs256 {
             Ok(SIGNATURE_BYTES) => {}
             _ => return Err(Denied::Bad("the token's signature does not hold")),
         }
-        hmac::verify(&self.key, message.as_bytes(), &mac)
-            .map_err(|_| Denied::Bad("the token's signature does not hold"))?;
+        let verdict = self.key.clone().chain_update(message).verify_slice(&mac);
+        verdict.map_err(|_| Denied::Bad("the token's signature does not hold"))?;
         let mut small = [0; CLAIMS_SMALL];
         let mut large = [0; 0].to_vec();
         let room = match claims.len() {
@@ -91,13 +93,17 @@ mod tests {
 
     const SECRET: &[u8] = b"0123456789012345678901234567890123456789";
 
+    fn hmac_key() -> aws_lc_rs::hmac::Key {
+        aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET)
+    }
+
     fn part(json: &str) -> String {
         URL_SAFE_NO_PAD.encode(json)
     }
 
     fn signed(header: &str, claims: &str) -> String {
         let message = format!("{}.{}", part(header), part(claims));
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), message.as_bytes());
+        let mac = aws_lc_rs::hmac::sign(&hmac_key(), message.as_bytes());
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 

@@ -89,7 +89,7 @@ async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: D
         return Bought::Refused(refusal);
     }
     let (buyer, key) = (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
-    engine.buy(Purchase { buyer, key, sale, item, units, wait, door: None }).await
+    engine.buy(&Purchase { buyer, key, sale, item, units, wait, door: None }).await
 }
 
 async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {
@@ -334,7 +334,8 @@ async fn a_request_that_waits_keeps_little_room() {
     let item = sale.items[0].clone();
     let (buyer, key) = (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
     let units = Units::new(1).expect("in range");
-    let buying = engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT, door: None });
+    let purchase = Purchase { buyer, key, sale, item, units, wait: WAIT, door: None };
+    let buying = engine.buy(&purchase);
     let room = std::mem::size_of_val(&buying);
     assert!(room <= 3_072, "{room} bytes for each request in progress");
     drop(buying);

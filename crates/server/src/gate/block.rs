@@ -2,7 +2,7 @@
 //! costs a few hash lookups; other nodes read it again within half a second of a change.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,8 @@ const FOR_GOOD: Millis = Millis(i64::MAX);
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     known: ArcSwap<Known>,
+    /// Whether there are any: where there are none, that is all a request asks.
+    are_any: AtomicBool,
     /// Held by whoever reads them, with what marks the last reading.
     reading: tokio::sync::Mutex<Option<BlocksMark>>,
     /// Told when they were read anew.
@@ -75,11 +77,10 @@ impl Known {
 impl Blocks {
     /// Whether this caller is turned away. It is counted.
     pub(crate) fn turns_away(&self, address: IpAddr, buyer: &str, now: Millis) -> bool {
-        let known = self.known.load();
-        if known.buyers.is_empty() && known.networks.is_empty() {
+        if !self.are_any.load(Ordering::Acquire) {
             return false;
         }
-        let Some(kind) = known.kind(address, buyer, now) else { return false };
+        let Some(kind) = self.known.load().kind(address, buyer, now) else { return false };
         self.turned_away[kind as usize].fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -94,6 +95,11 @@ impl Blocks {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }
 
+    fn know(&self, blocks: &[Block]) {
+        self.known.store(Known::new(blocks).into());
+        self.are_any.store(!blocks.is_empty(), Ordering::Release);
+    }
+
     /// Reads them again if they changed.
     ///
     /// # Errors
@@ -102,7 +108,7 @@ impl Blocks {
         let mut read = self.reading.lock().await;
         let mark = engine.store().blocks_mark().await?;
         if *read != Some(mark) {
-            self.known.store(Known::new(&engine.store().blocks().await?).into());
+            self.know(&engine.store().blocks().await?);
             self.changed.send_replace(());
             *read = Some(mark);
         }
@@ -140,17 +146,14 @@ mod tests {
     #[test]
     fn buyers_and_networks_are_turned_away_until_their_time() {
         let blocks = Blocks::default();
-        blocks.known.store(
-            Known::new(&[
-                block(BlockKind::Buyer, "robot", Some(1_000)),
-                block(BlockKind::Buyer, "thief", None),
-                block(BlockKind::Ip, "192.0.2.0/24", Some(1_000)),
-                block(BlockKind::Ip, "198.51.100.7/32", None),
-                block(BlockKind::Ip, "2001:db8::/32", None),
-                block(BlockKind::Ip, "nonsense", None),
-            ])
-            .into(),
-        );
+        blocks.know(&[
+            block(BlockKind::Buyer, "robot", Some(1_000)),
+            block(BlockKind::Buyer, "thief", None),
+            block(BlockKind::Ip, "192.0.2.0/24", Some(1_000)),
+            block(BlockKind::Ip, "198.51.100.7/32", None),
+            block(BlockKind::Ip, "2001:db8::/32", None),
+            block(BlockKind::Ip, "nonsense", None),
+        ]);
         let check = |address: &str, buyer: &str, now: i64, expected: bool| {
             let address = address.parse().expect("an address");
             assert_eq!(blocks.turns_away(address, buyer, Millis(now)), expected, "{address} {buyer} {now}");

@@ -41,23 +41,24 @@ impl Engine {
         mut verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
     ) -> Result<Resolved, Silence> {
-        let said = |said: Result<Resolved, _>| said.map_err(|_| Silence::NotYet);
-        if self.layout().is_own() || !asker.is_first {
-            // A slot in this node's memory dies with whoever waits here; its tickets are settled here.
-            return tokio::time::timeout_at(asker.until, verdict).await.map_or(Err(Silence::NotYet), said);
-        }
-        let mut look = Instant::now() + PATIENCE;
+        // A slot in this node's memory dies with whoever waits here; its tickets are settled here.
+        let may_die = !self.layout().is_own() && asker.is_first;
+        let mut until = match may_die {
+            true => asker.until.min(Instant::now() + PATIENCE),
+            false => asker.until,
+        };
         loop {
-            let until = asker.until.min(look);
-            match tokio::time::timeout_at(until, &mut verdict).await {
-                Ok(heard) => return said(heard),
-                Err(_) if until == asker.until => return Err(Silence::NotYet),
-                Err(_) if Box::pin(self.is_gone(&purchase.item, cut.grant)).await => {
-                    // It may have been told while the grants were read.
-                    return verdict.try_recv().map_err(|_| Silence::Gone);
-                }
-                Err(_) => look = Instant::now() + READ_EVERY,
+            if let Ok(said) = tokio::time::timeout_at(until, &mut verdict).await {
+                return said.map_err(|_| Silence::NotYet);
             }
+            if until == asker.until {
+                return Err(Silence::NotYet);
+            }
+            if Box::pin(self.is_gone(&purchase.item, cut.grant)).await {
+                // It may have been told while the grants were read.
+                return verdict.try_recv().map_err(|_| Silence::Gone);
+            }
+            until = asker.until.min(Instant::now() + READ_EVERY);
         }
     }
 

@@ -49,7 +49,7 @@ impl Engine {
         for slot in purchase.item.every_slot(request) {
             let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
             let answer = self.slots().ticket(slot, request).await.unwrap_or(TicketAnswer::NoEpoch);
-            match self.heed(purchase, request, (slot, answer), (verdict, entry), *tries).await {
+            match self.heed(purchase, request, &(slot, answer), (verdict, entry), tries).await {
                 Attempt::Short => {}
                 Attempt::NotReady => tries.unsure = true,
                 other => return other,

@@ -6,8 +6,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
 use http::header::FORWARDED;
+use http::{HeaderMap, HeaderValue};
 
 use crate::config::Cidr;
 
@@ -16,57 +16,44 @@ pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Most forwarding entries of a header that are looked at, from the right.
 const ENTRIES_MAX: usize = 32;
 
-/// What a request brings along about where it comes from: the values of each header, in the order they were sent.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Brought<'a> {
-    /// Of `Forwarded`.
-    pub forwarded: Vec<&'a [u8]>,
-    /// Of `X-Forwarded-For`.
-    pub x_forwarded_for: Vec<&'a [u8]>,
-}
-
-impl<'a> Brought<'a> {
-    /// From the headers of a request.
-    pub(crate) fn new(headers: &'a HeaderMap) -> Self {
-        let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
-        Self { forwarded: values(FORWARDED.as_str()), x_forwarded_for: values(X_FORWARDED_FOR) }
+/// The nearest address, counted from the connection outwards, that is not a trusted proxy's. `forwarded` and `x_forwarded_for` are the values of each
+/// header, in the order they were sent; nobody looks at them where no proxy is trusted.
+#[must_use]
+pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
+    peer: IpAddr,
+    trusted: &[Cidr],
+    forwarded: impl FnOnce() -> I,
+    x_forwarded_for: impl FnOnce() -> I,
+) -> IpAddr {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    if trusted.is_empty() || !is_trusted(peer) {
+        return peer;
     }
-
-    /// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
-    #[must_use]
-    pub(crate) fn address(&self, peer: IpAddr, trusted: &[Cidr]) -> IpAddr {
-        let peer = peer.to_canonical();
-        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-        if trusted.is_empty() || !is_trusted(peer) {
-            return peer;
-        }
-        let walk = |values: &[&[u8]], read: fn(&str) -> Option<IpAddr>| {
-            let mut nearest = peer;
-            for entry in values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b',')).take(ENTRIES_MAX) {
-                // What cannot be read was written by somebody beyond the last proxy that is trusted.
-                let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
-                nearest = address;
-                if !is_trusted(address) {
-                    break;
-                }
+    let walk = |values: I, read: fn(&str) -> Option<IpAddr>| {
+        let values: Vec<&[u8]> = values.collect();
+        let mut nearest = peer;
+        for entry in values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b',')).take(ENTRIES_MAX) {
+            // What cannot be read was written by somebody beyond the last proxy that is trusted.
+            let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
+            nearest = address;
+            if !is_trusted(address) {
+                break;
             }
-            nearest
-        };
-        let forwarded = || walk(&self.forwarded, forwarded_for);
-        let x_forwarded_for = || walk(&self.x_forwarded_for, plain);
-        match (self.forwarded.is_empty(), self.x_forwarded_for.is_empty()) {
-            (true, true) => peer,
-            (false, true) => forwarded(),
-            (true, false) => x_forwarded_for(),
-            (false, false) => Some(forwarded()).filter(|address| *address == x_forwarded_for()).unwrap_or(peer),
         }
+        (!values.is_empty()).then_some(nearest)
+    };
+    match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), plain)) {
+        (Some(one), Some(other)) if one != other => peer,
+        (one, other) => one.or(other).unwrap_or(peer),
     }
 }
 
 /// The address that a request with these headers comes from.
 #[must_use]
 pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
-    if trusted.is_empty() { peer.to_canonical() } else { Brought::new(headers).address(peer, trusted) }
+    let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    nearest(peer, trusted, || values(FORWARDED.as_str()), || values(X_FORWARDED_FOR))
 }
 
 fn plain(entry: &str) -> Option<IpAddr> {

@@ -5,88 +5,71 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use bytes::Bytes;
 use doorbuster_api::body::{Purchase as Wanted, with_key};
-use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
+use doorbuster_api::header::Prefer;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, Problem};
-use doorbuster_core::{Phase, RequestKey, TicketId, Units};
+use doorbuster_api::problem::Problem;
+use doorbuster_core::{Millis, Phase, RequestKey, TicketId, Units};
 use futures_util::FutureExt;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, FORWARDED, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
-use super::client::Brought;
+use super::asked::{Asked, Field};
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::reply::{Answer, Reply, json, problem};
 use super::router::not_served;
 use super::who::Client;
-use super::{App, client, input, who, wire};
-use crate::auth::{BuyerName, Denied, bearer};
-use crate::catalogue::{ItemState, SaleState};
+use super::{App, input, who, wire};
+use crate::auth::{Denied, Shopper};
+use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{Caller, Entry, Limited, Presented, Route, Standing, enter};
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-static KEY: HeaderName = HeaderName::from_static("idempotency-key");
-static PASS: HeaderName = HeaderName::from_static("purchase-pass");
-static PREFER: HeaderName = HeaderName::from_static("prefer");
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static(client::X_FORWARDED_FOR);
-
-/// What the headers of a purchase say.
-#[derive(Debug)]
-pub(crate) struct Asked<'a> {
-    /// Whether the caller takes JSON.
-    pub takes_json: bool,
-    /// Whether the body is said to be JSON.
-    pub is_json: bool,
-    /// The request's key.
-    pub key: Result<&'a str, Fault>,
-    /// The buyer's token.
-    pub token: Result<&'a str, Denied>,
-    /// The purchase pass.
-    pub pass: Presented<'a>,
-    /// How long to wait.
-    pub prefer: Prefer,
-    /// Where it comes from, as proxies tell.
-    pub brought: Brought<'a>,
-}
-
-impl<'a> Asked<'a> {
-    /// Reads the values of each header, in the order they were sent.
-    pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(values: impl Fn(&HeaderName) -> I) -> Self {
-        let mut types = values(&CONTENT_TYPE);
-        let is_json = matches!((types.next(), types.next()), (Some(one), None) if BodyType::Json.matches(one));
-        Self {
-            takes_json: accepts(values(&ACCEPT), "application/json"),
-            is_json,
-            key: idempotency_key(values(&KEY)),
-            token: bearer(values(&AUTHORIZATION)),
-            pass: Presented::new(values(&PASS)),
-            prefer: Prefer::parse(values(&PREFER)),
-            brought: Brought {
-                forwarded: values(&FORWARDED).collect(),
-                x_forwarded_for: values(&X_FORWARDED_FOR).collect(),
-            },
-        }
-    }
-}
 
 /// What a purchase came to.
 #[derive(Debug)]
 pub(crate) enum Sold {
     /// Refused: nearly always, and rendered already.
-    Refused(Refusal, Stand),
+    Refused(Refusal, Option<Stand>),
     /// Anything else.
     Told(Reply),
 }
 
-/// Where the buyer stands with the sale's limits.
+/// How far a purchase comes without waiting.
+pub(crate) enum Step {
+    /// To its end.
+    Sold(Sold),
+    /// To a slot: the rest of it, which borrows nothing of the request.
+    Goes(Pin<Box<dyn Future<Output = Sold> + Send>>),
+    /// Not far, seldom: something is to be learned first.
+    Learns(Lesson),
+}
+
+/// What a purchase needs that this node may not know yet.
+pub(crate) enum Lesson {
+    /// The key that this token is signed with.
+    Key(String),
+    /// A sale or item that another node may have made or opened just now.
+    Sale,
+}
+
+/// What was learned for a request.
+#[derive(Default)]
+pub(crate) struct Learned {
+    shopper: Option<Result<Shopper, Denied>>,
+    is_caught_up: bool,
+}
+
+/// Where the buyer stands with the limits of a sale that has some.
 #[derive(Debug)]
 pub(crate) struct Stand {
     sale: Arc<SaleState>,
@@ -94,13 +77,19 @@ pub(crate) struct Stand {
 }
 
 impl Stand {
+    fn new(sale: &Arc<SaleState>, standing: impl FnOnce() -> Standing) -> Option<Self> {
+        (!sale.limits.is_none()).then(|| Self { sale: sale.clone(), standing: standing() })
+    }
+
     /// As lines of a head.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         self.standing.write(&self.sale.limits, out);
     }
 
-    fn insert(&self, mut reply: Reply) -> Reply {
-        self.standing.insert(&self.sale.limits, reply.headers_mut());
+    fn insert(stand: Option<&Self>, mut reply: Reply) -> Reply {
+        if let Some(Self { sale, standing }) = stand {
+            standing.insert(&sale.limits, reply.headers_mut());
+        }
         reply
     }
 }
@@ -117,9 +106,19 @@ where
         Err(unread) => return problem(&unread),
     };
     let headers: &HeaderMap = &parts.headers;
-    let asked = Asked::new(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
-    match sell(app, peer, &asked, &bytes, started).await {
-        Sold::Refused(refusal, stand) => stand.insert(app.refusals.reply(&refusal)),
+    let values = |field: Field| headers.get_all(field.name()).iter().map(HeaderValue::as_bytes);
+    let asked = Asked::new(values, peer, &app.proxies);
+    let came = (started, app.engine.now());
+    let mut learned = Learned::default();
+    let sold = loop {
+        match sell(app, &asked, &bytes, came, &learned) {
+            Step::Sold(sold) => break sold,
+            Step::Goes(rest) => break rest.await,
+            Step::Learns(lesson) => Box::pin(app.learn(lesson, &mut learned)).await,
+        }
+    };
+    match sold {
+        Sold::Refused(refusal, stand) => Stand::insert(stand.as_ref(), app.refusals.reply(&refusal)),
         Sold::Told(reply) => reply,
     }
 }
@@ -129,15 +128,43 @@ pub(crate) async fn routed(State(app): State<Arc<App>>, client: Client, request:
     Ok(purchase(&app, client.0, request).await)
 }
 
-/// Sells, or says why not.
-pub(crate) async fn sell(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], started: Instant) -> Sold {
-    match trace::purchase(buy(app, peer, asked, body, started)).await {
-        Ok(sold) => sold,
-        Err(refused) => Sold::Told(problem(&refused)),
+/// Sells, or says why not, as far as that goes without waiting. `came` is when the request came, by both clocks.
+pub(crate) fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], came: (Instant, Millis), learned: &Learned) -> Step {
+    let trace = trace::purchase();
+    match trace.within(|| begin(app, asked, body, came, learned)) {
+        Ok(Begun::Refused(refusal, stand)) => Step::Sold(Sold::Refused(refusal, stand)),
+        Ok(Begun::Goes(going)) => {
+            let app = app.clone();
+            Step::Goes(Box::pin(async move { trace.run(finish(&app, &going)).await }))
+        }
+        Ok(Begun::Learns(lesson)) => Step::Learns(lesson),
+        Err(refused) => Step::Sold(Sold::Told(problem(&refused))),
     }
 }
 
-async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], started: Instant) -> Result<Sold, Problem> {
+/// What a look from node memory comes to.
+enum Begun {
+    Refused(Refusal, Option<Stand>),
+    Goes(Going),
+    Learns(Lesson),
+}
+
+/// A purchase that goes on to a slot.
+struct Going {
+    purchase: Purchase,
+    address: IpAddr,
+    standing: Option<Standing>,
+    started: Instant,
+}
+
+/// Looks at what was sent, and at who sent it.
+fn begin(
+    app: &App,
+    asked: &Asked<'_>,
+    body: &[u8],
+    came: (Instant, Millis),
+    learned: &Learned,
+) -> Result<Begun, Problem> {
     if !app.serves {
         return Err(not_served());
     }
@@ -148,65 +175,83 @@ async fn buy(app: &Arc<App>, peer: IpAddr, asked: &Asked<'_>, body: &[u8], start
         return Err(Problem::unsupported_media_type());
     }
     let (key, wanted) = with_key(asked.key.clone(), Wanted::from_json(body))?;
-    let token = match asked.token {
-        Ok(token) => Some(app.buyer_of(token).await?),
+    let now_secs = came.1.0.div_euclid(1_000);
+    let check = |token| learned.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    let token = match asked.token.and_then(check) {
+        Ok(shopper) => Some(shopper),
         // The pass names its buyer.
         Err(Denied::Missing) if asked.pass != Presented::Nothing => None,
+        Err(Denied::Unknown) if learned.shopper.is_none() => {
+            return Ok(Begun::Learns(Lesson::Key(asked.token.unwrap_or_default().to_owned())));
+        }
         Err(denied) => return Err(app.denied(denied)),
     };
-    let (sale, item) = match shown(app, &wanted) {
-        Ok(found) => found,
-        Err(_) => {
-            // Another node may have made or opened it just now.
-            Box::pin(app.engine.catch_up_now_and_then()).await;
-            shown(app, &wanted)?
-        }
-    };
-    let units = Units::new(wanted.units).expect("the contract and the core have the same bounds for units");
-    let Entry { buyer, refusal } = enter(&app.gate.passes, &sale, &item, token, asked.pass, app.engine.now());
-    let address = asked.brought.address(peer, &app.proxies);
+    let catalogue = app.engine.catalogue();
+    match shown(&catalogue, &wanted) {
+        Err(_) if !learned.is_caught_up => Ok(Begun::Learns(Lesson::Sale)),
+        found => Ok(look(app, asked, (key, wanted.units), token, found?, came)),
+    }
+}
+
+/// Looks at a purchase from node memory.
+fn look(
+    app: &App,
+    asked: &Asked<'_>,
+    (key, units): (&str, u32),
+    token: Option<Shopper>,
+    (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
+    (started, now): (Instant, Millis),
+) -> Begun {
+    let units = Units::new(units).expect("the contract and the core have the same bounds for units");
+    let Entry { buyer, refusal } = enter(&app.gate.passes, sale, item, token, asked.pass, now);
+    let address = asked.address;
     let Some(buyer) = buyer else {
         // Nobody proved to be anybody, so nobody's order is looked for.
-        let refusal = app.engine.refusal_of_phase(&sale).unwrap_or(Refusal::PassInvalid);
+        let refusal = app.engine.refusal_of_phase(sale).unwrap_or(Refusal::PassInvalid);
         sale.flags.tally.count(refusal.answer());
-        let standing = app.gate.limits.look(Route::Purchase, Caller { address, buyer: "" }, &sale);
-        return Ok(Sold::Refused(refusal, Stand { sale, standing }));
+        let stand = Stand::new(sale, || app.gate.limits.look(Route::Purchase, Caller { address, buyer: "" }, sale));
+        return Begun::Refused(refusal, stand);
     };
     let caller = Caller { address, buyer: buyer.as_str() };
     let mut standing = None;
     let mut kept_out = None;
-    let door = || *kept_out.insert(app.keeps_out(caller, &sale, refusal, &mut standing));
-    let bought = match app.engine.glance((buyer.as_str(), key), &sale, &item, units, door) {
-        Some(refusal) => Bought::Refused(refusal),
-        None => {
-            let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
-            let (sale, item) = (sale.clone(), item.clone());
-            let wait = match asked.prefer {
-                Prefer::RespondAsync => Duration::ZERO,
-                Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
-            };
-            // A request that may hold an order was not asked yet; it is told only if it holds none. One that does uses nothing up.
-            let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
-            let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
-                true => refusal,
-                false => app.keeps_out(caller, &sale, refusal, &mut standing),
-            });
-            run(app, Purchase { buyer: who::owned(buyer), key, sale, item, units, wait, door }).await
-        }
-    };
-    sale.flags.tally.count(bought.answer());
-    let standing = standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, &sale));
-    let sold = sold(bought, Stand { sale: sale.clone(), standing }, &item, buyer, units);
-    let took = started.elapsed();
-    app.metrics.purchases.record(took);
-    if app.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
-        app.views.of(&app.engine, &sale).latencies.record(took);
+    let door = || *kept_out.insert(app.keeps_out(caller, sale, refusal, now, &mut standing));
+    if let Some(refusal) = app.engine.glance((caller.buyer, key), sale, item, units, door) {
+        sale.flags.tally.count(refusal.answer());
+        app.took(sale, started);
+        let standing = || standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
+        return Begun::Refused(refusal, Stand::new(sale, standing));
     }
-    Ok(sold)
+    let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
+    let wait = match asked.prefer {
+        Prefer::RespondAsync => Duration::ZERO,
+        Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
+    };
+    // A request that may hold an order was not asked yet; it is told only if it holds none. One that does uses nothing up.
+    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
+    let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
+        true => refusal,
+        false => app.keeps_out(caller, sale, refusal, now, &mut standing),
+    });
+    let (buyer, sale, item) = (who::owned(buyer), sale.clone(), item.clone());
+    let purchase = Purchase { buyer, key, sale, item, units, wait, door };
+    Begun::Goes(Going { purchase, address, standing, started })
+}
+
+/// Has the purchase made, and tells of it.
+async fn finish(app: &App, going: &Going) -> Sold {
+    let bought = run(app, &going.purchase).await;
+    let Purchase { buyer, sale, item, units, .. } = &going.purchase;
+    sale.flags.tally.count(bought.answer());
+    let caller = Caller { address: going.address, buyer: buyer.as_str() };
+    let look = || going.standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
+    let sold = sold(bought, Stand::new(sale, look), item, buyer.as_str(), *units);
+    app.took(sale, going.started);
+    sold
 }
 
 /// What is told of a purchase, and where its caller stands now.
-fn sold(bought: Bought, stand: Stand, item: &ItemState, buyer: BuyerName, units: Units) -> Sold {
+fn sold(bought: Bought, stand: Option<Stand>, item: &ItemState, buyer: &str, units: Units) -> Sold {
     let reply = match bought {
         Bought::Refused(refusal) => return Sold::Refused(refusal, stand),
         Bought::Created(order) => placed(StatusCode::CREATED, order.id, &wire::order(&order, item)),
@@ -216,13 +261,13 @@ fn sold(bought: Bought, stand: Stand, item: &ItemState, buyer: BuyerName, units:
             reply
         }
         Bought::Queued { id, decide_by } => {
-            let queued = wire::queued(id, buyer.as_str(), item, units, decide_by);
+            let queued = wire::queued(id, buyer, item, units, decide_by);
             let mut reply = placed(StatusCode::ACCEPTED, id, &queued);
             reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
             reply
         }
     };
-    Sold::Told(stand.insert(reply))
+    Sold::Told(Stand::insert(stand.as_ref(), reply))
 }
 
 impl App {
@@ -232,9 +277,10 @@ impl App {
         caller: Caller<'_>,
         sale: &SaleState,
         against_buyer: Option<Refusal>,
+        now: Millis,
         standing: &mut Option<Standing>,
     ) -> Option<Refusal> {
-        if self.gate.blocks.turns_away(caller.address, caller.buyer, self.engine.now()) {
+        if self.gate.blocks.turns_away(caller.address, caller.buyer, now) {
             return Some(Refusal::Blocked);
         }
         if against_buyer.is_some() {
@@ -251,28 +297,53 @@ impl App {
             }
         }
     }
+
+    /// Learns what a purchase needs.
+    pub(crate) async fn learn(&self, lesson: Lesson, learned: &mut Learned) {
+        match lesson {
+            Lesson::Key(token) => {
+                let now_secs = self.engine.now().0.div_euclid(1_000);
+                learned.shopper = Some(self.buyers.check_again(&token, now_secs).await);
+            }
+            Lesson::Sale => {
+                self.engine.catch_up_now_and_then().await;
+                learned.is_caught_up = true;
+            }
+        }
+    }
+
+    /// Counts how long a purchase took.
+    fn took(&self, sale: &SaleState, started: Instant) {
+        let took = started.elapsed();
+        self.metrics.purchases.record(took);
+        if self.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
+            self.views.of(&self.engine, sale).latencies.record(took);
+        }
+    }
 }
 
 /// What a purchase names, as far as buyers see it.
-fn shown(app: &App, wanted: &Wanted<'_>) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
-    let catalogue = app.engine.catalogue();
+fn shown<'a>(
+    catalogue: &'a Catalogue,
+    wanted: &Wanted<'_>,
+) -> Result<(&'a Arc<SaleState>, &'a Arc<ItemState>), Problem> {
     let sale = catalogue.sale(&wanted.sale).filter(|sale| sale.row.phase != Phase::Draft);
-    let Some(sale) = sale else { return Err(Problem::not_found("there is no such sale")) };
-    let Some(item) = sale.item(&wanted.item) else { return Err(Problem::not_found("the sale has no such item")) };
-    Ok((sale.clone(), item.clone()))
+    let sale = sale.ok_or_else(|| Problem::not_found("there is no such sale"))?;
+    let item = sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    Ok((sale, item))
 }
 
-/// Lets the engine buy. Boxed, so that a connection that waits for nothing keeps no room for it.
+/// Lets the engine buy.
 ///
 /// A client that hangs up takes this future with it, and nothing else: a ticket that was cut is settled all the same.
-async fn run(app: &Arc<App>, purchase: Purchase) -> Bought {
+async fn run(app: &App, purchase: &Purchase) -> Bought {
     if app.buying.len() >= PURCHASES_MAX {
         return Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
     }
     let _counted = app.buying.token();
-    let buying = Box::pin(app.engine.buy(purchase));
     // A panic in there was logged where it happened; the request may be sent again with its key.
-    let bought = trace::part("ticket and verdict", AssertUnwindSafe(buying).catch_unwind()).await;
+    let buying = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
+    let bought = trace::part("ticket and verdict", buying).await;
     bought.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
 }
 

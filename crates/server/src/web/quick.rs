@@ -11,10 +11,13 @@ mod head;
 
 pub(crate) use bytes::{Date, Head};
 
+use std::future::poll_fn;
 use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::ready;
 use std::time::Instant;
 
 use doorbuster_api::problem::Problem;
@@ -24,7 +27,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::dispatch::fault;
-use super::hot::{self, Sold};
+use super::hot::{self, Learned, Sold, Step};
 use super::limits::{QUICK_BYTES_MAX, QUICK_ROOM_BYTES, WRITE_STALL};
 use super::reply::problem;
 use head::{Came, came};
@@ -38,25 +41,43 @@ pub(crate) type Rest = Option<(TcpStream, Vec<u8>)>;
 /// Serves a connection as long as nothing but ordinary purchases comes on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Rest {
     let app = &connection.service.app;
-    let mut room = Vec::with_capacity(QUICK_ROOM_BYTES);
-    let mut date = Date::with(app.pages_at.lines());
-    // When the present request began to come, or the last one was answered.
+    // What came and is not answered. An idle connection keeps no room for it, nor does one that waits for its purchase.
+    let mut room = Vec::new();
+    let (mut learned, mut date) = (Learned::default(), Date::with(app.pages_at.lines()));
+    // When what is here began to come, or the last purchase that waited was answered.
     let mut since = Instant::now();
     // One timer for many requests: it is looked at when it fires, and wound again if it fired too early.
-    let mut idle = std::pin::pin!(tokio::time::sleep(connection.idle));
+    let mut idle = pin!(tokio::time::sleep(connection.idle));
     // A token of its own: the shared one is locked by whoever looks at it, which would be everybody, all the time.
     let stop = connection.stop.child_token();
+    let mut stopped = pin!(stop.cancelled());
     loop {
         match came(&room) {
-            Came::Purchase { asked, body, len } => {
-                let sold = AssertUnwindSafe(hot::sell(app, connection.peer, &asked, body, since)).catch_unwind().await;
-                let (told, stays) = told(connection, sold.ok(), &mut date, false);
-                write(&mut stream, &told).await.ok()?;
+            Came::Purchase { known, body, mut len } => {
+                let mut now = app.engine.now();
+                let asked = known.asked(connection.peer, &app.proxies);
+                let sell = || hot::sell(app, &asked, body, (since, now), &learned);
+                let sold = match catch_unwind(AssertUnwindSafe(sell)).ok() {
+                    Some(Step::Learns(lesson)) => {
+                        Box::pin(app.learn(lesson, &mut learned)).await;
+                        continue;
+                    }
+                    Some(Step::Goes(rest)) => {
+                        give_back(&mut room, std::mem::take(&mut len));
+                        let sold = AssertUnwindSafe(rest).catch_unwind().await.ok();
+                        (since, now) = (Instant::now(), app.engine.now());
+                        sold
+                    }
+                    Some(Step::Sold(sold)) => Some(sold),
+                    None => None,
+                };
+                give_back(&mut room, len);
+                learned = Learned::default();
+                let (told, stays) = told(connection, sold, date.set(now), false);
+                write(&mut stream, told).await.ok()?;
                 if !stays {
                     return None;
                 }
-                room.drain(..len);
-                since = Instant::now();
                 continue;
             }
             Came::Other => return Some((stream, room)),
@@ -64,10 +85,9 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             Came::Part => {}
         }
         let begins = room.is_empty();
-        room.reserve(QUICK_ROOM_BYTES / 2);
         tokio::select! {
             biased;
-            read = stream.read_buf(&mut room) => {
+            read = read(&mut stream, &mut room) => {
                 if read.ok()? == 0 {
                     return None;
                 }
@@ -78,27 +98,52 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             () = idle.as_mut() => {
                 if since.elapsed() >= connection.idle {
                     if room.windows(4).any(|end| end == b"\r\n\r\n") {
-                        let late = Sold::Told(problem(&Problem::malformed_request("the body took too long")));
-                        let (told, _) = told(connection, Some(late), &mut date, true);
-                        write(&mut stream, &told).await.ok()?;
+                        let (told, _) = told(connection, Some(late()), date.set(app.engine.now()), true);
+                        write(&mut stream, told).await.ok()?;
                     }
                     return None;
                 }
                 idle.as_mut().reset((since + connection.idle).into());
             }
-            () = stop.cancelled() => return None,
+            () = stopped.as_mut() => return None,
         }
     }
 }
 
+/// What a request hears whose body does not come.
+fn late() -> Sold {
+    Sold::Told(problem(&Problem::malformed_request("the body took too long")))
+}
+
+/// Forgets the first `len` bytes, and gives the room back if nothing came after them.
+fn give_back(room: &mut Vec<u8>, len: usize) {
+    match room.len() == len {
+        true => *room = Vec::new(),
+        false => drop(room.drain(..len)),
+    }
+}
+
+/// Reads what came into `room`, which is taken only then.
+async fn read(stream: &mut TcpStream, room: &mut Vec<u8>) -> io::Result<usize> {
+    poll_fn(|context| {
+        ready!(stream.poll_read_ready(context))?;
+        room.reserve(QUICK_ROOM_BYTES);
+        let read = pin!(stream.read_buf(room)).poll(context);
+        if read.is_pending() {
+            give_back(room, 0);
+        }
+        read
+    })
+    .await
+}
+
 /// The bytes of an answer, none of which is kept while the connection is idle; and whether the connection stays.
-fn told(connection: &Connection, sold: Option<Sold>, date: &mut Date, is_last: bool) -> (Vec<u8>, bool) {
+fn told(connection: &Connection, sold: Option<Sold>, date: &Date, is_last: bool) -> (Vec<u8>, bool) {
     let app = &connection.service.app;
     let is_last = is_last || app.stopping.load(Ordering::Relaxed);
-    date.set(app.engine.now());
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     let status = match sold {
-        Some(Sold::Refused(refusal, stand)) => app.refusals.write((&refusal, &stand), date, is_last, &mut out),
+        Some(Sold::Refused(refusal, stand)) => app.refusals.write((&refusal, stand.as_ref()), date, is_last, &mut out),
         Some(Sold::Told(reply)) => bytes::write(reply, date, is_last, &mut out),
         None => bytes::write(fault(), date, is_last, &mut out),
     };
@@ -107,12 +152,13 @@ fn told(connection: &Connection, sold: Option<Sold>, date: &mut Date, is_last: b
 }
 
 /// Writes all of `bytes`, which nearly always fit at once.
-async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    let written = match stream.try_write(bytes) {
+async fn write(stream: &mut TcpStream, bytes: Vec<u8>) -> io::Result<()> {
+    let written = match stream.try_write(&bytes) {
         Ok(written) if written == bytes.len() => return Ok(()),
         Ok(written) => written,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
-    tokio::time::timeout(WRITE_STALL, stream.write_all(&bytes[written..])).await?
+    // Boxed, so that a connection keeps no room for what nearly never happens.
+    Box::pin(tokio::time::timeout(WRITE_STALL, stream.write_all(&bytes[written..]))).await?
 }

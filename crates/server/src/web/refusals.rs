@@ -109,14 +109,16 @@ impl Refusals {
     /// The same as bytes at the end of `out`, with where the caller stands; gives the status.
     pub(crate) fn write(
         &self,
-        (refusal, stand): (&Refusal, &Stand),
+        (refusal, stand): (&Refusal, Option<&Stand>),
         date: &Date,
         is_last: bool,
         out: &mut Vec<u8>,
     ) -> StatusCode {
         self.with(refusal, |ready| {
             ready.head.write_with(date, is_last, out, |out| {
-                stand.write(out);
+                if let Some(stand) = stand {
+                    stand.write(out);
+                }
                 if let Refusal::RateLimited { retry_after_secs, .. } = refusal {
                     // A vector takes everything.
                     let _ = write!(out, "retry-after: {retry_after_secs}\r\n");

@@ -25,7 +25,7 @@ impl Date {
     }
 
     /// Sets it to this instant.
-    pub(crate) fn set(&mut self, now: Millis) {
+    pub(crate) fn set(&mut self, now: Millis) -> &Self {
         let second = now.0.div_euclid(1_000);
         if self.second != Some(second) {
             self.second = Some(second);
@@ -33,6 +33,7 @@ impl Date {
             self.text = DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).unwrap_or_default();
             self.text.push_str(&self.after);
         }
+        self
     }
 }
 

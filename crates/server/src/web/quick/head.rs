@@ -1,10 +1,11 @@
 //! What came on a connection: an ordinary purchase, a part of one, or something else.
 
-use doorbuster_api::limits::BODY_BYTES_MAX;
-use http::HeaderName;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use std::net::IpAddr;
 
-use crate::web::hot::Asked;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+
+use crate::config::Cidr;
+use crate::web::asked::{Asked, Field};
 
 /// Most headers of an ordinary purchase.
 const HEADERS_MAX: usize = 32;
@@ -12,13 +13,9 @@ const HEADERS_MAX: usize = 32;
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
 /// What came.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly everything that comes is of the large one, and it stays on the stack"
-)]
 pub(super) enum Came<'a> {
     /// A whole purchase, this many bytes long.
-    Purchase { asked: Asked<'a>, body: &'a [u8], len: usize },
+    Purchase { known: Known<'a>, body: &'a [u8], len: usize },
     /// The beginning of one, or nothing yet.
     Part,
     /// Something for the general server.
@@ -27,56 +24,38 @@ pub(super) enum Came<'a> {
 
 /// The headers that mean something to a purchase. One that is sent twice is for the general server.
 #[derive(Default)]
-struct Known<'a> {
-    accept: Option<&'a [u8]>,
-    authorization: Option<&'a [u8]>,
+pub(super) struct Known<'a> {
     content_length: Option<&'a [u8]>,
-    content_type: Option<&'a [u8]>,
-    key: Option<&'a [u8]>,
-    pass: Option<&'a [u8]>,
-    prefer: Option<&'a [u8]>,
-    forwarded: Option<&'a [u8]>,
-    x_forwarded_for: Option<&'a [u8]>,
+    fields: [Option<&'a [u8]>; Field::COUNT],
 }
 
 impl<'a> Known<'a> {
     /// Takes one header in. False: it makes the request one for the general server.
     fn take(&mut self, name: &str, value: &'a [u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let place = match name.len() {
+        let field = match name.len() {
             2 if is("te") => return false,
-            6 if is("accept") => &mut self.accept,
-            6 if is("prefer") => &mut self.prefer,
+            6 if is("accept") => Field::Accept,
+            6 if is("prefer") => Field::Prefer,
             6 if is("expect") => return false,
             7 if is("upgrade") || is("trailer") => return false,
-            9 if is("forwarded") => &mut self.forwarded,
+            9 if is("forwarded") => Field::Forwarded,
             10 if is("connection") => return value.eq_ignore_ascii_case(b"keep-alive"),
-            12 if is("content-type") => &mut self.content_type,
-            13 if is("authorization") => &mut self.authorization,
-            13 if is("purchase-pass") => &mut self.pass,
-            14 if is("content-length") => &mut self.content_length,
-            15 if is("idempotency-key") => &mut self.key,
-            15 if is("x-forwarded-for") => &mut self.x_forwarded_for,
+            12 if is("content-type") => Field::ContentType,
+            13 if is("authorization") => Field::Authorization,
+            13 if is("purchase-pass") => Field::Pass,
+            14 if is("content-length") => return self.content_length.replace(value).is_none(),
+            15 if is("idempotency-key") => Field::Key,
+            15 if is("x-forwarded-for") => Field::XForwardedFor,
             17 if is("transfer-encoding") => return false,
             _ => return true,
         };
-        place.replace(value).is_none()
+        self.fields[field as usize].replace(value).is_none()
     }
 
-    fn asked(&self) -> Asked<'a> {
-        Asked::new(|name: &HeaderName| {
-            let value = match name.as_str() {
-                _ if *name == ACCEPT => self.accept,
-                _ if *name == AUTHORIZATION => self.authorization,
-                _ if *name == CONTENT_TYPE => self.content_type,
-                "idempotency-key" => self.key,
-                "purchase-pass" => self.pass,
-                "prefer" => self.prefer,
-                "forwarded" => self.forwarded,
-                _ => self.x_forwarded_for,
-            };
-            value.into_iter()
-        })
+    /// What they say, on a connection from `peer`.
+    pub(super) fn asked(&self, peer: IpAddr, proxies: &[Cidr]) -> Asked<'a> {
+        Asked::new(|field| self.fields[field as usize].into_iter(), peer, proxies)
     }
 }
 
@@ -100,7 +79,7 @@ pub(super) fn came(bytes: &[u8]) -> Came<'_> {
     // Without a length there is no body, which is a fault that the general server names as well.
     let Some(length) = known.content_length.and_then(length) else { return Came::Other };
     match rest.get(head..head + length) {
-        Some(body) => Came::Purchase { asked: known.asked(), body, len: START.len() + head + length },
+        Some(body) => Came::Purchase { known, body, len: START.len() + head + length },
         None => Came::Part,
     }
 }
@@ -119,9 +98,12 @@ mod tests {
     use super::*;
     use crate::gate::Presented;
 
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn told(bytes: &[u8]) -> String {
         match came(bytes) {
-            Came::Purchase { asked, body, len } => {
+            Came::Purchase { known, body, len } => {
+                let asked = known.asked(PEER, &[]);
                 let (key, token) = (asked.key.unwrap_or("?"), asked.token.unwrap_or("?"));
                 format!("{key} {token} {} {} {} {len}", asked.takes_json, asked.is_json, String::from_utf8_lossy(body))
             }
@@ -147,12 +129,17 @@ mod tests {
         let two = [whole.as_bytes(), b"POST"].concat();
         assert_eq!(told(&two), format!("k t true true {{}} {}", whole.len()));
         let passed = request(&format!("{PLAIN}Purchase-Pass: p\r\n"), "{}");
-        let Came::Purchase { asked, .. } = came(passed.as_bytes()) else { panic!("{passed}") };
-        assert_eq!(asked.pass, Presented::Pass("p"));
-        let proxied = request(&format!("{PLAIN}X-Forwarded-For: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n"), "{}");
-        let Came::Purchase { asked, .. } = came(proxied.as_bytes()) else { panic!("{proxied}") };
-        assert_eq!(asked.brought.x_forwarded_for, [b"192.0.2.1"]);
-        assert_eq!(asked.brought.forwarded, [b"for=192.0.2.2"]);
+        let asked = |bytes: &[u8], proxies: &[Cidr], check: &dyn Fn(&Asked<'_>)| match came(bytes) {
+            Came::Purchase { known, .. } => check(&known.asked(PEER, proxies)),
+            _ => panic!("{}", String::from_utf8_lossy(bytes)),
+        };
+        asked(passed.as_bytes(), &[], &|asked| assert_eq!(asked.pass, Presented::Pass("p")));
+        let trusted = [Cidr::parse("127.0.0.0/8").expect("a network")];
+        for header in ["X-Forwarded-For: 192.0.2.1", "forwarded: for=192.0.2.1"] {
+            let proxied = request(&format!("{PLAIN}{header}\r\n"), "{}");
+            asked(proxied.as_bytes(), &trusted, &|asked| assert_eq!(asked.address.to_string(), "192.0.2.1"));
+            asked(proxied.as_bytes(), &[], &|asked| assert_eq!(asked.address, PEER));
+        }
         let kept = request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
         assert!(told(kept.as_bytes()).starts_with("k t true true"));
     }

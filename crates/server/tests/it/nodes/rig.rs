@@ -95,7 +95,7 @@ impl Shop {
                 return Bought::Refused(refusal);
             }
             let (buyer, key) = (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
-            engine.buy(Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
+            engine.buy(&Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
         });
         buying.await.expect("no panic")
     }
