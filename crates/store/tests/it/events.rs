@@ -1,0 +1,276 @@
+//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits when; and money that is told of at two nodes at once.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::event::{Actor, By, EventType, Subject};
+use doorbuster_core::money::{Capture, Money, PaymentId};
+use doorbuster_core::order::Ending;
+use doorbuster_core::{Order, OrderState, TicketId};
+use doorbuster_store::conformance::{HOLD_MS, Rig};
+use doorbuster_store::{MoneyQuery, Store, Told};
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
+
+use crate::cluster;
+use crate::nodes::{told, two};
+
+/// How soon a node knows what another one committed.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// A session of somebody else.
+pub async fn session(database: &str) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(&cluster::shared().url(database), NoTls).await.expect("connects");
+    // It ends with its client.
+    tokio::spawn(connection);
+    client
+}
+
+pub async fn run(client: &Client, sql: &str) {
+    client.batch_execute(sql).await.expect("it is SQL");
+}
+
+fn happen(sale: &str) -> String {
+    format!("INSERT INTO event (type, sale_id, at, actor) VALUES ('sale.opened', '{sale}', 1, 'engine')")
+}
+
+/// What follows a position: the sales that are named, and where it ends.
+async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
+    let told = store.told_after(*position, 100).await.expect("reads");
+    let sale = |told: Told| {
+        assert!(told.position > *position);
+        *position = told.position;
+        match told.event.subject {
+            Subject::Sale(sale) => sale,
+            other => panic!("{other:?}"),
+        }
+    };
+    told.into_iter().map(sale).collect()
+}
+
+#[tokio::test]
+async fn what_commits_late_is_told_to_those_who_read_on() {
+    let (a, b, database) = two().await;
+    let (slow, quick) = (session(&database).await, session(&database).await);
+    run(&slow, "BEGIN").await;
+    run(&slow, &happen("first")).await;
+    run(&quick, "BEGIN").await;
+    run(&quick, &happen("second")).await;
+    run(&quick, &happen("third")).await;
+    let mut position = 0;
+    assert_eq!(a.store.sequence_events(100).await.expect("writes"), 0);
+    assert_eq!(read_on(&a.store, &mut position).await, Vec::<String>::new());
+    run(&quick, "COMMIT").await;
+    assert_eq!(read_on(&a.store, &mut position).await, Vec::<String>::new(), "it has no position yet");
+    assert_eq!(b.store.sequence_events(1).await.expect("writes"), 1);
+    assert_eq!(a.store.sequence_events(100).await.expect("writes"), 1);
+    assert_eq!(read_on(&a.store, &mut position).await, ["second", "third"]);
+    run(&slow, &happen("fourth")).await;
+    run(&slow, "COMMIT").await;
+    assert_eq!(a.store.sequence_events(100).await.expect("writes"), 2);
+    assert_eq!(
+        read_on(&a.store, &mut position).await,
+        ["first", "fourth"],
+        "the one whose number was drawn before all"
+    );
+    assert_eq!(a.store.last_position().await.expect("reads"), position);
+    run(&slow, "BEGIN").await;
+    run(&slow, &happen("never")).await;
+    run(&quick, &happen("fifth")).await;
+    run(&slow, "ROLLBACK").await;
+    // What was forgotten leaves no position to others.
+    run(&quick, "DELETE FROM event WHERE position IS NOT NULL").await;
+    let (x, y) = tokio::join!(a.store.sequence_events(100), b.store.sequence_events(100));
+    assert_eq!(x.expect("writes") + y.expect("writes"), 1);
+    assert_eq!(read_on(&b.store, &mut position).await, ["fifth"]);
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+}
+
+/// Who numbers events waits for whoever is at it, and sees what that one numbered.
+#[tokio::test]
+async fn numbers_are_given_by_one_at_a_time() {
+    let (a, b, database) = two().await;
+    let (other, quick) = (session(&database).await, session(&database).await);
+    run(&quick, &happen("first")).await;
+    run(&other, "BEGIN; SELECT position FROM event_turn FOR NO KEY UPDATE").await;
+    run(&other, "UPDATE event SET position = 7; UPDATE event_turn SET position = 7").await;
+    run(&quick, &happen("second")).await;
+    let store = a.store.clone();
+    let waits = tokio::spawn(async move { store.sequence_events(100).await.expect("writes") });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while quick.query_one(waiting, &[]).await.expect("a query").get::<_, i64>(0) == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    run(&other, "COMMIT").await;
+    assert_eq!(waits.await.expect("runs"), 1, "the other one's has its position");
+    let mut position = 0;
+    assert_eq!(read_on(&b.store, &mut position).await, ["first", "second"]);
+    assert_eq!(position, 8);
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+}
+
+/// A right message for an order of a test's item.
+pub fn message(order: &str, units: u32, event: &str, payment: &str) -> Capture {
+    Capture {
+        event: event.to_owned(),
+        provider: "paybank".to_owned(),
+        payment: PaymentId(payment.to_owned()),
+        order: order.to_owned(),
+        money: Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() },
+    }
+}
+
+fn operator() -> By {
+    By { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
+}
+
+/// Everything that can happen to an order, at once and on both nodes.
+fn storm(rigs: [&Rig; 2], order: &Order, tasks: &mut JoinSet<()>) {
+    let (id, units) = (order.id, order.units.get());
+    for (at, rig) in rigs.into_iter().enumerate() {
+        let (store, pay_by) = (rig.store.clone(), order.pay_by.plus(at as i64 + 1));
+        let text = id.to_string();
+        // The same payment under two messages, one of them at each node, and a second payment.
+        let first = message(&text, units, &format!("evt_{at}_{text}"), &format!("pay_{text}"));
+        let second = message(&text, units, &format!("evt_2_{text}"), &format!("pay_2_{text}"));
+        let work: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 5] = [
+            Box::pin({
+                let store = store.clone();
+                async move { drop(store.capture(first, true).await.expect("writes")) }
+            }),
+            Box::pin({
+                let store = store.clone();
+                async move { drop(store.capture(second, true).await.expect("writes")) }
+            }),
+            Box::pin({
+                let store = store.clone();
+                async move { drop(store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes")) }
+            }),
+            Box::pin({
+                let store = store.clone();
+                async move { drop(store.extend_order(id, pay_by, operator()).await.expect("writes")) }
+            }),
+            Box::pin(async move { drop(store.end_order(id, Ending::Refund, operator()).await.expect("writes")) }),
+        ];
+        work.into_iter().for_each(|one| drop(tasks.spawn(one)));
+    }
+}
+
+/// Reads on, and numbers events, until it is told that no more come, and what is there is read.
+async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<Told> {
+    let (mut all, mut position): (Vec<Told>, i64) = (Vec::new(), 0);
+    loop {
+        let last = done.load(Ordering::SeqCst);
+        while store.sequence_events(7).await.expect("writes") == 7 {}
+        let told = store.told_after(position, 1_000).await.expect("reads");
+        assert!(told.is_sorted_by(|a, b| a.position < b.position));
+        if last && told.is_empty() {
+            return all;
+        }
+        position = told.last().map_or(position, |told| told.position);
+        all.extend(told);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_once() {
+    let (a, b, database) = two().await;
+    let grant = a.slot(600, 500, 4).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> =
+        [&a, &b].map(|rig| tokio::spawn(follow(rig.store.clone(), Arc::clone(&done)))).into_iter().collect();
+    let mut orders: BTreeSet<TicketId> = BTreeSet::new();
+    for round in 0..12_u64 {
+        let tickets: Vec<_> = (1..=10)
+            .map(|n| a.ticket(&grant, round * 10 + n, &format!("buyer-{}", n % 7), &format!("key-{round}-{n}"), 1))
+            .collect();
+        let mut tasks = JoinSet::new();
+        for resolved in b.store.settle(tickets).await.expect("settles") {
+            let Some(order) = resolved.order else { continue };
+            orders.insert(order.id);
+            storm([&a, &b], &order, &mut tasks);
+        }
+        if round % 4 == 3 {
+            // Some of them are due meanwhile.
+            a.clock.pass(HOLD_MS);
+            b.clock.pass(HOLD_MS);
+            let store = b.store.clone();
+            tasks.spawn(async move { drop(store.expire_due(100).await.expect("writes")) });
+        }
+        tasks.join_all().await;
+    }
+    done.store(true, Ordering::SeqCst);
+    let mut heard = Vec::new();
+    for reader in readers {
+        heard.push(reader.await.expect("runs"));
+    }
+    let second = heard.pop().expect("two");
+    assert_eq!(heard[0], second, "each reader hears the same in the same order");
+    holds(&a.store, &orders, &heard[0]).await;
+    let events = session(&database).await.query_one("SELECT count(*) FROM event", &[]).await.expect("a query");
+    assert_eq!(events.get::<_, i64>(0), heard[0].len() as i64);
+    a.adds_up().await;
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+    let deadlocks = session(&database).await.query_one(deadlocks, &[]).await.expect("a query");
+    assert_eq!(deadlocks.get::<_, i64>(0), 0);
+}
+
+/// Each change of an order was heard once, in its order, up to what the order is now; each captured payment is its order's, or has one refund.
+async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[Told]) {
+    let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
+    for told in heard {
+        if let Subject::Order(order) = &told.event.subject {
+            changes.entry(order.id).or_default().push((told.event.what, order.clone()));
+        }
+    }
+    assert_eq!(changes.keys().copied().collect::<BTreeSet<_>>(), *orders);
+    for (id, changes) in &changes {
+        assert_eq!(changes[0].0, EventType::OrderReserved);
+        for pair in changes.windows(2) {
+            let may_follow = match (pair[0].1.state, pair[1].0) {
+                (OrderState::Reserved, what) => what != EventType::OrderReserved && what != EventType::OrderRefunded,
+                (OrderState::Paid, what) => what == EventType::OrderRefunded,
+                (OrderState::Cancelled | OrderState::Expired, what) => what == EventType::OrderPaid,
+                (OrderState::Refunded, _) => false,
+            };
+            assert!(may_follow, "{pair:?}");
+        }
+        let now = store.order(*id).await.expect("reads").expect("an order");
+        assert_eq!(changes.last().map(|(_, order)| order), Some(&now));
+        let of = MoneyQuery { order: Some(id.to_string()), limit: 9, ..MoneyQuery::default() };
+        let payments = store.payments(of.clone()).await.expect("reads").rows;
+        let refunds = store.refunds(of).await.expect("reads").rows;
+        assert_eq!(payments.len(), 2, "each payment once");
+        assert_eq!(payments.len() - refunds.len(), usize::from(now.state == OrderState::Paid));
+    }
+}
+
+#[tokio::test]
+async fn another_node_hears_that_something_happened() {
+    let (a, b, _) = two().await;
+    let heard = |all: &[doorbuster_store::Committed]| all.iter().any(|committed| committed.events);
+    let grant = a.slot(10, 10, 4).await;
+    told(&b, KNOWN_WITHIN, heard).await;
+    b.told.forget();
+    // No order, no units: only somebody who is to be told that their money comes back.
+    a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
+    told(&b, KNOWN_WITHIN, heard).await;
+    assert!(a.told.take().iter().any(|committed| committed.events));
+    // A grant that was acknowledged is nothing to tell.
+    b.store.acknowledge_init(grant.id).await.expect("writes");
+    b.store.refill(grant.id, 0, doorbuster_core::Counter::A).await.expect("writes");
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+}

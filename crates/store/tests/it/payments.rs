@@ -1,0 +1,192 @@
+//! Money in PostgreSQL: told of at several nodes at once, over sessions that break, and by the version before.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::event::{By, EventType};
+use doorbuster_core::money::{Capture, Captured};
+use doorbuster_core::order::Ending;
+use doorbuster_core::{Order, OrderState, SlotKey, Stock};
+use doorbuster_store::conformance::Rig;
+use doorbuster_store::{MoneyQuery, Store, StoreError};
+use tokio::task::JoinSet;
+
+use crate::cluster;
+use crate::events::{message, run, session};
+use crate::nodes::{told, two};
+use crate::rig::open_postgres;
+
+/// How soon a node knows what another one committed.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+/// How long anything may take that waits for PostgreSQL to be there again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(20);
+/// Sessions that are killed in the middle of something.
+const KILLS: usize = 25;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
+    let (a, b, _) = two().await;
+    let item = a.item(Stock::Counted(9), 3).await;
+    for round in 0..40 {
+        // It names no order: nothing but its own id keeps the two apart.
+        let told =
+            |at: u32| message("basket 7", 1, &format!("evt_{round}_{}", at * (round % 2)), &format!("pay_{round}"));
+        let (x, y) = tokio::join!(a.store.capture(told(1), false), b.store.capture(told(2), false));
+        let (x, y) = (x.expect("writes"), y.expect("writes"));
+        let refund = |captured: &Captured| matches!(captured, Captured::Refund(_));
+        assert!(refund(&x) != refund(&y), "{x:?} {y:?}");
+        assert!([&x, &y].into_iter().any(|c| *c == Captured::Repeated), "{x:?} {y:?}");
+    }
+    let all = MoneyQuery { limit: 100, ..MoneyQuery::default() };
+    assert_eq!(a.store.refunds(all.clone()).await.expect("reads").rows.len(), 40);
+    assert_eq!(b.store.payments(all).await.expect("reads").rows.len(), 40);
+    a.expect_units(item, 9, 0, 0, 0).await;
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+}
+
+/// Nodes are brought up one after the other: what the version before writes is understood.
+#[tokio::test]
+async fn what_the_version_before_writes_is_understood() {
+    let (a, b, database) = two().await;
+    let grant = a.slot(10, 10, 4).await;
+    let [first, second] = [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
+    let older = session(&database).await;
+    // A cancellation and an expiry as it writes them.
+    let end = |state: &str, order: &Order| {
+        format!(
+            "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at, writer = 5, changed = pg_current_xact_id()
+             FROM unnest(ARRAY[{}]::bigint[], ARRAY[{}]::bigint[], ARRAY['{state}'], ARRAY[NULL]::bigint[], ARRAY[{}]::bigint[])
+                  AS t (grant_id, n, state, paid_at, ended_at)
+             WHERE orders.grant_id = t.grant_id AND orders.n = t.n;
+             UPDATE quota SET used = 0 WHERE buyer = '{}';
+             UPDATE item SET pool = pool + 1, ended = ended + 1;
+             SELECT pg_notify('doorbuster', '5')",
+            order.grant.0, order.n.0, a.clock.now().0, order.buyer.as_str()
+        )
+    };
+    run(&older, &end("cancelled", &first)).await;
+    let due = format!("SELECT id FROM orders o WHERE o.state = 'reserved' AND o.pay_by <= {}", second.pay_by.0);
+    assert_eq!(older.query(&due, &[]).await.expect("a query").len(), 1);
+    told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.orders.iter().any(|o| o.state == OrderState::Cancelled))).await;
+    let history = b.store.history(first.id).await.expect("reads");
+    assert_eq!(history.iter().map(|told| told.event.what).collect::<Vec<_>>(), [EventType::OrderReserved]);
+    let paid = b.store.capture(message(&first.id.to_string(), 1, "evt_1", "pay_1"), false).await.expect("writes");
+    assert!(matches!(paid, Captured::Paid(_)), "{paid:?}");
+    a.adds_up().await;
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+}
+
+/// Says it again until it is taken, as providers do.
+async fn insist(store: &Store, told: &Capture) -> Captured {
+    let since = Instant::now();
+    loop {
+        match store.capture(told.clone(), true).await {
+            Ok(captured) => return captured,
+            Err(StoreError::Unavailable { .. }) if since.elapsed() < AGAIN_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Kills sessions that do something, until it is stopped: how many.
+fn kill(database: &str, stop: &AtomicBool) -> usize {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
+                   SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                          AND state <> 'idle' ORDER BY random() LIMIT 1) s";
+    let mut kills = 0;
+    while !stop.load(Ordering::SeqCst) && kills < KILLS {
+        let killed = cluster::shared().psql(database, sql).expect("a session of its own");
+        kills += killed.trim().parse::<usize>().expect("a count");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kills
+}
+
+async fn reserved(rig: &Rig, count: u64) -> (doorbuster_core::Grant, Vec<Order>) {
+    let grant = rig.slot(1_000, 1_000, 4).await;
+    let tickets = (1..=count).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    let resolved = rig.store.settle(tickets).await.expect("settles");
+    (grant, resolved.into_iter().filter_map(|resolved| resolved.order).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn payments_over_sessions_that_are_killed_pay_once() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    let (grant, orders) = reserved(&rig, 400).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let killer = tokio::task::spawn_blocking({
+        let (stop, database) = (Arc::clone(&stop), database.clone());
+        move || kill(&database, &stop)
+    });
+    let mut payers = JoinSet::new();
+    for share in orders.chunks(80) {
+        let (store, share) = (rig.store.clone(), share.to_vec());
+        payers.spawn(async move {
+            for order in share {
+                let id = order.id.to_string();
+                let captured = insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}"))).await;
+                // Repeated: it is the effect of a try whose outcome nobody heard.
+                assert!(matches!(captured, Captured::Paid(_) | Captured::Repeated), "{captured:?}");
+            }
+        });
+    }
+    payers.join_all().await;
+    stop.store(true, Ordering::SeqCst);
+    assert!(killer.await.expect("it kills") > 0);
+    rig.expect_units(grant.slot.item, 0, 600, 0, 400).await;
+    let paid: BTreeSet<_> = rig.told.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
+    for order in orders {
+        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node was told of it");
+        let history = rig.store.history(order.id).await.expect("reads");
+        let what: Vec<_> = history.iter().map(|told| told.event.what).collect();
+        assert_eq!(what, [EventType::OrderReserved, EventType::OrderPaid]);
+    }
+    rig.store.close().await;
+}
+
+/// A payment for an order that ended looks at all slots of its item, which are being sold from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
+    let (a, b, database) = two().await;
+    let (first, orders) = reserved(&a, 60).await;
+    for order in &orders {
+        a.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+    }
+    let mut tasks = JoinSet::new();
+    for index in 1..4_u32 {
+        let grant = a.open(SlotKey { item: first.slot.item, index }, 10).await;
+        a.store.refill(grant.id, 10, doorbuster_core::Counter::A).await.expect("writes");
+        let tickets: Vec<_> = (1..=20).map(|n| a.ticket(&grant, n, &format!("late-{index}-{n}"), "k", 1)).collect();
+        let store = if index == 1 { a.store.clone() } else { b.store.clone() };
+        tasks.spawn(async move {
+            for batch in tickets.chunks(2) {
+                store.settle(batch.to_vec()).await.expect("settles");
+            }
+        });
+    }
+    for (at, order) in orders.iter().enumerate() {
+        let store = if at % 2 == 0 { a.store.clone() } else { b.store.clone() };
+        let told = message(&order.id.to_string(), 1, &format!("evt_{at}"), &format!("pay_{at}"));
+        tasks.spawn(async move {
+            let captured = store.capture(told, false).await.expect("writes");
+            assert!(matches!(captured, Captured::Paid(_) | Captured::Lacks { .. }), "{captured:?}");
+        });
+    }
+    tasks.join_all().await;
+    a.adds_up().await;
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let deadlocks = session(&database).await.query_one(deadlocks, &[]).await.expect("a query");
+    assert_eq!(deadlocks.get::<_, i64>(0), 0);
+}
