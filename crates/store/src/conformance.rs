@@ -22,6 +22,7 @@ pub mod lists;
 pub mod money;
 pub mod once;
 pub mod orders;
+pub mod outbox;
 pub mod recalls;
 pub mod rooms;
 pub mod sales;

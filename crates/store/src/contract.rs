@@ -11,6 +11,7 @@ mod money;
 mod moves;
 mod once;
 mod open;
+mod outbox;
 mod room;
 mod told;
 
@@ -20,6 +21,10 @@ pub use money::{MoneyPage, MoneyQuery, Notice};
 pub use moves::Moves;
 pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
+pub use outbox::{
+    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange,
+    EndpointKind, EndpointSecret, Forget, NewEndpoint, OutboxPage, Redelivery, Rotation, Standing,
+};
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
 pub use told::Told;
 

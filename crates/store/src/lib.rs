@@ -5,6 +5,7 @@
 
 pub mod conformance;
 mod contract;
+mod endpoints;
 mod events;
 pub mod inspect;
 pub mod limits;
@@ -14,9 +15,12 @@ mod store;
 
 pub use contract::{
     AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, Check, CodeCounts,
-    CodesOutcome, CommitSink, Committed, DeadLetter, DeleteOutcome, Entered, Finding, ItemCounts, ItemRow, MoneyPage, MoneyQuery, Moves,
-    NewItem, NewSale, Notice, OpenError, OrderPage, OrderQuery, PatchOutcome, PostgresOptions, SalePatch, SaleRow, Spending,
-    Spent, SpreadOutcome, SqliteOptions, StepOutcome, StoreError, Told, WaitingPlace, WaitingRoom, WaitingView,
+    CodesOutcome, CommitSink, Committed, Dead, DeadCounts, DeadId, DeadKind, DeadLetter, DeadOutcome, DeleteOutcome,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret, Entered, Finding,
+    Forget, ItemCounts, ItemRow, MoneyPage, MoneyQuery, Moves, NewEndpoint, NewItem, NewSale, Notice, OpenError,
+    OrderPage, OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Redelivery, Rotation, SalePatch, SaleRow,
+    Spending, Spent, SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, WaitingPlace, WaitingRoom,
+    WaitingView,
 };
 pub use postgres::{Postgres, PostgresLedger, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};

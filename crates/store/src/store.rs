@@ -23,6 +23,7 @@ mod grants;
 mod money;
 mod once;
 mod orders;
+mod outbox;
 mod room;
 
 pub use codes::CodeHash;
@@ -275,7 +276,8 @@ impl Store {
     }
 
     /// Adds the rows up in one read snapshot, by SQL of its own: I1, I2 (active units recomputed from the orders), I4 (quotas against orders and
-    /// limits), `settled <= granted`, feeds without gaps, `paid` and `ended` against the orders. Quick enough to run every few seconds.
+    /// limits), `settled <= granted`, feeds without gaps, `paid` and `ended` against the orders, I5 (payments against orders and refunds); and what others did wrong.
+    /// Quick enough to run every few seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

@@ -70,7 +70,7 @@ pub(super) fn word<T>(row: &Row, at: usize, what: &str, parse: impl Fn(&str) -> 
     parse(row.try_get(at)?).ok_or_else(|| bad(what))
 }
 
-fn word_if_any<T>(row: &Row, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
+pub(super) fn word_if_any<T>(row: &Row, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
     match row.try_get::<_, Option<&str>>(at)? {
         Some(text) => parse(text).ok_or_else(|| bad(what)).map(Some),
         None => Ok(None),

@@ -61,7 +61,12 @@ pub(super) fn word<T>(row: &Row<'_>, at: usize, what: &str, parse: impl Fn(&str)
     parse(row.get_ref(at)?.as_str().map_err(|_| bad(what))?).ok_or_else(|| bad(what))
 }
 
-fn word_if_any<T>(row: &Row<'_>, at: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
+pub(super) fn word_if_any<T>(
+    row: &Row<'_>,
+    at: usize,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Read<Option<T>> {
     match row.get_ref(at)?.as_str_or_null().map_err(|_| bad(what))? {
         Some(text) => parse(text).ok_or_else(|| bad(what)).map(Some),
         None => Ok(None),

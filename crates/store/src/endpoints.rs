@@ -1,0 +1,71 @@
+//! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages are signed with, as documents.
+use doorbuster_core::Millis;
+use doorbuster_core::event::EventType;
+use doorbuster_core::outbox::Wanted;
+use serde_json::{Value, json};
+
+use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
+
+/// The word for every type, also those that come later.
+const ALL: &str = "*";
+
+/// What it is told of, as a document.
+pub(crate) fn wanted(wanted: &Wanted) -> String {
+    match wanted {
+        Wanted::All => json!([ALL]).to_string(),
+        Wanted::Only(types) => json!(types.iter().map(|what| what.as_str()).collect::<Vec<_>>()).to_string(),
+    }
+}
+
+fn wanted_of(document: &str) -> Option<Wanted> {
+    let words: Vec<String> = serde_json::from_str(document).ok()?;
+    if words.iter().any(|word| word == ALL) {
+        return Some(Wanted::All);
+    }
+    // A type that a newer version told of is none of this one's.
+    Some(Wanted::Only(words.iter().filter_map(|word| EventType::parse(word)).collect()))
+}
+
+/// Its secrets, as a document.
+pub(crate) fn secrets(secrets: &[EndpointSecret]) -> String {
+    let each =
+        secrets.iter().map(|secret| json!({"secret": secret.secret, "until": secret.until.map(|until| until.0)}));
+    Value::Array(each.collect()).to_string()
+}
+
+fn secrets_of(document: &str) -> Option<Vec<EndpointSecret>> {
+    let values: Vec<Value> = serde_json::from_str(document).ok()?;
+    let secret = |value: &Value| {
+        let until = value.get("until").and_then(Value::as_i64).map(Millis);
+        Some(EndpointSecret { secret: value.get("secret")?.as_str()?.to_owned(), until })
+    };
+    values.iter().map(secret).collect()
+}
+
+/// What a row of `endpoint` holds.
+pub(crate) struct EndpointRow {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) url: String,
+    pub(crate) types: String,
+    pub(crate) secrets: String,
+    pub(crate) position: i64,
+    pub(crate) enabled: bool,
+    pub(crate) created_at: Millis,
+}
+
+impl EndpointRow {
+    /// The endpoint. `None`: the row is none of ours.
+    pub(crate) fn endpoint(self) -> Option<Endpoint> {
+        Some(Endpoint {
+            kind: EndpointKind::parse(&self.kind)?,
+            wanted: wanted_of(&self.types)?,
+            secrets: secrets_of(&self.secrets)?,
+            id: self.id,
+            url: self.url,
+            position: self.position,
+            enabled: self.enabled,
+            created_at: self.created_at,
+        })
+    }
+}

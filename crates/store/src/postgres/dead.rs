@@ -1,0 +1,156 @@
+//! What was given up, in PostgreSQL: deliveries, refunds and tickets that an operator must see to; and what is forgotten after a while.
+use tokio_postgres::Row;
+
+use doorbuster_core::Millis;
+use doorbuster_core::event::EventType;
+use doorbuster_core::money::RefundId;
+
+use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, OutboxPage};
+use crate::limits::PAGE_ROWS_MAX;
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::events::told;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::outbox::{TOLD_AT, page, pending_count};
+use super::read::as_limit;
+use super::rows::{self, number, small, word_if_any};
+use super::run::Again;
+
+type Done<T> = Result<T, Failure>;
+
+const DELIVERIES: &str = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at
+     FROM delivery d LEFT JOIN event e ON e.position = d.position
+     WHERE d.state = 'dead' AND d.seq < $1 ORDER BY d.seq DESC LIMIT $2";
+const REFUNDS: &str = "SELECT seq, id, order_id, tries, error, at FROM refund
+     WHERE state = 'failed' AND discarded IS NULL AND seq < $1 ORDER BY seq DESC LIMIT $2";
+const TICKETS: &str = "SELECT seq, ticket, reason, at FROM dead_letter
+     WHERE discarded IS NULL AND seq < $1 ORDER BY seq DESC LIMIT $2";
+
+fn delivery(row: &Row) -> Done<(i64, Dead)> {
+    let seq = row.try_get(0)?;
+    let dead = Dead {
+        id: DeadId::Delivery(seq),
+        reason: row.try_get::<_, Option<String>>(6)?.unwrap_or_default(),
+        about: row.try_get(4)?,
+        at: Millis(row.try_get(7)?),
+        tries: small(row, 5, "number of tries")?,
+        delivery: Some((row.try_get(1)?, row.try_get(2)?, word_if_any(row, 3, "type", EventType::parse)?)),
+    };
+    Ok((seq, dead))
+}
+
+fn refund(row: &Row) -> Done<(i64, Dead)> {
+    let dead = Dead {
+        id: DeadId::Refund(RefundId(row.try_get(1)?)),
+        reason: row.try_get::<_, Option<String>>(4)?.unwrap_or_default(),
+        about: row.try_get(2)?,
+        at: Millis(row.try_get(5)?),
+        tries: small(row, 3, "number of tries")?,
+        delivery: None,
+    };
+    Ok((row.try_get(0)?, dead))
+}
+
+fn ticket(row: &Row) -> Done<(i64, Dead)> {
+    let ticket = rows::ticket(row, 1)?;
+    let (reason, at, about) = (row.try_get(2)?, Millis(row.try_get(3)?), ticket.to_string());
+    Ok((row.try_get(0)?, Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None }))
+}
+
+fn retry(ledger: &PostgresLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOutcome> {
+    match id {
+        DeadId::Delivery(seq) => {
+            let sought = "SELECT d.endpoint_id, d.position FROM delivery d JOIN endpoint p ON p.id = d.endpoint_id
+                 WHERE d.seq = $1 AND d.state = 'dead' FOR UPDATE OF p";
+            let read = |row: &Row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?));
+            let Some((endpoint, position)) = ledger.one(sought, &[seq], read)? else {
+                return Ok(DeadOutcome::NotFound);
+            };
+            if ledger.one(TOLD_AT, &[&position], told)?.is_none() {
+                return Ok(DeadOutcome::Gone);
+            }
+            if pending_count(ledger, &endpoint)? >= most as u64 {
+                return Ok(DeadOutcome::Full);
+            }
+            let sql = "UPDATE delivery SET state = 'pending', tries = 0, next_at = $2, at = $2 WHERE seq = $1 AND state = 'dead'";
+            let changed = ledger.run(sql, &[seq, &ledger.now.0])?;
+            Ok(if changed > 0 { DeadOutcome::Done } else { DeadOutcome::NotFound })
+        }
+        DeadId::Ticket(ticket) => {
+            let sought = "SELECT FROM dead_letter WHERE ticket = $1 AND discarded IS NULL";
+            let found = ledger.one(sought, &[&ticket.text().as_str()], |_| Ok(()))?;
+            Ok(if found.is_some() { DeadOutcome::Gone } else { DeadOutcome::NotFound })
+        }
+        DeadId::Refund(_) => Ok(DeadOutcome::NotFound),
+    }
+}
+
+fn discard(ledger: &PostgresLedger<'_>, id: &DeadId, why: &str) -> Done<bool> {
+    let changed = match id {
+        DeadId::Delivery(seq) => {
+            let sql = "UPDATE delivery SET state = 'discarded', why = $2, at = $3 WHERE seq = $1 AND state = 'dead'";
+            ledger.run(sql, &[seq, &why, &ledger.now.0])?
+        }
+        DeadId::Ticket(ticket) => {
+            let sql = "UPDATE dead_letter SET discarded = $2 WHERE ticket = $1 AND discarded IS NULL";
+            ledger.run(sql, &[&ticket.text().as_str(), &why])?
+        }
+        DeadId::Refund(_) => 0,
+    };
+    Ok(changed > 0)
+}
+
+fn forget(ledger: &PostgresLedger<'_>, what: &Forget, limit: usize) -> Done<u64> {
+    let limit = as_limit(limit);
+    let deliveries = "DELETE FROM delivery WHERE seq IN (
+             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    let events = "DELETE FROM event WHERE seq IN (
+             SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
+                 AND NOT EXISTS (SELECT FROM endpoint p WHERE p.enabled AND (e.position IS NULL OR p.position < e.position))
+                 AND NOT EXISTS (SELECT FROM delivery d WHERE d.position = e.position AND d.state <> 'discarded')
+             ORDER BY e.at LIMIT $2)";
+    let inbox = "DELETE FROM inbox WHERE (provider, event_id) IN (
+             SELECT provider, event_id FROM inbox WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    let mut rows = ledger.run(deliveries, &[&what.deliveries_before.0, &limit])?;
+    rows += ledger.run(events, &[&what.events_before.0, &limit])?;
+    rows += ledger.run(inbox, &[&what.inbox_before.0, &limit])?;
+    Ok(rows)
+}
+
+impl Postgres {
+    pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
+        let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
+        let (sql, read): (_, fn(&Row) -> Done<(i64, Dead)>) = match kind {
+            DeadKind::Delivery => (DELIVERIES, delivery),
+            DeadKind::Refund => (REFUNDS, refund),
+            DeadKind::Ticket => (TICKETS, ticket),
+        };
+        let found = page(self.all(sql, &[&after, &as_limit(limit + 1)], read).await?, limit, |(seq, _)| *seq);
+        Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
+    }
+
+    pub(crate) async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {
+        self.job(Again::Never, move |ledger| retry(ledger, &id, most)).await
+    }
+
+    pub(crate) async fn discard_dead(&self, id: DeadId, why: String) -> StoreResult<bool> {
+        self.job(Again::Never, move |ledger| discard(ledger, &id, &why)).await
+    }
+
+    pub(crate) async fn dead_counts(&self) -> StoreResult<DeadCounts> {
+        let sql = "SELECT (SELECT count(*) FROM delivery WHERE state = 'dead'),
+                          (SELECT count(*) FROM refund WHERE state = 'failed' AND discarded IS NULL),
+                          (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)";
+        let counts = |row: &Row| {
+            Ok(DeadCounts { deliveries: number(row, 0)?, refunds: number(row, 1)?, tickets: number(row, 2)? })
+        };
+        Ok(self.one(sql, &[], counts).await?.unwrap_or_default())
+    }
+
+    pub(crate) async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
+        let rows = self.job(Again::Safe, move |ledger| forget(ledger, &what, limit)).await?;
+        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+}

@@ -1,0 +1,290 @@
+//! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet. Whoever changes an endpoint or its rows holds its row.
+use tokio_postgres::Row;
+
+use doorbuster_core::event::EventType;
+use doorbuster_core::outbox::{Note, Parcel, Progress, about};
+use doorbuster_core::{Millis, NodeId};
+
+use crate::contract::{
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage,
+    Redelivery, Standing, Told,
+};
+use crate::endpoints::{self, EndpointRow};
+use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE};
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::events::{told, told_columns, told_rows};
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::as_limit;
+use super::rows::{number, small, time, word, word_if_any};
+use super::run::Again;
+
+type Done<T> = Result<T, Failure>;
+
+macro_rules! endpoint_columns {
+    () => {
+        "id, kind, url, types, secrets, position, enabled, created_at"
+    };
+}
+
+const FIND: &str = concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1 FOR UPDATE");
+pub(super) const TOLD_AT: &str = concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.position = $1");
+const LAST: &str = "SELECT position FROM event_turn";
+
+fn endpoint(row: &Row) -> Done<Endpoint> {
+    let id: String = row.try_get(0)?;
+    let found = EndpointRow {
+        id: id.clone(),
+        kind: row.try_get(1)?,
+        url: row.try_get(2)?,
+        types: row.try_get(3)?,
+        secrets: row.try_get(4)?,
+        position: row.try_get(5)?,
+        enabled: row.try_get(6)?,
+        created_at: Millis(row.try_get(7)?),
+    };
+    found.endpoint().ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
+}
+
+fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
+    // Two that are added at once are counted one after the other.
+    ledger.run("LOCK TABLE endpoint IN SHARE ROW EXCLUSIVE MODE", &[])?;
+    if let Some(there) = ledger.one(FIND, &[&new.id], endpoint)? {
+        // Added before, by a try whose outcome was not known.
+        return Ok(Some(there));
+    }
+    let count = ledger.one("SELECT count(*) FROM endpoint", &[], |row| number(row, 0))?;
+    if count.unwrap_or(0) >= most as u64 {
+        return Ok(None);
+    }
+    let last = ledger.one(LAST, &[], |row| Ok(row.try_get::<_, i64>(0)?))?.unwrap_or(0);
+    let secrets: Vec<_> = new.secret.iter().cloned().collect();
+    let sql = "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let (types, secrets) = (endpoints::wanted(&new.wanted), endpoints::secrets(&secrets));
+    ledger.run(sql, &[&new.id, &new.kind.as_str(), &new.url, &types, &secrets, &last, &new.enabled, &ledger.now.0])?;
+    ledger.one(FIND, &[&new.id], endpoint)
+}
+
+fn update(ledger: &PostgresLedger<'_>, id: &str, change: &EndpointChange) -> Done<Option<Endpoint>> {
+    let Some(mut endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(None) };
+    change.apply(&mut endpoint, ledger.now);
+    let (types, secrets) = (endpoints::wanted(&endpoint.wanted), endpoints::secrets(&endpoint.secrets));
+    let sql = "UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1";
+    ledger.run(sql, &[&id, &endpoint.url, &types, &secrets, &endpoint.enabled])?;
+    Ok(Some(endpoint))
+}
+
+fn state(parcel: &Parcel) -> &'static str {
+    if parcel.dead { DeliveryState::Dead.as_str() } else { DeliveryState::Pending.as_str() }
+}
+
+fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &Progress) -> Done<bool> {
+    let sql = "UPDATE endpoint SET position = $3 WHERE id = $1 AND position = $2";
+    if ledger.run(sql, &[&id, &progress.from, &progress.to])? == 0 {
+        return Ok(false);
+    }
+    let failed = &progress.failed;
+    if !failed.is_empty() {
+        let positions: Vec<i64> = failed.iter().map(|parcel| parcel.position).collect();
+        let about: Vec<&str> = failed.iter().map(|parcel| &*parcel.about).collect();
+        let states: Vec<&str> = failed.iter().map(state).collect();
+        let tries: Vec<i64> = failed.iter().map(|parcel| i64::from(parcel.tries)).collect();
+        let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
+        let errors: Vec<Option<&str>> = failed.iter().map(|parcel| parcel.error.as_deref()).collect();
+        let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at)
+             SELECT $1, t.position, t.about, t.state, t.tries, t.next_at, t.error, $8
+             FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[])
+                  AS t (position, about, state, tries, next_at, error)";
+        ledger.run(sql, &[&id, &positions, &about, &states, &tries, &next, &errors, &ledger.now.0])?;
+    }
+    Ok(true)
+}
+
+fn note(ledger: &PostgresLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
+    for note in notes {
+        match note {
+            Note::Told(position) => {
+                let sql = "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
+                ledger.run(sql, &[&id, position])?;
+            }
+            Note::Again(parcel) => {
+                let sql = "UPDATE delivery SET state = $3, tries = $4, next_at = $5, error = $6,
+                                               at = CASE WHEN state = $3 THEN at ELSE $7 END
+                     WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
+                let tries = i64::from(parcel.tries);
+                let (at, next, now) = (&parcel.position, &parcel.next_at.0, &ledger.now.0);
+                ledger.run(sql, &[&id, at, &state(parcel), &tries, next, &parcel.error, now])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pending rows of an endpoint, whose row is held: they become more only by whoever holds it.
+pub(super) fn pending_count(ledger: &PostgresLedger<'_>, id: &str) -> Done<u64> {
+    let count = "SELECT count(*) FROM delivery WHERE endpoint_id = $1 AND state = 'pending'";
+    Ok(ledger.one(count, &[&id], |row| number(row, 0))?.unwrap_or(0))
+}
+
+fn redeliver(ledger: &PostgresLedger<'_>, id: &str, position: i64, most: usize) -> Done<Redelivery> {
+    let Some(endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(Redelivery::NoEndpoint) };
+    let Some(told) = ledger.one(TOLD_AT, &[&position], told)? else { return Ok(Redelivery::NoEvent) };
+    if position > endpoint.position {
+        return Ok(Redelivery::Ahead);
+    }
+    if pending_count(ledger, id)? >= most as u64 {
+        return Ok(Redelivery::Full);
+    }
+    let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
+         VALUES ($1, $2, $3, 'pending', 0, $4, $4)
+         ON CONFLICT (endpoint_id, position) DO UPDATE
+         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at";
+    ledger.run(sql, &[&id, &position, &about(&told.event), &ledger.now.0])?;
+    Ok(Redelivery::Done)
+}
+
+fn delivery(row: &Row) -> Done<Delivery> {
+    Ok(Delivery {
+        seq: row.try_get(0)?,
+        endpoint: row.try_get(1)?,
+        position: row.try_get(2)?,
+        what: word_if_any(row, 3, "type", EventType::parse)?,
+        about: row.try_get(4)?,
+        state: word(row, 5, "state", DeliveryState::parse)?,
+        tries: small(row, 6, "number of tries")?,
+        next_at: Millis(row.try_get(7)?),
+        error: row.try_get(8)?,
+        why: row.try_get(9)?,
+        at: Millis(row.try_get(10)?),
+    })
+}
+
+/// A page of what was read, which is one row more than asked if there is a next page.
+pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> OutboxPage<T> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(at);
+    OutboxPage { rows, next }
+}
+
+fn standing(row: &Row) -> Done<Standing> {
+    let oldest = [time(row, 6)?, time(row, 7)?].into_iter().flatten().min();
+    Ok(Standing {
+        endpoint: row.try_get(0)?,
+        kind: word(row, 1, "kind", EndpointKind::parse)?,
+        enabled: row.try_get(2)?,
+        waiting: row.try_get::<_, i64>(3)?.max(0).unsigned_abs(),
+        pending: number(row, 4)?,
+        dead: number(row, 5)?,
+        oldest_at: oldest,
+    })
+}
+
+impl Postgres {
+    pub(crate) async fn last_position(&self) -> StoreResult<i64> {
+        Ok(self.one(LAST, &[], |row| Ok(row.try_get(0)?)).await?.unwrap_or(0))
+    }
+
+    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Told>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            told_columns!(),
+            " FROM ",
+            told_rows!(),
+            " WHERE e.position > $1 ORDER BY e.position LIMIT $2"
+        );
+        self.all(SQL, &[&position, &as_limit(limit)], told).await
+    }
+
+    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Told>> {
+        self.one(TOLD_AT, &[&position], told).await
+    }
+
+    pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
+        const SQL: &str = concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id");
+        self.all(SQL, &[], endpoint).await
+    }
+
+    pub(crate) async fn insert_endpoint(&self, new: NewEndpoint, most: usize) -> StoreResult<Option<Endpoint>> {
+        // What happened before is not told: it gets its positions first. Where nobody was told of anything these are many.
+        while self.sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
+        self.job(Again::Safe, move |ledger| insert(ledger, &new, most)).await
+    }
+
+    pub(crate) async fn update_endpoint(&self, id: &str, change: EndpointChange) -> StoreResult<Option<Endpoint>> {
+        let id = id.to_owned();
+        self.job(Again::Safe, move |ledger| update(ledger, &id, &change)).await
+    }
+
+    pub(crate) async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(Again::Never, move |ledger| Ok(ledger.run("DELETE FROM endpoint WHERE id = $1", &[&id])? > 0)).await
+    }
+
+    pub(crate) async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
+        let (id, node) = (id.to_owned(), i64::from(node.0));
+        let lease = move |ledger: &mut PostgresLedger<'_>| {
+            let sql = "UPDATE endpoint SET node = $2, until = $3
+                 WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4)";
+            Ok(ledger.run(sql, &[&id, &node, &ledger.now.plus(lease_ms).0, &ledger.now.0])? > 0)
+        };
+        self.job(Again::Safe, lease).await
+    }
+
+    pub(crate) async fn standings(&self) -> StoreResult<Vec<Standing>> {
+        let sql = "SELECT p.id, p.kind, p.enabled, t.position - p.position,
+                 (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+                 (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
+                 (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
+                 (SELECT e.at FROM delivery d JOIN event e ON e.position = d.position
+                  WHERE d.endpoint_id = p.id AND d.state = 'pending' ORDER BY d.position LIMIT 1)
+             FROM endpoint p, event_turn t ORDER BY p.created_at, p.id";
+        self.all(sql, &[], standing).await
+    }
+
+    pub(crate) async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(Again::Safe, move |ledger| advance(ledger, &id, &progress)).await
+    }
+
+    pub(crate) async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+        let sql = "SELECT position, about, tries, next_at, error FROM delivery
+             WHERE endpoint_id = $1 AND state = 'pending' ORDER BY position LIMIT $2";
+        let parcel = |row: &Row| {
+            Ok(Parcel {
+                position: row.try_get(0)?,
+                about: row.try_get::<_, &str>(1)?.into(),
+                tries: small(row, 2, "number of tries")?,
+                next_at: Millis(row.try_get(3)?),
+                error: row.try_get(4)?,
+                dead: false,
+            })
+        };
+        self.all(sql, &[&id, &as_limit(limit)], parcel).await
+    }
+
+    pub(crate) async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+        let id = id.to_owned();
+        self.job(Again::Safe, move |ledger| note(ledger, &id, &notes)).await
+    }
+
+    pub(crate) async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+        let limit = query.limit.min(PAGE_ROWS_MAX);
+        let sql = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at
+             FROM delivery d LEFT JOIN event e ON e.position = d.position
+             WHERE d.endpoint_id = $1 AND ($2::text IS NULL OR d.state = $2) AND d.position < $3
+             ORDER BY d.position DESC LIMIT $4";
+        let state = query.state.map(DeliveryState::as_str);
+        let after = query.after.unwrap_or(i64::MAX);
+        let rows = self.all(sql, &[&query.endpoint, &state, &after, &as_limit(limit + 1)], delivery).await?;
+        Ok(page(rows, limit, |row| row.position))
+    }
+
+    pub(crate) async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
+        let id = id.to_owned();
+        self.job(Again::Safe, move |ledger| redeliver(ledger, &id, position, most)).await
+    }
+}

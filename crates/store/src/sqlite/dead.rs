@@ -1,0 +1,186 @@
+//! What was given up, in SQLite: deliveries, refunds and tickets that an operator must see to; and what is forgotten after a while.
+use rusqlite::params;
+
+use doorbuster_core::Millis;
+use doorbuster_core::event::EventType;
+use doorbuster_core::money::RefundId;
+
+use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, OutboxPage};
+use crate::limits::PAGE_ROWS_MAX;
+use crate::store::StoreResult;
+
+use super::Sqlite;
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::outbox::{page, pending_count, told_at};
+use super::read::as_limit;
+use super::rows::{self, number, word_if_any};
+use super::statements::Statements;
+
+type Done<T> = Result<T, Failure>;
+
+fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+    sql.all(
+        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at
+         FROM delivery d LEFT JOIN event e ON e.seq = d.position
+         WHERE d.state = 'dead' AND d.seq < ?1 ORDER BY d.seq DESC LIMIT ?2",
+        params![after, limit],
+        |row| {
+            let seq = row.get(0)?;
+            let dead = Dead {
+                id: DeadId::Delivery(seq),
+                reason: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
+                about: row.get(4)?,
+                at: Millis(row.get(7)?),
+                tries: row.get(5)?,
+                delivery: Some((row.get(1)?, row.get(2)?, word_if_any(row, 3, "type", EventType::parse)?)),
+            };
+            Ok((seq, dead))
+        },
+    )
+}
+
+fn refunds(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+    sql.all(
+        "SELECT seq, id, order_id, tries, error, at FROM refund
+         WHERE state = 'failed' AND discarded IS NULL AND seq < ?1 ORDER BY seq DESC LIMIT ?2",
+        params![after, limit],
+        |row| {
+            let dead = Dead {
+                id: DeadId::Refund(RefundId(row.get(1)?)),
+                reason: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+                about: row.get(2)?,
+                at: Millis(row.get(5)?),
+                tries: row.get(3)?,
+                delivery: None,
+            };
+            Ok((row.get(0)?, dead))
+        },
+    )
+}
+
+fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+    sql.all(
+        "SELECT seq, ticket, reason, at FROM dead_letter
+         WHERE discarded IS NULL AND seq < ?1 ORDER BY seq DESC LIMIT ?2",
+        params![after, limit],
+        |row| {
+            let ticket = rows::ticket(row, 1)?;
+            let (reason, at) = (row.get(2)?, Millis(row.get(3)?));
+            let about = ticket.to_string();
+            Ok((row.get(0)?, Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None }))
+        },
+    )
+}
+
+fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOutcome> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    match id {
+        DeadId::Delivery(seq) => {
+            let sought = "SELECT endpoint_id, position FROM delivery WHERE seq = ?1 AND state = 'dead'";
+            let found = sql.one(sought, params![seq], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            let Some((endpoint, position)) = found else { return Ok(DeadOutcome::NotFound) };
+            if told_at(sql, position)?.is_none() {
+                return Ok(DeadOutcome::Gone);
+            }
+            if pending_count(sql, &endpoint)? >= most as u64 {
+                return Ok(DeadOutcome::Full);
+            }
+            sql.run(
+                "UPDATE delivery SET state = 'pending', tries = 0, next_at = ?2, at = ?2 WHERE seq = ?1",
+                params![seq, now.0],
+            )?;
+            Ok(DeadOutcome::Done)
+        }
+        DeadId::Ticket(ticket) => {
+            let sought = "SELECT 1 FROM dead_letter WHERE ticket = ?1 AND discarded IS NULL";
+            let found = sql.one(sought, params![ticket.text().as_str()], |_| Ok(()))?;
+            Ok(if found.is_some() { DeadOutcome::Gone } else { DeadOutcome::NotFound })
+        }
+        DeadId::Refund(_) => Ok(DeadOutcome::NotFound),
+    }
+}
+
+fn discard(ledger: &mut SqliteLedger<'_>, id: &DeadId, why: &str) -> Done<bool> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let changed = match id {
+        DeadId::Delivery(seq) => sql.run(
+            "UPDATE delivery SET state = 'discarded', why = ?2, at = ?3 WHERE seq = ?1 AND state = 'dead'",
+            params![seq, why, now.0],
+        )?,
+        DeadId::Ticket(ticket) => sql.run(
+            "UPDATE dead_letter SET discarded = ?2 WHERE ticket = ?1 AND discarded IS NULL",
+            params![ticket.text().as_str(), why],
+        )?,
+        DeadId::Refund(_) => 0,
+    };
+    Ok(changed > 0)
+}
+
+fn counts(sql: &mut Statements<'_>) -> Done<DeadCounts> {
+    let found = sql.one(
+        "SELECT (SELECT count(*) FROM delivery WHERE state = 'dead'),
+                (SELECT count(*) FROM refund WHERE state = 'failed' AND discarded IS NULL),
+                (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)",
+        [],
+        |row| Ok(DeadCounts { deliveries: number(row, 0)?, refunds: number(row, 1)?, tickets: number(row, 2)? }),
+    )?;
+    Ok(found.unwrap_or_default())
+}
+
+fn forget(ledger: &mut SqliteLedger<'_>, what: &Forget, limit: usize) -> Done<usize> {
+    let (sql, limit) = (&mut ledger.sql, as_limit(limit));
+    let deliveries = sql.run(
+        "DELETE FROM delivery WHERE seq IN (
+             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < ?1 ORDER BY seq LIMIT ?2)",
+        params![what.deliveries_before.0, limit],
+    )?;
+    // The newest row stays: without it its number would be given to another one.
+    let events = sql.run(
+        "DELETE FROM event WHERE seq IN (
+             SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < ?1
+                 AND e.seq < (SELECT max(seq) FROM event)
+                 AND NOT EXISTS (SELECT 1 FROM endpoint p WHERE p.enabled = 1 AND p.position < e.seq)
+                 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.position = e.seq AND d.state <> 'discarded')
+             ORDER BY e.at LIMIT ?2)",
+        params![what.events_before.0, limit],
+    )?;
+    let inbox = sql.run(
+        "DELETE FROM inbox WHERE (provider, event_id) IN (
+             SELECT provider, event_id FROM inbox WHERE at < ?1 ORDER BY at LIMIT ?2)",
+        params![what.inbox_before.0, limit],
+    )?;
+    Ok(deliveries + events + inbox)
+}
+
+impl Sqlite {
+    pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
+        let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
+        self.read(move |sql| {
+            let read = match kind {
+                DeadKind::Delivery => deliveries,
+                DeadKind::Refund => refunds,
+                DeadKind::Ticket => tickets,
+            };
+            let found = page(read(sql, after, as_limit(limit + 1))?, limit, |(seq, _)| *seq);
+            Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
+        })
+        .await
+    }
+
+    pub(crate) async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {
+        self.job(move |ledger| retry(ledger, &id, most)).await
+    }
+
+    pub(crate) async fn discard_dead(&self, id: DeadId, why: String) -> StoreResult<bool> {
+        self.job(move |ledger| discard(ledger, &id, &why)).await
+    }
+
+    pub(crate) async fn dead_counts(&self) -> StoreResult<DeadCounts> {
+        self.read(counts).await
+    }
+
+    pub(crate) async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
+        self.job(move |ledger| forget(ledger, &what, limit)).await
+    }
+}

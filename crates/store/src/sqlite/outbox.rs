@@ -1,0 +1,317 @@
+//! The outbox in SQLite: events in their order, endpoints, and what these were not told yet.
+use rusqlite::{Row, params};
+
+use doorbuster_core::outbox::{Note, Parcel, Progress, about};
+use doorbuster_core::{Millis, NodeId};
+
+use crate::contract::{
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage,
+    Redelivery, Standing, Told,
+};
+use crate::endpoints::{self, EndpointRow};
+use crate::limits::PAGE_ROWS_MAX;
+use crate::store::StoreResult;
+
+use super::Sqlite;
+use super::events::{told, told_columns, told_rows};
+use super::failure::Failure;
+use super::ledger::SqliteLedger;
+use super::read::as_limit;
+use super::rows::{number, word, word_if_any};
+use super::statements::Statements;
+
+type Done<T> = Result<T, Failure>;
+
+macro_rules! endpoint_columns {
+    () => {
+        "id, kind, url, types, secrets, position, enabled, created_at"
+    };
+}
+
+fn endpoint(row: &Row<'_>) -> Done<Endpoint> {
+    let id: String = row.get(0)?;
+    let found = EndpointRow {
+        id: id.clone(),
+        kind: row.get(1)?,
+        url: row.get(2)?,
+        types: row.get(3)?,
+        secrets: row.get(4)?,
+        position: row.get(5)?,
+        enabled: row.get(6)?,
+        created_at: Millis(row.get(7)?),
+    };
+    found.endpoint().ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
+}
+
+fn last_position(sql: &mut Statements<'_>) -> Done<i64> {
+    let last = sql.one("SELECT max(seq) FROM event", [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+    Ok(last.flatten().unwrap_or(0))
+}
+
+pub(super) fn told_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<Told>> {
+    sql.one(concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq = ?1"), params![position], told)
+}
+
+fn find(sql: &mut Statements<'_>, id: &str) -> Done<Option<Endpoint>> {
+    sql.one(concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = ?1"), params![id], endpoint)
+}
+
+fn insert(ledger: &mut SqliteLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let count = sql.one("SELECT count(*) FROM endpoint", [], |row| number(row, 0))?;
+    if count.unwrap_or(0) >= most as u64 {
+        return Ok(None);
+    }
+    let secrets: Vec<_> = new.secret.iter().cloned().collect();
+    let last = last_position(sql)?;
+    sql.run(
+        "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            new.id,
+            new.kind.as_str(),
+            new.url,
+            endpoints::wanted(&new.wanted),
+            endpoints::secrets(&secrets),
+            last,
+            new.enabled,
+            now.0
+        ],
+    )?;
+    find(sql, &new.id)
+}
+
+fn update(ledger: &mut SqliteLedger<'_>, id: &str, change: &EndpointChange) -> Done<Option<Endpoint>> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let Some(mut endpoint) = find(sql, id)? else { return Ok(None) };
+    change.apply(&mut endpoint, now);
+    sql.run(
+        "UPDATE endpoint SET url = ?2, types = ?3, secrets = ?4, enabled = ?5 WHERE id = ?1",
+        params![
+            id,
+            endpoint.url,
+            endpoints::wanted(&endpoint.wanted),
+            endpoints::secrets(&endpoint.secrets),
+            endpoint.enabled
+        ],
+    )?;
+    Ok(Some(endpoint))
+}
+
+fn lease(ledger: &mut SqliteLedger<'_>, id: &str, node: NodeId, lease_ms: i64) -> Done<bool> {
+    let now = ledger.now;
+    let taken = ledger.sql.run(
+        "UPDATE endpoint SET node = ?2, until = ?3 WHERE id = ?1 AND (node = ?2 OR node IS NULL OR until <= ?4)",
+        params![id, node.0, now.plus(lease_ms).0, now.0],
+    )?;
+    Ok(taken > 0)
+}
+
+fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &Progress) -> Done<bool> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let moved = sql.run(
+        "UPDATE endpoint SET position = ?3 WHERE id = ?1 AND position = ?2",
+        params![id, progress.from, progress.to],
+    )?;
+    if moved == 0 {
+        return Ok(false);
+    }
+    for parcel in &progress.failed {
+        sql.run(
+            "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![id, parcel.position, &*parcel.about, state(parcel), parcel.tries, parcel.next_at.0, parcel.error, now.0],
+        )?;
+    }
+    Ok(true)
+}
+
+fn state(parcel: &Parcel) -> &'static str {
+    if parcel.dead { DeliveryState::Dead.as_str() } else { DeliveryState::Pending.as_str() }
+}
+
+fn note(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    for note in notes {
+        match note {
+            Note::Told(position) => sql.run(
+                "DELETE FROM delivery WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
+                params![id, position],
+            )?,
+            Note::Again(parcel) => sql.run(
+                "UPDATE delivery SET state = ?3, tries = ?4, next_at = ?5, error = ?6, at = CASE state WHEN ?3 THEN at ELSE ?7 END
+                 WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
+                params![id, parcel.position, state(parcel), parcel.tries, parcel.next_at.0, parcel.error, now.0],
+            )?,
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn pending_count(sql: &mut Statements<'_>, id: &str) -> Done<u64> {
+    let count = "SELECT count(*) FROM delivery WHERE endpoint_id = ?1 AND state = 'pending'";
+    Ok(sql.one(count, params![id], |row| number(row, 0))?.unwrap_or(0))
+}
+
+fn redeliver(ledger: &mut SqliteLedger<'_>, id: &str, position: i64, most: usize) -> Done<Redelivery> {
+    let (now, sql) = (ledger.now, &mut ledger.sql);
+    let Some(endpoint) = find(sql, id)? else { return Ok(Redelivery::NoEndpoint) };
+    let Some(told) = told_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
+    if position > endpoint.position {
+        return Ok(Redelivery::Ahead);
+    }
+    if pending_count(sql, id)? >= most as u64 {
+        return Ok(Redelivery::Full);
+    }
+    sql.run(
+        "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at) VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)
+         ON CONFLICT (endpoint_id, position) DO UPDATE
+         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at",
+        params![id, position, about(&told.event), now.0],
+    )?;
+    Ok(Redelivery::Done)
+}
+
+fn parcel(row: &Row<'_>) -> Done<Parcel> {
+    Ok(Parcel {
+        position: row.get(0)?,
+        about: row.get::<_, String>(1)?.into(),
+        tries: row.get(2)?,
+        next_at: Millis(row.get(3)?),
+        error: row.get(4)?,
+        dead: false,
+    })
+}
+
+fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPage<Delivery>> {
+    let limit = query.limit.min(PAGE_ROWS_MAX);
+    let rows = sql.all(
+        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at
+         FROM delivery d LEFT JOIN event e ON e.seq = d.position
+         WHERE d.endpoint_id = ?1 AND (?2 IS NULL OR d.state = ?2) AND d.position < ?3 ORDER BY d.position DESC LIMIT ?4",
+        params![query.endpoint, query.state.map(DeliveryState::as_str), query.after.unwrap_or(i64::MAX), as_limit(limit + 1)],
+        |row| {
+            Ok(Delivery {
+                seq: row.get(0)?,
+                endpoint: row.get(1)?,
+                position: row.get(2)?,
+                what: word_if_any(row, 3, "type", doorbuster_core::event::EventType::parse)?,
+                about: row.get(4)?,
+                state: word(row, 5, "state", DeliveryState::parse)?,
+                tries: row.get(6)?,
+                next_at: Millis(row.get(7)?),
+                error: row.get(8)?,
+                why: row.get(9)?,
+                at: Millis(row.get(10)?),
+            })
+        },
+    )?;
+    Ok(page(rows, limit, |row| row.position))
+}
+
+/// A page of what was read, which is one row more than asked if there is a next page.
+pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> OutboxPage<T> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(at);
+    OutboxPage { rows, next }
+}
+
+fn standings(sql: &mut Statements<'_>) -> Done<Vec<Standing>> {
+    let last = last_position(sql)?;
+    sql.all(
+        "SELECT p.id, p.kind, p.enabled, p.position,
+             (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+             (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
+             (SELECT e.at FROM event e WHERE e.seq > p.position ORDER BY e.seq LIMIT 1),
+             (SELECT e.at FROM delivery d JOIN event e ON e.seq = d.position
+              WHERE d.endpoint_id = p.id AND d.state = 'pending' ORDER BY d.position LIMIT 1)
+         FROM endpoint p ORDER BY p.created_at, p.id",
+        [],
+        |row| {
+            let position: i64 = row.get(3)?;
+            let oldest = [row.get::<_, Option<i64>>(6)?, row.get(7)?].into_iter().flatten().min();
+            Ok(Standing {
+                endpoint: row.get(0)?,
+                kind: word(row, 1, "kind", EndpointKind::parse)?,
+                enabled: row.get(2)?,
+                waiting: (last - position).max(0).unsigned_abs(),
+                pending: number(row, 4)?,
+                dead: number(row, 5)?,
+                oldest_at: oldest.map(Millis),
+            })
+        },
+    )
+}
+
+impl Sqlite {
+    pub(crate) async fn last_position(&self) -> StoreResult<i64> {
+        self.read(last_position).await
+    }
+
+    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Told>> {
+        const SQL: &str =
+            concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+        self.read(move |sql| sql.all(SQL, params![position, as_limit(limit)], told)).await
+    }
+
+    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Told>> {
+        self.read(move |sql| told_at(sql, position)).await
+    }
+
+    pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
+        const SQL: &str = concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id");
+        self.read(|sql| sql.all(SQL, [], endpoint)).await
+    }
+
+    pub(crate) async fn insert_endpoint(&self, new: NewEndpoint, most: usize) -> StoreResult<Option<Endpoint>> {
+        self.job(move |ledger| insert(ledger, &new, most)).await
+    }
+
+    pub(crate) async fn update_endpoint(&self, id: &str, change: EndpointChange) -> StoreResult<Option<Endpoint>> {
+        let id = id.to_owned();
+        self.job(move |ledger| update(ledger, &id, &change)).await
+    }
+
+    pub(crate) async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(move |ledger| {
+            ledger.sql.run("DELETE FROM delivery WHERE endpoint_id = ?1", params![id])?;
+            Ok(ledger.sql.run("DELETE FROM endpoint WHERE id = ?1", params![id])? > 0)
+        })
+        .await
+    }
+
+    pub(crate) async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(move |ledger| lease(ledger, &id, node, lease_ms)).await
+    }
+
+    pub(crate) async fn standings(&self) -> StoreResult<Vec<Standing>> {
+        self.read(standings).await
+    }
+
+    pub(crate) async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(move |ledger| advance(ledger, &id, &progress)).await
+    }
+
+    pub(crate) async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+        const SQL: &str = "SELECT position, about, tries, next_at, error FROM delivery
+             WHERE endpoint_id = ?1 AND state = 'pending' ORDER BY position LIMIT ?2";
+        let id = id.to_owned();
+        self.read(move |sql| sql.all(SQL, params![id, as_limit(limit)], parcel)).await
+    }
+
+    pub(crate) async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+        let id = id.to_owned();
+        self.job(move |ledger| note(ledger, &id, &notes)).await
+    }
+
+    pub(crate) async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+        self.read(move |sql| deliveries(sql, &query)).await
+    }
+
+    pub(crate) async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
+        let id = id.to_owned();
+        self.job(move |ledger| redeliver(ledger, &id, position, most)).await
+    }
+}

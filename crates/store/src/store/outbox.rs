@@ -1,0 +1,189 @@
+//! The outbox: what happened in the order in which it is told, who is told of it, how far each one is, and what was given up.
+use doorbuster_core::NodeId;
+use doorbuster_core::outbox::{Note, Parcel, Progress};
+
+use crate::contract::{
+    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, Forget,
+    NewEndpoint, OutboxPage, Redelivery, Standing, Told,
+};
+
+use super::{Store, StoreResult};
+
+/// Events in their order.
+impl Store {
+    /// Gives committed events their positions, at most `limit` of them, where positions are not given by the commit itself; how many.
+    pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
+        match self {
+            Self::Sqlite(_) => Ok(0),
+            Self::Postgres(s) => Box::pin(s.sequence_events(limit)).await,
+        }
+    }
+
+    /// The position of the last event that has one; 0: nothing happened.
+    pub async fn last_position(&self) -> StoreResult<i64> {
+        match self {
+            Self::Sqlite(s) => s.last_position().await,
+            Self::Postgres(s) => Box::pin(s.last_position()).await,
+        }
+    }
+
+    /// At most `limit` events after this position, in their order. Nothing ever appears before what was read.
+    pub async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Told>> {
+        match self {
+            Self::Sqlite(s) => s.told_after(position, limit).await,
+            Self::Postgres(s) => Box::pin(s.told_after(position, limit)).await,
+        }
+    }
+
+    /// The event at this position, unless it is forgotten.
+    pub async fn told_at(&self, position: i64) -> StoreResult<Option<Told>> {
+        match self {
+            Self::Sqlite(s) => s.told_at(position).await,
+            Self::Postgres(s) => Box::pin(s.told_at(position)).await,
+        }
+    }
+
+    /// Forgets at most `limit` rows of each kind that are of use to nobody any more; how many.
+    pub async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
+        match self {
+            Self::Sqlite(s) => s.forget(what, limit).await,
+            Self::Postgres(s) => Box::pin(s.forget(what, limit)).await,
+        }
+    }
+}
+
+/// Endpoints.
+impl Store {
+    /// Every endpoint, oldest first.
+    pub async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
+        match self {
+            Self::Sqlite(s) => s.endpoints().await,
+            Self::Postgres(s) => Box::pin(s.endpoints()).await,
+        }
+    }
+
+    /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most` already.
+    pub async fn insert_endpoint(&self, new: NewEndpoint, most: usize) -> StoreResult<Option<Endpoint>> {
+        match self {
+            Self::Sqlite(s) => s.insert_endpoint(new, most).await,
+            Self::Postgres(s) => Box::pin(s.insert_endpoint(new, most)).await,
+        }
+    }
+
+    /// Changes an endpoint. `None`: there is none of this id.
+    pub async fn update_endpoint(&self, id: &str, change: EndpointChange) -> StoreResult<Option<Endpoint>> {
+        match self {
+            Self::Sqlite(s) => s.update_endpoint(id, change).await,
+            Self::Postgres(s) => Box::pin(s.update_endpoint(id, change)).await,
+        }
+    }
+
+    /// Removes an endpoint with everything that it was not told. False: there is none of this id.
+    pub async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.delete_endpoint(id).await,
+            Self::Postgres(s) => Box::pin(s.delete_endpoint(id)).await,
+        }
+    }
+
+    /// Takes or renews the lease of an endpoint for this node; 0 gives it up. It saves work: two nodes that both tell tell twice, and no less.
+    pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.lease_endpoint(id, node, lease_ms).await,
+            Self::Postgres(s) => Box::pin(s.lease_endpoint(id, node, lease_ms)).await,
+        }
+    }
+
+    /// How far each endpoint is, oldest endpoint first.
+    pub async fn standings(&self) -> StoreResult<Vec<Standing>> {
+        match self {
+            Self::Sqlite(s) => s.standings().await,
+            Self::Postgres(s) => Box::pin(s.standings()).await,
+        }
+    }
+}
+
+/// What endpoints were not told yet.
+impl Store {
+    /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is where the caller believes. False: it is not.
+    pub async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
+            Self::Postgres(s) => Box::pin(s.advance_endpoint(id, progress)).await,
+        }
+    }
+
+    /// At most `limit` pending rows of an endpoint, by position.
+    pub async fn pending_deliveries(&self, id: &str, limit: usize) -> StoreResult<Vec<Parcel>> {
+        match self {
+            Self::Sqlite(s) => s.pending_deliveries(id, limit).await,
+            Self::Postgres(s) => Box::pin(s.pending_deliveries(id, limit)).await,
+        }
+    }
+
+    /// Notes what came of trying pending rows; one that is not pending any more stays as it is.
+    pub async fn note_deliveries(&self, id: &str, notes: Vec<Note>) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.note_deliveries(id, notes).await,
+            Self::Postgres(s) => Box::pin(s.note_deliveries(id, notes)).await,
+        }
+    }
+
+    /// A page of what an endpoint was not told at once.
+    pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+        match self {
+            Self::Sqlite(s) => s.deliveries(query).await,
+            Self::Postgres(s) => Box::pin(s.deliveries(query)).await,
+        }
+    }
+
+    /// Tells an endpoint of one event once more, whatever became of it before; at most `most` may be pending.
+    pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
+        match self {
+            Self::Sqlite(s) => s.redeliver(id, position, most).await,
+            Self::Postgres(s) => Box::pin(s.redeliver(id, position, most)).await,
+        }
+    }
+}
+
+/// Dead letters of every kind.
+impl Store {
+    /// A page of what was given up of one kind and not seen to, newest first.
+    pub async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
+        match self {
+            Self::Sqlite(s) => s.dead(kind, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.dead(kind, after, limit)).await,
+        }
+    }
+
+    /// Tries it again, from the first try on; at most `most` deliveries may be pending at its endpoint.
+    pub async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {
+        if let DeadId::Refund(refund) = id {
+            let retried = self.retry_refund(refund).await?;
+            return Ok(if retried.is_some() { DeadOutcome::Done } else { DeadOutcome::NotFound });
+        }
+        match self {
+            Self::Sqlite(s) => s.retry_dead(id, most).await,
+            Self::Postgres(s) => Box::pin(s.retry_dead(id, most)).await,
+        }
+    }
+
+    /// Lets it be, and keeps why. False: there is no such dead letter, or somebody has seen to it.
+    pub async fn discard_dead(&self, id: DeadId, why: String) -> StoreResult<bool> {
+        if let DeadId::Refund(refund) = id {
+            return self.discard_refund(refund, why).await;
+        }
+        match self {
+            Self::Sqlite(s) => s.discard_dead(id, why).await,
+            Self::Postgres(s) => Box::pin(s.discard_dead(id, why)).await,
+        }
+    }
+
+    /// How many of each kind were given up and not seen to.
+    pub async fn dead_counts(&self) -> StoreResult<DeadCounts> {
+        match self {
+            Self::Sqlite(s) => s.dead_counts().await,
+            Self::Postgres(s) => Box::pin(s.dead_counts()).await,
+        }
+    }
+}
