@@ -2,12 +2,16 @@
 
 #[path = "it/again.rs"]
 mod again;
+#[path = "it/audit.rs"]
+mod audit;
 #[path = "it/cluster.rs"]
 mod cluster;
 #[path = "it/conformance.rs"]
 mod conformance;
 #[path = "it/disk.rs"]
 mod disk;
+#[path = "it/events.rs"]
+mod events;
 #[path = "it/faults.rs"]
 mod faults;
 #[path = "it/group.rs"]
@@ -18,6 +22,8 @@ mod model;
 mod nodes;
 #[path = "it/open.rs"]
 mod open;
+#[path = "it/payments.rs"]
+mod payments;
 #[path = "it/poison.rs"]
 mod poison;
 #[path = "it/rate.rs"]

@@ -133,7 +133,10 @@ pub async fn a_feed_has_no_gaps(rig: Rig) {
     let kept = rig.reserve(&grant, 1, "anna", 1).await;
     rig.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     rig.settle(&rig.ticket(&grant, 2, "anna", "too-many", 5)).await;
-    rig.store.end_order(kept.id, doorbuster_core::order::Ending::Cancel, doorbuster_core::event::By::BUYER.clone()).await.expect("writes");
+    rig.store
+        .end_order(kept.id, doorbuster_core::order::Ending::Cancel, doorbuster_core::event::By::BUYER.clone())
+        .await
+        .expect("writes");
     rig.store.refill(grant.id, 3, Counter::A).await.expect("writes");
     let feed = rig.store.feed_after(grant.id, Seq(0), 100).await.expect("reads");
     let causes: Vec<_> = feed.iter().map(|f| f.cause).collect();

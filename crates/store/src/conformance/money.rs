@@ -1,4 +1,6 @@
 //! Money: each captured payment becomes one paid order or one refund, whatever is repeated, late or wrong.
+use std::slice::from_ref;
+
 use doorbuster_core::event::By;
 use doorbuster_core::limits::{REFUND_TRIES_MAX, backoff_ms};
 use doorbuster_core::money::{
@@ -83,7 +85,7 @@ pub async fn a_payment_pays_once(rig: Rig) {
         state: PaymentState::Captured,
         at: rig.clock.now(),
     };
-    assert_eq!(payments(&rig, of(&order)).await, [payment.clone()]);
+    assert_eq!(payments(&rig, of(&order)).await, from_ref(&payment));
     rig.clock.pass(1);
     assert_eq!(capture(&rig, &told).await, Captured::Repeated, "the same message");
     let other = Capture { event: "evt_2".to_owned(), ..told.clone() };
@@ -299,15 +301,15 @@ pub async fn a_refund_is_tried_again_and_given_up(rig: Rig) {
     let due = async || rig.store.refunds_due(9).await.expect("reads").into_iter().map(|r| r.id).collect::<Vec<_>>();
     let news = async |news| rig.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund");
     assert_eq!(due().await, [first.id.clone(), second.id.clone()], "the longest due first");
-    assert_eq!(rig.store.refunds_due(1).await.expect("reads"), [first.clone()]);
+    assert_eq!(rig.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundNews::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
-    assert_eq!(due().await, [second.id.clone()]);
+    assert_eq!(due().await, from_ref(&second.id));
     rig.store.note_refund(second.id, RefundNews::Settled).await.expect("writes");
     assert_eq!((due().await, rig.store.next_refund_due().await.expect("reads")), (vec![], Some(waiting.next_at)));
     rig.clock.pass(500);
     for tries in 1..REFUND_TRIES_MAX {
-        assert_eq!(due().await, [first.id.clone()]);
+        assert_eq!(due().await, from_ref(&first.id));
         let failed = news(RefundNews::Failed(format!("no {tries}"))).await;
         assert_eq!((failed.tries, failed.error), (tries, Some(format!("no {tries}"))));
         assert_eq!((failed.next_at, failed.accepted), (rig.clock.now().plus(backoff_ms(tries)), true));

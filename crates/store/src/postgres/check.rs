@@ -85,6 +85,19 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
+        "SELECT o.item_id, format('payment %s: %s %s for what costs %s %s', p.id, p.amount_minor, p.currency, o.units * i.price_minor, i.currency)
+         FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n JOIN item i ON i.id = o.item_id
+         WHERE p.state = 'captured' AND (p.amount_minor, p.currency) <> (o.units * i.price_minor, i.currency)",
+    ),
+    (
+        "I5",
+        "SELECT o.item_id, format('order %s is paid, and no payment stands for it', o.id)
+         FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n
+              LEFT JOIN payment p ON p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured'
+         WHERE e.type = 'order.paid' AND e.actor LIKE 'provider:%' AND o.state = 'paid' AND p.id IS NULL",
+    ),
+    (
+        "I5",
         "SELECT o.item_id, format('payment %s of %s %s is %s, its refund %s of %s %s', p.id, p.amount_minor, p.currency, p.state,
                                  coalesce(r.id, 'is not there,'), r.amount_minor, r.currency)
          FROM payment p LEFT JOIN refund r ON r.payment_id = p.id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n

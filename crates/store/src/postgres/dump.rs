@@ -63,7 +63,7 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
 
 /// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
-    let told = concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " WHERE e.sale_id IS NULL ORDER BY e.seq");
+    let told = concat!("SELECT ", events::told_columns!(), " FROM ", events::told_rows!(), " ORDER BY e.seq");
     let events = all(client, told, events::told).await?.into_iter().map(|told| told.event);
     model.events.extend(events.filter(|event| !matches!(event.subject, Subject::Sale(_))));
     let prices = all(client, "SELECT id, price_minor, currency FROM item", |row| {

@@ -129,6 +129,11 @@ impl Postgres {
         Ok(self.one(sql, &[], |row| rows::time(row, 0)).await?.flatten())
     }
 
+    pub(crate) async fn refunds_pending(&self) -> StoreResult<u64> {
+        let sql = "SELECT count(*) FROM refund WHERE state = 'pending'";
+        Ok(self.one(sql, &[], |row| rows::number(row, 0)).await?.unwrap_or(0))
+    }
+
     pub(crate) async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         self.money(&PAYMENTS, &query).await
     }

@@ -306,6 +306,15 @@ impl Sqlite {
         self.read(next_due).await
     }
 
+    pub(crate) async fn refunds_pending(&self) -> StoreResult<u64> {
+        self.read(|sql: &mut Reader<'_>| {
+            let sql_text = "SELECT count(*) FROM refund WHERE state = 'pending'";
+            let found = sql.one(sql_text, [], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?;
+            Ok(found.unwrap_or(0))
+        })
+        .await
+    }
+
     pub(crate) async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         self.read(move |sql| page(sql, &PAYMENTS, &query)).await
     }

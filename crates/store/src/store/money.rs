@@ -80,6 +80,14 @@ impl Store {
         }
     }
 
+    /// How many refunds are pending.
+    pub async fn refunds_pending(&self) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.refunds_pending().await,
+            Self::Postgres(s) => Box::pin(s.refunds_pending()).await,
+        }
+    }
+
     /// A page of payments. With `notices`: those whose refund is one.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         match self {

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use doorbuster_core::event::By;
 use doorbuster_core::order::Ending;
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
@@ -87,7 +88,7 @@ async fn what_one_node_commits_the_other_is_told_with_its_orders_and_counts() {
     let id =
         a.store.orders(doorbuster_store::OrderQuery { limit: 1, ..Default::default() }).await.expect("reads").orders[0]
             .id;
-    a.store.end_order(id, Ending::Cancel).await.expect("writes");
+    a.store.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
     let ended = |c: &Committed| c.orders.iter().any(|o| o.id == id && o.state == OrderState::Cancelled);
     told(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", Step::Pause).await.expect("writes");

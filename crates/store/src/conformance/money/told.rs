@@ -2,10 +2,10 @@
 use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
 use doorbuster_core::money::{Captured, RefundCause};
 use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{Order, TicketId, Verdict};
+use doorbuster_core::{Order, Stock, TicketId, Verdict};
 
 use super::{PROVIDER, capture, message, price};
-use crate::conformance::{Rig, id_of};
+use crate::conformance::{Rig, id_of, new_item, new_sale};
 
 async fn history(rig: &Rig, id: TicketId) -> Vec<Event> {
     let told = rig.store.history(id).await.expect("reads");
@@ -106,5 +106,27 @@ pub async fn a_batch_tells_of_each_order(rig: Rig) {
         let told: Vec<_> = history(&rig, order.id).await.into_iter().map(|event| (event.what, event.subject)).collect();
         assert_eq!(told, [(EventType::OrderReserved, Subject::Order(order.clone()))]);
     }
+    rig.adds_up().await;
+}
+
+/// A sale tells that it opened, once, and that it closed.
+pub async fn a_sale_tells_that_it_opened_and_closed(rig: Rig) {
+    use doorbuster_core::sale::Step::{Close, Open, Pause, Resume, Schedule};
+    rig.store.create_sale(new_sale("spring", vec![new_item("item", Stock::Counted(3), 1)])).await.expect("writes");
+    for step in [Schedule, Schedule, Open, Open, Pause, Resume, Close, Open, Close] {
+        rig.clock.pass(1);
+        rig.store.step_sale("spring", step).await.expect("writes");
+    }
+    while rig.store.sequence_events(100).await.expect("writes") > 0 {}
+    let told = rig.store.told_after(0, 100).await.expect("reads");
+    assert!(told.is_sorted_by(|a, b| a.position < b.position));
+    let event = |what, ago: i64| Event {
+        what,
+        subject: Subject::Sale("spring".to_owned()),
+        by: By::ENGINE.clone(),
+        at: rig.clock.now().plus(-ago),
+    };
+    let wanted = [event(EventType::SaleOpened, 6), event(EventType::SaleClosed, 2)];
+    assert_eq!(told.into_iter().map(|told| told.event).collect::<Vec<_>>(), wanted);
     rig.adds_up().await;
 }

@@ -1,0 +1,174 @@
+//! What the audit finds of money that does not add up, on each backend; and that a database of the version before is taken over.
+use doorbuster_core::money::{Capture, Captured, Money, PaymentId, RefundCause};
+use doorbuster_core::{Order, OrderState, Stock};
+use doorbuster_store::conformance::{HOLD_MS, Rig};
+
+use crate::cluster;
+use crate::rig::{Dir, open, open_postgres};
+
+mod migrations {
+    refinery::embed_migrations!("migrations");
+}
+
+fn message(order: &Order, payment: &str, minor: i64) -> Capture {
+    Capture {
+        event: payment.to_owned(),
+        provider: "paybank".to_owned(),
+        payment: PaymentId(payment.to_owned()),
+        order: order.id.to_string(),
+        money: Money { minor, currency: "EUR".to_owned() },
+    }
+}
+
+/// Each damage, its repair, and what of the finding's words tells that it is the right one.
+const DAMAGES: [(&str, &str, &str); 10] = [
+    (
+        "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
+        "UPDATE payment SET amount_minor = 3998 WHERE id = 'pay_1'",
+        "pay_1",
+    ),
+    (
+        "UPDATE payment SET currency = 'USD' WHERE id = 'pay_1'",
+        "UPDATE payment SET currency = 'EUR' WHERE id = 'pay_1'",
+        "pay_1",
+    ),
+    ("UPDATE item SET price_minor = 2000", "UPDATE item SET price_minor = 1999", "pay_1"),
+    (
+        "UPDATE payment SET state = 'failed' WHERE id = 'pay_1'",
+        "UPDATE payment SET state = 'captured' WHERE id = 'pay_1'",
+        "order ",
+    ),
+    (
+        "UPDATE payment SET state = 'refunded' WHERE id = 'pay_1'",
+        "UPDATE payment SET state = 'captured' WHERE id = 'pay_1'",
+        "pay_1",
+    ),
+    (
+        "UPDATE payment SET grant_id = 5 WHERE id = 'pay_1'",
+        "UPDATE payment SET grant_id = (SELECT grant_id FROM payment WHERE id = 'pay_2') WHERE id = 'pay_1'",
+        "pay_1",
+    ),
+    (
+        "UPDATE payment SET state = 'captured' WHERE id = 'pay_2'",
+        "UPDATE payment SET state = 'refunded' WHERE id = 'pay_2'",
+        "pay_2",
+    ),
+    (
+        "UPDATE payment SET state = 'failed' WHERE id = 'pay_2'",
+        "UPDATE payment SET state = 'refunded' WHERE id = 'pay_2'",
+        "pay_2",
+    ),
+    ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "pay_2"),
+    ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund SET payment_id = 'pay_2'", "pay_1"),
+];
+
+/// A paid order, and one with a payment of another amount.
+async fn one_paid_and_one_mistaken(rig: &Rig) {
+    let grant = rig.slot(20, 10, 3).await;
+    let (paid, mistaken) = (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
+    let came = rig.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
+    assert!(matches!(came, Captured::Paid(_)));
+    let came = rig.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
+    assert!(matches!(came, Captured::Refund(refund) if refund.cause == RefundCause::Mismatch));
+    rig.adds_up().await;
+}
+
+async fn each_is_found(rig: &Rig, run: impl Fn(&str)) {
+    one_paid_and_one_mistaken(rig).await;
+    for (damage, repair, words) in DAMAGES {
+        run(damage);
+        let found = rig.store.check().await.expect("reads").findings;
+        assert!(found.iter().any(|f| f.rule == "I5" && f.detail.contains(words)), "{damage}: {found:?}");
+        run(repair);
+        rig.adds_up().await;
+    }
+    assert_eq!(rig.store.check().await.expect("reads").notices.len(), 1);
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn money_that_does_not_add_up_is_found() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let shell = dir.shell();
+    each_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")).await;
+}
+
+#[tokio::test]
+async fn money_that_does_not_add_up_in_postgresql_is_found() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    each_is_found(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+}
+
+#[tokio::test]
+async fn an_order_is_never_paid_by_two_payments() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    one_paid_and_one_mistaken(&rig).await;
+    let second = "INSERT INTO payment SELECT seq + 9, 'pay_9', provider, order_id, grant_id, n, amount_minor, currency, state, at
+                  FROM payment WHERE id = 'pay_1'";
+    let refused = dir.shell().execute(second, []).expect_err("it is refused").to_string();
+    assert!(refused.contains("UNIQUE"), "{refused}");
+    let changed = dir.shell().execute("UPDATE event SET type = 'order.paid'", []).expect_err("refused").to_string();
+    assert!(changed.contains("not changed"), "{changed}");
+    rig.store.close().await;
+}
+
+/// What the version before left: a hold that waits, and an order that was paid without a payment, as nobody could pay otherwise.
+const BEFORE: &str = "
+    INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at) VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
+    INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool, paid)
+    VALUES (1, 'old', 'phone', 'Phone', '', 1999, 'EUR', 3, 3600000, 20, 20, 10, 2);
+    INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len, opened_at)
+    VALUES (4294967297, 1, 0, 1, 10, 3, 1, 1, 1, 2, 2, 0, 1);
+    INSERT INTO quota (buyer, item_id, used) VALUES ('anna', 1, 1), ('bert', 1, 2);";
+
+#[tokio::test]
+async fn a_database_of_the_version_before_is_taken_over() {
+    // Orders' ids are drawn from a store of their own that makes the same ones.
+    let model = Dir::new();
+    let ids = open(model.path());
+    let item = ids.item(Stock::Counted(20), 3).await;
+    let grant = ids.open(doorbuster_core::SlotKey { item, index: 0 }, 10).await;
+    let (anna, bert) = (ids.reserve(&grant, 1, "anna", 1).await, ids.reserve(&grant, 2, "bert", 2).await);
+    let dir = Dir::new();
+    let mut shell = dir.shell();
+    migrations::migrations::runner().set_target(refinery::Target::Version(3)).run(&mut shell).expect("migrates");
+    shell.execute_batch(&BEFORE.replace("4294967297", &grant.id.0.to_string())).expect("rows");
+    let order =
+        "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at)
+                 VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    for (of, state, paid_at) in [(&anna, "reserved", None), (&bert, "paid", Some(bert.reserved_at.0))] {
+        let (id, units, grant, n) = (of.id.to_string(), of.units.get(), of.grant.0.cast_signed(), of.n.0.cast_signed());
+        let row = rusqlite::params![
+            id,
+            of.buyer.as_str(),
+            of.key.as_str(),
+            units,
+            state,
+            grant,
+            n,
+            of.reserved_at.0,
+            of.pay_by.0,
+            paid_at
+        ];
+        shell.execute(order, row).expect("a row");
+    }
+    shell.close().expect("closes");
+    let rig = open(dir.path());
+    assert_eq!(rig.store.order(anna.id).await.expect("reads"), Some(anna.clone()));
+    assert_eq!(rig.store.next_due().await.expect("reads"), Some(anna.pay_by));
+    assert_eq!(rig.store.history(anna.id).await.expect("reads"), [], "what happened before was not kept");
+    rig.expect_units(item, 10, 7, 1, 2).await;
+    rig.clock.pass(HOLD_MS);
+    let expired = rig.store.expire_due(9).await.expect("writes");
+    assert_eq!(expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(), [(anna.id, OrderState::Expired)]);
+    assert_eq!(rig.store.history(anna.id).await.expect("reads").len(), 1);
+    let second = rig.store.capture(message(&bert, "pay_1", 3_998), false).await.expect("writes");
+    assert!(matches!(second, Captured::Refund(refund) if refund.cause == RefundCause::Second));
+    rig.expect_units(item, 11, 7, 0, 2).await;
+    rig.store.close().await;
+    ids.store.close().await;
+}
