@@ -110,7 +110,7 @@ impl PassKey {
         for time in [terms.valid_from, terms.expires_at] {
             pass.extend_from_slice(&time.0.to_be_bytes()[2..]);
         }
-        let flags = MEMBER * u8::from(terms.standing.member) | FREE * u8::from(terms.is_free);
+        let flags = (MEMBER * u8::from(terms.standing.member)) | (FREE * u8::from(terms.is_free));
         pass.extend_from_slice(&[flags, terms.standing.level]);
         pass.extend_from_slice(terms.buyer.as_bytes());
         let tag = self.tag(&pass, sale, item);
