@@ -26,7 +26,7 @@ pub use demo::DemoArgs;
 pub use door::{CodesArgs, EditArgs};
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
-pub use order::{OrderArgs, OrderCommand, OrderQuery};
+pub use order::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, Until};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
 pub use serve::ServeArgs;
 pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
@@ -61,6 +61,8 @@ pub enum Command {
     Sale(SaleArgs),
     Order(OrderArgs),
     Block(BlockArgs),
+    Webhook(WebhookArgs),
+    DeadLetter(DeadArgs),
     Draw(DrawArgs),
     Export(ExportArgs),
     Backup(BackupArgs),

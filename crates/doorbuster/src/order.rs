@@ -1,11 +1,13 @@
-//! `order`: lists, shows and cancels orders over the admin API.
+//! `order`: lists, shows and changes orders over the admin API, and lists what was paid.
 
 mod show;
 
+use doorbuster_api::admin::payments::{Extension, Reason};
 use doorbuster_api::order::Order;
+use serde::Serialize;
 
-use crate::cli::{OrderArgs, OrderCommand, OrderQuery};
-use crate::client::{self, Client, Path};
+use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, Until};
+use crate::client::{self, Asked, Client, Path};
 use crate::exit::Outcome;
 use crate::table;
 
@@ -19,15 +21,33 @@ pub fn run(args: OrderArgs) -> Outcome {
                 let asked = client.get(Path::of(&["v1", "admin", "orders", &order])).await;
                 client.tell(asked, show::one)
             }
-            OrderCommand::Cancel { order } => {
-                let asked = client.post(Path::of(&["v1", "admin", "orders", &order, "cancel"])).await;
-                client.tell(asked, |order: &Order| {
-                    let (units, state) = (table::units(order.units.into()), order.state.as_str());
-                    format!("{} of {} for {units} of {} is {state}.\n", order.id, order.buyer, order.item)
-                })
+            OrderCommand::Cancel { order, reason } => change(&client, &order, "cancel", &Reason { reason }).await,
+            OrderCommand::Refund { order, reason } => change(&client, &order, "refund", &Reason { reason }).await,
+            OrderCommand::Extend { order, until: Until { secs, pay_by }, reason } => {
+                change(&client, &order, "extend", &Extension { secs, pay_by, reason }).await
             }
+            OrderCommand::Payments(query) => client.tell(money(&client, "payments", &query).await, show::payments),
+            OrderCommand::Refunds(query) => client.tell(money(&client, "refunds", &query).await, show::refunds),
         }
     })
+}
+
+/// Changes an order, and says what it is then.
+async fn change(client: &Client, order: &str, how: &str, body: &impl Serialize) -> Outcome {
+    let asked = client.post_json(Path::of(&["v1", "admin", "orders", order, how]), body).await;
+    client.tell(asked, |order: &Order| {
+        let (units, state) = (table::units(order.units.into()), order.state.as_str());
+        let end = if how == "extend" { format!(", until {}", order.pay_by) } else { String::new() };
+        format!("{} of {} for {units} of {} is {state}{end}.\n", order.id, order.buyer, order.item)
+    })
+}
+
+async fn money(client: &Client, list: &str, query: &MoneyQuery) -> Asked {
+    let limit = query.limit.to_string();
+    let mut pairs = vec![("limit", limit.as_str())];
+    pairs.extend(query.order.as_deref().map(|order| ("order", order)));
+    pairs.extend(query.cursor.as_deref().map(|cursor| ("cursor", cursor)));
+    client.get(Path(&["v1", "admin", list], &pairs)).await
 }
 
 async fn list(client: &Client, query: &OrderQuery) -> Outcome {

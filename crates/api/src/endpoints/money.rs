@@ -46,7 +46,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "Signed as Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`. Unsigned, forged, stale: `401`, and \
             nothing is done. Signed, but not what it must be: `400`, and it is not remembered. Each `webhook-id` is taken once, and each payment.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<PaymentEvent>() }),
-        codes: &[Code::Unauthenticated, Code::NotFound, Code::Unavailable],
+        codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..MESSAGE
     },
     Endpoint {

@@ -6,6 +6,7 @@ use doorbuster_api::admin::blocks::{Block, NewBlock};
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
 use doorbuster_api::admin::new_sale::NewSale;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
+use doorbuster_api::admin::payments::{Extension, Payment, Reason, Refund};
 use doorbuster_api::admin::sale::AdminSale;
 use doorbuster_api::admin::sale_patch::SalePatch;
 use doorbuster_api::admin::spread::Spread;
@@ -15,7 +16,8 @@ use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
 use doorbuster_api::health::Health;
-use doorbuster_api::order::{AnyOrder, Order, QueuedOrder, RefusedOrder};
+use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder};
+use doorbuster_api::payment::{Checkout, PaymentEvent, Taken};
 use doorbuster_api::problem::{Problem, ProblemBody};
 use doorbuster_api::report::{AnswerLine, DemoReport};
 use doorbuster_api::sale::{Sale, Status};
@@ -100,6 +102,14 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "NewSale" => check_request(NewSale::from_json, json),
             "Adjustment" => check_request(Adjustment::from_json, json),
             "Spread" => check_request(Spread::from_json, json),
+            "Checkout" => check::<Checkout>(json),
+            "History" => check::<History>(json),
+            "Payment" => check::<Payment>(json),
+            "Refund" => check::<Refund>(json),
+            "PaymentEvent" => check::<PaymentEvent>(json),
+            "Taken" => check::<Taken>(json),
+            "Reason" => check_request(Reason::from_json, json),
+            "Extension" => check_request(|bytes| Extension::from_json(bytes).map(|read| read.1), json),
             "NewBlock" => check_request(NewBlock::from_json, json),
             "Block" => check::<Block>(json),
             "NewKey" => check_request(NewKey::from_json, json),

@@ -1,13 +1,14 @@
 //! `order`: the admin API's orders from a shell.
 
 use clap::{Args, Subcommand};
-use doorbuster_api::limits::PAGE_DEFAULT;
+use doorbuster_api::limits::{EXTEND_SECS_MAX, PAGE_DEFAULT};
 use doorbuster_api::order::OrderState;
+use doorbuster_api::value::Time;
 
 use super::shop::ShopArgs;
 use super::values;
 
-/// See and cancel orders on a running server.
+/// See, cancel, refund and extend orders on a running server, and see what was paid.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -35,7 +36,62 @@ pub enum OrderCommand {
     Cancel {
         /// The order's id.
         order: String,
+        /// Why, for the order's history.
+        #[arg(long)]
+        reason: Option<String>,
     },
+    /// Refund a paid order: its units go back on sale at once, its money goes back, exactly once.
+    #[command(after_help = "Example:\n  doorbuster order refund ord_… --reason 'broken in transit'")]
+    Refund {
+        /// The order's id.
+        order: String,
+        /// Why, for the order's history.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Give an unpaid order more time to be paid.
+    #[command(after_help = "Example:\n  doorbuster order extend ord_… --secs 600")]
+    Extend {
+        /// The order's id.
+        order: String,
+        #[command(flatten)]
+        until: Until,
+        /// Why, for the order's history.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// List payments, newest first: of one order, or all.
+    #[command(after_help = "Example:\n  doorbuster order payments --order ord_…")]
+    Payments(MoneyQuery),
+    /// List refunds, newest first: of one order, or all.
+    #[command(after_help = "Example:\n  doorbuster order refunds --order ord_…")]
+    Refunds(MoneyQuery),
+}
+
+/// Until when an order can be paid from now on.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Until {
+    /// So many seconds after its present end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
+    pub secs: Option<u32>,
+    /// Until this instant, like 2026-11-20T10:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub pay_by: Option<Time>,
+}
+
+/// Which payments or refunds to list.
+#[derive(Debug, Args)]
+pub struct MoneyQuery {
+    /// Only of this order, as the payment named it.
+    #[arg(long)]
+    pub order: Option<String>,
+    /// At most this many, 1 to 200.
+    #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
+    pub limit: u32,
+    /// Read on where the last list ended.
+    #[arg(long)]
+    pub cursor: Option<String>,
 }
 
 /// List orders, newest first.

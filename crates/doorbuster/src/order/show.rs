@@ -2,6 +2,7 @@
 
 use comfy_table::Cell;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
+use doorbuster_api::admin::payments::{PaymentList, RefundList};
 use doorbuster_api::order::{Order, OrderList};
 
 use crate::table;
@@ -22,6 +23,46 @@ pub fn list(list: &OrderList) -> String {
             table::number(table::money(&order.amount)),
             Cell::new(order.state.as_str()),
             Cell::new(order.reserved_at),
+        ]);
+    }
+    table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+/// A page of payments.
+pub fn payments(list: &PaymentList) -> String {
+    if list.payments.is_empty() {
+        return "There are no such payments.\n".into();
+    }
+    let mut rows = table::with_header(&["payment", "order", "amount", "state", "provider", "at"]);
+    for payment in &list.payments {
+        rows.add_row([
+            Cell::new(&payment.payment),
+            Cell::new(&payment.order),
+            table::number(table::money(&payment.amount)),
+            Cell::new(payment.state.as_str()),
+            Cell::new(&payment.provider),
+            Cell::new(payment.at),
+        ]);
+    }
+    table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+/// A page of refunds.
+pub fn refunds(list: &RefundList) -> String {
+    if list.refunds.is_empty() {
+        return "There are no such refunds.\n".into();
+    }
+    let mut rows = table::with_header(&["refund", "payment", "order", "amount", "state", "because", "at", "error"]);
+    for refund in &list.refunds {
+        rows.add_row([
+            Cell::new(&refund.refund),
+            Cell::new(&refund.payment),
+            Cell::new(&refund.order),
+            table::number(table::money(&refund.amount)),
+            Cell::new(refund.state.as_str()),
+            Cell::new(refund.cause.as_str()),
+            Cell::new(refund.at),
+            Cell::new(refund.error.as_deref().unwrap_or_default()),
         ]);
     }
     table::with_more(&rows, list.next_cursor.as_deref())

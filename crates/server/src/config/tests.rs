@@ -92,6 +92,13 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_AUTH__ISSUER", " ", "auth.issuer", "empty");
     check("DOORBUSTER_PAYMENT__PROVIDER", "bank", "payment.provider", "sandbox");
     check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_short", "payment.webhook_secret", "24 to 64");
+    check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", ",", "payment.webhook_secret", "up to 8");
+    check("DOORBUSTER_PAYMENT__PROVIDER", "stripe", "payment.stripe.secret_key", "is missing");
+    check("DOORBUSTER_PAYMENT__PROVIDER", "stripe", "payment.stripe.webhook_secret", "is missing");
+    check("DOORBUSTER_PAYMENT__PROVIDER", "stripe", "page.url", "is missing");
+    check("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_1", "payment.stripe.secret_key", "contradicts");
+    check("DOORBUSTER_PAYMENT__STRIPE__API_URL", "https://x.example", "payment.stripe.api_url", "contradicts");
+    check("DOORBUSTER_PAGE__URL", "shop.example", "page.url", "https://");
     check("DOORBUSTER_PASS__KEYS", "beef", "pass.keys", "64");
     check("DOORBUSTER_PASS__KEYS", ",", "pass.keys", "1 to 8");
     check("DOORBUSTER_PASS__TTL_SECS", "4", "pass.ttl_secs", "5 to 3600");
@@ -219,4 +226,30 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
     }
     let (text, verdict) = show(&Flags::default(), environment(&[("DOORBUSTER_SHAPE", "cluster"), STORE, SLOTS]));
     assert!(verdict.is_ok() && !text.contains("hush") && text.contains("url = \"***\""), "{text}");
+}
+
+#[test]
+fn stripe_is_configured_whole_and_alone() {
+    let good = [
+        ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
+        ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_key"),
+        ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", "whsec_new,whsec_old"),
+        ("DOORBUSTER_PAGE__URL", "https://sale.example"),
+    ];
+    let settings = load(&Flags::default(), environment(&good)).expect("valid");
+    let ProviderSettings::Stripe(stripe) = settings.payment.provider else { panic!("stripe") };
+    assert_eq!((stripe.webhook_secrets.len(), stripe.api_url.as_str()), (2, "https://api.stripe.com"));
+    let shown = show(&Flags::default(), environment(&good)).0;
+    assert!(!shown.contains("sk_test_key") && !shown.contains("whsec_new"), "{shown}");
+    for (name, value, wanted) in [
+        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "contradicts"),
+        ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://api.stripe.example", "https://"),
+        ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "https://api.stripe.com/v1", "https://"),
+        ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "a key", "no key of Stripe"),
+        ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", "secret", "whsec_"),
+    ] {
+        let told = [&good[..], &[(name, value)]].concat();
+        let error = load(&Flags::default(), environment(&told)).expect_err(value).to_string();
+        assert!(error.contains(wanted), "{name}={value}: {error}");
+    }
 }

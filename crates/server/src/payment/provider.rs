@@ -84,6 +84,13 @@ pub(crate) struct NewCheckout {
     pub return_url: String,
 }
 
+impl NewCheckout {
+    /// Where the buyer's browser goes after `what` happened there, as far as the browser knows: a hint for the page's words, and never believed.
+    pub(crate) fn back(&self, what: &str) -> String {
+        format!("{}?back={what}", self.return_url)
+    }
+}
+
 /// A checkout that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {

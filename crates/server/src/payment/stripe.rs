@@ -63,8 +63,8 @@ impl Stripe {
             ("line_items[0][price_data][unit_amount]", wanted.price.minor.to_string()),
             ("line_items[0][price_data][product_data][name]", wanted.title.clone()),
             ("expires_at", ends_secs.to_string()),
-            ("success_url", wanted.return_url.clone()),
-            ("cancel_url", wanted.return_url.clone()),
+            ("success_url", wanted.back("paid")),
+            ("cancel_url", wanted.back("left")),
         ];
         let key = format!("{}_{ends_secs}", wanted.key);
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;

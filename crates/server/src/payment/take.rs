@@ -1,4 +1,6 @@
 //! Takes a provider's message. Whatever it says is done once, by the store; what follows from it is only hurried here.
+use std::sync::Arc;
+
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
 use doorbuster_core::money::{Capture, Captured, PaymentId};
@@ -6,6 +8,7 @@ use doorbuster_core::money::{Capture, Captured, PaymentId};
 use super::Payments;
 use super::provider::{Failed, Message};
 use crate::engine::EngineError;
+use crate::notify::Kind;
 
 impl Payments {
     /// Takes a message that was verified.
@@ -37,12 +40,21 @@ impl Payments {
             Captured::Refund(refund) => {
                 tracing::info!(refund = refund.id.0, cause = refund.cause.as_str(), "a payment goes back");
                 self.wake_refunds();
+                self.hint(&refund.order).await;
                 Outcome::Refunded
             }
             Captured::Repeated => Outcome::Repeated,
             // The last try writes something in any case.
             Captured::Lacks { .. } => Outcome::Ignored,
         })
+    }
+
+    /// Has the buyer's page look again, though the order itself is as it was. No more than a hint: it looks by itself too.
+    async fn hint(&self, order: &str) {
+        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().readers() > 0) else { return };
+        if let Ok(Some(order)) = self.engine.store().order(id).await {
+            self.engine.hub().publish(Kind::Order(Arc::new(order)));
+        }
     }
 
     async fn failed(&self, failed: Failed) -> Result<Outcome, EngineError> {

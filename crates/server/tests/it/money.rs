@@ -2,6 +2,8 @@
 
 #[path = "money/inbox.rs"]
 mod inbox;
+#[path = "money/nodes.rs"]
+mod nodes;
 #[path = "money/orders.rs"]
 mod orders;
 #[path = "money/sandbox.rs"]

@@ -163,7 +163,7 @@ fn rooms(app: &App, text: &mut Text) {
     show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory);
 }
 
-fn money(app: &App, text: &mut Text) {
+async fn money(app: &App, text: &mut Text) {
     let meter = app.payments.meter();
     text.metric("doorbuster_payment_messages_total", Kind::Counter, "Providers' messages, by what they came to.");
     for (outcome, count) in meter.messages() {
@@ -184,6 +184,10 @@ fn money(app: &App, text: &mut Text) {
         "How long the checkout that waits longest has waited to be closed.",
     )
     .sample(&[], meter.lag_secs());
+    // The store may be away: then it is missing rather than wrong.
+    if let Ok(refunds) = app.engine.store().refunds_pending().await {
+        text.metric("doorbuster_refunds_pending", Kind::Gauge, "Refunds that did not arrive yet.").sample(&[], refunds);
+    }
 }
 
 async fn engine(app: &App, text: &mut Text) {

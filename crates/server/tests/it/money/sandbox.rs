@@ -133,10 +133,12 @@ async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
     becomes(&app, &first, "expired").await;
     becomes(&app, &second, "expired").await;
     // One of the two units is sold to somebody else meanwhile.
-    until("a unit is for sale", async || {
-        (app.buy("carl", "k", "spring", "phone", 1).await.status == 201).then_some(())
+    let sold = until("a unit is for sale", async || {
+        let bought = app.buy("carl", "k", "spring", "phone", 1).await;
+        (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
     })
     .await;
+    assert_eq!(tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"], "paid");
     let ends = until("both are decided", async || {
         let states = [read(&app, &first).await, read(&app, &second).await].map(|order| order["state"].clone());
         let back = refunds(&app, &first).await.len() + refunds(&app, &second).await.len();

@@ -1,1 +1,251 @@
-//! Stripe.
+//! Stripe, by a stand-in on this machine that answers as Stripe does and writes down what it is sent. What is sent and signed is compared with
+//! Stripe's official Python library, where that can be installed.
+
+#[path = "stripe/stand_in.rs"]
+mod stand_in;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::{adds_up, now_secs, open_sale, order, payments, read, refunds, until};
+use crate::app::TestApp;
+use crate::http::Reply;
+use stand_in::{Sent, StandIn};
+
+const KEY: &str = "sk_test_a_key_of_the_account";
+const SECRET: &str = "whsec_of_the_endpoint";
+
+async fn start(stripe: &StandIn) -> TestApp {
+    TestApp::with(&[
+        ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
+        ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", KEY),
+        ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", SECRET),
+        ("DOORBUSTER_PAYMENT__STRIPE__API_URL", &stripe.address),
+        ("DOORBUSTER_PAGE__URL", "https://sale.example"),
+    ])
+    .await
+}
+
+/// `Stripe-Signature` of a body, computed here and not by what is tested.
+fn header(body: &str, at: u64, secret: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    mac.update(format!("{at}.{body}").as_bytes());
+    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={at},v1={digits}")
+}
+
+async fn send(app: &TestApp, body: &str, header: &str) -> Reply {
+    let headers = [("Content-Type", "application/json; charset=utf-8"), ("Stripe-Signature", header)];
+    app.call("POST", "/v1/payments/stripe/webhook", &headers, body.as_bytes()).await
+}
+
+async fn tell(app: &TestApp, id: &str, kind: &str, object: &Value) -> Reply {
+    let body = json!({"id": id, "object": "event", "type": kind, "data": {"object": object}}).to_string();
+    let proof = header(&body, now_secs(), SECRET);
+    send(app, &body, &proof).await
+}
+
+/// A session that was paid, as Stripe tells of it.
+fn paid(session: &str, order: &str, minor: i64) -> Value {
+    json!({"id": session, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
+           "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
+}
+
+/// Opens the order's checkout; gives its address.
+async fn checkout(app: &TestApp, id: &str) -> String {
+    let opened = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
+    assert_eq!(opened.verdict(), "200", "{}", opened.text());
+    opened.json()["checkout_url"].as_str().expect("an address").to_owned()
+}
+
+#[tokio::test]
+async fn an_order_is_paid_and_refunded_at_stripe() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let url = checkout(&app, &id).await;
+    assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
+    assert_eq!(checkout(&app, &id).await, url, "the same for as long as it takes money");
+    let [made]: [Sent; 1] = stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("made once");
+    let Sent { form, key, authorization, .. } = made;
+    assert_eq!(authorization, format!("Bearer {KEY}"));
+    assert!(key.is_some_and(|key| key.len() <= 255));
+    let field = |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    assert_eq!((field("client_reference_id"), field("mode")), (Some(id.as_str()), Some("payment")));
+    let back = |what: &str| format!("https://sale.example/order/{id}?back={what}");
+    assert_eq!(field("success_url"), Some(back("paid").as_str()));
+    assert_eq!(field("cancel_url"), Some(back("left").as_str()));
+    let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
+    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "as Stripe allows: {ends}");
+
+    let event = paid("cs_test_1", &id, 100);
+    let body = json!({"id": "evt_1", "type": "checkout.session.completed", "data": {"object": event}}).to_string();
+    let now = now_secs();
+    for wrong in [
+        String::new(),
+        header(&body, now, "whsec_of_another"),
+        header(&body, now - 301, SECRET),
+        header("{}", now, SECRET),
+        header(&body, now, SECRET).replace("v1=", "v0="),
+    ] {
+        assert_eq!(send(&app, &body, &wrong).await.verdict(), "401 unauthenticated", "{wrong}");
+    }
+    let unsigned = app.call("POST", "/v1/payments/stripe/webhook", &[], body.as_bytes()).await;
+    assert_eq!(unsigned.verdict(), "401 unauthenticated");
+    assert_eq!(send(&app, "{", &header("{", now, SECRET)).await.verdict(), "400 malformed_request");
+    assert_eq!(read(&app, &id).await["state"], "reserved");
+    let taken = send(&app, &body, &header(&body, now, SECRET)).await;
+    assert_eq!((taken.verdict().as_str(), &taken.json()["outcome"]), ("200", &json!("paid")), "{}", taken.text());
+    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"], "repeated");
+    assert_eq!(tell(&app, "evt_2", "checkout.session.completed", &event).await.json()["outcome"], "repeated");
+    assert_eq!(tell(&app, "evt_3", "customer.created", &json!({})).await.json()["outcome"], "ignored");
+    assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
+
+    let refunded = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
+    assert_eq!(refunded.verdict(), "200", "{}", refunded.text());
+    let asked = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    let refund = row["refund"].as_str().expect("an id").to_owned();
+    assert_eq!(asked.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
+    assert_eq!((asked.form.len(), &asked.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
+    assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
+    let settled =
+        json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
+    assert_eq!(tell(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"], "noted");
+    assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once");
+    let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
+    assert_eq!(unsigned.verdict(), "404 not_found", "nobody pays by the sandbox here");
+    assert_eq!(app.get("/sandbox/checkout/cs_1").await.verdict(), "404 not_found");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 2.into(), 2, 1).await;
+    // Nothing was paid: the session is closed, and the units return.
+    let id = order(&app, "anna", "k1", 1).await;
+    checkout(&app, &id).await;
+    until("it expires", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
+    assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
+    // It was paid, and the message was lost.
+    let id = order(&app, "anna", "k2", 1).await;
+    checkout(&app, &id).await;
+    stripe.put("cs_test_2", paid("cs_test_2", &id, 10));
+    until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    assert_eq!(read(&app, &id).await["history"].as_array().map(Vec::len), Some(2));
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    stripe.fail(true);
+    let away = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
+    assert_eq!(away.verdict(), "503 unavailable");
+    assert_eq!(
+        tell(&app, "evt_1", "checkout.session.completed", &paid("cs_x", &id, 1)).await.json()["outcome"],
+        "refunded"
+    );
+    let row = async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    let failed = until("it was asked in vain", async || Some(row().await).filter(|row| row["tries"] != 0)).await;
+    assert_eq!(failed["state"], "pending");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("500")), "{failed}");
+    stripe.fail(false);
+    until("it was taken", async || (row().await["error"].is_null()).then_some(())).await;
+    let keys: Vec<_> = stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
+    assert!(keys.len() > 1 && keys.iter().all(|key| key == &keys[0]), "always under the same key: {keys:?}");
+    assert!(checkout(&app, &id).await.starts_with("https://"));
+}
+
+/// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be had here.
+fn python() -> Option<PathBuf> {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
+    let python = dir.join("bin/python");
+    let has_it = || Command::new(&python).args(["-c", "import stripe"]).output().is_ok_and(|out| out.status.success());
+    if has_it() {
+        return Some(python);
+    }
+    let made = Command::new("python3").arg("-m").arg("venv").arg(&dir).output().ok()?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--timeout", "10", "stripe"];
+    let installed = made.status.success() && Command::new(&python).args(install).output().ok()?.status.success();
+    (installed && has_it()).then_some(python)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_and_signatures_are_those_of_stripes_official_library() {
+    let Some(python) = tokio::task::spawn_blocking(python).await.expect("no panic") else {
+        eprintln!("not run: Stripe's official Python library could not be installed");
+        return;
+    };
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 2).await;
+    let id = order(&app, "anna", "k", 3).await;
+    checkout(&app, &id).await;
+    // Every request there is: the session is closed in vain and read, the refund asked for, and looked at.
+    stripe.put("cs_test_1", paid("cs_test_1", &id, 1));
+    stripe.refuse_refunds();
+    until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
+    let ours = stripe.all();
+    let one =
+        |method: &str, path: &str| ours.iter().find(|sent| sent.method == method && sent.path == path).expect(path);
+    let made = one("POST", "/v1/checkout/sessions");
+    let field = |name: &str| made.form.iter().find(|(known, _)| known == name).expect(name).1.clone();
+    let asked = one("POST", "/v1/refunds");
+    let (now, event) =
+        (now_secs(), |id: &str| json!({"id": id, "type": "customer.created", "data": {"object": {}}}).to_string());
+    let (payload, next_payload) = (event("evt_1"), event("evt_2"));
+    let given = json!({
+        "key": KEY, "api": stripe.address, "order": id, "paid_url": field("success_url"), "left_url": field("cancel_url"), "units": 3,
+        "title": "Phone",
+        "expires_at": field("expires_at").parse::<u64>().expect("seconds"), "checkout_key": made.key, "session": "cs_test_1",
+        "payment": "pi_1", "refund": asked.key, "secret": SECRET, "at": now,
+        "payload": payload, "header": header(&payload, now, SECRET), "next_payload": next_payload,
+    });
+    let theirs = StandIn::start().await;
+    let mut given = given;
+    given["api"] = json!(theirs.address);
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/money/stripe/official.py");
+    let running = tokio::task::spawn_blocking(move || Command::new(python).arg(script).arg(given.to_string()).output());
+    let ran = tokio::time::timeout(Duration::from_secs(60), running).await.expect("in time").expect("no panic");
+    let ran = ran.expect("it starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    for path in [
+        "/v1/checkout/sessions",
+        "/v1/checkout/sessions/cs_test_1/expire",
+        "/v1/checkout/sessions/cs_test_1",
+        "/v1/refunds",
+    ] {
+        for method in ["GET", "POST"] {
+            let (our, their) = (stripe.sent(method, path), theirs.sent(method, path));
+            assert_eq!(our.is_empty(), their.is_empty(), "{method} {path}");
+            let (Some(our), Some(their)) = (our.first(), their.first()) else { continue };
+            let sorted = |sent: &Sent| {
+                let mut form = sent.form.clone();
+                form.sort_unstable();
+                form
+            };
+            assert_eq!(sorted(our), sorted(their), "{method} {path}");
+            assert_eq!(our.authorization, their.authorization, "{method} {path}");
+            // The library makes a key of its own where we name none; closing a session needs none.
+            if our.key.is_some() {
+                assert_eq!(our.key, their.key, "{method} {path}");
+            }
+        }
+    }
+    let said: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    let signed = send(&app, &next_payload, said["header"].as_str().expect("a header")).await;
+    assert_eq!((signed.verdict().as_str(), &signed.json()["outcome"]), ("200", &json!("ignored")));
+}

@@ -158,7 +158,7 @@ impl Draw {
             }
             Param::PathSale | Param::Sale | Param::Follow => of(rng, &known.sales),
             Param::PathItem | Param::Item => "phone".into(),
-            Param::PathOrder => of(rng, &known.orders),
+            Param::PathOrder | Param::Order => of(rng, &known.orders),
             Param::PathKey => of(rng, &known.keys),
             Param::PathBlock => "blk_0c9d8e7a65b1".into(),
             Param::Buyer => pick(rng, &["anna", "bob", "carl"]).to_string(),

@@ -1,0 +1,67 @@
+//! Money where several servers share a truth: a message may come to any of them, and units may lie at another.
+
+use super::{KEY, adds_up, captured, open_sale, order, payments, read, refunds, secret, tell, until};
+use crate::app::TestApp;
+use crate::postgres::Cluster;
+use crate::several::address;
+
+async fn server(home: &Cluster, database: &str) -> TestApp {
+    let url = address(home, database);
+    TestApp::with(&[
+        ("DOORBUSTER_SHAPE", "postgres"),
+        ("DOORBUSTER_STORE__URL", &url),
+        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)),
+    ])
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (server(&home, &database).await, server(&home, &database).await);
+    open_sale(&first, 10.into(), 10, 900).await;
+    // A message to both at once is taken by one.
+    let id = order(&first, "anna", "k", 2).await;
+    let told = captured("pay_1", &id, 20);
+    let (here, there) = tokio::join!(tell(&first, "msg_1", &told), tell(&second, "msg_1", &told));
+    let mut outcomes = [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["paid", "repeated"]);
+    // Late, again and again, at the other server: units are in this one's slots or that one's, or in the pool.
+    for n in 0..6 {
+        let id = order(&first, "anna", &format!("late{n}"), 8).await;
+        let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
+        assert_eq!(cancelled.verdict(), "200");
+        let payment = format!("pay_late{n}");
+        let told = tell(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
+        assert_eq!(told.json()["outcome"], "paid", "{n}: all eight were free");
+        assert_eq!(read(&first, &id).await["state"], "paid");
+        let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
+        assert_eq!(back.verdict(), "200", "{}", back.text());
+        assert_eq!(refunds(&first, &id).await, [(payment, "pending".into())]);
+        until("its units are there", async || {
+            let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
+            let free = stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
+            (free == 8).then_some(())
+        })
+        .await;
+    }
+    // A checkout that one made is shown by the other, and paid at either.
+    let id = order(&first, "anna", "k2", 1).await;
+    let path = format!("/v1/orders/{id}/checkout");
+    let (here, there) = (first.buyer("anna", "POST", &path).await, second.buyer("anna", "POST", &path).await);
+    assert_eq!(here.json(), there.json());
+    let url = here.json()["checkout_url"].as_str().expect("an address").to_owned();
+    let page = url.strip_prefix("http://shop.example").expect("the name that the request came to").to_owned();
+    assert_eq!(second.call("POST", &format!("{page}/twice"), &[], b"").await.status, 200);
+    until("it is paid once", async || {
+        let is_paid = read(&first, &id).await["state"] == "paid";
+        (is_paid && payments(&second, &id).await.len() == 2 && refunds(&second, &id).await.len() == 1).then_some(())
+    })
+    .await;
+    adds_up(&first).await;
+    for server in [first, second] {
+        server.stop().await;
+    }
+}

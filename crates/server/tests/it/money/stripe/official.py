@@ -1,0 +1,48 @@
+"""What Stripe's official library sends and signs, for the values given as JSON on the first argument; its answers go to standard output as JSON.
+
+Each call goes to the stand-in at `api`, which writes down what it was sent. The parameters are written here by hand, as Stripe documents them."""
+import json
+import sys
+
+import stripe
+
+given = json.loads(sys.argv[1])
+stripe.api_key = given["key"]
+stripe.api_base = given["api"]
+stripe.max_network_retries = 0
+
+order = given["order"]
+stripe.checkout.Session.create(
+    mode="payment",
+    client_reference_id=order,
+    metadata={"order": order},
+    payment_intent_data={"metadata": {"order": order}},
+    line_items=[{
+        "quantity": given["units"],
+        "price_data": {"currency": "cny", "unit_amount": 10, "product_data": {"name": given["title"]}},
+    }],
+    expires_at=given["expires_at"],
+    success_url=given["paid_url"],
+    cancel_url=given["left_url"],
+    idempotency_key=given["checkout_key"],
+)
+stripe.checkout.Session.expire(given["session"])
+stripe.checkout.Session.retrieve(given["session"])
+stripe.Refund.create(
+    payment_intent=given["payment"],
+    metadata={"refund": given["refund"], "order": order},
+    idempotency_key=given["refund"],
+)
+stripe.Refund.list(payment_intent=given["payment"], limit=100)
+
+# Signatures: the library believes the test's, and the server is to believe the library's.
+stripe.Webhook.construct_event(given["payload"], given["header"], given["secret"], tolerance=300)
+forged = given["header"][:-4] + ("0000" if given["header"][-4:] != "0000" else "1111")
+try:
+    stripe.Webhook.construct_event(given["payload"], forged, given["secret"], tolerance=300)
+    raise SystemExit("the library believes a forged signature")
+except stripe.SignatureVerificationError:
+    pass
+signed = f'{given["at"]}.{given["next_payload"]}'
+signature = stripe.WebhookSignature._compute_signature(signed, given["secret"])
+print(json.dumps({"header": f't={given["at"]},v1={signature}'}))

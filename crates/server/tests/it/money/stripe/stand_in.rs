@@ -1,0 +1,209 @@
+//! A stand-in for Stripe's API: sessions and refunds, as far as they are used, over HTTP on this machine.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// A request that it was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub method: String,
+    pub path: String,
+    /// What the form says, or the query, decoded.
+    pub form: Vec<(String, String)>,
+    pub key: Option<String>,
+    pub authorization: String,
+}
+
+#[derive(Default)]
+struct State {
+    sent: Vec<Sent>,
+    /// Sessions that are not open any more.
+    sessions: HashMap<String, Value>,
+    made: usize,
+    fails: bool,
+    refunds: HashMap<String, Value>,
+    refuses_refunds: bool,
+}
+
+/// The stand-in; it ends with the test.
+pub(super) struct StandIn {
+    pub address: String,
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl StandIn {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let state = Arc::new(Mutex::new(State::default()));
+        let known = state.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, known.clone()));
+            }
+        });
+        Self { address, state, task }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().expect("no panic"))
+    }
+
+    /// Every request so far.
+    pub(super) fn all(&self) -> Vec<Sent> {
+        self.with(|state| state.sent.clone())
+    }
+
+    /// Requests to this path so far.
+    pub(super) fn sent(&self, method: &str, path: &str) -> Vec<Sent> {
+        self.all().into_iter().filter(|sent| sent.method == method && sent.path == path).collect()
+    }
+
+    /// From now on this session is as said.
+    pub(super) fn put(&self, id: &str, session: Value) {
+        self.with(|state| state.sessions.insert(id.to_owned(), session));
+    }
+
+    /// Whether everything fails.
+    pub(super) fn fail(&self, fails: bool) {
+        self.with(|state| state.fails = fails);
+    }
+
+    /// From now on every payment was refunded by hand already.
+    pub(super) fn refuse_refunds(&self) {
+        self.with(|state| state.refuses_refunds = true);
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+    let Some((sent, body)) = read(&mut stream).await else { return };
+    let (status, answer) = {
+        let mut state = state.lock().expect("no panic");
+        let answer = answer(&mut state, &sent);
+        state.sent.push(sent);
+        answer
+    };
+    drop(body);
+    let text = answer.to_string();
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len()
+    );
+    // Whoever asked may be gone.
+    let _ = stream.write_all(format!("{head}{text}").as_bytes()).await;
+}
+
+fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
+    let refused =
+        |code: &str| (400, json!({"error": {"type": "invalid_request_error", "code": code, "message": "no"}}));
+    if state.fails {
+        return (500, json!({"error": {"type": "api_error", "message": "out of order"}}));
+    }
+    let field = |name: &str| sent.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let parts: Vec<&str> = sent.path.trim_start_matches('/').split('/').collect();
+    match (sent.method.as_str(), parts.as_slice()) {
+        ("POST", ["v1", "checkout", "sessions"]) => {
+            state.made += 1;
+            let id = format!("cs_test_{}", state.made);
+            let url = format!("https://checkout.stripe.example/c/pay/{id}");
+            (
+                200,
+                json!({"id": id, "object": "checkout.session", "url": url, "status": "open", "payment_status": "unpaid"}),
+            )
+        }
+        ("POST", ["v1", "checkout", "sessions", id, "expire"]) => match state.sessions.get(*id) {
+            Some(_) => refused("resource_missing"),
+            None => {
+                let session =
+                    json!({"id": id, "object": "checkout.session", "status": "expired", "payment_status": "unpaid"});
+                state.sessions.insert((*id).to_owned(), session.clone());
+                (200, session)
+            }
+        },
+        ("GET", ["v1", "checkout", "sessions", id]) => match state.sessions.get(*id) {
+            Some(session) => (200, session.clone()),
+            None => {
+                (404, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "message": "no"}}))
+            }
+        },
+        ("POST", ["v1", "refunds"]) if state.refuses_refunds => refused("charge_already_refunded"),
+        ("POST", ["v1", "refunds"]) => {
+            let key = sent.key.clone().unwrap_or_default();
+            let refund = json!({"id": "re_1", "object": "refund", "status": "pending", "payment_intent": field("payment_intent"),
+                                "metadata": {"refund": field("metadata[refund]")}});
+            // The same key is the same refund.
+            (200, state.refunds.entry(key).or_insert(refund).clone())
+        }
+        ("GET", ["v1", "refunds"]) => {
+            let by_hand = json!({"id": "re_9", "object": "refund", "status": "succeeded", "amount": 1, "metadata": {}});
+            let mut all: Vec<Value> = state.refunds.values().cloned().collect();
+            all.extend(state.refuses_refunds.then_some(by_hand));
+            (200, json!({"object": "list", "data": all, "has_more": false, "url": "/v1/refunds"}))
+        }
+        _ => (404, json!({"error": {"type": "invalid_request_error", "message": "no such path"}})),
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<(Sent, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at;
+        }
+        more(stream, &mut bytes).await?;
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
+    let header = |name: &str| {
+        let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
+    };
+    let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    while bytes.len() < end + 4 + length {
+        more(stream, &mut bytes).await?;
+    }
+    let body = bytes[end + 4..end + 4 + length].to_vec();
+    let mut words = head.lines().next()?.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let form = [query, std::str::from_utf8(&body).ok()?].concat();
+    let pairs = form.split('&').filter(|pair| !pair.is_empty());
+    let form =
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (decoded(a), decoded(b))).collect();
+    let authorization = header("authorization").unwrap_or_default();
+    Some((Sent { method, path: path.to_owned(), form, key: header("idempotency-key"), authorization }, body))
+}
+
+async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+    let mut room = [0; 4096];
+    let read = stream.read(&mut room).await.ok()?;
+    bytes.extend_from_slice(&room[..read]);
+    (read > 0).then_some(())
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [rest.next().expect("two digits"), rest.next().expect("two digits")];
+                u8::from_str_radix(std::str::from_utf8(&digits).expect("ASCII"), 16).expect("two digits")
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
