@@ -66,7 +66,7 @@ const TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
 /// Read after the turn was had: rows of every sequencer before are visible, with their positions.
 const NUMBER: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
-           FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY seq LIMIT $2) AS fresh) AS t
+           FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $2) AS fresh) AS t
      WHERE event.seq = t.seq";
 
 /// Gives at most `limit` committed events their positions; how many.
@@ -84,8 +84,8 @@ impl Postgres {
     /// Gives committed events their positions, at most `limit` of them; how many. Less than `limit`: all that was committed before has one.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         // Most of the time there is none: that is seen without a transaction.
-        let sql = "SELECT EXISTS (SELECT FROM event WHERE position IS NULL)";
-        if self.one(sql, &[], |row| Ok(row.try_get::<_, bool>(0)?)).await? != Some(true) {
+        let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
+        if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);
         }
         let numbered = self.job(Again::Safe, move |ledger| sequence(ledger, limit)).await?;
