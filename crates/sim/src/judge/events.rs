@@ -135,11 +135,11 @@ impl Judge {
 
     /// At rest every endpoint took every event, but for dead letters that it refused for long.
     pub(crate) fn told_at_rest(&mut self, events: &[Event], endpoint: usize, dead: &[usize]) {
-        for event in 0..events.len() {
+        for (event, it) in events.iter().enumerate() {
             let heard = self.telling.heard.contains(&(endpoint, event));
             let is_dead = dead.contains(&event);
             self.check(heard || is_dead, "told", || {
-                format!("endpoint {endpoint} never heard of {:?} of {}", events[event].what, about(&events[event]))
+                format!("endpoint {endpoint} never heard of {:?} of {}", it.what, about(it))
             });
             if is_dead {
                 self.reach("dead letter");
