@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::admin::payments::{RefundCause, RefundState};
 use crate::problem::Code;
 use crate::value::{Money, Time};
 
@@ -242,10 +243,30 @@ pub struct HistoryEntry {
      "pay_by": "2026-11-20T10:15:00.123Z"},
     {"at": "2026-11-20T10:00:42.000Z", "event": "order.paid", "state": "paid", "by": "provider:sandbox", "why": null,
      "pay_by": "2026-11-20T10:15:00.123Z"}
-]})))]
+], "refunds": []})))]
 pub struct History {
     /// Each step, oldest first.
     pub history: Vec<HistoryEntry>,
+    /// Payments for it that go back, oldest first, and how far each is.
+    pub refunds: Vec<OrderRefund>,
+}
+
+/// A payment for an order on its way back, as its buyer sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderRefund {
+    /// Its id.
+    pub refund: String,
+    /// How much.
+    pub amount: Money,
+    /// How far it is.
+    pub state: RefundState,
+    /// Why.
+    pub cause: RefundCause,
+    /// When it was decided.
+    pub at: Time,
+    /// When the provider said that the money arrived.
+    #[schema(required = true)]
+    pub settled_at: Option<Time>,
 }
 
 /// A page of orders, newest first, without queued and refused ones.

@@ -26,9 +26,13 @@ export const getSales = () => call('GET', '/v1/sales?limit=200');
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
 /** The small status answer; `version` keeps an older copy in a cache from answering. */
 export const getStatus = (sale, version) => call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
-export const getOrders = (token, limit) => call('GET', `/v1/orders?limit=${limit}`, { token, cache: 'no-store' });
+export const getOrders = (token, limit, cursor = null) => call('GET', `/v1/orders?limit=${limit}` + (cursor ? `&cursor=${seg(cursor)}` : ''), { token, cache: 'no-store' });
 export const getOrder = (token, id) => call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
 export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
+/** What happened to an order, and which payments for it go back. */
+export const getHistory = (token, id) => call('GET', `/v1/orders/${seg(id)}/history`, { token, cache: 'no-store' });
+/** Where the order is paid for; the provider may take its time. */
+export const openCheckout = (token, id) => call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
 /** Asks for units. The server may hold the answer for two seconds, then it says "queued". */
 export const placeOrder = (token, { key, sale, item, units }, pass = null) => call('POST', '/v1/orders', {
   token, headers: { 'Idempotency-Key': key, Prefer: 'wait=2', ...(pass && { 'Purchase-Pass': pass }) }, body: { sale, item, units }, patience_ms: 15_000 });

@@ -2,32 +2,30 @@
 import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, left, moment, money } from '/assets/format.js';
+import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
-/** Little time is left: two minutes, or of a short hold its last quarter. */
-const endingMs = ({ reserved_at, pay_by }) => Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 const backToSale = order => '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* Pill tone; what the clock's place shows; the steps of "what happened" as [words, time, class]. */
+/* Pill and its tone; the moment that the clock counts down to, or the sum that stands in its place; what the large button does:
+   `pay`, `busy` with its words, `back` to the sale. */
 const views = {
-  queued:    { tone: 'warn', pill: 'queued', clock: 'decide_by', steps: o => [['h.queued', null, 'now'], ['h.answerby', o.decide_by, 'next']] },
-  reserved:  { tone: 'live', pill: 'reserved', clock: 'pay_by', steps: o => [['h.reserved', o.reserved_at, 'now'], ['h.payby', o.pay_by, 'next']] },
-  ending:    { tone: 'live', pill: 'reserved', clock: 'pay_by', steps: o => [['h.reserved', o.reserved_at, 'now'], ['h.payby', o.pay_by, 'next']] },
-  paid:      { tone: 'good', pill: 'paid', big: ['h.paid', 1], steps: o => [['h.reserved', o.reserved_at], ['h.paid', o.paid_at, 'good']] },
-  cancelled: { tone: '', pill: 'cancelled', big: ['o.charged', 0], back: true, steps: o => [['h.reserved', o.reserved_at], ['h.cancelled', o.ended_at]] },
-  expired:   { tone: '', pill: 'expired', big: ['o.charged', 0], back: true, steps: o => [['h.reserved', o.reserved_at], ['h.expired', o.ended_at, 'bad']] },
-  refunded:  { tone: 'good', pill: 'refunded', big: ['h.refunded', 1], steps: o => [['h.reserved', o.reserved_at], ['h.paid', o.paid_at], ['h.refunded', o.ended_at, 'good']] },
-  refused:   { tone: '', pill: 'refused', big: ['o.charged', 0], back: true, steps: () => [['h.queued', null], ['h.refused', null, 'bad']] }
+  queued:    { tone: 'warn', pill: 'queued', clock: 'decide_by' },
+  reserved:  { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
+  ending:    { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
+  checking:  { tone: 'warn', pill: 'checking', clock: 'pay_by', does: 'busy' },
+  over:      { tone: 'warn', pill: 'over', clock: 'pay_by', does: 'busy' },
+  paid:      { tone: 'good', pill: 'paid', big: ['h.paid', 1] },
+  paidlate:  { tone: 'good', pill: 'paid', big: ['h.paid', 1] },
+  cancelled: { tone: '', pill: 'cancelled', big: ['o.charged', 0], does: 'back' },
+  expired:   { tone: '', pill: 'expired', big: ['o.charged', 0], does: 'back' },
+  refunded:  { tone: 'good', pill: 'refunded', big: ['h.refunded', 1] },
+  late:      { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
+  refused:   { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' }
 };
 /* Without an order: what to say, and what may be done about it. */
 const bare = { loading: {}, missing: { pill: 'none' }, signin: { pill: 'signin' }, far: { pill: 'offline', tone: 'warn' } };
 let shown = '';
-
-export function stateOf(m) {
-  if (!m.order) return m.trouble ?? 'loading';
-  const { state, pay_by } = m.order;
-  return state === 'reserved' && Date.parse(pay_by) - now() < endingMs(m.order) ? 'ending' : state;
-}
 
 function showSlip(m) {
   const { order, sale } = m, item = sale?.items?.find(i => i.id === order.item);
@@ -53,57 +51,83 @@ function showSteps(steps) {
   }));
 }
 
-/** Draws the order from `m`: { order, sale, trouble, offline, cancelling, failed, sign_in_url }. Called when something changed. */
+/* The text under the title: that of the state, or of what stands in the way, and where money is that goes back. */
+function wordsOf(m, name, v) {
+  const { order } = m, money_back = order && moneyBack(m);
+  if (m.said) return text(m.said, v);
+  if (m.offline && order) return text(order.state === 'reserved' ? 'o.offline+' : 'o.old+', v);
+  let key = 'o.' + name + '+';
+  if (name === 'refused' && has('o.refused.' + order.code)) key = 'o.refused.' + order.code;
+  if (name === 'signin' && !m.sign_in_url) key = 'o.nosignin+';
+  if ((name === 'reserved' || name === 'ending') && m.unheard) key = 'o.unheard+';
+  if ((name === 'expired' || name === 'cancelled') && isBack(m)) key = 'o.lateback+';
+  if (name === 'cancelled' && m.told?.history?.at(-1)?.by === 'operator') key = 'o.cancelled.shop+';
+  if (!money_back) return text(key, v);
+  const why = name === 'paid' && money_back.cause === 'second' ? 'o.second' : ['late', 'refunded'].includes(name) ? key : 'o.other';
+  const words = [text(why, v), text('o.money.' + money_back.state, { back: money(money_back.amount) })];
+  return (name === 'late' || name === 'refunded' ? words : [text(key, v), ...words]).join(text('o.gap'));
+}
+function showButtons(m, name, view, v) {
+  const { order } = m, pay = $('#pay'), go = $('#go'), side = $('#side'), focus = document.activeElement;
+  const retry = name === 'far' || (m.offline && !!order), busy = m.opening || view.does === 'busy';
+  pay.hidden = view.does !== 'pay' && view.does !== 'busy';
+  if (!pay.hidden) {
+    attr(pay, 'data-mode', busy ? 'busy' : m.offline ? 'wait' : 'go');
+    attr(pay, 'aria-disabled', busy || m.offline || m.cancelling);
+    put(pay.firstElementChild, text(m.opening ? 'o.opening' : view.does === 'busy' ? `o.${name}.b` : 'o.pay', v));
+  }
+  const way = view.does === 'back' ? [backToSale(order), 'o.back'] : name === 'signin' && m.sign_in_url ? [m.sign_in_url, 'o.signin.b'] : null;
+  go.hidden = !way;
+  if (way) { attr(go, 'href', way[0]); put(go.firstElementChild, text(way[1])); }
+  attr($('#back'), 'href', order ? backToSale(order) : '/');
+  put($('#back'), text(order ? 'o.back' : 'all'));
+  $('#back').hidden = view.does === 'back';
+  const does = retry ? 'retry' : name === 'checking' ? 'pay' : view.does === 'pay' ? 'cancel' : null;
+  side.hidden = !does;
+  if (does) {
+    side.dataset.does = does;
+    put(side, text({ retry: 'o.retry', pay: m.opening ? 'o.opening' : 'o.again', cancel: m.cancelling ? 'o.cancelling' : 'o.cancel' }[does]));
+    attr(side, 'aria-disabled', m.cancelling || m.opening);
+  }
+  $('.order__do').hidden = !order && go.hidden && side.hidden;
+  /* Whoever stood on a button that is gone goes on at the one in its place. */
+  if ([pay, go, side].includes(focus) && focus.hidden) ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
+}
+
+/** Draws the order from `m`: { order, told, sale, trouble, offline, cancelling, opening, said, unheard, back_ms, sign_in_url }. Called when something changed. */
 export function showOrder(m) {
-  const name = stateOf(m), view = views[name] ?? bare[name] ?? views.reserved, { order } = m;
-  const go = $('#go'), side = $('#side'), focus = document.activeElement;
+  const name = stateOf(m), view = views[name] ?? bare[name] ?? views.refused, { order } = m;
   $('#slip').hidden = $('#orders').hidden = !order;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
-  const sum = order ? showSlip(m) : null;
-  const v = order && { by: at(name === 'queued' ? order.decide_by : order.pay_by), units: count(order.units), sum: sum ? money(sum) : '' };
+  $('#sandbox').hidden = !order || !site.sandbox || order.state === 'refused' || order.state === 'queued';
+  const sum = order ? showSlip(m) : null, back = order && moneyBack(m);
+  const v = order ? { by: at(name === 'queued' ? order.decide_by : order.pay_by), units: count(order.units), sum: sum ? money(sum) : '' } : {};
 
   const pill = m.offline && order ? 'offline' : view.pill, tone = m.offline && order ? 'warn' : view.tone;
   $('#pill').hidden = !pill;
   attr($('#pill'), 'class', 'pill' + (tone ? ' pill--' + tone : ''));
   if (pill) put($('#pill'), text('p.' + pill));
-  let words = 'o.' + name + '+';
-  if (name === 'refused' && has('o.refused.' + order.code)) words = 'o.refused.' + order.code;
-  if (name === 'signin' && !m.sign_in_url) words = 'o.nosignin+';
-  if (name === 'reserved' && site.guest && !order.checkout_url) words = 'o.demo+';
-  if (m.offline && order) words = order.state === 'reserved' ? 'o.offline+' : 'o.old+';
-  if (m.failed) words = 'o.uncancelled';
   put($('#state'), text('o.' + name));
-  put($('#text'), text(words, v ?? {}));
+  put($('#text'), wordsOf(m, name, v));
 
   attr($('#clock'), 'role', view.clock ? 'timer' : 'none');
   if (view.clock) put($('#clock-label'), text(view.clock === 'pay_by' ? 'o.payin' : 'o.answerin'));
-  else if (view.big) { put($('#clock-label'), text(view.big[0])); put($('#clock'), sum ? money({ ...sum, amount_minor: sum.amount_minor * view.big[1] }) : ''); }
+  else if (view.big) {
+    const onItsWay = view.pill === 'refunded' && back && back.state !== 'settled';
+    put($('#clock-label'), text(onItsWay ? 'o.goesback' : view.big[0]));
+    put($('#clock'), name === 'late' ? money(back.amount) : sum ? money({ ...sum, amount_minor: sum.amount_minor * view.big[1] }) : '');
+  }
   $('#clock-box').classList.toggle('is-off', !view.clock && !sum);
   $('#time-bar').classList.toggle('is-off', view.clock !== 'pay_by');
-
-  /* Paying is offered only when the order itself says where. */
-  const pay = order?.state === 'reserved' && /^(https?:\/\/|\/[^/])/.test(order.checkout_url ?? '') ? order.checkout_url : null;
-  const way = pay ? [pay, 'o.pay'] : view.back ? [backToSale(order), 'o.back'] : name === 'signin' && m.sign_in_url ? [m.sign_in_url, 'o.signin.b'] : null;
-  go.hidden = !way;
-  if (way) { attr(go, 'href', way[0]); put(go.firstElementChild, text(way[1], v ?? {})); }
-  attr($('#back'), 'href', order ? backToSale(order) : '/');
-  put($('#back'), text(order ? 'o.back' : 'all'));
-  $('#back').hidden = !!view.back;
-  const retry = name === 'far' || (m.offline && !!order), cancel = order?.state === 'reserved' && !retry;
-  side.hidden = !retry && !cancel;
-  side.dataset.does = retry ? 'retry' : 'cancel';
-  put(side, text(retry ? 'o.retry' : m.cancelling ? 'o.cancelling' : 'o.cancel'));
-  attr(side, 'aria-disabled', m.cancelling);
-  $('.order__do').hidden = !order && go.hidden && side.hidden;
-  if (focus === side && side.hidden) (go.hidden ? $('#main') : go).focus();
+  showButtons(m, name, view, v);
   if (order) {
-    showSteps(view.steps?.(order) ?? []);
+    showSteps(stepsOf(m));
     put($('#sure-text'), text(order.units === 1 ? 'o.sure1+' : 'o.sure+', v));
   }
   document.title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : '');
 
-  const state = [name, m.offline, m.failed].join();
+  const state = [name, m.offline, m.said, back?.state].join();
   if (shown && shown !== state && name !== 'loading') announce($('#state').textContent + '. ' + $('#text').textContent, true);
   shown = state;
   showClock(m);

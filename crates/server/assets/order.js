@@ -1,16 +1,20 @@
-/* The order page: one order, read from GET /v1/orders/{order}. Events only say that it is worth reading again. */
+/* The order page: one order, read from GET /v1/orders/{order}, and what happened to it. Events only say that it is worth reading again. */
 import { $, ready, site, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { cancelOrder, getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.js';
+import { cancelOrder, getHistory, getOrder, getSale, getStatus, idInAddress, openCheckout, random } from '/assets/api.js';
 import { forget, identify } from '/assets/who.js';
 import { listen } from '/assets/events.js';
-import { showClock, showOrder, stateOf } from '/assets/order-view.js';
+import { tab } from '/assets/store.js';
+import { CHECK_MS, isBack, moneyBack, stateOf } from '/assets/order-state.js';
+import { showClock, showOrder } from '/assets/order-view.js';
 
-const m = { id: idInAddress('order'), order: null, sale: null, trouble: null, offline: false, cancelling: false, failed: false,
-  sign_in_url: site.sign_in_url ?? null, token: null };
+const m = { id: idInAddress('order'), order: null, told: null, sale: null, trouble: null, offline: false, cancelling: false, opening: false,
+  said: null, unheard: false, back_ms: null, sign_in_url: site.sign_in_url ?? null, token: null };
 const GAP_MS = 3_000; /* after a gap in the stream, the order is read again at a random moment of this time */
+const AGAIN_MS = 1_000, AGAIN_MAX_MS = 4_000; /* before a request without an answer is sent once more */
+const LEAVE_MS = 15_000; /* how long the way to the payment page may take before the button may be pressed again */
 const poll = pauser();
-let stream = null, lost = 0, drawn = '';
+let stream = null, lost = 0, drawn = '', hinted = false;
 
 function draw() { showOrder(m); drawn = stateOf(m); }
 
@@ -21,10 +25,8 @@ async function read() {
   const answer = await getOrder(m.token, m.id);
   if (answer.status === 200) {
     lost = 0; m.offline = false; m.trouble = null;
-    const first = !m.order;
-    if (first) await learnMore(answer);
-    m.order = answer.data;
-    if (m.order.state !== 'reserved') m.failed = false;
+    if (!m.order) await learnMore(answer);
+    await take(answer.data);
     listenIn();
   } else if (answer.status === 401) {
     forget(m.token); stream?.close(); stream = null;
@@ -44,25 +46,58 @@ async function learnMore(answer) {
   if (sale.status === 200) m.sale = sale.data;
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
 }
+/* Takes a newer order, and asks what happened if that may have changed: with the order, by a hint, while money is on its way. */
+async function take(order) {
+  const isSame = JSON.stringify(order) === JSON.stringify(m.order);
+  const wanted = !['queued', 'refused'].includes(order.state);
+  if (wanted && (!isSame || hinted || !m.told || isBack(m) || moneyBack(m)?.state === 'pending')) {
+    hinted = false;
+    const answer = await getHistory(m.token, m.id);
+    if (answer.status === 200) m.told = answer.data; else if (!isSame) m.told = null;
+  }
+  if (order.state !== m.order?.state) m.said = null;
+  m.order = order;
+  if (order.state === 'reserved') return;
+  m.unheard = false;
+  if (!['expired', 'cancelled'].includes(order.state)) cameBack(null);
+}
 function listenIn() {
-  if (stream || !['queued', 'reserved', 'paid', 'expired'].includes(m.order.state)) return;
+  if (stream || ['refused', 'refunded'].includes(m.order.state)) return;
   stream = listen({ token: m.token, on: {
-    order(order) { if (order?.id === m.id) poll.wake(); },
-    gap() { setTimeout(poll.wake, jitter(0, GAP_MS)); }
+    order(order) { if (order?.id === m.id) { hinted = true; poll.wake(); } },
+    gap() { hinted = true; setTimeout(poll.wake, jitter(0, GAP_MS)); }
   } });
+}
+
+/* Coming back from the payment page. It says `?back=paid` or `?back=left`, as anybody could: only the confirmation counts. */
+function cameBack(ms) {
+  m.back_ms = ms;
+  if (ms === null) tab.drop('back.' + m.id); else tab.set('back.' + m.id, true);
+}
+function readAddress() {
+  const url = new URL(location.href), back = url.searchParams.get('back');
+  if (back !== null) {
+    url.searchParams.delete('back');
+    history.replaceState(null, '', url.pathname + url.search + url.hash);
+  }
+  if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());
+  else if (back !== null) cameBack(null);
 }
 
 function pace_ms() {
   if (m.trouble === 'missing' || m.trouble === 'signin') return Infinity;
   if (lost || !m.order) return jitter(500, 1_000) * 2 ** Math.min(lost, 4);
   const heard = stream?.isOpen();
+  if (moneyBack(m)?.state === 'pending') return jitter(4_000, 8_000);
+  if (isBack(m)) return heard ? jitter(4_000, 6_000) : jitter(2_000, 3_000);
   switch (m.order.state) {
     case 'queued': return heard ? jitter(3_000, 5_000) : jitter(1_000, 2_000);
     case 'reserved': {
       const rest = Date.parse(m.order.pay_by) - now();
-      return Math.min(heard ? jitter(50_000, 70_000) : jitter(15_000, 25_000), Math.max(rest, 0) + jitter(1_500, 3_000));
+      return Math.min(heard ? jitter(50_000, 70_000) : jitter(15_000, 25_000), rest > 0 ? rest + jitter(1_500, 3_000) : jitter(3_000, 6_000));
     }
-    case 'paid': case 'expired': return heard ? Infinity : jitter(50_000, 70_000);
+    /* Money may still come for it. */
+    case 'paid': case 'expired': case 'cancelled': return heard ? jitter(100_000, 140_000) : jitter(50_000, 70_000);
     default: return Infinity;
   }
 }
@@ -77,25 +112,49 @@ async function watch() {
   }
 }
 
-/** Cancelling is safe to repeat, so a lost answer is simply asked for again, once. */
+/** What is safe to repeat is asked for again, once, when its answer was lost. */
+async function twice(ask) {
+  const answer = await ask();
+  if (answer.status !== 0 && answer.status < 500) return answer;
+  await new Promise(done => setTimeout(done, Math.min((answer.retry_secs ?? 0) * 1000 || AGAIN_MS, AGAIN_MAX_MS)));
+  return ask();
+}
 async function cancel() {
-  m.cancelling = true; m.failed = false; draw();
-  let answer = await cancelOrder(m.token, m.id);
-  if (answer.status === 0 || answer.status >= 500) {
-    await new Promise(done => setTimeout(done, (answer.retry_secs ?? 1) * 1000));
-    answer = await cancelOrder(m.token, m.id);
-  }
+  m.cancelling = true; m.said = null; draw();
+  const answer = await twice(() => cancelOrder(m.token, m.id));
   m.cancelling = false;
-  if (answer.status === 200) m.order = answer.data;
-  else m.failed = answer.status !== 409; /* 409: it is no longer only reserved; reading it says what it is */
+  if (answer.status === 200) await take(answer.data);
+  else if (answer.status !== 409) m.said = 'o.uncancelled'; /* 409: it is no longer only reserved; reading it says what it is */
   draw();
   if (answer.status === 409) poll.wake();
 }
+/** Asks where to pay, and goes there. */
+async function pay() {
+  m.opening = true; m.said = null; draw();
+  const { status, data } = await twice(() => openCheckout(m.token, m.id));
+  const url = status === 200 && /^https?:\/\//.test(data.checkout_url) ? data.checkout_url : null;
+  if (url) {
+    cameBack(null); m.unheard = false;
+    setTimeout(() => { m.opening = false; draw(); }, LEAVE_MS);
+    location.assign(url);
+    return;
+  }
+  m.opening = false;
+  if (status === 503) m.said = 'o.away'; else if (status === 429) m.said = 'o.often';
+  else if (![401, 404, 409].includes(status)) m.said = 'o.nopay';
+  draw();
+  if (!m.said) poll.wake(); /* the order is not what it was: reading it says what it is */
+}
 
 translate();
+$('#pay').onclick = event => { if (event.currentTarget.getAttribute('aria-disabled') !== 'true') pay(); };
 $('#side').onclick = event => {
   if (event.currentTarget.getAttribute('aria-disabled') === 'true') return;
-  if (event.currentTarget.dataset.does === 'retry') poll.wake(); else $('#sure').showModal();
+  switch (event.currentTarget.dataset.does) {
+    case 'retry': return poll.wake();
+    case 'pay': return pay();
+    default: $('#sure').showModal();
+  }
 };
 $('#sure').onclose = () => {
   const yes = $('#sure').returnValue === 'yes';
@@ -105,5 +164,8 @@ $('#sure').onclose = () => {
 addEventListener('online', () => poll.wake());
 addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
 document.addEventListener('visibilitychange', () => { if (!document.hidden) poll.wake(); });
-setInterval(() => { if (m.order && stateOf(m) !== drawn) draw(); else showClock(m); }, 250);
-if (m.id) watch(); else { m.trouble = 'missing'; draw(); ready(); }
+setInterval(() => {
+  if (m.back_ms !== null && performance.now() - m.back_ms >= CHECK_MS) { m.unheard = m.order?.state === 'reserved'; cameBack(null); }
+  if (m.order && stateOf(m) !== drawn) draw(); else showClock(m);
+}, 250);
+if (m.id) { readAddress(); watch(); } else { m.trouble = 'missing'; draw(); ready(); }

@@ -93,10 +93,10 @@ export function showItems(m, choose) {
 function values(m, deal, t) {
   const opens = starts(m), closes = ends(m), item = m.item;
   const until = deal === 'retrying' ? m.retry_ms : deals[deal].until ? m[deals[deal].until] : t;
-  const units = m.press?.units ?? (m.order && deals[deal].mode === 'order' ? m.order.units : m.units);
+  const ours = deals[deal].mode === 'order' ? m.order : null, units = m.press?.units ?? ours?.units ?? m.units;
   const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
   return {
-    units: count(units), sum: money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', rest: count(most(m)), ...m.why,
+    units: count(units), sum: ours?.amount ? money(ours.amount) : money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', rest: count(most(m)), ...m.why,
     opens: opens ? when(opens) : '', closed: closes ? when(closes) : '', by: by ? moment(Date.parse(by)) : '',
     need: count(frontOf(m).min_level), level: count(claimsOf(m.token).level ?? 0), place: m.room?.position ? count(m.room.position) : '',
     est: m.room?.estimate ? estimate(m.room.estimate) : '', until: m.room?.until_ms ? time(m.room.until_ms) : '',

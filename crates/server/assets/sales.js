@@ -1,11 +1,13 @@
 /* The list of sales and, for a known buyer, of the buyer's orders. */
 import { $, put, ready, site, text, translate, announce } from '/assets/words.js';
-import { jitter, now, setClock } from '/assets/clock.js';
+import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { moment, money, when } from '/assets/format.js';
 import { getOrders, getSale, getSales, getStatus, random } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
+import { listen } from '/assets/events.js';
 
 const ORDERS_MAX = 50, STATUS_MAX = 30;
+const GAP_MS = 3_000; /* after a gap in the stream, the orders are read again at a random moment of this time */
 const tones = { scheduled: '', open: 'live', paused: 'warn', closed: '' };
 const lights = { scheduled: 'before', open: 'on', paused: 'low', closed: 'off' };
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
@@ -71,22 +73,73 @@ function saleTicket({ sale, phase }) {
   return ticket({ href: '/sale/' + encodeURIComponent(sale.id), title: sale.title, pill, tone: tones[phase], words, level: 'h2',
     picture: pictureOf(sale, lights[phase] ?? 'off') });
 }
+/* What is to be known of an order, and done about it, in a line. */
+function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
+  const at = iso => (iso ? moment(Date.parse(iso), false) : '');
+  const v = { sum: money(amount), by: at(pay_by), at: at(state === 'paid' ? paid_at : ended_at) };
+  if (state === 'reserved') return text(Date.parse(pay_by) > now() ? 'l.payby' : 'l.over', { ...v, by: moment(Date.parse(pay_by)) });
+  return text('l.' + state, v);
+}
+function orderTicket(order) {
+  const item = sold.get(order.sale)?.items?.find(i => i.id === order.item), href = '/order/' + encodeURIComponent(order.id);
+  const li = ticket({ href, title: `${order.units} × ${item?.title ?? order.item}`, level: 'h3', pill: text('p.' + order.state), tone: orderTones[order.state],
+    words: orderWords(order), picture: pictureOf(item && { items: [item] }, order.state === 'reserved' || order.state === 'paid' ? 'on' : 'off') });
+  if (order.state === 'reserved' && Date.parse(order.pay_by) > now()) {
+    const pay = make('a', 'button button--main', text('l.pay', { sum: money(order.amount) }));
+    pay.href = href;
+    $('div', li).append(pay);
+  }
+  return li;
+}
+const sold = new Map(); /* sales by id, as far as they were asked for */
+async function learnSales(orders) {
+  const ids = [...new Set(orders.map(order => order.sale))].filter(id => !sold.has(id));
+  for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data]))) sold.set(id, sale);
+}
+/* The newest orders, once more after each event about one of them; older ones when asked for. */
+let older = [], next = null;
 async function showOrders(mine) {
   const answer = await getOrders(mine, ORDERS_MAX);
-  if (answer.status === 401) return;
+  if (answer.status === 401) return [];
+  if (answer.status !== 200 && $('#orders-list').children.length) return [];
   const orders = answer.data.orders ?? [];
+  if (!older.length) next = answer.data.next_cursor ?? null;
+  await learnSales(orders);
   $('#orders').hidden = false;
   $('#orders-none').hidden = orders.length > 0;
   put($('#orders-none'), text(answer.status === 200 ? 'l.noorders' : 'l.refused'));
-  const ids = [...new Set(orders.map(o => o.sale))];
-  const sales = new Map(await Promise.all(ids.map(async id => [id, (await getSale(id)).data])));
-  $('#orders-list').replaceChildren(...orders.map(order => {
-    const item = sales.get(order.sale)?.items?.find(i => i.id === order.item);
-    const words = order.state === 'reserved' ? text('l.payby', { by: moment(Date.parse(order.pay_by)) }) : order.amount ? money(order.amount) : '';
-    return ticket({ href: '/order/' + encodeURIComponent(order.id), title: `${order.units} × ${item?.title ?? order.item}`, level: 'h3',
-      pill: text('p.' + order.state), tone: orderTones[order.state], words, picture: pictureOf(item && { items: [item] }, order.state === 'reserved' || order.state === 'paid' ? 'on' : 'off') });
-  }));
-  if (location.hash === '#orders') $('#orders').scrollIntoView();
+  drawOrders(orders);
+  $('#older').onclick = async () => {
+    const more = await getOrders(mine, ORDERS_MAX, next);
+    if (more.status !== 200) return announce(text('l.refused'), true);
+    await learnSales(more.data.orders);
+    const first = $('#orders-list').children.length;
+    older.push(...more.data.orders); next = more.data.next_cursor ?? null;
+    drawOrders(orders);
+    $('#orders-list').children[first]?.querySelector('a').focus();
+  };
+  return orders;
+}
+function drawOrders(orders) {
+  const ids = new Set(orders.map(order => order.id)), focus = document.activeElement?.closest?.('#orders-list a')?.href;
+  $('#orders-list').replaceChildren(...[...orders, ...older.filter(order => !ids.has(order.id))].map(orderTicket));
+  if (focus) [...document.querySelectorAll('#orders-list a')].find(a => a.href === focus)?.focus({ preventScroll: true });
+  $('#older').hidden = !next;
+}
+/** Keeps the list of orders true while some of them may change soon. */
+async function watchOrders(mine) {
+  const poll = pauser();
+  let stream = null;
+  for (let first = true; ; first = false) {
+    const orders = await showOrders(mine);
+    if (first && location.hash === '#orders') $('#orders').scrollIntoView();
+    const open = orders.filter(order => order.state === 'reserved');
+    if (open.length) stream ??= listen({ token: mine, on: { order: () => poll.wake(), gap: () => setTimeout(poll.wake, jitter(0, GAP_MS)) } });
+    const rest = Math.min(...open.map(order => Math.max(0, Date.parse(order.pay_by) - now())));
+    await poll.rest(open.length ? Math.min(rest + jitter(2_000, 4_000), stream?.isOpen() ? jitter(100_000, 140_000) : jitter(20_000, 30_000)) : Infinity);
+    await new Promise(done => setTimeout(done, jitter(200, 500))); /* several events are one reason to look */
+    if (document.hidden) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+  }
 }
 async function showSales() {
   for (let tries = 0; ; tries += 1) {
@@ -113,4 +166,4 @@ await showSales();
 ready();
 /* A guest of a demonstration gets an identity on a sale's page; here only a known buyer has orders. */
 const mine = token() && await identify();
-if (mine) await showOrders(mine);
+if (mine) await watchOrders(mine);

@@ -3,7 +3,7 @@ import { $, announce, attr, put, ready, site, text, translate } from '/assets/wo
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
 
-const PILLS = { open: 'live', paid: 'good', late: 'warn', closed: '', expired: 'bad', missing: 'bad', far: 'warn' };
+const PILLS = { open: 'live', failed: 'bad', paid: 'good', late: 'warn', closed: '', expired: 'bad', missing: 'bad', far: 'warn' };
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false };
 
@@ -19,31 +19,36 @@ async function call(method, what) {
     return 0;
   }
 }
-/** Where the shop wants its buyer back: a page, and nothing else. */
-function back() {
+/** Where the shop wants its buyer back: a page, and nothing else. `what` is a hint for its words, as a provider's own two addresses are. */
+function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
-  return ['http:', 'https:'].includes(url.protocol) ? url.href : '/';
+  if (!['http:', 'https:'].includes(url.protocol)) return '/';
+  url.searchParams.set('back', what);
+  return url.href;
 }
 
 function draw() {
   const { desk } = m, is_over = desk?.state === 'open' && Date.parse(desk.expires_at) <= now();
   m.state = desk ? (is_over ? 'expired' : desk.state) : m.state;
-  put($('#pill'), text('xp.' + m.state));
-  attr($('#pill'), 'class', 'pill' + (PILLS[m.state] ? ' pill--' + PILLS[m.state] : ''));
-  put($('#state'), text('x.' + m.state));
-  put($('#text'), m.failed && m.state === 'open' ? text('x.failed') : text(`x.${m.state}+`));
+  const says = m.failed && m.state === 'open' ? 'failed' : m.state;
+  put($('#pill'), text('xp.' + says));
+  attr($('#pill'), 'class', 'pill' + (PILLS[says] ? ' pill--' + PILLS[says] : ''));
+  put($('#state'), text('x.' + says));
+  put($('#text'), text(`x.${says}+`));
   const is_open = m.state === 'open';
   $('#do').hidden = $('#clock-box').hidden = !is_open;
   $('#back').hidden = is_open || !desk;
   for (const button of document.querySelectorAll('[data-does]')) attr(button, 'aria-disabled', m.busy);
+  attr($('#pay'), 'data-mode', m.busy ? 'busy' : 'go');
   $('#slip').hidden = !desk;
   if (!desk) return;
-  attr($('#back'), 'href', back());
-  attr($('#leave'), 'href', back());
+  attr($('#back'), 'href', back(['paid', 'late'].includes(m.state) ? 'paid' : 'left'));
+  attr($('#leave'), 'href', back('left'));
   put($('#slip-title'), desk.title);
   put($('#id'), desk.order);
   put($('#units'), count(desk.units));
   put($('#sum'), money(desk.amount));
+  put($('#pay').firstElementChild, text(m.busy ? 'x.paying' : 'x.pay', { sum: money(desk.amount) }));
   if (is_open) put($('#clock'), left(Date.parse(desk.expires_at) - now()));
 }
 
@@ -54,8 +59,9 @@ async function press(what) {
   m.busy = false;
   m.failed = what === 'fail' && status === 200;
   draw();
-  announce(m.failed ? text('x.failed') : text(status === 0 ? 'x.far+' : `x.${m.state}`), true);
-  if (what === 'pay' && status === 200) location.assign(back());
+  if (m.failed) $('#state').scrollIntoView({ block: 'center' });
+  announce(m.failed ? text('x.failed') + '. ' + text('x.failed+') : text(status === 0 ? 'x.far+' : `x.${m.state}`), true);
+  if (what === 'pay' && status === 200) location.assign(back('paid'));
 }
 
 translate();

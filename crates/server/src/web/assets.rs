@@ -27,7 +27,7 @@ use rust_embed::RustEmbed;
 use super::App;
 use super::reply::{Answer, Reply, ReplyBody, empty};
 use super::views::Rendered;
-use crate::config::Settings;
+use crate::config::{ProviderSettings, Settings};
 use names::{hashed, rewrite};
 
 pub use folder::{FolderFile, folder};
@@ -129,6 +129,18 @@ impl Assets {
         let file = self.pages.get(name).ok_or_else(|| Problem::not_found("this program has no such page"))?;
         Ok(file.reply(headers))
     }
+
+    /// The same page for people who asked for what is not there: it says so itself, and its status says it to everybody else.
+    pub(crate) fn page_of_nothing(&self, name: &str, headers: &HeaderMap) -> Answer {
+        let mut reply = self.page(name, headers)?;
+        // What somebody has kept was the same page of something.
+        if reply.status() == StatusCode::OK {
+            *reply.status_mut() = StatusCode::NOT_FOUND;
+        }
+        // It may be there in a moment.
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        Ok(reply)
+    }
 }
 
 /// `GET /assets/{name}`
@@ -174,6 +186,7 @@ fn site(settings: &Settings, api: Option<&str>) -> String {
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
         "guest": settings.demo,
+        "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
         "api": api,
     });
     format!("window.doorbuster = {told};\n")

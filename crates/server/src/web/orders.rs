@@ -10,6 +10,7 @@ use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::By;
 use doorbuster_core::order::Changed;
 use doorbuster_core::{BuyerId, ItemId, TicketId};
+use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
 use super::cursor::{List, cursor, position};
@@ -20,6 +21,9 @@ use super::reply::{Answer, Refused, json};
 use super::who::{Asker, Buyer};
 use super::{App, wire};
 use crate::engine::Looked;
+
+/// Refunds that an order's history shows; who pays more often than that knows why.
+const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, Buyer(buyer): Buyer, RawQuery(query): RawQuery) -> Answer {
@@ -68,10 +72,16 @@ pub(crate) async fn history(State(app): State<Arc<App>>, asker: Asker, Names([or
     match look(&app, id, buyer).await? {
         AnyOrder::Order(_) => {}
         // What is no order has not begun to happen.
-        AnyOrder::Queued(_) | AnyOrder::Refused(_) => return Ok(json(StatusCode::OK, &History { history: Vec::new() })),
+        AnyOrder::Queued(_) | AnyOrder::Refused(_) => {
+            return Ok(json(StatusCode::OK, &History { history: Vec::new(), refunds: Vec::new() }));
+        }
     }
-    let told = app.engine.store().history(id).await.map_err(failed)?;
-    Ok(json(StatusCode::OK, &History { history: wire::history(&told, buyer.is_some()) }))
+    let store = app.engine.store();
+    let told = store.history(id).await.map_err(failed)?;
+    let of_order = MoneyQuery { order: Some(order), oldest_first: true, limit: REFUNDS_MAX, ..MoneyQuery::default() };
+    let refunds = store.refunds(of_order).await.map_err(failed)?;
+    let refunds = refunds.rows.iter().map(wire::order_refund).collect();
+    Ok(json(StatusCode::OK, &History { history: wire::history(&told, buyer.is_some()), refunds }))
 }
 
 /// `POST /v1/orders/{order}/cancel`

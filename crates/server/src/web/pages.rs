@@ -7,10 +7,12 @@ use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_core::{Phase, TicketId};
 use http::{HeaderMap, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+use super::input::Names;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, json};
 use super::router::get;
@@ -25,8 +27,8 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     };
     let mut routes = vec![
         ("/", "page", page("index.html")),
-        ("/sale/{sale}", "page", page("sale.html")),
-        ("/order/{order}", "page", page("order.html")),
+        ("/sale/{sale}", "page", get(sale)),
+        ("/order/{order}", "page", get(order)),
         ("/assets/{name}", "asset", get(assets::get)),
     ];
     if app.payments.sandbox().is_some() {
@@ -36,6 +38,21 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         routes.push(("/demo/guest", "guest", on(MethodFilter::POST, guest)));
     }
     routes
+}
+
+/// The page of a sale, whichever it is. That there is none is known without asking the store.
+async fn sale(State(app): State<Arc<App>>, Names([name]): Names<1>, headers: HeaderMap) -> Answer {
+    let is_there = app.engine.catalogue().sale(&name).is_some_and(|sale| sale.row.phase != Phase::Draft);
+    one(&app, is_there, "sale.html", &headers)
+}
+
+/// The page of an order. Only what is no order's id is known to be none: whether there is an order is for its buyer to know.
+async fn order(State(app): State<Arc<App>>, Names([id]): Names<1>, headers: HeaderMap) -> Answer {
+    one(&app, TicketId::parse(&id).is_some(), "order.html", &headers)
+}
+
+fn one(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Answer {
+    if is_there { app.assets.page(page, headers) } else { app.assets.page_of_nothing(page, headers) }
 }
 
 /// Signs guests in, so many in a minute.

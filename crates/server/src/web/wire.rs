@@ -12,7 +12,7 @@ use doorbuster_core::{Millis, TicketId, Units, Verdict};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
-pub(crate) use money::{history, payment, refund};
+pub(crate) use money::{history, order_refund, payment, refund};
 
 /// An instant.
 pub(crate) fn time(millis: Millis) -> Time {

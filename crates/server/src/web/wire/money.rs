@@ -1,7 +1,7 @@
 //! Payments, refunds and histories as the contract writes them.
 
 use doorbuster_api::admin::payments::{Payment, PaymentState, Refund, RefundCause, RefundState};
-use doorbuster_api::order::{HistoryEntry, OrderState};
+use doorbuster_api::order::{HistoryEntry, OrderRefund, OrderState};
 use doorbuster_core::event::{Actor, Event, EventType, Subject};
 use doorbuster_core::money;
 use doorbuster_store::Told;
@@ -49,6 +49,12 @@ pub(crate) fn refund(row: &money::Refund) -> Refund {
         at: time(row.at),
         settled_at: row.settled_at.map(time),
     }
+}
+
+/// The same, as its buyer sees it.
+pub(crate) fn order_refund(row: &money::Refund) -> OrderRefund {
+    let Refund { refund, amount, state, cause, at, settled_at, .. } = refund(row);
+    OrderRefund { refund, amount, state, cause, at, settled_at }
 }
 
 /// What happened to an order. To its buyer operators are all the same one, and say nothing.
