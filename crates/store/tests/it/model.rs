@@ -7,7 +7,7 @@ use doorbuster_core::model::Model;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, RecallId, RecallTarget, RequestKey,
+    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, RecallId, RecallTarget, RequestKey,
     SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
 };
 use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, id_key, new_item, new_sale};
@@ -124,12 +124,30 @@ fn said(answer: impl std::fmt::Debug) -> String {
     format!("{answer:?}")
 }
 
-/// The transaction by the rules, over any ledger.
 /// Refills go to one counter or the other.
 fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
+/// Every order that is due, the longest due first; one with an open checkout is due when its provider had the time to answer.
+fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
+    let mut due = Vec::new();
+    for made in &world.made {
+        let asks = ledger.checkout(made)?.is_some_and(|checkout| checkout.open);
+        let waits = if asks { PROVIDER_GRACE_MS } else { 0 };
+        due.extend(ledger.order(made)?.map(|o| (o.pay_by.plus(waits), o.id)));
+    }
+    due.sort_by_key(|(due, _)| *due);
+    let mut expired = Vec::new();
+    for (_, id) in due {
+        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, world.now)? {
+            expired.push(order);
+        }
+    }
+    Ok(expired)
+}
+
+/// The transaction by the rules, over any ledger.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -175,22 +193,7 @@ fn by_the_rules<L: Ledger>(
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
             said(order::pay(ledger, &id(ticket), By::ENGINE, now)?)
         }
-        Op::ExpireDue => {
-            let mut due = Vec::new();
-            for made in &world.made {
-                let asks = ledger.checkout(made)?.is_some_and(|checkout| checkout.open);
-                let waits = if asks { PROVIDER_GRACE_MS } else { 0 };
-                due.extend(ledger.order(made)?.map(|o| (o.pay_by.plus(waits), o.id)));
-            }
-            due.sort_by_key(|(due, _)| *due);
-            let mut expired = Vec::new();
-            for (_, id) in due {
-                if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
-                    expired.push(order);
-                }
-            }
-            said(expired)
-        }
+        Op::ExpireDue => said(expire_due(world, ledger)?),
         Op::OnSale(item, false) => {
             stock::close_item(ledger, world.items[*item], Cause::Rolled)?;
             String::new()

@@ -1,4 +1,4 @@
-//! How many orders a second one node settles in PostgreSQL, and how long one batch takes: run by hand, in release.
+//! How many orders a second one node settles in each store, and how long one batch takes: run by hand, in release.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use doorbuster_core::{Grant, Ticket, Verdict};
 use doorbuster_store::conformance::Rig;
 
 use crate::cluster::Cluster;
-use crate::rig::open_postgres;
+use crate::rig::{Dir, open, open_postgres};
 
 const BATCHES: usize = 60;
 
@@ -40,12 +40,10 @@ async fn settle(rig: &Rig, grants: &[Grant]) -> (f64, Duration) {
     (orders as f64 / began.elapsed().as_secs_f64(), slowest)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn orders_settled_a_second() {
-    let cluster = Cluster::start(&["-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"]);
+/// Settles under one grant, then two, then four, in a fresh store each time.
+async fn measure(open: impl AsyncFn() -> Rig) {
     for slots in [1_u32, 2, 4] {
-        let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
+        let rig = open().await;
         let item = rig.item(doorbuster_core::Stock::Counted(1_000_000), 1).await;
         let mut grants = Vec::new();
         for index in 0..slots {
@@ -57,4 +55,23 @@ async fn orders_settled_a_second() {
         println!("{slots} slots: {rate:.0} orders/s, slowest batch {slowest:?}, check {:?}", began.elapsed());
         rig.store.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn orders_settled_a_second() {
+    let cluster = Cluster::start(&["-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"]);
+    measure(async || open_postgres(&cluster.url(&cluster.database()), 1).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn orders_settled_a_second_in_sqlite() {
+    let dir = Dir::new();
+    let dirs = std::cell::Cell::new(0);
+    measure(async || {
+        dirs.set(dirs.get() + 1);
+        open(&dir.path().join(dirs.get().to_string()))
+    })
+    .await;
 }
