@@ -23,13 +23,19 @@ pub fn file_in(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
 }
 
-/// What settling left: a schema, and the rows of orders and quotas.
+/// What settling left: a schema, and the rows of orders, quotas and events.
 #[derive(Debug)]
 pub struct Rows {
     schema: Vec<String>,
     orders: Vec<Order>,
-    quotas: Vec<(String, i64, i64)>,
+    quotas: Vec<Quota>,
+    events: Vec<Event>,
 }
+
+/// Buyer, item, units.
+type Quota = (String, i64, i64);
+/// What happened, by whom; its order's grant and number, when, and until when it is to be paid.
+type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]
 struct Order {
@@ -68,8 +74,15 @@ impl Rows {
             .prepare(quotas)?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        ensure!(!orders.is_empty() && quotas.len() == orders.len(), "{} orders, {} quotas", orders.len(), quotas.len());
-        Ok(Self { schema, orders, quotas })
+        let events =
+            "SELECT type, actor, grant_id, n, at, pay_by FROM event WHERE type = 'order.reserved' ORDER BY seq";
+        let events = db
+            .prepare(events)?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let rows = (orders.len(), quotas.len(), events.len());
+        ensure!(rows.0 > 0 && rows.1 == rows.0 && rows.2 == rows.0, "orders, quotas, events: {rows:?}");
+        Ok(Self { schema, orders, quotas, events })
     }
 
     /// Inserts them into a new file, so many orders in a transaction; how long that took. Each transaction is on the disk before the next begins.
@@ -83,18 +96,21 @@ impl Rows {
             db.execute_batch(statement)?;
         }
         let start = Instant::now();
-        for (orders, quotas) in self.orders.chunks(batch).zip(self.quotas.chunks(batch)) {
-            insert(&mut db, orders, quotas)?;
+        for ((orders, quotas), events) in
+            self.orders.chunks(batch).zip(self.quotas.chunks(batch)).zip(self.events.chunks(batch))
+        {
+            insert(&mut db, orders, quotas, events)?;
         }
         let time = start.elapsed();
-        let rows: i64 =
-            db.query_row("SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM quota)", [], |r| r.get(0))?;
-        ensure!(rows as usize == self.orders.len() * 2, "{rows} rows in the peer's file");
+        let count =
+            "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM quota) + (SELECT count(*) FROM event)";
+        let rows: i64 = db.query_row(count, [], |r| r.get(0))?;
+        ensure!(rows as usize == self.orders.len() * 3, "{rows} rows in the peer's file");
         Ok(time)
     }
 }
 
-fn insert(db: &mut Connection, orders: &[Order], quotas: &[(String, i64, i64)]) -> rusqlite::Result<()> {
+fn insert(db: &mut Connection, orders: &[Order], quotas: &[Quota], events: &[Event]) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
         let mut order = transaction.prepare_cached(
@@ -102,7 +118,12 @@ fn insert(db: &mut Connection, orders: &[Order], quotas: &[(String, i64, i64)]) 
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         let mut quota = transaction.prepare_cached("INSERT INTO quota (buyer, item_id, used) VALUES (?1, ?2, ?3)")?;
-        for (o, (buyer, item, used)) in orders.iter().zip(quotas) {
+        let mut event = transaction.prepare_cached(
+            "INSERT INTO event (type, actor, grant_id, n, at, pay_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        for ((o, (buyer, item, used)), (what, actor, [grant_id, number, at, due])) in
+            orders.iter().zip(quotas).zip(events)
+        {
             let [item_id, units, grant, n, reserved_at, pay_by] = o.numbers;
             order.execute(params![
                 o.id,
@@ -117,6 +138,7 @@ fn insert(db: &mut Connection, orders: &[Order], quotas: &[(String, i64, i64)]) 
                 o.state
             ])?;
             quota.execute(params![buyer, item, used])?;
+            event.execute(params![what, actor, grant_id, number, at, due])?;
         }
     }
     transaction.commit()
