@@ -137,6 +137,38 @@ fn an_endpoint_that_is_down_is_tried_with_one_and_gathers_no_rows() {
 }
 
 #[test]
+fn an_endpoint_that_is_down_is_tried_with_each_new_event_in_its_turn() {
+    let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
+    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut now, mut fresh) = (AT, BTreeSet::new());
+    for _ in 0..20 {
+        for at in sent(&mut desk, now) {
+            let is_new = desk.is_open() && !desk.rows.contains_key(&at);
+            fresh.extend(is_new.then_some(at));
+            desk.done(at, failed(), now, 0);
+        }
+        desk.go();
+        desk.gone();
+        now = desk.due().unwrap_or(now).max(now.plus(1));
+    }
+    assert!(fresh.len() > 1, "one that is refused for itself does not stand in the way: {fresh:?}");
+}
+
+#[test]
+fn those_behind_an_event_that_is_given_up_wait_until_the_store_knows() {
+    let mut desk = Desk::new(Bounds { tries: 1, ..bounds() }, 0, Vec::new());
+    desk.read(1, "a", true);
+    desk.read(2, "a", true);
+    assert_eq!(sent(&mut desk, AT), [1]);
+    desk.done(1, failed(), AT, 0);
+    let progress = desk.go().expect("it is decided");
+    assert!(progress.failed[0].dead && !progress.failed[1].dead);
+    assert_eq!(desk.next(AT), None, "whoever starts again from the store would send the first once more");
+    desk.gone();
+    assert_eq!(sent(&mut desk, AT), [2]);
+}
+
+#[test]
 fn a_full_pile_of_rows_is_told_of_nothing_new() {
     let rows = (1..=6).map(|at| Parcel { next_at: AT.plus(60_000), tries: 1, ..behind(at, &format!("o-{at}").into()) });
     let mut desk = Desk::new(bounds(), 10, rows.collect());
