@@ -119,10 +119,13 @@ fn forget(ledger: &PostgresLedger<'_>, what: &Forget, limit: usize) -> Done<u64>
     Ok(rows)
 }
 
+/// Reads a dead letter and its place in the list.
+type Read = fn(&Row) -> Done<(i64, Dead)>;
+
 impl Postgres {
     pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
-        let (sql, read): (_, fn(&Row) -> Done<(i64, Dead)>) = match kind {
+        let (sql, read): (_, Read) = match kind {
             DeadKind::Delivery => (DELIVERIES, delivery),
             DeadKind::Refund => (REFUNDS, refund),
             DeadKind::Ticket => (TICKETS, ticket),
