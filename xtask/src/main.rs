@@ -1,7 +1,8 @@
-//! Chores as code: `cargo xtask tidy | licences | glyphs | sim | chaos | bench`.
+//! Chores as code: `cargo xtask tidy | licences | events | glyphs | sim | chaos | bench`.
 
 mod bench;
 mod chaos;
+mod events;
 mod glyphs;
 mod licences;
 mod sim;
@@ -23,6 +24,8 @@ enum Chore {
     Tidy,
     /// Check the licences of everything that the program is built from.
     Licences,
+    /// Write docs/events.md from the code.
+    Events,
     /// Bake the outlines that captchas are lettered with out of a font's files.
     Glyphs(glyphs::Arguments),
     /// Simulate the protocol under faults, from seeds.
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
+        Chore::Events => events::run(),
         Chore::Glyphs(arguments) => glyphs::run(&arguments),
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Chaos(arguments) => chaos::run(&arguments),

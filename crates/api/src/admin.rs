@@ -3,6 +3,7 @@
 pub mod access_codes;
 pub mod audit;
 pub mod blocks;
+pub mod dead_letters;
 pub mod front_door;
 pub mod keys;
 pub mod new_sale;
@@ -14,6 +15,7 @@ pub(crate) mod schema;
 pub mod spread;
 pub mod stats;
 pub mod stock;
+pub mod webhooks;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ mod operating;
 mod param;
 mod room;
 mod service;
+mod telling;
 
 pub use answer::{Answer, AnswerHeader, Content, Shape};
 pub use param::{Param, ParamPlace};
@@ -131,6 +132,7 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
         door::ENDPOINTS,
         room::ENDPOINTS,
         money::ENDPOINTS,
+        telling::ENDPOINTS,
         operating::ENDPOINTS,
         service::ENDPOINTS,
     ]

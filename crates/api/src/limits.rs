@@ -57,6 +57,15 @@ pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 
+/// Longest address of an endpoint that is told what happens, in bytes; longer: `422`.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+
+/// Longest time that a replaced secret signs on, in seconds; longer: `422`.
+pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
+
+/// How long it does when nobody says, in seconds.
+pub const OVERLAP_SECS_DEFAULT: u32 = 86_400;
+
 /// Longest challenge that is sent back, in characters; longer: `422`.
 pub const CHALLENGE_BYTES_MAX: usize = 2_048;
 

@@ -5,6 +5,8 @@ mod pairs;
 
 use pairs::Pairs;
 
+use crate::admin::dead_letters::DeadKind;
+use crate::admin::webhooks::DeliveryState;
 use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::order::OrderState;
 use crate::problem::Problem;
@@ -33,6 +35,50 @@ pub struct SaleQuery {
     pub phase: Option<Phase>,
     /// Which part.
     pub page: Page,
+}
+
+/// `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryQuery {
+    /// Only deliveries in this state.
+    pub state: Option<DeliveryState>,
+    /// Which part.
+    pub page: Page,
+}
+
+impl DeliveryQuery {
+    /// Reads what an operator may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let state = pairs.one("state", "must be pending, dead or discarded", DeliveryState::parse);
+        let page = page(&mut pairs);
+        pairs.verdict(Self { state, page })
+    }
+}
+
+/// `GET /v1/admin/dead-letters`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    /// Only dead letters of this kind.
+    pub kind: Option<DeadKind>,
+    /// Which part.
+    pub page: Page,
+}
+
+impl DeadLetterQuery {
+    /// Reads what an operator may ask for.
+    ///
+    /// # Errors
+    /// `422`, with each parameter that is wrong.
+    pub fn of_operator(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let kind = pairs.one("kind", "must be delivery, refund or ticket", DeadKind::parse);
+        let page = page(&mut pairs);
+        pairs.verdict(Self { kind, page })
+    }
 }
 
 /// `GET /v1/orders` and `GET /v1/admin/orders`.

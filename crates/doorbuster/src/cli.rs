@@ -3,6 +3,7 @@
 mod audit;
 mod block;
 mod cluster;
+mod dead;
 mod demo;
 mod door;
 mod draw;
@@ -16,12 +17,14 @@ mod storm;
 mod token;
 mod upkeep;
 pub mod values;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 
 pub use audit::AuditArgs;
 pub use block::{AddBlockArgs, BlockArgs, BlockCommand};
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
+pub use dead::{DeadArgs, DeadCommand};
 pub use demo::DemoArgs;
 pub use door::{CodesArgs, EditArgs};
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
@@ -34,6 +37,7 @@ pub use shop::ShopArgs;
 pub use storm::StormArgs;
 pub use token::{BuyerArgs, TokenArgs, TokenCommand};
 pub use upkeep::{BackupArgs, MigrateArgs};
+pub use webhook::{EndpointCommand, ListenArgs, NewEndpointArgs, WebhookArgs, WebhookCommand};
 
 /// A flash-sale engine that sells what there is: never more, and no promise lost.
 #[derive(Debug, Parser)]

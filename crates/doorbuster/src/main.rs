@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod cluster;
 mod config;
+mod dead;
 mod demo;
 mod draw;
 mod exit;
@@ -21,6 +22,7 @@ mod storm;
 mod table;
 mod token;
 mod upkeep;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,8 @@ fn run(command: Command) -> Outcome {
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
         Command::Block(args) => block::run(args),
+        Command::Webhook(args) => webhook::run(args),
+        Command::DeadLetter(args) => dead::run(args),
         Command::Draw(args) => draw::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => upkeep::backup(&args),

@@ -125,6 +125,10 @@ pub struct Settings {
     pub pass_ttl: Duration,
     /// Whether outgoing webhooks may go to `http://` and to private addresses.
     pub webhooks_allow_private: bool,
+    /// How often one event is sent to one endpoint in vain before it is a dead letter.
+    pub webhooks_tries: u32,
+    /// How long one attempt may take.
+    pub webhooks_timeout: Duration,
     /// Most connections at once.
     pub connections_max: usize,
     /// How long a connection may be idle, or take for a request head.

@@ -59,6 +59,8 @@ pub struct Control {
     /// A sale may have opened: others may want what lies here.
     opened: Notify,
     suspicion: Notify,
+    /// Raised when something happened that somebody may have to be told of.
+    happened: tokio::sync::watch::Sender<u64>,
     /// Whether this node tends slots whenever a commit touches their item, rather than only when it needs units itself.
     tends: AtomicBool,
     /// Whether this node does the work of one for all.
@@ -101,6 +103,17 @@ impl Control {
     /// A slot may have lost its memory: it is to be looked at now.
     pub fn suspect(&self) {
         self.suspicion.notify_one();
+    }
+
+    /// Something happened that somebody may have to be told of.
+    pub fn happen(&self) {
+        self.happened.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// Hears when something happened.
+    #[must_use]
+    pub fn happened(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.happened.subscribe()
     }
 
     /// Whether this node does the work of one for all now. Saves work; nothing is safe because of it.

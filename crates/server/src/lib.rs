@@ -16,6 +16,7 @@ pub mod log;
 pub mod meter;
 pub mod metrics;
 pub mod notify;
+mod outbox;
 mod payment;
 pub mod purchase;
 pub mod secrets;

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use doorbuster_core::Millis;
+pub use doorbuster_core::Millis;
 use http::HeaderMap;
 
 /// The header that names the message.

@@ -32,7 +32,7 @@ mod turn_away;
 mod unread;
 mod views;
 mod who;
-mod wire;
+pub(crate) mod wire;
 
 pub use accept::{Listener, bind};
 pub use assets::{FolderFile, folder};
@@ -53,6 +53,7 @@ use crate::config::{Cidr, Settings};
 use crate::engine::Engine;
 use crate::gate::{Gate, Masters};
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
 use failure::Lines;
@@ -75,6 +76,7 @@ pub struct App {
     metrics: Metrics,
     gate: Gate,
     payments: Arc<Payments>,
+    outbox: Arc<Outbox>,
     lines: Lines,
     guests: Option<Guests>,
     /// Whether it answers buyers and operators.
@@ -108,6 +110,7 @@ impl App {
         Arc::new(Self {
             gate: Gate::new(&engine, settings, masters),
             payments: Arc::new(payments),
+            outbox: Arc::new(Outbox::new(engine.clone(), settings)),
             engine,
             buyers,
             operators,
@@ -174,6 +177,7 @@ impl App {
             () = self.buyers.keep_fresh() => {}
             () = self.gate.tend(&self.engine) => {}
             () = self.payments.tend() => {}
+            () = self.outbox.tend() => {}
         }
     }
 

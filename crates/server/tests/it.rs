@@ -39,5 +39,7 @@ mod several;
 mod strict;
 #[path = "it/table.rs"]
 mod table;
+#[path = "it/webhooks.rs"]
+mod webhooks;
 #[path = "it/who.rs"]
 mod who;

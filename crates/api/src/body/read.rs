@@ -8,7 +8,9 @@ use super::json::{self, Kind};
 use super::object::{Faults, Object};
 use crate::limits::{
     DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, ITEMS_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX, UNITS_MAX,
+    WEBHOOK_URL_BYTES_MAX,
 };
+use crate::told::event_position;
 use crate::value::{Currency, Money, Stock, Time, is_name};
 
 type Raw<'a> = &'a RawValue;
@@ -143,6 +145,48 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
         return Some(text.into_owned());
     }
     None
+}
+
+/// Address of an endpoint: `http(s)`, visible ASCII. Whether it may be gone to is the server's to say.
+pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
+    let text = string(raw, pointer, faults)?;
+    let is_one = ["https://", "http://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    if !is_one || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        faults.add(pointer, "must be an https address, such as https://shop.example/hooks/doorbuster");
+    } else if text.len() > WEBHOOK_URL_BYTES_MAX {
+        faults.add(pointer, format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters"));
+    } else {
+        return Some(text.into_owned());
+    }
+    None
+}
+
+/// An event's id.
+pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
+    let text = string(raw, pointer, faults)?;
+    if event_position(&text).is_some() {
+        return Some(text.into_owned());
+    }
+    faults.add(pointer, "must be an event's id: evt_ and 16 digits");
+    None
+}
+
+/// A list of 1 to `most` strings.
+pub(crate) fn words(raw: Raw<'_>, pointer: &str, faults: &mut Faults, most: usize) -> Option<Vec<String>> {
+    let Some(elements) = json::elements(raw) else {
+        faults.add(pointer, format!("must be a list, not {}", Kind::of(raw).words()));
+        return None;
+    };
+    if !(1..=most).contains(&elements.len()) {
+        faults.add(pointer, format!("must have 1 to {most} entries"));
+        return None;
+    }
+    let all = elements.len();
+    let each = elements.into_iter().enumerate();
+    let found: Vec<String> = each
+        .filter_map(|(index, element)| Some(string(element, &format!("{pointer}/{index}"), faults)?.into_owned()))
+        .collect();
+    (found.len() == all).then_some(found)
 }
 
 /// An instant.

@@ -2,6 +2,8 @@
 
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
+use crate::admin::dead_letters::DeadKind;
+use crate::admin::webhooks::DeliveryState;
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
 use crate::limits::{CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::order::OrderState;
@@ -35,6 +37,10 @@ pub enum Param {
     PathKey,
     /// Path: the block's id.
     PathBlock,
+    /// Path: the id of an endpoint that is told what happens.
+    PathEndpoint,
+    /// Path: the dead letter's id.
+    PathLetter,
     /// Query: only this sale's.
     Sale,
     /// Query: only this item's.
@@ -45,6 +51,10 @@ pub enum Param {
     Order,
     /// Query: only orders in this state.
     State,
+    /// Query: only deliveries in this state.
+    DeliveryState,
+    /// Query: only dead letters of this kind.
+    DeadKind,
     /// Query: only sales in this phase.
     Phase,
     /// Query: where the page before ended.
@@ -71,7 +81,15 @@ impl Param {
     /// The parameter that a path calls `name`.
     #[must_use]
     pub fn of_path(name: &str) -> Option<Self> {
-        const ALL: [Param; 5] = [Param::PathSale, Param::PathItem, Param::PathOrder, Param::PathKey, Param::PathBlock];
+        const ALL: [Param; 7] = [
+            Param::PathSale,
+            Param::PathItem,
+            Param::PathOrder,
+            Param::PathKey,
+            Param::PathBlock,
+            Param::PathEndpoint,
+            Param::PathLetter,
+        ];
         ALL.into_iter().find(|param| param.name() == name)
     }
 
@@ -84,8 +102,11 @@ impl Param {
             Self::PathOrder | Self::Order => "order",
             Self::PathKey => "key",
             Self::PathBlock => "block",
+            Self::PathEndpoint => "endpoint",
+            Self::PathLetter => "letter",
             Self::Buyer => "buyer",
-            Self::State => "state",
+            Self::State | Self::DeliveryState => "state",
+            Self::DeadKind => "kind",
             Self::Phase => "phase",
             Self::Cursor => "cursor",
             Self::Limit => "limit",
@@ -102,7 +123,13 @@ impl Param {
     #[must_use]
     pub const fn place(self) -> ParamPlace {
         match self {
-            Self::PathSale | Self::PathItem | Self::PathOrder | Self::PathKey | Self::PathBlock => ParamPlace::Path,
+            Self::PathSale
+            | Self::PathItem
+            | Self::PathOrder
+            | Self::PathKey
+            | Self::PathBlock
+            | Self::PathEndpoint
+            | Self::PathLetter => ParamPlace::Path,
             Self::IdempotencyKey
             | Self::Prefer
             | Self::PurchasePass
@@ -135,11 +162,15 @@ impl Param {
             Self::PathOrder => "The id that the purchase was answered with.",
             Self::PathKey => "The key's id, not the key itself.",
             Self::PathBlock => "The block's id.",
+            Self::PathEndpoint => "The endpoint's id.",
+            Self::PathLetter => "The dead letter's id.",
             Self::Sale => "Only of this sale.",
             Self::Item => "Only of this item.",
             Self::Buyer => "Only of this buyer.",
             Self::Order => "Only of this order, as the payment named it.",
             Self::State => "Only orders in this state.",
+            Self::DeliveryState => "Only deliveries in this state.",
+            Self::DeadKind => "Only dead letters of this kind.",
             Self::Phase => "Only sales in this phase.",
             Self::Cursor => "The `next_cursor` of the page before.",
             Self::Limit => "Most entries wanted.",
@@ -172,8 +203,12 @@ impl Param {
             Self::PathOrder | Self::Order => EXAMPLE_ORDER.into(),
             Self::PathKey => "key_8Qm2Zr".into(),
             Self::PathBlock => "blk_0c9d8e7a65b1".into(),
+            Self::PathEndpoint => "end_8Qm2Zr0aT1kP".into(),
+            Self::PathLetter => "dlv_7".into(),
             Self::Buyer => "alice".into(),
             Self::State => "reserved".into(),
+            Self::DeliveryState => "pending".into(),
+            Self::DeadKind => "delivery".into(),
             Self::Phase => "open".into(),
             Self::Cursor => "b3JkXzE".into(),
             Self::Limit => PAGE_DEFAULT.into(),
@@ -209,6 +244,10 @@ impl Param {
             Self::Order => text().pattern(Some(ORDER_TEXT_PATTERN)).max_length(Some(ORDER_TEXT_CHARS_MAX)).into(),
             Self::PathKey => text().pattern(Some("^key_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::PathBlock => text().pattern(Some("^blk_[0-9a-f]{12}$")).into(),
+            Self::PathEndpoint => text().pattern(Some("^end_[A-Za-z0-9_-]{1,64}$")).into(),
+            Self::PathLetter => text().pattern(Some("^(dlv|ref|ord)_[A-Za-z0-9_-]{1,64}$")).into(),
+            Self::DeliveryState => text().enum_values(Some(DeliveryState::ALL.map(DeliveryState::as_str))).into(),
+            Self::DeadKind => text().enum_values(Some(DeadKind::ALL.map(DeadKind::as_str))).into(),
             Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),
             Self::Phase => text().enum_values(Some(Phase::ALL.map(Phase::as_str))).into(),
             Self::Cursor => text().pattern(Some("^[!-~]+$")).max_length(Some(CURSOR_BYTES_MAX)).into(),

@@ -3,6 +3,7 @@
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
+use doorbuster_api::admin::dead_letters::{DeadLetter, Discard, SeenTo};
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
 use doorbuster_api::admin::new_sale::NewSale;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
@@ -12,6 +13,9 @@ use doorbuster_api::admin::sale_patch::SalePatch;
 use doorbuster_api::admin::spread::Spread;
 use doorbuster_api::admin::stats::Stats;
 use doorbuster_api::admin::stock::{Adjustment, SlotList, StockRow};
+use doorbuster_api::admin::webhooks::{
+    CreatedWebhookEndpoint, Delivery, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
+};
 use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
@@ -110,6 +114,15 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "Taken" => check::<Taken>(json),
             "Reason" => check_request(Reason::from_json, json),
             "Extension" => check_request(|bytes| Extension::from_json(bytes).map(|read| read.1), json),
+            "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),
+            "CreatedWebhookEndpoint" => check::<CreatedWebhookEndpoint>(json),
+            "WebhookEndpoint" => check::<WebhookEndpoint>(json),
+            "SecretRotation" => check_request(SecretRotation::from_json, json),
+            "Delivery" => check::<Delivery>(json),
+            "Redelivery" => check_request(Redelivery::from_json, json),
+            "DeadLetter" => check::<DeadLetter>(json),
+            "Discard" => check_request(Discard::from_json, json),
+            "SeenTo" => check::<SeenTo>(json),
             "NewBlock" => check_request(NewBlock::from_json, json),
             "Block" => check::<Block>(json),
             "NewKey" => check_request(NewKey::from_json, json),

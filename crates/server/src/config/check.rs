@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use doorbuster_api::limits::TITLE_CHARS_MAX;
 use doorbuster_core::IdKey;
+use doorbuster_core::limits::DELIVERY_TRIES_MAX;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
@@ -44,6 +45,8 @@ pub(super) fn check(
     let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
     let webhooks_allow_private = read.flag("webhooks.allow_private");
     let unset = read.origin("webhooks.allow_private") == Some(&Origin::Default);
+    let webhooks_tries = read.whole("webhooks.tries", 1..=u64::from(DELIVERY_TRIES_MAX));
+    let webhooks_timeout = read.whole("webhooks.timeout_secs", 1..=60).map(Duration::from_secs);
     let connections_max = read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
     let idle = read.whole("limits.idle_secs", 1..=3600).map(Duration::from_secs);
     let log = log(&mut read);
@@ -63,6 +66,8 @@ pub(super) fn check(
             pass_keys,
             pass_ttl: pass_ttl?,
             webhooks_allow_private: webhooks_allow_private? || (demo && unset),
+            webhooks_tries: webhooks_tries.and_then(|tries| u32::try_from(tries).ok())?,
+            webhooks_timeout: webhooks_timeout?,
             connections_max: connections_max?,
             idle: idle?,
             log: log?,

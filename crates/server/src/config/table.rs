@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 32] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -54,6 +54,8 @@ pub const SETTINGS: [Setting; 30] = [
     secret("pass.keys"),
     plain("pass.ttl_secs"),
     plain("webhooks.allow_private"),
+    plain("webhooks.tries"),
+    plain("webhooks.timeout_secs"),
     plain("limits.connections"),
     plain("limits.idle_secs"),
     plain("log.format"),

@@ -62,6 +62,9 @@ impl Views {
         if committed.sales {
             self.control.reload();
         }
+        if committed.events {
+            self.control.happen();
+        }
         if self.hub.readers() > 0 {
             for order in &committed.orders {
                 self.hub.publish(Kind::Order(Arc::new(order.clone())));

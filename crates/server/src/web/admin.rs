@@ -3,6 +3,7 @@
 pub(crate) mod access_codes;
 pub(crate) mod audit;
 pub(crate) mod blocks;
+pub(crate) mod dead_letters;
 pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod orders;
@@ -12,6 +13,7 @@ pub(crate) mod sales;
 pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod stock;
+pub(crate) mod webhook_endpoints;
 
 use std::sync::Arc;
 

@@ -15,6 +15,10 @@ pub(crate) enum List {
     Payments,
     /// Refunds, by the store's position.
     Refunds,
+    /// Deliveries, by their events.
+    Deliveries,
+    /// Dead letters, by kind and the store's position.
+    DeadLetters,
 }
 
 impl List {
@@ -24,6 +28,8 @@ impl List {
             Self::Sales => b's',
             Self::Payments => b'p',
             Self::Refunds => b'r',
+            Self::Deliveries => b'd',
+            Self::DeadLetters => b'l',
         }
     }
 }

@@ -15,6 +15,7 @@ use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::{Answer, Reply, ReplyBody, json};
 
+mod outbox;
 mod page;
 
 /// `GET /healthz`

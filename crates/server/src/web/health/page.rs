@@ -23,7 +23,8 @@ pub(super) async fn text(app: &App) -> String {
     challenges(app, &mut text);
     stock(app, &mut text);
     rooms(app, &mut text);
-    money(app, &mut text);
+    money(app, &mut text).await;
+    super::outbox::show(app, &mut text).await;
     engine(app, &mut text).await;
     text.finish()
 }

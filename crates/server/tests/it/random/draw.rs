@@ -51,6 +51,7 @@ pub(crate) struct Known {
     pub sales: Vec<String>,
     pub orders: Vec<String>,
     pub keys: Vec<String>,
+    pub endpoints: Vec<String>,
     pub cursors: Vec<String>,
     pub tags: Vec<String>,
     /// The keys of a viewer and of an operator.
@@ -161,6 +162,10 @@ impl Draw {
             Param::PathOrder | Param::Order => of(rng, &known.orders),
             Param::PathKey => of(rng, &known.keys),
             Param::PathBlock => "blk_0c9d8e7a65b1".into(),
+            Param::PathEndpoint => of(rng, &known.endpoints),
+            Param::PathLetter => pick(rng, &["dlv_1", "ref_none", "ord_none"]).to_string(),
+            Param::DeliveryState => pick(rng, &["pending", "dead", "discarded"]).to_string(),
+            Param::DeadKind => pick(rng, &["delivery", "refund", "ticket"]).to_string(),
             Param::Buyer => pick(rng, &["anna", "bob", "carl"]).to_string(),
             Param::State => pick(rng, &["reserved", "paid", "cancelled", "expired", "refunded"]).to_string(),
             Param::Phase => pick(rng, &["draft", "scheduled", "open", "paused", "closed"]).to_string(),
@@ -295,6 +300,8 @@ impl Draw {
             "change_sale" => {
                 value["items"] = json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
+            // Nobody listens there, and no name is looked up.
+            "create_webhook_endpoint" | "change_webhook_endpoint" => value["url"] = "http://127.0.0.1:1/".into(),
             "adjust_stock" => {
                 value = json!({"units": pick(rng, &[-5, -1, 1, 20, -1_000]), "reason": "counted again"});
             }
@@ -316,6 +323,7 @@ impl Draw {
             let known = match drawn.path() {
                 "/v1/orders" => &mut self.known.orders,
                 "/v1/admin/keys" => &mut self.known.keys,
+                "/v1/admin/webhook-endpoints" => &mut self.known.endpoints,
                 _ => &mut self.known.sales,
             };
             keep(known, id);

@@ -1,0 +1,122 @@
+//! What was given up and waits for an operator.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{self, read};
+use crate::problem::Problem;
+use crate::value::Time;
+
+/// What can be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadKind {
+    /// An event that an endpoint did not take.
+    Delivery,
+    /// Money that a provider did not give back.
+    Refund,
+    /// A queued request that could not be decided. Its units went back, and its buyer was told.
+    Ticket,
+}
+
+impl DeadKind {
+    /// Every kind, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Delivery, Self::Refund, Self::Ticket];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Refund => "refund",
+            Self::Ticket => "ticket",
+        }
+    }
+
+    /// The kind that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// Something that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "it answered 500",
+    "tries": 20, "at": "2026-11-20T10:00:42.000Z", "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042", "type": "order.paid"
+})))]
+pub struct DeadLetter {
+    /// What it is called here: `dlv_…`, the refund's id, or the ticket's.
+    pub id: String,
+    /// What it is.
+    pub kind: DeadKind,
+    /// The order that it is about, or the item or sale.
+    pub about: String,
+    /// What went wrong last.
+    pub error: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it was given up; of a refund, when it was decided.
+    pub at: Time,
+    /// The endpoint that did not take the event.
+    #[schema(required = true)]
+    pub endpoint: Option<String>,
+    /// The event's id.
+    #[schema(required = true)]
+    pub event: Option<String>,
+    /// What happened; `null` also when the event is forgotten.
+    #[serde(rename = "type")]
+    #[schema(required = true)]
+    pub what: Option<String>,
+}
+
+/// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetterList {
+    /// The dead letters of this page.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Give it as `cursor` to read on; `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+/// Why a dead letter is discarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"reason": "the shop took it from the export"})))]
+pub struct Discard {
+    /// In a line, for other operators.
+    #[schema(schema_with = crate::admin::schema::title)]
+    pub reason: String,
+}
+
+impl Discard {
+    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["reason"], |body| Some(Self { reason: body.required("reason", read::title)? }))
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"id": "dlv_7", "state": "pending"})))]
+pub struct SeenTo {
+    /// Which dead letter.
+    pub id: String,
+    /// `pending`: it is tried again. `discarded`: it is let be.
+    pub state: SeenToState,
+}
+
+/// What became of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeenToState {
+    /// It is tried again.
+    Pending,
+    /// It is let be.
+    Discarded,
+}

@@ -1,0 +1,353 @@
+//! Endpoints of the shop that are told what happens, and what they were not told at once.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
+
+use crate::body::{self, Object, read};
+use crate::limits::{OVERLAP_SECS_DEFAULT, OVERLAP_SECS_MAX};
+use crate::problem::Problem;
+use crate::told::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
+use crate::value::Time;
+
+fn types() -> Schema {
+    let words = std::iter::once(ALL_TYPES).chain(EventType::ALL.iter().map(|what| what.as_str()));
+    let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
+    ArrayBuilder::new()
+        .items(RefOr::T(word.into()))
+        .min_items(Some(1))
+        .max_items(Some(EventType::ALL.len()))
+        .description(Some("The types that it is told of, or `[\"*\"]` for all of them, also those that come later."))
+        .into()
+}
+
+fn address() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^https?://[!-~]+$"))
+        .max_length(Some(crate::limits::WEBHOOK_URL_BYTES_MAX))
+        .description(Some("Where it is: https, or http where the server lets webhooks go to private addresses. Without user name and fragment."))
+        .examples(["https://shop.example/hooks/doorbuster"])
+        .into()
+}
+
+/// An endpoint to be added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"url": "https://shop.example/hooks/doorbuster", "types": ["order.paid", "order.refunded"]})))]
+pub struct NewWebhookEndpoint {
+    /// Where it is.
+    #[schema(schema_with = address)]
+    pub url: String,
+    /// What it is told of.
+    #[schema(schema_with = types)]
+    pub types: Vec<String>,
+    /// Whether it is told anything yet.
+    #[schema(required = false, default = true)]
+    pub enabled: bool,
+}
+
+impl NewWebhookEndpoint {
+    /// Reads the body of `POST /v1/admin/webhook-endpoints`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["url", "types", "enabled"], |body| {
+            let url = body.required("url", read::address);
+            let types = body.required("types", read_types);
+            let enabled = body.optional("enabled", true, read::boolean);
+            Some(Self { url: url?, types: types?, enabled: enabled? })
+        })
+    }
+}
+
+fn read_types(raw: &serde_json::value::RawValue, pointer: &str, faults: &mut body::Faults) -> Option<Vec<String>> {
+    let words = read::words(raw, pointer, faults, EventType::ALL.len())?;
+    let mut is_good = true;
+    for (index, word) in words.iter().enumerate() {
+        let at = || format!("{pointer}/{index}");
+        if word != ALL_TYPES && EventType::parse(word).is_none() {
+            let known: Vec<&str> = EventType::ALL.iter().map(|what| what.as_str()).collect();
+            faults.add(&at(), format!("is no type of event; known are * and {}", known.join(", ")));
+            is_good = false;
+        } else if words[..index].contains(word) {
+            faults.add(&at(), "is given twice");
+            is_good = false;
+        }
+    }
+    is_good.then_some(words)
+}
+
+/// Changes to an endpoint, as a JSON merge patch: what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"types": ["*"]}), json!({"enabled": false})))]
+pub struct WebhookEndpointPatch {
+    /// Where it is from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = address, required = false)]
+    pub url: Option<String>,
+    /// What it is told of from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = types, required = false)]
+    pub types: Option<Vec<String>>,
+    /// Whether it is told anything. What happens while it is not is told once it is again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub enabled: Option<bool>,
+}
+
+impl WebhookEndpointPatch {
+    /// Reads the body of `PATCH /v1/admin/webhook-endpoints/{endpoint}`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["url", "types", "enabled"], |body| {
+            let url = body.optional("url", None, read::some(read::address));
+            let types = body.optional("types", None, read::some(read_types));
+            let enabled = body.optional("enabled", None, read::some(read::boolean));
+            Some(Self { url: url?, types: types?, enabled: enabled? })
+        })
+    }
+}
+
+/// How a secret is replaced. The whole body may be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"overlap_secs": 86_400})))]
+pub struct SecretRotation {
+    /// For how long the secrets before it sign as well.
+    #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
+    pub overlap_secs: u32,
+}
+
+impl Default for SecretRotation {
+    fn default() -> Self {
+        Self { overlap_secs: OVERLAP_SECS_DEFAULT }
+    }
+}
+
+impl SecretRotation {
+    /// Reads a body that may be empty.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        body::object(bytes, &["overlap_secs"], |body| {
+            let overlap = body.optional("overlap_secs", OVERLAP_SECS_DEFAULT, read::count(0..=OVERLAP_SECS_MAX));
+            Some(Self { overlap_secs: overlap? })
+        })
+    }
+}
+
+/// An endpoint with its secret: the only time that `secret` is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "end_8Qm2Zr0aT1kP", "secret": "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh", "url": "https://shop.example/hooks/doorbuster",
+    "types": ["order.paid"], "enabled": true, "created_at": "2026-11-20T09:00:00.000Z"
+})))]
+pub struct CreatedWebhookEndpoint {
+    /// Its id.
+    pub id: String,
+    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again.
+    pub secret: String,
+    /// Where it is.
+    pub url: String,
+    /// What it is told of.
+    pub types: Vec<String>,
+    /// Whether it is told anything.
+    pub enabled: bool,
+    /// When it was added. It is told of what happened after.
+    pub created_at: Time,
+}
+
+/// An endpoint, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "end_8Qm2Zr0aT1kP", "url": "https://shop.example/hooks/doorbuster", "types": ["order.paid"], "enabled": true,
+    "created_at": "2026-11-20T09:00:00.000Z", "secrets": [{"signs_until": null}], "waiting": 0, "failing": 0, "dead": 0,
+    "oldest_waiting_at": null
+})))]
+pub struct WebhookEndpoint {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub url: String,
+    /// What it is told of.
+    pub types: Vec<String>,
+    /// Whether it is told anything.
+    pub enabled: bool,
+    /// When it was added.
+    pub created_at: Time,
+    /// The secrets that sign, newest first.
+    pub secrets: Vec<LiveSecret>,
+    /// Events that it was not told yet, whether it wants them or not.
+    pub waiting: u64,
+    /// Events that it did not take, and that are tried again.
+    pub failing: u64,
+    /// Events that were given up and that nobody has seen to.
+    pub dead: u64,
+    /// When the oldest event happened that it waits for.
+    #[schema(required = true)]
+    pub oldest_waiting_at: Option<Time>,
+}
+
+/// A secret, without itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LiveSecret {
+    /// Until when it signs; `null`: until it is replaced.
+    #[schema(required = true)]
+    pub signs_until: Option<Time>,
+}
+
+/// Every endpoint, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookEndpointList {
+    /// The endpoints.
+    pub endpoints: Vec<WebhookEndpoint>,
+}
+
+/// What became of an event that an endpoint did not take at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// It is tried again.
+    Pending,
+    /// It was tried as often as it may be.
+    Dead,
+    /// An operator let it be.
+    Discarded,
+}
+
+impl DeliveryState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Dead, Self::Discarded];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Dead => "dead",
+            Self::Discarded => "discarded",
+        }
+    }
+
+    /// The state that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// An event that an endpoint did not take at once. One that it took leaves no trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "event": "evt_0000000000000042", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
+    "state": "pending", "tries": 3, "next_try_at": "2026-11-20T10:00:46.000Z", "error": "it answered 503", "reason": null,
+    "since": "2026-11-20T10:00:42.000Z", "dead_letter": null
+})))]
+pub struct Delivery {
+    /// The event's id.
+    pub event: String,
+    /// What happened; `null`: the event is forgotten.
+    #[serde(rename = "type")]
+    #[schema(required = true)]
+    pub what: Option<String>,
+    /// The order, item or sale that it is about.
+    pub about: String,
+    /// What became of it.
+    pub state: DeliveryState,
+    /// How often it was tried in vain.
+    pub tries: u32,
+    /// When it is tried next.
+    #[schema(required = true)]
+    pub next_try_at: Option<Time>,
+    /// What went wrong last.
+    #[schema(required = true)]
+    pub error: Option<String>,
+    /// Why an operator discarded it.
+    #[schema(required = true)]
+    pub reason: Option<String>,
+    /// Since when it is in this state.
+    pub since: Time,
+    /// The dead letter that it is.
+    #[schema(required = true)]
+    pub dead_letter: Option<String>,
+}
+
+/// A page of deliveries, newest event first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryList {
+    /// The deliveries of this page.
+    pub deliveries: Vec<Delivery>,
+    /// Give it as `cursor` to read on; `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+fn event_id() -> Schema {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(EVENT_ID_PATTERN));
+    text.examples(["evt_0000000000000042"]).into()
+}
+
+/// Which event an endpoint is to be told of once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"event": "evt_0000000000000042"})))]
+pub struct Redelivery {
+    /// The event's id.
+    #[schema(schema_with = event_id)]
+    pub event: String,
+}
+
+impl Redelivery {
+    /// Reads the body of `POST /v1/admin/webhook-endpoints/{endpoint}/deliveries`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["event"], |body: &mut Object<'_, '_>| {
+            let event = body.required("event", read::event_id)?;
+            Some(Self { event })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_read_with_everything_that_is_wrong() {
+        let good = br#"{"url":"https://shop.example/h","types":["order.paid","*"]}"#;
+        let read = NewWebhookEndpoint::from_json(good).expect("good");
+        assert_eq!((read.types.len(), read.enabled), (2, true));
+        let check = |body: &str, pointers: &[&str]| {
+            let problem = NewWebhookEndpoint::from_json(body.as_bytes()).expect_err(body);
+            let found: Vec<_> = problem.faults().iter().map(|fault| fault.pointer.as_str()).collect();
+            assert_eq!(found, pointers, "{body}");
+        };
+        check(r#"{}"#, &["/url", "/types"]);
+        check(r#"{"url":"ftp://x","types":[]}"#, &["/url", "/types"]);
+        check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid",7]}"#, &["/types/3"]);
+        check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid"]}"#, &["/types/0", "/types/2"]);
+        check(r#"{"url":"https://x","types":"*","enabled":1,"secret":"x"}"#, &["/secret", "/types", "/enabled"]);
+    }
+
+    #[test]
+    fn a_rotation_may_say_nothing() {
+        assert_eq!(SecretRotation::from_json(b"").expect("empty"), SecretRotation::default());
+        assert_eq!(SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs, 0);
+        assert!(SecretRotation::from_json(br#"{"overlap_secs":604801}"#).is_err());
+        assert!(Redelivery::from_json(br#"{"event":"evt_0000000000000042"}"#).is_ok());
+        for wrong in [r#"{"event":"42"}"#, r#"{"event":"evt_0000000000000000"}"#, r#"{"event":"evt_-1"}"#, "{}"] {
+            assert_eq!(Redelivery::from_json(wrong.as_bytes()).expect_err(wrong).status(), 422);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Telling others: the shop's endpoints, what they were not told at once, what was given up.
+
+use super::answer::{json, ok};
+use super::operating::{RUNNING, VIEWING};
+use super::{Answer, Auth, Body, Content, Endpoint, Method, Param, Shape};
+use crate::admin::dead_letters::{DeadLetterList, Discard, SeenTo};
+use crate::admin::keys::Role;
+use crate::admin::webhooks::{
+    CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
+    WebhookEndpointList, WebhookEndpointPatch,
+};
+use crate::header::BodyType;
+use crate::problem::Code;
+
+/// What only an `admin` may change.
+const CHANGING: Endpoint = Endpoint { auth: Auth::Operator(Role::Admin), ..VIEWING };
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        path: "/v1/admin/webhook-endpoints",
+        id: "list_webhook_endpoints",
+        summary: "List the endpoints that are told what happens",
+        description: "Oldest first, with how far each one is, and never with a secret.",
+        answers: &[ok::<WebhookEndpointList>("The endpoints.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/webhook-endpoints",
+        id: "create_webhook_endpoint",
+        summary: "Add an endpoint",
+        description: "It is told of what happens from now on, signed as Standard Webhooks. The secret is shown in this answer and never again. \
+            An address that may not be gone to is refused here already. There are at most 50.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewWebhookEndpoint>() }),
+        answers: &[Answer::new(201, json::<CreatedWebhookEndpoint>(), "The endpoint, with its secret.")],
+        codes: &[Code::WrongState],
+        ..CHANGING
+    },
+    Endpoint {
+        path: "/v1/admin/webhook-endpoints/{endpoint}",
+        id: "get_webhook_endpoint",
+        summary: "Read an endpoint, and how far it is",
+        answers: &[ok::<WebhookEndpoint>("The endpoint.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Patch,
+        path: "/v1/admin/webhook-endpoints/{endpoint}",
+        id: "change_webhook_endpoint",
+        summary: "Change an endpoint by a JSON merge patch",
+        description: "Holds for everything that it was not told yet.",
+        body: Some(Body { media: BodyType::MergePatch, shape: Shape::of::<WebhookEndpointPatch>() }),
+        answers: &[ok::<WebhookEndpoint>("The endpoint, changed.")],
+        ..CHANGING
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/webhook-endpoints/{endpoint}",
+        id: "delete_webhook_endpoint",
+        summary: "Remove an endpoint",
+        description: "With everything that it was not told.",
+        answers: &[Answer::new(204, Content::None, "The endpoint is gone.")],
+        ..CHANGING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/webhook-endpoints/{endpoint}/rotate-secret",
+        id: "rotate_webhook_secret",
+        summary: "Give an endpoint a new secret",
+        description: "Messages are signed by the new one at once, and by those before it as well for a while. The new one is shown in this \
+            answer and never again. At most five sign at once; the oldest goes.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<SecretRotation>() }),
+        may_lack_body: true,
+        answers: &[ok::<CreatedWebhookEndpoint>("The endpoint, with its new secret.")],
+        ..CHANGING
+    },
+    Endpoint {
+        path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
+        id: "list_deliveries",
+        summary: "List what an endpoint did not take at once",
+        description: "Newest event first. What it took at once leaves no trace here.",
+        params: &[Param::DeliveryState, Param::Cursor, Param::Limit],
+        answers: &[ok::<DeliveryList>("A page of deliveries.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
+        id: "redeliver",
+        summary: "Tell an endpoint of one event once more",
+        description: "Whatever became of it before. Later events about the same order wait for it.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<Redelivery>() }),
+        answers: &[Answer::new(202, json::<Redelivery>(), "It will be told.")],
+        codes: &[Code::WrongState],
+        ..RUNNING
+    },
+    Endpoint {
+        path: "/v1/admin/dead-letters",
+        id: "list_dead_letters",
+        summary: "List what was given up and not seen to",
+        description: "Events that an endpoint did not take, refunds that a provider did not make, requests that could not be decided: in this \
+            order, each newest first.",
+        params: &[Param::DeadKind, Param::Cursor, Param::Limit],
+        answers: &[ok::<DeadLetterList>("A page of dead letters.")],
+        ..VIEWING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/dead-letters/{letter}/retry",
+        id: "retry_dead_letter",
+        summary: "Try it again",
+        description: "From the first try on. A ticket cannot be: its units went back, and its buyer heard so.",
+        answers: &[ok::<SeenTo>("It is tried again.")],
+        codes: &[Code::WrongState],
+        ..RUNNING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/dead-letters/{letter}/discard",
+        id: "discard_dead_letter",
+        summary: "Let it be",
+        description: "It is not listed any more; why is kept.",
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<Discard>() }),
+        answers: &[ok::<SeenTo>("It is let be.")],
+        ..RUNNING
+    },
+];

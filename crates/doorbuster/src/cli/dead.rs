@@ -1,0 +1,74 @@
+//! `dead-letter`: what was given up, from a shell.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::shop::ShopArgs;
+
+/// See what was given up: events, refunds, requests; try it again or let it be.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  export DOORBUSTER_ADMIN_KEY=…
+  doorbuster dead-letter list
+  doorbuster dead-letter retry dlv_7")]
+pub struct DeadArgs {
+    #[command(flatten)]
+    pub shop: ShopArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DeadCommand,
+}
+
+/// A kind of dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// An event that an endpoint did not take.
+    Delivery,
+    /// Money that a provider did not give back.
+    Refund,
+    /// A request that could not be decided.
+    Ticket,
+}
+
+impl Kind {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Refund => "refund",
+            Self::Ticket => "ticket",
+        }
+    }
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// List what was given up and that nobody has seen to.
+    #[command(after_help = "Example:\n  doorbuster dead-letter list --kind refund")]
+    List {
+        /// Only of this kind.
+        #[arg(long)]
+        kind: Option<Kind>,
+        /// Most entries wanted.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
+        /// Read on where another list ended.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Try one again, from the first try on.
+    #[command(after_help = "Example:\n  doorbuster dead-letter retry dlv_7")]
+    Retry {
+        /// The dead letter's id.
+        letter: String,
+    },
+    /// Let one be. It is not listed any more; why is kept.
+    #[command(after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'")]
+    Discard {
+        /// The dead letter's id.
+        letter: String,
+        /// Why, for other operators.
+        #[arg(long)]
+        reason: String,
+    },
+}

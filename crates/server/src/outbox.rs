@@ -1,0 +1,201 @@
+//! Telling others what happened: webhooks of the shop, and brokers.
+//!
+//! What is told lies in the store, written with the change itself. Here one worker for each endpoint reads it on from the endpoint's position and
+//! sends it; [`doorbuster_core::outbox`] plans what is sent when. A node has a worker only while it holds the endpoint's lease, which saves work and no
+//! more: the store moves a position for one, and whoever dies between sending and writing down sends once more.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `worker` | tells one endpoint |
+//! | `body` | what is said of an event |
+//! | `sink` | the contract with whatever messages go to |
+//! | `webhook` | messages as signed requests |
+//! | `guard` | where requests may go |
+//! | `forget` | forgets what nobody needs any more |
+//! | `meter` | counts |
+mod body;
+mod forget;
+mod guard;
+mod meter;
+mod sink;
+mod webhook;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::outbox::Bounds;
+use doorbuster_store::Endpoint;
+use doorbuster_store::StoreError;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::config::Settings;
+use crate::engine::Engine;
+
+pub(crate) use guard::{Guard, check as check_address};
+pub(crate) use meter::{Meter, Sent};
+use webhook::Webhooks;
+
+/// Endpoints of a deployment; more are refused.
+pub(crate) const ENDPOINTS_MAX: usize = 50;
+/// Secrets of one endpoint that sign at once; the oldest goes.
+pub(crate) const SECRETS_MAX: usize = 5;
+/// How often a node looks for new endpoints and changed ones.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it looks for new events, hints or not.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Events that get their positions at once, where commits do not give them.
+const SEQUENCE_AT_ONCE: usize = 10_000;
+
+/// Everything about telling others on this node.
+pub(crate) struct Outbox {
+    engine: Arc<Engine>,
+    webhooks: Webhooks,
+    guard: Guard,
+    bounds: Bounds,
+    meter: Meter,
+    /// Whether this node takes part in what one node does for all.
+    controls: bool,
+    /// Endpoints were changed here.
+    changed: Notify,
+    /// Raised when there may be something to tell.
+    news: watch::Sender<u64>,
+    /// Whether a worker of this node holds a lease: somebody must give events their positions.
+    is_told: AtomicBool,
+}
+
+impl Outbox {
+    /// What the settings say.
+    pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
+        let guard = Guard::new(settings.webhooks_allow_private);
+        Self {
+            engine,
+            webhooks: Webhooks::new(guard.clone(), settings.webhooks_timeout),
+            guard,
+            bounds: Bounds { tries: settings.webhooks_tries, ..Bounds::default() },
+            meter: Meter::default(),
+            controls: settings.roles.control,
+            changed: Notify::new(),
+            news: watch::Sender::default(),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Where requests may go.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// What was counted.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Endpoints, or what they were not told, were changed by an operator: workers look at once.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+        self.news.send_modify(|news| *news += 1);
+    }
+
+    /// Tells until the program stops.
+    pub(crate) async fn tend(self: &Arc<Self>) {
+        if !self.controls {
+            return std::future::pending().await;
+        }
+        tokio::join!(self.supervise(), self.listen(), self.forget());
+    }
+
+    /// Gives events their positions, and tells workers that there are some.
+    async fn listen(&self) {
+        let mut happened = self.engine.control().happened();
+        let mut every = tokio::time::interval(POLL_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                // The sender lives as long as the engine.
+                _ = happened.changed() => {}
+            }
+            if !self.is_told.load(Ordering::Acquire) {
+                continue;
+            }
+            match self.sequence().await {
+                Ok(()) => self.news.send_modify(|news| *news += 1),
+                Err(error) => {
+                    tracing::warn!(%error, "events could not be put in order yet");
+                    tokio::time::sleep(POLL_EVERY).await;
+                }
+            }
+        }
+    }
+
+    async fn sequence(&self) -> Result<(), StoreError> {
+        while self.engine.store().sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
+        Ok(())
+    }
+
+    /// Keeps a worker for each endpoint that is told anything.
+    async fn supervise(self: &Arc<Self>) {
+        let mut workers: JoinSet<String> = JoinSet::new();
+        let mut known: HashMap<String, watch::Sender<Arc<Endpoint>>> = HashMap::new();
+        loop {
+            match self.engine.store().endpoints().await {
+                Ok(endpoints) => self.staff(endpoints, &mut known, &mut workers),
+                Err(error) => tracing::warn!(%error, "the endpoints could not be read yet"),
+            }
+            self.is_told.store(!known.is_empty(), Ordering::Release);
+            let look = Instant::now() + LOOK_EVERY;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(look) => break,
+                    () = self.changed.notified() => break,
+                    Some(ended) = workers.join_next(), if !workers.is_empty() => {
+                        // One that ended by itself, or panicked, is started anew with the next look.
+                        match ended {
+                            Ok(id) => drop(known.remove(&id)),
+                            Err(error) => {
+                                tracing::error!(%error, "whoever told an endpoint failed");
+                                known.retain(|_, sender| !sender.is_closed());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn staff(
+        self: &Arc<Self>,
+        endpoints: Vec<Endpoint>,
+        known: &mut HashMap<String, watch::Sender<Arc<Endpoint>>>,
+        workers: &mut JoinSet<String>,
+    ) {
+        let wanted: HashMap<String, Arc<Endpoint>> = endpoints
+            .into_iter()
+            .filter(|endpoint| endpoint.enabled)
+            .map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint)))
+            .collect();
+        // A worker whose sender is gone ends.
+        known.retain(|id, _| wanted.contains_key(id));
+        for (id, endpoint) in wanted {
+            if let Some(sender) = known.get(&id) {
+                // Its position moves all the time, and is the worker's to know.
+                sender.send_if_modified(|before| {
+                    let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) } == **before;
+                    if !same {
+                        *before = endpoint;
+                    }
+                    !same
+                });
+                continue;
+            }
+            let (sender, receiver) = watch::channel(endpoint);
+            known.insert(id, sender);
+            workers.spawn(worker::run(self.clone(), receiver));
+        }
+    }
+}

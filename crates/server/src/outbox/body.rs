@@ -1,0 +1,74 @@
+//! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
+use doorbuster_api::order::AnyOrder;
+use doorbuster_api::told::{self, Data, ItemData, OrderData, PaymentData, RefusedData, SaleData};
+use doorbuster_core::Units;
+use doorbuster_core::event::{Actor, Event, Subject};
+use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
+use doorbuster_core::outbox::about;
+use doorbuster_store::Told;
+
+use super::sink::Message;
+use crate::catalogue::Catalogue;
+use crate::web::wire;
+
+/// The message. `None`: the catalogue does not know the item (yet).
+pub(super) fn message(catalogue: &Catalogue, told: &Told) -> Option<Message> {
+    let (id, what, at) = (told::event_id(told.position), told.event.what, told.event.at);
+    let data = data(catalogue, &told.event)?;
+    let body = told::Message { id: &id, what: what.as_str(), timestamp: wire::time(at), data };
+    let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
+    Some(Message { id, what, key: about(&told.event), at, body })
+}
+
+fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
+    Some(match &event.subject {
+        Subject::Order(order) => Data::Order(OrderData { order: wire::order_in(catalogue, order)? }),
+        Subject::Ticket { id, item, buyer, units, verdict } => {
+            let item = catalogue.item_of(*item)?;
+            let units = Units::new(u32::try_from(*units).ok()?)?;
+            match wire::refused(*id, buyer.as_str(), item, units, *verdict) {
+                AnyOrder::Refused(order) => Data::Refused(RefusedData { order }),
+                AnyOrder::Order(_) | AnyOrder::Queued(_) => return None,
+            }
+        }
+        Subject::Payment { .. } => Data::Payment(payment(event)?),
+        Subject::Item(item) => {
+            let item = catalogue.item_of(*item)?;
+            Data::Item(ItemData { sale: item.sale.to_string(), item: item.row.name.clone() })
+        }
+        Subject::Sale(sale) => Data::Sale(SaleData { sale: sale.clone() }),
+    })
+}
+
+/// The payment and its refund as they were written with the event.
+fn payment(event: &Event) -> Option<PaymentData> {
+    let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
+    let provider = match &event.by.actor {
+        Actor::Provider(name) => name.clone(),
+        Actor::Buyer | Actor::Operator(_) | Actor::Engine => String::new(),
+    };
+    let refund = Refund {
+        id: RefundId::of(payment),
+        payment: payment.clone(),
+        provider: provider.clone(),
+        order: order.clone(),
+        money: money.clone(),
+        cause: *cause,
+        state: RefundState::Pending,
+        accepted: false,
+        tries: 0,
+        next_at: event.at,
+        error: None,
+        at: event.at,
+        settled_at: None,
+    };
+    let payment = Payment {
+        id: payment.clone(),
+        provider,
+        order: order.clone(),
+        money: money.clone(),
+        state: PaymentState::Refunded,
+        at: event.at,
+    };
+    Some(PaymentData { payment: wire::payment(&payment), refund: wire::refund(&refund) })
+}

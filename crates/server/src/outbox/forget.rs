@@ -1,0 +1,48 @@
+//! Forgets what is of use to nobody any more, a little at a time: events that are about no order, deliveries that were given up, messages of providers that
+//! had their effect. The leader does it; an order's history is kept.
+use std::time::Duration;
+
+use doorbuster_store::Forget;
+
+use super::Outbox;
+
+/// How often it is looked for.
+const EVERY: Duration = Duration::from_secs(60);
+/// Rows of each kind that one transaction forgets, so that purchases are not held up behind a long one.
+const AT_ONCE: usize = 500;
+/// Shortest rest between two of these.
+const REST: Duration = Duration::from_millis(200);
+const DAY_MS: i64 = 86_400_000;
+/// How long events are kept that are about no order; whoever was told nothing for longer has missed them.
+const EVENTS_MS: i64 = 30 * DAY_MS;
+/// How long dead and discarded deliveries are kept.
+const DELIVERIES_MS: i64 = 90 * DAY_MS;
+/// How long messages of providers are known by their ids.
+const INBOX_MS: i64 = 90 * DAY_MS;
+
+impl Outbox {
+    /// Forgets until the program stops.
+    pub(super) async fn forget(&self) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            // A clock that was set may call everything old.
+            while self.engine.control().leads() && !self.engine.clock_was_set() {
+                let now = self.engine.store().careful_now();
+                let what = Forget {
+                    events_before: now.plus(-EVENTS_MS),
+                    deliveries_before: now.plus(-DELIVERIES_MS),
+                    inbox_before: now.plus(-INBOX_MS),
+                };
+                match self.engine.store().forget(what, AT_ONCE).await {
+                    Ok(0) => break,
+                    Ok(rows) => self.meter.forget(rows),
+                    Err(error) => {
+                        tracing::warn!(%error, "what is old could not be forgotten yet");
+                        break;
+                    }
+                }
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Messages as signed requests to the shop: Standard Webhooks over HTTP, no redirects, bounded in time and in what is read back.
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use doorbuster_store::Endpoint;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::Response;
+use reqwest::redirect::Policy;
+
+use super::guard::{Guard, check};
+use super::sink::{Message, Refusal};
+use crate::signing::{self, SigningKey};
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an answer's body is read, so that its connection can be used again; what takes longer is cut off.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of it that are read; of a longer one the connection is closed.
+const DRAIN_BYTES_MAX: usize = 16 * 1024;
+/// Connections to one host that are kept.
+const IDLE_MAX: usize = 4;
+/// Longest pause that a receiver's `Retry-After` is believed.
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+/// Sends webhooks.
+pub(super) struct Webhooks {
+    guard: Guard,
+    timeout: Duration,
+    /// Made with the first message: reading the system's certificates takes its time.
+    client: OnceLock<Result<reqwest::Client, String>>,
+}
+
+impl Webhooks {
+    pub(super) fn new(guard: Guard, timeout: Duration) -> Self {
+        Self { guard, timeout, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, Refusal> {
+        let builder = || {
+            reqwest::Client::builder()
+                // A proxy of the environment would connect to what the guard never saw.
+                .no_proxy()
+                .redirect(Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(self.timeout)
+                .pool_max_idle_per_host(IDLE_MAX)
+                .referer(false)
+                .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(std::sync::Arc::new(self.guard.clone()))
+        };
+        let made = self.client.get_or_init(|| {
+            // Without the system's certificates nothing but http can be reached.
+            let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+            made.map_err(|error| format!("no HTTP client can be made: {error}"))
+        });
+        made.as_ref().map_err(|error| Refusal::new(error.clone()))
+    }
+
+    /// Sends a message once, signed by every secret that is live.
+    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message, now: Millis) -> Result<(), Refusal> {
+        // Once more: what was allowed when it was added need not be now, and an address in the URL is never looked up.
+        let url = check(&endpoint.url, &self.guard).map_err(Refusal::new)?;
+        let live = endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
+        let keys: Vec<SigningKey> = live.filter_map(|secret| SigningKey::parse(&secret.secret)).collect();
+        if keys.is_empty() {
+            return Err(Refusal::new("the endpoint has no secret to sign with"));
+        }
+        let at_secs = now.0.div_euclid(1_000);
+        let request = self
+            .client()?
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(signing::ID_HEADER, &message.id)
+            .header(signing::TIMESTAMP_HEADER, at_secs)
+            .header(signing::SIGNATURE_HEADER, signing::sign(&message.id, at_secs, &message.body, &keys))
+            .body(message.body.clone());
+        let answer = request.send().await.map_err(|error| refused(&error))?;
+        let (status, pause) = (answer.status(), pause(&answer));
+        drain(answer).await;
+        if status.is_success() {
+            return Ok(());
+        }
+        let error = match status.is_redirection() {
+            true => format!("it answered {}: redirects are not followed", status.as_u16()),
+            false => format!("it answered {}", status.as_u16()),
+        };
+        Err(Refusal { error, pause_ms: pause })
+    }
+}
+
+/// The pause that an answer asks for, where such an answer may.
+fn pause(answer: &Response) -> i64 {
+    if !matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return 0;
+    }
+    let secs = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let pause = secs.map_or(Duration::ZERO, Duration::from_secs).min(PAUSE_MAX);
+    i64::try_from(pause.as_millis()).unwrap_or(0)
+}
+
+/// Reads a short answer to its end; what is longer or slower is dropped with its connection. The verdict stands already.
+async fn drain(mut answer: Response) {
+    let reading = async {
+        let mut bytes = 0;
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            bytes += chunk.len();
+            if bytes > DRAIN_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+}
+
+/// What went wrong on the way, without the address, which may hold a secret of the shop's.
+fn refused(error: &reqwest::Error) -> Refusal {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Refusal::new(if error.is_timeout() {
+        "it did not answer in time".to_owned()
+    } else if error.is_connect() {
+        format!("no connection: {cause}")
+    } else {
+        format!("the connection broke: {cause}")
+    })
+}

@@ -1,0 +1,270 @@
+//! Tells one endpoint: reads events after its position, sends what its desk says, writes down what came of it.
+//!
+//! It runs while its node holds the endpoint's lease. Whatever it has in memory can be lost at any instant: what was sent and not written down is sent again.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_api::told;
+use doorbuster_core::Millis;
+use doorbuster_core::outbox::{Desk, Note, Outcome, about};
+use doorbuster_store::{Endpoint, EndpointKind, StoreError, Told};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::body;
+use super::meter::Sent;
+use super::sink::Refusal;
+use super::{Outbox, POLL_EVERY};
+
+/// How long an endpoint stays with a node that says nothing.
+const LEASE_MS: i64 = 5_000;
+/// How often the lease is renewed, and tried to be had.
+const RENEW_EVERY: Duration = Duration::from_millis(1_500);
+/// How often rows are read again that an operator may have added or discarded at another node.
+const KNOW_EVERY: Duration = Duration::from_secs(2);
+/// What was told is written down at least so often, and in one go: under load a commit covers many.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
+
+/// Tells an endpoint until it is removed or disabled; gives its id back.
+pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<Endpoint>>) -> String {
+    let id = endpoint.borrow().id.clone();
+    let store = outbox.engine.store();
+    loop {
+        let leased = store.lease_endpoint(&id, outbox.engine.node(), LEASE_MS).await;
+        let ended = match leased {
+            Ok(true) => tell(&outbox, &id, &mut endpoint).await,
+            // Another node tells it.
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, endpoint = id, "an endpoint cannot be told further yet");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+            gone = endpoint.changed() => if gone.is_err() { break },
+        }
+        if endpoint.has_changed().is_err() {
+            break;
+        }
+    }
+    // Whoever comes next need not wait.
+    drop(store.lease_endpoint(&id, outbox.engine.node(), 0).await);
+    id
+}
+
+/// What a worker has in its hands.
+struct Worker<'o> {
+    outbox: &'o Arc<Outbox>,
+    id: &'o str,
+    kind: EndpointKind,
+    desk: Desk,
+    /// Events that were read and are not told.
+    events: HashMap<i64, Arc<Told>>,
+    sending: JoinSet<(i64, Result<(), Refusal>)>,
+    /// What the store does not know yet of rows that were tried.
+    notes: Vec<Note>,
+    /// Whether the position may be moved.
+    may_go: bool,
+    wrote: Instant,
+    /// Whether there may be events that were not read.
+    may_read: bool,
+}
+
+/// Tells while the lease is held. Ends well when another one has the endpoint, or it is gone.
+async fn tell(outbox: &Arc<Outbox>, id: &str, endpoint: &mut watch::Receiver<Arc<Endpoint>>) -> Result<(), StoreError> {
+    let store = outbox.engine.store();
+    let mut news = outbox.news.subscribe();
+    let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else { return Ok(()) };
+    let rows = store.pending_deliveries(id, outbox.bounds.pending).await?;
+    let mut worker = Worker {
+        outbox,
+        id,
+        kind: row.kind,
+        desk: Desk::new(outbox.bounds, row.position, rows),
+        events: HashMap::new(),
+        sending: JoinSet::new(),
+        notes: Vec::new(),
+        may_go: false,
+        wrote: Instant::now(),
+        may_read: true,
+    };
+    let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + KNOW_EVERY);
+    loop {
+        worker.note().await?;
+        if !worker.go().await? {
+            tracing::info!(endpoint = id, "another node has told this endpoint further");
+            return Ok(());
+        }
+        let now = outbox.engine.now();
+        let to = endpoint.borrow_and_update().clone();
+        worker.read(&to).await?;
+        worker.send(&to, now);
+        let wake = worker.wake(now).min(renew).min(know);
+        tokio::select! {
+            Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() => worker.sent(sent)?,
+            changed = news.changed() => {
+                worker.may_read = true;
+                // An operator may have added rows: those are news as well.
+                know = know.min(Instant::now() + WRITE_EVERY);
+                if changed.is_err() {
+                    return Ok(());
+                }
+            }
+            changed = endpoint.changed() => if changed.is_err() { return worker.end().await },
+            () = tokio::time::sleep_until(wake) => {}
+        }
+        while let Some(sent) = worker.sending.try_join_next() {
+            worker.sent(sent)?;
+        }
+        if Instant::now() >= renew {
+            if !store.lease_endpoint(id, outbox.engine.node(), LEASE_MS).await? {
+                return Ok(());
+            }
+            renew = Instant::now() + RENEW_EVERY;
+        }
+        if Instant::now() >= know {
+            worker.note().await?;
+            worker.desk.know(store.pending_deliveries(id, outbox.bounds.pending).await?);
+            know = Instant::now() + KNOW_EVERY;
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Writes down what came of rows that were tried.
+    async fn note(&mut self) -> Result<(), StoreError> {
+        if !self.notes.is_empty() {
+            self.outbox.engine.store().note_deliveries(self.id, self.notes.clone()).await?;
+            self.notes.clear();
+        }
+        Ok(())
+    }
+
+    /// Moves the position past what was told or got a row. False: it is not where it was left.
+    async fn go(&mut self) -> Result<bool, StoreError> {
+        if !self.may_go || (!self.sending.is_empty() && self.wrote.elapsed() < WRITE_EVERY) {
+            return Ok(true);
+        }
+        self.may_go = false;
+        self.wrote = Instant::now();
+        let Some(progress) = self.desk.go() else { return Ok(true) };
+        self.events.retain(|at, _| *at > progress.to);
+        for parcel in progress.failed.iter().filter(|parcel| parcel.dead) {
+            self.given_up(parcel.position, parcel.error.as_deref());
+        }
+        let is_there = self.outbox.engine.store().advance_endpoint(self.id, progress).await?;
+        self.desk.gone();
+        Ok(is_there)
+    }
+
+    /// Reads on, once there is room for many or nothing else to do.
+    async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
+        let room = self.desk.room();
+        let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
+        if !self.may_read || room == 0 || !is_time {
+            return Ok(());
+        }
+        let told = self.outbox.engine.store().told_after(self.desk.read_after(), room).await?;
+        self.may_read = told.len() == room;
+        for told in told {
+            let is_wanted = endpoint.wanted.has(told.event.what);
+            self.desk.read(told.position, &about(&told.event), is_wanted);
+            if is_wanted {
+                self.events.insert(told.position, Arc::new(told));
+            } else {
+                self.may_go = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what may be sent now.
+    fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
+        while let Some(position) = self.desk.next(now) {
+            let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
+            let read = self.events.get(&position).cloned();
+            self.sending.spawn(async move { (position, send(&outbox, &endpoint, position, read).await) });
+        }
+    }
+
+    /// When there is something to do though nothing happens.
+    fn wake(&self, now: Millis) -> Instant {
+        let due =
+            self.desk.due().map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
+        let write = if self.may_go { (self.wrote + WRITE_EVERY).duration_since(Instant::now()) } else { POLL_EVERY };
+        Instant::now() + due.min(write).min(POLL_EVERY)
+    }
+
+    fn sent(&mut self, sent: Result<(i64, Result<(), Refusal>), JoinError>) -> Result<(), StoreError> {
+        let (position, answer) =
+            sent.map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
+        let was_open = self.desk.is_open();
+        let (outcome, error) = match answer {
+            Ok(()) => (Outcome::Told, None),
+            Err(Refusal { error, pause_ms }) => (Outcome::Failed { error: error.clone(), pause_ms }, Some(error)),
+        };
+        self.may_go = true;
+        let now = self.outbox.engine.now();
+        let note = self.desk.done(position, outcome, now, rand::random());
+        self.outbox.meter.count(self.kind, if error.is_none() { Sent::Told } else { Sent::Failed });
+        if let Some(Note::Again(parcel)) = &note
+            && parcel.dead
+        {
+            self.given_up(position, error.as_deref());
+        }
+        self.notes.extend(note);
+        if self.desk.is_open() != was_open {
+            let error = error.unwrap_or_default();
+            match was_open {
+                false => tracing::warn!(
+                    endpoint = self.id,
+                    error,
+                    "an endpoint takes nothing any more; it is tried with one event at a time"
+                ),
+                true => tracing::info!(endpoint = self.id, "an endpoint takes events again"),
+            }
+        }
+        Ok(())
+    }
+
+    /// An event is given up: somebody must look.
+    fn given_up(&self, position: i64, error: Option<&str>) {
+        self.outbox.meter.count(self.kind, Sent::Dead);
+        let event = told::event_id(position);
+        tracing::error!(endpoint = self.id, event, error, "an event was given up and is a dead letter");
+    }
+
+    /// Writes down what is known, since nobody will be told any more.
+    async fn end(mut self) -> Result<(), StoreError> {
+        self.sending.abort_all();
+        self.note().await?;
+        self.sending = JoinSet::new();
+        self.go().await.map(drop)
+    }
+}
+
+/// Sends one event, which is looked up again if it was read long ago.
+async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<Arc<Told>>) -> Result<(), Refusal> {
+    let engine = &outbox.engine;
+    let told = match read {
+        Some(told) => told,
+        None => match engine.store().told_at(position).await {
+            Ok(Some(told)) => Arc::new(told),
+            Ok(None) => return Err(Refusal::new("the event is forgotten")),
+            Err(error) => return Err(Refusal::new(format!("the event could not be read: {error}"))),
+        },
+    };
+    let mut message = body::message(&engine.catalogue(), &told);
+    if message.is_none() {
+        // Another node may have made the sale just now.
+        drop(engine.catch_up().await);
+        message = body::message(&engine.catalogue(), &told);
+    }
+    match message {
+        Some(message) => outbox.send(endpoint, &message).await,
+        None => Err(Refusal::new("the event's item is not known here")),
+    }
+}

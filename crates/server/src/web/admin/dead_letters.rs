@@ -1,0 +1,154 @@
+//! What was given up: listed, tried again, let be. One list over deliveries, refunds and tickets.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, Request, State};
+use doorbuster_api::admin::dead_letters::{DeadKind, DeadLetter, DeadLetterList, Discard, SeenTo, SeenToState};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_api::query::DeadLetterQuery;
+use doorbuster_api::told::event_id;
+use doorbuster_core::TicketId;
+use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
+use doorbuster_core::money::RefundId;
+use doorbuster_store::{Dead, DeadId, DeadOutcome};
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::note;
+use crate::web::cursor::{self, List};
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, json};
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+/// `GET /v1/admin/dead-letters`
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    let query = DeadLetterQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let limit = query.page.limit as usize;
+    let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
+    // A cursor names the kind that it stands in, and where.
+    let (first, mut after) = match &from {
+        Some((position, kind)) => (DeadKind::parse(kind), Some(*position)),
+        None => (None, None),
+    };
+    let mut dead_letters: Vec<DeadLetter> = Vec::new();
+    let mut next_cursor = None;
+    let begun = |kind: &DeadKind| first.is_none_or(|first| *kind as u8 >= first as u8);
+    for kind in DeadKind::ALL.into_iter().filter(begun).filter(|kind| query.kind.is_none_or(|only| only == *kind)) {
+        let room = limit - dead_letters.len();
+        if room == 0 {
+            next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
+            break;
+        }
+        let page = app.engine.store().dead(stored(kind), after.take(), room).await.map_err(failed)?;
+        dead_letters.extend(page.rows.iter().map(|dead| shown(kind, dead)));
+        if let Some(position) = page.next {
+            next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
+            break;
+        }
+    }
+    Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
+}
+
+/// `POST /v1/admin/dead-letters/{letter}/retry`
+pub(crate) async fn retry(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([letter]): Names<1>,
+    request: Request,
+) -> Answer {
+    input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let id = id(&letter)?;
+    match app.engine.store().retry_dead(id.clone(), DELIVERIES_PENDING_MAX).await.map_err(failed)? {
+        DeadOutcome::Done => {}
+        DeadOutcome::NotFound => return Err(no_letter().into()),
+        DeadOutcome::Gone => {
+            let detail = "it cannot be tried again: a ticket's units went back, or the event is forgotten";
+            return Err(Problem::wrong_state("gone", detail).into());
+        }
+        DeadOutcome::Full => {
+            return Err(Problem::wrong_state("full", "as many events wait for its endpoint as may wait").into());
+        }
+    }
+    match id {
+        DeadId::Delivery(_) => app.outbox.wake(),
+        DeadId::Refund(_) => app.payments.wake_refunds(),
+        DeadId::Ticket(_) => {}
+    }
+    note(&app, &by, "dead_letter.retry", &object!({"dead_letter": letter})).await;
+    Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Pending }))
+}
+
+/// `POST /v1/admin/dead-letters/{letter}/discard`
+pub(crate) async fn discard(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([letter]): Names<1>,
+    request: Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let Discard { reason } = Discard::from_json(&body)?;
+    if !app.engine.store().discard_dead(id(&letter)?, reason.clone()).await.map_err(failed)? {
+        return Err(no_letter().into());
+    }
+    note(&app, &by, "dead_letter.discard", &object!({"dead_letter": letter, "reason": reason})).await;
+    Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Discarded }))
+}
+
+fn no_letter() -> Problem {
+    Problem::not_found("there is no such dead letter, or somebody has seen to it")
+}
+
+/// What a delivery is called here.
+pub(super) fn delivery_id(seq: i64) -> String {
+    format!("dlv_{seq}")
+}
+
+/// What an id names: its prefix says of which kind.
+fn id(text: &str) -> Result<DeadId, Problem> {
+    let delivery = |digits: &str| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|_| plain).map(DeadId::Delivery)
+    };
+    let found = match text.split_once('_') {
+        Some(("dlv", digits)) => delivery(digits),
+        Some(("ref", _)) => Some(DeadId::Refund(RefundId(text.to_owned()))),
+        _ => TicketId::parse(text).map(DeadId::Ticket),
+    };
+    found.ok_or_else(no_letter)
+}
+
+fn stored(kind: DeadKind) -> doorbuster_store::DeadKind {
+    match kind {
+        DeadKind::Delivery => doorbuster_store::DeadKind::Delivery,
+        DeadKind::Refund => doorbuster_store::DeadKind::Refund,
+        DeadKind::Ticket => doorbuster_store::DeadKind::Ticket,
+    }
+}
+
+fn shown(kind: DeadKind, dead: &Dead) -> DeadLetter {
+    let (endpoint, event, what) = match &dead.delivery {
+        Some((endpoint, position, what)) => (Some(endpoint.clone()), Some(event_id(*position)), *what),
+        None => (None, None, None),
+    };
+    DeadLetter {
+        id: match &dead.id {
+            DeadId::Delivery(seq) => delivery_id(*seq),
+            DeadId::Refund(id) => id.0.clone(),
+            DeadId::Ticket(id) => id.to_string(),
+        },
+        kind,
+        about: dead.about.clone(),
+        error: dead.reason.clone(),
+        tries: dead.tries,
+        at: wire::time(dead.at),
+        endpoint,
+        event,
+        what: what.map(|what| what.as_str().to_owned()),
+    }
+}

@@ -1,0 +1,280 @@
+//! Endpoints that are told what happens: added, changed, removed, and what they were not told at once.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, Request, State};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::admin::webhooks::{
+    CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint, Redelivery,
+    SecretRotation, WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
+};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_api::query::DeliveryQuery;
+use doorbuster_api::told::{ALL_TYPES, event_id, event_position};
+use doorbuster_core::event::EventType;
+use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
+use doorbuster_core::outbox::Wanted;
+use doorbuster_store::{self as store, EndpointChange, EndpointKind, EndpointSecret, NewEndpoint, Rotation, Standing};
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::note;
+use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, check_address};
+use crate::signing::write_secret;
+use crate::web::cursor::{self, List};
+use crate::web::failure::failed;
+use crate::web::input::{self, Names};
+use crate::web::reply::{Answer, empty, json};
+use crate::web::who::By;
+use crate::web::{App, wire};
+
+/// Random bytes of a secret.
+const SECRET_BYTES: usize = 32;
+
+/// `GET /v1/admin/webhook-endpoints`
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
+    let standings = app.engine.store().standings().await.map_err(failed)?;
+    let webhooks = endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Webhook);
+    let shown = |endpoint: &store::Endpoint| {
+        shown(&app, endpoint, standings.iter().find(|standing| standing.endpoint == endpoint.id))
+    };
+    Ok(json(StatusCode::OK, &WebhookEndpointList { endpoints: webhooks.map(shown).collect() }))
+}
+
+/// `GET /v1/admin/webhook-endpoints/{endpoint}`
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([id]): Names<1>) -> Answer {
+    let endpoint = find(&app, &id).await?;
+    one(&app, &endpoint).await
+}
+
+/// `POST /v1/admin/webhook-endpoints`
+pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = NewWebhookEndpoint::from_json(&body)?;
+    let url = address(&app, &wanted.url).await?;
+    let secret = write_secret(&rand::random::<[u8; SECRET_BYTES]>());
+    let new = NewEndpoint {
+        id: format!("end_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())),
+        kind: EndpointKind::Webhook,
+        url,
+        wanted: types(&wanted.types),
+        secret: Some(EndpointSecret { secret: secret.clone(), until: None }),
+        enabled: wanted.enabled,
+    };
+    let Some(endpoint) = app.engine.store().insert_endpoint(new, ENDPOINTS_MAX).await.map_err(failed)? else {
+        let detail = format!("there are {ENDPOINTS_MAX} endpoints, as many as there may be; delete one first");
+        return Err(Problem::wrong_state("full", detail).into());
+    };
+    app.outbox.wake();
+    let detail = object!({"endpoint": endpoint.id, "host": host(&endpoint.url), "types": wanted.types});
+    note(&app, &by, "webhook_endpoint.create", &detail).await;
+    Ok(json(StatusCode::CREATED, &created(&endpoint, secret)))
+}
+
+/// `PATCH /v1/admin/webhook-endpoints/{endpoint}`
+pub(crate) async fn change(State(app): State<Arc<App>>, By(by): By, Names([id]): Names<1>, request: Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::MergePatch)?;
+    let patch = WebhookEndpointPatch::from_json(&body)?;
+    find(&app, &id).await?;
+    let url = match &patch.url {
+        Some(url) => Some(address(&app, url).await?),
+        None => None,
+    };
+    let change =
+        EndpointChange { url, wanted: patch.types.as_deref().map(types), enabled: patch.enabled, rotate: None };
+    let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
+    let endpoint = changed.ok_or_else(no_endpoint)?;
+    app.outbox.wake();
+    let host = patch.url.as_deref().map(host);
+    let detail = object!({"endpoint": id, "host": host, "types": patch.types, "enabled": patch.enabled});
+    note(&app, &by, "webhook_endpoint.change", &detail).await;
+    one(&app, &endpoint).await
+}
+
+/// `DELETE /v1/admin/webhook-endpoints/{endpoint}`
+pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([id]): Names<1>) -> Answer {
+    find(&app, &id).await?;
+    if !app.engine.store().delete_endpoint(&id).await.map_err(failed)? {
+        return Err(no_endpoint().into());
+    }
+    app.outbox.wake();
+    note(&app, &by, "webhook_endpoint.delete", &object!({"endpoint": id})).await;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /v1/admin/webhook-endpoints/{endpoint}/rotate-secret`
+pub(crate) async fn rotate(State(app): State<Arc<App>>, By(by): By, Names([id]): Names<1>, request: Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    if !body.is_empty() {
+        input::content_type(&headers, BodyType::Json)?;
+    }
+    let SecretRotation { overlap_secs } = SecretRotation::from_json(&body)?;
+    find(&app, &id).await?;
+    let secret = write_secret(&rand::random::<[u8; SECRET_BYTES]>());
+    let rotation = Rotation {
+        secret: EndpointSecret { secret: secret.clone(), until: None },
+        old_until: app.engine.now().plus(i64::from(overlap_secs) * 1_000),
+        keep: SECRETS_MAX,
+    };
+    let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
+    let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
+    let endpoint = changed.ok_or_else(no_endpoint)?;
+    app.outbox.wake();
+    note(&app, &by, "webhook_endpoint.rotate", &object!({"endpoint": id, "overlap_secs": overlap_secs})).await;
+    Ok(json(StatusCode::OK, &created(&endpoint, secret)))
+}
+
+/// `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`
+pub(crate) async fn deliveries(
+    State(app): State<Arc<App>>,
+    Names([id]): Names<1>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = DeliveryQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?.map(|(position, _)| position);
+    find(&app, &id).await?;
+    let state = query.state.map(stored_state);
+    let asked = store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
+    let page = app.engine.store().deliveries(asked).await.map_err(failed)?;
+    let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
+    Ok(json(StatusCode::OK, &DeliveryList { deliveries: page.rows.iter().map(delivery).collect(), next_cursor }))
+}
+
+/// `POST /v1/admin/webhook-endpoints/{endpoint}/deliveries`
+pub(crate) async fn redeliver(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    Names([id]): Names<1>,
+    request: Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = Redelivery::from_json(&body)?;
+    let position = event_position(&wanted.event).expect("the reader let only ids of events through");
+    let done = app.engine.store().redeliver(&id, position, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
+    match done {
+        store::Redelivery::Done => {}
+        store::Redelivery::NoEndpoint => return Err(no_endpoint().into()),
+        store::Redelivery::NoEvent => return Err(Problem::not_found("there is no such event, or not any more").into()),
+        store::Redelivery::Ahead => {
+            return Err(Problem::wrong_state("waiting", "the endpoint was not told of it yet, and will be").into());
+        }
+        store::Redelivery::Full => {
+            return Err(Problem::wrong_state("full", "as many events wait for this endpoint as may wait").into());
+        }
+    }
+    app.outbox.wake();
+    note(&app, &by, "webhook_endpoint.redeliver", &object!({"endpoint": id, "event": wanted.event})).await;
+    Ok(json(StatusCode::ACCEPTED, &wanted))
+}
+
+fn no_endpoint() -> Problem {
+    Problem::not_found("there is no such endpoint")
+}
+
+/// The endpoint of this id, which is a webhook: brokers are configured, not added.
+async fn find(app: &App, id: &str) -> Result<store::Endpoint, crate::web::reply::Refused> {
+    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
+    let found = endpoints.into_iter().find(|row| row.id == id && row.kind == EndpointKind::Webhook);
+    Ok(found.ok_or_else(no_endpoint)?)
+}
+
+async fn one(app: &App, endpoint: &store::Endpoint) -> Answer {
+    let standings = app.engine.store().standings().await.map_err(failed)?;
+    let standing = standings.iter().find(|standing| standing.endpoint == endpoint.id);
+    Ok(json(StatusCode::OK, &shown(app, endpoint, standing)))
+}
+
+/// An address that may be gone to, as it will be used.
+async fn address(app: &App, text: &str) -> Result<String, Problem> {
+    let refuse = |why: &'static str| Problem::invalid_request(vec![Fault::new(Place::Body("/url".to_owned()), why)]);
+    let url = check_address(text, app.outbox.guard()).map_err(refuse)?;
+    app.outbox.guard().look_up(&url).await.map_err(refuse)?;
+    Ok(url.to_string())
+}
+
+/// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of actions.
+fn host(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url);
+    parsed.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn types(words: &[String]) -> Wanted {
+    if words.iter().any(|word| word == ALL_TYPES) {
+        return Wanted::All;
+    }
+    Wanted::Only(words.iter().filter_map(|word| EventType::parse(word)).collect())
+}
+
+fn words(wanted: &Wanted) -> Vec<String> {
+    match wanted {
+        Wanted::All => vec![ALL_TYPES.to_owned()],
+        Wanted::Only(types) => types.iter().map(|what| what.as_str().to_owned()).collect(),
+    }
+}
+
+fn created(endpoint: &store::Endpoint, secret: String) -> CreatedWebhookEndpoint {
+    CreatedWebhookEndpoint {
+        id: endpoint.id.clone(),
+        secret,
+        url: endpoint.url.clone(),
+        types: words(&endpoint.wanted),
+        enabled: endpoint.enabled,
+        created_at: wire::time(endpoint.created_at),
+    }
+}
+
+fn shown(app: &App, endpoint: &store::Endpoint, standing: Option<&Standing>) -> WebhookEndpoint {
+    let now = app.engine.now();
+    let live = endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
+    WebhookEndpoint {
+        id: endpoint.id.clone(),
+        url: endpoint.url.clone(),
+        types: words(&endpoint.wanted),
+        enabled: endpoint.enabled,
+        created_at: wire::time(endpoint.created_at),
+        secrets: live.map(|secret| LiveSecret { signs_until: secret.until.map(wire::time) }).collect(),
+        waiting: standing.map_or(0, |standing| standing.waiting),
+        failing: standing.map_or(0, |standing| standing.pending),
+        dead: standing.map_or(0, |standing| standing.dead),
+        oldest_waiting_at: standing.and_then(|standing| standing.oldest_at).map(wire::time),
+    }
+}
+
+fn stored_state(state: DeliveryState) -> store::DeliveryState {
+    match state {
+        DeliveryState::Pending => store::DeliveryState::Pending,
+        DeliveryState::Dead => store::DeliveryState::Dead,
+        DeliveryState::Discarded => store::DeliveryState::Discarded,
+    }
+}
+
+fn delivery(row: &store::Delivery) -> Delivery {
+    let is = |state| row.state == state;
+    Delivery {
+        event: event_id(row.position),
+        what: row.what.map(|what| what.as_str().to_owned()),
+        about: row.about.clone(),
+        state: match row.state {
+            store::DeliveryState::Pending => DeliveryState::Pending,
+            store::DeliveryState::Dead => DeliveryState::Dead,
+            store::DeliveryState::Discarded => DeliveryState::Discarded,
+        },
+        tries: row.tries,
+        next_try_at: is(store::DeliveryState::Pending).then(|| wire::time(row.next_at.max(row.at))),
+        error: row.error.clone(),
+        reason: row.why.clone(),
+        since: wire::time(row.at),
+        dead_letter: is(store::DeliveryState::Dead).then(|| super::dead_letters::delivery_id(row.seq)),
+    }
+}

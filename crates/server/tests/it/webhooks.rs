@@ -1,0 +1,46 @@
+//! Webhooks that go out: a shop's server that takes them, fails, hangs, trickles, redirects and floods; operators who add endpoints and see to what was given up.
+
+#[path = "webhooks/endpoints.rs"]
+mod endpoints;
+#[path = "webhooks/libraries.rs"]
+mod libraries;
+#[path = "webhooks/nodes.rs"]
+mod nodes;
+#[path = "webhooks/receiver.rs"]
+pub(crate) mod receiver;
+#[path = "webhooks/telling.rs"]
+mod telling;
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+
+/// A server that may tell this machine, and gives up after a few tries.
+pub(crate) async fn start() -> TestApp {
+    let app =
+        TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")]);
+    app.await
+}
+
+/// Adds an endpoint; gives its id and secret.
+pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, String) {
+    let body = json!({"url": url, "types": types});
+    let reply = app.admin("POST", "/v1/admin/webhook-endpoints", Some(body)).await;
+    assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    let created = reply.json();
+    let text = |name: &str| created[name].as_str().expect("a text").to_owned();
+    (text("id"), text("secret"))
+}
+
+/// Buys a unit of `spring`; gives the order's id.
+pub(crate) async fn buy(app: &TestApp, n: usize) -> String {
+    let bought = app.buy(&format!("buyer-{n}"), &format!("key-{n}"), "spring", "phone", 1).await;
+    assert_eq!(bought.verdict(), "201", "{}", bought.text());
+    bought.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// Its buyer gives an order up.
+pub(crate) async fn cancel(app: &TestApp, n: usize, order: &str) {
+    let reply = app.buyer(&format!("buyer-{n}"), "POST", &format!("/v1/orders/{order}/cancel")).await;
+    assert_eq!(reply.verdict(), "200", "{}", reply.text());
+}

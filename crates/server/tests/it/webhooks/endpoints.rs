@@ -1,0 +1,203 @@
+//! Endpoints as operators see them: added, changed, removed; secrets that rotate; one event once more; what is refused.
+
+use serde_json::{Value, json};
+
+use super::receiver::{Answer, Heard, Receiver};
+use super::{add, buy, start};
+use crate::app::TestApp;
+
+const PATH: &str = "/v1/admin/webhook-endpoints";
+
+#[tokio::test]
+async fn endpoints_come_change_and_go() {
+    let app = start().await;
+    assert_eq!(app.admin("GET", PATH, None).await.json(), json!({"endpoints": []}));
+    let (id, secret) = add(&app, "http://127.0.0.1:9/hook", json!(["order.paid", "sale.closed"])).await;
+    assert!(id.starts_with("end_") && secret.starts_with("whsec_"), "{id} {secret}");
+    let one = format!("{PATH}/{id}");
+    let reply = app.admin("GET", &one, None).await;
+    let shown = reply.json();
+    assert_eq!(
+        (&shown["url"], &shown["types"]),
+        (&json!("http://127.0.0.1:9/hook"), &json!(["order.paid", "sale.closed"]))
+    );
+    assert_eq!((&shown["enabled"], &shown["secrets"]), (&json!(true), &json!([{"signs_until": null}])));
+    assert!(!reply.text().contains("whsec_"), "a secret is shown once");
+    assert_eq!(app.admin("GET", PATH, None).await.json()["endpoints"], json!([shown]));
+    let patch = json!({"types": ["*"], "enabled": false});
+    let changed = app.admin("PATCH", &one, Some(patch)).await;
+    assert_eq!(changed.verdict(), "200", "{}", changed.text());
+    assert_eq!((&changed.json()["types"], &changed.json()["enabled"]), (&json!(["*"]), &json!(false)));
+    assert_eq!(app.admin("PATCH", &one, Some(json!({}))).await.json()["types"], json!(["*"]), "what is left out stays");
+    assert_eq!(app.admin("DELETE", &one, None).await.verdict(), "204");
+    for (method, path) in [
+        ("GET", one.clone()),
+        ("DELETE", one.clone()),
+        ("GET", format!("{one}/deliveries")),
+        ("POST", format!("{one}/rotate-secret")),
+    ] {
+        assert_eq!(app.admin(method, &path, None).await.verdict(), "404 not_found", "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_endpoint_is_refused_with_the_reason() {
+    let closed = TestApp::start().await;
+    let check = async |body: Value, pointer: &str, word: &str| {
+        let reply = closed.admin("POST", PATH, Some(body.clone())).await;
+        assert_eq!(reply.verdict(), "422 invalid_request", "{body}");
+        let fault = &reply.json()["errors"][0];
+        assert_eq!(fault["pointer"], pointer, "{body}");
+        assert!(fault["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{fault}");
+    };
+    let url = |url: &str| json!({"url": url, "types": ["*"]});
+    check(url("http://shop.example/"), "/url", "https://").await;
+    for private in [
+        "https://127.0.0.1/",
+        "https://localhost/x",
+        "https://10.1.2.3/",
+        "https://169.254.169.254/",
+        "https://[::1]/",
+        "https://[::ffff:192.168.0.1]/",
+        "https://0x7f000001/",
+        "https://224.0.0.1/",
+        "https://0.0.0.0/",
+    ] {
+        check(url(private), "/url", "private").await;
+    }
+    check(url("https://user:pw@shop.example/"), "/url", "user name").await;
+    check(url("shop.example"), "/url", "https").await;
+    check(json!({"url": "https://8.8.8.8/", "types": ["order.payed"]}), "/types/0", "known are").await;
+    check(json!({"url": "https://8.8.8.8/", "types": []}), "/types", "1 to").await;
+    check(json!({"url": "https://8.8.8.8/", "types": ["*"], "secret": "mine"}), "/secret", "not known").await;
+    let viewer = closed.admin("POST", "/v1/admin/keys", Some(json!({"name": "v", "role": "operator"}))).await.json();
+    let bearer = format!("Bearer {}", viewer["key"].as_str().expect("a key"));
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let body = json!({"url": "https://8.8.8.8/", "types": ["*"]}).to_string();
+    assert_eq!(closed.call("POST", PATH, &headers, body.as_bytes()).await.verdict(), "403 forbidden");
+    assert_eq!(closed.call("GET", PATH, &headers[..1], b"").await.verdict(), "200");
+}
+
+#[tokio::test]
+async fn there_is_an_end_to_how_many_there_are() {
+    let app = start().await;
+    for n in 0..50 {
+        add(&app, &format!("http://127.0.0.1:9/{n}"), json!(["order.refunded"])).await;
+    }
+    let one_more = json!({"url": "http://127.0.0.1:9/x", "types": ["*"]});
+    assert_eq!(app.admin("POST", PATH, Some(one_more)).await.verdict(), "409 wrong_state");
+}
+
+#[tokio::test]
+async fn an_address_that_became_private_is_not_gone_to() {
+    let shop = Receiver::start().await;
+    let app = start().await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &[], false).await.expect("it starts again, and allows less");
+    buy(&app, 1).await;
+    let path = format!("{PATH}/{id}/deliveries");
+    let page = app.until(&path, "it failed", |page| page["deliveries"][0]["tries"] == 1).await;
+    let error = page["deliveries"][0]["error"].as_str().expect("why");
+    assert!(error.contains("https://"), "{error}");
+    assert_eq!(
+        (&page["deliveries"][0]["state"], &page["deliveries"][0]["dead_letter"]),
+        (&json!("pending"), &json!(null))
+    );
+    assert!(shop.heard().is_empty());
+}
+
+#[tokio::test]
+async fn while_a_secret_rotates_both_sign() {
+    let (app, shop) = (start().await, Receiver::start().await);
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, old) = add(&app, &shop.url(), json!(["*"])).await;
+    let rotate = async |body: Option<Value>| {
+        let reply = app.admin("POST", &format!("{PATH}/{id}/rotate-secret"), body).await;
+        assert_eq!(reply.verdict(), "200", "{}", reply.text());
+        reply.json()["secret"].as_str().expect("a secret").to_owned()
+    };
+    let new = rotate(None).await;
+    assert_ne!(old, new);
+    buy(&app, 1).await;
+    let heard = shop.until(10, "one", |heard| heard.len() == 1).await;
+    assert!(heard[0].is_signed_by(&old) && heard[0].is_signed_by(&new), "{heard:?}");
+    let newest = rotate(Some(json!({"overlap_secs": 0}))).await;
+    buy(&app, 2).await;
+    let heard = shop.until(10, "two", |heard| heard.len() == 2).await;
+    assert!(heard[1].is_signed_by(&newest) && !heard[1].is_signed_by(&old) && !heard[1].is_signed_by(&new));
+    let shown = app.admin("GET", &format!("{PATH}/{id}"), None).await.json();
+    assert_eq!(shown["secrets"], json!([{"signs_until": null}]));
+}
+
+#[tokio::test]
+async fn one_event_is_told_once_more_when_an_operator_asks() {
+    let (app, shop) = (start().await, Receiver::start().await);
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, secret) = add(&app, &shop.url(), json!(["*"])).await;
+    buy(&app, 1).await;
+    let heard = shop.until(10, "one", |heard| heard.len() == 1).await;
+    let path = format!("{PATH}/{id}/deliveries");
+    let asked = json!({"event": heard[0].id()});
+    // The position may still be on its way.
+    app.until(&format!("{PATH}/{id}"), "it is level", |one| one["waiting"] == 0).await;
+    let reply = app.admin("POST", &path, Some(asked.clone())).await;
+    assert_eq!((reply.verdict().as_str(), reply.json()), ("202", asked));
+    let heard = shop.until(10, "two", |heard| heard.len() == 2).await;
+    assert_eq!((heard[1].id(), &heard[1].text), (heard[0].id(), &heard[0].text));
+    heard[1].verify(&secret);
+    let of = |event: &str| json!({"event": event});
+    assert_eq!(app.admin("POST", &path, Some(of("evt_0000000000009999"))).await.verdict(), "404 not_found");
+    assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
+}
+
+#[tokio::test]
+async fn a_disabled_endpoint_hears_what_it_missed_once_it_is_enabled() {
+    let (app, shop) = (start().await, Receiver::start().await);
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let enable = async |enabled: bool| {
+        let reply = app.admin("PATCH", &format!("{PATH}/{id}"), Some(json!({"enabled": enabled}))).await;
+        assert_eq!(reply.verdict(), "200");
+    };
+    enable(false).await;
+    let other = Receiver::start().await;
+    add(&app, &other.url(), json!(["*"])).await;
+    buy(&app, 1).await;
+    other.until(10, "the other one hears it", |heard| heard.len() == 1).await;
+    assert!(shop.heard().is_empty());
+    enable(true).await;
+    shop.until(10, "it is told", |heard| heard.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_discarded_with_a_reason() {
+    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
+    let (app, shop) = (TestApp::with(&settings).await, Receiver::with(|_, _: &Heard| Answer::Status(410)).await);
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    buy(&app, 1).await;
+    buy(&app, 2).await;
+    let letters = "/v1/admin/dead-letters";
+    let list =
+        app.until(letters, "two", |list| list["dead_letters"].as_array().is_some_and(|all| all.len() == 2)).await;
+    let page = app.admin("GET", &format!("{letters}?limit=1&kind=delivery"), None).await.json();
+    assert_eq!(page["dead_letters"][0], list["dead_letters"][0]);
+    let cursor = page["next_cursor"].as_str().expect("there is more");
+    let rest = app.admin("GET", &format!("{letters}?limit=1&cursor={cursor}"), None).await.json();
+    assert_eq!(rest["dead_letters"][0], list["dead_letters"][1]);
+    let letter = list["dead_letters"][0]["id"].as_str().expect("an id");
+    let discard = async |body: Value| app.admin("POST", &format!("{letters}/{letter}/discard"), Some(body)).await;
+    assert_eq!(discard(json!({})).await.verdict(), "422 invalid_request");
+    let done = discard(json!({"reason": "not needed"})).await;
+    assert_eq!(done.json(), json!({"id": letter, "state": "discarded"}));
+    assert_eq!(discard(json!({"reason": "again"})).await.verdict(), "404 not_found");
+    let kept = app.admin("GET", &format!("{PATH}/{id}/deliveries?state=discarded"), None).await.json();
+    assert_eq!(kept["deliveries"][0]["reason"], "not needed");
+    for wrong in ["dlv_x", "dlv_", "ref_none", "ord_none", "what"] {
+        let reply = app.admin("POST", &format!("{letters}/{wrong}/retry"), None).await;
+        assert_eq!(reply.verdict(), "404 not_found", "{wrong}");
+    }
+    assert_eq!(app.admin("GET", &format!("{letters}?kind=what"), None).await.verdict(), "422 invalid_request");
+}

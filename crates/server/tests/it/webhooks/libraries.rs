@@ -1,0 +1,103 @@
+//! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a real server.
+//!
+//! Where a library cannot be installed (no Python or Node, no registry), its example is not run, and the test says so.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{add, buy, start};
+
+/// How long a line of an example may take, with its language's start.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The first block of the guide in this language.
+fn example(language: &str) -> String {
+    let guide =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md")).expect("the guide");
+    let (_, rest) = guide.split_once(&format!("```{language}\n")).expect("an example");
+    rest.split_once("```").expect("its end").0.to_owned()
+}
+
+/// A running example; it ends with the test.
+struct Example {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn scratch() -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir(&dir).expect("a random name is free");
+    dir
+}
+
+/// Whether the installation went well.
+fn install(dir: &Path, command: &mut Command) -> bool {
+    let output = command.current_dir(dir).stdin(Stdio::null()).output();
+    let is_there = output.as_ref().is_ok_and(|output| output.status.success());
+    if !is_there {
+        let said = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+        eprintln!("not run: the library cannot be installed: {said:?}");
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    is_there
+}
+
+/// Runs an example as an endpoint of a server and expects it to print an order that is bought.
+async fn hears_an_order(dir: PathBuf, mut command: Command) {
+    let app = start().await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["order.reserved"])).await;
+    command.current_dir(&dir).env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let _example = Example { child, dir };
+    let (line, mut lines) = mpsc::channel(64);
+    // Ends with the example, whose output it reads.
+    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text)));
+    for n in 0..2 {
+        let order = buy(&app, n).await;
+        let wanted = format!("order.reserved {order}");
+        let heard = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("it prints in time");
+        assert_eq!(heard.as_deref(), Some(wanted.as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_in_python_verifies_a_real_message() {
+    let dir = scratch();
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", "lib", "standardwebhooks"];
+    if !install(&dir, Command::new("python3").args(pip)) {
+        return;
+    }
+    std::fs::write(dir.join("receiver.py"), example("python")).expect("it can be written");
+    let mut command = Command::new("python3");
+    command.arg("receiver.py").env("PYTHONPATH", dir.join("lib")).stderr(Stdio::null());
+    hears_an_order(dir, command).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_in_javascript_verifies_a_real_message() {
+    let dir = scratch();
+    let npm = ["install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", "standardwebhooks"];
+    if !install(&dir, Command::new("npm").args(npm)) {
+        return;
+    }
+    std::fs::write(dir.join("receiver.mjs"), example("js")).expect("it can be written");
+    let mut command = Command::new("node");
+    command.arg("receiver.mjs").stderr(Stdio::null());
+    hears_an_order(dir, command).await;
+}

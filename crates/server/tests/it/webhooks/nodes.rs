@@ -1,0 +1,50 @@
+//! Two nodes that share a truth: one of them tells an endpoint, the other goes on when it is gone.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::receiver::{Heard, Receiver};
+use super::{add, buy};
+use crate::app::TestApp;
+use crate::postgres::Cluster;
+use crate::several::address;
+
+async fn node(home: &Cluster, database: &str) -> TestApp {
+    let url = address(home, database);
+    let settings = [
+        ("DOORBUSTER_SHAPE", "postgres"),
+        ("DOORBUSTER_STORE__URL", url.as_str()),
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+    ];
+    TestApp::with(&settings).await
+}
+
+fn taken(heard: &[Heard]) -> HashSet<String> {
+    heard.iter().filter(|one| one.taken && one.what() == "order.reserved").map(Heard::order).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_tells_an_endpoint_and_the_other_goes_on_without_it() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (mut first, second) = (node(&home, &database).await, node(&home, &database).await);
+    first.open_sale("spring", 500.into(), 1).await;
+    second.until("/v1/admin/sales/spring", "it is known", |sale| sale["phase"] == "open").await;
+    let shop = Receiver::start().await;
+    let (_, secret) = add(&first, &shop.url(), json!(["*"])).await;
+    let mut orders = HashSet::new();
+    for n in 0..20 {
+        orders.insert(buy(if n % 2 == 0 { &first } else { &second }, n).await);
+    }
+    let heard = shop.until(15, "orders of both nodes", |heard| taken(heard) == orders).await;
+    heard.iter().for_each(|one| one.verify(&secret));
+    assert_eq!(heard.len(), orders.len(), "while nobody fails, each once");
+    let ended = first.ask_to_stop();
+    for n in 20..40 {
+        orders.insert(buy(&second, n).await);
+    }
+    ended.await.expect("no panic").expect("a good end");
+    shop.until(20, "orders after one node is gone", |heard| taken(heard) == orders).await;
+    second.stop().await;
+}

@@ -1,0 +1,216 @@
+//! A shop's server: takes what comes on a port of this machine, answers as it is told, and keeps what it heard.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::money::{now_secs, signature};
+
+/// How a request is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// With this status.
+    Status(u16),
+    /// With this status and these header lines.
+    With(u16, String),
+    /// Never; the connection stays open.
+    Hang,
+    /// With `200`, after so long.
+    Late(Duration),
+    /// With `200` and a body of so many bytes.
+    Flood(usize),
+    /// With `200` and a body that never ends, a byte now and then.
+    Trickle,
+    /// With nothing: the connection is closed.
+    Drop,
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) text: String,
+    pub(crate) at: Instant,
+    /// Whether it was answered with 2xx.
+    pub(crate) taken: bool,
+}
+
+impl Heard {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).expect("JSON")
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.headers["webhook-id"].clone()
+    }
+
+    pub(crate) fn what(&self) -> String {
+        self.json()["type"].as_str().expect("a type").to_owned()
+    }
+
+    /// The order that it is about.
+    pub(crate) fn order(&self) -> String {
+        self.json()["data"]["order"]["id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Asserts that this secret signed it, just now, over exactly these bytes.
+    pub(crate) fn verify(&self, secret: &str) {
+        assert!(self.is_signed_by(secret), "{self:?}");
+        let at: u64 = self.headers["webhook-timestamp"].parse().expect("seconds");
+        assert!(now_secs().abs_diff(at) < 60);
+        assert_eq!(self.json()["id"], self.id());
+        assert_eq!(self.headers["content-type"], "application/json");
+    }
+
+    pub(crate) fn is_signed_by(&self, secret: &str) -> bool {
+        let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
+        let wanted = signature(&key, &self.id(), &self.headers["webhook-timestamp"], &self.text);
+        self.headers["webhook-signature"].split(' ').any(|one| one == wanted)
+    }
+}
+
+type Rule = Arc<dyn Fn(usize, &Heard) -> Answer + Send + Sync>;
+
+/// A running receiver; it ends when it is dropped.
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    task: JoinHandle<()>,
+}
+
+impl Receiver {
+    /// One that takes everything.
+    pub(crate) async fn start() -> Self {
+        Self::with(|_, _| Answer::Status(200)).await
+    }
+
+    /// One that answers by this rule, which is told how many came before.
+    pub(crate) async fn with(rule: impl Fn(usize, &Heard) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let (kept, rule): (_, Rule) = (heard.clone(), Arc::new(rule));
+        let task = tokio::spawn(async move {
+            let mut serving = tokio::task::JoinSet::new();
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                serving.spawn(serve(stream, kept.clone(), rule.clone()));
+            }
+        });
+        Self { address, heard, task }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/hook?shop=1", self.address)
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until what was heard is enough, for at most `secs` seconds.
+    pub(crate) async fn until(&self, secs: u64, what: &str, holds: impl Fn(&[Heard]) -> bool) -> Vec<Heard> {
+        let begun = Instant::now();
+        loop {
+            let heard = self.heard();
+            if holds(&heard) {
+                return heard;
+            }
+            let short: Vec<_> = heard.iter().map(|one| (one.what(), one.id(), one.taken)).collect();
+            assert!(begun.elapsed() < Duration::from_secs(secs), "{what}: {short:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Takes requests from a connection until it ends.
+async fn serve(mut stream: TcpStream, kept: Arc<Mutex<Vec<Heard>>>, rule: Rule) {
+    let mut bytes = Vec::new();
+    while let Some(mut heard) = read(&mut stream, &mut bytes).await {
+        let answer = {
+            let mut all = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let answer = rule(all.len(), &heard);
+            let status = match &answer {
+                Answer::Status(status) | Answer::With(status, _) => *status,
+                Answer::Late(_) | Answer::Flood(_) | Answer::Trickle => 200,
+                Answer::Hang | Answer::Drop => 0,
+            };
+            heard.taken = (200..300).contains(&status);
+            all.push(heard);
+            answer
+        };
+        if !respond(&mut stream, answer).await {
+            return;
+        }
+    }
+}
+
+async fn respond(stream: &mut TcpStream, answer: Answer) -> bool {
+    let head = |status: u16, more: &str, length: usize| {
+        format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {length}\r\n{more}\r\n")
+    };
+    let written = match answer {
+        Answer::Status(status) => stream.write_all(head(status, "", 0).as_bytes()).await,
+        Answer::With(status, more) => stream.write_all(head(status, &more, 0).as_bytes()).await,
+        Answer::Hang => return std::future::pending().await,
+        Answer::Late(after) => {
+            tokio::time::sleep(after).await;
+            stream.write_all(head(200, "", 0).as_bytes()).await
+        }
+        Answer::Flood(length) => {
+            let _ = stream.write_all(head(200, "", length).as_bytes()).await;
+            for _ in 0..length / 65_536 {
+                if stream.write_all(&[b'x'; 65_536]).await.is_err() {
+                    return false;
+                }
+            }
+            Ok(())
+        }
+        Answer::Trickle => {
+            let _ = stream.write_all(head(200, "", 1_000_000).as_bytes()).await;
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            return false;
+        }
+        Answer::Drop => return false,
+    };
+    written.is_ok()
+}
+
+/// The next request of a connection; `bytes` is what was read beyond the one before.
+async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Heard> {
+    loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+            let headers: HashMap<String, String> =
+                lines.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+            let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            if bytes.len() >= end + 4 + length {
+                let text = String::from_utf8(bytes[end + 4..end + 4 + length].to_vec()).expect("UTF-8");
+                bytes.drain(..end + 4 + length);
+                return Some(Heard { headers, text, at: Instant::now(), taken: false });
+            }
+        }
+        let mut more = [0; 8_192];
+        match stream.read(&mut more).await {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => bytes.extend_from_slice(&more[..count]),
+        }
+    }
+}
