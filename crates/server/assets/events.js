@@ -13,6 +13,7 @@ export function listen({ token, sale, on }) {
   function connect() {
     const url = (origin || location.origin).replace(/^http/, 'ws') + '/v1/ws' + (sale ? '?sale=' + encodeURIComponent(sale) : '');
     try { socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]); } catch { return; }
+    const mine = socket;
     socket.onmessage = message => {
       if (!open) on.gap?.();
       open = true; again = AGAIN_MIN_MS;
@@ -23,6 +24,7 @@ export function listen({ token, sale, on }) {
       if (event.type === 'waiting_room') on.room?.(event);
     };
     socket.onclose = () => {
+      if (mine !== socket) return;
       const was = open;
       open = false;
       if (closed) return;
@@ -31,9 +33,18 @@ export function listen({ token, sale, on }) {
       again = Math.min(again * 2, AGAIN_MAX_MS);
     };
   }
+  function cut() {
+    const old = socket;
+    socket = null; open = false;
+    clearTimeout(timer);
+    old?.close();
+  }
   connect();
+  /* A page that was left may be kept for the way back. Until then it holds no stream. */
+  addEventListener('pagehide', cut);
+  addEventListener('pageshow', event => { if (event.persisted && !closed && !socket) connect(); });
   return {
     isOpen: () => open,
-    close() { closed = true; open = false; clearTimeout(timer); socket?.close(); }
+    close() { closed = true; cut(); }
   };
 }

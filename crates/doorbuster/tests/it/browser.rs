@@ -16,6 +16,8 @@ mod elsewhere;
 mod live;
 #[path = "browser/passes.rs"]
 mod passes;
+#[path = "browser/paying.rs"]
+mod paying;
 #[path = "browser/room.rs"]
 mod room;
 #[path = "browser/tab.rs"]

@@ -138,7 +138,7 @@ impl Assets {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
         // It may be there in a moment.
-        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(reply)
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "axe/front.rs"]
 mod front;
+#[path = "axe/paying.rs"]
+mod paying;
 
 use std::time::Duration;
 

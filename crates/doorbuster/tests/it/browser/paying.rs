@@ -1,0 +1,350 @@
+//! From the order to the payment page and back: what is paid, what is not, what comes late or twice, and where that money is.
+
+use serde_json::json;
+
+use super::door::{Door, Mode};
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{BUY, STATE, link, plain, sale, states, streams};
+use crate::windows::client::{Wish, request};
+use crate::windows::rig::Rig;
+
+/// The order page's large button.
+const PAY: &str = "#pay";
+
+/// Buys as another visitor would, elsewhere; gives the order's id.
+async fn bought(rig: &Rig, buyer: &str, key: &str, sale: &str) -> String {
+    let bought = rig.buy(&Wish::new(buyer, key, sale, 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    bought.id()
+}
+
+/// Goes from the order page to the payment page.
+async fn to_payment(tab: &Tab<'_>) {
+    tab.has(PAY, "aria-disabled", "false").await;
+    tab.click(PAY).await;
+    tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
+    tab.says("#pill", "Waiting for you").await;
+}
+
+/// Presses one of the payment page's other buttons, and goes back to the order when it is done.
+async fn press(tab: &Tab<'_>, does: &str) {
+    tab.click(&format!("[data-does={does}]")).await;
+    tab.click("#back").await;
+    tab.until("location.pathname.startsWith('/order/')").await;
+}
+
+/// Waits until a step of "what happened" says this.
+async fn step(tab: &Tab<'_>, words: &str) {
+    tab.says("#steps", words).await;
+}
+
+#[tokio::test]
+async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_paid() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let (tab, other) = (browser.tab().await, browser.tab().await);
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.click(BUY).await;
+        tab.says("#go", "Go to payment · €49.00").await;
+        tab.click("#go").await;
+        tab.says("#state", "Reserved for you").await;
+        tab.says(PAY, "Pay €49.00").await;
+        tab.says("#sandbox", "no real money moves").await;
+        let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
+        to_payment(&tab).await;
+        tab.says("#sum", "€49.00").await;
+        // Another window of the same buyer, which stays as it is.
+        other.go(&link(rig.address, &order, "ann")).await;
+        other.says("#state", "Reserved for you").await;
+        streams(&rig, 1).await;
+        other.eval("window.same = true").await;
+        tab.click("[data-does=pay]").await;
+        tab.until("location.pathname.startsWith('/order/')").await;
+        tab.says("#state", "Paid. It is yours.").await;
+        step(&tab, "Paid").await;
+        assert_eq!(tab.url().await, plain(rig.address, &order), "what the payment page said is gone from the address");
+        other.says("#state", "Paid. It is yours.").await;
+        assert_eq!(other.eval("window.same").await, true, "without being loaded again");
+        other.until("document.querySelector('#pay').hidden && document.querySelector('#side').hidden").await;
+        assert_eq!(states(&rig, "open").await, ["paid"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothing() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&tab).await;
+        let checkout = tab.url().await;
+        tab.click("[data-does=fail]").await;
+        tab.says("#state", "The payment failed").await;
+        tab.click("#leave").await;
+        tab.until("location.pathname.startsWith('/order/')").await;
+        tab.says("#state", "Reserved for you").await;
+        // Closed, and opened again elsewhere: the same checkout.
+        let other = browser.tab().await;
+        other.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&other).await;
+        assert_eq!(other.url().await, checkout);
+        other.keys_to("[data-does=pay]", "\u{e007}").await;
+        other.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It is yours.").await;
+        // Whoever goes back in their history finds that it is paid.
+        other.load(&checkout).await;
+        other.says("#state", "Paid").await;
+        other.click("#back").await;
+        other.says("#state", "Paid. It is yours.").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn coming_back_as_paid_is_believed_of_nobody() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        let come = link(rig.address, &format!("/order/{order}?back=paid"), "ann");
+        tab.go(&come).await;
+        tab.says("#state", "Checking your payment").await;
+        tab.has(PAY, "aria-disabled", "true").await;
+        step(&tab, "Waiting for the confirmation").await;
+        assert_eq!(tab.url().await, plain(rig.address, &format!("/order/{order}")));
+        tab.reload().await;
+        tab.says("#state", "Checking your payment").await;
+        assert_eq!(states(&rig, "open").await, ["reserved"]);
+        // Nobody who has not paid is kept from paying.
+        tab.says("#side", "Open the payment page").await;
+        tab.click("#side").await;
+        tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
+        tab.click("#leave").await;
+        tab.until("location.pathname.startsWith('/order/')").await;
+        tab.says("#state", "Reserved for you").await;
+        tab.has(PAY, "aria-disabled", "false").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_pays_twice_is_told_that_the_second_payment_goes_back() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&tab).await;
+        press(&tab, "twice").await;
+        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#text", "You have paid more than once. €49.00 has been sent back to you").await;
+        step(&tab, "Paid once more").await;
+        step(&tab, "Money sent back").await;
+        assert_eq!(states(&rig, "open").await, ["paid"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_late_payment_buys_after_all_or_goes_back_and_the_buyer_is_told_which() {
+    let rig = Rig::start();
+    sale(&rig, "plenty", json!({"hold_secs": 15})).await;
+    sale(&rig, "last", json!({"hold_secs": 15, "stock": 1})).await;
+    let (plenty, last) = (bought(&rig, "ann", "k", "plenty").await, bought(&rig, "ann", "l", "last").await);
+    Browser::lend(async |browser| {
+        let (lucky, tab) = (browser.tab().await, browser.tab().await);
+        lucky.go(&link(rig.address, &format!("/order/{plenty}"), "ann")).await;
+        tab.go(&link(rig.address, &format!("/order/{last}"), "ann")).await;
+        for tab in [&lucky, &tab] {
+            to_payment(tab).await;
+            press(tab, "late").await;
+        }
+        // As soon as the unit is free another takes it, before the money comes.
+        let taken = async || {
+            let wish = Wish::new("ben", "k", "last", 1).item("lamp");
+            (rig.buy(&wish).await.status == 201).then_some(())
+        };
+        rig.until("the unit comes back", std::time::Duration::from_secs(30), taken).await;
+        tab.says("#state", "Too late, so refunded").await;
+        tab.says("#text", "€49.00 has been sent back to you").await;
+        step(&tab, "Expired, units returned").await;
+        step(&tab, "Payment came too late").await;
+        step(&tab, "Money sent back").await;
+        tab.says("#clock-label", "Refunded").await;
+        lucky.says("#state", "Paid after all. It is yours.").await;
+        step(&lucky, "Paid late, bought after all").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn time_that_runs_out_while_the_checkout_is_open_ends_both() {
+    let rig = Rig::start();
+    sale(&rig, "brief", json!({"hold_secs": 8})).await;
+    let order = bought(&rig, "ann", "k", "brief").await;
+    Browser::lend(async |browser| {
+        let (tab, checkout) = (browser.tab().await, browser.tab().await);
+        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        checkout.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&checkout).await;
+        tab.says("#state", "Time to pay is over").await;
+        tab.says("#pill", "Expired").await;
+        tab.says("#go", "Back to the sale").await;
+        checkout.says("#text", "takes no money any more").await;
+        checkout.click("#back").await;
+        checkout.says("#pill", "Expired").await;
+        step(&checkout, "Expired, units returned").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_message_is_waited_for_and_asked_for_before_the_time_is_over() {
+    let rig = Rig::start();
+    sale(&rig, "brief", json!({"hold_secs": 8})).await;
+    let order = bought(&rig, "ann", "k", "brief").await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&tab).await;
+        press(&tab, "lose").await;
+        tab.says("#state", "Checking your payment").await;
+        tab.says("#state", "Paid. It is yours.").await;
+        assert_eq!(states(&rig, "brief").await, ["paid"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    let door = Door::to(rig.address).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(door.address, &format!("/order/{order}"), "ann")).await;
+        tab.has(PAY, "aria-disabled", "false").await;
+        door.set(Mode::Shut);
+        tab.eval("document.querySelector('#pay').focus()").await;
+        tab.keys("\u{e007}").await;
+        tab.says(PAY, "Opening the payment page").await;
+        tab.has(PAY, "aria-disabled", "true").await;
+        tab.until("document.activeElement.id === 'pay'").await;
+        tab.says("#text", "Nothing was charged").await;
+        door.set(Mode::Open);
+        // Cancelled elsewhere in the meantime: paying says so, and asks for no money.
+        let cancelled = Wish::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
+        assert_eq!(rig.ask(&cancelled).await.status, 200);
+        tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;
+        tab.says("#state", "Order cancelled").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operators_refund_cancellation_and_extension_are_told() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let (paid, given) = (bought(&rig, "ann", "k", "open").await, bought(&rig, "ann", "l", "open").await);
+    Browser::lend(async |browser| {
+        let (tab, other) = (browser.tab().await, browser.tab().await);
+        tab.go(&link(rig.address, &format!("/order/{paid}"), "ann")).await;
+        to_payment(&tab).await;
+        tab.click("[data-does=pay]").await;
+        tab.says("#state", "Paid. It is yours.").await;
+        other.go(&link(rig.address, &format!("/order/{given}"), "ann")).await;
+        other.says("#state", "Reserved for you").await;
+        let act = async |order: &str, step: &str, body: Option<serde_json::Value>| {
+            let done = rig.admin("POST", &format!("/v1/admin/orders/{order}/{step}"), body.as_ref()).await;
+            assert_eq!(done.status, 200, "{done}");
+        };
+        act(&paid, "refund", None).await;
+        tab.says("#state", "Refunded").await;
+        tab.says("#text", "€49.00 has been sent back to you").await;
+        step(&tab, "Refund by the shop").await;
+        act(&given, "extend", Some(json!({"secs": 600}))).await;
+        step(&other, "More time to pay").await;
+        act(&given, "cancel", None).await;
+        other.says("#state", "Order cancelled").await;
+        other.says("#text", "The shop has cancelled this order").await;
+        step(&other, "Cancelled by the shop").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_list_of_orders_says_what_to_do_and_follows_what_happens() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({"limit_per_buyer": 100})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    Browser::lend(async |browser| {
+        let (list, tab) = (browser.tab().await, browser.tab().await);
+        list.go(&link(rig.address, "/", "ann")).await;
+        list.says("#orders-list", "Pay by ").await;
+        list.says("#orders-list .button", "Pay €49.00").await;
+        streams(&rig, 1).await;
+        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&tab).await;
+        tab.click("[data-does=pay]").await;
+        list.says("#orders-list .pill", "Paid").await;
+        list.says("#orders-list", "€49.00, paid ").await;
+        list.until("!document.querySelector('#orders-list .button')").await;
+        for n in 0..55 {
+            bought(&rig, "ann", &format!("more-{n}"), "open").await;
+        }
+        list.reload().await;
+        list.until("document.querySelectorAll('#orders-list > li').length === 50").await;
+        list.click("#orders-list .button").await;
+        list.says(PAY, "Pay €49.00").await;
+        list.go(&link(rig.address, "/#orders", "ann").replace("#orders#", "#orders&")).await;
+        list.click("#older").await;
+        list.until("document.querySelectorAll('#orders-list > li').length === 56").await;
+        list.until("document.querySelector('#older').hidden && document.activeElement.closest('#orders-list')").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_is_paid_for_in_chinese_and_the_sale_page_knows() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, "/sale/open?lang=zh", "ann")).await;
+        tab.click(BUY).await;
+        tab.says("#go", "去付款 · €49.00").await;
+        tab.click("#go").await;
+        tab.says(PAY, "付款 €49.00").await;
+        tab.click(PAY).await;
+        tab.says("#state", "为订单付款").await;
+        tab.click("[data-does=pay]").await;
+        tab.says("#state", "付款成功").await;
+        tab.load(&plain(rig.address, "/sale/open")).await;
+        tab.says(STATE, "付款成功").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found_and_says_so_to_people() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    for (path, status) in [
+        ("/sale/open".to_owned(), 200),
+        ("/sale/nothing".to_owned(), 404),
+        (format!("/order/{order}"), 200),
+        ("/order/ord_nothing".to_owned(), 404),
+    ] {
+        let shown = rig.ask(&request("GET", &path, "", None)).await;
+        assert_eq!((shown.status, shown.header("content-type")), (status, Some("text/html; charset=utf-8")), "{path}");
+    }
+}
