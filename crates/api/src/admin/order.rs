@@ -15,7 +15,7 @@ use crate::order::{HistoryEntry, Order, RefusedOrder};
     "ended_at": "2026-11-20T10:01:00.000Z",
     "history": [{"at": "2026-11-20T10:00:00.123Z", "event": "order.reserved", "state": "reserved", "by": "buyer", "why": null,
                  "pay_by": "2026-11-20T10:15:00.123Z"},
-                {"at": "2026-11-20T10:01:00.000Z", "event": "order.cancelled", "state": "cancelled", "by": "operator:config",
+                {"at": "2026-11-20T10:01:00.000Z", "event": "order.cancelled", "state": "cancelled", "by": "operator:key_8Qm2Zr",
                  "why": "a double order", "pay_by": "2026-11-20T10:15:00.123Z"}],
     "payments": []
 })))]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::house::{House, KEY, Ran, Scratch, program, run};
+use crate::house::{House, KEY, Ran, Scratch, program, run, until};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
 
@@ -143,6 +143,40 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
 }
 
 #[test]
+fn an_order_is_extended_paid_listed_and_refunded() {
+    let scratch = Scratch::new();
+    let house = open_sale(&scratch);
+    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
+    let token = run(program(&scratch).args(["token", "buyer", "alice", "--data-dir", &data_dir])).fine();
+    let order = buy(house.url(), token.trim());
+    let id = order["id"].as_str().expect("an order");
+    let ask = |arguments: &[&str]| house.ask(&scratch, arguments);
+
+    let told = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"]).fine();
+    assert!(told.starts_with(&format!("{id} of alice for 10 units of phone is reserved, until ")), "{told}");
+    ask(&["order", "extend", id]).refused(2);
+    ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"]).refused(2);
+    assert_eq!(ask(&["order", "payments", "--order", id]).fine(), "There are no such payments.\n");
+    assert_eq!(ask(&["order", "refunds"]).fine(), "There are no such refunds.\n");
+    assert!(ask(&["order", "refund", id]).refused(1).ends_with("(wrong_state).\n"));
+
+    pay(house.url(), token.trim(), id);
+    until("it is paid", || (ask(&["order", "show", id, "--json"]).json()["state"] == "paid").then_some(()));
+    let listed = ask(&["order", "payments", "--order", id]).fine();
+    assert!(listed.contains("captured") && listed.contains("1.00 CNY") && listed.contains("sandbox"), "{listed}");
+    for _ in 0..2 {
+        let told = ask(&["order", "refund", id, "--reason", "broken in transit"]).fine();
+        assert_eq!(told, format!("{id} of alice for 10 units of phone is refunded.\n"));
+    }
+    let listed = ask(&["order", "refunds", "--order", id]).fine();
+    assert!(listed.contains("ref_") && listed.contains("operator"), "{listed}");
+    let shown = ask(&["order", "show", id]).fine();
+    for told in ["by buyer", "a slow bank", "by provider:sandbox", "operator:configured: broken in transit"] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+}
+
+#[test]
 fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
     let scratch = Scratch::new();
     let house = open_sale(&scratch);
@@ -169,6 +203,19 @@ fn buy(url: &str, token: &str) -> Value {
         assert_eq!(answer.status(), 201);
         answer.json().await.expect("an order")
     })
+}
+
+/// Pays for an order at the sandbox, as its buyer's browser would.
+fn pay(url: &str, token: &str, order: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().expect("a client");
+        let opening = client.post(format!("{url}/v1/orders/{order}/checkout")).bearer_auth(token).send();
+        let opened: Value = opening.await.expect("an answer").json().await.expect("a checkout");
+        let page = opened["checkout_url"].as_str().expect("an address");
+        let paid = client.post(format!("{page}/pay")).send().await.expect("an answer");
+        assert_eq!(paid.status(), 200);
+    });
 }
 
 #[test]
