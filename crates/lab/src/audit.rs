@@ -1,6 +1,6 @@
 //! The independent auditor: reads the truth store by SQL, in one snapshot, and checks it with a model of its own.
 //!
-//! What must hold is written here from the documents: I1 to I8 of the protocol, and what an order may look like. With an
+//! What must hold is written here from the documents: I1 to I8 of the protocol, what an order may look like, and what may happen to it. With an
 //! answers file it also checks that every promise a buyer was given has its order, and that no verdict changed.
 //!
 //! Only reading the rows is a backend's business ([`sqlite`], [`postgres`]); the checks see plain rows.
@@ -9,7 +9,9 @@ mod answers;
 mod feed;
 mod findings;
 mod grants;
+mod history;
 mod limits;
+mod money;
 mod order_id;
 mod orders;
 mod postgres;
@@ -115,6 +117,8 @@ fn check(truth: &Truth, findings: &mut Findings<'_>) {
     tickets::check(truth, findings);
     orders::check(truth, findings);
     quotas::check(truth, findings);
+    history::check(truth, findings);
+    money::check(truth, findings);
 }
 
 fn report(truth: &Truth, findings: Findings<'_>, answers_checked: u64) -> AuditReport {

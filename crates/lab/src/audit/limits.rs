@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Findings of one rule that are listed; the rest is one line with their number.
 pub(super) const FINDINGS_PER_RULE_MAX: usize = 20;
+/// Notices about money that are listed, the newest.
+pub(super) const MONEY_NOTICES_MAX: usize = 100;
 /// Bytes of one line of an answers file; a longer one is no answer.
 pub(super) const ANSWER_LINE_BYTES_MAX: usize = 16 * 1024;
 /// How long a database that another process has locked is waited for; then there is no audit.

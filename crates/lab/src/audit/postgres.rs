@@ -5,7 +5,10 @@ use tokio_postgres::{Client, Row};
 
 use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
-use super::rows::{Adjustment, DeadLetter, Feed, Grant, Index, Item, Order, Quota, Recall, Resolution, Sale, Truth};
+use super::rows::{
+    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Quota, Recall, Refund, Resolution, Sale,
+    Truth,
+};
 
 /// Reads everything that the checks look at. On a thread of its own, so that whoever asks may have an event loop already.
 pub(super) fn read(url: &str) -> Result<Truth, AuditError> {
@@ -51,6 +54,9 @@ async fn read_rows(db: &Client) -> Result<Truth, tokio_postgres::Error> {
         adjustments: all(db, "SELECT item_id, units, total_after FROM adjustment ORDER BY seq", adjustment).await?,
         dead_letters: all(db, "SELECT ticket, item_id FROM dead_letter", dead_letter).await?,
         damage: Vec::new(),
+        events: all(db, EVENTS, event).await?,
+        payments: all(db, PAYMENTS, payment).await?,
+        refunds: all(db, REFUNDS, refund).await?,
         index: Index::default(),
     };
     db.batch_execute("ROLLBACK").await?;
@@ -70,8 +76,8 @@ fn sale(row: &Row) -> Result<(String, Sale), tokio_postgres::Error> {
     Ok((row.try_get(0)?, Sale { phase: row.try_get(1)?, opened_at: row.try_get(2)?, closed_at: row.try_get(3)? }))
 }
 
-const ITEMS: &str =
-    "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid FROM item";
+const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
+                     currency FROM item";
 
 fn item(row: &Row) -> Result<Item, tokio_postgres::Error> {
     Ok(Item {
@@ -85,6 +91,8 @@ fn item(row: &Row) -> Result<Item, tokio_postgres::Error> {
         pool: row.try_get(7)?,
         ended: row.try_get(8)?,
         paid: row.try_get(9)?,
+        price: row.try_get(10)?,
+        currency: row.try_get(11)?,
     })
 }
 
@@ -176,4 +184,52 @@ fn adjustment(row: &Row) -> Result<Adjustment, tokio_postgres::Error> {
 
 fn dead_letter(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
     Ok(DeadLetter { ticket: row.try_get(0)?, item: row.try_get(1)? })
+}
+
+const EVENTS: &str = "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
+
+fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
+    let (grant, n): (Option<i64>, Option<i64>) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(Event {
+        seq: row.try_get(0)?,
+        kind: row.try_get(1)?,
+        order: grant.zip(n),
+        at: row.try_get(4)?,
+        actor: row.try_get(5)?,
+        pay_by: row.try_get(6)?,
+        paid_at: row.try_get(7)?,
+        ended_at: row.try_get(8)?,
+    })
+}
+
+const PAYMENTS: &str =
+    "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
+
+fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
+    let (grant, n): (Option<i64>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
+    Ok(Payment {
+        id: row.try_get(0)?,
+        provider: row.try_get(1)?,
+        named: row.try_get(2)?,
+        order: grant.zip(n),
+        minor: row.try_get(5)?,
+        currency: row.try_get(6)?,
+        state: row.try_get(7)?,
+    })
+}
+
+const REFUNDS: &str =
+    "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
+
+fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
+    Ok(Refund {
+        id: row.try_get(0)?,
+        payment: row.try_get(1)?,
+        provider: row.try_get(2)?,
+        named: row.try_get(3)?,
+        minor: row.try_get(4)?,
+        currency: row.try_get(5)?,
+        cause: row.try_get(6)?,
+        state: row.try_get(7)?,
+    })
 }

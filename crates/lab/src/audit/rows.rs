@@ -18,6 +18,10 @@ pub(super) struct Truth {
     /// By order of commit.
     pub adjustments: Vec<Adjustment>,
     pub dead_letters: Vec<DeadLetter>,
+    /// What happened, in its order.
+    pub events: Vec<Event>,
+    pub payments: Vec<Payment>,
+    pub refunds: Vec<Refund>,
     /// What the database says about itself when it is damaged.
     pub damage: Vec<String>,
     /// Filled by [`Truth::add_up`].
@@ -29,6 +33,9 @@ pub(super) struct Truth {
 pub(super) struct Index {
     sums: HashMap<i64, Sums>,
     by_id: HashMap<String, usize>,
+    /// By grant and number.
+    by_number: HashMap<(i64, i64), usize>,
+    histories: HashMap<(i64, i64), Vec<usize>>,
 }
 
 /// Units of one item, added up from grants and orders.
@@ -70,6 +77,8 @@ pub(super) struct Item {
     pub pool: i64,
     pub ended: i64,
     pub paid: i64,
+    pub price: i64,
+    pub currency: String,
 }
 
 #[derive(Debug)]
@@ -170,6 +179,57 @@ pub(super) struct DeadLetter {
     pub item: i64,
 }
 
+/// A row of what happened.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub seq: i64,
+    /// Its type: `order.reserved`, …
+    pub kind: String,
+    /// Grant and number of the order that it is about.
+    pub order: Option<(i64, i64)>,
+    pub at: i64,
+    pub actor: String,
+    pub pay_by: Option<i64>,
+    pub paid_at: Option<i64>,
+    pub ended_at: Option<i64>,
+}
+
+impl Event {
+    /// The state that it leaves its order in; `None`: it says nothing about that.
+    pub fn state(&self) -> Option<&str> {
+        match self.kind.strip_prefix("order.")? {
+            "refused" => None,
+            "extended" => Some("reserved"),
+            state => Some(state),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Payment {
+    pub id: String,
+    pub provider: String,
+    /// The order that it names, as it was written.
+    pub named: String,
+    /// Grant and number of that order, if there is one.
+    pub order: Option<(i64, i64)>,
+    pub minor: i64,
+    pub currency: String,
+    pub state: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Refund {
+    pub id: String,
+    pub payment: String,
+    pub provider: String,
+    pub named: String,
+    pub minor: i64,
+    pub currency: String,
+    pub cause: String,
+    pub state: String,
+}
+
 impl Truth {
     /// Adds up what the checks share; called once, when all rows are read.
     pub fn add_up(&mut self) {
@@ -186,6 +246,12 @@ impl Truth {
             };
             *part += i128::from(order.units);
             self.index.by_id.insert(order.id.clone(), at);
+            self.index.by_number.insert((order.grant, order.n), at);
+        }
+        for (at, event) in self.events.iter().enumerate() {
+            if let Some(order) = event.order {
+                self.index.histories.entry(order).or_default().push(at);
+            }
         }
     }
 
@@ -197,5 +263,21 @@ impl Truth {
     /// The order of this id.
     pub fn order(&self, id: &str) -> Option<&Order> {
         self.index.by_id.get(id).map(|&at| &self.orders[at])
+    }
+
+    /// The order of this grant and number.
+    pub fn order_at(&self, at: (i64, i64)) -> Option<&Order> {
+        self.index.by_number.get(&at).map(|&at| &self.orders[at])
+    }
+
+    /// What happened to the order of this grant and number, in its order.
+    pub fn history(&self, at: (i64, i64)) -> impl Iterator<Item = &Event> {
+        self.index.histories.get(&at).into_iter().flatten().map(|&at| &self.events[at])
+    }
+
+    /// What an order costs, in minor units.
+    pub fn price(&self, order: &Order) -> Option<(i64, &str)> {
+        let item = self.items.get(&order.item)?;
+        Some((item.price.checked_mul(order.units)?, &item.currency))
     }
 }

@@ -6,7 +6,10 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::AuditError;
 use super::limits::BUSY_TIMEOUT;
-use super::rows::{Adjustment, DeadLetter, Feed, Grant, Index, Item, Order, Quota, Recall, Resolution, Sale, Truth};
+use super::rows::{
+    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Quota, Recall, Refund, Resolution, Sale,
+    Truth,
+};
 
 /// Marks a file as Doorbuster's own ("DbrM").
 const APPLICATION_ID: i64 = 1_147_302_477;
@@ -64,6 +67,9 @@ fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
         adjustments: all(&snapshot, "SELECT item_id, units, total_after FROM adjustment ORDER BY seq", adjustment)?,
         dead_letters: all(&snapshot, "SELECT ticket, item_id FROM dead_letter", dead_letter)?,
         damage: all(&snapshot, "PRAGMA quick_check", |row| row.get(0))?,
+        events: all(&snapshot, EVENTS, event)?,
+        payments: all(&snapshot, PAYMENTS, payment)?,
+        refunds: all(&snapshot, REFUNDS, refund)?,
         index: Index::default(),
     };
     truth.damage.retain(|line: &String| line != "ok");
@@ -79,8 +85,8 @@ fn sale(row: &Row<'_>) -> rusqlite::Result<(String, Sale)> {
     Ok((row.get(0)?, Sale { phase: row.get(1)?, opened_at: row.get(2)?, closed_at: row.get(3)? }))
 }
 
-const ITEMS: &str =
-    "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid FROM item";
+const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
+                     currency FROM item";
 
 fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     Ok(Item {
@@ -94,6 +100,8 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
         pool: row.get(7)?,
         ended: row.get(8)?,
         paid: row.get(9)?,
+        price: row.get(10)?,
+        currency: row.get(11)?,
     })
 }
 
@@ -178,4 +186,52 @@ fn adjustment(row: &Row<'_>) -> rusqlite::Result<Adjustment> {
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(DeadLetter { ticket: row.get(0)?, item: row.get(1)? })
+}
+
+const EVENTS: &str = "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
+
+fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let (grant, n): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+    Ok(Event {
+        seq: row.get(0)?,
+        kind: row.get(1)?,
+        order: grant.zip(n),
+        at: row.get(4)?,
+        actor: row.get(5)?,
+        pay_by: row.get(6)?,
+        paid_at: row.get(7)?,
+        ended_at: row.get(8)?,
+    })
+}
+
+const PAYMENTS: &str =
+    "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
+
+fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
+    let (grant, n): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
+    Ok(Payment {
+        id: row.get(0)?,
+        provider: row.get(1)?,
+        named: row.get(2)?,
+        order: grant.zip(n),
+        minor: row.get(5)?,
+        currency: row.get(6)?,
+        state: row.get(7)?,
+    })
+}
+
+const REFUNDS: &str =
+    "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
+
+fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
+    Ok(Refund {
+        id: row.get(0)?,
+        payment: row.get(1)?,
+        provider: row.get(2)?,
+        named: row.get(3)?,
+        minor: row.get(4)?,
+        currency: row.get(5)?,
+        cause: row.get(6)?,
+        state: row.get(7)?,
+    })
 }

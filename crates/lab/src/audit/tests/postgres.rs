@@ -6,9 +6,12 @@ use super::super::{Store, run};
 use super::shop::{Scratch, Shop};
 use crate::cluster::{Place, Postgres};
 
-const SCHEMA: &str = include_str!("../../../../store/migrations/postgres/0001_truth.sql");
+const SCHEMA: &str = concat!(
+    include_str!("../../../../store/migrations/postgres/0001_truth.sql"),
+    include_str!("../../../../store/migrations/postgres/0005_money.sql")
+);
 /// Tables that the auditor reads, parents first, and columns that only PostgreSQL has and insists on.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 13] = [
     ("sale", ""),
     ("item", ""),
     ("slot_grant", ""),
@@ -19,9 +22,12 @@ const TABLES: [(&str, &str); 10] = [
     ("recall", ""),
     ("adjustment", ""),
     ("dead_letter", ""),
+    ("event", ""),
+    ("payment", ""),
+    ("refund", ""),
 ];
 /// Columns that are flags there and numbers here.
-const FLAGS: [&str; 4] = ["counted", "open", "acked", "done"];
+const FLAGS: [&str; 5] = ["counted", "open", "acked", "done", "accepted"];
 
 /// A PostgreSQL with the rows of the shop in which everything adds up.
 struct Twin {
@@ -99,6 +105,29 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
     let found = run(&twin.store, None).expect("a report").audit.findings;
     assert!(found.iter().any(|finding| finding.rule == "I2"), "{found:?}");
     twin.run("UPDATE item SET pool = pool + 1 WHERE name = 'phone'");
+    for (damage, repair, rule) in [
+        (
+            "UPDATE refund SET amount_minor = 41 WHERE id = 'ref_rob'",
+            "UPDATE refund SET amount_minor = 40 WHERE id = 'ref_rob'",
+            "I5",
+        ),
+        (
+            "UPDATE payment SET currency = 'EUR' WHERE id = 'pay_bob'",
+            "UPDATE payment SET currency = 'CNY' WHERE id = 'pay_bob'",
+            "I5",
+        ),
+        (
+            "UPDATE event SET type = 'order.expired' WHERE type = 'order.refunded'",
+            "UPDATE event SET type = 'order.refunded' WHERE type = 'order.expired' AND actor = 'operator:key'",
+            "history",
+        ),
+    ] {
+        twin.run(damage);
+        let found = run(&twin.store, None).expect("a report").audit.findings;
+        assert!(found.iter().any(|finding| finding.rule == rule), "{damage}: {found:?}");
+        twin.run(repair);
+        assert!(run(&twin.store, None).expect("a report").audit.ok, "{repair}");
+    }
     twin.run("ALTER TABLE orders DISABLE TRIGGER ALL; DELETE FROM orders WHERE buyer = 'ann'");
     let found = run(&twin.store, Some(&answers)).expect("a report").audit.findings;
     assert!(found.iter().any(|finding| finding.rule == "I3"), "{found:?}");

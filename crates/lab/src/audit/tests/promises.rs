@@ -68,7 +68,8 @@ fn orders_that_nobody_was_told_of_are_a_notice() {
     let lines = line("ann", 10, 201, "", "<ann>", "reserved") + "{\"buyer\":\"bo";
     let report = run(&Store::Sqlite(shop.path()), Some(&shop.answers(&lines))).expect("the audit takes place");
     assert!(report.audit.ok);
-    let notices: Vec<_> = report.audit.notices.iter().map(|notice| &*notice.detail).collect();
+    let of_promises = report.audit.notices.iter().filter(|notice| notice.kind != "mismatch");
+    let notices: Vec<_> = of_promises.map(|notice| &*notice.detail).collect();
     assert_eq!(notices, ["line 2 is cut off", "5 orders of the items asked for are in no answer"]);
 }
 

@@ -9,7 +9,10 @@ use rusqlite::Connection;
 use super::super::Store;
 use super::super::order_id::{self, Parts};
 
-const SCHEMA: &str = include_str!("../../../../store/migrations/V1__truth.sql");
+const SCHEMA: &str = concat!(
+    include_str!("../../../../store/migrations/V1__truth.sql"),
+    include_str!("../../../../store/migrations/V4__money.sql")
+);
 
 /// When the sale opened.
 pub(super) const OPENED: i64 = 1_795_000_000_000;
@@ -99,8 +102,12 @@ impl Shop {
                  VALUES ('{ticket}', {grant}, {number}, '{verdict}', {order});"
             ));
         }
-        // Without its constraints a table does not number its rows.
-        shop.run("UPDATE orders SET seq = rowid; UPDATE adjustment SET seq = rowid WHERE seq IS NULL;");
+        shop.run(MONEY);
+        // Without its constraints a table does not number its rows, and knows no defaults.
+        for table in ["orders", "adjustment", "event", "payment", "refund"] {
+            shop.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
+        }
+        shop.run("UPDATE orders SET ask_ms = 0; UPDATE item SET waiting = 0;");
         shop
     }
 
@@ -130,6 +137,30 @@ impl Shop {
             "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, ended_at)
              VALUES ('{id}', '{name}', 'k-{name}', {item}, {units}, '{state}', {grant}, {n}, {at}, {at} + {HOLD}, {paid}, {ended});"
         ));
+        self.event("reserved", "buyer", grant, n, (at, "NULL", "NULL"));
+        match state {
+            // He gave it up, and paid all the same.
+            "paid" if name == "dan" => {
+                self.event("cancelled", "buyer", grant, n, (at + 400, "NULL", &(at + 400).to_string()));
+                self.event("paid", "provider:bank", grant, n, (at + 500, &paid, "NULL"));
+            }
+            "paid" => self.event("paid", "provider:bank", grant, n, (at + 500, &paid, "NULL")),
+            "refunded" => {
+                self.event("paid", "provider:bank", grant, n, (at + 500, &paid, "NULL"));
+                self.event("refunded", "operator:key", grant, n, (at + 600, &paid, &ended));
+            }
+            "cancelled" => self.event("cancelled", "buyer", grant, n, (at + 700, &paid, &ended)),
+            "expired" => self.event("expired", "engine", grant, n, (at + HOLD + 5, &paid, &ended)),
+            _ => {}
+        }
+    }
+
+    /// That an order's state changed: when, and when it was paid and ended by then.
+    fn event(&self, state: &str, actor: &str, grant: i64, n: i64, (at, paid, ended): (i64, &str, &str)) {
+        self.run(&format!(
+            "INSERT INTO event (type, grant_id, n, at, actor, pay_by, paid_at, ended_at)
+             VALUES ('order.{state}', {grant}, {n}, {at}, '{actor}', {OPENED} + 1000 + {HOLD}, {paid}, {ended});"
+        ));
     }
 
     pub fn path(&self) -> PathBuf {
@@ -156,6 +187,19 @@ impl Shop {
         path
     }
 }
+
+/// Who paid, whose money went back, who sent too little, and a card that was refused.
+const MONEY: &str = "
+    INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
+    VALUES ('pay_bob', 'bank', '{bob}', 12, 1, 100, 'CNY', 'captured', 1),
+           ('pay_dan', 'bank', '{dan}', 12, 4, 50, 'CNY', 'captured', 2),
+           ('pay_rob', 'bank', '{rob}', 12, 6, 40, 'CNY', 'refunded', 3),
+           ('pay_ann', 'bank', '{ann}', 11, 1, 99, 'CNY', 'refunded', 4),
+           ('pay_eve', 'bank', '{eve}', 31, 1, 30, 'CNY', 'failed', 5);
+    INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, at, settled_at)
+    VALUES ('ref_rob', 'pay_rob', 'bank', '{rob}', 40, 'CNY', 'operator', 'settled', 1, 0, 9, 9, 10),
+           ('ref_ann', 'pay_ann', 'bank', '{ann}', 99, 'CNY', 'mismatch', 'pending', 0, 0, 9, 9, NULL);
+    INSERT INTO event (type, grant_id, n, at, actor, data) VALUES ('payment.refunded', 11, 1, 4, 'provider:bank', '{}');";
 
 /// Buyer, state, units, grant, number.
 const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
