@@ -5,6 +5,9 @@ use crate::limits::{REFUND_TRIES_MAX, backoff_ms};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
+/// What the error of a refund begins with whose money came back, until the provider takes it anew.
+const CAME_BACK: &str = "came back: ";
+
 /// Decides the one refund of a payment.
 pub(crate) fn refund<L: Ledger>(
     ledger: &mut L,
@@ -49,6 +52,8 @@ pub enum RefundNews {
     Settled,
     /// It refused, or could not be reached.
     Failed(String),
+    /// It took the request, and the money came back, or never left: it does nothing more by itself, even if it said before that the money arrived.
+    CameBack(String),
 }
 
 /// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it is now.
@@ -59,7 +64,14 @@ pub fn note_refund<L: Ledger>(
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(mut refund) = ledger.refund(id)? else { return Ok(None) };
-    if refund.state == RefundState::Settled && keeps(Rule::SettledStays) {
+    let came_back = has_come_back(&refund);
+    let is_over = match refund.state {
+        RefundState::Pending => false,
+        RefundState::Settled => keeps(Rule::SettledStays),
+        RefundState::Failed => came_back,
+    };
+    // Money that came back is the one thing that can follow on money that arrived, and nothing follows on that but an operator.
+    if is_over && !matches!(news, RefundNews::CameBack(_)) {
         return Ok(Some(refund));
     }
     match news {
@@ -78,21 +90,35 @@ pub fn note_refund<L: Ledger>(
         }
         RefundNews::Failed(error) => {
             refund.tries += 1;
-            refund.error = Some(error.clone());
+            let before = if came_back { CAME_BACK } else { "" };
+            refund.error = Some(format!("{before}{error}"));
             refund.next_at = now.plus(backoff_ms(refund.tries));
             if refund.tries >= REFUND_TRIES_MAX && keeps(Rule::RefundTriesBounded) {
                 refund.state = RefundState::Failed;
             }
+        }
+        RefundNews::CameBack(why) => {
+            refund.state = RefundState::Failed;
+            refund.accepted = false;
+            refund.tries = 0;
+            refund.error = Some(format!("{CAME_BACK}{why}"));
+            refund.settled_at = None;
         }
     }
     ledger.put_refund(&refund)?;
     Ok(Some(refund))
 }
 
-/// Asks the provider once more for a refund that was given up. `None`: there is none that was.
+/// Whether its money came back, and the provider did not take it anew since.
+fn has_come_back(refund: &Refund) -> bool {
+    refund.error.as_deref().is_some_and(|error| error.starts_with(CAME_BACK))
+}
+
+/// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`: there is none that was.
 pub fn retry_refund<L: Ledger>(ledger: &mut L, id: &RefundId, now: Millis) -> Result<Option<Refund>, L::Error> {
     let Some(mut refund) = ledger.refund(id)?.filter(|r| r.state == RefundState::Failed) else { return Ok(None) };
     refund.state = RefundState::Pending;
+    refund.accepted = false;
     refund.tries = 0;
     refund.next_at = now;
     ledger.put_refund(&refund)?;
@@ -112,5 +138,13 @@ pub fn settle_refund<L: Ledger>(
         return Ok(false);
     }
     ledger.insert_inbox(provider, event, now)?;
+    if let Some(mut refund) = ledger.refund(id)?.filter(|r| r.state == RefundState::Pending && has_come_back(r))
+        && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled)
+    {
+        // It may be news of what came back: the provider's answer to a question decides.
+        refund.next_at = now;
+        ledger.put_refund(&refund)?;
+        return Ok(true);
+    }
     Ok(note_refund(ledger, id, news, now)?.is_some())
 }

@@ -69,7 +69,7 @@ impl Payments {
         self.meter.refund(match &news {
             RefundNews::Accepted { .. } => RefundStep::Accepted,
             RefundNews::Settled => RefundStep::Settled,
-            RefundNews::Failed(_) => RefundStep::Failed,
+            RefundNews::Failed(_) | RefundNews::CameBack(_) => RefundStep::Failed,
         });
         let noted = self.engine.store().note_refund(refund.id, news).await?;
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {

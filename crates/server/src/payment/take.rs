@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
-use doorbuster_core::money::{Capture, Captured, PaymentId};
+use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
 
 use super::Payments;
 use super::provider::{Failed, Message};
@@ -21,7 +21,12 @@ impl Payments {
             Message::Failed(failed) => self.failed(failed).await?,
             Message::Refund { event, id, news } => {
                 let provider = self.provider.name().to_owned();
-                noted(self.engine.store().settle_refund(provider, event, id, news).await?)
+                if let RefundNews::CameBack(why) = &news {
+                    tracing::error!(refund = id.0, why, "a refund came back: an operator must look");
+                }
+                let outcome = noted(self.engine.store().settle_refund(provider, event, id, news).await?);
+                self.wake_refunds();
+                outcome
             }
             Message::Closed { order, session } => match TicketId::parse(&order) {
                 Some(order) => noted(self.engine.store().close_checkout(order, session).await?),

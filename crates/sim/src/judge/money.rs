@@ -172,7 +172,7 @@ impl Judge {
             return self
                 .check(before.refund.is_none() && now.is_none(), "I5", || "a refund came or went by news".into());
         };
-        if was.state == RefundState::Settled {
+        if was.state == RefundState::Settled && !matches!(news, RefundNews::CameBack(_)) {
             return self.check(was == now, "I5", || format!("{was:?} had arrived, now {now:?}"));
         }
         let wanted = match news {
@@ -180,6 +180,7 @@ impl Judge {
             RefundNews::Settled => RefundState::Settled,
             RefundNews::Failed(_) if was.tries + 1 >= REFUND_TRIES => RefundState::Failed,
             RefundNews::Failed(_) => was.state,
+            RefundNews::CameBack(_) => RefundState::Failed,
         };
         self.check(now.state == wanted, "refund", || format!("{was:?}, {news:?}: {now:?}"));
         if wanted == RefundState::Failed {

@@ -285,7 +285,32 @@ pub async fn a_refunded_order_refunds_its_payment(rig: Rig) {
     let failed = rig.store.note_refund(refund.id.clone(), RefundNews::Failed("?".to_owned())).await.expect("writes");
     assert_eq!(failed, Some(settled.clone()), "what arrived has arrived");
     assert!(!settle("evt_4", &RefundId("re_none".to_owned())).await.expect("writes"), "of no refund of ours");
-    assert_eq!(refunds(&rig, of(&order)).await, [settled]);
+    assert_eq!(refunds(&rig, of(&order)).await, from_ref(&settled));
+    // But for the money itself: the provider says that it came back.
+    let news = async |news| rig.store.note_refund(refund.id.clone(), news).await.expect("writes").expect("a refund");
+    let why = || RefundNews::CameBack("the account is closed".to_owned());
+    assert!(
+        rig.store
+            .settle_refund(PROVIDER.to_owned(), "evt_5".to_owned(), refund.id.clone(), why())
+            .await
+            .expect("writes")
+    );
+    let back = refunds(&rig, of(&order)).await.remove(0);
+    assert_eq!((back.state, back.settled_at, back.accepted), (RefundState::Failed, None, false));
+    assert!(back.error.as_deref().is_some_and(|error| error.contains("the account is closed")), "{back:?}");
+    assert_eq!(rig.store.dead_counts().await.expect("reads").refunds, 1, "an operator is to look");
+    assert!(settle("evt_6", &refund.id).await.expect("writes"));
+    for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }, RefundNews::Failed("?".to_owned())] {
+        assert_eq!(news(late).await, back, "nothing late undoes it");
+    }
+    // An operator has it asked for anew; older news are of what came back.
+    let again = rig.store.retry_refund(refund.id.clone()).await.expect("writes").expect("it was given up");
+    assert_eq!((again.state, again.accepted, again.tries), (RefundState::Pending, false, 0));
+    assert!(settle("evt_7", &refund.id).await.expect("writes"));
+    assert_eq!(refunds(&rig, of(&order)).await[0].state, RefundState::Pending);
+    assert!(news(RefundNews::Accepted { again_ms: 5 }).await.accepted, "an answer is believed");
+    assert!(settle("evt_8", &refund.id).await.expect("writes"));
+    assert_eq!(refunds(&rig, of(&order)).await[0].state, RefundState::Settled);
     rig.adds_up().await;
 }
 

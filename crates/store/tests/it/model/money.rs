@@ -42,6 +42,7 @@ fn news() -> impl Strategy<Value = RefundNews> {
         Just(RefundNews::Accepted { again_ms: 30 }),
         Just(RefundNews::Settled),
         Just(RefundNews::Failed("no answer".to_owned())),
+        Just(RefundNews::CameBack("the account is closed".to_owned())),
     ]
 }
 
