@@ -33,15 +33,17 @@ pub(crate) struct Stripe {
     api: Api,
     /// Secrets of its signing, newest first.
     keys: Vec<SigningKey>,
+    /// What this installation knows its own sessions by: others may use the same account.
+    mark: String,
 }
 
 impl Stripe {
-    /// Stripe as it is configured.
-    pub(crate) fn new(settings: &StripeSettings) -> Self {
+    /// Stripe as it is configured. `mark` is the same on every node of this installation, and on no other's.
+    pub(crate) fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
         // Stripe signs with the secret as it is written, prefix and all.
         let keys = settings.webhook_secrets.iter().map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
-        Self { keys: keys.collect(), api: Api::new(&settings.api_url, settings.secret_key.clone()) }
+        Self { keys: keys.collect(), api: Api::new(&settings.api_url, settings.secret_key.clone()), mark }
     }
 
     /// See [`super::provider::Provider::open`].
@@ -57,7 +59,9 @@ impl Stripe {
             ("mode", "payment".to_owned()),
             ("client_reference_id", order.clone()),
             ("metadata[order]", order.clone()),
+            ("metadata[doorbuster]", self.mark.clone()),
             ("payment_intent_data[metadata][order]", order),
+            ("payment_intent_data[metadata][doorbuster]", self.mark.clone()),
             ("line_items[0][quantity]", wanted.units.to_string()),
             ("line_items[0][price_data][currency]", wanted.price.currency.to_ascii_lowercase()),
             ("line_items[0][price_data][unit_amount]", wanted.price.minor.to_string()),
@@ -66,7 +70,8 @@ impl Stripe {
             ("success_url", wanted.back("paid")),
             ("cancel_url", wanted.back("left")),
         ];
-        let key = format!("{}_{ends_secs}", wanted.key);
+        // Stripe keeps an answer for each key for a day, even that it was out of order: another minute, another key.
+        let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| made[name].as_str().map(str::to_owned).ok_or_else(|| nonsense(name));
         Ok(Opened { session: word("id")?, url: word("url")?, expires_at: Millis(ends_secs * 1_000) })
@@ -94,12 +99,25 @@ impl Stripe {
 
     /// See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
+        if refund.money.minor == 0 {
+            // Nothing was taken.
+            return Ok(RefundNews::Settled);
+        }
+        // Stripe keeps its first answer to a key, even that it was out of order. So a key serves for one try; there is another only after Stripe
+        // said that nothing is on its way, and Stripe itself refunds no payment beyond what was paid.
+        let key = match refund.error {
+            None => refund.id.0.clone(),
+            Some(_) => match live(&self.refunds_of(refund).await?, refund) {
+                Some(made) => return Ok(event::news(made)),
+                None => format!("{}_{}", refund.id.0, refund.next_at.0),
+            },
+        };
         let form = [
             ("payment_intent", refund.payment.0.clone()),
             ("metadata[refund]", refund.id.0.clone()),
             ("metadata[order]", refund.order.clone()),
         ];
-        match self.api.post("/v1/refunds", &form, Some(&refund.id.0)).await {
+        match self.api.post("/v1/refunds", &form, Some(&key)).await {
             Ok(made) => Ok(event::news(&made)),
             // Somebody refunded it by hand, or our key was forgotten: what there is counts.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => self.look(refund).await,
@@ -109,22 +127,42 @@ impl Stripe {
 
     /// See [`super::provider::Provider::look`].
     pub(super) async fn look(&self, refund: &Refund) -> Result<RefundNews, ProviderError> {
-        let path = format!("/v1/refunds?payment_intent={}&limit=100", escaped(&refund.payment.0));
-        let said = self.api.get(&path).await?;
-        let all = said["data"].as_array().ok_or_else(|| nonsense("data"))?;
-        let ours = all.iter().find(|made| made["metadata"]["refund"].as_str() == Some(&refund.id.0));
-        let whole = |made: &&Value| made["amount"].as_i64() == Some(refund.money.minor);
-        match ours.or_else(|| all.iter().find(whole)) {
+        if refund.money.minor == 0 {
+            return Ok(RefundNews::Settled);
+        }
+        let all = self.refunds_of(refund).await?;
+        match live(&all, refund).or_else(|| all.iter().find(|made| is_ours(made, refund))) {
             Some(made) => Ok(event::news(made)),
             None => Err(ProviderError("Stripe knows of no such refund".to_owned())),
+        }
+    }
+
+    /// Every refund of the payment of this one.
+    async fn refunds_of(&self, refund: &Refund) -> Result<Vec<Value>, ProviderError> {
+        let path = format!("/v1/refunds?payment_intent={}&limit=100", escaped(&refund.payment.0));
+        match self.api.get(&path).await?["data"].take() {
+            Value::Array(all) => Ok(all),
+            _ => Err(nonsense("data")),
         }
     }
 
     /// See [`super::provider::Provider::read`].
     pub(super) fn read(&self, headers: &HeaderMap, body: &[u8], now: Millis) -> Result<Message, Unread> {
         event::verify(headers, body, &self.keys, now)?;
-        event::read(body)
+        event::read(body, &self.mark)
     }
+}
+
+/// Whether it was made for this refund.
+fn is_ours(made: &Value, refund: &Refund) -> bool {
+    made["metadata"]["refund"].as_str() == Some(&refund.id.0)
+}
+
+/// The refund at Stripe that arrived or is on its way: ours, or one of the whole that somebody made by hand.
+fn live<'a>(all: &'a [Value], refund: &Refund) -> Option<&'a Value> {
+    let lives = |made: &&Value| !matches!(made["status"].as_str(), Some("failed" | "canceled"));
+    let ours = all.iter().find(|made| lives(made) && is_ours(made, refund));
+    ours.or_else(|| all.iter().find(|made| lives(made) && made["amount"].as_i64() == Some(refund.money.minor)))
 }
 
 fn nonsense(name: &str) -> ProviderError {

@@ -70,7 +70,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
                 "refund.settled" => RefundNews::Settled,
                 _ => {
                     let why = data.get("reason").and_then(Value::as_str).unwrap_or("the provider says that it failed");
-                    RefundNews::Failed(why.chars().take(REASON_CHARS_MAX).collect())
+                    RefundNews::Failed(why.chars().filter(|char| !char.is_control()).take(REASON_CHARS_MAX).collect())
                 }
             };
             Ok(Message::Refund { event, id, news })
@@ -127,6 +127,9 @@ mod tests {
         let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
         let id = RefundId::of(&PaymentId("pay_1".into()));
         assert_eq!(read("m", by_payment), Ok(Message::Refund { event: "m".into(), id, news: RefundNews::Settled }));
+        let failed = br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
+        let Ok(Message::Refund { news, .. }) = read("m", failed) else { panic!("a refund") };
+        assert_eq!(news, RefundNews::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");
     }
 
     #[test]

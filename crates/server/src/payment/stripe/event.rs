@@ -14,6 +14,8 @@ use crate::signing::{SigningKey, TOLERANCE_MS};
 const SIGNATURE_HEADER: &str = "stripe-signature";
 /// Signatures of one event that are looked at.
 const SIGNATURES_MAX: usize = 16;
+/// What the mark of this installation is called in a session's metadata.
+const MARK: &str = "doorbuster";
 
 /// Looks whether one of `keys` signed this event at about this time.
 pub(super) fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Millis) -> Result<(), Unread> {
@@ -53,16 +55,19 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Reads an event whose signature holds.
-pub(super) fn read(body: &[u8]) -> Result<Message, Unread> {
+/// Reads an event whose signature holds. Sessions without `mark` are somebody else's.
+pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
     let wrong = |why: &str| Unread::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body).map_err(|error| wrong(&format!("the body is not JSON: {error}")))?;
     let word = |name: &str| root[name].as_str().ok_or_else(|| wrong(&format!("{name} must be a string")));
     let (event, kind, object) = (word("id")?, word("type")?, &root["data"]["object"]);
+    if kind.starts_with("checkout.session.") && !is_ours(object, mark) {
+        return Ok(Message::Unused);
+    }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
             // Money that is on its way is told of when it arrives.
-            if !matches!(object["payment_status"].as_str(), Some("paid")) {
+            if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(Message::Unused);
             }
             captured(object, event).map(Message::Captured).map_err(|why| wrong(&why))
@@ -90,13 +95,16 @@ pub(super) fn read(body: &[u8]) -> Result<Message, Unread> {
 /// What was paid at a session.
 pub(super) fn captured(session: &Value, event: &str) -> Result<Capture, String> {
     let text = |value: Option<String>, name: &str| {
-        let fits = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
+        let is_short = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
+        let fits = |text: &String| is_short(text) && !text.chars().any(char::is_control);
         value.filter(fits).ok_or_else(|| format!("data.object.{name} cannot be used"))
     };
     // An expanded payment is an object with an id.
     let payment = &session["payment_intent"];
-    let payment = payment.as_str().or_else(|| payment["id"].as_str()).map(str::to_owned);
+    let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
+    // Where nothing is to be paid there is no payment: the session stands for it.
+    let payment = payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"].as_str().map(str::to_ascii_uppercase).filter(|c| Currency::parse(c).is_some());
     Ok(Capture {
         event: event.to_owned(),
@@ -115,13 +123,23 @@ fn order_of(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
+/// Words of Stripe without what no row can keep.
+fn plain(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
+}
+
+/// Whether this installation made the session, by the mark that it put there. An account may be shared with other shops and programs.
+fn is_ours(session: &Value, mark: &str) -> bool {
+    session["metadata"][MARK].as_str() == Some(mark)
+}
+
 /// How far a refund is.
 pub(super) fn news(refund: &Value) -> RefundNews {
     match refund["status"].as_str() {
         Some("succeeded") => RefundNews::Settled,
         Some("failed" | "canceled") => {
             let why = refund["failure_reason"].as_str().unwrap_or("no reason given");
-            RefundNews::Failed(format!("Stripe's refund failed: {why}"))
+            RefundNews::CameBack(format!("Stripe's refund failed: {}", plain(why)))
         }
         // Pending, or something that only a person at Stripe or the bank can do.
         _ => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
@@ -171,10 +189,10 @@ mod tests {
     fn sessions_and_refunds_are_read_and_what_is_not_known_is_unused() {
         let session = json!({
             "id": "cs_1", "client_reference_id": "ord_x", "payment_intent": "pi_1", "amount_total": 100, "currency": "cny",
-            "payment_status": "paid", "status": "complete",
+            "payment_status": "paid", "status": "complete", "metadata": {"doorbuster": "m1"},
         });
         let event = |kind: &str, object: &Value| {
-            read(json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string().as_bytes())
+            read(json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string().as_bytes(), "m1")
         };
         let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else { panic!("captured") };
         let money = Money { minor: 100, currency: "CNY".into() };
@@ -193,6 +211,48 @@ mod tests {
         let settled = Message::Refund { event: "evt_1".into(), id, news: RefundNews::Settled };
         assert_eq!(event("refund.updated", &refund), Ok(settled));
         assert_eq!(event("customer.created", &json!({})), Ok(Message::Unused));
-        assert!(matches!(read(b"[]"), Err(Unread::Malformed(_))));
+        assert!(matches!(read(b"[]", "m1"), Err(Unread::Malformed(_))));
+    }
+
+    #[test]
+    fn a_session_without_our_mark_is_anothers_and_one_that_costs_nothing_is_its_own_payment() {
+        let event = |kind: &str, object: &Value| {
+            read(json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string().as_bytes(), "m1")
+        };
+        let mut session = json!({
+            "id": "cs_1", "client_reference_id": "cart_1", "payment_intent": null, "amount_total": 0, "currency": "cny",
+            "payment_status": "no_payment_required", "status": "complete", "metadata": {"doorbuster": "m2"},
+        });
+        let kinds = ["completed", "async_payment_succeeded", "async_payment_failed", "expired"];
+        for (metadata, mode) in
+            [(json!({"doorbuster": "m2"}), "payment"), (json!({}), "setup"), (Value::Null, "subscription")]
+        {
+            (session["metadata"], session["mode"]) = (metadata, json!(mode));
+            for kind in kinds {
+                assert_eq!(
+                    event(&format!("checkout.session.{kind}"), &session),
+                    Ok(Message::Unused),
+                    "{kind}: {session}"
+                );
+            }
+        }
+        session["metadata"] = json!({"doorbuster": "m1"});
+        let Ok(Message::Captured(told)) = event("checkout.session.completed", &session) else { panic!("captured") };
+        assert_eq!((told.payment.0.as_str(), told.money.minor), ("cs_1", 0));
+        session["amount_total"] = json!(1);
+        assert!(
+            matches!(event("checkout.session.completed", &session), Err(Unread::Malformed(_))),
+            "money without a payment"
+        );
+        session["client_reference_id"] = json!("a\u{0}b");
+        session["amount_total"] = json!(0);
+        assert!(
+            matches!(event("checkout.session.completed", &session), Err(Unread::Malformed(_))),
+            "no row can keep it"
+        );
+        let failed =
+            json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card"});
+        let Ok(Message::Refund { news, .. }) = event("refund.failed", &failed) else { panic!("a refund") };
+        assert_eq!(news, RefundNews::CameBack("Stripe's refund failed: lostcard".to_owned()));
     }
 }

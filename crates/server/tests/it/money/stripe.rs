@@ -50,9 +50,15 @@ async fn tell(app: &TestApp, id: &str, kind: &str, object: &Value) -> Reply {
     send(app, &body, &proof).await
 }
 
+/// The mark that the server puts into its sessions; it has made one, or tried.
+fn mark(stripe: &StandIn) -> String {
+    let [Sent { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else { panic!("no session") };
+    form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
+}
+
 /// A session that was paid, as Stripe tells of it.
-fn paid(session: &str, order: &str, minor: i64) -> Value {
-    json!({"id": session, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
+fn paid(stripe: &StandIn, session: &str, order: &str, minor: i64) -> Value {
+    json!({"id": session, "metadata": {"order": order, "doorbuster": mark(stripe)}, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
            "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
 }
 
@@ -84,7 +90,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
     assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "as Stripe allows: {ends}");
 
-    let event = paid("cs_test_1", &id, 100);
+    let event = paid(&stripe, "cs_test_1", &id, 100);
     let body = json!({"id": "evt_1", "type": "checkout.session.completed", "data": {"object": event}}).to_string();
     let now = now_secs();
     for wrong in [
@@ -139,7 +145,7 @@ async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
     // It was paid, and the message was lost.
     let id = order(&app, "anna", "k2", 1).await;
     checkout(&app, &id).await;
-    stripe.put("cs_test_2", paid("cs_test_2", &id, 10));
+    stripe.put("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
     until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
     assert_eq!(read(&app, &id).await["history"].as_array().map(Vec::len), Some(2));
     adds_up(&app).await;
@@ -155,7 +161,7 @@ async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
     let away = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(away.verdict(), "503 unavailable");
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &paid("cs_x", &id, 1)).await.json()["outcome"],
+        tell(&app, "evt_1", "checkout.session.completed", &paid(&stripe, "cs_x", &id, 1)).await.json()["outcome"],
         "refunded"
     );
     let row = async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
@@ -165,8 +171,79 @@ async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
     stripe.fail(false);
     until("it was taken", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> = stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
-    assert!(keys.len() > 1 && keys.iter().all(|key| key == &keys[0]), "always under the same key: {keys:?}");
-    assert!(checkout(&app, &id).await.starts_with("https://"));
+    // Stripe answers a key as it did the first time, and is asked under another one only once it knows of no refund.
+    assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
+    assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "it was looked at first");
+}
+
+#[tokio::test]
+async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    checkout(&app, &id).await;
+    let event = paid(&stripe, "cs_test_1", &id, 1);
+    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"], "refunded");
+    let row = async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let refund = row().await["refund"].as_str().expect("an id").to_owned();
+    let made = |status: &str| {
+        json!({"id": "re_1", "payment_intent": "pi_1", "status": status, "failure_reason": "lost_or_stolen_card",
+                                     "metadata": {"refund": refund}})
+    };
+    assert_eq!(tell(&app, "evt_2", "refund.created", &made("succeeded")).await.json()["outcome"], "noted");
+    assert_eq!(row().await["state"], "settled");
+    stripe.refunds_are("failed");
+    assert_eq!(tell(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"], "noted");
+    let failed = row().await;
+    assert_eq!((&failed["state"], &failed["settled_at"]), (&json!("failed"), &Value::Null));
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("lost_or_stolen_card")), "{failed}");
+    assert_eq!(tell(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(), "200");
+    assert_eq!(row().await["state"], "failed", "late news do not undo it");
+    let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
+    assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
+    let letter = dead.json()["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
+    let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
+    assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
+    let asked = until("it is asked for anew", async || stripe.sent("POST", "/v1/refunds").into_iter().nth(1)).await;
+    assert_ne!(asked.key.as_deref(), Some(refund.as_str()), "the old key would hear of the old refund");
+    stripe.refunds_are("succeeded");
+    assert_eq!(tell(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"], "noted");
+    until("it settles", async || (row().await["state"] == "settled").then_some(())).await;
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn what_others_sell_by_the_same_account_is_theirs() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    checkout(&app, &id).await;
+    let ours = paid(&stripe, "cs_test_1", &id, 100);
+    for (nth, (order, metadata)) in
+        [("cart_1234", json!({})), (id.as_str(), json!({"order": id})), (id.as_str(), json!({"doorbuster": "another"}))]
+            .into_iter()
+            .enumerate()
+    {
+        let mut theirs = ours.clone();
+        (theirs["client_reference_id"], theirs["metadata"]) = (json!(order), metadata);
+        for kind in ["completed", "async_payment_failed", "expired"] {
+            let told = tell(&app, &format!("evt_{nth}_{kind}"), &format!("checkout.session.{kind}"), &theirs).await;
+            assert_eq!((told.status, &told.json()["outcome"]), (200, &json!("ignored")), "{kind} {theirs}");
+        }
+    }
+    let subscription = json!({"id": "cs_2", "mode": "subscription", "payment_intent": null, "payment_status": "paid"});
+    assert_eq!(
+        tell(&app, "evt_s", "checkout.session.completed", &subscription).await.status,
+        200,
+        "none of ours to judge"
+    );
+    assert_eq!((payments(&app, &id).await.len(), read(&app, &id).await["state"].clone()), (0, json!("reserved")));
+    assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
+    assert_eq!(tell(&app, "evt_o", "checkout.session.completed", &ours).await.json()["outcome"], "paid");
+    adds_up(&app).await;
 }
 
 /// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be had here.
@@ -195,7 +272,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
     // Every request there is: the session is closed in vain and read, the refund asked for, and looked at.
-    stripe.put("cs_test_1", paid("cs_test_1", &id, 1));
+    stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     let ours = stripe.all();
@@ -209,7 +286,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let (payload, next_payload) = (event("evt_1"), event("evt_2"));
     let given = json!({
         "key": KEY, "api": stripe.address, "order": id, "paid_url": field("success_url"), "left_url": field("cancel_url"), "units": 3,
-        "title": "Phone",
+        "title": "Phone", "mark": mark(&stripe),
         "expires_at": field("expires_at").parse::<u64>().expect("seconds"), "checkout_key": made.key, "session": "cs_test_1",
         "payment": "pi_1", "refund": asked.key, "secret": SECRET, "at": now,
         "payload": payload, "header": header(&payload, now, SECRET), "next_payload": next_payload,

@@ -15,8 +15,8 @@ order = given["order"]
 stripe.checkout.Session.create(
     mode="payment",
     client_reference_id=order,
-    metadata={"order": order},
-    payment_intent_data={"metadata": {"order": order}},
+    metadata={"order": order, "doorbuster": given["mark"]},
+    payment_intent_data={"metadata": {"order": order, "doorbuster": given["mark"]}},
     line_items=[{
         "quantity": given["units"],
         "price_data": {"currency": "cny", "unit_amount": 10, "product_data": {"name": given["title"]}},

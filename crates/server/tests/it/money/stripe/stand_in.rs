@@ -26,6 +26,8 @@ struct State {
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
+    /// What was answered to each key, whatever it was: the same key gets it again.
+    answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
 }
@@ -81,6 +83,11 @@ impl StandIn {
         self.with(|state| state.fails = fails);
     }
 
+    /// Every refund so far is in this state from now on.
+    pub(super) fn refunds_are(&self, status: &str) {
+        self.with(|state| state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status)));
+    }
+
     /// From now on every payment was refunded by hand already.
     pub(super) fn refuse_refunds(&self) {
         self.with(|state| state.refuses_refunds = true);
@@ -91,7 +98,11 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some((sent, body)) = read(&mut stream).await else { return };
     let (status, answer) = {
         let mut state = state.lock().expect("no panic");
-        let answer = answer(&mut state, &sent);
+        let before = sent.key.as_ref().and_then(|key| state.answers.get(key).cloned());
+        let answer = before.unwrap_or_else(|| answer(&mut state, &sent));
+        if let Some(key) = &sent.key {
+            state.answers.insert(key.clone(), answer.clone());
+        }
         state.sent.push(sent);
         answer
     };
