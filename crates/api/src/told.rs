@@ -15,7 +15,7 @@ pub use document::document;
 pub const ALL_TYPES: &str = "*";
 
 /// What an event's id looks like.
-pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}$";
+pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}(_[0-9a-f]{10})?$";
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,18 +154,41 @@ pub struct SaleData {
     pub sale: String,
 }
 
-/// An event's id, from its position.
+/// An event's id: its position, and a mark of what happened. A store that lost its last rows (a backup was restored, a standby that was behind took over)
+/// gives their positions to other events; by the mark these are other ids, so that nobody takes them for what they have seen.
 #[must_use]
-pub fn event_id(position: i64) -> String {
+pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
+    format!("{}_{:010x}", bare_event_id(position), mark(what, at_ms, about))
+}
+
+/// What is left of the id of an event that is forgotten.
+#[must_use]
+pub fn bare_event_id(position: i64) -> String {
     format!("evt_{position:016}")
 }
 
-/// The position that an event's id stands for.
+/// The position that an event's id stands for, with its mark or without.
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
-    let digits =
-        id.strip_prefix("evt_").filter(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit()))?;
-    digits.parse().ok().filter(|position| *position > 0)
+    let rest = id.strip_prefix("evt_")?;
+    let (digits, mark) = rest.split_once('_').map_or((rest, None), |(digits, mark)| (digits, Some(mark)));
+    let is_mark = |mark: &str| mark.len() == 10 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit()) && mark.is_none_or(is_mark);
+    digits.parse().ok().filter(|position| is_id && *position > 0)
+}
+
+/// Whether somebody who names an event by `named` means the one whose id is `id`: a position without a mark means whatever stands there.
+#[must_use]
+pub fn names_event(named: &str, id: &str) -> bool {
+    named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
+}
+
+/// 40 bits of FNV-1a over what makes an event another one. It keeps apart and proves nothing, and never changes.
+fn mark(what: &str, at_ms: i64, about: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, step);
+    (hash ^ (hash >> 40)) & 0xff_ffff_ffff
 }
 
 #[cfg(test)]
@@ -174,19 +197,42 @@ mod tests {
 
     #[test]
     fn an_id_leads_back_to_its_position() {
-        assert_eq!(event_id(42), "evt_0000000000000042");
-        assert_eq!(event_position(&event_id(42)), Some(42));
-        assert_eq!(event_position(&event_id(9_999_999_999_999_999)), Some(9_999_999_999_999_999));
+        let id = |position| event_id(position, "order.paid", 1_795_168_842_000, "ord_1");
+        assert_eq!(id(42), "evt_0000000000000042_bde1001b78");
+        assert_eq!(event_position(&id(42)), Some(42));
+        assert_eq!(event_position(&id(9_999_999_999_999_999)), Some(9_999_999_999_999_999));
+        assert_eq!(event_position("evt_0000000000000042"), Some(42), "of one that is forgotten");
         for wrong in [
             "",
             "evt_42",
             "evt_0000000000000000",
             "evt_+000000000000042",
             "evt_00000000000000042",
+            "evt_0000000000000042_",
+            "evt_0000000000000042_0123456789a",
+            "evt_0000000000000042_012345678G",
+            "evt_0000000000000042_0123456789_",
             "ord_0000000000000042",
         ] {
             assert_eq!(event_position(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_event_that_stands_where_another_was_lost_has_an_id_of_its_own() {
+        let id = |what, at_ms, about| event_id(1_001, what, at_ms, about);
+        let lost = id("order.paid", 1_795_168_842_000, "ord_1");
+        assert_eq!(lost, id("order.paid", 1_795_168_842_000, "ord_1"), "the same for each attempt and endpoint");
+        for other in [
+            id("order.reserved", 1_795_168_842_000, "ord_1"),
+            id("order.paid", 1_795_168_842_001, "ord_1"),
+            id("order.paid", 1_795_168_842_000, "ord_2"),
+        ] {
+            assert_ne!(lost, other);
+            assert!(!names_event(&lost, &other));
+        }
+        assert!(names_event(&lost, &lost) && names_event(&bare_event_id(1_001), &lost));
+        assert!(!names_event(&bare_event_id(1_002), &lost));
     }
 
     #[test]

@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use crate::config::Settings;
 use crate::engine::Engine;
 
+pub(crate) use body::{event_id, seen_id};
 pub(crate) use guard::{Guard, check as check_address};
 pub(crate) use meter::{Meter, Sent};
 use webhook::Webhooks;

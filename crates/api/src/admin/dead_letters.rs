@@ -44,7 +44,7 @@ impl DeadKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "it answered 500",
-    "tries": 20, "at": "2026-11-20T10:00:42.000Z", "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042", "type": "order.paid"
+    "tries": 20, "at": "2026-11-20T10:00:42.000Z", "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid"
 })))]
 pub struct DeadLetter {
     /// What it is called here: `dlv_…`, the refund's id, or the ticket's.

@@ -248,7 +248,7 @@ impl DeliveryState {
 /// An event that an endpoint did not take at once. One that it took leaves no trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "event": "evt_0000000000000042", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
+    "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
     "state": "pending", "tries": 3, "next_try_at": "2026-11-20T10:00:46.000Z", "error": "it answered 503", "reason": null,
     "since": "2026-11-20T10:00:42.000Z", "dead_letter": null
 })))]
@@ -293,13 +293,13 @@ pub struct DeliveryList {
 
 fn event_id() -> Schema {
     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(EVENT_ID_PATTERN));
-    text.examples(["evt_0000000000000042"]).into()
+    text.examples(["evt_0000000000000042_f2aa95665c"]).into()
 }
 
 /// Which event an endpoint is to be told of once more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({"event": "evt_0000000000000042"})))]
+#[schema(examples(json!({"event": "evt_0000000000000042_f2aa95665c"})))]
 pub struct Redelivery {
     /// The event's id.
     #[schema(schema_with = event_id)]
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(SecretRotation::from_json(b"").expect("empty"), SecretRotation::default());
         assert_eq!(SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs, 0);
         assert!(SecretRotation::from_json(br#"{"overlap_secs":604801}"#).is_err());
-        assert!(Redelivery::from_json(br#"{"event":"evt_0000000000000042"}"#).is_ok());
+        assert!(Redelivery::from_json(br#"{"event":"evt_0000000000000042_f2aa95665c"}"#).is_ok());
         for wrong in [r#"{"event":"42"}"#, r#"{"event":"evt_0000000000000000"}"#, r#"{"event":"evt_-1"}"#, "{}"] {
             assert_eq!(Redelivery::from_json(wrong.as_bytes()).expect_err(wrong).status(), 422);
         }

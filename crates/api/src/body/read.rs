@@ -167,7 +167,7 @@ pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Opti
     if event_position(&text).is_some() {
         return Some(text.into_owned());
     }
-    faults.add(pointer, "must be an event's id: evt_ and 16 digits");
+    faults.add(pointer, "must be an event's id: evt_, 16 digits, _ and 10 hex digits");
     None
 }
 

@@ -21,7 +21,7 @@ Every message has this body:
 
 | member | what it is |
 |---|---|
-| `id` | the event's id, `evt_` and 16 digits; the same for each attempt and each endpoint, and the header `webhook-id`: whoever has seen it need not look again |
+| `id` | the event's id, `evt_`, 16 digits, `_` and 10 hex digits; the same for each attempt and each endpoint, and the header `webhook-id`: whoever has seen it need not look again |
 | `type` | what happened: one of those below |
 | `timestamp` | when it happened, RFC 3339 in UTC with milliseconds |
 | `data` | what it happened to, by type |
@@ -29,6 +29,9 @@ Every message has this body:
 Events about the same order, item or sale are told in the order in which they happened. Between different ones there is no order. New types and new
 members may come; what stands here stays.
 ";
+
+/// When the examples happened.
+const EXAMPLE_MS: i64 = 1_795_168_842_000;
 
 /// What is said of a type, its data and an example of them.
 struct Told {
@@ -142,7 +145,8 @@ pub fn document() -> String {
     for told in &TOLD {
         let what = told.what.as_str();
         let timestamp = Time::parse("2026-11-20T10:00:42.000Z").expect("a time");
-        let message = Message { id: &event_id(42), what, timestamp, data: (told.example)(told.what) };
+        let message =
+            Message { id: &event_id(42, what, EXAMPLE_MS, what), what, timestamp, data: (told.example)(told.what) };
         let pretty = serde_json::to_string_pretty(&message).expect("plain data serialises");
         let _ = writeln!(text, "\n## {what}\n\n{}\n\n```json\n{pretty}\n```", told.when);
     }

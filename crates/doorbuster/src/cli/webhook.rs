@@ -43,7 +43,7 @@ pub enum WebhookCommand {
         cursor: Option<String>,
     },
     /// Tell an endpoint of one event once more.
-    #[command(after_help = "Example:\n  doorbuster webhook redeliver end_8Qm2Zr0aT1kP evt_0000000000000042")]
+    #[command(after_help = "Example:\n  doorbuster webhook redeliver end_8Qm2Zr0aT1kP evt_0000000000000042_f2aa95665c")]
     Redeliver {
         /// The endpoint's id.
         endpoint: String,
@@ -94,7 +94,9 @@ pub enum EndpointCommand {
 
 /// Add an endpoint; its secret is shown this once.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded")]
+#[command(
+    after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
+)]
 pub struct NewEndpointArgs {
     /// Where it is.
     pub address: String,

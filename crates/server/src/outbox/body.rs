@@ -1,19 +1,30 @@
 //! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
 use doorbuster_api::order::AnyOrder;
 use doorbuster_api::told::{self, Data, ItemData, OrderData, PaymentData, RefusedData, SaleData};
-use doorbuster_core::Units;
 use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::about;
+use doorbuster_core::{Millis, Units};
 use doorbuster_store::Told;
 
 use super::sink::Message;
 use crate::catalogue::Catalogue;
 use crate::web::wire;
 
+/// The event's id.
+pub(crate) fn event_id(told: &Told) -> String {
+    told::event_id(told.position, told.event.what.as_str(), told.event.at.0, &about(&told.event))
+}
+
+/// The id of an event of which no more than this is known; of one that is forgotten without its mark.
+pub(crate) fn seen_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
+    let id = |(what, at): &(String, Millis)| told::event_id(position, what, at.0, about);
+    event.map_or_else(|| told::bare_event_id(position), id)
+}
+
 /// The message. `None`: the catalogue does not know the item (yet).
 pub(super) fn message(catalogue: &Catalogue, told: &Told) -> Option<Message> {
-    let (id, what, at) = (told::event_id(told.position), told.event.what, told.event.at);
+    let (id, what, at) = (event_id(told), told.event.what, told.event.at);
     let data = data(catalogue, &told.event)?;
     let body = told::Message { id: &id, what: what.as_str(), timestamp: wire::time(at), data };
     let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();

@@ -233,7 +233,7 @@ impl Worker<'_> {
     /// An event is given up: somebody must look.
     fn given_up(&self, position: i64, error: Option<&str>) {
         self.outbox.meter.count(self.kind, Sent::Dead);
-        let event = told::event_id(position);
+        let event = told::bare_event_id(position);
         tracing::error!(endpoint = self.id, event, error, "an event was given up and is a dead letter");
     }
 

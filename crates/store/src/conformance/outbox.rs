@@ -174,7 +174,8 @@ pub async fn what_was_not_told_is_kept(rig: Rig) {
     assert_eq!((all.rows[0].position, all.rows[0].state), (at[2], DeliveryState::Dead));
     let rest = page(None, all.next, 1).await.expect("reads");
     assert_eq!((rest.rows[0].position, rest.rows[0].tries, rest.next), (at[0], 2, None));
-    assert_eq!(rest.rows[0].what, Some(EventType::OrderReserved));
+    let seen = (EventType::OrderReserved.as_str().to_owned(), events[0].event.at);
+    assert_eq!(rest.rows[0].event, Some(seen), "what makes its id");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
     rig.clock.pass(3);
     rig.store.note_deliveries("end_1", vec![Note::Again(Parcel { dead: true, ..again })]).await.expect("writes");

@@ -1,7 +1,6 @@
 //! Who is told of events, what they were not told yet, and what was given up.
 use std::fmt;
 
-use doorbuster_core::event::EventType;
 use doorbuster_core::money::RefundId;
 use doorbuster_core::outbox::Wanted;
 use doorbuster_core::{Millis, TicketId};
@@ -177,8 +176,8 @@ pub struct Delivery {
     pub endpoint: String,
     /// Which event.
     pub position: i64,
-    /// What happened; `None`: the event is forgotten.
-    pub what: Option<EventType>,
+    /// The word for what happened, also one that this program does not know, and when it did; `None`: the event is forgotten.
+    pub event: Option<(String, Millis)>,
     /// What it is about.
     pub about: String,
     /// What became of it.
@@ -307,8 +306,8 @@ pub struct Dead {
     pub at: Millis,
     /// How often it was tried.
     pub tries: u32,
-    /// Of a delivery: to whom, which event, and what happened, if the event is not forgotten.
-    pub delivery: Option<(String, i64, Option<EventType>)>,
+    /// Of a delivery: to whom, which event, and the same of it.
+    pub delivery: Option<(String, i64, Option<(String, Millis)>)>,
 }
 
 /// What an operator's word on a dead letter came to.

@@ -2,7 +2,6 @@
 use tokio_postgres::Row;
 
 use doorbuster_core::Millis;
-use doorbuster_core::event::EventType;
 use doorbuster_core::money::RefundId;
 
 use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, OutboxPage};
@@ -13,14 +12,14 @@ use super::Postgres;
 use super::events::told;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
-use super::outbox::{TOLD_AT, page, pending_count};
+use super::outbox::{TOLD_AT, glimpse, page, pending_count};
 use super::read::as_limit;
-use super::rows::{self, number, small, word_if_any};
+use super::rows::{self, number, small};
 use super::run::Again;
 
 type Done<T> = Result<T, Failure>;
 
-const DELIVERIES: &str = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at
+const DELIVERIES: &str = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at, e.at
      FROM delivery d LEFT JOIN event e ON e.position = d.position
      WHERE d.state = 'dead' AND d.seq < $1 ORDER BY d.seq DESC LIMIT $2";
 const REFUNDS: &str = "SELECT seq, id, order_id, tries, error, at FROM refund
@@ -36,7 +35,7 @@ fn delivery(row: &Row) -> Done<(i64, Dead)> {
         about: row.try_get(4)?,
         at: Millis(row.try_get(7)?),
         tries: small(row, 5, "number of tries")?,
-        delivery: Some((row.try_get(1)?, row.try_get(2)?, word_if_any(row, 3, "type", EventType::parse)?)),
+        delivery: Some((row.try_get(1)?, row.try_get(2)?, glimpse(row, 3, 8)?)),
     };
     Ok((seq, dead))
 }

@@ -1,7 +1,6 @@
 //! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet. Whoever changes an endpoint or its rows holds its row.
 use tokio_postgres::Row;
 
-use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::{Note, Parcel, Progress, about};
 use doorbuster_core::{Millis, NodeId};
 
@@ -18,7 +17,7 @@ use super::events::{told, told_columns, told_rows};
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
-use super::rows::{number, small, time, word, word_if_any};
+use super::rows::{number, small, time, word};
 use super::run::Again;
 
 type Done<T> = Result<T, Failure>;
@@ -146,12 +145,17 @@ fn redeliver(ledger: &PostgresLedger<'_>, id: &str, position: i64, most: usize) 
     Ok(Redelivery::Done)
 }
 
+/// What happened and when, as these columns say; `None`: the event is forgotten.
+pub(super) fn glimpse(row: &Row, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
+    Ok(row.try_get::<_, Option<String>>(what)?.zip(time(row, at)?))
+}
+
 fn delivery(row: &Row) -> Done<Delivery> {
     Ok(Delivery {
         seq: row.try_get(0)?,
         endpoint: row.try_get(1)?,
         position: row.try_get(2)?,
-        what: word_if_any(row, 3, "type", EventType::parse)?,
+        event: glimpse(row, 3, 11)?,
         about: row.try_get(4)?,
         state: word(row, 5, "state", DeliveryState::parse)?,
         tries: small(row, 6, "number of tries")?,
@@ -273,7 +277,7 @@ impl Postgres {
 
     pub(crate) async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
-        let sql = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at
+        let sql = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at, e.at
              FROM delivery d LEFT JOIN event e ON e.position = d.position
              WHERE d.endpoint_id = $1 AND ($2::text IS NULL OR d.state = $2) AND d.position < $3
              ORDER BY d.position DESC LIMIT $4";

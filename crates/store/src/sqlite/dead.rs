@@ -2,7 +2,6 @@
 use rusqlite::params;
 
 use doorbuster_core::Millis;
-use doorbuster_core::event::EventType;
 use doorbuster_core::money::RefundId;
 
 use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, OutboxPage};
@@ -12,16 +11,16 @@ use crate::store::StoreResult;
 use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
-use super::outbox::{page, pending_count, told_at};
+use super::outbox::{glimpse, page, pending_count, told_at};
 use super::read::as_limit;
-use super::rows::{self, number, word_if_any};
+use super::rows::{self, number};
 use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
 fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
     sql.all(
-        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at
+        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at, e.at
          FROM delivery d LEFT JOIN event e ON e.seq = d.position
          WHERE d.state = 'dead' AND d.seq < ?1 ORDER BY d.seq DESC LIMIT ?2",
         params![after, limit],
@@ -33,7 +32,7 @@ fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64
                 about: row.get(4)?,
                 at: Millis(row.get(7)?),
                 tries: row.get(5)?,
-                delivery: Some((row.get(1)?, row.get(2)?, word_if_any(row, 3, "type", EventType::parse)?)),
+                delivery: Some((row.get(1)?, row.get(2)?, glimpse(row, 3, 8)?)),
             };
             Ok((seq, dead))
         },

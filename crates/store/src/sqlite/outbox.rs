@@ -17,7 +17,7 @@ use super::events::{told, told_columns, told_rows};
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::as_limit;
-use super::rows::{number, word, word_if_any};
+use super::rows::{number, word};
 use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
@@ -181,10 +181,15 @@ fn parcel(row: &Row<'_>) -> Done<Parcel> {
     })
 }
 
+/// What happened and when, as these columns say; `None`: the event is forgotten.
+pub(super) fn glimpse(row: &Row<'_>, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
+    Ok(row.get::<_, Option<String>>(what)?.zip(row.get::<_, Option<i64>>(at)?.map(Millis)))
+}
+
 fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPage<Delivery>> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
     let rows = sql.all(
-        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at
+        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at, e.at
          FROM delivery d LEFT JOIN event e ON e.seq = d.position
          WHERE d.endpoint_id = ?1 AND (?2 IS NULL OR d.state = ?2) AND d.position < ?3 ORDER BY d.position DESC LIMIT ?4",
         params![query.endpoint, query.state.map(DeliveryState::as_str), query.after.unwrap_or(i64::MAX), as_limit(limit + 1)],
@@ -193,7 +198,7 @@ fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPag
                 seq: row.get(0)?,
                 endpoint: row.get(1)?,
                 position: row.get(2)?,
-                what: word_if_any(row, 3, "type", doorbuster_core::event::EventType::parse)?,
+                event: glimpse(row, 3, 11)?,
                 about: row.get(4)?,
                 state: word(row, 5, "state", DeliveryState::parse)?,
                 tries: row.get(6)?,

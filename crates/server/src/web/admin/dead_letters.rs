@@ -8,7 +8,6 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::DeadLetterQuery;
-use doorbuster_api::told::event_id;
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
@@ -17,6 +16,7 @@ use http::StatusCode;
 use serde_json::json as object;
 
 use super::note;
+use crate::outbox::seen_id;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
@@ -133,7 +133,10 @@ fn stored(kind: DeadKind) -> doorbuster_store::DeadKind {
 
 fn shown(kind: DeadKind, dead: &Dead) -> DeadLetter {
     let (endpoint, event, what) = match &dead.delivery {
-        Some((endpoint, position, what)) => (Some(endpoint.clone()), Some(event_id(*position)), *what),
+        Some((endpoint, position, event)) => {
+            let id = seen_id(*position, event.as_ref(), &dead.about);
+            (Some(endpoint.clone()), Some(id), event.as_ref().map(|(what, _)| what.clone()))
+        }
         None => (None, None, None),
     };
     DeadLetter {
@@ -149,6 +152,6 @@ fn shown(kind: DeadKind, dead: &Dead) -> DeadLetter {
         at: wire::time(dead.at),
         endpoint,
         event,
-        what: what.map(|what| what.as_str().to_owned()),
+        what,
     }
 }

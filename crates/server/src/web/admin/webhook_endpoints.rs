@@ -13,7 +13,7 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Place, Problem};
 use doorbuster_api::query::DeliveryQuery;
-use doorbuster_api::told::{ALL_TYPES, event_id, event_position};
+use doorbuster_api::told::{ALL_TYPES, event_position, names_event};
 use doorbuster_core::event::EventType;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::Wanted;
@@ -22,7 +22,7 @@ use http::StatusCode;
 use serde_json::json as object;
 
 use super::note;
-use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, check_address};
+use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, check_address, event_id, seen_id};
 use crate::signing::write_secret;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
@@ -161,11 +161,17 @@ pub(crate) async fn redeliver(
     input::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the reader let only ids of events through");
+    // Another event may stand there now than the one that is meant.
+    if let Some(told) = app.engine.store().told_at(position).await.map_err(failed)?
+        && !names_event(&wanted.event, &event_id(&told))
+    {
+        return Err(no_event().into());
+    }
     let done = app.engine.store().redeliver(&id, position, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
     match done {
         store::Redelivery::Done => {}
         store::Redelivery::NoEndpoint => return Err(no_endpoint().into()),
-        store::Redelivery::NoEvent => return Err(Problem::not_found("there is no such event, or not any more").into()),
+        store::Redelivery::NoEvent => return Err(no_event().into()),
         store::Redelivery::Ahead => {
             return Err(Problem::wrong_state("waiting", "the endpoint was not told of it yet, and will be").into());
         }
@@ -176,6 +182,10 @@ pub(crate) async fn redeliver(
     app.outbox.wake();
     note(&app, &by, "webhook_endpoint.redeliver", &object!({"endpoint": id, "event": wanted.event})).await;
     Ok(json(StatusCode::ACCEPTED, &wanted))
+}
+
+fn no_event() -> Problem {
+    Problem::not_found("there is no such event, or not any more")
 }
 
 fn no_endpoint() -> Problem {
@@ -262,8 +272,8 @@ fn stored_state(state: DeliveryState) -> store::DeliveryState {
 fn delivery(row: &store::Delivery) -> Delivery {
     let is = |state| row.state == state;
     Delivery {
-        event: event_id(row.position),
-        what: row.what.map(|what| what.as_str().to_owned()),
+        event: seen_id(row.position, row.event.as_ref(), &row.about),
+        what: row.event.as_ref().map(|(what, _)| what.clone()),
         about: row.about.clone(),
         state: match row.state {
             store::DeliveryState::Pending => DeliveryState::Pending,

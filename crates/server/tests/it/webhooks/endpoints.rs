@@ -149,6 +149,9 @@ async fn one_event_is_told_once_more_when_an_operator_asks() {
     heard[1].verify(&secret);
     let of = |event: &str| json!({"event": event});
     assert_eq!(app.admin("POST", &path, Some(of("evt_0000000000009999"))).await.verdict(), "404 not_found");
+    let (bare, mark) = heard[0].headers["webhook-id"].rsplit_once('_').expect("a mark");
+    let other = format!("{bare}_{:010x}", u64::from_str_radix(mark, 16).expect("a number") ^ 1);
+    assert_eq!(app.admin("POST", &path, Some(of(&other))).await.verdict(), "404 not_found", "its place was another's");
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
 }
 
