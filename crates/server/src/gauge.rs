@@ -38,13 +38,12 @@ impl Gauge {
         }
     }
 
-    /// Shows newer counts; false: they are the same. Called in commit order; whoever remembers the orders of that commit must have done so before.
-    pub fn publish(&self, counts: ItemCounts) -> bool {
+    /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must have done so before.
+    pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
-        let is_new = std::mem::replace(&mut *shown, counts) != counts;
+        *shown = counts;
         self.show(&counts);
-        is_new
     }
 
     /// Shows counts that were read from the store after `published` publications, unless there was another since. False: read again.

@@ -41,9 +41,9 @@ impl Views {
         }
         for counts in &committed.counts {
             let Some(item) = catalogue.item_of(counts.item) else { continue };
-            if item.gauge.publish(*counts) {
-                self.control.announce(&item.sale);
-            }
+            item.gauge.publish(*counts);
+            // Also when the counts are known: they may have been read from the store before this commit was heard of, and nobody was told.
+            self.control.announce(&item.sale);
             if counts.pool > 0 {
                 self.control.wake_by_pool(counts.item);
             }
