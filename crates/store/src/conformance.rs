@@ -16,6 +16,7 @@ use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
 use crate::store::Store;
 
 pub mod blocks;
+pub mod books;
 pub mod codes;
 pub mod grants;
 pub mod lists;

@@ -6,6 +6,7 @@ use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
 mod block;
+mod books;
 mod codes;
 mod money;
 mod moves;
@@ -16,6 +17,7 @@ mod room;
 mod told;
 
 pub use block::{Block, BlockKind, BlocksMark};
+pub use books::{Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved};
 pub use codes::{CodeCounts, CodesOutcome};
 pub use money::{MoneyPage, MoneyQuery, Notice};
 pub use moves::Moves;

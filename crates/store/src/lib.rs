@@ -3,6 +3,7 @@
 //! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs it between BEGIN and COMMIT. Backends are
 //! variants of a closed enum; `conformance` holds each against the same expectations.
 
+mod books;
 pub mod conformance;
 mod contract;
 mod endpoints;
@@ -14,13 +15,13 @@ mod sqlite;
 mod store;
 
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, Check, CodeCounts,
-    CodesOutcome, CommitSink, Committed, Dead, DeadCounts, DeadId, DeadKind, DeadLetter, DeadOutcome, DeleteOutcome,
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret, Entered, Finding,
-    Forget, ItemCounts, ItemRow, MoneyPage, MoneyQuery, Moves, NewEndpoint, NewItem, NewSale, Notice, OpenError,
-    OrderPage, OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Redelivery, Rotation, SalePatch, SaleRow,
-    Spending, Spent, SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, WaitingPlace, WaitingRoom,
-    WaitingView,
+    AdjustOutcome, Adjusted, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, BookPage,
+    Books, Check, CodeCounts, CodesOutcome, CommitSink, Committed, Dead, DeadCounts, DeadId, DeadKind, DeadLetter,
+    DeadOutcome, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState, Difference, DifferenceKind, Endpoint,
+    EndpointChange, EndpointKind, EndpointSecret, Entered, Finding, Forget, ItemBooks, ItemCounts, ItemRow, MoneyPage,
+    MoneyQuery, MoneySums, Moves, NewEndpoint, NewItem, NewSale, Notice, OpenError, Opening, OrderMoved, OrderPage,
+    OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Redelivery, Rotation, SalePatch, SaleRow, Spending, Spent,
+    SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, WaitingPlace, WaitingRoom, WaitingView,
 };
 pub use postgres::{Postgres, PostgresLedger, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};

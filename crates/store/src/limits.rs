@@ -41,6 +41,8 @@ pub const SEQUENCE_AT_ONCE: usize = 10_000;
 pub const FINDINGS_MAX: usize = 100;
 /// Notices that one check reports, the newest; lists of payments have them all.
 pub const NOTICES_MAX: usize = 100;
+/// Differences of one kind that the books name; past it they say that there are more.
+pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_REST_PAGES < CHECKPOINT_PAGES && CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
 const _: () = assert!(GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX, "a settle job fits in a group");

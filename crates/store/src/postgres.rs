@@ -17,6 +17,7 @@ use crate::limits::{PG_NEWS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
 mod blocks;
+mod books;
 mod calls;
 mod check;
 mod checkouts;

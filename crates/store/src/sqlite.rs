@@ -18,6 +18,7 @@ use crate::store::StoreResult;
 
 mod backup;
 mod blocks;
+mod books;
 mod calls;
 mod check;
 mod checkouts;

@@ -18,6 +18,7 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
 mod blocks;
+mod books;
 mod codes;
 mod grants;
 mod money;

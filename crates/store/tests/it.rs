@@ -4,6 +4,8 @@
 mod again;
 #[path = "it/audit.rs"]
 mod audit;
+#[path = "it/books.rs"]
+mod books;
 #[path = "it/cluster.rs"]
 mod cluster;
 #[path = "it/conformance.rs"]

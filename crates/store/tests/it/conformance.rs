@@ -1,7 +1,7 @@
 //! The conformance suite on every backend.
 use doorbuster_store::conformance::money::{checkouts, pages, races, told};
 use doorbuster_store::conformance::{
-    Rig, blocks, codes, grants, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
+    Rig, blocks, books, codes, grants, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
 };
 
 use crate::cluster;
@@ -73,6 +73,8 @@ every! {
         what_is_spent_stays_spent, of_answers_at_once_one_is_first, wrong_answers_are_counted_for_a_while, what_has_ended_is_forgotten;
     blocks:
         blocks_hold_until_they_are_over, a_mark_changes_with_the_blocks, blocks_are_bounded;
+    books:
+        movements_end_at_the_counts, books_add_up, money_for_nothing_is_elsewhere;
     codes:
         a_code_is_spent_once_by_each_buyer, of_a_crowd_as_many_spend_a_code_as_it_has_uses, codes_go_with_their_sale;
     rooms:

@@ -1,0 +1,243 @@
+//! The SQL of the books, which both backends understand: `$1` is the sale, or NULL for all.
+//!
+//! The sums are made here from orders, grants, payments and refunds; the counters that the engine keeps are only compared with them.
+use doorbuster_core::event::EventType;
+use doorbuster_core::{ItemId, OrderState};
+
+use crate::contract::{Books, Difference, DifferenceKind, ItemBooks, MoneySums};
+
+/// Columns: id, sale, name, total, pool, in slots, held, paid, ended, price, currency; then the counters `paid` and `ended`.
+pub(crate) const ITEMS: &str = "
+    SELECT i.id, i.sale_id, i.name, i.total, i.pool,
+           CAST(coalesce((SELECT sum(g.granted - g.settled) FROM slot_grant g WHERE g.item_id = i.id AND g.open AND g.counted), 0) AS bigint),
+           CAST(coalesce(o.held, 0) AS bigint), CAST(coalesce(o.paid, 0) AS bigint), CAST(coalesce(o.ended, 0) AS bigint),
+           i.price_minor, i.currency, i.paid, i.ended
+    FROM item i LEFT JOIN (
+        SELECT item_id, sum(CASE state WHEN 'reserved' THEN units ELSE 0 END) AS held, sum(CASE state WHEN 'paid' THEN units ELSE 0 END) AS paid,
+               sum(CASE state WHEN 'reserved' THEN 0 WHEN 'paid' THEN 0 ELSE units END) AS ended
+        FROM orders GROUP BY item_id) o ON o.item_id = i.id
+    WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
+    ORDER BY i.id";
+
+/// Columns: item (NULL: of no order), currency, captured, standing, refunded, pending, failed.
+pub(crate) const MONEY: &str = "
+    SELECT o.item_id, p.currency, CAST(sum(p.amount_minor) AS bigint),
+           CAST(sum(CASE p.state WHEN 'captured' THEN p.amount_minor ELSE 0 END) AS bigint),
+           CAST(coalesce(sum(r.settled), 0) AS bigint), CAST(coalesce(sum(r.pending), 0) AS bigint), CAST(coalesce(sum(r.failed), 0) AS bigint)
+    FROM payment p
+         LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+         LEFT JOIN item i ON i.id = o.item_id
+         LEFT JOIN (SELECT payment_id, sum(CASE state WHEN 'settled' THEN amount_minor ELSE 0 END) AS settled,
+                           sum(CASE state WHEN 'pending' THEN amount_minor ELSE 0 END) AS pending,
+                           sum(CASE state WHEN 'failed' THEN amount_minor ELSE 0 END) AS failed
+                    FROM refund GROUP BY payment_id) r ON r.payment_id = p.id
+    WHERE p.state <> 'failed' AND (CAST($1 AS text) IS NULL OR i.sale_id = $1)
+    GROUP BY o.item_id, p.currency
+    ORDER BY o.item_id, p.currency";
+
+/// A payment with its order and item, under the names that all queries use, and those of the sale.
+macro_rules! payments {
+    () => {
+        "payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON i.id = o.item_id"
+    };
+}
+/// A payment of a refund with its order and item.
+macro_rules! its_payment {
+    () => {
+        "payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON i.id = o.item_id"
+    };
+}
+macro_rules! of_sale {
+    () => {
+        " AND (CAST($1 AS text) IS NULL OR i.sale_id = $1)"
+    };
+}
+
+/// What does not add up, kind by kind, at most `$2`. Columns: item, order, payment, detail.
+pub(crate) const DIFFERENCES: &[(DifferenceKind, &str)] = &[
+    (
+        DifferenceKind::CapturedWithoutPaidOrder,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' captured, the order is ' || coalesce(o.state, 'not there') FROM ",
+            payments!(),
+            " WHERE p.state = 'captured' AND coalesce(o.state, '') <> 'paid'",
+            of_sale!(),
+            " ORDER BY p.seq LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::PaidWithoutPayment,
+        concat!(
+            "SELECT o.item_id, o.id, CAST(NULL AS text), 'paid, ' || (o.units * i.price_minor) || ' ' || i.currency || ', and no payment stands for it'
+             FROM orders o JOIN item i ON i.id = o.item_id
+             WHERE o.state = 'paid' AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')",
+            of_sale!(),
+            " ORDER BY o.seq LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::WrongAmount,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units * i.price_minor) || ' ' || i.currency FROM ",
+            payments!(),
+            " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * i.price_minor OR p.currency <> i.currency)",
+            of_sale!(),
+            " ORDER BY p.seq LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::PaidTwice,
+        concat!(
+            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of ' || sum(p.amount_minor) || ' in minor units' FROM ",
+            payments!(),
+            " WHERE p.state = 'captured'",
+            of_sale!(),
+            " GROUP BY p.order_id HAVING count(*) > 1 ORDER BY p.order_id LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::RefundMissing,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes back, and has no refund' FROM ",
+            payments!(),
+            " WHERE p.state = 'refunded' AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.payment_id = p.id)",
+            of_sale!(),
+            " ORDER BY p.seq LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::RefundUnfounded,
+        concat!(
+            "SELECT o.item_id, r.order_id, r.payment_id,
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ', the payment is ' || coalesce(p.state, 'not there')
+             FROM refund r LEFT JOIN ",
+            its_payment!(),
+            " WHERE coalesce(p.state, '') <> 'refunded'",
+            of_sale!(),
+            " ORDER BY r.seq LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::RefundAmount,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' || r.currency || ' goes back' FROM refund r JOIN ",
+            its_payment!(),
+            " WHERE (p.amount_minor <> r.amount_minor OR p.currency <> r.currency)",
+            of_sale!(),
+            " ORDER BY r.seq LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::RefundedTwice,
+        concat!(
+            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || sum(r.amount_minor) || ' in minor units' FROM refund r JOIN ",
+            its_payment!(),
+            " WHERE 1 = 1",
+            of_sale!(),
+            " GROUP BY p.id HAVING count(*) > 1 ORDER BY p.id LIMIT $2"
+        ),
+    ),
+    (
+        DifferenceKind::RefundFailed,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ' was refused for good: ' || coalesce(r.error, 'no reason given')
+             FROM refund r JOIN ",
+            its_payment!(),
+            " WHERE r.state = 'failed' AND r.discarded IS NULL",
+            of_sale!(),
+            " ORDER BY r.seq LIMIT $2"
+        ),
+    ),
+];
+
+/// Columns: item, what it began with (NULL: unlimited), when. `$1` is the sale, or NULL.
+pub(crate) const OPENINGS: &str = "
+    SELECT i.id, i.initial_total, s.created_at FROM item i JOIN sale s ON s.id = i.sale_id
+    WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1 ORDER BY i.id";
+
+/// Columns: seq, item, units, reason, at. `$1` is the sale, or NULL; after `$2`, at most `$3`.
+pub(crate) const ADJUSTED: &str = "
+    SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i ON i.id = a.item_id
+    WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3";
+
+/// Events of orders that changed their states, each with the type of the one before.
+macro_rules! moved {
+    ($place:literal) => {
+        concat!(
+            "SELECT e.",
+            $place,
+            ", o.id, o.item_id, o.units, e.type, e.at, e.actor, e.why,
+                (SELECT b.type FROM event b
+                 WHERE b.grant_id = e.grant_id AND b.n = e.n AND b.seq < e.seq AND b.type LIKE 'order.%' AND b.type <> 'order.extended'
+                 ORDER BY b.seq DESC LIMIT 1)
+             FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n JOIN item i ON i.id = o.item_id
+             WHERE e.grant_id IS NOT NULL AND e.type LIKE 'order.%' AND e.type <> 'order.extended'
+                   AND (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND e.",
+            $place,
+            " > $2 ORDER BY e.",
+            $place,
+            " LIMIT $3"
+        )
+    };
+}
+
+/// Columns: position, order, item, units, type, at, actor, why, the type before. In the order of commits: an embedded store has one writer.
+pub(crate) const MOVED_BY_SEQ: &str = moved!("seq");
+/// The same where several commit side by side: only `position` passes over nothing.
+pub(crate) const MOVED_BY_POSITION: &str = moved!("position");
+
+/// The state that an order's event of this type leaves it in.
+pub(crate) fn state_after(word: &str) -> Option<OrderState> {
+    OrderState::ALL.iter().copied().find(|state| EventType::of(*state).as_str() == word)
+}
+
+/// A row of [`ITEMS`], and the counters that are compared with it.
+pub(crate) struct ItemRow {
+    pub(crate) books: ItemBooks,
+    pub(crate) noted: (u64, u64),
+}
+
+/// Puts the books together.
+pub(crate) fn bind(
+    rows: Vec<ItemRow>,
+    money: Vec<(Option<ItemId>, MoneySums)>,
+    found: Vec<Difference>,
+    complete: bool,
+) -> Books {
+    let mut books = Books { complete, ..Books::default() };
+    for row in rows {
+        units(&row, &mut books.differences);
+        books.items.push(row.books);
+    }
+    books.differences.extend(found);
+    for (item, sums) in money {
+        let of = books.items.iter_mut().find(|books| Some(books.item) == item);
+        match of {
+            Some(item) => item.money.push(sums),
+            None => books.elsewhere.push(sums),
+        }
+    }
+    books
+}
+
+/// Whether an item's units are all somewhere, and its counters right.
+fn units(row: &ItemRow, found: &mut Vec<Difference>) {
+    let ItemBooks { item, pool, in_slots, held, paid, ended, .. } = &row.books;
+    let mut differ = |detail| {
+        found.push(Difference { kind: DifferenceKind::Units, item: Some(*item), order: None, payment: None, detail });
+    };
+    if let doorbuster_core::Stock::Counted(total) = row.books.total {
+        let sum = pool + in_slots + held + paid;
+        if sum != total {
+            differ(format!(
+                "total {total}, but pool {pool} + in slots {in_slots} + held {held} + paid {paid} make {sum}"
+            ));
+        }
+    }
+    if row.noted != (*paid, *ended) {
+        differ(format!("noted paid {} and ended {}, orders have {paid} and {ended}", row.noted.0, row.noted.1));
+    }
+}

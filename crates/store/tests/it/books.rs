@@ -1,0 +1,85 @@
+//! Each way in which money and units may not add up is named by the books, on each backend.
+use doorbuster_core::money::{Capture, Captured, Money, PaymentId};
+use doorbuster_store::conformance::Rig;
+
+use crate::cluster;
+use crate::rig::{Dir, open, open_postgres};
+
+/// Each damage, its repair, and the kind of the difference.
+const DAMAGES: [(&str, &str, &str); 10] = [
+    ("UPDATE item SET ended = ended + 1", "UPDATE item SET ended = ended - 1", "units"),
+    ("UPDATE item SET pool = pool - 1", "UPDATE item SET pool = pool + 1", "units"),
+    (
+        "UPDATE payment SET state = 'captured' WHERE id = 'pay_2'",
+        "UPDATE payment SET state = 'refunded' WHERE id = 'pay_2'",
+        "captured_without_paid_order",
+    ),
+    (
+        "UPDATE payment SET state = 'failed' WHERE id = 'pay_1'",
+        "UPDATE payment SET state = 'captured' WHERE id = 'pay_1'",
+        "paid_without_payment",
+    ),
+    (
+        "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
+        "UPDATE payment SET amount_minor = 3998 WHERE id = 'pay_1'",
+        "wrong_amount",
+    ),
+    (
+        "UPDATE payment SET currency = 'USD' WHERE id = 'pay_1'",
+        "UPDATE payment SET currency = 'EUR' WHERE id = 'pay_1'",
+        "wrong_amount",
+    ),
+    (
+        "UPDATE payment SET state = 'refunded' WHERE id = 'pay_1'",
+        "UPDATE payment SET state = 'captured' WHERE id = 'pay_1'",
+        "refund_missing",
+    ),
+    ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund SET payment_id = 'pay_2'", "refund_unfounded"),
+    ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
+    ("UPDATE refund SET state = 'failed'", "UPDATE refund SET state = 'pending'", "refund_failed"),
+];
+
+async fn each_is_named(rig: &Rig, run: impl Fn(&str)) {
+    let grant = rig.slot(20, 10, 3).await;
+    for (n, who, minor) in [(1, "anna", 3_998), (2, "bert", 1)] {
+        let order = rig.reserve(&grant, n, who, 2).await;
+        let told = Capture {
+            event: format!("evt_{n}"),
+            provider: "paybank".to_owned(),
+            payment: PaymentId(format!("pay_{n}")),
+            order: order.id.to_string(),
+            money: Money { minor, currency: "EUR".to_owned() },
+        };
+        let came = rig.store.capture(told, true).await.expect("writes");
+        assert_eq!(matches!(came, Captured::Paid(_)), n == 1);
+    }
+    let differences = async || {
+        let books = rig.store.books(Some("sale-0".to_owned())).await.expect("reads");
+        books.differences.iter().map(|found| found.kind.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(differences().await, [""; 0]);
+    for (damage, repair, kind) in DAMAGES {
+        run(damage);
+        let found = differences().await;
+        assert!(found.contains(&kind), "{damage}: {found:?}");
+        run(repair);
+        assert_eq!(differences().await, [""; 0], "{repair}");
+    }
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn what_does_not_add_up_is_named() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let shell = dir.shell();
+    each_is_named(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")).await;
+}
+
+#[tokio::test]
+async fn what_does_not_add_up_in_postgresql_is_named() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    each_is_named(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+}
