@@ -18,5 +18,7 @@ mod sales;
 mod serve;
 #[path = "it/several.rs"]
 mod several;
+#[path = "it/webhooks.rs"]
+mod webhooks;
 #[path = "it/windows.rs"]
 mod windows;

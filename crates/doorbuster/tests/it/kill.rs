@@ -26,7 +26,8 @@ const SHORT: u32 = 1;
 /// Rounds whose queued requests are waited for at the end: their time is nearly over by then.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
-fn number(name: &str) -> Option<u64> {
+/// What a variable of the environment says.
+pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }

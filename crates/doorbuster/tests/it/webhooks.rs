@@ -1,0 +1,208 @@
+//! Webhooks from outside. The server is killed while it tells a shop what happens: after it starts again the shop has heard each change of each
+//! order, in its order. And endpoints from a shell.
+//!
+//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::house::{KEY, program, run};
+use crate::kill::number;
+use crate::windows::client::{Wire, Wish};
+use crate::windows::rig::{Rig, operator};
+
+/// Longest time in which everything is told after the last start, with the tries that fail on the way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a shop took: each event's order, id and type, in the order of arrival, repetitions among them.
+type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
+
+/// A shop that takes four of five messages.
+async fn shop(seed: u64) -> (SocketAddr, Taken) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let taken = Taken::default();
+    let kept = taken.clone();
+    // Ends with the test's event loop.
+    tokio::spawn(async move {
+        for n in 0.. {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            tokio::spawn(serve(stream, kept.clone(), SmallRng::seed_from_u64(seed ^ n)));
+        }
+    });
+    (address, taken)
+}
+
+async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        while let Some((body, end)) = message(&bytes) {
+            tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
+            let takes = dice.random_ratio(4, 5);
+            if takes {
+                // Before the answer: it counts as heard although the server may die before it hears so.
+                let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let event = (text("/data/order/id"), text("/id"), text("/type"));
+                taken.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+            }
+            bytes.drain(..end);
+            let status = if takes { "204 Fine" } else { "503 Not now" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+        let mut more = [0; 4_096];
+        match stream.read(&mut more).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => bytes.extend_from_slice(&more[..count]),
+        }
+    }
+}
+
+/// The first whole request, and where it ends.
+fn message(bytes: &[u8]) -> Option<(Value, usize)> {
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())?;
+    let end = head + 4 + length;
+    let body = bytes.get(head + 4..end)?;
+    Some((serde_json::from_slice(body).expect("JSON"), end))
+}
+
+/// Buys, and cancels some, until the server is gone.
+async fn trade(address: SocketAddr, round: u64, seed: u64) {
+    let mut dice = SmallRng::seed_from_u64(seed);
+    for n in 0.. {
+        let Ok(mut wire) = Wire::connect(address).await else { return };
+        let wish = Wish::new(&format!("b{round}-{n}"), "k", "spring", 1);
+        let Ok(bought) = wire.ask(&wish.bytes()).await else { return };
+        if bought.status == 201 && dice.random_ratio(1, 2) {
+            let cancel = operator("POST", &format!("/v1/admin/orders/{}/cancel", bought.id()), "", None);
+            if wire.ask(&cancel).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What each order's history says that happened.
+async fn histories(rig: &Rig) -> HashMap<String, Vec<String>> {
+    let mut histories = HashMap::new();
+    for order in rig.orders("spring").await {
+        let id = order["id"].as_str().expect("an id").to_owned();
+        let shown = rig.shown(&format!("/v1/admin/orders/{id}")).await;
+        let events = shown["history"].as_array().expect("a history").iter();
+        histories.insert(id, events.map(|entry| entry["event"].as_str().expect("a type").to_owned()).collect());
+    }
+    histories
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_hears_everything_in_order_though_the_server_is_killed_while_it_tells() {
+    let rounds = number("DOORBUSTER_KILL_ROUNDS").unwrap_or(5);
+    let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
+    println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let (address, taken) = shop(seed).await;
+    let mut rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
+    let endpoint = json!({"url": format!("http://{address}/"), "types": ["*"]});
+    let made = rig.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
+    assert_eq!(made.status, 201, "{made}");
+    rig.open_sale("spring", &[("phone", 1_000_000, 1, 900)]).await;
+    for round in 0..rounds {
+        let trading = tokio::spawn(trade(rig.address, round, seed + round));
+        tokio::time::sleep(Duration::from_micros(dice.random_range(1_000..700_000))).await;
+        rig.kill();
+        trading.await.expect("no panic");
+        while dice.random_ratio(1, 3) {
+            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..400_000)));
+        }
+        rig.restart();
+    }
+    let histories = histories(&rig).await;
+    let level = async || {
+        let endpoints = rig.shown("/v1/admin/webhook-endpoints").await;
+        let one = &endpoints["endpoints"][0];
+        (one["waiting"] == 0 && one["failing"] == 0).then_some(())
+    };
+    rig.until("everything is told", PATIENCE, level).await;
+    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut heard: HashMap<String, Vec<String>> = HashMap::new();
+    let mut seen = HashSet::new();
+    for (order, id, what) in taken.iter().filter(|(order, _, _)| !order.is_empty()) {
+        if seen.insert(id) {
+            heard.entry(order.clone()).or_default().push(what.clone());
+        }
+    }
+    println!("{} orders, {} events, {} messages taken", histories.len(), seen.len(), taken.len());
+    assert!(!histories.is_empty(), "something was sold");
+    assert_eq!(heard, histories, "each change of each order, in its order, and nothing else");
+    rig.audit(None).await;
+}
+
+/// A receiver that the program itself is; it ends with the test.
+struct Listener(std::process::Child);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_are_kept_and_tried_out_from_a_shell() {
+    let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
+    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let url = format!("http://{}", rig.address);
+    let ask = |arguments: &[&str]| {
+        let mut command = program(&rig.scratch);
+        run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
+    };
+    assert_eq!(ask(&["webhook", "endpoint", "list"]).fine(), "Nobody is told anything.\n");
+    assert_eq!(ask(&["dead-letter", "list"]).fine(), "Nothing was given up.\n");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.expect("a free port").port().to_string();
+    let address = format!("http://127.0.0.1:{port}/");
+    let added = ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
+    let text = |name: &str| added[name].as_str().expect("a text").to_owned();
+    let (id, secret) = (text("id"), text("secret"));
+    let listen = ["webhook", "listen", "--port", &port, "--secret", &secret, "--json"];
+    let mut command = program(&rig.scratch);
+    let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let _listener = Listener(child);
+    let mut next = || lines.next().expect("it prints").expect("text");
+    assert_eq!(next(), format!("listening on {address}"));
+    let order = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
+    let told: Value = serde_json::from_str(&next()).expect("JSON");
+    assert_eq!((&told["type"], &told["data"]["order"]["id"]), (&json!("order.reserved"), &json!(order)));
+    assert!(ask(&["webhook", "endpoint", "list"]).fine().contains(&id));
+    let level = async || (rig.shown(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0).then_some(());
+    rig.until("it is level", PATIENCE, level).await;
+    assert_eq!(ask(&["webhook", "deliveries", &id]).fine(), "It took everything at once.\n");
+    let event = told["id"].as_str().expect("an id");
+    assert_eq!(ask(&["webhook", "redeliver", &id, event]).fine(), format!("{event} will be told once more.\n"));
+    let again: Value = serde_json::from_str(&next()).expect("JSON");
+    assert_eq!(again, told);
+    let rotated = ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).fine();
+    assert!(rotated.contains("whsec_") && !rotated.contains(&secret), "{rotated}");
+    let edited = ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).fine();
+    assert_eq!(edited, format!("{id} at {address} is told of nothing.\n"));
+    assert_eq!(ask(&["webhook", "endpoint", "remove", &id]).fine(), format!("{id} is gone.\n"));
+    assert!(ask(&["webhook", "endpoint", "remove", &id]).refused(1).ends_with("(not_found).\n"));
+    assert!(ask(&["webhook", "listen", "--secret", "mine"]).refused(2).contains("whsec_"));
+    assert!(ask(&["dead-letter", "retry", "dlv_1"]).refused(1).ends_with("(not_found).\n"));
+    let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
+    assert!(discarded.refused(1).ends_with("(not_found).\n"));
+}
