@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Buyers, Expected, JwksError, Operators};
 use crate::clock::Clock;
-use crate::config::{BuyerKeys, Settings, Shape};
+use crate::config::{BuyerKeys, ProviderSettings, Settings, Shape};
 use crate::engine::{Engine, EngineError, EngineOptions, Place};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
@@ -222,6 +222,10 @@ async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Re
 async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeError> {
     let Parts { settings, secrets, engine, .. } = parts;
     let near = SocketAddr::new(reachable(address.ip()), address.port());
+    if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
+        let buttons = settings.payment.sandbox_page;
+        tracing::warn!(buttons, "payment.provider is the sandbox, which moves no money: orders are paid with none");
+    }
     if settings.demo {
         let sale = demo::open(engine).await?;
         eprintln!("sale page:      http://{near}/sale/{sale}   opens in {} s", demo::OPENS_IN.as_secs());

@@ -61,6 +61,12 @@ impl Clock {
         Millis(self.0.base.saturating_add(run).saturating_add(self.0.offset.load(Ordering::Relaxed)))
     }
 
+    /// What the machine's wall clock says, however it was set: for what others write their own time on, who know nothing of the store's.
+    #[must_use]
+    pub fn wall(&self) -> Millis {
+        Millis((self.0.wall)())
+    }
+
     /// Compares with the wall clock and pulls gently towards it; called about once a second. Returns how far the wall is ahead, in milliseconds.
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
@@ -93,6 +99,7 @@ mod tests {
             clock.discipline();
             assert!(clock.has_alarm());
             assert!((clock.now().0 - 1_000_000).abs() < 1_000, "the store's clock stays");
+            assert_eq!(clock.wall().0, 1_000_000 + step, "and the other one is known");
             wall.fetch_sub(step, Ordering::Relaxed);
             clock.discipline();
             assert!(!clock.has_alarm());

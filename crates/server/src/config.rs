@@ -172,6 +172,8 @@ pub enum BuyerKeys {
 pub struct PaymentSettings {
     /// Who takes the money.
     pub provider: ProviderSettings,
+    /// Whether buyers may press the sandbox's buttons: in a demonstration, unless told otherwise.
+    pub sandbox_page: bool,
     /// Secrets of the sandbox's messages, newest first; none: one is generated, and kept beside or in the store.
     pub webhook_secrets: Vec<SecretString>,
 }

@@ -42,6 +42,8 @@ pub(crate) struct Payments {
     controls: bool,
     /// Where pages are that buyers come back to, if not at the address that they asked at.
     pages_at: Option<String>,
+    /// Whether buyers may press the sandbox's buttons.
+    sandbox_page: bool,
     /// This server's address as browsers see it, if somebody said it.
     here: Option<String>,
     /// A refund was decided.
@@ -68,6 +70,7 @@ impl Payments {
             provider,
             meter: Meter::default(),
             controls: settings.roles.control,
+            sandbox_page: settings.payment.sandbox_page,
             pages_at: settings.page_origin.clone(),
             here: settings.page_url.clone(),
             refunds: Notify::new(),
@@ -82,9 +85,19 @@ impl Payments {
         }
     }
 
+    /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for the asking.
+    pub(crate) fn sandbox_page(&self) -> bool {
+        self.sandbox_page
+    }
+
     /// The provider.
     pub(crate) fn provider(&self) -> &Provider {
         &self.provider
+    }
+
+    /// Why orders in this currency could not be paid, if they could not.
+    pub(crate) fn refuses_currency(&self, currency: &str) -> Option<&'static str> {
+        self.provider.refuses_currency(currency)
     }
 
     /// What was counted.

@@ -40,7 +40,7 @@ pub(super) fn check(
     let page_origin = origin(&mut read, "page.origin");
     let page_url = origin(&mut read, "page.url");
     let auth = auth(&mut read, demo);
-    let payment = payment::payment(&mut read);
+    let payment = payment::payment(&mut read, demo);
     let pass_keys = pass_keys(&mut read);
     let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
     let webhooks_allow_private = read.flag("webhooks.allow_private");

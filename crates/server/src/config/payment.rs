@@ -2,6 +2,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::Reader;
+use super::raw::Origin;
 use super::{PaymentSettings, ProviderSettings, StripeSettings};
 use crate::signing::SigningKey;
 
@@ -13,7 +14,7 @@ const STRIPE_API: &str = "https://api.stripe.com";
 const OF_STRIPE: [&str; 3] = ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
 /// The provider. `None`: something is wrong, and was told.
-pub(super) fn payment(read: &mut Reader<'_>) -> Option<PaymentSettings> {
+pub(super) fn payment(read: &mut Reader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
         Some("sandbox") => {
@@ -44,7 +45,10 @@ pub(super) fn payment(read: &mut Reader<'_>) -> Option<PaymentSettings> {
             None
         }
     };
-    Some(PaymentSettings { provider: provider?, webhook_secrets })
+    let unset = read.origin("payment.sandbox_page") == Some(&Origin::Default);
+    let sandbox_page = read.flag("payment.sandbox_page")? || (demo && unset);
+    let sandbox_page = sandbox_page && matches!(provider, Some(ProviderSettings::Sandbox));
+    Some(PaymentSettings { provider: provider?, sandbox_page, webhook_secrets })
 }
 
 fn webhook_secrets(read: &mut Reader<'_>) -> Vec<SecretString> {

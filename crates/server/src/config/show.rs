@@ -52,7 +52,12 @@ fn shown(value: &Value) -> String {
 
 /// Whether a demonstration allows what the default does not.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
-    path == "webhooks.allow_private" && settings.demo && settings.webhooks_allow_private
+    let is_open = match path {
+        "webhooks.allow_private" => settings.webhooks_allow_private,
+        "payment.sandbox_page" => settings.payment.sandbox_page,
+        _ => false,
+    };
+    settings.demo && is_open
 }
 
 /// Values that are found out rather than written.

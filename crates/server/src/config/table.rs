@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 32] = [
+pub const SETTINGS: [Setting; 33] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -47,6 +47,7 @@ pub const SETTINGS: [Setting; 32] = [
     secret("store.url"),
     secret("slots.urls"),
     plain("payment.provider"),
+    plain("payment.sandbox_page"),
     secret("payment.webhook_secret"),
     secret("payment.stripe.secret_key"),
     secret("payment.stripe.webhook_secret"),

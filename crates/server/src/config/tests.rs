@@ -62,6 +62,16 @@ fn a_demonstration_lets_webhooks_go_to_private_addresses_unless_told_otherwise()
 }
 
 #[test]
+fn the_sandboxs_buttons_work_in_a_demonstration_unless_told_otherwise_and_elsewhere_if_told() {
+    let demo = Flags { demo: true, ..Flags::default() };
+    let works =
+        |flags: &Flags, told: &[(&str, &str)]| load(flags, environment(told)).expect("valid").payment.sandbox_page;
+    let (on, off) = (("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"), ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "false"));
+    assert_eq!([works(&demo, &[]), works(&demo, &[off])], [true, false]);
+    assert_eq!([works(&Flags::default(), &[]), works(&Flags::default(), &[on])], [false, true]);
+}
+
+#[test]
 fn what_is_wrong_in_the_environment_is_named() {
     let check = |name: &str, value: &str, setting: &str, word: &str| {
         let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);

@@ -18,6 +18,8 @@ pub(crate) enum Opening {
     NotFound,
     /// The provider cannot be asked now.
     Away(ProviderError),
+    /// The provider takes no money for this order, however often it is asked.
+    Refused(ProviderError),
 }
 
 impl Payments {
@@ -47,6 +49,10 @@ impl Payments {
         let Some(wanted) = self.wanted(&order, before.as_ref(), base) else { return Ok(Opening::NotFound) };
         let opened = match self.provider.open(&wanted, now).await {
             Ok(opened) => opened,
+            Err(error) if error.is_refusal => {
+                tracing::error!(%error, %id, "the payment provider refuses an order's checkout");
+                return Ok(Opening::Refused(error));
+            }
             Err(error) => return Ok(Opening::Away(error)),
         };
         self.keep(&order, opened).await
@@ -55,8 +61,10 @@ impl Payments {
     /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another does not.
     async fn replace(&self, order: &Order, kept: &Checkout) -> Result<Option<Opening>, EngineError> {
         if kept.provider != self.provider.name() {
-            let error =
-                ProviderError(format!("the order has a checkout at {}, which is not asked any more", kept.provider));
+            let error = ProviderError::away(format!(
+                "the order has a checkout at {}, which is not asked any more",
+                kept.provider
+            ));
             return Ok(Some(Opening::Away(error)));
         }
         match self.provider.close(&order.id, &kept.session).await {
@@ -72,7 +80,7 @@ impl Payments {
                 Ok(Some(Opening::WrongState(state)))
             }
             Ok(Standing::Undecided) => {
-                Ok(Some(Opening::Away(ProviderError("a payment of this order is on its way".to_owned()))))
+                Ok(Some(Opening::Away(ProviderError::away("a payment of this order is on its way"))))
             }
             Err(error) => Ok(Some(Opening::Away(error))),
         }

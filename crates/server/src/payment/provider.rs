@@ -11,8 +11,25 @@ use super::stripe::Stripe;
 
 /// A provider that could not be asked, or that refused.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ProviderError(pub String);
+#[error("{why}")]
+pub struct ProviderError {
+    /// What it said, or why it said nothing.
+    pub why: String,
+    /// It understood, and said no: asking again changes nothing.
+    pub is_refusal: bool,
+}
+
+impl ProviderError {
+    /// It could not be asked, or could not answer: asking again may help.
+    pub(crate) fn away(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_refusal: false }
+    }
+
+    /// It said no.
+    pub(crate) fn refusal(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_refusal: true }
+    }
+}
 
 /// Why a provider's message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +144,14 @@ impl Provider {
         match self {
             Self::Sandbox(_) => super::sandbox::NAME,
             Self::Stripe(_) => super::stripe::NAME,
+        }
+    }
+
+    /// Why it takes no money in this currency, if it does not.
+    pub(crate) fn refuses_currency(&self, currency: &str) -> Option<&'static str> {
+        match self {
+            Self::Sandbox(_) => None,
+            Self::Stripe(_) => super::stripe::refuses_currency(currency),
         }
     }
 

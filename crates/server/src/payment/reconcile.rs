@@ -2,11 +2,13 @@
 //!
 //! What the provider says decides: it took money (then the order is paid, whatever became of the message), or it closes the checkout. While it
 //! cannot be asked, a due order waits, for as long as the rules have it and no longer.
+use std::collections::HashSet;
 use std::time::Duration;
 
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Order, OrderState};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::Payments;
 use super::provider::Standing;
@@ -15,7 +17,7 @@ use crate::engine::EngineError;
 /// Checkouts that are read at once.
 const PAGE: usize = 256;
 /// Checkouts that are asked about at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 /// Between two looks. A hold that ended is told within two seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two questions about a checkout of a due order, when its provider cannot be asked or does not know yet.
@@ -24,42 +26,54 @@ const AGAIN_MS: i64 = 2_000;
 const AGAIN_LATER_MS: i64 = 60_000;
 
 impl Payments {
-    /// Asks until the program stops.
+    /// Asks until the program stops. What waits longest for its answer keeps its own place, and no other's.
     pub(super) async fn reconcile(&self) {
+        let (mut asking, mut asked) = (FuturesUnordered::new(), HashSet::new());
         loop {
-            let is_full = match self.leads() {
-                true => self.ask_all().await.unwrap_or_else(|error| {
+            let mut waiting = match self.leads() {
+                true => self.to_ask().await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "checkouts that are over could not be looked for");
-                    false
+                    Vec::new()
                 }),
                 false => {
                     self.meter.lag(0);
-                    false
+                    Vec::new()
                 }
             };
-            if !is_full {
-                tokio::time::sleep(LOOK_EVERY).await;
+            // They are told until they are answered: those that are asked about already are left out.
+            waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
+            waiting.reverse();
+            let look = tokio::time::sleep(LOOK_EVERY);
+            tokio::pin!(look);
+            loop {
+                while asking.len() < AT_ONCE
+                    && let Some((checkout, order)) = waiting.pop()
+                {
+                    let session = checkout.session.clone();
+                    if asked.insert(session.clone()) {
+                        asking.push(async move { (session, self.ask(checkout, order).await) });
+                    }
+                }
+                tokio::select! {
+                    Some((session, answered)) = asking.next(), if !asking.is_empty() => {
+                        asked.remove(&session);
+                        if let Err(error) = answered {
+                            tracing::warn!(%error, "what a provider said of a checkout could not be written down");
+                        }
+                    }
+                    () = &mut look => break,
+                }
             }
         }
     }
 
-    /// Asks about every checkout that is over. True: there are more.
-    async fn ask_all(&self) -> Result<bool, EngineError> {
+    /// Checkouts that are over, those of orders that wait for it first.
+    async fn to_ask(&self) -> Result<Vec<(Checkout, Order)>, EngineError> {
         let found = self.engine.store().checkouts_to_close(PAGE).await?;
         let now = self.engine.now();
         let since = |order: &Order| order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0;
         self.meter.lag(found.iter().map(|(_, order)| now.0 - since(order)).max().unwrap_or(0).max(0));
-        let is_full = found.len() == PAGE;
-        let asking = futures_util::stream::iter(found).map(|(checkout, order)| self.ask(checkout, order));
-        asking
-            .buffer_unordered(AT_ONCE)
-            .for_each(async |asked| {
-                if let Err(error) = asked {
-                    tracing::warn!(%error, "what a provider said of a checkout could not be written down");
-                }
-            })
-            .await;
-        Ok(is_full)
+        Ok(found)
     }
 
     async fn ask(&self, checkout: Checkout, order: Order) -> Result<(), EngineError> {

@@ -39,15 +39,20 @@ impl Payments {
     async fn ask_for_refunds(&self) -> Result<Duration, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
-        let asking = futures_util::stream::iter(due).map(|refund| self.ask_for(refund));
-        asking
-            .buffer_unordered(AT_ONCE)
-            .for_each(async |asked| {
-                if let Err(error) = asked {
+        let asking = futures_util::stream::iter(due).map(|refund| self.ask_for(refund)).buffer_unordered(AT_ONCE).fold(
+            true,
+            async |all_noted, asked| match asked {
+                Ok(()) => all_noted,
+                Err(error) => {
                     tracing::warn!(%error, "what a provider said of a refund could not be written down");
+                    false
                 }
-            })
-            .await;
+            },
+        );
+        if !asking.await {
+            // They are due still: without a rest the provider would hear of them again and again, as fast as it answers.
+            return Ok(LOOK_EVERY);
+        }
         if is_full {
             return Ok(Duration::ZERO);
         }
@@ -60,12 +65,12 @@ impl Payments {
         let asked = match () {
             () if refund.provider != self.provider.name() => {
                 let why = format!("payment.provider is {}, and this is of {}", self.provider.name(), refund.provider);
-                Err(super::provider::ProviderError(why))
+                Err(super::provider::ProviderError::away(why))
             }
             () if refund.accepted => self.provider.look(&refund).await,
             () => self.provider.refund(&refund).await,
         };
-        let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.0.chars().take(ERROR_CHARS_MAX).collect()));
+        let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect()));
         self.meter.refund(match &news {
             RefundNews::Accepted { .. } => RefundStep::Accepted,
             RefundNews::Settled => RefundStep::Settled,

@@ -229,7 +229,7 @@ fn text(session: &Session) -> String {
 }
 
 fn away(error: impl Into<EngineError>) -> ProviderError {
-    ProviderError(error.into().to_string())
+    ProviderError::away(error.into().to_string())
 }
 
 /// How long between two looks for what is to be sent, besides being told.

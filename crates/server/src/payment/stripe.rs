@@ -27,6 +27,9 @@ const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
 /// When to ask again about a refund that was accepted: Stripe tells by itself, and this is for messages that are lost.
 const ASK_AGAIN_MS: i64 = 600_000;
 
+/// Currencies whose smallest unit at Stripe is not that of ISO 4217: an amount would be a hundred times too small, or too large.
+const OTHER_UNITS: [&str; 3] = ["ISK", "MGA", "UGX"];
+
 /// Stripe.
 #[derive(Debug)]
 pub(crate) struct Stripe {
@@ -48,6 +51,9 @@ impl Stripe {
 
     /// See [`super::provider::Provider::open`].
     pub(super) async fn open(&self, wanted: &NewCheckout, now: Millis) -> Result<Opened, ProviderError> {
+        if let Some(why) = refuses_currency(&wanted.price.currency) {
+            return Err(ProviderError::refusal(why));
+        }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs()).clamp(LIFE_MIN, LIFE_MAX);
         // In whole periods from the end of the window, so that asking again with the same key says the same.
         let ends_secs = match life {
@@ -89,7 +95,8 @@ impl Stripe {
             (Some("expired"), _) => Ok(Standing::Closed),
             (Some("complete"), Some("paid" | "no_payment_required")) => {
                 let payment = captured(&said, &format!("ask:{session}"));
-                let payment = payment.map_err(|why| ProviderError(format!("Stripe's session {session}: {why}")))?;
+                let payment =
+                    payment.map_err(|why| ProviderError::away(format!("Stripe's session {session}: {why}")))?;
                 Ok(Standing::Paid(vec![Capture { order: order.to_string(), ..payment }]))
             }
             (Some("complete" | "open"), _) => Ok(Standing::Undecided),
@@ -133,7 +140,7 @@ impl Stripe {
         let all = self.refunds_of(refund).await?;
         match live(&all, refund).or_else(|| all.iter().find(|made| is_ours(made, refund))) {
             Some(made) => Ok(event::news(made)),
-            None => Err(ProviderError("Stripe knows of no such refund".to_owned())),
+            None => Err(ProviderError::away("Stripe knows of no such refund")),
         }
     }
 
@@ -153,6 +160,12 @@ impl Stripe {
     }
 }
 
+/// Why Stripe takes no money in this currency here, if it does not.
+pub(super) fn refuses_currency(currency: &str) -> Option<&'static str> {
+    let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
+    OTHER_UNITS.contains(&currency).then_some(why)
+}
+
 /// Whether it was made for this refund.
 fn is_ours(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
@@ -166,11 +179,35 @@ fn live<'a>(all: &'a [Value], refund: &Refund) -> Option<&'a Value> {
 }
 
 fn nonsense(name: &str) -> ProviderError {
-    ProviderError(format!("Stripe's answer has no {name} that can be used"))
+    ProviderError::away(format!("Stripe's answer has no {name} that can be used"))
 }
 
 /// An id as a part of a path or a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Stripe's documentation says of currencies without decimals; all others that it takes in have two, or three.
+    const WITHOUT_DECIMALS: [&str; 15] =
+        ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"];
+
+    #[test]
+    fn amounts_are_sent_only_where_stripe_counts_as_iso_4217_does() {
+        use doorbuster_api::value::Currency;
+        let more = ["ISK", "UGX", "CNY", "EUR", "USD", "HUF", "TWD", "KWD", "BHD", "JOD", "OMR", "TND"];
+        for code in WITHOUT_DECIMALS.iter().chain(&more) {
+            let ours = Currency::parse(code).expect("three capitals").decimals();
+            let theirs = match *code {
+                code if WITHOUT_DECIMALS.contains(&code) => 0,
+                "KWD" | "BHD" | "JOD" | "OMR" | "TND" => 3,
+                _ => 2,
+            };
+            assert_eq!(refuses_currency(code).is_some(), ours != theirs, "{code}");
+        }
+    }
 }

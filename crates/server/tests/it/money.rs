@@ -32,7 +32,8 @@ pub(crate) fn secret(key: &[u8]) -> String {
 
 /// A server that believes messages signed with [`KEY`].
 pub(crate) async fn start() -> TestApp {
-    TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY))]).await
+    TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)), ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true")])
+        .await
 }
 
 /// Seconds since the epoch.

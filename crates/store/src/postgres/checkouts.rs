@@ -38,7 +38,7 @@ impl Postgres {
             ", ",
             checkout_columns!(),
             " FROM checkout c JOIN orders o ON o.grant_id = c.grant_id AND o.n = c.n
-              WHERE c.open AND c.due <= $1 ORDER BY c.due LIMIT $2"
+              WHERE c.open AND c.due <= $1 ORDER BY o.state <> 'reserved', c.due LIMIT $2"
         );
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
         self.all(SQL, &[&self.now().0, &limit], |row| Ok((checkout_at(row, 12)?, rows::order(row)?))).await

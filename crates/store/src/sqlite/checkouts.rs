@@ -89,7 +89,7 @@ fn to_close(sql: &mut Reader<'_>, now: Millis, limit: usize) -> Done<Vec<(Checko
                     o.ended_at, ",
             checkout_columns!(),
             " FROM checkout c JOIN orders o ON o.grant_id = c.grant_id AND o.n = c.n
-             WHERE c.open = 1 AND c.due <= ?1 ORDER BY c.due LIMIT ?2"
+             WHERE c.open = 1 AND c.due <= ?1 ORDER BY o.state <> 'reserved', c.due LIMIT ?2"
         ),
         params![now.0, as_limit(limit)],
         |row| Ok((row_at(row, 12)?, rows::order(row)?)),

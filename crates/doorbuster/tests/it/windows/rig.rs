@@ -322,6 +322,7 @@ fn command(scratch: &Scratch, data_dir: &Path, settings: &[(String, String)], li
         }
     };
     let told = File::options().create(true).append(true).open(scratch.join("stderr")).expect("a file");
+    command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
     command.env("DOORBUSTER_AUTH__BUYER_SECRET", SECRET).envs(settings.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(told);
     command

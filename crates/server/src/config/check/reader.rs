@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, path: &'static str) -> Option<bool> {
+    pub(in crate::config) fn flag(&mut self, path: &'static str) -> Option<bool> {
         let flag = match &self.raw.get(path)?.value {
             Value::Flag(flag) => Some(*flag),
             Value::Spelled(text) => text.parse().ok(),

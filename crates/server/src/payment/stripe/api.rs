@@ -12,6 +12,8 @@ pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The same where the question may be asked again as it is, and others wait behind it.
+const TIMEOUT_SHORT: Duration = Duration::from_secs(5);
 /// Longest answer that is read, in bytes; a longer one is none.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest message of Stripe that is passed on, in characters.
@@ -29,7 +31,7 @@ pub(super) struct ApiError {
 
 impl From<ApiError> for ProviderError {
     fn from(error: ApiError) -> Self {
-        Self(error.message)
+        Self { why: error.message, is_refusal: error.is_refusal }
     }
 }
 
@@ -63,13 +65,13 @@ impl Api {
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         match key {
             Some(key) => self.send(request.header("idempotency-key", key)).await,
-            None => self.send(request).await,
+            None => self.send(request.timeout(TIMEOUT_SHORT)).await,
         }
     }
 
     /// Reads something.
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {
-        self.send(self.http.get(format!("{}{path}", self.url))).await
+        self.send(self.http.get(format!("{}{path}", self.url)).timeout(TIMEOUT_SHORT)).await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, ApiError> {

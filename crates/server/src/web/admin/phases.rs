@@ -11,6 +11,7 @@ use doorbuster_store::StepOutcome;
 use http::StatusCode;
 use serde_json::json as object;
 
+use super::sales::unpayable;
 use super::{may_read, no_sale, note, sale, shown};
 use crate::web::App;
 use crate::web::failure::failed;
@@ -39,6 +40,12 @@ pub(crate) async fn step(
     if begins {
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         may_read(&app, &before.row, own)?;
+        // It may have been made when another provider took the money.
+        let items = before.row.items.iter().enumerate();
+        let faults: Vec<Fault> = items.filter_map(|(index, item)| unpayable(&app, index, &item.currency)).collect();
+        if !faults.is_empty() {
+            return Err(Problem::invalid_request(faults).into());
+        }
     }
     // In a task of its own: a pause that its operator does not wait for is still a whole pause.
     let (engine, of) = (app.engine.clone(), name.clone());

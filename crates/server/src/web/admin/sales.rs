@@ -35,7 +35,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewSale::from_json(&body)?;
-    check_currencies(&wanted)?;
+    check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
     let (engine, new) = (app.engine.clone(), stored(wanted));
     // In a task of its own: what is in the store is also in the catalogue, whoever hangs up in between.
@@ -49,17 +49,20 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     Ok(reply)
 }
 
-/// The store keeps one currency for an item.
-fn check_currencies(wanted: &NewSale) -> Result<(), Problem> {
+/// The store keeps one currency for an item, and the provider has to take it.
+fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let differs = |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
-    let faults: Vec<Fault> = wanted
-        .items
-        .iter()
-        .enumerate()
-        .filter(|(_, item)| differs(item))
-        .map(|(index, _)| other_currency(index))
-        .collect();
+    let items = || wanted.items.iter().enumerate();
+    let mut faults: Vec<Fault> =
+        items().filter(|(_, item)| differs(item)).map(|(index, _)| other_currency(index)).collect();
+    faults.extend(items().filter_map(|(index, item)| unpayable(app, index, item.price.currency.as_str())));
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
+}
+
+/// What is wrong with a price that the payment provider cannot take.
+pub(super) fn unpayable(app: &App, index: usize, currency: &str) -> Option<Fault> {
+    let why = app.payments.refuses_currency(currency)?;
+    Some(Fault::new(Place::Body(format!("/items/{index}/price/currency")), why))
 }
 
 fn other_currency(index: usize) -> Fault {

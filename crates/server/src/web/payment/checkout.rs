@@ -7,6 +7,7 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::order::AnyOrder;
 use doorbuster_api::payment::Checkout;
 use doorbuster_api::problem::Problem;
+use doorbuster_core::OrderState;
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
@@ -48,6 +49,13 @@ pub(crate) async fn open(
         }
         Opening::WrongState(state) => Err(wrong_state(state.as_str())),
         Opening::NotFound => Err(Problem::not_found("there is no such order").into()),
+        Opening::Refused(error) => Err(Refused {
+            problem: Box::new(Problem::wrong_state(
+                OrderState::Reserved.as_str(),
+                "the payment provider takes no money for this order; only the shop can change that",
+            )),
+            cause: Some(Cause(error.to_string().into())),
+        }),
         Opening::Away(error) => Err(Refused {
             problem: Box::new(Problem::unavailable(
                 "the payment provider is away; send the same request again",

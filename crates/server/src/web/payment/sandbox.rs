@@ -44,7 +44,12 @@ async fn press(
 ) -> Answer {
     input::body(request, BODY_BYTES_MAX).await?;
     let action = Action::parse(&action).ok_or_else(nothing)?;
-    match sandbox(&app)?.press(&session, action).await.map_err(failed)? {
+    let sandbox = sandbox(&app)?;
+    if !app.payments.sandbox_page() {
+        let detail = "the buttons work in a demonstration, or with payment.sandbox_page = true";
+        return Err(Problem::forbidden(detail).into());
+    }
+    match sandbox.press(&session, action).await.map_err(failed)? {
         Done::Shown(desk) => Ok(shown(StatusCode::OK, &desk)),
         Done::Over(desk) => Ok(shown(StatusCode::CONFLICT, &desk)),
         Done::NotFound => Err(nothing().into()),

@@ -61,6 +61,23 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
 }
 
 #[tokio::test]
+async fn nobody_pays_by_a_button_unless_it_is_a_demonstration_or_wanted() {
+    let app = TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &super::secret(super::KEY))]).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let page = checkout(&app, "anna", &id).await;
+    assert_eq!(app.get(&page).await.status, 200, "the page is there");
+    for button in ["pay", "twice", "lose", "late", "fail"] {
+        assert_ne!(press(&app, &page, button).await.0, 200, "{button}");
+    }
+    let state = app.get(&format!("{page}/state")).await.json();
+    assert_eq!((&state["state"], payments(&app, &id).await.len()), (&json!("open"), 0));
+    // Whoever has the secret pays.
+    assert_eq!(tell(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
 async fn paying_twice_pays_once_and_gives_the_second_back() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -174,7 +191,10 @@ async fn a_cancelled_order_closes_its_checkout_and_an_extended_one_gets_another(
 
 #[tokio::test]
 async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
-    let settings = [("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", super::secret(super::KEY))];
+    let settings = [
+        ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", super::secret(super::KEY)),
+        ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true".to_owned()),
+    ];
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let app = TestApp::with(&settings).await;
     open_sale(&app, 10.into(), 1, 900).await;

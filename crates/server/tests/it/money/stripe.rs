@@ -246,6 +246,45 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
     adds_up(&app).await;
 }
 
+#[tokio::test]
+async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not_to_be_sent_again() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    for currency in ["ISK", "UGX", "MGA"] {
+        let mut sale = crate::app::sale("spring", 10.into(), 10);
+        sale["items"][0]["price"]["currency"] = json!(currency);
+        let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
+        assert_eq!(made.verdict(), "422 invalid_request", "{}", made.text());
+        assert!(made.text().contains("/items/0/price/currency"), "{}", made.text());
+    }
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    stripe.refuse_sessions(true);
+    let refused = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
+    assert_eq!((refused.verdict().as_str(), &refused.json()["retryable"]), ("409 wrong_state", &json!(false)));
+    stripe.refuse_sessions(false);
+}
+
+#[tokio::test]
+async fn an_order_that_costs_nothing_is_paid_by_its_session_and_goes_back_by_itself() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    let mut sale = crate::app::sale("spring", 10.into(), 10);
+    sale["items"][0]["price"]["amount_minor"] = json!(0);
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
+    app.step("spring", "open").await;
+    let id = order(&app, "anna", "k", 1).await;
+    checkout(&app, &id).await;
+    let mut event = paid(&stripe, "cs_test_1", &id, 0);
+    (event["payment_intent"], event["payment_status"]) = (Value::Null, json!("no_payment_required"));
+    assert_eq!(tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"], "paid");
+    assert_eq!(payments(&app, &id).await, [("cs_test_1".into(), "captured".into())]);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is nothing to ask for");
+    adds_up(&app).await;
+}
+
 /// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be had here.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");

@@ -15,7 +15,7 @@ use doorbuster_store::{ItemRow, PatchOutcome, SaleRow};
 use http::StatusCode;
 use serde_json::json as object;
 
-use super::{other_currency, version_asked};
+use super::{other_currency, unpayable, version_asked};
 use crate::catalogue::{self, SaleState};
 use crate::web::admin::{no_sale, note, sale, shown};
 use crate::web::failure::failed;
@@ -37,6 +37,7 @@ pub(crate) async fn change(
     let before = sale(&app, &name)?;
     let if_version = version_asked(&headers, &before)?;
     check_stock(&patch, &before)?;
+    check_prices(&app, &patch)?;
     // The store hands back words alone; what is wrong with the patch is left here for the answer.
     let wrong = Arc::new(Mutex::new(None));
     let told = wrong.clone();
@@ -74,6 +75,14 @@ fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
         .filter(|(_, item)| item.stock.is_some_and(|stock| differs(item, stock)))
         .map(|(index, _)| fault(index, "stock", "is changed by an adjustment, not here"))
         .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
+}
+
+/// The payment provider has to take what things cost from now on.
+fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
+    let items = patch.items.iter().enumerate();
+    let faults: Vec<Fault> =
+        items.filter_map(|(index, item)| unpayable(app, index, item.price?.currency.as_str())).collect();
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 

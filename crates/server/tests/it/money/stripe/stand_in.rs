@@ -30,6 +30,7 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
+    refuses_sessions: bool,
 }
 
 /// The stand-in; it ends with the test.
@@ -83,6 +84,11 @@ impl StandIn {
         self.with(|state| state.fails = fails);
     }
 
+    /// Whether no session can be made.
+    pub(super) fn refuse_sessions(&self, refuses: bool) {
+        self.with(|state| state.refuses_sessions = refuses);
+    }
+
     /// Every refund so far is in this state from now on.
     pub(super) fn refunds_are(&self, status: &str) {
         self.with(|state| state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status)));
@@ -125,6 +131,7 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
     let field = |name: &str| sent.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let parts: Vec<&str> = sent.path.trim_start_matches('/').split('/').collect();
     match (sent.method.as_str(), parts.as_slice()) {
+        ("POST", ["v1", "checkout", "sessions"]) if state.refuses_sessions => refused("amount_too_small"),
         ("POST", ["v1", "checkout", "sessions"]) => {
             state.made += 1;
             let id = format!("cs_test_{}", state.made);
