@@ -1,5 +1,6 @@
 //! The stock side without HTTP: a small crowd at the real store and the real slot.
 mod spread;
+mod undecided;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,8 +142,8 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
     assert!(is_sold_out(&buy(&engine, "carl", "k1", 1).await, true));
     assert_eq!(buy(&engine, "anna", "k1", 2).await, Bought::Replayed(first.clone()));
     assert_eq!(buy(&engine, "anna", "k1", 1).await, Bought::Refused(Refusal::KeyReused));
-    assert!(matches!(engine.cancel(first.id).await, Ok(Changed::Done(_))));
-    assert!(matches!(engine.cancel(first.id).await, Ok(Changed::Already(_))));
+    assert!(matches!(engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await, Ok(Changed::Done(_))));
+    assert!(matches!(engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await, Ok(Changed::Already(_))));
     assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
     let limit = buy(&engine, "carl", "k2", 2).await;
     assert!(matches!(limit, Bought::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })), "{limit:?}");
