@@ -44,6 +44,9 @@ pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 pub const DELIVERY_TRIES: u32 = 20;
 /// Most that settings may ask for.
 pub const DELIVERY_TRIES_MAX: u32 = 50;
+/// How often an endpoint refuses one event by its answer, with no other failure of it between; then it is a dead letter. With the waits between: half a
+/// minute, so that an endpoint that refuses every event of a type is told of the others before its pending ones are too many.
+pub const DELIVERY_REFUSALS: u32 = 6;
 /// Events that are on their way to one endpoint at once; more wait.
 pub const DELIVERIES_AT_ONCE: usize = 8;
 /// Events that are read ahead of an endpoint's position; more stay in the store.
@@ -71,4 +74,5 @@ const _: () = assert!(
     DELIVERIES_AT_ONCE <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
     "what is sent was read, and may fail"
 );
+const _: () = assert!(1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES, "who refuses once may not mean it");
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

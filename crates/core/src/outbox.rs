@@ -13,18 +13,20 @@ use std::sync::Arc;
 
 use crate::event::{Event, Subject};
 use crate::limits::{
-    BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, DELIVERIES_AT_ONCE, DELIVERIES_PENDING_MAX, DELIVERY_TRIES, DELIVERY_WINDOW,
-    backoff_ms,
+    BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, DELIVERIES_AT_ONCE, DELIVERIES_PENDING_MAX, DELIVERY_REFUSALS, DELIVERY_TRIES,
+    DELIVERY_WINDOW, backoff_ms,
 };
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
 mod breaker;
+mod parcel;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
 use breaker::Breaker;
+pub use parcel::{Note, Outcome, Parcel, Progress};
 pub use wanted::Wanted;
 
 /// What an event is about: events of one word are told in their order.
@@ -45,6 +47,8 @@ pub fn about(event: &Event) -> String {
 pub struct Bounds {
     /// How often an event is tried before it is dead.
     pub tries: u32,
+    /// How often the endpoint refuses an event, with no other failure of it between, before it is dead.
+    pub refusals: u32,
     /// Events on their way at once.
     pub at_once: usize,
     /// Events read ahead.
@@ -57,62 +61,12 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             tries: DELIVERY_TRIES,
+            refusals: DELIVERY_REFUSALS,
             at_once: DELIVERIES_AT_ONCE,
             window: DELIVERY_WINDOW,
             pending: DELIVERIES_PENDING_MAX,
         }
     }
-}
-
-/// An event behind the endpoint's position that it was not told yet: a row of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parcel {
-    /// The event's position.
-    pub position: i64,
-    /// What it is about.
-    pub about: Arc<str>,
-    /// How often it was tried in vain.
-    pub tries: u32,
-    /// When it is tried next.
-    pub next_at: Millis,
-    /// What went wrong last.
-    pub error: Option<String>,
-    /// It was tried as often as it may be.
-    pub dead: bool,
-}
-
-/// What came of sending.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The endpoint took it.
-    Told,
-    /// It did not, or nobody knows.
-    Failed {
-        /// What went wrong.
-        error: String,
-        /// It asked for this pause.
-        pause_ms: i64,
-    },
-}
-
-/// What the store must know of a row that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// The row at this position is done, and goes.
-    Told(i64),
-    /// The row is this now, waiting or dead.
-    Again(Parcel),
-}
-
-/// How far the endpoint was told, and what was not told on the way: one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Where the position must still be.
-    pub from: i64,
-    /// Where it goes.
-    pub to: i64,
-    /// Rows to be added.
-    pub failed: Vec<Parcel>,
 }
 
 /// An event that was read ahead.
@@ -142,6 +96,8 @@ pub struct Desk {
     read: i64,
     window: BTreeMap<i64, Fresh>,
     rows: BTreeMap<i64, Row>,
+    /// How often the endpoint refused an event since anything else came of it, as far as this desk knows: whoever starts again counts anew.
+    refused: HashMap<i64, u32>,
     /// What is on its way, and whether a failure counts as a try.
     flying: HashMap<i64, (Arc<str>, bool)>,
     /// Where the position goes once the store has taken it.
@@ -159,6 +115,7 @@ impl Desk {
             read: position,
             window: BTreeMap::new(),
             rows: BTreeMap::new(),
+            refused: HashMap::new(),
             flying: HashMap::new(),
             going: None,
             breaker: Breaker::default(),
@@ -200,13 +157,25 @@ impl Desk {
         self.window.insert(position, fresh);
     }
 
-    /// Takes the store's rows as they are now: an operator may have added some, or discarded some. Only while the store has every [`Note`].
+    /// Takes the store's rows as they are now: an operator may have added some, discarded some, or asked that one is tried at once and from the first
+    /// try on. Only while the store has every [`Note`].
     pub fn know(&mut self, rows: Vec<Parcel>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows.retain(|at, row| !row.saved || self.flying.contains_key(at) || known.contains(at));
         for parcel in rows {
-            self.rows.entry(parcel.position).or_insert(Row { parcel, saved: true });
+            match self.rows.get_mut(&parcel.position) {
+                // As it stands here, but for its time: an endpoint that came up again is told at once what the store has for later.
+                Some(row) if row.parcel.tries == parcel.tries => {
+                    row.parcel.next_at = row.parcel.next_at.min(parcel.next_at);
+                }
+                Some(row) if !row.saved => {}
+                _ => {
+                    self.refused.remove(&parcel.position);
+                    self.rows.insert(parcel.position, Row { parcel, saved: true });
+                }
+            }
         }
+        self.refused.retain(|at, _| self.rows.contains_key(at) || self.window.contains_key(at));
     }
 
     /// The next event to send now, which is on its way from then on.
@@ -253,43 +222,59 @@ impl Desk {
     /// store must be told the note.
     pub fn done(&mut self, position: i64, outcome: Outcome, now: Millis, spread: u32) -> Option<Note> {
         let (about, counts) = self.flying.remove(&position)?;
-        match outcome {
+        // A refusal says that somebody is there.
+        if !matches!(outcome, Outcome::Failed { .. })
+            && (outcome == Outcome::Told || self.is_open())
+            && self.breaker.succeed()
+        {
+            // It is up again: what failed while it was down need not wait any longer.
+            self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
+        }
+        let (error, pause_ms, refusals) = match outcome {
             Outcome::Told => {
-                if self.breaker.succeed() {
-                    // It is up again: what failed while it was down need not wait any longer.
-                    self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
-                }
+                self.refused.remove(&position);
                 if self.rows.remove(&position).is_some() {
                     return Some(Note::Told(position));
                 }
                 self.window.insert(position, Fresh::Done);
-                None
+                return None;
             }
             Outcome::Failed { error, pause_ms } => {
+                self.refused.remove(&position);
                 self.breaker.fail(position, now, spread);
-                let failed = |tries: u32| Parcel {
-                    position,
-                    about: about.clone(),
-                    tries,
-                    next_at: now.plus(spread_out(backoff_ms(tries), spread).max(pause_ms)),
-                    error: Some(error),
-                    dead: tries >= self.bounds.tries && keeps(Rule::DeadAtLast),
-                };
-                let Some(row) = self.rows.get_mut(&position) else {
-                    let fresh = if counts { Fresh::Failed(failed(1)) } else { Fresh::Waits(about) };
-                    self.window.insert(position, fresh);
-                    return None;
-                };
                 if !counts {
+                    self.wait(position, about);
                     return None;
                 }
-                row.parcel = failed(row.parcel.tries + 1);
-                let parcel = row.parcel.clone();
-                if parcel.dead {
-                    self.rows.remove(&position);
-                }
-                Some(Note::Again(parcel))
+                (error, pause_ms, 0)
             }
+            Outcome::Refused { error } => {
+                let refusals = self.refused.entry(position).or_default();
+                *refusals += 1;
+                (error, 0, *refusals)
+            }
+        };
+        let row = self.rows.get_mut(&position);
+        let tries = row.as_ref().map_or(0, |row| row.parcel.tries) + 1;
+        let dead = (tries >= self.bounds.tries || refusals >= self.bounds.refusals) && keeps(Rule::DeadAtLast);
+        let next_at = now.plus(spread_out(backoff_ms(tries), spread).max(pause_ms));
+        let parcel = Parcel { position, about, tries, next_at, error: Some(error), dead };
+        let Some(row) = row else {
+            self.window.insert(position, Fresh::Failed(parcel));
+            return None;
+        };
+        row.parcel = parcel.clone();
+        if dead {
+            self.rows.remove(&position);
+            self.refused.remove(&position);
+        }
+        Some(Note::Again(parcel))
+    }
+
+    /// An event that was tried before its time and costs that nothing.
+    fn wait(&mut self, position: i64, about: Arc<str>) {
+        if !self.rows.contains_key(&position) {
+            self.window.insert(position, Fresh::Waits(about));
         }
     }
 

@@ -9,8 +9,12 @@ fn failed() -> Outcome {
     Outcome::Failed { error: "no".to_owned(), pause_ms: 0 }
 }
 
+fn refused() -> Outcome {
+    Outcome::Refused { error: "400".to_owned() }
+}
+
 fn bounds() -> Bounds {
-    Bounds { tries: 4, at_once: 3, window: 8, pending: 6 }
+    Bounds { tries: 4, refusals: 3, at_once: 3, window: 8, pending: 6 }
 }
 
 fn desk(events: &[&str]) -> Desk {
@@ -93,6 +97,62 @@ fn one_event_that_is_always_refused_stops_nobody_else() {
         assert!(!desk.is_open());
         now = desk.due().expect("it is tried again");
     }
+}
+
+#[test]
+fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
+    let mut desk = Desk::new(Bounds { tries: 100, ..bounds() }, 0, Vec::new());
+    let (mut now, mut told, mut dead) = (AT, 0, 0);
+    // Far more that it refuses than rows may wait, and one that it takes at the end.
+    for _ in 0..200 {
+        while desk.room() > 0 && desk.read_after() < 40 {
+            let at = desk.read_after() + 1;
+            desk.read(at, &format!("order-{at}"), true);
+        }
+        for at in sent(&mut desk, now) {
+            let outcome = if at == 40 { Outcome::Told } else { refused() };
+            told += u32::from(at == 40);
+            let note = desk.done(at, outcome, now, 0);
+            dead += u32::from(matches!(note, Some(Note::Again(parcel)) if parcel.dead && parcel.tries == 3));
+            assert!(!desk.is_open(), "it is there: it answers");
+        }
+        desk.go();
+        desk.gone();
+        now = now.plus(1_000);
+    }
+    assert_eq!((told, dead, desk.waiting()), (1, 39, 0), "three tries each");
+}
+
+#[test]
+fn a_refusal_after_other_failures_is_the_first_and_says_that_an_endpoint_is_up() {
+    let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
+    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut now = AT;
+    while !desk.is_open() {
+        for at in sent(&mut desk, now) {
+            desk.done(at, failed(), now, 0);
+        }
+        desk.go();
+        desk.gone();
+        now = now.plus(1);
+    }
+    now = desk.due().expect("it is tried again");
+    let tried = sent(&mut desk, now);
+    let note = desk.done(tried[0], refused(), now, 0);
+    assert!(!desk.is_open());
+    assert!(matches!(note, Some(Note::Again(parcel)) if !parcel.dead), "one refusal is not enough");
+    assert_eq!(sent(&mut desk, now).len(), bounds().at_once);
+}
+
+#[test]
+fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
+    let row = |tries, next_at| Parcel { tries, next_at, ..behind(1, &"a".into()) };
+    let mut desk = Desk::new(Bounds { tries: 20, ..bounds() }, 1, vec![row(14, AT.plus(8_000_000))]);
+    assert_eq!(desk.next(AT), None);
+    desk.know(vec![row(0, AT)]);
+    assert_eq!(sent(&mut desk, AT), [1]);
+    let note = desk.done(1, failed(), AT, 0);
+    assert!(matches!(note, Some(Note::Again(parcel)) if parcel.tries == 1), "it has all its tries again");
 }
 
 #[test]
@@ -270,7 +330,11 @@ fn tell_all(seed: u64) {
             let mut flying = flying;
             flying.sort_unstable();
             let at = flying[dice.roll(flying.len() as u64) as usize];
-            let outcome = if dice.roll(10) < ill { failed() } else { Outcome::Told };
+            let outcome = match dice.roll(10) {
+                side if side >= ill => Outcome::Told,
+                side if side % 2 == 0 => refused(),
+                _ => failed(),
+            };
             if outcome == Outcome::Told || dice.roll(3) == 0 {
                 // It may have taken it, though we hear that it failed.
                 told.insert(at);

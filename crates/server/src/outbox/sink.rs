@@ -31,11 +31,13 @@ pub(crate) struct Refusal {
     pub(crate) error: String,
     /// The receiver asked for a pause of this length.
     pub(crate) pause_ms: i64,
+    /// Whether it does not want this very message, as far as its answer says.
+    pub(crate) is_final: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(error: impl Into<String>) -> Self {
-        Self { error: error.into(), pause_ms: 0 }
+        Self { error: error.into(), pause_ms: 0, is_final: false }
     }
 }
 
@@ -43,7 +45,7 @@ impl Outbox {
     /// Sends one message, once.
     pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
         let sent = match endpoint.kind {
-            EndpointKind::Webhook => self.webhooks.send(endpoint, message, self.engine.now()).await,
+            EndpointKind::Webhook => self.webhooks.send(endpoint, message, self.engine.clock().wall()).await,
             EndpointKind::Broker => Err(Refusal::new("this program was built without a sink for brokers")),
         };
         if let Err(Refusal { error, .. }) = &sent {

@@ -86,8 +86,14 @@ impl Webhooks {
             true => format!("it answered {}: redirects are not followed", status.as_u16()),
             false => format!("it answered {}", status.as_u16()),
         };
-        Err(Refusal { error, pause_ms: pause })
+        Err(Refusal { error, pause_ms: pause, is_final: is_final(status) })
     }
+}
+
+/// Whether a status is about the message that it answers, and not about the moment or the place.
+fn is_final(status: StatusCode) -> bool {
+    let may_pass = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !may_pass.contains(&status)
 }
 
 /// The pause that an answer asks for, where such an answer may.
@@ -127,4 +133,16 @@ fn refused(error: &reqwest::Error) -> Refusal {
     } else {
         format!("the connection broke: {cause}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_final_when_it_is_about_the_message() {
+        let of = |code: u16| is_final(StatusCode::from_u16(code).expect("a status"));
+        assert!([400, 401, 404, 409, 410, 422, 499].into_iter().all(of));
+        assert!(![200, 302, 408, 425, 429, 500, 502, 503].into_iter().any(of));
+    }
 }

@@ -204,7 +204,8 @@ impl Worker<'_> {
         let was_open = self.desk.is_open();
         let (outcome, error) = match answer {
             Ok(()) => (Outcome::Told, None),
-            Err(Refusal { error, pause_ms }) => (Outcome::Failed { error: error.clone(), pause_ms }, Some(error)),
+            Err(Refusal { error, is_final: true, .. }) => (Outcome::Refused { error: error.clone() }, Some(error)),
+            Err(Refusal { error, pause_ms, .. }) => (Outcome::Failed { error: error.clone(), pause_ms }, Some(error)),
         };
         self.may_go = true;
         let now = self.outbox.engine.now();

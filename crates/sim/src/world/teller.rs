@@ -14,7 +14,7 @@ pub(crate) const ENDPOINTS: usize = 2;
 const WORKERS: usize = 2;
 /// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's twice.
 fn bounds(endpoint: usize) -> Bounds {
-    Bounds { tries: 1 + endpoint as u32, at_once: 3, window: 6, pending: 4 }
+    Bounds { tries: 1 + endpoint as u32, refusals: 1 + endpoint as u32, at_once: 3, window: 6, pending: 4 }
 }
 /// Sends of one worker before others have their turn.
 const SENDS_MAX: usize = 8;
@@ -183,6 +183,7 @@ impl World {
         let outcome = match (takes, mood) {
             (true, Mood::Hangs) => Outcome::Failed { error: "no answer".into(), pause_ms: 0 },
             (true, _) => Outcome::Told,
+            (false, Mood::Refuses(_)) => Outcome::Refused { error: "400".into() },
             (false, _) => Outcome::Failed { error: "500".into(), pause_ms: 0 },
         };
         self.send(Message::Tale(Tale::Answer { from, outcome }));

@@ -1,0 +1,60 @@
+//! What goes between a desk and whoever drives it.
+use std::sync::Arc;
+
+use crate::value::Millis;
+
+/// An event behind the endpoint's position that it was not told yet: a row of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The event's position.
+    pub position: i64,
+    /// What it is about.
+    pub about: Arc<str>,
+    /// How often it was tried in vain.
+    pub tries: u32,
+    /// When it is tried next.
+    pub next_at: Millis,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// It was tried as often as it may be.
+    pub dead: bool,
+}
+
+/// What came of sending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint took it.
+    Told,
+    /// It did not, or nobody knows.
+    Failed {
+        /// What went wrong.
+        error: String,
+        /// It asked for this pause.
+        pause_ms: i64,
+    },
+    /// It answered that it does not want this one: that says something about the event, and nothing about the endpoint, which is there.
+    Refused {
+        /// What it said.
+        error: String,
+    },
+}
+
+/// What the store must know of a row that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The row at this position is done, and goes.
+    Told(i64),
+    /// The row is this now, waiting or dead.
+    Again(Parcel),
+}
+
+/// How far the endpoint was told, and what was not told on the way: one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Where the position must still be.
+    pub from: i64,
+    /// Where it goes.
+    pub to: i64,
+    /// Rows to be added.
+    pub failed: Vec<Parcel>,
+}
