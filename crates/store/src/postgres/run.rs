@@ -182,20 +182,20 @@ pub(super) async fn leave(object: Object, failure: &Failure) {
     }
 }
 
-/// One try, on a thread that may block. There are no more of them than sessions.
+/// One try, on a thread that may block. The thread comes first: a session that waited for one would be missing where none is needed, as in settling.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
 where
     T: Send + 'static,
     W: Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
 {
-    let object = connect::get(&shared.writes).await?;
     let (shared, work, runtime) = (Arc::clone(shared), Arc::clone(work), Handle::current());
     let (object, outcome) = tokio::task::spawn_blocking(move || {
+        let object = runtime.block_on(connect::get(&shared.writes))?;
         let outcome = transaction(&shared, &object, &runtime, &*work);
-        (object, outcome)
+        Ok::<_, Failure>((object, outcome))
     })
     .await
-    .map_err(|error| Failure::Panicked(error.to_string()))?;
+    .map_err(|error| Failure::Panicked(error.to_string()))??;
     if let Err(failure) = &outcome {
         leave(object, failure).await;
     }

@@ -1,4 +1,8 @@
 //! Every way to write an address that is not public.
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+
 use super::*;
 
 fn closed() -> Guard {
@@ -115,4 +119,38 @@ async fn a_name_that_points_inside_is_no_way_in() {
     let error = closed().resolve(name()).await.err().expect("nothing is left of it");
     assert_eq!(error.to_string(), PRIVATE);
     assert!(Guard::new(true).resolve(name()).await.expect("allowed").next().is_some());
+}
+
+#[tokio::test]
+async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() {
+    let (guard, begun) = (closed(), Arc::new(AtomicUsize::new(0)));
+    let (hold, held) = channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let stuck = || {
+        let (guard, begun, held) = (guard.clone(), begun.clone(), held.clone());
+        tokio::spawn(async move {
+            let work = move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                // Ends when the sender is gone.
+                drop(held.lock().map(|held| held.recv()));
+                Ok(())
+            };
+            guard.in_turn(work).await
+        })
+    };
+    let asking: Vec<_> = (0..LOOK_UPS_MAX).map(|_| stuck()).collect();
+    while begun.load(Ordering::SeqCst) < LOOK_UPS_MAX {
+        tokio::task::yield_now().await;
+    }
+    // Nobody waits for them any more, and still their threads are taken.
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    for asking in asking {
+        assert!(asking.await.is_err());
+    }
+    let more = stuck();
+    tokio::task::yield_now().await;
+    assert_eq!((guard.look_ups.available_permits(), begun.load(Ordering::SeqCst)), (0, LOOK_UPS_MAX));
+    drop(hold);
+    more.await.expect("runs").expect("in its turn");
+    assert_eq!(begun.load(Ordering::SeqCst), LOOK_UPS_MAX + 1);
 }
