@@ -103,9 +103,6 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_PAYMENT__PROVIDER", "bank", "payment.provider", "sandbox");
     check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_short", "payment.webhook_secret", "24 to 64");
     check("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", ",", "payment.webhook_secret", "up to 8");
-    check("DOORBUSTER_PAYMENT__PROVIDER", "stripe", "payment.stripe.secret_key", "is missing");
-    check("DOORBUSTER_PAYMENT__PROVIDER", "stripe", "payment.stripe.webhook_secret", "is missing");
-    check("DOORBUSTER_PAYMENT__PROVIDER", "stripe", "page.url", "is missing");
     check("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_1", "payment.stripe.secret_key", "contradicts");
     check("DOORBUSTER_PAYMENT__STRIPE__API_URL", "https://x.example", "payment.stripe.api_url", "contradicts");
     check("DOORBUSTER_PAGE__URL", "shop.example", "page.url", "https://");
@@ -251,6 +248,10 @@ fn stripe_is_configured_whole_and_alone() {
     assert_eq!((stripe.webhook_secrets.len(), stripe.api_url.as_str()), (2, "https://api.stripe.com"));
     let shown = show(&Flags::default(), environment(&good)).0;
     assert!(!shown.contains("sk_test_key") && !shown.contains("whsec_new"), "{shown}");
+    let missing = load(&Flags::default(), environment(&good[..1])).expect_err("nothing but its name").to_string();
+    for path in ["payment.stripe.secret_key: ", "payment.stripe.webhook_secret: ", "page.url: "] {
+        assert!(missing.contains(&format!("{path}is missing")), "{missing}");
+    }
     for (name, value, wanted) in [
         ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "contradicts"),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://api.stripe.example", "https://"),
