@@ -20,6 +20,8 @@ const PAGE: usize = 256;
 const AT_ONCE: usize = 32;
 /// Between two looks. A hold that ended is told within two seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long nobody is asked after an answer that could not be written down.
+const REST: Duration = Duration::from_secs(1);
 /// Between two questions about a checkout of a due order, when its provider cannot be asked or does not know yet.
 const AGAIN_MS: i64 = 2_000;
 /// The same of an order that ended: nothing waits for it.
@@ -43,6 +45,7 @@ impl Payments {
             // They are told until they are answered: those that are asked about already are left out.
             waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
             waiting.reverse();
+            let mut all_noted = true;
             let look = tokio::time::sleep(LOOK_EVERY);
             tokio::pin!(look);
             loop {
@@ -58,11 +61,16 @@ impl Payments {
                     Some((session, answered)) = asking.next(), if !asking.is_empty() => {
                         asked.remove(&session);
                         if let Err(error) = answered {
+                            all_noted = false;
                             tracing::warn!(%error, "what a provider said of a checkout could not be written down");
                         }
                     }
                     () = &mut look => break,
                 }
+            }
+            if !all_noted {
+                // They are over still: without a rest the provider would hear of them as fast as it answers.
+                tokio::time::sleep(REST).await;
             }
         }
     }
