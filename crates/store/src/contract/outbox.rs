@@ -306,9 +306,12 @@ pub struct Dead {
     pub at: Millis,
     /// How often it was tried.
     pub tries: u32,
-    /// Of a delivery: to whom, which event, and the same of it.
-    pub delivery: Option<(String, i64, Option<(String, Millis)>)>,
+    /// Of a delivery: which.
+    pub delivery: Option<DeadDelivery>,
 }
+
+/// To whom, which event, and what happened and when, unless the event is forgotten.
+pub type DeadDelivery = (String, i64, Option<(String, Millis)>);
 
 /// What an operator's word on a dead letter came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
