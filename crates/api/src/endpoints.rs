@@ -7,6 +7,7 @@ mod answer;
 mod buying;
 mod challenge;
 mod door;
+mod export;
 mod money;
 mod operating;
 mod param;
@@ -134,6 +135,7 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
         money::ENDPOINTS,
         telling::ENDPOINTS,
         operating::ENDPOINTS,
+        export::ENDPOINTS,
         service::ENDPOINTS,
     ]
     .into_iter()

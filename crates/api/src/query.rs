@@ -184,7 +184,7 @@ pub fn followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     pairs.verdict(sales)
 }
 
-/// Reads the sale whose orders are exported; absent for all.
+/// Reads the sale whose rows are exported; absent for all.
 ///
 /// # Errors
 /// `422` for a name that cannot be one.

@@ -39,6 +39,3 @@ pub enum AnyOrderDetail {
     /// The verdict was no.
     Refused(RefusedOrder),
 }
-
-/// First line of `exports/orders.csv`; one line for each order follows.
-pub const CSV_HEADER: &str = "id,sale,item,buyer,units,amount_minor,currency,state,reserved_at,pay_by,paid_at,ended_at";

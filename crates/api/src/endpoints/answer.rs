@@ -47,8 +47,8 @@ pub enum Content {
     None,
     /// `application/json` of this type.
     Json(Shape),
-    /// `text/csv`, streamed.
-    Csv,
+    /// `text/csv`, streamed, with this first line.
+    Csv(&'static str),
     /// `text/event-stream`, whose data are JSON of this type.
     Events(Shape),
     /// A WebSocket, whose text frames are JSON of this type.
@@ -68,7 +68,7 @@ impl Content {
         match self {
             Self::None | Self::WebSocket(_) => None,
             Self::Json(_) | Self::OpenApi => Some("application/json"),
-            Self::Csv => Some("text/csv"),
+            Self::Csv(_) => Some("text/csv"),
             Self::Events(_) => Some("text/event-stream"),
             Self::Metrics => Some("text/plain"),
             Self::Html => Some("text/html"),

@@ -1,4 +1,4 @@
-//! What operators use: sales and their phases, stock, orders, keys, audit, exports.
+//! What operators use: sales and their phases, stock, orders, keys, audit.
 
 use super::answer::{json, ok};
 use super::{Answer, AnswerHeader, Auth, Body, Chapter, Content, Endpoint, Method, Param, Shape};
@@ -271,16 +271,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "audit",
         summary: "Check every invariant now",
         answers: &[ok::<Audit>("What was found.")],
-        ..VIEWING
-    },
-    Endpoint {
-        path: "/v1/admin/exports/orders.csv",
-        id: "export_orders",
-        summary: "Export orders as CSV",
-        description: "Of one sale or of all, oldest first, streamed.",
-        params: &[Param::Sale],
-        answers: &[Answer::new(200, Content::Csv, "A line of names, then one line for each order.")],
-        codes: &[Code::NotFound],
         ..VIEWING
     },
 ];

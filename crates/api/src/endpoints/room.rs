@@ -49,7 +49,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_draw",
         summary: "Export who took part in a sale's draw, in its order",
         description: "Once the sale has opened; before, nobody knows the order. Streamed.",
-        answers: &[Answer::new(200, Content::Csv, "The line `rank,buyer`, then one line for each participant.")],
+        answers: &[Answer::new(
+            200,
+            Content::Csv("rank,buyer"),
+            "The line `rank,buyer`, then one line for each participant.",
+        )],
         codes: &[Code::WrongState],
         ..VIEWING
     },

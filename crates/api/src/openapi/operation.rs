@@ -9,7 +9,6 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content as MediaType, ContentBuilder, Header, Ref, Required, Type};
 
 use super::{BUYER, OPERATOR, problems};
-use crate::admin::order::CSV_HEADER;
 use crate::endpoints::{Answer, AnswerHeader, Auth, Body, Content, Endpoint, Param, ParamPlace, Shape};
 
 /// The operation of `endpoint`.
@@ -103,7 +102,7 @@ fn response(answer: &Answer) -> Response {
 
 fn text(content: Content) -> MediaType {
     let example = match content {
-        Content::Csv => Some(format!("{CSV_HEADER}\r\n")),
+        Content::Csv(header) => Some(format!("{header}\r\n")),
         Content::Events(_) => {
             Some("id: 1\ndata: {\"type\":\"hello\",\"server_time\":\"2026-11-20T10:00:00.000Z\"}\n\n".to_owned())
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use doorbuster_api::admin::order::CSV_HEADER;
+use doorbuster_api::admin::export::Export;
 use doorbuster_api::endpoints::{self, Auth, Endpoint, ParamPlace};
 use doorbuster_api::problem::Code;
 
@@ -101,5 +101,7 @@ fn the_tables_of_headers_have_every_header() {
             assert!(named.contains(header), "{header}");
         }
     }
-    assert!(page.contains(CSV_HEADER));
+    for export in Export::ALL {
+        assert!(page.contains(export.header()), "{}", export.as_str());
+    }
 }

@@ -4,6 +4,7 @@ use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
 use doorbuster_api::admin::dead_letters::{DeadLetter, Discard, SeenTo};
+use doorbuster_api::admin::export::Reconciliation;
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
 use doorbuster_api::admin::new_sale::NewSale;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
@@ -91,6 +92,7 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "SlotList" => check::<SlotList>(json),
             "Stats" => check::<Stats>(json),
             "Audit" => check::<Audit>(json),
+            "Reconciliation" => check::<Reconciliation>(json),
             "CreatedKey" => check::<CreatedKey>(json),
             "Health" => check::<Health>(json),
             "DemoReport" => check::<DemoReport>(json),

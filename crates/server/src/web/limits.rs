@@ -58,7 +58,7 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Operators' keys beside the configured one; more: `409 wrong_state`.
 pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
-/// Orders that an export reads at once.
+/// Rows that an export reads at once.
 pub(crate) const EXPORT_PAGE: usize = 1_000;
 /// How long a guest's token is good for; only in a demonstration.
 pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -125,6 +125,10 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "discard_dead_letter" => on(filter, admin::dead_letters::discard),
         "audit" => on(filter, admin::audit::get),
         "export_orders" => on(filter, admin::export::orders),
+        "export_payments" => on(filter, admin::export::payments),
+        "export_refunds" => on(filter, admin::export::refunds),
+        "export_ledger" => on(filter, admin::export::ledger),
+        "reconcile" => on(filter, admin::export::reconciliation::get),
         unknown => panic!("the endpoint {unknown} has no handler"),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn time(millis: Millis) -> Time {
 }
 
 /// Money in the store's currency.
-fn amount(amount_minor: i64, currency: &str) -> Money {
+pub(crate) fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency = Currency::parse(currency).expect("what is stored was read by this very rule when it came in");
     Money { amount_minor, currency }
 }

@@ -1,136 +1,250 @@
-//! `GET /v1/admin/exports/orders.csv`: oldest order first, a page at a time out of the store while the reader takes it.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first, a page at a time out of the store while the reader takes it; and the reconciliation.
+
+mod csv;
+mod ledger;
+pub(crate) mod reconciliation;
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use bytes::Bytes;
-use doorbuster_api::admin::order::CSV_HEADER;
+use doorbuster_api::admin::export::Export;
+use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::Order;
+use doorbuster_api::problem::Problem;
 use doorbuster_api::query::exported_sale;
 use doorbuster_core::ItemId;
-use doorbuster_store::{OrderQuery, StoreError};
+use doorbuster_store::{MoneyQuery, OrderQuery, StoreError};
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 
+use self::csv::Lines;
+use self::ledger::Ledger;
 use super::orders::items;
 use super::sale;
 use crate::web::limits::EXPORT_PAGE;
 use crate::web::reply::{Answer, ReplyBody};
 use crate::web::{App, wire};
 
-/// How far an export has come.
+/// `GET /v1/admin/exports/orders.csv`
+pub(crate) async fn orders(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    export(app, query.as_deref(), Export::Orders)
+}
+
+/// `GET /v1/admin/exports/payments.csv`
+pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    export(app, query.as_deref(), Export::Payments)
+}
+
+/// `GET /v1/admin/exports/refunds.csv`
+pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    export(app, query.as_deref(), Export::Refunds)
+}
+
+/// `GET /v1/admin/exports/ledger.csv`
+pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    export(app, query.as_deref(), Export::Ledger)
+}
+
+/// The sale that the query names, if it names one.
+fn wanted(app: &App, query: Option<&str>) -> Result<Option<String>, Problem> {
+    let wanted = exported_sale(query.unwrap_or_default())?;
+    if let Some(name) = &wanted {
+        sale(app, name)?;
+    }
+    Ok(wanted)
+}
+
+fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
+    let sale = wanted(&app, query)?;
+    let source = match export {
+        Export::Ledger => Source::Ledger(Box::new(Ledger::of(sale))),
+        _ => Source::List { items: items(&app, sale.as_deref(), None), at: At::Start },
+    };
+    let body = axum::body::Body::from_stream(unfold(Some(Writer { app, export, source, begun: false }), write));
+    let mut reply = Response::new(ReplyBody::Routed(body));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    let name = format!("attachment; filename=\"{}.csv\"", export.as_str());
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&name).expect("a plain word between quotes"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(reply)
+}
+
+/// An export that is being written.
+struct Writer {
+    app: Arc<App>,
+    export: Export,
+    source: Source,
+    begun: bool,
+}
+
+/// Where lines come from.
+enum Source {
+    /// A list of the store, of these items or of all.
+    List {
+        items: Option<Vec<ItemId>>,
+        at: At,
+    },
+    Ledger(Box<Ledger>),
+}
+
+/// How far a list has come.
+#[derive(Clone, Copy)]
 enum At {
     Start,
     After(i64),
     End,
 }
 
-pub(crate) async fn orders(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let wanted = exported_sale(query.as_deref().unwrap_or_default())?;
-    if let Some(name) = &wanted {
-        sale(&app, name)?;
+/// The next lines, the names before the first.
+async fn write(writer: Option<Writer>) -> Option<(Result<Bytes, StoreError>, Option<Writer>)> {
+    let mut writer = writer?;
+    let mut lines = Lines::default();
+    if !std::mem::replace(&mut writer.begun, true) {
+        lines.header(writer.export.header());
     }
-    let items = items(&app, wanted.as_deref(), None);
-    let body = axum::body::Body::from_stream(unfold(At::Start, move |at| {
-        let (app, items) = (app.clone(), items.clone());
-        async move {
-            let after = match at {
-                At::Start => None,
-                At::After(position) => Some(position),
-                At::End => return None,
-            };
-            let lines = page(&app, items, after).await;
-            match lines {
-                Ok((lines, next)) => Some((Ok(lines), next.map_or(At::End, At::After))),
-                // Breaking off is the only way left to say that lines are missing.
-                Err(error) => Some((Err(error), At::End)),
-            }
+    match writer.read(&mut lines).await {
+        Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
+        Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
+        Ok(false) => None,
+        // Breaking off is the only way left to say that lines are missing.
+        Err(error) => {
+            tracing::warn!(%error, export = writer.export.as_str(), "an export broke off");
+            Some((Err(error), None))
         }
-    }));
-    let mut reply = Response::new(ReplyBody::Routed(body));
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"orders.csv\""));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(reply)
+    }
 }
 
-/// The next lines, the header before the first, and where to go on.
-async fn page(app: &App, items: Option<Vec<ItemId>>, after: Option<i64>) -> Result<(Bytes, Option<i64>), StoreError> {
-    let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
-    let page = app.engine.store().orders_oldest_first(query).await.inspect_err(|error| {
-        tracing::warn!(%error, "an export broke off");
-    })?;
-    let mut lines = String::new();
-    if after.is_none() {
-        lines.push_str(CSV_HEADER);
-        lines.push_str("\r\n");
+impl Writer {
+    /// Reads a page. False: there was none.
+    async fn read(&mut self, lines: &mut Lines) -> Result<bool, StoreError> {
+        let (items, at) = match &mut self.source {
+            Source::Ledger(ledger) => return ledger.next(&self.app, lines).await,
+            Source::List { items, at } => (items.clone(), at),
+        };
+        let after = match *at {
+            At::Start => None,
+            At::After(position) => Some(position),
+            At::End => return Ok(false),
+        };
+        let next = page(&self.app, self.export, items, after, lines).await?;
+        *at = next.map_or(At::End, At::After);
+        Ok(true)
     }
-    let catalogue = app.engine.catalogue();
-    for order in page.orders.iter().filter_map(|order| wire::order_in(&catalogue, order)) {
-        line(&mut lines, &order);
-    }
-    Ok((lines.into(), page.next))
 }
 
-/// One order as a line. Its cells are names, numbers and times, none of which needs quotes.
-fn line(lines: &mut String, order: &Order) {
-    let time = |time: Option<doorbuster_api::value::Time>| time.map(|time| time.to_string()).unwrap_or_default();
-    let cells = [
-        order.id.clone(),
-        order.sale.clone(),
-        order.item.clone(),
-        order.buyer.clone(),
-        order.units.to_string(),
-        order.amount.amount_minor.to_string(),
-        order.amount.currency.to_string(),
-        order.state.as_str().to_owned(),
-        order.reserved_at.to_string(),
-        order.pay_by.to_string(),
-        time(order.paid_at),
-        time(order.ended_at),
-    ];
-    for (index, cell) in cells.iter().enumerate() {
-        if index > 0 {
-            lines.push(',');
+/// Writes a page of a list, and says where the next one begins.
+async fn page(
+    app: &App,
+    export: Export,
+    items: Option<Vec<ItemId>>,
+    after: Option<i64>,
+    lines: &mut Lines,
+) -> Result<Option<i64>, StoreError> {
+    let store = app.engine.store();
+    let money = |items| MoneyQuery { items, after, limit: EXPORT_PAGE, oldest_first: true, ..MoneyQuery::default() };
+    match export {
+        Export::Payments => {
+            let page = store.payments(money(items)).await?;
+            page.rows.iter().for_each(|row| payment(lines, &wire::payment(row)));
+            Ok(page.next)
         }
-        // A spreadsheet would take such a cell for a formula.
-        if cell.starts_with(['=', '+', '-', '@']) {
-            lines.push('\'');
+        Export::Refunds => {
+            let page = store.refunds(money(items)).await?;
+            page.rows.iter().for_each(|row| refund(lines, &wire::refund(row)));
+            Ok(page.next)
         }
-        lines.push_str(cell);
+        // The ledger has a source of its own.
+        Export::Orders | Export::Ledger => {
+            let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
+            let page = store.orders_oldest_first(query).await?;
+            let catalogue = app.engine.catalogue();
+            let orders = page.orders.iter().filter_map(|order| wire::order_in(&catalogue, order));
+            orders.for_each(|row| order(lines, &row));
+            Ok(page.next)
+        }
     }
-    lines.push_str("\r\n");
+}
+
+fn order(lines: &mut Lines, row: &Order) {
+    lines.ours(&row.id).text(&row.sale).text(&row.item).text(&row.buyer).ours(row.units);
+    lines.ours(row.amount.amount_minor).ours(row.amount.currency).ours(row.state.as_str());
+    lines.ours(row.reserved_at).ours(row.pay_by).maybe(row.paid_at).maybe(row.ended_at).end();
+}
+
+fn payment(lines: &mut Lines, row: &Payment) {
+    lines.text(&row.payment).text(&row.order).ours(row.amount.amount_minor).ours(row.amount.currency);
+    lines.ours(row.state.as_str()).text(&row.provider).ours(row.at).end();
+}
+
+fn refund(lines: &mut Lines, row: &Refund) {
+    lines.ours(&row.refund).text(&row.payment).text(&row.order).ours(row.amount.amount_minor);
+    lines.ours(row.amount.currency).ours(row.state.as_str()).ours(row.cause.as_str()).text(&row.provider);
+    lines.ours(row.tries).text(row.error.as_deref().unwrap_or_default()).ours(row.at).maybe(row.settled_at).end();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbuster_api::admin::payments::{PaymentState, RefundCause, RefundState};
     use doorbuster_api::order::OrderState;
     use doorbuster_api::value::{Currency, Money, Time};
 
+    fn money(amount_minor: i64) -> Money {
+        Money { amount_minor, currency: Currency::parse("CNY").expect("three capitals") }
+    }
+
+    fn check(export: Export, write: impl FnOnce(&mut Lines), expected: &str) {
+        let mut lines = Lines::default();
+        write(&mut lines);
+        assert_eq!(lines.into_text(), format!("{expected}\r\n"));
+        assert_eq!(expected.matches(',').count(), export.header().matches(',').count(), "{}", export.as_str());
+    }
+
     #[test]
-    fn a_cell_that_looks_like_a_formula_is_told_apart() {
-        let order = Order {
+    fn a_row_has_a_cell_for_each_name() {
+        let at = Time::from_millis(0);
+        let order_row = Order {
             id: "ord_1".into(),
             sale: "spring".into(),
             item: "phone".into(),
             buyer: "-1".into(),
             units: 2,
-            amount: Money { amount_minor: 20, currency: Currency::parse("CNY").expect("three capitals") },
+            amount: money(20),
             state: OrderState::Reserved,
-            reserved_at: Time::from_millis(0),
+            reserved_at: at,
             pay_by: Time::from_millis(1_000),
             paid_at: None,
             ended_at: None,
         };
-        let mut lines = String::new();
-        line(&mut lines, &order);
-        assert_eq!(
-            lines,
-            "ord_1,spring,phone,'-1,2,20,CNY,reserved,1970-01-01T00:00:00.000Z,1970-01-01T00:00:01.000Z,,\r\n"
-        );
-        assert_eq!(lines.matches(',').count(), CSV_HEADER.matches(',').count());
+        let expected = "ord_1,spring,phone,'-1,2,20,CNY,reserved,1970-01-01T00:00:00.000Z,1970-01-01T00:00:01.000Z,,";
+        check(Export::Orders, |lines| order(lines, &order_row), expected);
+        let row = Payment {
+            payment: "pay_1".into(),
+            order: "\"none\"".into(),
+            amount: money(7),
+            state: PaymentState::Refunded,
+            provider: "sandbox".into(),
+            at,
+        };
+        let expected = "pay_1,\"\"\"none\"\"\",7,CNY,refunded,sandbox,1970-01-01T00:00:00.000Z";
+        check(Export::Payments, |lines| payment(lines, &row), expected);
+        let row = Refund {
+            refund: "ref_1".into(),
+            payment: "=1".into(),
+            order: "ord_1".into(),
+            amount: money(7),
+            state: RefundState::Failed,
+            cause: RefundCause::Late,
+            provider: "sandbox".into(),
+            tries: 3,
+            error: Some("a \"bad\" card".into()),
+            at,
+            settled_at: None,
+        };
+        let expected = "ref_1,'=1,ord_1,7,CNY,failed,late,sandbox,3,\"a \"\"bad\"\" card\",1970-01-01T00:00:00.000Z,";
+        check(Export::Refunds, |lines| refund(lines, &row), expected);
     }
 }

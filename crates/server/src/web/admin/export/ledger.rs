@@ -1,0 +1,209 @@
+//! The ledger of units: what an item began with, each change of its total, each order that took units or gave them back, with what the item has after it.
+//!
+//! A line's balance is made of the lines before it alone, so that the last one shows whether the rows tell the whole story.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use doorbuster_core::{ItemId, Millis, OrderState, Stock};
+use doorbuster_store::{Adjusted, BookPage, OrderMoved, StoreError};
+
+use super::csv::Lines;
+use crate::catalogue::Catalogue;
+use crate::web::limits::EXPORT_PAGE;
+use crate::web::{App, wire};
+
+/// What an item has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Balance {
+    /// None for unlimited stock; so is what is free.
+    total: Option<i64>,
+    free: i64,
+    held: i64,
+    paid: i64,
+}
+
+impl Balance {
+    /// Units of an order leave one hand for another.
+    fn moved(&mut self, before: Option<OrderState>, after: OrderState, units: i64) {
+        *self.hand(before) -= units;
+        *self.hand(Some(after)) += units;
+    }
+
+    /// Who has the units of an order in this state.
+    fn hand(&mut self, state: Option<OrderState>) -> &mut i64 {
+        match state {
+            Some(OrderState::Reserved) => &mut self.held,
+            Some(OrderState::Paid) => &mut self.paid,
+            None | Some(OrderState::Cancelled | OrderState::Expired | OrderState::Refunded) => &mut self.free,
+        }
+    }
+}
+
+/// The word for a movement.
+fn word(before: Option<OrderState>, after: OrderState) -> &'static str {
+    match (before, after) {
+        (Some(OrderState::Cancelled | OrderState::Expired), OrderState::Paid) => "paid_late",
+        (_, after) => after.as_str(),
+    }
+}
+
+/// Rows that were read and not written yet.
+struct Ahead<T> {
+    rows: VecDeque<T>,
+    /// Where to read on; `None`: there is no more.
+    after: Option<i64>,
+}
+
+impl<T> Default for Ahead<T> {
+    fn default() -> Self {
+        Self { rows: VecDeque::new(), after: Some(0) }
+    }
+}
+
+impl<T> Ahead<T> {
+    fn take(&mut self, page: BookPage<T>) {
+        self.rows = page.rows.into();
+        self.after = page.next;
+    }
+
+    /// Where to read on, if nothing is at hand.
+    fn wants(&self) -> Option<i64> {
+        self.after.filter(|_| self.rows.is_empty())
+    }
+}
+
+/// A ledger that is being written.
+#[derive(Default)]
+pub(super) struct Ledger {
+    sale: Option<String>,
+    begun: bool,
+    items: BTreeMap<ItemId, Balance>,
+    adjusted: Ahead<Adjusted>,
+    moved: Ahead<OrderMoved>,
+}
+
+impl Ledger {
+    /// Of one sale, or of all.
+    pub(super) fn of(sale: Option<String>) -> Self {
+        Self { sale, ..Self::default() }
+    }
+
+    /// The next lines; `None`: that was all.
+    pub(super) async fn next(&mut self, app: &App, lines: &mut Lines) -> Result<bool, StoreError> {
+        let store = app.engine.store();
+        let catalogue = app.engine.catalogue();
+        if !self.begun {
+            self.begun = true;
+            // What was committed up to now is to be in it; it is read by its positions.
+            while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
+            for opening in store.openings(self.sale.clone()).await? {
+                let total = match opening.total {
+                    Stock::Counted(units) => Some(units.cast_signed()),
+                    Stock::Unlimited => None,
+                };
+                let balance = Balance { total, free: total.unwrap_or(0), ..Balance::default() };
+                self.items.insert(opening.item, balance);
+                let said = Said { at: opening.at, item: opening.item, ..Said::default() };
+                self.line(&catalogue, lines, "initial", &said, balance);
+            }
+            return Ok(true);
+        }
+        loop {
+            if let Some(after) = self.adjusted.wants() {
+                self.adjusted.take(store.adjusted(self.sale.clone(), after, EXPORT_PAGE).await?);
+            }
+            if let Some(after) = self.moved.wants() {
+                self.moved.take(store.moved(self.sale.clone(), after, EXPORT_PAGE).await?);
+            }
+            while self.adjusted.wants().is_none() && self.moved.wants().is_none() {
+                if !self.first(&catalogue, lines) {
+                    return Ok(!lines.is_empty());
+                }
+            }
+            if !lines.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Writes the older one of the two that come next. False: there is none.
+    fn first(&mut self, catalogue: &Catalogue, lines: &mut Lines) -> bool {
+        let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
+        let is_adjusted = match (adjusted, moved) {
+            (Some(adjusted), Some(moved)) => adjusted.at <= moved.at,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_adjusted && let Some(row) = self.adjusted.rows.pop_front() {
+            let Some(balance) = self.items.get_mut(&row.item) else { return true };
+            balance.total = balance.total.map(|total| total + row.units);
+            balance.free += row.units;
+            let after = *balance;
+            let said = Said { at: row.at, item: row.item, units: row.units, why: Some(row.reason), ..Said::default() };
+            self.line(catalogue, lines, "adjusted", &said, after);
+            return true;
+        }
+        let Some(row) = self.moved.rows.pop_front() else { return false };
+        // A sale that was made while this is written comes with the next one.
+        let Some(balance) = self.items.get_mut(&row.item) else { return true };
+        let free = balance.free;
+        balance.moved(row.before, row.after, row.units.cast_signed());
+        let after = *balance;
+        let said = Said {
+            at: row.at,
+            item: row.item,
+            units: after.free - free,
+            order: Some(row.order.to_string()),
+            by: row.by,
+            why: row.why,
+        };
+        self.line(catalogue, lines, word(row.before, row.after), &said, after);
+        true
+    }
+
+    fn line(&self, catalogue: &Catalogue, lines: &mut Lines, movement: &str, said: &Said, after: Balance) {
+        let Some(item) = catalogue.item_of(said.item) else { return };
+        let units = if movement == "initial" { after.total.unwrap_or(0) } else { said.units };
+        lines.ours(wire::time(said.at)).text(&item.sale).text(&item.row.name).ours(movement).ours(units);
+        lines.text(said.order.as_deref().unwrap_or_default()).text(&said.by);
+        lines.text(said.why.as_deref().unwrap_or_default());
+        lines.maybe(after.total).maybe(after.total.map(|_| after.free)).ours(after.held).ours(after.paid).end();
+    }
+}
+
+/// What a line says beside the balance.
+#[derive(Default)]
+struct Said {
+    at: Millis,
+    item: ItemId,
+    units: i64,
+    order: Option<String>,
+    by: String,
+    why: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_go_from_hand_to_hand_and_none_is_lost() {
+        use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
+        let mut balance = Balance { total: Some(10), free: 10, ..Balance::default() };
+        for (before, after, units, expected) in [
+            (None, Reserved, 3, (7, 3, 0)),
+            (None, Reserved, 2, (5, 5, 0)),
+            (Some(Reserved), Paid, 3, (5, 2, 3)),
+            (Some(Reserved), Expired, 2, (7, 0, 3)),
+            (Some(Expired), Paid, 2, (5, 0, 5)),
+            (Some(Paid), Refunded, 3, (8, 0, 2)),
+            (None, Reserved, 1, (7, 1, 2)),
+            (Some(Reserved), Cancelled, 1, (8, 0, 2)),
+        ] {
+            balance.moved(before, after, units);
+            assert_eq!((balance.free, balance.held, balance.paid), expected, "{before:?} {after:?}");
+        }
+        assert_eq!(word(Some(Expired), Paid), "paid_late");
+        assert_eq!((word(None, Reserved), word(Some(Reserved), Paid)), ("reserved", "paid"));
+    }
+}
