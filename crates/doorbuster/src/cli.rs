@@ -2,6 +2,7 @@
 
 mod audit;
 mod block;
+mod books;
 mod cluster;
 mod dead;
 mod demo;
@@ -23,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 pub use audit::AuditArgs;
 pub use block::{AddBlockArgs, BlockArgs, BlockCommand};
+pub use books::{CsvArgs, ReconcileArgs};
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
 pub use dead::{DeadArgs, DeadCommand};
 pub use demo::DemoArgs;
@@ -68,6 +70,8 @@ pub enum Command {
     Webhook(WebhookArgs),
     DeadLetter(DeadArgs),
     Draw(DrawArgs),
+    Csv(CsvArgs),
+    Reconcile(ReconcileArgs),
     Export(ExportArgs),
     Backup(BackupArgs),
     Migrate(MigrateArgs),

@@ -17,6 +17,8 @@ use crate::print;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take: a pause or a close waits for what is in flight.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a download may take.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Longest answer that is read: more than the largest page; a longer one is none.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -114,6 +116,25 @@ impl Client {
         self.send(self.request(Method::GET, &path)).await
     }
 
+    /// Reads something long, piece by piece, and hands each piece on until `take` says that it wants no more. One that breaks off is a failure.
+    pub async fn download(
+        &self,
+        path: Path<'_>,
+        take: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
+    ) -> Result<(), Failure> {
+        let request = self.request(Method::GET, &path).timeout(DOWNLOAD_TIMEOUT);
+        let mut answer = request.send().await.map_err(|error| self.broken(error))?;
+        if !answer.status().is_success() {
+            return Err(self.whole(answer).await.err().map_or(Failure::Told, Into::into));
+        }
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.broken(error))? {
+            if !take(&piece)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Does something that needs no words.
     pub async fn post(&self, path: Path<'_>) -> Asked {
         self.send(self.request(Method::POST, &path)).await
@@ -169,7 +190,12 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Asked {
-        let mut answer = request.send().await.map_err(|error| self.broken(error))?;
+        let answer = request.send().await.map_err(|error| self.broken(error))?;
+        self.whole(answer).await
+    }
+
+    /// Reads an answer to its end.
+    async fn whole(&self, mut answer: reqwest::Response) -> Asked {
         let status = answer.status();
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error))? {

@@ -4,6 +4,7 @@
 
 mod audit;
 mod block;
+mod books;
 mod cli;
 mod client;
 mod cluster;
@@ -51,6 +52,8 @@ fn run(command: Command) -> Outcome {
         Command::Webhook(args) => webhook::run(args),
         Command::DeadLetter(args) => dead::run(args),
         Command::Draw(args) => draw::run(&args),
+        Command::Csv(args) => books::csv(&args),
+        Command::Reconcile(args) => books::reconcile(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => upkeep::backup(&args),
         Command::Migrate(args) => upkeep::migrate(&args),

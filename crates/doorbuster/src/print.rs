@@ -16,6 +16,16 @@ pub fn text(text: &str) -> Outcome {
     }
 }
 
+/// Prints a piece of something long. False: the reader has gone away and wants no more.
+pub fn piece(bytes: &[u8]) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
 /// Prints one line.
 pub fn line(line: &str) -> Outcome {
     text(&format!("{line}\n"))

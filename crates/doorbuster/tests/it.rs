@@ -1,5 +1,7 @@
 //! The program from outside: real processes, real sockets, a scratch directory for each test.
 
+#[path = "it/books.rs"]
+mod books;
 #[path = "it/browser.rs"]
 mod browser;
 #[path = "it/demo.rs"]

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::RangedI64ValueParser;
+use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::new_sale::NewItem;
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
@@ -72,6 +73,11 @@ pub fn phase(text: &str) -> Parsed<Phase> {
 /// An order's state.
 pub fn order_state(text: &str) -> Parsed<OrderState> {
     OrderState::parse(text).ok_or_else(|| one_of(OrderState::ALL.map(OrderState::as_str)))
+}
+
+/// A list that is exported as CSV.
+pub fn export(text: &str) -> Parsed<Export> {
+    Export::parse(text).ok_or_else(|| one_of(Export::ALL.map(Export::as_str)))
 }
 
 fn one_of<const N: usize>(words: [&str; N]) -> String {

@@ -1,5 +1,6 @@
 //! Running the program: once to its end, or as a server that is stopped when the test ends.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -105,7 +106,19 @@ impl House {
     /// Starts one on a free port and waits until it is ready.
     pub fn open(scratch: &Scratch) -> Self {
         let data_dir = scratch.join("data");
-        let mut child = serve(scratch, &data_dir).stdout(Stdio::piped()).spawn().expect("the program starts");
+        Self::start(serve(scratch, &data_dir), data_dir)
+    }
+
+    /// One that writes what it logs at its usual level into this file.
+    pub fn logging(scratch: &Scratch, log: File) -> Self {
+        let data_dir = scratch.join("data");
+        let mut command = serve(scratch, &data_dir);
+        command.env_remove("DOORBUSTER_LOG__FILTER").stderr(log);
+        Self::start(command, data_dir)
+    }
+
+    fn start(mut command: Command, data_dir: PathBuf) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut line = String::new();
         let output = child.stdout.take().expect("it is piped");
         BufReader::new(output).read_line(&mut line).expect("it can be read");
@@ -114,7 +127,7 @@ impl House {
             Some(url) => Self { child, url, data_dir },
             None => {
                 let mut said = String::new();
-                let _ = child.stderr.take().expect("it is piped").read_to_string(&mut said);
+                let _ = child.stderr.take().map(|mut log| log.read_to_string(&mut said));
                 panic!("the server said {line:?} and {said}");
             }
         }
@@ -142,7 +155,7 @@ impl House {
         signal(&self.child, "TERM");
         let code = wait(&mut self.child);
         let mut said = String::new();
-        let _ = self.child.stderr.take().expect("it is piped").read_to_string(&mut said);
+        let _ = self.child.stderr.take().map(|mut log| log.read_to_string(&mut said));
         (code, started.elapsed(), said)
     }
 }
@@ -158,6 +171,8 @@ impl Drop for House {
 pub fn serve(scratch: &Scratch, data_dir: &Path) -> Command {
     let mut command = program(scratch);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    // Buyers pay at the sandbox by its buttons.
+    command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
     // Few lines, so that nobody has to read them while it runs.
     command.env("DOORBUSTER_AUTH__ADMIN_KEY", KEY).env("DOORBUSTER_LOG__FILTER", "warn").stderr(Stdio::piped());
     command

@@ -1,0 +1,139 @@
+//! `csv` and `reconcile`: lists out of a running server, and whether units and money add up.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path as FilePath, PathBuf};
+
+use anyhow::Context;
+use comfy_table::Cell;
+use doorbuster_api::admin::export::{MoneySums, Reconciliation};
+
+use crate::cli::{CsvArgs, ReconcileArgs};
+use crate::client::{self, Client, Path};
+use crate::exit::{Outcome, Verdict};
+use crate::{print, table};
+
+/// Runs `csv`.
+pub fn csv(args: &CsvArgs) -> Outcome {
+    let client = Client::new(&args.shop)?;
+    let name = format!("{}.csv", args.list.as_str());
+    let pairs: Vec<_> = args.sale.as_deref().map(|sale| ("sale", sale)).into_iter().collect();
+    let parts = ["v1", "admin", "exports", &name];
+    let path = Path(&parts, &pairs);
+    client::block_on(async {
+        match &args.output {
+            None => {
+                client.download(path, &mut |bytes| print::piece(bytes)).await?;
+            }
+            Some(file) => {
+                let mut part = Part::beside(file)?;
+                client.download(path, &mut |bytes| part.write(bytes)).await?;
+                part.finish(file)?;
+            }
+        }
+        Ok(Verdict::Fine)
+    })
+}
+
+/// A file that is not whole yet; removed unless it is finished.
+struct Part {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Part {
+    fn beside(file: &FilePath) -> anyhow::Result<Self> {
+        let mut name = file.file_name().context("--output names no file")?.to_owned();
+        name.push(".part");
+        let path = file.with_file_name(name);
+        let open = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, file: BufWriter::new(open) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(true)
+    }
+
+    fn finish(mut self, file: &FilePath) -> anyhow::Result<()> {
+        self.file.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
+        std::fs::rename(&self.path, file).with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It is gone already when it was finished.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Runs `reconcile`.
+pub fn reconcile(args: &ReconcileArgs) -> Outcome {
+    let client = Client::new(&args.shop)?;
+    let pairs: Vec<_> = args.sale.as_deref().map(|sale| ("sale", sale)).into_iter().collect();
+    client::block_on(async {
+        let asked = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
+        let mut ok = true;
+        client.tell(
+            asked.map(|answer| {
+                // What is not understood is told of where it is shown.
+                ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok);
+                answer
+            }),
+            told,
+        )?;
+        Ok(Verdict::of(ok))
+    })
+}
+
+fn told(report: &Reconciliation) -> String {
+    let mut out = String::new();
+    if !report.items.is_empty() {
+        let names = ["sale", "item", "total", "pool", "in slots", "held", "paid", "ended"];
+        let mut rows = table::with_header(&names);
+        for item in &report.items {
+            rows.add_row([
+                Cell::new(&item.sale),
+                Cell::new(&item.item),
+                table::number(item.total.map_or_else(|| "unlimited".into(), table::grouped)),
+                table::number(table::grouped_or_dash(item.pool)),
+                table::number(table::grouped_or_dash(item.in_slots)),
+                table::number(table::grouped(item.held)),
+                table::number(table::grouped(item.paid)),
+                table::number(table::grouped(item.ended)),
+            ]);
+        }
+        out += &format!("{rows}\n");
+    }
+    let names = ["sale", "item", "currency", "due", "captured", "standing", "refunded", "pending", "failed"];
+    let mut rows = table::with_header(&names);
+    let mut line = |sale: &str, item: &str, due: Option<i64>, sums: &MoneySums| {
+        let mut cells = vec![Cell::new(sale), Cell::new(item), Cell::new(sums.currency)];
+        cells.push(table::number(due.map_or_else(|| "-".into(), |due| due.to_string())));
+        let sums = [sums.captured, sums.standing, sums.refunded, sums.pending, sums.failed];
+        cells.extend(sums.map(|minor| table::number(minor.to_string())));
+        rows.add_row(cells);
+    };
+    for item in &report.items {
+        for sums in &item.money {
+            let due = (sums.currency == item.price.currency).then_some(item.due.amount_minor);
+            line(&item.sale, &item.item, due, sums);
+        }
+    }
+    report.elsewhere.iter().for_each(|sums| line("(no order)", "", None, sums));
+    if !rows.is_empty() {
+        out += &format!("{rows}\nMoney is in minor units.\n");
+    }
+    for found in &report.differences {
+        let places = [&found.sale, &found.item, &found.order, &found.payment];
+        let at = places.into_iter().flatten().map(|place| format!(" {place}")).collect::<String>();
+        out += &format!("{}{at}: {}\n", found.kind, found.detail);
+    }
+    let more = if report.complete { "" } else { " or more" };
+    out + &match report.differences.len() {
+        0 => "Units and money add up.\n".to_owned(),
+        1 => "1 difference.\n".to_owned(),
+        some => format!("{some} differences{more}.\n"),
+    }
+}

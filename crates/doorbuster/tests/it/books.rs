@@ -1,0 +1,73 @@
+//! What is taken out of a running server: lists, the reconciliation; and what its log says of buyers.
+
+use std::fs::File;
+
+use serde_json::Value;
+
+use crate::house::{House, Ran, Scratch, program, run};
+
+const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
+
+/// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON object a line.
+fn storm(scratch: &Scratch, house: &House, buyers: u32) -> Vec<Value> {
+    house.ask(scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE]).fine();
+    house.ask(scratch, &["sale", "open", "spring"]).fine();
+    let answers = scratch.join("answers.jsonl");
+    let buyers = buyers.to_string();
+    let storm = ["storm", "--sale", "spring", "--item", "phone", "--units", "10", "--json", "--buyers", &buyers];
+    let mut command = program(scratch);
+    command.args(storm).args(["--url", house.url(), "--data-dir"]).arg(house.data_dir()).arg("--answers").arg(&answers);
+    run(&mut command).fine();
+    let text = std::fs::read_to_string(answers).expect("it was written");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn lists_are_written_as_csv_and_units_and_money_add_up() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let ask = |arguments: &[&str]| -> Ran { house.ask(&scratch, arguments) };
+    let answers = storm(&scratch, &house, 20);
+    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    ask(&["order", "cancel", held["id"].as_str().expect("an id")]).fine();
+    let orders = ask(&["csv", "orders", "--sale", "spring"]).fine();
+    assert!(orders.starts_with("id,sale,item,buyer,units,") && orders.lines().count() == 11, "{orders}");
+    let file = scratch.join("ledger.csv");
+    let path = file.to_str().expect("it is text");
+    assert_eq!(ask(&["csv", "ledger", "--output", path]).fine(), "");
+    let ledger = std::fs::read_to_string(&file).expect("it is whole");
+    assert_eq!(ledger.lines().count(), 1 + 1 + 10 + 1, "{ledger}");
+    assert!(ledger.lines().last().is_some_and(|line| line.ends_with(",100,10,90,0")), "{ledger}");
+    assert_eq!(ask(&["csv", "payments"]).fine().lines().count(), 1);
+    assert!(ask(&["csv", "buyers"]).refused(2).contains("orders, payments, refunds, ledger"));
+    assert!(ask(&["csv", "orders", "--sale", "none"]).refused(1).contains("not_found"));
+    let nowhere = scratch.join("nowhere/orders.csv");
+    ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")]).refused(1);
+
+    let told = ask(&["reconcile", "--sale", "spring"]).fine();
+    assert!(told.contains("phone") && told.ends_with("Units and money add up.\n"), "{told}");
+    let report = ask(&["reconcile", "--json"]).json();
+    assert_eq!(
+        (&report["ok"], &report["items"][0]["held"], &report["items"][0]["ended"]),
+        (&true.into(), &90.into(), &10.into())
+    );
+}
+
+#[test]
+fn the_log_names_no_buyer() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
+    let answers = storm(&scratch, &house, 200);
+    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    house.ask(&scratch, &["order", "cancel", held["id"].as_str().expect("an id")]).fine();
+    house.ask(&scratch, &["sale", "close", "spring"]).fine();
+    assert_eq!(house.terminate().0, Some(0));
+    let log = std::fs::read_to_string(log).expect("it was written");
+    assert!(log.lines().count() > 1, "it says something at its usual level: {log}");
+    assert_eq!(answers.len(), 200);
+    for answer in &answers {
+        let buyer = answer["buyer"].as_str().expect("a name");
+        assert!(!log.contains(buyer), "{buyer} stands in the log:\n{log}");
+    }
+}
