@@ -11,6 +11,7 @@ async fn server(home: &Cluster, database: &str) -> TestApp {
         ("DOORBUSTER_SHAPE", "postgres"),
         ("DOORBUSTER_STORE__URL", &url),
         ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)),
+        ("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true"),
     ])
     .await
 }
