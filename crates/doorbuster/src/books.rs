@@ -75,14 +75,9 @@ pub fn reconcile(args: &ReconcileArgs) -> Outcome {
     client::block_on(async {
         let asked = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
         let mut ok = true;
-        client.tell(
-            asked.map(|answer| {
-                // What is not understood is told of where it is shown.
-                ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok);
-                answer
-            }),
-            told,
-        )?;
+        // What is not understood is told of where it is shown.
+        let asked = asked.inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
+        client.tell(asked, told)?;
         Ok(Verdict::of(ok))
     })
 }
