@@ -97,7 +97,8 @@ fn list(list: &WebhookEndpointList) -> String {
     if list.endpoints.is_empty() {
         return "Nobody is told anything.\n".into();
     }
-    let mut rows = table::with_header(&["endpoint", "address", "types", "enabled", "waiting", "failing", "dead", "waits since"]);
+    let mut rows =
+        table::with_header(&["endpoint", "address", "types", "enabled", "waiting", "failing", "dead", "waits since"]);
     for endpoint in &list.endpoints {
         let cells = [
             endpoint.id.clone(),
@@ -118,7 +119,8 @@ fn deliveries(list: &DeliveryList) -> String {
     if list.deliveries.is_empty() {
         return "It took everything at once.\n".into();
     }
-    let mut rows = table::with_header(&["event", "type", "about", "state", "tries", "next try", "error", "dead letter"]);
+    let mut rows =
+        table::with_header(&["event", "type", "about", "state", "tries", "next try", "error", "dead letter"]);
     for delivery in &list.deliveries {
         let cells = [
             delivery.event.clone(),

@@ -212,7 +212,8 @@ async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Re
     let operators = Operators::new(&secrets.admin_key);
     operators.know(engine.store().keys().await.map_err(EngineError::from)?);
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
-    let app = App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone(), &secrets.webhook);
+    let app =
+        App::new(settings, engine.clone(), buyers, operators, guests, secrets.pass_keys.clone(), &secrets.webhook);
     // Whom operators turn away is known before the first request.
     app.know_blocks().await.map_err(EngineError::from)?;
     Ok(app)

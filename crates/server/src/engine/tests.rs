@@ -143,7 +143,10 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
     assert_eq!(buy(&engine, "anna", "k1", 2).await, Bought::Replayed(first.clone()));
     assert_eq!(buy(&engine, "anna", "k1", 1).await, Bought::Refused(Refusal::KeyReused));
     assert!(matches!(engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await, Ok(Changed::Done(_))));
-    assert!(matches!(engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await, Ok(Changed::Already(_))));
+    assert!(matches!(
+        engine.cancel(first.id, doorbuster_core::event::By::BUYER.clone()).await,
+        Ok(Changed::Already(_))
+    ));
     assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
     let limit = buy(&engine, "carl", "k2", 2).await;
     assert!(matches!(limit, Bought::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })), "{limit:?}");

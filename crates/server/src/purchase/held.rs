@@ -42,7 +42,11 @@ impl Engine {
             }
             Ok(Some(_)) => Some(Bought::Refused(Refusal::KeyReused)),
             Ok(None) => None,
-            Err(Unread::Busy | Unread::Store(_)) => Some(UNAVAILABLE),
+            Err(Unread::Busy) => Some(UNAVAILABLE),
+            Err(Unread::Store(error)) => {
+                tracing::debug!(%error, "a request that is sent again could not be looked for");
+                Some(UNAVAILABLE)
+            }
         }
     }
 

@@ -20,7 +20,8 @@ async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
     assert!(matches!(second.buy("anna", "k1", 1).await, Bought::Created(_)));
     let Bought::Created(order) = first.buy("bert", "k1", 1).await else { panic!("there are units") };
     let engine = first.engine.clone();
-    let cancelled = first.run(async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await }).await;
+    let cancelled =
+        first.run(async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await }).await;
     assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
     until("the second node knows", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
@@ -184,7 +185,8 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
         let told = node.buy(&format!("b{n}"), "k", 1).await;
         let Bought::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
-        let cancelled = node.run(async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await }).await;
+        let cancelled =
+            node.run(async move { engine.cancel(order.id, doorbuster_core::event::By::BUYER.clone()).await }).await;
         assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
         until("both know", async || first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1))
             .await;
