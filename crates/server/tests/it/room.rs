@@ -1,5 +1,8 @@
 //! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called in while there is something to be had.
 
+#[path = "room/crowd.rs"]
+mod crowd;
+
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::{digest, hmac};
@@ -367,59 +370,4 @@ async fn who_took_part_is_told_to_operators_once_the_draw_is_made() {
     let lines: String = drawn(&seed, &buyers).iter().enumerate().map(line).collect();
     assert_eq!(app.admin("GET", path, None).await.text(), format!("rank,buyer\r\n{lines}"));
     assert_eq!(app.buyer("anna", "GET", path).await.verdict(), "401 unauthenticated");
-}
-
-/// Bytes that this process has in memory.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-    pages * 4_096
-}
-
-/// Sends one request for each of these buyers on one connection; how long each took, in microseconds.
-async fn each(app: &TestApp, method: &str, buyers: impl Iterator<Item = usize>, wanted: u16) -> Vec<u64> {
-    let mut wire = app.connect().await;
-    let mut took = Vec::new();
-    for buyer in buyers {
-        let bearer = crate::app::bearer(&format!("buyer-{buyer}"));
-        let asked = crate::http::request(method, "/v1/sales/spring/waiting-room", &[("Authorization", &bearer)], b"");
-        let begun = Instant::now();
-        wire.send(&asked).await;
-        let reply = wire.reply(false).await.expect("an answer");
-        took.push(u64::try_from(begun.elapsed().as_micros()).expect("short"));
-        assert_eq!(reply.status, wanted, "{}", reply.text());
-    }
-    took
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: 100,000 places on one node"]
-async fn a_hundred_thousand_wait_on_one_node() {
-    const WAITING: usize = 100_000;
-    const CONNECTIONS: usize = 200;
-    let app = TestApp::start().await;
-    announce(&app, 50.into(), 1).await;
-    each(&app, "POST", 0..1, 201).await;
-    let before = resident();
-    let begun = Instant::now();
-    let crowd = (0..CONNECTIONS).map(|at| each(&app, "POST", (1 + at..WAITING).step_by(CONNECTIONS), 201));
-    let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
-    let (entering, after) = (begun.elapsed(), resident());
-    took.sort_unstable();
-    println!("{WAITING} entered in {entering:?}, p99 {} µs", took[took.len() * 99 / 100]);
-    let each_bytes = after.saturating_sub(before) / WAITING as u64;
-    println!("{each_bytes} bytes of this process for each place");
-    let begun = Instant::now();
-    app.step("spring", "open").await;
-    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
-    let first = drawn(&seed, &(0..WAITING).map(|n| format!("buyer-{n}")).collect::<Vec<_>>()).remove(0);
-    until(&app, &first, "is called in", is("admitted")).await;
-    println!("drawn and called in after {:?}", begun.elapsed());
-    let begun = Instant::now();
-    let crowd = (0..CONNECTIONS).map(|at| each(&app, "GET", (at..20_000).step_by(CONNECTIONS), 200));
-    let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
-    took.sort_unstable();
-    println!("20,000 asked in {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
-    println!("{} bytes for each place after the draw", resident().saturating_sub(before) / WAITING as u64);
-    assert!(each_bytes < 1_024);
 }
