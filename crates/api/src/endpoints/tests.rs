@@ -29,7 +29,7 @@ fn what_follows_from_an_endpoints_shape_is_among_its_codes() {
     };
     check(
         "purchase",
-        "malformed_request unauthenticated forbidden not_eligible pass_required pass_invalid pass_expired not_found \
+        "malformed_request unauthenticated forbidden not_eligible pass_required pass_invalid pass_expired waiting_room not_found \
          method_not_allowed not_acceptable sold_out limit_reached not_started paused ended body_too_large unsupported_media_type invalid_request idempotency_key_reused \
          rate_limited overloaded unavailable",
     );
