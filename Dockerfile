@@ -2,8 +2,11 @@
 #
 #   docker build -t doorbuster .
 #   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster
+#
+# With brokers: docker build --build-arg FEATURES=amqp,nats -t doorbuster .
 
 FROM rust:1.95-slim-trixie AS build
+ARG FEATURES=
 RUN apt-get update \
  && apt-get install -y --no-install-recommends cmake g++ make \
  && rm -rf /var/lib/apt/lists/*
@@ -11,7 +14,7 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --profile dist -p doorbuster \
+    cargo build --locked --profile dist -p doorbuster --features "$FEATURES" \
  && install -D target/dist/doorbuster /out/doorbuster
 
 FROM debian:trixie-slim

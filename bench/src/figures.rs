@@ -2,6 +2,7 @@
 
 mod cluster;
 mod door;
+mod expiry;
 mod growth;
 mod kinds;
 mod latency;
@@ -33,7 +34,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 11] = [
+const GROUPS: [(&[&str], Measure); 12] = [
     (&["R1"], refusals::measure),
     (&["R1D"], door::measure),
     (&["R2", "R3"], orders::measure),
@@ -45,6 +46,7 @@ const GROUPS: [(&[&str], Measure); 11] = [
     (&["R9"], processor::measure),
     (&["R10"], growth::measure),
     (&["R11"], start::measure),
+    (&["D5"], expiry::measure),
 ];
 
 /// The groups that these names ask for, in their order; all without a name.

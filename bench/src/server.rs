@@ -105,8 +105,8 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub fn open_sale(&self, sale: &NewSale<'_>) -> Result<()> {
-        self.admin("POST", "/v1/admin/sales", &sale.json(), 201)?;
-        self.admin("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
+        self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
+        self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
     }
 
     /// Makes a sale that opens by itself at this time.
@@ -114,7 +114,7 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub fn announce(&self, sale: &NewSale<'_>, starts_at: &str) -> Result<()> {
-        self.admin("POST", "/v1/admin/sales", &sale.json(), 201)?;
+        self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.change(sale.id, &format!(r#"{{"starts_at":"{starts_at}"}}"#))?;
         self.step(sale.id, "schedule")
     }
@@ -124,7 +124,7 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub fn step(&self, sale: &str, step: &str) -> Result<()> {
-        self.admin("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
+        self.operate("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
     }
 
     /// Changes a sale as a merge patch says.
@@ -132,7 +132,7 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub fn change(&self, sale: &str, patch: &str) -> Result<()> {
-        self.admin("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
+        self.operate("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
     }
 
     /// Where the units of a sale's only item are.
@@ -140,7 +140,7 @@ impl Server {
     /// # Errors
     /// When the server does not say.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
-        StockRow::read(&self.admin("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
+        StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
     /// Passes if so many units are reserved as were promised, and none is lost or made.
@@ -154,7 +154,11 @@ impl Server {
         Ok(())
     }
 
-    fn admin(&self, method: &str, path: &str, body: &str, status: u16) -> Result<serde_json::Value> {
+    /// One request of the operator, which must be answered like this; its body.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn operate(&self, method: &str, path: &str, body: &str, status: u16) -> Result<serde_json::Value> {
         let reply = admin::ask(self.addr, method, path, Some(ADMIN_KEY), body)?;
         ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
         serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))

@@ -13,14 +13,15 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Words that must not reach the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
 /// Which workspace crates a crate may depend on.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("core", &[]),
+    ("brokers", &[]),
     ("challenge", &[]),
     ("api", &[]),
     ("slots", &["core"]),
     ("postgres-tls", &[]),
     ("store", &["core", "postgres-tls"]),
-    ("server", &["core", "slots", "store", "api", "challenge"]),
+    ("server", &["core", "slots", "store", "api", "brokers", "challenge"]),
     ("lab", &["api", "postgres-tls"]),
     ("doorbuster", &["api", "server", "lab"]),
     ("sim", &["core", "slots", "store"]),
@@ -58,6 +59,7 @@ fn check(root: &Path) -> Result<Vec<String>> {
         }
     }
     check_arrows(root, &mut found)?;
+    check_failpoints(root, &mut found)?;
     check_documents(root, &mut found)?;
     Ok(found)
 }
@@ -93,8 +95,15 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     if file.ends_with("/mod.rs") {
         found.push(format!("{file}: name it after its folder, beside it"));
     }
-    let product =
-        ["crates/core/", "crates/challenge/", "crates/slots/", "crates/store/", "crates/server/", "crates/api/"];
+    let product = [
+        "crates/core/",
+        "crates/brokers/",
+        "crates/challenge/",
+        "crates/slots/",
+        "crates/store/",
+        "crates/server/",
+        "crates/api/",
+    ];
     let is_test = file.contains("/tests") || file.contains("/examples/");
     if product.iter().any(|p| file.starts_with(p)) && !is_test && !CLOCKS.contains(&file) {
         for (number, line) in text.lines().enumerate().filter(|(_, l)| READS.iter().any(|r| l.contains(r))) {
@@ -151,6 +160,26 @@ fn check_arrows(root: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Points where tests end the process are no part of what people build: only dependencies of tests may ask for them.
+fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
+    for file in tracked(root)?.iter().filter(|file| file.ends_with("Cargo.toml")) {
+        let manifest = fs::read_to_string(root.join(file))?.parse().with_context(|| file.clone())?;
+        if asks_for_failpoints(manifest) {
+            found.push(format!("{file}: asks for failpoints outside of tests"));
+        }
+    }
+    Ok(())
+}
+
+fn asks_for_failpoints(mut manifest: toml::Table) -> bool {
+    const FEATURE: &str = "failpoints";
+    manifest.remove("dev-dependencies");
+    if let Some(features) = manifest.get_mut("features").and_then(|features| features.as_table_mut()) {
+        features.remove(FEATURE);
+    }
+    manifest.to_string().contains(FEATURE)
+}
+
 /// Metrics and settings that documents name must exist in the code.
 fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let mut code = String::new();
@@ -200,6 +229,14 @@ mod tests {
     fn the_repository_is_tidy() {
         let found = check(&root().expect("xtask lies below the root")).expect("the tree can be read");
         assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn only_tests_may_ask_for_failpoints() {
+        let asks = |manifest: &str| asks_for_failpoints(manifest.parse().expect("a manifest"));
+        assert!(!asks("[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = [\"failpoints\"] }"));
+        assert!(asks("[features]\ndefault = [\"failpoints\"]\nfailpoints = []"));
+        assert!(asks("[dependencies]\nserver = { features = [\"failpoints\"] }"));
     }
 
     #[test]

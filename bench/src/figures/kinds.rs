@@ -67,9 +67,12 @@ pub fn measure(setting: &Setting) -> Result<Vec<Figure>> {
             let buyers = if way.forged { &forgers } else { &late };
             let template: Template = shop::template(buyers, way.sale, way.units, way.headers);
             let (refusal, run) = cost(setting, &mut shop, &mut Purchases::round_and_round(buyers, template))?;
-            // A limit lets somebody in first.
-            let others = if way.status == 429 { Kind::Accepted } else { Kind::Other(way.status) };
-            run.only(&[Kind::Other(way.status), others])?;
+            let refused = Kind::Other(way.status);
+            match way.status {
+                // A limit lets somebody in first, whose request finds its order when it comes round again.
+                429 => run.only(&[refused, Kind::Accepted, Kind::Fine])?,
+                _ => run.only(&[refused])?,
+            }
             if round > 0 {
                 compared.ours.push(refusal);
                 compared.peer.push(acceptance);

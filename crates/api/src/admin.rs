@@ -4,6 +4,7 @@ pub mod access_codes;
 pub mod audit;
 pub mod blocks;
 pub mod dead_letters;
+pub mod erasures;
 pub mod export;
 pub mod front_door;
 pub mod keys;

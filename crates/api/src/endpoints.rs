@@ -8,9 +8,11 @@ mod buying;
 mod challenge;
 mod door;
 mod export;
+mod line;
 mod money;
 mod operating;
 mod param;
+mod privacy;
 mod room;
 mod service;
 mod telling;
@@ -132,9 +134,11 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
         challenge::ENDPOINTS,
         door::ENDPOINTS,
         room::ENDPOINTS,
+        line::ENDPOINTS,
         money::ENDPOINTS,
         telling::ENDPOINTS,
         operating::ENDPOINTS,
+        privacy::ENDPOINTS,
         export::ENDPOINTS,
         service::ENDPOINTS,
     ]

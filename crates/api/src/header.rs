@@ -4,7 +4,7 @@ mod accept;
 mod etag;
 mod prefer;
 
-pub use accept::accepts;
+pub use accept::{accepts, names};
 pub use etag::{if_match, if_none_match};
 pub use prefer::Prefer;
 

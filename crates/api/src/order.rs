@@ -114,6 +114,41 @@ pub struct QueuedOrder {
     pub decide_by: Time,
 }
 
+/// The word `"waiting"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingState {
+    /// Written `"waiting"`.
+    #[default]
+    Waiting,
+}
+
+/// A place in an item's line: the next unit that comes back after those before it had theirs becomes this buyer's order, under the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 1,
+    "state": "waiting", "ahead": 7, "joined_at": "2026-11-20T10:00:00.123Z"
+})))]
+pub struct WaitingOrder {
+    /// The id the order will have if it becomes one.
+    pub id: String,
+    /// The sale.
+    pub sale: String,
+    /// The item.
+    pub item: String,
+    /// The buyer.
+    pub buyer: String,
+    /// How many units: a place is for one.
+    #[schema(minimum = 1)]
+    pub units: u32,
+    /// Always `waiting`.
+    pub state: WaitingState,
+    /// How many stand before it.
+    pub ahead: u64,
+    /// When it was taken.
+    pub joined_at: Time,
+}
+
 /// The word `"refused"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -123,7 +158,7 @@ pub enum RefusedState {
     Refused,
 }
 
-/// Why a queued request did not become an order.
+/// Why a queued request, or a place in line, did not become an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
@@ -141,32 +176,35 @@ pub enum RefusalCode {
     Unavailable,
     /// The key already belongs to a request with other content.
     IdempotencyKeyReused,
+    /// The buyer left the line.
+    Left,
 }
 
 impl RefusalCode {
-    /// The problem code of the same name.
+    /// The word on the wire: where there is a problem of the same meaning, its code.
     #[must_use]
-    pub const fn code(self) -> Code {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::SoldOut => Code::SoldOut,
-            Self::LimitReached => Code::LimitReached,
-            Self::NotStarted => Code::NotStarted,
-            Self::Paused => Code::Paused,
-            Self::Ended => Code::Ended,
-            Self::Unavailable => Code::Unavailable,
-            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::SoldOut => Code::SoldOut.as_str(),
+            Self::LimitReached => Code::LimitReached.as_str(),
+            Self::NotStarted => Code::NotStarted.as_str(),
+            Self::Paused => Code::Paused.as_str(),
+            Self::Ended => Code::Ended.as_str(),
+            Self::Unavailable => Code::Unavailable.as_str(),
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused.as_str(),
+            Self::Left => "left",
         }
     }
 }
 
-/// A queued request whose verdict was no.
+/// A queued request whose verdict was no, or a place in line that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "state": "refused", "code": "sold_out"
 })))]
 pub struct RefusedOrder {
-    /// The id that the `202` named.
+    /// The id that the `202` named, or the place's.
     pub id: String,
     /// The sale asked for.
     pub sale: String,
@@ -193,6 +231,8 @@ pub enum AnyOrder {
     Queued(QueuedOrder),
     /// The verdict was no.
     Refused(RefusedOrder),
+    /// It is a place in line.
+    Waiting(WaitingOrder),
 }
 
 impl AnyOrder {
@@ -203,6 +243,7 @@ impl AnyOrder {
             Self::Order(order) => &order.id,
             Self::Queued(order) => &order.id,
             Self::Refused(order) => &order.id,
+            Self::Waiting(order) => &order.id,
         }
     }
 
@@ -213,6 +254,7 @@ impl AnyOrder {
             Self::Order(order) => order.state.as_str(),
             Self::Queued(_) => "queued",
             Self::Refused(_) => "refused",
+            Self::Waiting(_) => "waiting",
         }
     }
 }
@@ -243,12 +285,15 @@ pub struct HistoryEntry {
      "pay_by": "2026-11-20T10:15:00.123Z"},
     {"at": "2026-11-20T10:00:42.000Z", "event": "order.paid", "state": "paid", "by": "provider:sandbox", "why": null,
      "pay_by": "2026-11-20T10:15:00.123Z"}
-], "refunds": []})))]
+], "refunds": [], "payment_failed_at": null})))]
 pub struct History {
     /// Each step, oldest first.
     pub history: Vec<HistoryEntry>,
     /// Payments for it that go back, oldest first, and how far each is.
     pub refunds: Vec<OrderRefund>,
+    /// When the last payment was tried for it and did not succeed, while it waits for one: paying can be tried again. `null` if none failed.
+    #[schema(required = true)]
+    pub payment_failed_at: Option<Time>,
 }
 
 /// A payment for an order on its way back, as its buyer sees it.
@@ -303,5 +348,25 @@ mod tests {
             r#"{"id":"ord_1","sale":"s","item":"i","buyer":"b","units":1,"state":"refused","code":"sold_out"}"#,
             "refused",
         );
+        check(
+            r#"{"id":"ord_1","sale":"s","item":"i","buyer":"b","units":1,"state":"waiting","ahead":7,"joined_at":"2026-11-20T10:00:00.000Z"}"#,
+            "waiting",
+        );
+    }
+
+    #[test]
+    fn the_words_of_refusals_are_those_that_serde_writes() {
+        for code in [
+            RefusalCode::SoldOut,
+            RefusalCode::LimitReached,
+            RefusalCode::NotStarted,
+            RefusalCode::Paused,
+            RefusalCode::Ended,
+            RefusalCode::Unavailable,
+            RefusalCode::IdempotencyKeyReused,
+            RefusalCode::Left,
+        ] {
+            assert_eq!(serde_json::to_string(&code).expect("a word"), format!("\"{}\"", code.as_str()));
+        }
     }
 }

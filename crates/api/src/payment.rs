@@ -26,7 +26,7 @@ pub struct Checkout {
              "amount": {"amount_minor": 100, "currency": "CNY"}}
 })))]
 pub struct PaymentEvent {
-    /// `payment.captured`, `payment.failed`, `refund.settled` or `refund.failed`; others are ignored.
+    /// `payment.captured`, `payment.failed`, `payment.returned`, `payment.disputed`, `refund.settled` or `refund.failed`; others are ignored.
     #[serde(rename = "type")]
     pub kind: String,
     /// When it happened.

@@ -239,6 +239,18 @@ impl Problem {
         Self::with(Code::SoldOut, detail, More::SoldOut { may_return, available })
     }
 
+    /// `409`: nobody needs to stand in line for a unit that can be bought.
+    #[must_use]
+    pub fn not_held_out() -> Self {
+        Self::plain(Code::NotHeldOut, "units are to be had without waiting: buy one")
+    }
+
+    /// `409`: as many stand in line as may.
+    #[must_use]
+    pub fn line_full() -> Self {
+        Self::plain(Code::LineFull, "the line is as long as it may be; come again")
+    }
+
     /// `409`: with what the buyer already has, the request passes the limit.
     #[must_use]
     pub fn limit_reached(limit: u32, used: u32) -> Self {

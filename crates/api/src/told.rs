@@ -1,5 +1,6 @@
 //! What shops are told: the body of every message that goes out, and the document that says so.
 
+mod cloud;
 mod document;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use crate::admin::payments::{Payment, Refund};
 use crate::order::{Order, RefusedOrder};
 use crate::value::Time;
 
+pub use cloud::CloudEvent;
 pub use document::document;
 
 /// The word for every type, also those that come later.

@@ -117,6 +117,12 @@ impl By {
         Self { actor, why: None }
     }
 
+    /// The engine, for this reason.
+    #[must_use]
+    pub fn engine(why: &str) -> Self {
+        Self { actor: Actor::Engine, why: Some(why.to_owned()) }
+    }
+
     /// The buyer.
     pub const BUYER: &Self = &Self { actor: Actor::Buyer, why: None };
     /// The engine.

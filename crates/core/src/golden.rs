@@ -48,7 +48,7 @@ fn ten_thousand_units_in_portions() {
     let key = IdKey::new([3; 32]);
     let mut model = Model::default();
     let total = Stock::Counted(10_000);
-    let item = Item { id: SLOT.item, total, pool: 10_000, limit: 1, hold_ms: 60_000, ended: 0, paid: 0 };
+    let item = Item { id: SLOT.item, total, pool: 10_000, limit: 1, hold_ms: 60_000, ended: 0, paid: 0, waiting: 0 };
     sure(model.put_item(&item));
 
     // Allocate 400: pool 9,600, pre-allocated 400.

@@ -2,7 +2,7 @@
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
-use crate::value::{GrantId, Millis, TicketN, Token, Units};
+use crate::value::{BuyerId, GrantId, Millis, RequestKey, TicketN, Token, Units};
 
 const BYTES: usize = 39;
 const SIGNED_BYTES: usize = 31;
@@ -148,6 +148,24 @@ impl IdKey {
         first16(&hasher) as u64
     }
 
+    /// The name that takes a buyer's place once they are erased: the same each time, and led back by nobody without this key.
+    #[must_use]
+    pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"erased buyer\0").update(buyer.as_str().as_bytes());
+        let name = format!("{}{:032x}", BuyerId::ERASED, first16(&hasher));
+        BuyerId::new(&name).expect("39 bytes of its alphabet")
+    }
+
+    /// The same for the key of a request, which may hold anything.
+    #[must_use]
+    pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"erased key\0").update(buyer.as_str().as_bytes()).update(b"\0").update(key.as_bytes());
+        let name = format!("{}{:032x}", BuyerId::ERASED, first16(&hasher));
+        RequestKey::new(&name).expect("39 visible bytes")
+    }
+
     /// The id of a ticket that was cut.
     #[must_use]
     pub fn id_of(&self, ticket: &Ticket) -> TicketId {
@@ -192,6 +210,17 @@ impl IdKey {
         let mut mac = [0; BYTES - SIGNED_BYTES];
         mac.copy_from_slice(&hasher.finalize().as_bytes()[..BYTES - SIGNED_BYTES]);
         mac
+    }
+}
+
+impl BuyerId {
+    /// What the name of an erased buyer begins with, and the keys of their requests. No token is taken for such a name.
+    pub const ERASED: &str = "erased:";
+
+    /// Whether this stands in the place of a buyer who was erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.as_str().starts_with(Self::ERASED)
     }
 }
 
@@ -243,6 +272,23 @@ mod tests {
             let mut bent = id;
             bent.0[i] ^= 1;
             assert_eq!(key.open(&bent, "anna"), None, "byte {i}");
+        }
+    }
+
+    #[test]
+    fn an_erased_buyer_has_one_name_by_each_key() {
+        let buyer = |name: &str| BuyerId::new(name).expect("a name");
+        let (key, anna) = (IdKey::new([7; 32]), buyer("anna"));
+        let name = key.erased_buyer(&anna);
+        assert!(name.is_erased() && !anna.is_erased() && name.as_str().len() == 39, "{name}");
+        assert_eq!(key.erased_buyer(&anna), name);
+        assert_ne!(key.erased_buyer(&buyer("bert")), name);
+        assert_ne!(IdKey::new([8; 32]).erased_buyer(&anna), name);
+        let request = key.erased_key(&anna, "k1");
+        assert!(request.as_str().starts_with("erased:") && request.as_str() != name.as_str(), "{request}");
+        assert_eq!(key.erased_key(&anna, "k1"), request);
+        for (who, word) in [("anna", "k2"), ("bert", "k1")] {
+            assert_ne!(key.erased_key(&buyer(who), word), request);
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::event::Event;
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
-use crate::rows::{Feed, Grant, Item, Order, Recall, Resolution};
+use crate::rows::{Feed, Grant, Item, Order, Place, Recall, Resolution};
 use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN};
 
 /// Rows under a transaction. Reads see this transaction's own writes.
@@ -15,7 +15,7 @@ pub trait Ledger {
 
     /// The item.
     fn item(&mut self, item: ItemId) -> Result<Option<Item>, Self::Error>;
-    /// Writes an item's `total`, `pool`, `ended` and `paid`.
+    /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
     /// Whether the item's sale is announced or open as of this transaction: not a draft, not paused, not ended.
@@ -27,6 +27,9 @@ pub trait Ledger {
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
+    /// Units of an item that are granted and not settled, in all its open grants. None of them is locked: what goes between a slot and the pool waits
+    /// for the item's lock, but a ticket may be settled meanwhile.
+    fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// The highest epoch that any grant of the slot had; 0 if none.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
     /// Writes a grant, new or changed.
@@ -63,6 +66,17 @@ pub trait Ledger {
     fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Self::Error>;
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
+
+    /// The grant of an item's line, locked until the transaction ends.
+    fn line(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
+    /// The place of this id.
+    fn place(&mut self, id: &TicketId) -> Result<Option<Place>, Self::Error>;
+    /// The place in which a buyer waits for the item.
+    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<Place>, Self::Error>;
+    /// The places that wait, by turn: at most this many.
+    fn in_line(&mut self, item: ItemId, limit: usize) -> Result<Vec<Place>, Self::Error>;
+    /// Writes a place, new or changed.
+    fn put_place(&mut self, place: &Place) -> Result<(), Self::Error>;
 
     /// Appends what happened.
     fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;

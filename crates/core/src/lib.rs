@@ -20,6 +20,7 @@ mod id;
 pub mod lease;
 mod ledger;
 pub mod limits;
+pub mod line;
 pub mod loss;
 pub mod model;
 pub mod money;
@@ -46,7 +47,9 @@ mod value;
 pub use id::{IdKey, TicketId, TicketParts};
 pub use ledger::Ledger;
 pub use queue::Delivery;
-pub use rows::{Cause, Feed, Grant, Item, Order, OrderState, Recall, RecallTarget, Resolution, Verdict};
+pub use rows::{
+    Cause, Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, RecallTarget, Resolution, Verdict,
+};
 pub use sale::Phase;
 pub use spread::{Choose, Counter, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};

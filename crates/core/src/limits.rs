@@ -31,6 +31,12 @@ pub const PARK_MS: i64 = 1_000;
 pub const PARKED_MAX: usize = 20_000;
 /// Longest payment window, in seconds; more is refused at the edge.
 pub const HOLD_SECS_MAX: u32 = 86_400;
+/// Places in one item's line; at the bound nobody joins.
+pub const LINE_PLACES_MAX: u64 = 10_000;
+/// Places that one transaction serves; the rest waits for the next one.
+pub const LINE_BATCH_MAX: usize = 100;
+/// Longest payment window of an order that came out of a line; an item's own holds where it is shorter. Others wait behind it.
+pub const LINE_HOLD_MS: i64 = 5 * 60_000;
 /// How long the units of an order that is due wait for a provider that cannot be asked whether it took money; then the order expires, and money that
 /// comes later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
@@ -44,9 +50,13 @@ pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 pub const DELIVERY_TRIES: u32 = 20;
 /// Most that settings may ask for.
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// How often an endpoint refuses one event by its answer, with no other failure of it between; then it is a dead letter. With the waits between: half a
-/// minute, so that an endpoint that refuses every event of a type is told of the others before its pending ones are too many.
+/// How often at least an endpoint refuses one event by its answer, with no other failure of it between, before it is a dead letter. With the waits between:
+/// half a minute, after which one that refuses every event of a type is told of the others before its pending ones are too many.
 pub const DELIVERY_REFUSALS: u32 = 6;
+/// And for how long it refuses it, unless half of what may be pending is refused: longer than a shop is away that answers `404` while it is renewed.
+pub const DELIVERY_REFUSED_MS: i64 = 600_000;
+/// Longest wait between two tries of what was refused: a shop that is back hears of it soon.
+pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// Events that are on their way to one endpoint at once; more wait.
 pub const DELIVERIES_AT_ONCE: usize = 8;
 /// Events that are read ahead of an endpoint's position; more stay in the store.

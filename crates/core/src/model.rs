@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
-use crate::rows::{Feed, Grant, Item, Order, Recall, Resolution, Verdict};
+use crate::rows::{Feed, Grant, Item, Order, Place, PlaceState, Recall, Resolution, Verdict};
 use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN};
 
 /// Every table, in memory. A transaction that must be rolled back is run on a clone.
@@ -32,6 +32,8 @@ pub struct Model {
     pub quotas: BTreeMap<(ItemId, BuyerId), u32>,
     /// Recalls by id.
     pub recalls: BTreeMap<RecallId, Recall>,
+    /// Places in lines, by item and turn.
+    pub places: BTreeMap<(ItemId, TicketN), Place>,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// Prices of one unit.
@@ -74,6 +76,10 @@ impl Ledger for Model {
         let mut open: Vec<_> = self.grants.values().filter(|g| g.open && g.slot.item == item).cloned().collect();
         open.sort_by_key(|g| g.slot);
         Ok(open)
+    }
+
+    fn in_slots(&mut self, item: ItemId) -> Result<u64, Infallible> {
+        Ok(self.grants.values().filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum())
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Infallible> {
@@ -156,6 +162,28 @@ impl Ledger for Model {
 
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Infallible> {
         self.recalls.insert(recall.id, recall.clone());
+        Ok(())
+    }
+
+    fn line(&mut self, item: ItemId) -> Result<Option<Grant>, Infallible> {
+        Ok(self.grants.values().find(|g| g.slot == SlotKey::line(item)).cloned())
+    }
+
+    fn place(&mut self, id: &TicketId) -> Result<Option<Place>, Infallible> {
+        Ok(self.places.values().find(|p| p.id == *id).cloned())
+    }
+
+    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Result<Option<Place>, Infallible> {
+        Ok(self.in_line(item, usize::MAX)?.into_iter().find(|p| p.buyer == *buyer))
+    }
+
+    fn in_line(&mut self, item: ItemId, limit: usize) -> Result<Vec<Place>, Infallible> {
+        let waits = |p: &&Place| p.item == item && p.state == PlaceState::Waiting;
+        Ok(self.places.values().filter(waits).take(limit).cloned().collect())
+    }
+
+    fn put_place(&mut self, place: &Place) -> Result<(), Infallible> {
+        self.places.insert((place.item, place.n), place.clone());
         Ok(())
     }
 

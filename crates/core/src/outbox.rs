@@ -12,19 +12,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Subject};
-use crate::limits::{
-    BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, DELIVERIES_AT_ONCE, DELIVERIES_PENDING_MAX, DELIVERY_REFUSALS, DELIVERY_TRIES,
-    DELIVERY_WINDOW, backoff_ms,
-};
+use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
+mod bounds;
 mod breaker;
 mod parcel;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
+pub use bounds::Bounds;
 use breaker::Breaker;
 pub use parcel::{Note, Outcome, Parcel, Progress};
 pub use wanted::Wanted;
@@ -39,33 +38,6 @@ pub fn about(event: &Event) -> String {
         Subject::Payment { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
-    }
-}
-
-/// Bounds of one endpoint's desk.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// How often an event is tried before it is dead.
-    pub tries: u32,
-    /// How often the endpoint refuses an event, with no other failure of it between, before it is dead.
-    pub refusals: u32,
-    /// Events on their way at once.
-    pub at_once: usize,
-    /// Events read ahead.
-    pub window: usize,
-    /// Rows that may wait.
-    pub pending: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            tries: DELIVERY_TRIES,
-            refusals: DELIVERY_REFUSALS,
-            at_once: DELIVERIES_AT_ONCE,
-            window: DELIVERY_WINDOW,
-            pending: DELIVERIES_PENDING_MAX,
-        }
     }
 }
 
@@ -86,6 +58,13 @@ struct Row {
     saved: bool,
 }
 
+/// How often an event was refused in a row, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    times: u32,
+    since: Millis,
+}
+
 /// One endpoint's plan.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -97,7 +76,7 @@ pub struct Desk {
     window: BTreeMap<i64, Fresh>,
     rows: BTreeMap<i64, Row>,
     /// How often the endpoint refused an event since anything else came of it, as far as this desk knows: whoever starts again counts anew.
-    refused: HashMap<i64, u32>,
+    refused: HashMap<i64, Refused>,
     /// What is on its way, and whether a failure counts as a try.
     flying: HashMap<i64, (Arc<str>, bool)>,
     /// Where the position goes once the store has taken it.
@@ -223,14 +202,15 @@ impl Desk {
     pub fn done(&mut self, position: i64, outcome: Outcome, now: Millis, spread: u32) -> Option<Note> {
         let (about, counts) = self.flying.remove(&position)?;
         // A refusal says that somebody is there.
-        if !matches!(outcome, Outcome::Failed { .. })
+        if matches!(outcome, Outcome::Told | Outcome::Refused { .. })
             && (outcome == Outcome::Told || self.is_open())
             && self.breaker.succeed()
         {
             // It is up again: what failed while it was down need not wait any longer.
             self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
         }
-        let (error, pause_ms, refusals) = match outcome {
+        let is_never = matches!(outcome, Outcome::Never { .. });
+        let (error, pause_ms, refused) = match outcome {
             Outcome::Told => {
                 self.refused.remove(&position);
                 if self.rows.remove(&position).is_some() {
@@ -246,18 +226,26 @@ impl Desk {
                     self.wait(position, about);
                     return None;
                 }
-                (error, pause_ms, 0)
+                (error, pause_ms, None)
             }
             Outcome::Refused { error } => {
-                let refusals = self.refused.entry(position).or_default();
-                *refusals += 1;
-                (error, 0, *refusals)
+                let refused = self.refused.entry(position).or_insert(Refused { times: 0, since: now });
+                refused.times += 1;
+                (error, 0, Some(*refused))
             }
+            Outcome::Gone => {
+                self.wait(position, about);
+                return None;
+            }
+            Outcome::Never { error } => (error, 0, None),
         };
+        let is_final = is_never || refused.is_some_and(|refused| self.is_final(refused, now));
         let row = self.rows.get_mut(&position);
         let tries = row.as_ref().map_or(0, |row| row.parcel.tries) + 1;
-        let dead = (tries >= self.bounds.tries || refusals >= self.bounds.refusals) && keeps(Rule::DeadAtLast);
-        let next_at = now.plus(spread_out(backoff_ms(tries), spread).max(pause_ms));
+        let dead = (tries >= self.bounds.tries || is_final) && keeps(Rule::DeadAtLast);
+        // It is there: what it refuses while it is renewed is not kept from it for long afterwards.
+        let wait_ms = backoff_ms(tries).min(if refused.is_some() { REFUSED_PAUSE_MAX_MS } else { i64::MAX });
+        let next_at = now.plus(spread_out(wait_ms, spread).max(pause_ms));
         let parcel = Parcel { position, about, tries, next_at, error: Some(error), dead };
         let Some(row) = row else {
             self.window.insert(position, Fresh::Failed(parcel));
@@ -271,7 +259,13 @@ impl Desk {
         Some(Note::Again(parcel))
     }
 
-    /// An event that was tried before its time and costs that nothing.
+    /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else could wait.
+    fn is_final(&self, refused: Refused, now: Millis) -> bool {
+        let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
+        refused.times >= self.bounds.refusals && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
+    }
+
+    /// An event whose try costs it nothing: it was before its time, or said nothing about it.
     fn wait(&mut self, position: i64, about: Arc<str>) {
         if !self.rows.contains_key(&position) {
             self.window.insert(position, Fresh::Waits(about));

@@ -22,6 +22,72 @@ pub struct Item {
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
+    /// Places in its line ([`crate::line`]): buyers who wait for a unit that comes back.
+    pub waiting: u64,
+}
+
+impl Item {
+    /// Units in the pool that those in line have before others: one for each place.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.pool.min(self.waiting)
+    }
+}
+
+/// A place in an item's line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The id that its order will have.
+    pub id: TicketId,
+    /// Of which item.
+    pub item: ItemId,
+    /// The turn; also the number under the line's grant.
+    pub n: TicketN,
+    /// Whose.
+    pub buyer: BuyerId,
+    /// The key of the request that asked for it, and of the order that it becomes.
+    pub key: RequestKey,
+    /// What became of it.
+    pub state: PlaceState,
+    /// When it was taken.
+    pub joined_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+}
+
+/// What became of a place in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PlaceState {
+    /// No unit came back yet.
+    Waiting,
+    /// It is an order.
+    Served,
+    /// Its buyer gave it up.
+    Left,
+    /// When its turn came, its buyer held as much as the limit allows.
+    PassedOver,
+}
+
+impl PlaceState {
+    /// Every state.
+    pub const ALL: &[Self] = &[Self::Waiting, Self::Served, Self::Left, Self::PassedOver];
+
+    /// The word for it, everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Served => "served",
+            Self::Left => "left",
+            Self::PassedOver => "passed_over",
+        }
+    }
+
+    /// The state that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|s| s.as_str() == word)
+    }
 }
 
 /// Units that the truth gave to one slot for one epoch.
@@ -82,6 +148,8 @@ pub enum Cause {
     OverGranted,
     /// At rest, the slot's units differ from the truth.
     QuietMismatch,
+    /// It was never open: the grant of an item's line, which no slot has.
+    Line,
 }
 
 impl Cause {
@@ -96,12 +164,13 @@ impl Cause {
         Self::NumberReused,
         Self::OverGranted,
         Self::QuietMismatch,
+        Self::Line,
     ];
 
     /// Whether this closing repaired a slot that failed (and counts as a repair), rather than being planned.
     #[must_use]
     pub fn is_fault(self) -> bool {
-        !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed)
+        !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Line)
     }
 
     /// The word for it in rows, metrics and logs.
@@ -117,6 +186,7 @@ impl Cause {
             Self::NumberReused => "number_reused",
             Self::OverGranted => "over_granted",
             Self::QuietMismatch => "quiet_mismatch",
+            Self::Line => "line",
         }
     }
 }

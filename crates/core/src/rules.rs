@@ -276,6 +276,28 @@ rules! {
     CloseAtProvider,
     /// A checkout counts as closed only once what was captured there has its effect.
     CaptureBeforeClosed,
+    /// Units that come back are kept for those in line.
+    LineKeepsUnits,
+    /// Nobody joins a line while a unit may be had without it.
+    JoinWhenNothingFree,
+    /// A buyer has one place in an item's line.
+    OnePlace,
+    /// Only so many stand in a line.
+    LineBounded,
+    /// Those in line are served by turn.
+    LineInTurn,
+    /// Who is served out of a line gets units of the pool.
+    LineTakesFromPool,
+    /// Who is served out of a line stays within the limit.
+    LineHoldsLimit,
+    /// Who is served out of a line has no order under the same key.
+    LineFindsOrder,
+    /// Nobody is served while the sale is paused, or after its end.
+    LineOnSale,
+    /// A place ends once.
+    PlaceEndsOnce,
+    /// The verdict on a place in line is not forced: it waits as long as its buyer does.
+    ForceLeavesLine,
 }
 
 #[cfg(feature = "mutants")]

@@ -66,7 +66,7 @@ pub fn settle<L: Ledger>(ledger: &mut L, key: &IdKey, ticket: &Ticket, now: Mill
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed. `None`: it may still be settled.
+/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed. `None`: it may still be settled, or waits in line.
 pub fn force<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -80,6 +80,9 @@ pub fn force<L: Ledger>(
     let mut asked = Asked { id, grant, n: parts.n, buyer, key: None, units: parts.units.wide(), now };
     if let Some(resolved) = earlier(ledger, &asked)? {
         return Ok(Some(resolved));
+    }
+    if asked.grant.as_ref().is_some_and(|g| g.slot.is_line()) && keeps(Rule::ForceLeavesLine) {
+        return Ok(None);
     }
     let due = now > parts.decide_by || !keeps(Rule::ForceAfterDecideBy);
     if !due || !keeps(Rule::ForcedVerdict) {

@@ -157,16 +157,6 @@ pub fn adjust<L: Ledger>(ledger: &mut L, id: ItemId, delta: i64, now: Millis) ->
     Ok(Adjusted::Done(item))
 }
 
-/// Units that may yet be had: in the pool, in slots, or in tickets in flight. `None`: without end.
-pub fn free<L: Ledger>(ledger: &mut L, id: ItemId) -> Result<Option<u64>, L::Error> {
-    let Some(item) = ledger.item(id)? else { return Ok(Some(0)) };
-    if !item.total.is_counted() {
-        return Ok(None);
-    }
-    let in_slots: u64 = ledger.open_grants(id)?.iter().map(Grant::unsettled).sum();
-    Ok(Some(item.pool + in_slots))
-}
-
 /// Finishes a recall with what the slot gave up. Each call after the first does nothing.
 pub(crate) fn move_recalled<L: Ledger>(ledger: &mut L, recall: &Recall, units: u64) -> Result<(), L::Error> {
     let Some(mut from) = ledger.grant(recall.grant)? else { return Ok(()) };
@@ -209,7 +199,8 @@ pub(crate) fn add_to_pool<L: Ledger>(ledger: &mut L, id: ItemId, units: u64) -> 
 }
 
 fn take_from_pool(item: &mut Item, units: u64) -> u64 {
-    let taken = units.min(item.pool);
+    let kept = if keeps(Rule::LineKeepsUnits) { item.kept() } else { 0 };
+    let taken = units.min(item.pool - kept);
     if keeps(Rule::RefillFromPool) {
         item.pool -= taken;
     }

@@ -68,6 +68,9 @@ impl Millis {
 pub struct Units(u32);
 
 impl Units {
+    /// One unit.
+    pub const ONE: Self = Self(1);
+
     /// `None` outside 1 to [`UNITS_MAX`].
     #[must_use]
     pub fn new(units: u32) -> Option<Self> {
@@ -123,6 +126,23 @@ pub struct SlotKey {
     pub item: ItemId,
     /// Which of the item's slots: a partition's number, or a node's.
     pub index: u32,
+}
+
+impl SlotKey {
+    /// The index that the grant of a line has: the largest number that a store holds for one. No slot has it.
+    pub const LINE: u32 = i32::MAX as u32;
+
+    /// What stands in the place of a slot for the grant of an item's line ([`crate::line`]).
+    #[must_use]
+    pub fn line(item: ItemId) -> Self {
+        Self { item, index: Self::LINE }
+    }
+
+    /// Whether this is [`SlotKey::line`].
+    #[must_use]
+    pub fn is_line(self) -> bool {
+        self == Self::line(self.item)
+    }
 }
 
 impl fmt::Display for SlotKey {

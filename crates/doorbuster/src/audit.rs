@@ -66,6 +66,10 @@ fn told(report: &AuditReport, with_answers: bool) -> String {
         out +=
             &format!("{} slots were begun anew after a fault; their units are back.\n", table::grouped(audit.repairs));
     }
+    if report.orders_erased > 0 {
+        let erased = table::grouped(report.orders_erased);
+        out += &format!("Orders of erased buyers, checked by id and not by name: {erased}.\n");
+    }
     let answers =
         if with_answers { format!(" and {} answers", table::grouped(report.answers_checked)) } else { String::new() };
     let found = match audit.findings.len() {

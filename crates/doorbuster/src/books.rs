@@ -7,6 +7,7 @@ use std::path::{Path as FilePath, PathBuf};
 use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_api::admin::export::{MoneySums, Reconciliation};
+use doorbuster_api::value::Money;
 
 use crate::cli::{CsvArgs, ReconcileArgs};
 use crate::client::{self, Client, Path};
@@ -101,13 +102,14 @@ fn told(report: &Reconciliation) -> String {
         }
         out += &format!("{rows}\n");
     }
-    let names = ["sale", "item", "currency", "due", "captured", "standing", "refunded", "pending", "failed"];
+    let names = ["sale", "item", "due", "captured", "standing", "refunded", "pending", "failed"];
     let mut rows = table::with_header(&names);
     let mut line = |sale: &str, item: &str, due: Option<i64>, sums: &MoneySums| {
-        let mut cells = vec![Cell::new(sale), Cell::new(item), Cell::new(sums.currency)];
-        cells.push(table::number(due.map_or_else(|| "-".into(), |due| due.to_string())));
-        let sums = [sums.captured, sums.standing, sums.refunded, sums.pending, sums.failed];
-        cells.extend(sums.map(|minor| table::number(minor.to_string())));
+        let mut cells = vec![Cell::new(sale), Cell::new(item)];
+        let whole = |amount_minor| table::money(&Money { amount_minor, currency: sums.currency });
+        cells.push(table::number(due.map_or_else(|| "–".into(), whole)));
+        let all = [sums.captured, sums.standing, sums.refunded, sums.pending, sums.failed];
+        cells.extend(all.map(|minor| table::number(whole(minor))));
         rows.add_row(cells);
     };
     for item in &report.items {
@@ -118,7 +120,7 @@ fn told(report: &Reconciliation) -> String {
     }
     report.elsewhere.iter().for_each(|sums| line("(no order)", "", None, sums));
     if !rows.is_empty() {
-        out += &format!("{rows}\nMoney is in minor units.\n");
+        out += &format!("{rows}\n");
     }
     for found in &report.differences {
         let places = [&found.sale, &found.item, &found.order, &found.payment];

@@ -76,6 +76,16 @@ fn noted(dir: &Path) -> Result<Option<Found>, Failure> {
     Ok(cluster::find(dir).context("what is there cannot be read")?)
 }
 
+/// An address as it may be read over a shoulder. Whoever needs all of it takes `--json`.
+fn without_password(url: &str) -> String {
+    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
+        let (who, place) = rest.rsplit_once('@')?;
+        let (user, _) = who.split_once(':')?;
+        Some(format!("{scheme}://{user}:…@{place}"))
+    });
+    hidden.unwrap_or_else(|| url.to_owned())
+}
+
 /// Says what runs and where.
 fn tell(found: &Found, json: bool, first: &str) -> Outcome {
     if json {
@@ -89,7 +99,11 @@ fn tell(found: &Found, json: bool, first: &str) -> Outcome {
     let slots = found.slots_urls.as_deref().map(|urls| format!("  slots            {urls}\n")).unwrap_or_default();
     text += &format!(
         "Shape {}, at {}\n  store            {}\n{slots}  operators' key   {}\n  buyers' secret   {}\n",
-        found.shape, found.url, found.store_url, found.admin_key_file, found.buyer_secret_file
+        found.shape,
+        found.url,
+        without_password(&found.store_url),
+        found.admin_key_file,
+        found.buyer_secret_file
     );
     text += &format!(
         "Try:\n  export DOORBUSTER_URL={} DOORBUSTER_ADMIN_KEY=$(cat {})\n  doorbuster sale list\n",

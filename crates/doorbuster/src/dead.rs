@@ -1,13 +1,15 @@
 //! `dead-letter`: lists what was given up over the admin API, has it tried again, lets it be.
 
 use comfy_table::Cell;
-use doorbuster_api::admin::dead_letters::{DeadLetterList, Discard, SeenTo, SeenToState};
+use doorbuster_api::admin::dead_letters::{DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo, SeenToState};
 
-use crate::cli::{DeadArgs, DeadCommand};
+use crate::cli::{DeadArgs, DeadCommand, Which};
 use crate::client::{self, Client, Path};
 use crate::exit::Outcome;
-use crate::table;
+use crate::{print, table};
 
+/// Dead letters that one request looks at.
+const PAGE: &str = "100";
 const LETTERS: [&str; 3] = ["v1", "admin", "dead-letters"];
 
 /// Runs `dead-letter`.
@@ -22,16 +24,50 @@ pub fn run(args: DeadArgs) -> Outcome {
                 pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
                 client.tell(client.get(Path(&LETTERS, &pairs)).await, list)
             }
-            DeadCommand::Retry { letter } => {
+            DeadCommand::Retry { which: Which { letter: Some(letter), .. } } => {
                 let path = [LETTERS[0], LETTERS[1], LETTERS[2], &letter, "retry"];
                 client.tell(client.post(Path::of(&path)).await, seen_to)
             }
-            DeadCommand::Discard { letter, reason } => {
+            DeadCommand::Discard { which: Which { letter: Some(letter), .. }, reason } => {
                 let path = [LETTERS[0], LETTERS[1], LETTERS[2], &letter, "discard"];
                 client.tell(client.post_json(Path::of(&path), &Discard { reason }).await, seen_to)
             }
+            DeadCommand::Retry { which: Which { endpoint, all, .. } } => {
+                many(&client, "retry", &ManyDead { endpoint, all, reason: None }).await
+            }
+            DeadCommand::Discard { which: Which { endpoint, all, .. }, reason } => {
+                many(&client, "discard", &ManyDead { endpoint, all, reason: Some(reason) }).await
+            }
         }
     })
+}
+
+/// Sees to many, a page in each request, and says how far it is.
+async fn many(client: &Client, how: &str, which: &ManyDead) -> Outcome {
+    let mut sum = ManySeenTo { done: 0, skipped: 0, next_cursor: None };
+    let what = if which.reason.is_some() { "let be" } else { "tried again" };
+    loop {
+        let mut pairs = vec![("limit", PAGE)];
+        pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let asked = client.post_json(Path(&[LETTERS[0], LETTERS[1], LETTERS[2], how], &pairs), which).await;
+        let page: ManySeenTo = asked?.read()?;
+        sum = ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };
+        if sum.next_cursor.is_none() {
+            break;
+        }
+        eprintln!("{} are {what} so far", table::grouped(sum.done.into()));
+    }
+    if client.wants_json() {
+        return print::json(&sum);
+    }
+    let skipped = match sum.skipped {
+        0 => String::new(),
+        some => format!(
+            " {} stay: as many wait as may wait, or there is nothing to try again.",
+            table::grouped(some.into())
+        ),
+    };
+    print::line(&format!("{} are {what}.{skipped}", table::grouped(sum.done.into())))
 }
 
 fn seen_to(done: &SeenTo) -> String {

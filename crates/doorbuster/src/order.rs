@@ -1,5 +1,6 @@
 //! `order`: lists, shows and changes orders over the admin API, and lists what was paid.
 
+mod erase;
 mod show;
 
 use doorbuster_api::admin::payments::{Extension, Reason};
@@ -26,6 +27,7 @@ pub fn run(args: OrderArgs) -> Outcome {
             OrderCommand::Extend { order, until: Until { secs, pay_by }, reason } => {
                 change(&client, &order, "extend", &Extension { secs, pay_by, reason }).await
             }
+            OrderCommand::Erase(args) => erase::run(&client, &args).await,
             OrderCommand::Payments(query) => client.tell(money(&client, "payments", &query).await, show::payments),
             OrderCommand::Refunds(query) => client.tell(money(&client, "refunds", &query).await, show::refunds),
         }
@@ -45,7 +47,7 @@ async fn change(client: &Client, order: &str, how: &str, body: &impl Serialize) 
 async fn money(client: &Client, list: &str, query: &MoneyQuery) -> Asked {
     let limit = query.limit.to_string();
     let mut pairs = vec![("limit", limit.as_str())];
-    pairs.extend(query.order.as_deref().map(|order| ("order", order)));
+    pairs.extend(query.order.as_deref().or(query.of.as_deref()).map(|order| ("order", order)));
     pairs.extend(query.cursor.as_deref().map(|cursor| ("cursor", cursor)));
     client.get(Path(&["v1", "admin", list], &pairs)).await
 }

@@ -123,7 +123,7 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
     }
     client.tell(asked, |row: &StockRow| {
         let total = table::grouped_or_dash(row.total);
-        let free = table::grouped_or_dash(row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool + in_slots));
+        let free = table::grouped_or_dash(show::free(row));
         format!("{} of {} has {total} units now; {free} of them are free.\n", row.item, args.sale)
     })
 }

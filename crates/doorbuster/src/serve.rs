@@ -1,7 +1,10 @@
 //! `serve`: the server, until it is asked to stop.
 
+use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+
 use anyhow::Context;
 use doorbuster_server::boot::{self, ServeError};
+use doorbuster_server::secrets::SecretsError;
 use doorbuster_server::{config as settings, log};
 
 use crate::cli::ServeArgs;
@@ -30,7 +33,13 @@ pub fn run(args: &ServeArgs) -> Outcome {
 
 fn refused(error: ServeError) -> Failure {
     match error {
-        ServeError::Keys(_) => Failure::Settings(error.to_string()),
+        ServeError::Keys(_) | ServeError::DataDir { .. } => Failure::Settings(error.to_string()),
+        // The directory is there and is not for this user, or for nobody.
+        ServeError::Secrets(SecretsError::Kept { error: ref why, .. })
+            if matches!(why.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound) =>
+        {
+            Failure::Settings(error.to_string())
+        }
         other => Failure::Refused(other.to_string()),
     }
 }

@@ -46,7 +46,26 @@ pub fn run(args: &StormArgs) -> Outcome {
     } else {
         print::text(&told(report))?;
     }
+    if let Some(why) = astray(report).filter(|_| !args.relay) {
+        return Err(Failure::Refused(why));
+    }
     Ok(Verdict::of(report.lost_answers == 0 && report.faults.is_empty()))
+}
+
+/// Answers that are about the storm and not about the sale, and what to look at. A storm that got nothing else met no sale.
+const ASTRAY: [(&str, &str); 4] = [
+    ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
+    ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
+    ("invalid_request", "can so many --units be asked for?"),
+    ("method_not_allowed", "does --url lead to Doorbuster?"),
+];
+
+/// Why a storm tried nothing, if no answer of it was about the sale.
+fn astray(report: &StormReport) -> Option<String> {
+    let hint = |kind: &str| ASTRAY.iter().find(|(astray, _)| *astray == kind).map(|(_, hint)| *hint);
+    let (most, _) = report.answers.iter().max_by_key(|(_, count)| **count)?;
+    let all = report.answers.keys().all(|kind| hint(kind).is_some());
+    all.then(|| format!("no buyer came as far as the sale, nearly all got {most}: {}", hint(most).unwrap_or_default()))
 }
 
 /// Raises the soft limit of open files to the hard one: each connection is a file.
@@ -101,6 +120,7 @@ fn told(report: &StormReport) -> String {
     add_answers(&mut rows, report);
     add_speed(&mut rows, report);
     let verdict = match (report.lost_answers, report.faults.is_empty()) {
+        _ if astray(report).is_some() => "No answer was about the sale.".to_owned(),
         (0, true) => "Every buyer has a final answer.".to_owned(),
         (0, false) => "Something came that is no answer.".to_owned(),
         (lost, _) => format!("{} buyers have no final answer.", grouped(lost)),

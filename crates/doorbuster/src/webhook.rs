@@ -4,6 +4,7 @@ mod listen;
 
 use std::time::Duration;
 
+use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_api::admin::webhooks::{
     CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
@@ -55,12 +56,13 @@ fn one(endpoint: &str) -> [&str; 4] {
 async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     match command {
         EndpointCommand::Add(NewEndpointArgs { address, types }) => {
-            let body = NewWebhookEndpoint { url: address, types, enabled: true };
+            let body = NewWebhookEndpoint { url: written(address)?, types, enabled: true };
             client.tell(client.post_json(Path::of(&ENDPOINTS), &body).await, shown_once)
         }
         EndpointCommand::List => client.tell(client.get(Path::of(&ENDPOINTS)).await, list),
         EndpointCommand::Edit { endpoint, to, types, enabled } => {
-            let patch = WebhookEndpointPatch { url: to, types: (!types.is_empty()).then_some(types), enabled };
+            let url = to.map(written).transpose()?;
+            let patch = WebhookEndpointPatch { url, types: (!types.is_empty()).then_some(types), enabled };
             let asked = client.patch_json(Path::of(&one(&endpoint)), &patch).await;
             client.tell(asked, |endpoint: &WebhookEndpoint| {
                 let told = if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
@@ -83,14 +85,22 @@ fn secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// An address as it was written; of `-` the first line of standard input, since passwords are seen in lists of processes.
+fn written(address: String) -> anyhow::Result<String> {
+    if address != "-" {
+        return Ok(address);
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("standard input cannot be read")?;
+    Ok(line.trim().to_owned())
+}
+
 fn shown_once(endpoint: &CreatedWebhookEndpoint) -> String {
-    format!(
-        "{} at {} is told of {}.\nIts secret, shown this once: {}\n",
-        endpoint.id,
-        endpoint.url,
-        endpoint.types.join(", "),
-        endpoint.secret
-    )
+    let mut text = format!("{} at {} is told of {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
+    if let Some(secret) = &endpoint.secret {
+        text += &format!("Its secret, shown this once: {secret}\n");
+    }
+    text
 }
 
 fn list(list: &WebhookEndpointList) -> String {

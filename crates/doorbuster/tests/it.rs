@@ -10,10 +10,16 @@ mod demo;
 mod draw;
 #[path = "it/export.rs"]
 mod export;
+#[path = "it/failpoints.rs"]
+mod failpoints;
 #[path = "it/house.rs"]
 mod house;
 #[path = "it/kill.rs"]
 mod kill;
+#[path = "it/line.rs"]
+mod line;
+#[path = "it/privacy.rs"]
+mod privacy;
 #[path = "it/sales.rs"]
 mod sales;
 #[path = "it/serve.rs"]

@@ -11,6 +11,7 @@ mod findings;
 mod grants;
 mod history;
 mod limits;
+mod lines;
 mod money;
 mod order_id;
 mod orders;
@@ -88,6 +89,9 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Orders in the store.
     pub orders_checked: u64,
+    /// Orders whose buyers were erased: what these buyers were told can be held against their orders' ids, and not against names and keys.
+    #[serde(default)]
+    pub orders_erased: u64,
     /// Lines of the answers file.
     pub answers_checked: u64,
 }
@@ -119,6 +123,7 @@ fn check(truth: &Truth, findings: &mut Findings<'_>) {
     quotas::check(truth, findings);
     history::check(truth, findings);
     money::check(truth, findings);
+    lines::check(truth, findings);
 }
 
 fn report(truth: &Truth, findings: Findings<'_>, answers_checked: u64) -> AuditReport {
@@ -132,7 +137,8 @@ fn report(truth: &Truth, findings: Findings<'_>, answers_checked: u64) -> AuditR
         notices,
         items: truth.items.values().map(|item| audit_item(truth, item)).collect(),
     };
-    AuditReport { audit, orders_checked: truth.orders.len() as u64, answers_checked }
+    let orders_erased = truth.orders.iter().filter(|order| order.is_erased()).count() as u64;
+    AuditReport { audit, orders_checked: truth.orders.len() as u64, orders_erased, answers_checked }
 }
 
 fn audit_item(truth: &Truth, item: &rows::Item) -> AuditItem {

@@ -140,6 +140,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   return {
     plan, passFor, press, refused, busy, about,
+    /** Whether it asks for something just now. */
+    asking: () => checking() || coding(),
     /** A place in the room, as an event told it. */
     hear: room.hear,
     wake: room.wake,
@@ -147,6 +149,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     recall() { recallPasses(m); m.code = tab.get(code_slot); },
     /** Nothing is asked of a buyer for whom there is nothing to be had. */
     settle(deal) {
+      if (m.wish && deal === 'heldout') return; /* what is asked is asked for a place in line */
       if ((checking() || coding()) && ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(deal)) { closeCheck(); closeCode(); }
     }
   };

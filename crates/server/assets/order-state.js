@@ -27,6 +27,7 @@ export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;
   if (state === 'paid') return paidLate(m) ? 'paidlate' : state;
+  if (state === 'refused' && m.order.code === 'left') return 'left';
   if (state === 'expired' || state === 'cancelled') return moneyBack(m) ? 'late' : state;
   if (state !== 'reserved') return state;
   const rest = Date.parse(pay_by) - now();
@@ -48,6 +49,7 @@ const names = {
 /* Where the history could not be read, the order itself tells the most of it. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
+  waiting: o => [['h.joined', o.joined_at, 'now']],
   refused: () => [['h.queued', null], ['h.refused', null, 'bad']],
   reserved: o => [['h.reserved', o.reserved_at]],
   paid: o => [['h.reserved', o.reserved_at], ['h.paid', o.paid_at, 'good']],

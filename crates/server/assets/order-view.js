@@ -7,10 +7,12 @@ import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-sta
 const backToSale = order => '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* Pill and its tone; the moment that the clock counts down to, or the sum that stands in its place; what the large button does:
+/* Pill and its tone; the moment that the clock counts down to, or the sum or number that stands in its place; what the large button does:
    `pay`, `busy` with its words, `back` to the sale. */
 const views = {
   queued:    { tone: 'warn', pill: 'queued', clock: 'decide_by' },
+  waiting:   { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
+  left:      { tone: '', pill: 'left', big: ['o.charged', 0], does: 'back' },
   reserved:  { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
   ending:    { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
   checking:  { tone: 'warn', pill: 'checking', clock: 'pay_by', does: 'busy' },
@@ -61,6 +63,7 @@ function wordsOf(m, name, v) {
   if (name === 'signin' && !m.sign_in_url) key = 'o.nosignin+';
   if ((name === 'reserved' || name === 'ending') && m.unheard) key = 'o.unheard+';
   if ((name === 'expired' || name === 'cancelled') && isBack(m)) key = 'o.lateback+';
+  else if ((name === 'reserved' || name === 'ending') && m.told?.payment_failed_at) key = 'o.failed+';
   if (name === 'cancelled' && m.told?.history?.at(-1)?.by === 'operator') key = 'o.cancelled.shop+';
   if (!money_back) return text(key, v);
   const why = name === 'paid' && money_back.cause === 'second' ? 'o.second' : ['late', 'refunded'].includes(name) ? key : 'o.other';
@@ -82,11 +85,11 @@ function showButtons(m, name, view, v) {
   attr($('#back'), 'href', order ? backToSale(order) : '/');
   put($('#back'), text(order ? 'o.back' : 'all'));
   $('#back').hidden = view.does === 'back';
-  const does = retry ? 'retry' : name === 'checking' ? 'pay' : view.does === 'pay' ? 'cancel' : null;
+  const does = retry ? 'retry' : name === 'checking' ? 'pay' : view.does === 'pay' ? 'cancel' : name === 'waiting' ? 'leave' : null;
   side.hidden = !does;
   if (does) {
     side.dataset.does = does;
-    put(side, text({ retry: 'o.retry', pay: m.opening ? 'o.opening' : 'o.again', cancel: m.cancelling ? 'o.cancelling' : 'o.cancel' }[does]));
+    put(side, text({ retry: 'o.retry', pay: m.opening ? 'o.opening' : 'o.again', cancel: m.cancelling ? 'o.cancelling' : 'o.cancel', leave: 'o.leave' }[does]));
     attr(side, 'aria-disabled', m.cancelling || m.opening);
   }
   $('.order__do').hidden = !order && go.hidden && side.hidden;
@@ -100,7 +103,7 @@ export function showOrder(m) {
   $('#slip').hidden = $('#orders').hidden = !order;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
-  $('#sandbox').hidden = !order || !site.sandbox || order.state === 'refused' || order.state === 'queued';
+  $('#sandbox').hidden = !order || !site.sandbox || ['refused', 'queued', 'waiting'].includes(order.state);
   const sum = order ? showSlip(m) : null, back = order && moneyBack(m);
   const v = order ? { by: at(name === 'queued' ? order.decide_by : order.pay_by), units: count(order.units), sum: sum ? money(sum) : '' } : {};
 
@@ -113,12 +116,13 @@ export function showOrder(m) {
 
   attr($('#clock'), 'role', view.clock ? 'timer' : 'none');
   if (view.clock) put($('#clock-label'), text(view.clock === 'pay_by' ? 'o.payin' : 'o.answerin'));
+  else if (view.number) { put($('#clock-label'), text(view.number[0])); put($('#clock'), count(order[view.number[1]])); }
   else if (view.big) {
     const onItsWay = view.pill === 'refunded' && back && back.state !== 'settled';
     put($('#clock-label'), text(onItsWay ? 'o.goesback' : view.big[0]));
     put($('#clock'), name === 'late' ? money(back.amount) : sum ? money({ ...sum, amount_minor: sum.amount_minor * view.big[1] }) : '');
   }
-  $('#clock-box').classList.toggle('is-off', !view.clock && !sum);
+  $('#clock-box').classList.toggle('is-off', !view.clock && !view.number && !sum);
   $('#time-bar').classList.toggle('is-off', view.clock !== 'pay_by');
   showButtons(m, name, view, v);
   if (order) {
@@ -127,7 +131,7 @@ export function showOrder(m) {
   }
   document.title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : '');
 
-  const state = [name, m.offline, m.said, back?.state].join();
+  const state = [name, m.offline, m.said, back?.state, order?.ahead].join();
   if (shown && shown !== state && name !== 'loading') announce($('#state').textContent + '. ' + $('#text').textContent, true);
   shown = state;
   showClock(m);

@@ -1,7 +1,7 @@
 /* The order page: one order, read from GET /v1/orders/{order}, and what happened to it. Events only say that it is worth reading again. */
 import { $, ready, site, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { cancelOrder, getHistory, getOrder, getSale, getStatus, idInAddress, openCheckout, random } from '/assets/api.js';
+import { cancelOrder, getHistory, getOrder, getSale, getStatus, idInAddress, leaveLine, openCheckout, random } from '/assets/api.js';
 import { forget, identify } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { tab } from '/assets/store.js';
@@ -49,7 +49,7 @@ async function learnMore(answer) {
 /* Takes a newer order, and asks what happened if that may have changed: with the order, by a hint, while money is on its way. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
-  const wanted = !['queued', 'refused'].includes(order.state);
+  const wanted = !['queued', 'refused', 'waiting'].includes(order.state);
   if (wanted && (!isSame || hinted || !m.told || isBack(m) || moneyBack(m)?.state === 'pending')) {
     hinted = false;
     const answer = await getHistory(m.token, m.id);
@@ -91,6 +91,7 @@ function pace_ms() {
   if (moneyBack(m)?.state === 'pending') return jitter(4_000, 8_000);
   if (isBack(m)) return heard ? jitter(4_000, 6_000) : jitter(2_000, 3_000);
   switch (m.order.state) {
+    case 'waiting': return heard ? jitter(15_000, 25_000) : jitter(4_000, 8_000);
     case 'queued': return heard ? jitter(3_000, 5_000) : jitter(1_000, 2_000);
     case 'reserved': {
       const rest = Date.parse(m.order.pay_by) - now();
@@ -128,6 +129,15 @@ async function cancel() {
   draw();
   if (answer.status === 409) poll.wake();
 }
+/** Gives a place in line up. A unit that came in this very moment is an order, which reading it says. */
+async function leave() {
+  m.cancelling = true; m.said = null; draw();
+  const answer = await twice(() => leaveLine(m.token, m.order.sale, m.order.item));
+  m.cancelling = false;
+  if (answer.status !== 204 && answer.status !== 409) m.said = 'o.unleft';
+  draw();
+  poll.wake();
+}
 /** Asks where to pay, and goes there. */
 async function pay() {
   m.opening = true; m.said = null; draw();
@@ -153,6 +163,7 @@ $('#side').onclick = event => {
   switch (event.currentTarget.dataset.does) {
     case 'retry': return poll.wake();
     case 'pay': return pay();
+    case 'leave': return leave();
     default: $('#sure').showModal();
   }
 };

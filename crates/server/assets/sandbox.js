@@ -3,9 +3,10 @@ import { $, announce, attr, put, ready, site, text, translate } from '/assets/wo
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
 
-const PILLS = { open: 'live', failed: 'bad', paid: 'good', late: 'warn', closed: '', expired: 'bad', missing: 'bad', far: 'warn' };
+const PILLS = { open: 'live', failed: 'bad', paid: 'good', late: 'warn', closed: '', expired: 'bad', missing: 'bad', far: 'warn', barred: 'warn', returned: 'warn', disputed: 'warn' };
+const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
-const m = { desk: null, state: 'far', busy: false, failed: false };
+const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
 
 /** One request; an answer that never came has status 0. */
 async function call(method, what) {
@@ -30,7 +31,7 @@ function back(what) {
 function draw() {
   const { desk } = m, is_over = desk?.state === 'open' && Date.parse(desk.expires_at) <= now();
   m.state = desk ? (is_over ? 'expired' : desk.state) : m.state;
-  const says = m.failed && m.state === 'open' ? 'failed' : m.state;
+  const says = !['open', 'paid'].includes(m.state) ? m.state : m.barred ? 'barred' : m.failed ? 'failed' : m.state;
   put($('#pill'), text('xp.' + says));
   attr($('#pill'), 'class', 'pill' + (PILLS[says] ? ' pill--' + PILLS[says] : ''));
   put($('#state'), text('x.' + says));
@@ -38,11 +39,12 @@ function draw() {
   const is_open = m.state === 'open';
   $('#do').hidden = $('#clock-box').hidden = !is_open;
   $('#back').hidden = is_open || !desk;
+  $('#after').hidden = m.state !== 'paid';
   for (const button of document.querySelectorAll('[data-does]')) attr(button, 'aria-disabled', m.busy);
   attr($('#pay'), 'data-mode', m.busy ? 'busy' : 'go');
   $('#slip').hidden = !desk;
   if (!desk) return;
-  attr($('#back'), 'href', back(['paid', 'late'].includes(m.state) ? 'paid' : 'left'));
+  attr($('#back'), 'href', back(['paid', 'late', 'returned', 'disputed'].includes(m.state) ? 'paid' : 'left'));
   attr($('#leave'), 'href', back('left'));
   put($('#slip-title'), desk.title);
   put($('#id'), desk.order);
@@ -53,14 +55,16 @@ function draw() {
 }
 
 async function press(what) {
-  if (m.busy || m.state !== 'open') return;
+  if (m.busy || m.state !== (AFTER.includes(what) ? 'paid' : 'open')) return;
   m.busy = true; m.failed = false; draw();
   const status = await call('POST', what);
   m.busy = false;
   m.failed = what === 'fail' && status === 200;
+  m.barred = status === 403; /* whoever runs the server switched the buttons off */
   draw();
-  if (m.failed) $('#state').scrollIntoView({ block: 'center' });
-  announce(m.failed ? text('x.failed') + '. ' + text('x.failed+') : text(status === 0 ? 'x.far+' : `x.${m.state}`), true);
+  if (m.failed || m.barred) $('#state').scrollIntoView({ block: 'center' });
+  const told = m.failed ? 'x.failed' : m.barred ? 'x.barred' : null;
+  announce(told ? text(told) + '. ' + text(told + '+') : text(status === 0 ? 'x.far+' : `x.${m.state}`), true);
   if (what === 'pay' && status === 200) location.assign(back('paid'));
 }
 

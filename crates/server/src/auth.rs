@@ -12,6 +12,7 @@ pub use bearer::bearer;
 pub use buyers::{Buyers, JwksError};
 pub use claims::{BuyerName, Expected, Shopper};
 pub use issue::{NewToken, token};
+pub(crate) use jwks::check_file as check_jwks_file;
 pub use operators::{CONFIGURED_KEY, Operator, Operators, role, stored};
 
 /// Why somebody is not let in, for a person: it says nothing about secrets.

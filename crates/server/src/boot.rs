@@ -5,6 +5,7 @@ mod handles;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ pub enum ServeError {
     /// A secret could be neither read nor made.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// The data directory is not there and cannot be made.
+    #[error("data_dir: cannot use {}: {error}; name another directory with --data-dir", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        error: io::Error,
+    },
     /// The buyers' public keys could not be read.
     #[error("auth.buyer_jwks: {0}")]
     Keys(#[from] JwksError),
@@ -104,6 +113,10 @@ pub async fn serve_telling(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let connections_max = handles::raise(settings.connections_max)?;
+    if let Shape::Embedded = &settings.shape {
+        let path = settings.data_dir.clone();
+        secrets::make_directory(&path).map_err(|error| ServeError::DataDir { path, error })?;
+    }
     let secrets = secrets::prepare(&settings).await?;
     let (failed, fatal) = oneshot::channel();
     let engine = Engine::start(options(&settings, &secrets, failed)).await?;

@@ -13,6 +13,7 @@ use doorbuster_core::slot::Request;
 use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
+use crate::at_limit::AtLimit;
 use crate::gate::{Route, Rules, SaleLimits};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
@@ -50,6 +51,8 @@ pub struct ItemWork {
     pub feed: FeedMarks,
     /// What its parked requests wait for.
     pub wants: Wants,
+    /// Buyers who hold as much as the limit allows.
+    pub at_limit: AtLimit,
     /// Its open grants, as last read for whoever waits for a verdict.
     pub open_grants: Mutex<OpenGrants>,
     /// Held by whoever reads them.
@@ -178,6 +181,7 @@ pub struct SaleState {
     pub(crate) limits: Rules,
     /// The same of its challenges, which have a limit of their own besides.
     challenge_limits: Rules,
+    checkout_limits: Rules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
     /// Changes whenever the row does: the parameter under which the status is cached. Not guessable before.
@@ -191,6 +195,7 @@ impl SaleState {
     pub(crate) fn limits_of(&self, route: Route) -> &Rules {
         match route {
             Route::Challenge => &self.challenge_limits,
+            Route::Checkout => &self.checkout_limits,
             Route::Purchase | Route::Pass | Route::Room => &self.limits,
         }
     }
@@ -318,7 +323,8 @@ impl Catalogue {
         let state_version = state_version(key, &id, row.version, row.phase);
         let door = door(&row);
         let (limits, challenge_limits) = (Rules::new(&door.limits), Rules::of_challenges(&door.limits));
-        let sale = SaleState { door, limits, challenge_limits, row, items, state_version, flags };
+        let checkout_limits = Rules::of_checkouts(&door.limits);
+        let sale = SaleState { door, limits, challenge_limits, checkout_limits, row, items, state_version, flags };
         self.sales.insert(id, Arc::new(sale));
     }
 

@@ -7,6 +7,7 @@
 mod check;
 mod cidr;
 mod fault;
+mod host;
 mod payment;
 mod raw;
 mod shape;
@@ -15,6 +16,7 @@ mod table;
 
 pub use cidr::Cidr;
 pub use fault::{SettingFault, SettingsError};
+pub use host::BrokerHost;
 pub use table::{ENV_PREFIX, SETTINGS, Setting};
 
 use std::ffi::OsString;
@@ -123,12 +125,14 @@ pub struct Settings {
     pub pass_keys: Option<Masters>,
     /// How long a purchase pass may be used.
     pub pass_ttl: Duration,
-    /// Whether outgoing webhooks may go to `http://` and to private addresses.
+    /// Whether outgoing webhooks may go to `http://` and to private addresses, and any host may be a broker.
     pub webhooks_allow_private: bool,
     /// How often one event is sent to one endpoint in vain before it is a dead letter.
     pub webhooks_tries: u32,
     /// How long one attempt may take.
     pub webhooks_timeout: Duration,
+    /// Hosts that may be brokers.
+    pub broker_hosts: Vec<BrokerHost>,
     /// Most connections at once.
     pub connections_max: usize,
     /// How long a connection may be idle, or take for a request head.

@@ -9,6 +9,7 @@ mod gather;
 mod hints;
 mod late;
 mod lead;
+mod line;
 mod operate;
 mod phases;
 mod publish;
@@ -56,6 +57,8 @@ pub struct Control {
     catalogue_changed: Notify,
     served_changed: Notify,
     drains_changed: Notify,
+    /// Units came back that are kept for those in line, or may be given to them since now.
+    lines_changed: Notify,
     /// A sale may have opened: others may want what lies here.
     opened: Notify,
     suspicion: Notify,
@@ -116,6 +119,11 @@ impl Control {
         self.happened.subscribe()
     }
 
+    /// Units are kept for those in line: they are served at once.
+    pub fn serve_lines(&self) {
+        self.lines_changed.notify_one();
+    }
+
     /// Whether this node does the work of one for all now. Saves work; nothing is safe because of it.
     #[must_use]
     pub fn leads(&self) -> bool {
@@ -134,6 +142,7 @@ impl Control {
         self.times_changed.notify_one();
         self.served_changed.notify_one();
         self.opened.notify_one();
+        self.lines_changed.notify_one();
     }
 
     fn take_items(&self) -> HashMap<ItemId, Why> {
@@ -163,6 +172,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
         jobs.start("publish", publish::run(engine.clone()));
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
+        jobs.start("lines", line::run(engine.clone()));
         jobs.start("retire", retire::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }

@@ -2,6 +2,7 @@
 
 mod end;
 mod jobs;
+mod line;
 mod living;
 mod look;
 mod start;
@@ -35,6 +36,7 @@ use views::Views;
 
 pub(crate) use end::DRAIN_MAX;
 pub(crate) use jobs::Jobs;
+pub use line::{InLine, Leaving, NotInLine};
 pub(crate) use living::Living;
 pub use look::Looked;
 pub use start::{EngineOptions, Place};

@@ -13,7 +13,7 @@ const UNLIMITED: u64 = u32::MAX as u64;
 /// An item's counts at the last commit.
 #[derive(Debug)]
 pub struct Gauge {
-    /// Held units in the upper half, free ones in the lower.
+    /// Units that may come back (held, or kept for those in line) in the upper half, free ones in the lower.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request asks for.
@@ -93,6 +93,13 @@ impl Gauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Units of the pool that a slot may get: those in line have the others.
+    #[must_use]
+    pub fn open_pool(&self) -> u64 {
+        let counts = self.counts();
+        counts.pool.saturating_sub(counts.kept)
+    }
+
     /// Wakes the parked: a slot got units, or some of them can be refused now. Who still must wait parks again.
     pub fn nudge(&self) {
         self.parked.store(0, Ordering::SeqCst);
@@ -114,10 +121,11 @@ impl Gauge {
 
 fn pack(counts: &ItemCounts) -> u64 {
     let free = match counts.total {
-        Stock::Counted(_) => (counts.pool + counts.in_slots).min(UNLIMITED - 1),
+        Stock::Counted(_) => (counts.pool.saturating_sub(counts.kept) + counts.in_slots).min(UNLIMITED - 1),
         Stock::Unlimited => UNLIMITED,
     };
-    counts.held.min(UNLIMITED) << 32 | free
+    // What is kept for those in line may come back as what they hold may.
+    (counts.held + counts.kept).min(UNLIMITED) << 32 | free
 }
 
 #[cfg(test)]
@@ -127,10 +135,20 @@ mod tests {
 
     #[test]
     fn a_gauge_shows_what_was_published_in_one_word() {
-        let counts =
-            ItemCounts { item: ItemId(1), total: Stock::Counted(100), pool: 3, in_slots: 4, held: 5, paid: 88 };
+        let counts = ItemCounts {
+            item: ItemId(1),
+            total: Stock::Counted(100),
+            pool: 3,
+            kept: 0,
+            in_slots: 4,
+            held: 5,
+            paid: 88,
+            waiting: 0,
+        };
         let gauge = Gauge::new(counts);
         assert_eq!(gauge.free(), Free { free: Some(7), reserved: 5 });
+        gauge.publish(ItemCounts { kept: 2, waiting: 2, ..counts });
+        assert_eq!(gauge.free(), Free { free: Some(5), reserved: 7 }, "two are for those in line");
         gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
         assert_eq!(gauge.free(), Free { free: None, reserved: 5 });
         let most = ItemCounts { pool: 1_000_000_000, in_slots: 0, held: 1_000_000_000, ..counts };

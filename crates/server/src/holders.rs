@@ -32,6 +32,8 @@ pub struct Holders {
     asking: Semaphore,
     /// How those that hold one are shown it.
     pub(crate) lanes: Lanes,
+    /// How those who ask for places in line are served: a crowd of them holds up nobody who has an order.
+    pub(crate) line_lanes: Lanes,
     /// Those that may come to hold one.
     pub(crate) undecided: Undecided,
 }
@@ -44,6 +46,7 @@ impl Default for Holders {
             full: AtomicBool::new(false),
             asking: Semaphore::new(LOOKED_UP_MAX),
             lanes: Lanes::default(),
+            line_lanes: Lanes::default(),
             undecided: Undecided::default(),
         }
     }

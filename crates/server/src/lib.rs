@@ -1,5 +1,6 @@
 //! The server: configuration, purchase, settle, control, web.
 
+pub mod at_limit;
 pub mod auth;
 pub mod boot;
 pub mod cache;
@@ -8,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod failpoint;
 pub mod gate;
 pub mod gauge;
 pub mod holders;

@@ -2,11 +2,15 @@
 
 use std::io::IsTerminal;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{LogFormat, LogSettings};
+
+/// Clients of brokers: they write down whole messages that came back, and with them who buys. What went wrong is logged by whoever used them.
+const SILENT: [&str; 2] = ["lapin", "async_nats"];
 
 /// Begins logging. Only the first call in a process counts.
 pub fn init(settings: &LogSettings) {
@@ -21,7 +25,9 @@ pub fn init(settings: &LogSettings) {
     } else {
         fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_current_span(false).boxed()
     };
-    let registry = registry().with(lines.with_filter(settings.filter.clone()));
+    let filter =
+        SILENT.iter().fold(settings.filter.clone(), |filter, part| filter.with_target(*part, LevelFilter::OFF));
+    let registry = registry().with(lines.with_filter(filter));
     #[cfg(feature = "otel")]
     let registry = registry.with(crate::trace::layer().unwrap_or_else(|why| {
         eprintln!("doorbuster: nothing is traced: {why}");

@@ -12,6 +12,8 @@ pub struct Meter {
     refills: AtomicU64,
     refilled_units: AtomicU64,
     expired: AtomicU64,
+    line_served: AtomicU64,
+    line_passed_over: AtomicU64,
     recalls: AtomicU64,
     findings: AtomicU64,
     leads: AtomicU64,
@@ -35,6 +37,10 @@ pub struct Reading {
     pub refilled_units: u64,
     /// Orders expired.
     pub expired: u64,
+    /// Places in line that became orders.
+    pub line_served: u64,
+    /// Places in line whose buyers held as much as they may when their turn came.
+    pub line_passed_over: u64,
     /// Recalls finished.
     pub recalls: u64,
     /// Findings of the continuous audit.
@@ -70,6 +76,12 @@ impl Meter {
     /// Orders expired.
     pub fn expire(&self, orders: usize) {
         self.expired.fetch_add(orders as u64, Ordering::Relaxed);
+    }
+
+    /// Places in line ended, so and so.
+    pub fn serve_line(&self, served: usize, passed_over: usize) {
+        self.line_served.fetch_add(served as u64, Ordering::Relaxed);
+        self.line_passed_over.fetch_add(passed_over as u64, Ordering::Relaxed);
     }
 
     /// A recall was finished.
@@ -122,6 +134,8 @@ impl Meter {
             refills: get(&self.refills),
             refilled_units: get(&self.refilled_units),
             expired: get(&self.expired),
+            line_served: get(&self.line_served),
+            line_passed_over: get(&self.line_passed_over),
             recalls: get(&self.recalls),
             findings: get(&self.findings),
             leads: get(&self.leads),

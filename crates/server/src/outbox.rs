@@ -10,10 +10,12 @@
 //! | `body` | what is said of an event |
 //! | `sink` | the contract with whatever messages go to |
 //! | `webhook` | messages as signed requests |
+//! | `broker` | messages to brokers |
 //! | `guard` | where requests may go |
 //! | `forget` | forgets what nobody needs any more |
 //! | `meter` | counts |
 mod body;
+mod broker;
 mod forget;
 mod guard;
 mod meter;
@@ -23,21 +25,24 @@ mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use doorbuster_brokers::Address;
 use doorbuster_core::outbox::Bounds;
-use doorbuster_store::Endpoint;
-use doorbuster_store::StoreError;
+use doorbuster_store::{Endpoint, EndpointKind, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::engine::Engine;
+use crate::failpoint::{self, Point};
 
 pub(crate) use body::{event_id, seen_id};
-pub(crate) use guard::{Guard, check as check_address};
+pub(crate) use broker::shown as shown_address;
+use broker::{BrokerGuard, Brokers};
+use guard::Guard;
 pub(crate) use meter::{Meter, Sent};
 use webhook::Webhooks;
 
@@ -56,6 +61,7 @@ const SEQUENCE_AT_ONCE: usize = 10_000;
 pub(crate) struct Outbox {
     engine: Arc<Engine>,
     webhooks: Webhooks,
+    brokers: Brokers,
     guard: Guard,
     bounds: Bounds,
     meter: Meter,
@@ -63,6 +69,9 @@ pub(crate) struct Outbox {
     controls: bool,
     /// Endpoints were changed here.
     changed: Notify,
+    /// How often that was so, and how many of these changes this node's workers know of.
+    changes: AtomicU64,
+    known: watch::Sender<u64>,
     /// Raised when there may be something to tell.
     news: watch::Sender<u64>,
     /// Whether a worker of this node holds a lease: somebody must give events their positions.
@@ -73,22 +82,32 @@ impl Outbox {
     /// What the settings say.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
         let guard = Guard::new(settings.webhooks_allow_private);
+        let brokers = BrokerGuard::new(settings.broker_hosts.clone(), settings.webhooks_allow_private);
         Self {
             engine,
             webhooks: Webhooks::new(guard.clone(), settings.webhooks_timeout),
+            brokers: Brokers::new(brokers, settings.webhooks_timeout, settings.page_url.clone()),
             guard,
             bounds: Bounds { tries: settings.webhooks_tries, ..Bounds::default() },
             meter: Meter::default(),
             controls: settings.roles.control,
             changed: Notify::new(),
+            changes: AtomicU64::new(0),
+            known: watch::Sender::default(),
             news: watch::Sender::default(),
             is_told: AtomicBool::new(false),
         }
     }
 
-    /// Where requests may go.
-    pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
+    /// An address that may be gone to, as it will be used, and what it is; or why it may not.
+    pub(crate) async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
+        if Address::is_meant(text) {
+            self.brokers.guard().check(text)?;
+            return Ok((EndpointKind::Broker, text.to_owned()));
+        }
+        let url = guard::check(text, &self.guard)?;
+        self.guard.look_up(&url).await?;
+        Ok((EndpointKind::Webhook, url.to_string()))
     }
 
     /// What was counted.
@@ -98,8 +117,19 @@ impl Outbox {
 
     /// Endpoints, or what they were not told, were changed by an operator: workers look at once.
     pub(crate) fn wake(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
         self.news.send_modify(|news| *news += 1);
+    }
+
+    /// The same, and waits until this node's workers know of it, or the store is away: what happens from here on is told as endpoints are now.
+    pub(crate) async fn wake_and_wait(&self) {
+        let mut known = self.known.subscribe();
+        self.wake();
+        let changes = self.changes.load(Ordering::Acquire);
+        if self.controls {
+            drop(tokio::time::timeout(LOOK_EVERY, known.wait_for(|known| *known >= changes)).await);
+        }
     }
 
     /// Tells until the program stops.
@@ -125,7 +155,10 @@ impl Outbox {
                 continue;
             }
             match self.sequence().await {
-                Ok(()) => self.news.send_modify(|news| *news += 1),
+                Ok(()) => {
+                    failpoint::pass(Point::OutboxSequenced);
+                    self.news.send_modify(|news| *news += 1);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "events could not be put in order yet");
                     tokio::time::sleep(POLL_EVERY).await;
@@ -144,8 +177,12 @@ impl Outbox {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut known: HashMap<String, watch::Sender<Arc<Endpoint>>> = HashMap::new();
         loop {
+            let changes = self.changes.load(Ordering::Acquire);
             match self.engine.store().endpoints().await {
-                Ok(endpoints) => self.staff(endpoints, &mut known, &mut workers),
+                Ok(endpoints) => {
+                    self.staff(endpoints, &mut known, &mut workers);
+                    self.known.send_replace(changes);
+                }
                 Err(error) => tracing::warn!(%error, "the endpoints could not be read yet"),
             }
             self.is_told.store(!known.is_empty(), Ordering::Release);
@@ -182,6 +219,7 @@ impl Outbox {
             .collect();
         // A worker whose sender is gone ends.
         known.retain(|id, _| wanted.contains_key(id));
+        self.brokers.keep(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
                 // Its position moves all the time, and is the worker's to know.

@@ -120,7 +120,12 @@ impl Payments {
         };
         let asking = async {
             if self.controls {
-                tokio::join!(self.reconcile(), self.settle_refunds());
+                let forgetting = async {
+                    if let Some(sandbox) = self.sandbox() {
+                        sandbox.forget().await;
+                    }
+                };
+                tokio::join!(self.reconcile(), self.settle_refunds(), forgetting);
             }
             std::future::pending::<()>().await
         };

@@ -7,6 +7,7 @@ mod answer;
 mod hear;
 mod held;
 mod last;
+mod limit;
 mod park;
 
 use std::sync::Arc;
@@ -102,7 +103,7 @@ impl Engine {
     }
 
     /// What a node says of the truth it says only from a recent snapshot: others may have sold, resumed or ended since.
-    fn if_recent(&self, refusal: Refusal) -> Refusal {
+    pub(crate) fn if_recent(&self, refusal: Refusal) -> Refusal {
         let is_of_truth =
             matches!(refusal, Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended);
         match is_of_truth && !self.is_recent() {
@@ -158,6 +159,9 @@ impl Engine {
     }
 
     async fn buy_fresh(&self, purchase: &Purchase, request: &mut Request) -> Bought {
+        if let Some(bought) = self.at_limit(purchase, request).await {
+            return bought;
+        }
         let until = Until::from_now(purchase.wait);
         let mut parked = None;
         let mut wanted = None;
@@ -340,9 +344,14 @@ impl Engine {
             (Verdict::Reserved | Verdict::Order(_), Some(order)) => Bought::Replayed(order),
             (Verdict::KeyReused, _) => Bought::Refused(Refusal::KeyReused),
             (Verdict::LimitReached, _) => {
-                let limit = purchase.item.row.limit;
+                let (limit, work) = (purchase.item.row.limit, &purchase.item.work);
+                let told = work.feed.told();
                 let quota = Box::pin(self.store().quota(purchase.item.row.id, purchase.buyer.clone()));
-                let used = quota.await.unwrap_or(limit);
+                let used = quota.await;
+                if let Ok(used) = used {
+                    work.at_limit.learn(self.id_key().buyer_hash(purchase.buyer.as_str()), used, told);
+                }
+                let used = used.unwrap_or(limit);
                 Bought::Refused(Refusal::LimitReached { limit, used })
             }
             _ => UNAVAILABLE,

@@ -34,7 +34,10 @@ const DIRECTORY_MODE: u32 = 0o700;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// In the data directory.
-    #[error("cannot keep a secret in {}: {error}", path.display())]
+    #[error(
+        "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another directory with --data-dir",
+        path.display()
+    )]
     Kept {
         /// The secret's file.
         path: PathBuf,
@@ -192,11 +195,19 @@ fn fresh(name: &str) -> String {
     }
 }
 
+/// Makes the data directory if there is none.
+///
+/// # Errors
+/// What the file system said.
+pub(crate) fn make_directory(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)
+}
+
 fn read_or_make(dir: &Path, path: &Path, make: impl Fn() -> String) -> io::Result<(SecretString, bool)> {
     if let Some(secret) = read(path)? {
         return Ok((secret, false));
     }
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)?;
+    make_directory(dir)?;
     let secret = make();
     // Written in full beside it, then linked: a reader sees the whole secret or none, and of two makers one wins.
     let beside = path.with_extension(format!("{:016x}", rand::random::<u64>()));

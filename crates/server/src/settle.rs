@@ -11,6 +11,7 @@ use doorbuster_slots::{Done, Taken};
 use doorbuster_store::StoreError;
 
 use crate::engine::Engine;
+use crate::failpoint::{self, Point};
 use crate::notify::Kind;
 use crate::trace;
 use crate::waiters::Told;
@@ -38,6 +39,7 @@ pub async fn run(engine: Arc<Engine>) {
 
 /// Resolves one batch, however long the store is away. False when the store has failed for good.
 async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
+    failpoint::pass(Point::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
     let resolved = loop {
         match engine.store().settle(tickets.clone()).await {
@@ -49,11 +51,13 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
             }
         }
     };
+    failpoint::pass(Point::SettleCommitted);
     let done: Vec<Done> =
         taken.iter().map(|t| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token }).collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
         tracing::warn!(%error, "settled tickets will be delivered again");
     }
+    failpoint::pass(Point::SettleAcknowledged);
     for (ticket, resolved) in tickets.iter().zip(resolved) {
         tell(engine, ticket, resolved);
     }

@@ -17,6 +17,7 @@ mod hot;
 mod input;
 mod limited;
 mod limits;
+mod line;
 mod orders;
 mod origin;
 mod pages;

@@ -2,6 +2,8 @@
 
 #[path = "it/app.rs"]
 mod app;
+#[path = "it/brokers.rs"]
+mod brokers;
 #[path = "it/buying.rs"]
 mod buying;
 #[path = "it/challenges.rs"]
@@ -10,12 +12,20 @@ mod challenges;
 mod events;
 #[path = "it/http.rs"]
 mod http;
+#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[path = "../../brokers/tests/it/keeper.rs"]
+mod keeper;
 #[path = "it/life.rs"]
 mod life;
 #[path = "it/limits.rs"]
 mod limits;
+#[path = "it/line.rs"]
+mod line;
 #[path = "it/money.rs"]
 mod money;
+#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[path = "../../brokers/tests/it/nats_server.rs"]
+mod nats_server;
 #[path = "it/nodes.rs"]
 mod nodes;
 #[path = "it/operating.rs"]
@@ -27,6 +37,9 @@ mod passes;
 #[allow(dead_code, reason = "the stores' own tests do more with it")]
 #[path = "../../store/tests/it/cluster.rs"]
 mod postgres;
+#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[path = "../../brokers/tests/it/rabbit.rs"]
+mod rabbit;
 #[path = "it/random.rs"]
 mod random;
 #[path = "it/room.rs"]

@@ -1,5 +1,6 @@
 //! The judge: checks every commit and every word that a buyer hears, with records of its own. It calls no rule of `core`.
 mod events;
+mod line;
 mod money;
 mod rest;
 mod rows;
@@ -22,6 +23,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::world::NAMES;
 use events::Telling;
+use line::Lines;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -203,6 +205,7 @@ pub struct Judge {
     /// Refunds as they were judged.
     sent: Map<RefundId, Refund>,
     telling: Telling,
+    lines: Lines,
 }
 
 impl Judge {
@@ -229,6 +232,7 @@ impl Judge {
             decided: HashSet::default(),
             sent: Map::default(),
             telling: Telling::default(),
+            lines: Lines::default(),
         };
         judge.remember(model, 0, Millis(0), [Phase::Open; 2]);
         judge

@@ -1,9 +1,7 @@
-//! What happens in a simulated sale: operations as small integers, so that a list of them shrinks and is stored as JSON.
-//!
-//! Every argument is read modulo what exists at that moment, so that each list means something and stays meaningful when parts of it are removed.
-use serde::{Deserialize, Serialize};
-
+//! What happens in a simulated sale: small integers, read modulo what exists then, so that lists shrink, mean something in part, and are stored as JSON.
+pub mod line;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
+use serde::{Deserialize, Serialize};
 
 /// One step. Everything that travels does so as a message in flight, and arrives when [`Op::Deliver`] picks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -357,7 +355,7 @@ pub enum Op {
     RefundArrives {
         /// Among those that the provider took.
         refund: u8,
-        /// 3: it could not be paid out so far, says the message.
+        /// 3: it could not be paid out so far, says the message; 7: it came back, whatever it said before.
         #[serde(default)]
         how: u8,
     },
@@ -397,4 +395,6 @@ pub enum Op {
         /// Which worker.
         worker: u8,
     },
+    /// See [`line::Line`].
+    Line(line::Line),
 }

@@ -1,4 +1,6 @@
 //! Seeds become lists of operations: a profile says what is frequent.
+mod faults;
+mod line;
 mod money;
 
 use crate::dice::Dice;
@@ -35,6 +37,8 @@ pub enum Profile {
     Money,
     /// What happened is told to endpoints that fail.
     Telling,
+    /// Little stock, orders that end, and buyers who wait in line for what comes back.
+    Line,
     /// Anything: each group of operations is left out, or frequent, by chance.
     Swarm,
 }
@@ -57,6 +61,7 @@ impl Profile {
         Self::Money,
         Self::Telling,
         Self::Money,
+        Self::Line,
         Self::Swarm,
         Self::Swarm,
     ];
@@ -92,6 +97,7 @@ struct Weights {
     faults: u64,
     money: u64,
     telling: u64,
+    line: u64,
 }
 
 fn weights(profile: Profile, dice: &mut Dice) -> Weights {
@@ -115,10 +121,14 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         faults: 0,
         money: 1,
         telling: 1,
+        line: 0,
     };
     match profile {
         Profile::Money => Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base },
         Profile::Telling => Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base },
+        Profile::Line => {
+            Weights { line: 36, buy: 36, settle: 34, deliver: 70, endings: 6, lose: 2, phases: 3, recalls: 1, ..base }
+        }
         Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
         Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
         Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
@@ -155,6 +165,7 @@ fn swarm(base: Weights, dice: &mut Dice) -> Weights {
         faults: some(2),
         money: some(4),
         telling: some(4),
+        line: some(6),
         ..base
     }
 }
@@ -167,7 +178,7 @@ pub fn case(seed: u64) -> Case {
     let setup = setup(profile, &mut dice);
     let count = match profile {
         _ if dice.chance(4) => dice.between(300, 600),
-        Profile::Money => dice.between(80, 320),
+        Profile::Money | Profile::Line => dice.between(80, 320),
         _ => dice.between(40, 200),
     };
     let weights = weights(profile, &mut dice);
@@ -176,27 +187,33 @@ pub fn case(seed: u64) -> Case {
 }
 
 fn setup(profile: Profile, dice: &mut Dice) -> Setup {
-    let items = 1 + u8::from(dice.chance(25));
+    let items = 1 + u8::from(dice.chance(if profile == Profile::Line { 60 } else { 25 }));
     let nodes = dice.between(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
     let local = match profile {
         Profile::Restarts | Profile::Nodes => true,
         Profile::Slots | Profile::SlotsTail | Profile::Partitions => false,
+        Profile::Line => dice.chance(15),
         _ => dice.chance(40),
     };
     let tight = if dice.chance(15) { dice.between(2, 6) as u8 } else { 0 };
     let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes, tight };
     for item in 0..items {
-        let total = (!dice.chance(6)).then(|| dice.between(0, 14) as u8);
+        let total = match profile {
+            Profile::Line => Some(dice.between(1, 3) as u8),
+            _ => (!dice.chance(6)).then(|| dice.between(0, 14) as u8),
+        };
         let (limit, hold_secs) = (dice.between(1, 5) as u8, dice.between(1, 30) as u8);
         let in_use = total.is_some() && dice.chance(if profile == Profile::Partitions { 80 } else { 25 });
         let [initial, threshold, refill] = if in_use { sizes(dice) } else { [0; 3] };
         let choose = dice.below(3) as u8;
         setup.items.push(ItemSetup { total, limit, hold_secs, choose, initial, threshold, refill });
         let least = if profile == Profile::Partitions { 2 } else { 1 };
-        let slots = if local { nodes } else { dice.between(least, 4) as u8 };
+        let most = if profile == Profile::Line { 2 } else { 4 };
+        let slots = if local { nodes } else { dice.between(least, most) as u8 };
         for slot in 0..slots {
             let share = u64::from(total.unwrap_or(0)) / u64::from(slots);
-            let first = dice.between(share / 2, share + 1) as u8;
+            let least = if profile == Profile::Line { share + 1 } else { share / 2 };
+            let first = dice.between(least, share + 1) as u8;
             setup.slots.push(SlotSetup { item, node: local.then_some(slot), first });
         }
     }
@@ -210,7 +227,7 @@ fn sizes(dice: &mut Dice) -> [u8; 3] {
 }
 
 fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
-    let groups: [(u64, Make); 19] = [
+    let groups: [(u64, Make); 20] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -223,13 +240,14 @@ fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
         (w.recalls, recalls),
         (w.look, look),
         (w.phases, phases),
-        (w.rolls, rolls),
+        (w.rolls, faults::rolls),
         (w.snapshots, snapshot),
-        (w.crashes, crash),
-        (w.leases, leases),
-        (w.faults, fault),
+        (w.crashes, faults::crash),
+        (w.leases, faults::leases),
+        (w.faults, faults::fault),
         (w.money, money::money),
         (w.telling, money::telling),
+        (w.line, line::line),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
     let mut at = dice.below(all);
@@ -251,7 +269,11 @@ fn any(dice: &mut Dice) -> u8 {
 }
 
 fn buy(profile: Profile, dice: &mut Dice) -> Op {
-    let most = if profile == Profile::Tail { 5 } else { 3 };
+    let most = match profile {
+        Profile::Tail => 5,
+        Profile::Line => 1 + u64::from(dice.chance(20)),
+        _ => 3,
+    };
     let units = dice.between(1, most) as u8;
     Op::Buy { node: small(dice), buyer: dice.below(6) as u8, key: dice.below(6) as u8, item: small(dice), units }
 }
@@ -357,42 +379,6 @@ fn phases(_: Profile, dice: &mut Dice) -> Op {
     }
 }
 
-fn rolls(_: Profile, dice: &mut Dice) -> Op {
-    let (leader, slot) = (small(dice), small(dice));
-    match dice.below(4) {
-        0 => Op::Lapse { leader, slot },
-        1 => Op::Unstop { leader, slot },
-        _ => Op::Roll { leader, slot },
-    }
-}
-
 fn snapshot(_: Profile, dice: &mut Dice) -> Op {
     Op::Snapshot { node: small(dice) }
-}
-
-fn crash(_: Profile, dice: &mut Dice) -> Op {
-    if dice.chance(50) {
-        return Op::CrashLeader { leader: small(dice) };
-    }
-    Op::CrashNode { node: small(dice) }
-}
-
-fn leases(_: Profile, dice: &mut Dice) -> Op {
-    let node = small(dice);
-    match dice.below(8) {
-        0 => Op::Die { node },
-        1 => Op::Rise { node },
-        2 => Op::Tick { tenths: 30 },
-        3 | 4 => Op::Leases { leader: small(dice) },
-        _ => Op::Beat { node },
-    }
-}
-
-fn fault(_: Profile, dice: &mut Dice) -> Op {
-    let slot = small(dice);
-    match dice.below(10) {
-        0 => Op::Forget { slot },
-        1..=4 => Op::Save { slot },
-        _ => Op::Swap { slot },
-    }
 }

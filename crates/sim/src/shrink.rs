@@ -1,5 +1,5 @@
 //! Makes a failing list small: drops chunks, then single operations, then makes the arguments and the setup simple, as long as it still fails.
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::judge::Finding;
 use crate::op::{Case, Op, Setup};
@@ -164,13 +164,22 @@ fn opened(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation is a name over numbers")
 }
 
+/// The numbers, under however many names.
+fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
+    let map = value.as_object_mut()?;
+    match map.values().all(Value::is_object) {
+        true => numbers(map.values_mut().next()?),
+        false => Some(map),
+    }
+}
+
 fn arguments(op: &Op) -> usize {
-    opened(op).as_object().and_then(|o| o.values().next()?.as_object().map(serde_json::Map::len)).unwrap_or(0)
+    numbers(&mut opened(op)).map_or(0, |numbers| numbers.len())
 }
 
 fn with_argument(op: &Op, argument: usize, smaller: &dyn Fn(i64) -> Option<i64>) -> Option<Op> {
     let mut value = opened(op);
-    let slot = value.as_object_mut()?.values_mut().next()?.as_object_mut()?.values_mut().nth(argument)?;
+    let slot = numbers(&mut value)?.values_mut().nth(argument)?;
     *slot = Value::from(smaller(slot.as_i64()?)?);
     serde_json::from_value(value).ok()
 }

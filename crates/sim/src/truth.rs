@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use doorbuster_core::line::{Joined, Joiner, Left, LineServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews};
 use doorbuster_core::order::{Changed, Ending};
@@ -14,8 +15,8 @@ use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Phase, Recall, RecallId, RequestKey, SlotKey,
-    Ticket, TicketId, TicketParts,
+    BuyerId, Cause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall, RecallId, RequestKey,
+    SlotKey, Ticket, TicketId, TicketParts,
 };
 use hashbrown::HashMap;
 
@@ -58,6 +59,12 @@ pub enum Tx {
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
     /// [`doorbuster_core::recall::finish`].
     RecallFinish(RecallId, u64),
+    /// [`doorbuster_core::line::join`].
+    Join(ItemId, Joiner, Millis),
+    /// [`doorbuster_core::line::leave`].
+    Leave(TicketId, Millis),
+    /// [`doorbuster_core::line::serve`], as many as the pool has units for.
+    Serve(ItemId, Millis),
     /// An item is to stop for this phase: no new grants; slots are told to stop.
     Intend(ItemId, Phase),
     /// The phase that buyers are shown from now on: the one that was intended by that commit, or open again (`None`) after a pause.
@@ -93,6 +100,12 @@ pub enum Done {
     Kept(CheckoutKept),
     /// Of [`Tx::RecallBegin`].
     Recall(Option<Recall>),
+    /// Of [`Tx::Join`].
+    Joined(Joined),
+    /// Of [`Tx::Leave`].
+    Left(Left),
+    /// Of [`Tx::Serve`].
+    Served(LineServed),
 }
 
 /// An item's phase in the truth.
@@ -186,7 +199,10 @@ impl Truth {
         }
         match (tx, &done) {
             (Tx::Show(..), _) => return Done::Closed(true),
-            (Tx::Settle(..), Done::Settled(all)) => all.iter().for_each(|resolved| self.note_winner(resolved)),
+            (Tx::Settle(..), Done::Settled(all)) => {
+                all.iter().filter_map(|resolved| resolved.order.as_ref()).for_each(|order| self.note_winner(order));
+            }
+            (Tx::Serve(..), Done::Served(served)) => served.orders.iter().for_each(|order| self.note_winner(order)),
             _ => {}
         }
         done
@@ -211,12 +227,10 @@ impl Truth {
         }
     }
 
-    fn note_winner(&mut self, resolved: &Resolved) {
-        if let Some(order) = &resolved.order {
-            let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
-            if self.winners.iter().all(|w| w.half != half) {
-                self.winners.push(Winner { half, xid: self.xid, version: self.version });
-            }
+    fn note_winner(&mut self, order: &Order) {
+        let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).half();
+        if self.winners.iter().all(|w| w.half != half) {
+            self.winners.push(Winner { half, xid: self.xid, version: self.version });
         }
     }
 
@@ -266,10 +280,10 @@ impl Truth {
         &self.winners
     }
 
-    /// The units of an item that lie in its pool.
+    /// The units of an item that lie in its pool and are kept for nobody.
     #[must_use]
     pub fn pool(&self, item: ItemId) -> u64 {
-        self.model.items.get(&item).map_or(0, |i| i.pool)
+        self.model.items.get(&item).map_or(0, |i| i.pool - i.kept())
     }
 
     /// The item's counts, as a store computes them: from items and grants alone.
@@ -283,7 +297,7 @@ impl Truth {
         }
         let reserved = settled.saturating_sub(item.ended + item.paid);
         match item.total.is_counted() {
-            true => Free::of(item.pool, in_slots, in_flight, reserved),
+            true => Free::of(item.pool - item.kept(), in_slots, in_flight, reserved + item.kept()),
             false => Free { free: None, reserved },
         }
     }

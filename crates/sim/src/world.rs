@@ -8,6 +8,7 @@ mod control;
 mod faults;
 mod flight;
 mod lease;
+mod line;
 mod loss;
 mod money;
 mod money_rest;
@@ -153,7 +154,7 @@ impl World {
             let (limit, hold_ms) = (u32::from(item.limit), i64::from(item.hold_secs) * 1_000);
             let minor = 10 * (i as i64 + 1) + 7;
             model.prices.insert(id, Money { minor, currency: "EUR".into() });
-            model.items.insert(id, Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0 });
+            model.items.insert(id, Item { id, total, pool, limit, hold_ms, ended: 0, paid: 0, waiting: 0 });
         }
         let places = setup.slots.iter().enumerate().map(|(i, s)| Place {
             at: SlotKey { item: ItemId(i64::from(s.item) + 1), index: i as u32 },
@@ -289,6 +290,7 @@ impl World {
             Op::Tell { worker, endpoint } => self.tell_endpoint(worker, endpoint),
             Op::Endpoint { endpoint, mood } => self.endpoint_turns(endpoint, mood),
             Op::CrashTeller { worker } => self.crash_teller(worker),
+            Op::Line(op) => self.line(op),
             _ => {}
         }
     }

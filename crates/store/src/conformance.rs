@@ -19,6 +19,7 @@ pub mod blocks;
 pub mod books;
 pub mod codes;
 pub mod grants;
+pub mod line;
 pub mod lists;
 pub mod money;
 pub mod once;

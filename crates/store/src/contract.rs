@@ -8,6 +8,8 @@ use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock,
 mod block;
 mod books;
 mod codes;
+mod erase;
+mod line;
 mod money;
 mod moves;
 mod once;
@@ -19,7 +21,9 @@ mod told;
 pub use block::{Block, BlockKind, BlocksMark};
 pub use books::{Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved};
 pub use codes::{CodeCounts, CodesOutcome};
-pub use money::{MoneyPage, MoneyQuery, Notice};
+pub use erase::{Erased, HeldBack, Holds, Traces};
+pub use line::{LinePlace, LineServed};
+pub use money::{MoneyPage, MoneyQuery, Notice, Reversal, ReversalKind, Reversed};
 pub use moves::Moves;
 pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
@@ -28,7 +32,7 @@ pub use outbox::{
     EndpointKind, EndpointSecret, Forget, NewEndpoint, OutboxPage, Redelivery, Rotation, Standing,
 };
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
-pub use told::Told;
+pub use told::{Read, Told, Unreadable};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -261,12 +265,16 @@ pub struct ItemCounts {
     pub total: Stock,
     /// Nobody's yet.
     pub pool: u64,
+    /// Units of the pool that are kept for those in line ([`doorbuster_core::line`]).
+    pub kept: u64,
     /// Granted and not settled, in open grants.
     pub in_slots: u64,
     /// In reserved orders.
     pub held: u64,
     /// In paid orders.
     pub paid: u64,
+    /// Places in line.
+    pub waiting: u64,
 }
 
 /// What one commit changed, told before any caller hears that it committed.

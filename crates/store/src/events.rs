@@ -127,6 +127,11 @@ impl EventRow {
     }
 }
 
+/// What the row of an event is about that cannot be read: the order or sale that it names, so that later ones about the same come after it.
+pub(crate) fn about_unreadable(position: i64, order: Option<String>, sale: Option<String>) -> String {
+    order.or_else(|| sale.map(|sale| format!("sale:{sale}"))).unwrap_or_else(|| format!("event:{position}"))
+}
+
 fn text<'a>(document: &'a Value, key: &str) -> Option<&'a str> {
     document.get(key)?.as_str()
 }

@@ -1,4 +1,5 @@
 //! The store seen from below, for those who compare it with the model: whole tables as the rules' values, and the rules' ledger without threads.
+use doorbuster_core::line::{Joined, Joiner};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::{Item, ItemId, Millis};
@@ -53,4 +54,9 @@ impl InMemory {
     pub fn dump(&mut self) -> StoreResult<Model> {
         self.0.dump().map_err(StoreError::from)
     }
+}
+
+/// [`Store::join_line`] with everything that it draws given.
+pub async fn join_line(store: &Store, item: ItemId, joiner: Joiner) -> StoreResult<Joined> {
+    store.join_line_as(item, joiner).await
 }

@@ -7,9 +7,11 @@ mod books;
 pub mod conformance;
 mod contract;
 mod endpoints;
+mod erase;
 mod events;
 pub mod inspect;
 pub mod limits;
+mod line;
 mod postgres;
 mod sqlite;
 mod store;
@@ -18,11 +20,12 @@ pub use contract::{
     AdjustOutcome, Adjusted, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, BookPage,
     Books, Check, CodeCounts, CodesOutcome, CommitSink, Committed, Dead, DeadCounts, DeadId, DeadKind, DeadLetter,
     DeadOutcome, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState, Difference, DifferenceKind, Endpoint,
-    EndpointChange, EndpointKind, EndpointSecret, Entered, Finding, Forget, ItemBooks, ItemCounts, ItemRow, MoneyPage,
-    MoneyQuery, MoneySums, Moves, NewEndpoint, NewItem, NewSale, Notice, OpenError, Opening, OrderMoved, OrderPage,
-    OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Redelivery, Rotation, SalePatch, SaleRow, Spending, Spent,
-    SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, WaitingPlace, WaitingRoom, WaitingView,
+    EndpointChange, EndpointKind, EndpointSecret, Entered, Erased, Finding, Forget, HeldBack, Holds, ItemBooks,
+    ItemCounts, ItemRow, LinePlace, LineServed, MoneyPage, MoneyQuery, MoneySums, Moves, NewEndpoint, NewItem, NewSale,
+    Notice, OpenError, Opening, OrderMoved, OrderPage, OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Read,
+    Redelivery, Reversal, ReversalKind, Reversed, Rotation, SalePatch, SaleRow, Spending, Spent, SpreadOutcome,
+    SqliteOptions, Standing, StepOutcome, StoreError, Told, Traces, Unreadable, WaitingPlace, WaitingRoom, WaitingView,
 };
-pub use postgres::{Postgres, PostgresLedger, kept_secret, migrate_postgres, shared_secret};
+pub use postgres::{Postgres, PostgresLedger, check_address, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
 pub use store::{CodeHash, Store, StoreResult};

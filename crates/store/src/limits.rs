@@ -35,6 +35,8 @@ pub const FORGET_AT_ONCE: i64 = 16;
 pub const CHECK_ORDERS_AT_ONCE: usize = 500;
 /// How long a check rests: three times as long as it reads.
 pub const CHECK_REST: Duration = Duration::from_millis(2);
+/// Rows of each table that one transaction of an erasure replaces; more are replaced in further ones.
+pub const ERASE_ROWS: usize = 200;
 /// Events that get their positions in one transaction; the rest gets them in further ones.
 pub const SEQUENCE_AT_ONCE: usize = 10_000;
 /// Findings that one check reports; the rest is as bad.

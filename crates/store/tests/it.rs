@@ -12,12 +12,16 @@ mod cluster;
 mod conformance;
 #[path = "it/disk.rs"]
 mod disk;
+#[path = "it/erase.rs"]
+mod erase;
 #[path = "it/events.rs"]
 mod events;
 #[path = "it/faults.rs"]
 mod faults;
 #[path = "it/group.rs"]
 mod group;
+#[path = "it/line.rs"]
+mod line;
 #[path = "it/model.rs"]
 mod model;
 #[path = "it/nodes.rs"]
@@ -34,3 +38,5 @@ mod rate;
 mod rig;
 #[path = "it/tls.rs"]
 mod tls;
+#[path = "it/unreadable.rs"]
+mod unreadable;

@@ -86,19 +86,84 @@ pub struct DeadLetterList {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"reason": "the shop took it from the export"})))]
 pub struct Discard {
-    /// In a line, for other operators.
+    /// In a line, for other operators; without a body it is `none given`.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
 }
 
 impl Discard {
-    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`.
+    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`, which may be left out.
     ///
     /// # Errors
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self { reason: "none given".to_owned() });
+        }
         body::object(bytes, &["reason"], |body| Some(Self { reason: body.required("reason", read::title)? }))
     }
+}
+
+/// Which dead letters are seen to at once: those of one endpoint, or all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"endpoint": "end_8Qm2Zr0aT1kP"})))]
+pub struct ManyDead {
+    /// Only events that this endpoint did not take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub endpoint: Option<String>,
+    /// `true`: all of them; else `endpoint` is needed.
+    pub all: bool,
+    /// Why, for other operators. Needed to discard, and nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::admin::schema::title, required = false)]
+    pub reason: Option<String>,
+}
+
+impl ManyDead {
+    /// Reads the body of `POST /v1/admin/dead-letters/retry`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn to_retry(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["endpoint", "all"], |body| Self::read(body, None))
+    }
+
+    /// Reads the body of `POST /v1/admin/dead-letters/discard`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn to_discard(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["endpoint", "all", "reason"], |body| {
+            let reason = body.required("reason", read::title);
+            Self::read(body, Some(reason?))
+        })
+    }
+
+    fn read(body: &mut body::Object<'_, '_>, reason: Option<String>) -> Option<Self> {
+        let endpoint = body.optional("endpoint", None, read::some(read::name));
+        let all = body.optional("all", false, read::boolean);
+        let (endpoint, all) = (endpoint?.map(std::borrow::Cow::into_owned), all?);
+        if endpoint.is_some() == all {
+            body.fault("endpoint", "write endpoint, or all = true");
+            return None;
+        }
+        Some(Self { endpoint, all, reason })
+    }
+}
+
+/// What was done of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"done": 98, "skipped": 2, "next_cursor": null})))]
+pub struct ManySeenTo {
+    /// Dead letters that are tried again, or let be.
+    pub done: u32,
+    /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as may wait, or they are tickets, which cannot be tried again.
+    pub skipped: u32,
+    /// Give it as `cursor` to go on; `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
 }
 
 /// What was done.

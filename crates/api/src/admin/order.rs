@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admin::payments::Payment;
-use crate::order::{HistoryEntry, Order, RefusedOrder};
+use crate::order::{HistoryEntry, Order, RefusedOrder, WaitingOrder};
 
 /// An order with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,4 +38,6 @@ pub enum AnyOrderDetail {
     Order(OrderDetail),
     /// The verdict was no.
     Refused(RefusedOrder),
+    /// It is a place in line.
+    Waiting(WaitingOrder),
 }

@@ -38,9 +38,9 @@ impl Adjustment {
     }
 }
 
-/// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant.
+/// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant; those that are kept lie in the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(examples(json!({"item": "phone", "total": 100, "pool": 40, "in_slots": 20, "held": 30, "paid": 10})))]
+#[schema(examples(json!({"item": "phone", "total": 100, "pool": 40, "in_slots": 20, "held": 30, "paid": 10, "kept": 0, "waiting": 0})))]
 pub struct StockRow {
     /// The item.
     pub item: String,
@@ -57,6 +57,14 @@ pub struct StockRow {
     pub held: u64,
     /// Units paid.
     pub paid: u64,
+    /// Units of the pool that are kept for those in line; their orders follow at once while the sale is open.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub kept: u64,
+    /// Buyers who stand in line for a unit that comes back.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub waiting: u64,
 }
 
 /// One snapshot of a sale's stock.

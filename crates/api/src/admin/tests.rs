@@ -105,7 +105,8 @@ fn each_member_of_an_item_has_its_bounds() {
         ITEM.replace("10,", "0.1,"),
         &[("/items/0/price/amount_minor", "must be a whole number from 0 to 1000000000000, without fraction")],
     );
-    item(ITEM.replace("CNY", "cny"), &[("/items/0/price/currency", "must be three capital")]);
+    item(ITEM.replace("CNY", "cny"), &[("/items/0/price/currency", "must be the code of a currency")]);
+    item(ITEM.replace("CNY", "ZZZ"), &[("/items/0/price/currency", "must be the code of a currency")]);
     item(
         ITEM.replace("\"currency\"", "\"unit\""),
         &[("/items/0/price/unit", "is not known"), ("/items/0/price/currency", "is missing")],

@@ -24,11 +24,22 @@ fn types() -> Schema {
 fn address() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .pattern(Some("^https?://[!-~]+$"))
+        .pattern(Some("^(https?|amqps?|nats|tls)://[!-~]+$"))
         .max_length(Some(crate::limits::WEBHOOK_URL_BYTES_MAX))
-        .description(Some("Where it is: https, or http where the server lets webhooks go to private addresses. Without user name and fragment."))
+        .description(Some("Where it is: https, or http where the server lets webhooks go to private addresses, without user name and fragment; or a broker \
+             that the server's settings name: amqp, amqps, nats or tls."))
         .examples(["https://shop.example/hooks/doorbuster"])
         .into()
+}
+
+/// What an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointKind {
+    /// It takes signed messages over HTTP.
+    Webhook,
+    /// A broker, which takes the same events as `CloudEvents`.
+    Broker,
 }
 
 /// An endpoint to be added.
@@ -148,14 +159,17 @@ impl SecretRotation {
 /// An endpoint with its secret: the only time that `secret` is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "end_8Qm2Zr0aT1kP", "secret": "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh", "url": "https://shop.example/hooks/doorbuster",
+    "id": "end_8Qm2Zr0aT1kP", "kind": "webhook", "secret": "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh", "url": "https://shop.example/hooks/doorbuster",
     "types": ["order.paid"], "enabled": true, "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct CreatedWebhookEndpoint {
     /// Its id.
     pub id: String,
-    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again.
-    pub secret: String,
+    /// What it is.
+    pub kind: EndpointKind,
+    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again. `null`: a broker's are not signed.
+    #[schema(required = true)]
+    pub secret: Option<String>,
     /// Where it is.
     pub url: String,
     /// What it is told of.
@@ -169,14 +183,16 @@ pub struct CreatedWebhookEndpoint {
 /// An endpoint, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "end_8Qm2Zr0aT1kP", "url": "https://shop.example/hooks/doorbuster", "types": ["order.paid"], "enabled": true,
+    "id": "end_8Qm2Zr0aT1kP", "kind": "webhook", "url": "https://shop.example/hooks/doorbuster", "types": ["order.paid"], "enabled": true,
     "created_at": "2026-11-20T09:00:00.000Z", "secrets": [{"signs_until": null}], "waiting": 0, "failing": 0, "dead": 0,
     "oldest_waiting_at": null
 })))]
 pub struct WebhookEndpoint {
     /// Its id.
     pub id: String,
-    /// Where it is.
+    /// What it is.
+    pub kind: EndpointKind,
+    /// Where it is; a broker's password is shown as `***`.
     pub url: String,
     /// What it is told of.
     pub types: Vec<String>,
@@ -334,6 +350,10 @@ mod tests {
             assert_eq!(found, pointers, "{body}");
         };
         check(r#"{}"#, &["/url", "/types"]);
+        for broker in ["amqp://a:b@h/v", "amqps://a:b@h", "nats://h", "tls://h"] {
+            let body = format!(r#"{{"url":"{broker}","types":["*"]}}"#);
+            assert_eq!(NewWebhookEndpoint::from_json(body.as_bytes()).expect("good").url, broker);
+        }
         check(r#"{"url":"ftp://x","types":[]}"#, &["/url", "/types"]);
         check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid",7]}"#, &["/types/3"]);
         check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid"]}"#, &["/types/0", "/types/2"]);

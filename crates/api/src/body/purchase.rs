@@ -47,6 +47,12 @@ impl<'a> Purchase<'a> {
         }
     }
 
+    /// The sale that a body without fault names.
+    #[must_use]
+    pub fn named_sale(bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+        Self::fast(bytes).map(|purchase| purchase.sale)
+    }
+
     fn fast(bytes: &'a [u8]) -> Option<Self> {
         // A list of three would pass for the object otherwise.
         bytes.trim_ascii_start().starts_with(b"{").then_some(())?;

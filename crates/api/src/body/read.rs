@@ -147,12 +147,18 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     None
 }
 
-/// Address of an endpoint: `http(s)`, visible ASCII. Whether it may be gone to is the server's to say.
+/// How addresses of endpoints begin: those of webhooks, and those of brokers.
+const ENDPOINT_SCHEMES: [&str; 6] = ["https://", "http://", "amqp://", "amqps://", "nats://", "tls://"];
+
+/// Address of an endpoint: visible ASCII. Whether it may be gone to is the server's to say.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
-    let is_one = ["https://", "http://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    let is_one = ENDPOINT_SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     if !is_one || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        faults.add(pointer, "must be an https address, such as https://shop.example/hooks/doorbuster");
+        faults.add(
+            pointer,
+            "must be an https address, such as https://shop.example/hooks/doorbuster, or that of a broker",
+        );
     } else if text.len() > WEBHOOK_URL_BYTES_MAX {
         faults.add(pointer, format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters"));
     } else {
@@ -223,9 +229,9 @@ pub(crate) fn price(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 }
 
 fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency> {
-    let currency = Currency::parse(&string(raw, pointer, faults)?);
+    let currency = Currency::parse(&string(raw, pointer, faults)?).filter(|currency| currency.is_assigned());
     if currency.is_none() {
-        faults.add(pointer, "must be three capital letters, as ISO 4217 has them, such as CNY");
+        faults.add(pointer, "must be the code of a currency, as ISO 4217 has them, such as CNY");
     }
     currency
 }

@@ -73,7 +73,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}",
         id: "get_order",
         auth: Auth::BuyerOrOperator,
-        summary: "Read an order, or the verdict on a queued request",
+        summary: "Read an order, a place in line, or the verdict on a queued request",
         description: "The buyer's own; an operator may read anyone's, once it is decided. Another buyer's order is \
             not found.",
         answers: &[ok::<AnyOrder>("What the id stands for now.")],

@@ -25,9 +25,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/checkout",
         id: "open_checkout",
         summary: "Get the address where an order is paid for",
-        description: "Of an order that is reserved. Asking again gives the same address for as long as it takes money.",
+        description: "Of an order that is reserved. Asking again gives the same address for as long as it takes money. For another one \
+            the provider is asked, for one order ten times at once and in a minute, for one buyer of a sale sixty times.",
         answers: &[ok::<Checkout>("Where the buyer's browser goes.")],
-        codes: &[Code::WrongState, Code::Unavailable],
+        codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYING
     },
     Endpoint {

@@ -189,7 +189,9 @@ impl Param {
             }
             Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
             Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
-            Self::LastEventId => "The id of the last event received, when a stream is taken up again.",
+            Self::LastEventId => {
+                "The id of the last event received, when a stream is taken up again. Events are not kept: the stream begins with the present status all the same."
+            }
         }
     }
 

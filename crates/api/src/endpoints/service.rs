@@ -60,7 +60,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/docs",
         id: "docs",
         summary: "Read this document as a page",
-        answers: &[Answer::new(200, Content::Html, "A page that needs nothing from elsewhere.")],
+        params: &[Param::IfNoneMatch],
+        answers: &[
+            Answer::new(200, Content::Html, "A page that needs nothing from elsewhere.")
+                .headers(&[AnswerHeader::ETag, AnswerHeader::CacheControl]),
+            UNCHANGED,
+        ],
         ..SERVICE
     },
 ];

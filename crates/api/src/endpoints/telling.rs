@@ -3,7 +3,7 @@
 use super::answer::{json, ok};
 use super::operating::{RUNNING, VIEWING};
 use super::{Answer, Auth, Body, Content, Endpoint, Method, Param, Shape};
-use crate::admin::dead_letters::{DeadLetterList, Discard, SeenTo};
+use crate::admin::dead_letters::{DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo};
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
     CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
@@ -29,8 +29,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints",
         id: "create_webhook_endpoint",
         summary: "Add an endpoint",
-        description: "It is told of what happens from now on, signed as Standard Webhooks. The secret is shown in this answer and never again. \
-            An address that may not be gone to is refused here already. There are at most 50.",
+        description: "It is told of what happens from now on: a webhook signed as Standard Webhooks, a broker in CloudEvents' envelope. A webhook's secret is \
+            shown in this answer and never again. An address that may not be gone to is refused here already. There are at most 50.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewWebhookEndpoint>() }),
         answers: &[Answer::new(201, json::<CreatedWebhookEndpoint>(), "The endpoint, with its secret.")],
         codes: &[Code::WrongState],
@@ -68,10 +68,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "rotate_webhook_secret",
         summary: "Give an endpoint a new secret",
         description: "Messages are signed by the new one at once, and by those before it as well for a while. The new one is shown in this \
-            answer and never again. At most five sign at once; the oldest goes.",
+            answer and never again. At most five sign at once; the oldest goes. A broker has none.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<SecretRotation>() }),
         may_lack_body: true,
         answers: &[ok::<CreatedWebhookEndpoint>("The endpoint, with its new secret.")],
+        codes: &[Code::WrongState],
         ..CHANGING
     },
     Endpoint {
@@ -119,9 +120,32 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/{letter}/discard",
         id: "discard_dead_letter",
         summary: "Let it be",
-        description: "It is not listed any more; why is kept.",
+        description: "It is not listed any more; why is kept. Without a body the reason is `none given`.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<Discard>() }),
+        may_lack_body: true,
         answers: &[ok::<SeenTo>("It is let be.")],
+        ..RUNNING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/dead-letters/retry",
+        id: "retry_dead_letters",
+        summary: "Try many again",
+        description: "Those of one endpoint, or all, newest first: at most `limit` are looked at in one call, and `next_cursor` goes on from there.",
+        params: &[Param::DeadKind, Param::Cursor, Param::Limit],
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyDead>() }),
+        answers: &[ok::<ManySeenTo>("How many are tried again.")],
+        ..RUNNING
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/dead-letters/discard",
+        id: "discard_dead_letters",
+        summary: "Let many be",
+        description: "As the above, and `reason` is kept with each.",
+        params: &[Param::DeadKind, Param::Cursor, Param::Limit],
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyDead>() }),
+        answers: &[ok::<ManySeenTo>("How many are let be.")],
         ..RUNNING
     },
 ];

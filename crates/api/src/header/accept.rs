@@ -21,6 +21,15 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
+/// Whether one of these `Accept` headers names `served` itself, as browsers name `text/html` when a person goes somewhere.
+#[must_use]
+pub fn names<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
+    elements(values).any(|element| {
+        let (range, parameters) = halves(element, b';');
+        range.eq_ignore_ascii_case(served.as_bytes()) && !is_refused(parameters)
+    })
+}
+
 /// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it does not.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     let (first, second) = halves(range, b'/');
@@ -48,6 +57,21 @@ fn is_refused(parameters: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_names_a_page_asks_for_one() {
+        let check = |values: &[&str], expected: bool| {
+            let found = names(values.iter().map(|value| value.as_bytes()), "text/html");
+            assert_eq!(found, expected, "{values:?}");
+        };
+        check(&["text/html,application/xhtml+xml,*/*;q=0.8"], true);
+        check(&["application/json", "TEXT/HTML; q=0.1"], true);
+        check(&["text/html;q=0"], false);
+        check(&["*/*"], false);
+        check(&["text/*"], false);
+        check(&["application/json"], false);
+        check(&[], false);
+    }
 
     #[test]
     fn a_caller_takes_json_unless_its_accept_rules_it_out() {

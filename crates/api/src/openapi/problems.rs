@@ -127,6 +127,8 @@ pub(super) fn sample(code: Code) -> Problem {
         Code::Paused => Problem::paused(),
         Code::Ended => Problem::ended(),
         Code::WrongState => Problem::wrong_state("paid", "only a reserved order can be cancelled"),
+        Code::NotHeldOut => Problem::not_held_out(),
+        Code::LineFull => Problem::line_full(),
         Code::AlreadyExists => Problem::already_exists("there is a sale of that name"),
         Code::PreconditionFailed => Problem::precondition_failed(),
         Code::InvalidRequest => Problem::invalid_request(vec![Fault::new(

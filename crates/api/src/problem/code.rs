@@ -42,6 +42,10 @@ pub enum Code {
     UnsupportedMediaType,
     /// Fewer units are free than were asked for.
     SoldOut,
+    /// A unit may be had without standing in line.
+    NotHeldOut,
+    /// The line is as long as it may be.
+    LineFull,
     /// The buyer's limit leaves too little.
     LimitReached,
     /// The sale opens later.
@@ -72,7 +76,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by status.
-    pub const ALL: [Code; 29] = [
+    pub const ALL: [Code; 31] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -87,6 +91,8 @@ impl Code {
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::SoldOut,
+        Self::NotHeldOut,
+        Self::LineFull,
         Self::LimitReached,
         Self::NotStarted,
         Self::Paused,
@@ -121,6 +127,8 @@ impl Code {
             Self::MethodNotAllowed => ("/docs#method_not_allowed", 405, "Method not allowed"),
             Self::NotAcceptable => ("/docs#not_acceptable", 406, "Not acceptable"),
             Self::SoldOut => ("/docs#sold_out", 409, "Sold out"),
+            Self::NotHeldOut => ("/docs#not_held_out", 409, "Not held out"),
+            Self::LineFull => ("/docs#line_full", 409, "Line full"),
             Self::LimitReached => ("/docs#limit_reached", 409, "Limit reached"),
             Self::NotStarted => ("/docs#not_started", 409, "Not started"),
             Self::Paused => ("/docs#paused", 409, "Paused"),

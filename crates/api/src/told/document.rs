@@ -14,8 +14,8 @@ use crate::value::Time;
 const HEAD: &str = "\
 # Events
 
-What a shop is told of. [webhooks.md](webhooks.md) says how messages arrive and how they are verified. This page is written from the code by
-`cargo xtask events`.
+What a shop is told of. [webhooks.md](webhooks.md) says how messages arrive and how they are verified, [brokers.md](brokers.md) how RabbitMQ and NATS are told the
+same. This page is written from the code by `cargo xtask events`.
 
 Every message has this body:
 
@@ -53,7 +53,7 @@ const TOLD: [Told; 11] = [
     order(EventType::OrderExtended, "An operator gave it more time: `pay_by` is later than it was."),
     Told {
         what: EventType::OrderRefused,
-        when: "A request that had an id could not be decided for its buyer. Requests that were refused at once are not told of.",
+        when: "A request that had an id, or a place in line, ended without an order. Requests that were refused at once are not told of.",
         schema: members::<RefusedData>,
         example: |_| Data::Refused(RefusedData { order: example() }),
     },

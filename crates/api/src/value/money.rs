@@ -11,14 +11,34 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
+/// The codes of ISO 4217 that have a minor unit, in order, and `XTS`, which it keeps for tests. What is withdrawn is left out.
+const ASSIGNED: &str = "\
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
+    BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \
+    COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP \
+    GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD \
+    IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP \
+    LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN \
+    MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN \
+    PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD \
+    SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX \
+    USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XCG XOF XPF \
+    XTS YER ZAR ZMW ZWG";
+
 impl Currency {
-    /// Reads three capital letters. Whether ISO 4217 has assigned them is the shop's business.
+    /// Reads three capital letters, whether or not ISO 4217 has assigned them: what is stored may be withdrawn meanwhile.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {
             [a @ b'A'..=b'Z', b @ b'A'..=b'Z', c @ b'A'..=b'Z'] => Some(Self([a, b, c])),
             _ => None,
         }
+    }
+
+    /// Whether ISO 4217 has assigned it to money with a minor unit: what a new price may be in.
+    #[must_use]
+    pub fn is_assigned(self) -> bool {
+        ASSIGNED.split(' ').any(|code| code == self.as_str())
     }
 
     /// Decimal places of its minor unit, as ISO 4217 assigns them: 2 but for these.
@@ -127,6 +147,22 @@ mod tests {
         check("E1R", false);
         check("ÉU", false);
         check("", false);
+    }
+
+    #[test]
+    fn a_new_price_is_in_money_that_there_is() {
+        let check = |text: &str, expected: bool| {
+            assert_eq!(Currency::parse(text).expect("three capital letters").is_assigned(), expected, "{text}");
+        };
+        for code in ["AED", "CNY", "EUR", "JPY", "KWD", "CLF", "USD", "XAF", "XTS", "ZWG"] {
+            check(code, true);
+        }
+        // Nobody's, gold, and withdrawn ones.
+        for code in ["ZZZ", "AAA", "XAU", "HRK", "DEM"] {
+            check(code, false);
+        }
+        let codes: Vec<&str> = ASSIGNED.split(' ').collect();
+        assert!(codes.is_sorted() && codes.iter().all(|code| Currency::parse(code).is_some()), "{codes:?}");
     }
 
     #[test]

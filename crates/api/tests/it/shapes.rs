@@ -3,7 +3,8 @@
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
-use doorbuster_api::admin::dead_letters::{DeadLetter, Discard, SeenTo};
+use doorbuster_api::admin::dead_letters::{DeadLetter, Discard, ManySeenTo, SeenTo};
+use doorbuster_api::admin::erasures::{Erasure, NewErasure};
 use doorbuster_api::admin::export::Reconciliation;
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
 use doorbuster_api::admin::new_sale::NewSale;
@@ -21,7 +22,7 @@ use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
 use doorbuster_api::health::Health;
-use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder};
+use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder, WaitingOrder};
 use doorbuster_api::payment::{Checkout, PaymentEvent, Taken};
 use doorbuster_api::problem::{Problem, ProblemBody};
 use doorbuster_api::report::{AnswerLine, DemoReport};
@@ -78,6 +79,11 @@ fn every_example_is_what_its_type_reads_and_writes() {
             }
             "QueuedOrder" => check::<QueuedOrder>(json),
             "RefusedOrder" => check::<RefusedOrder>(json),
+            "WaitingOrder" => {
+                check::<WaitingOrder>(json);
+                check::<AnyOrder>(json);
+                check::<AnyOrderDetail>(json);
+            }
             "OrderDetail" => {
                 check::<OrderDetail>(json);
                 check::<AnyOrderDetail>(json);
@@ -116,21 +122,31 @@ fn every_example_is_what_its_type_reads_and_writes() {
             "Taken" => check::<Taken>(json),
             "Reason" => check_request(Reason::from_json, json),
             "Extension" => check_request(|bytes| Extension::from_json(bytes).map(|read| read.1), json),
-            "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),
-            "CreatedWebhookEndpoint" => check::<CreatedWebhookEndpoint>(json),
-            "WebhookEndpoint" => check::<WebhookEndpoint>(json),
-            "SecretRotation" => check_request(SecretRotation::from_json, json),
-            "Delivery" => check::<Delivery>(json),
-            "Redelivery" => check_request(Redelivery::from_json, json),
-            "DeadLetter" => check::<DeadLetter>(json),
-            "Discard" => check_request(Discard::from_json, json),
-            "SeenTo" => check::<SeenTo>(json),
-            "NewBlock" => check_request(NewBlock::from_json, json),
-            "Block" => check::<Block>(json),
-            "NewKey" => check_request(NewKey::from_json, json),
-            // A patch is only ever read.
-            "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
-            other => panic!("no type is called {other}"),
+            _ => operating(shape.as_str(), json),
         }
+    }
+}
+
+/// The same of what operators use beside sales and orders.
+fn operating(shape: &str, json: &str) {
+    match shape {
+        "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),
+        "CreatedWebhookEndpoint" => check::<CreatedWebhookEndpoint>(json),
+        "WebhookEndpoint" => check::<WebhookEndpoint>(json),
+        "SecretRotation" => check_request(SecretRotation::from_json, json),
+        "Delivery" => check::<Delivery>(json),
+        "Redelivery" => check_request(Redelivery::from_json, json),
+        "DeadLetter" => check::<DeadLetter>(json),
+        "Discard" => check_request(Discard::from_json, json),
+        "ManySeenTo" => check::<ManySeenTo>(json),
+        "SeenTo" => check::<SeenTo>(json),
+        "NewBlock" => check_request(NewBlock::from_json, json),
+        "Block" => check::<Block>(json),
+        "NewErasure" => check_request(NewErasure::from_json, json),
+        "Erasure" => check::<Erasure>(json),
+        "NewKey" => check_request(NewKey::from_json, json),
+        // A patch is only ever read.
+        "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
+        other => panic!("no type is called {other}"),
     }
 }

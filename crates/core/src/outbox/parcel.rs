@@ -37,6 +37,13 @@ pub enum Outcome {
         /// What it said.
         error: String,
     },
+    /// It answered that it wants nothing any more, ever: it is to be disabled, and every event waits for whoever enables it again.
+    Gone,
+    /// It could not be sent and never can be, to anybody: its row is not one that can be read.
+    Never {
+        /// What is wrong with it.
+        error: String,
+    },
 }
 
 /// What the store must know of a row that was tried.

@@ -56,19 +56,35 @@ pub enum DeadCommand {
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Try one again, from the first try on.
-    #[command(after_help = "Example:\n  doorbuster dead-letter retry dlv_7")]
+    /// Try one again, from the first try on, or many.
+    #[command(
+        after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
+    )]
     Retry {
-        /// The dead letter's id.
-        letter: String,
+        #[command(flatten)]
+        which: Which,
     },
-    /// Let one be. It is not listed any more; why is kept.
+    /// Let one be, or many. It is not listed any more; why is kept.
     #[command(after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'")]
     Discard {
-        /// The dead letter's id.
-        letter: String,
+        #[command(flatten)]
+        which: Which,
         /// Why, for other operators.
-        #[arg(long)]
+        #[arg(long, visible_alias = "why")]
         reason: String,
     },
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// The dead letter's id.
+    pub letter: Option<String>,
+    /// All events that this endpoint did not take.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Everything that was given up.
+    #[arg(long)]
+    pub all: bool,
 }

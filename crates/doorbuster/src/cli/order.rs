@@ -60,12 +60,30 @@ pub enum OrderCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    Erase(EraseArgs),
     /// List payments, newest first: of one order, or all.
-    #[command(after_help = "Example:\n  doorbuster order payments --order ord_…")]
+    #[command(after_help = "Example:\n  doorbuster order payments ord_…")]
     Payments(MoneyQuery),
     /// List refunds, newest first: of one order, or all.
-    #[command(after_help = "Example:\n  doorbuster order refunds --order ord_…")]
+    #[command(after_help = "Example:\n  doorbuster order refunds ord_…")]
     Refunds(MoneyQuery),
+}
+
+/// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that is closed.
+///
+/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat it later.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
+pub struct EraseArgs {
+    /// The buyer's id.
+    #[arg(long, value_parser = values::name)]
+    pub buyer: String,
+    /// Only say what would be erased, and what would have to stay.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask whether that is meant; needed where nobody can be asked.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
 }
 
 /// Until when an order can be paid from now on.
@@ -84,8 +102,10 @@ pub struct Until {
 #[derive(Debug, Args)]
 pub struct MoneyQuery {
     /// Only of this order, as the payment named it.
-    #[arg(long)]
     pub order: Option<String>,
+    /// The same.
+    #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
+    pub of: Option<String>,
     /// At most this many, 1 to 200.
     #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,

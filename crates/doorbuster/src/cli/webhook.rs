@@ -65,7 +65,7 @@ pub enum EndpointCommand {
     Edit {
         /// The endpoint's id.
         endpoint: String,
-        /// Where it is from now on.
+        /// Where it is from now on; -: as the first line of standard input says.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
         /// What it is told of from now on; may be repeated.
@@ -92,13 +92,13 @@ pub enum EndpointCommand {
     },
 }
 
-/// Add an endpoint; its secret is shown this once.
+/// Add an endpoint, a webhook or a broker; a webhook's secret is shown this once.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// Where it is.
+    /// Where it is; -: the first line of standard input says it, since others see the command line, and a broker's address has a password.
     pub address: String,
     /// What it is told of; may be repeated. Without it: of everything.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]

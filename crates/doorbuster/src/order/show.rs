@@ -77,7 +77,16 @@ pub fn one(order: &AnyOrderDetail) -> String {
             refused.id,
             table::units(refused.units.into()),
             refused.item,
-            refused.code.code().as_str()
+            refused.code.as_str()
+        ),
+        AnyOrderDetail::Waiting(place) => format!(
+            "{}, for {} of {} in {}, waits in line since {}: {} before it.\n",
+            place.id,
+            table::units(place.units.into()),
+            place.item,
+            place.sale,
+            place.joined_at,
+            table::grouped(place.ahead)
         ),
     }
 }

@@ -3,7 +3,7 @@
 use comfy_table::Cell;
 use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
-use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList};
+use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList, StockRow};
 use doorbuster_api::sale::Phase;
 
 use crate::table;
@@ -29,10 +29,11 @@ pub fn list(list: &AdminSaleList) -> String {
 
 /// One sale, its items and where their units are.
 pub fn one(sale: &AdminSale, stock: &StockList) -> String {
-    let mut rows = table::with_header(&["item", "price", "limit", "hold", "total", "free", "held", "paid", "title"]);
+    let header = ["item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "in line", "title"];
+    let mut rows = table::with_header(&header);
     for item in &sale.items {
         let row = stock.items.iter().find(|row| row.item == item.id);
-        let free = row.and_then(|row| row.pool.zip(row.in_slots)).map(|(pool, in_slots)| pool + in_slots);
+        let free = row.and_then(free);
         let total = item.stock.count().map_or_else(|| "unlimited".into(), |count| table::grouped(count.into()));
         rows.add_row([
             Cell::new(&item.id),
@@ -41,12 +42,19 @@ pub fn one(sale: &AdminSale, stock: &StockList) -> String {
             table::number(format!("{} s", item.hold_secs)),
             table::number(total),
             table::number(table::grouped_or_dash(free)),
+            table::number(table::grouped_or_dash(row.map(|row| row.kept))),
             table::number(table::grouped_or_dash(row.map(|row| row.held))),
             table::number(table::grouped_or_dash(row.map(|row| row.paid))),
+            table::number(table::grouped_or_dash(row.map(|row| row.waiting))),
             Cell::new(&item.title),
         ]);
     }
     format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
+}
+
+/// Units that anybody may buy: those in line have what is kept. `None`: without end.
+pub fn free(row: &StockRow) -> Option<u64> {
+    row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
 
 /// What buyers have to bring, in a line; nothing where nothing is asked and every limit is at its default.

@@ -12,6 +12,8 @@ mod door;
 mod driver;
 #[path = "browser/elsewhere.rs"]
 mod elsewhere;
+#[path = "browser/line.rs"]
+mod line;
 #[path = "browser/live.rs"]
 mod live;
 #[path = "browser/passes.rs"]

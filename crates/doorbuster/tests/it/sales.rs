@@ -156,7 +156,8 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     assert!(told.starts_with(&format!("{id} of alice for 10 units of phone is reserved, until ")), "{told}");
     ask(&["order", "extend", id]).refused(2);
     ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"]).refused(2);
-    assert_eq!(ask(&["order", "payments", "--order", id]).fine(), "There are no such payments.\n");
+    assert_eq!(ask(&["order", "payments", id]).fine(), "There are no such payments.\n");
+    ask(&["order", "payments", id, "--order", id]).refused(2);
     assert_eq!(ask(&["order", "refunds"]).fine(), "There are no such refunds.\n");
     assert!(ask(&["order", "refund", id]).refused(1).ends_with("(wrong_state).\n"));
 
@@ -164,11 +165,17 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     until("it is paid", || (ask(&["order", "show", id, "--json"]).json()["state"] == "paid").then_some(()));
     let listed = ask(&["order", "payments", "--order", id]).fine();
     assert!(listed.contains("captured") && listed.contains("1.00 CNY") && listed.contains("sandbox"), "{listed}");
+    assert_eq!(ask(&["order", "payments", id]).fine(), listed);
+    let report = ask(&["reconcile"]).fine();
+    assert!(
+        report.matches("1.00 CNY").count() == 3 && report.contains("0.00 CNY"),
+        "due, captured, standing: {report}"
+    );
     for _ in 0..2 {
         let told = ask(&["order", "refund", id, "--reason", "broken in transit"]).fine();
         assert_eq!(told, format!("{id} of alice for 10 units of phone is refunded.\n"));
     }
-    let listed = ask(&["order", "refunds", "--order", id]).fine();
+    let listed = ask(&["order", "refunds", id]).fine();
     assert!(listed.contains("ref_") && listed.contains("operator"), "{listed}");
     let shown = ask(&["order", "show", id]).fine();
     for told in ["by buyer", "a slow bank", "by provider:sandbox", "operator:configured: broken in transit"] {
@@ -190,6 +197,29 @@ fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
     assert_eq!(stormed.json()["answers"], json!({"reserved": 10, "sold_out": 290}));
     let audited = run(program(&scratch).args(["audit", "--data-dir", &data_dir, "--answers", answers])).fine();
     assert!(audited.ends_with("10 orders and 300 answers checked: nothing is wrong.\n"), "{audited}");
+}
+
+#[test]
+fn a_storm_that_meets_no_sale_does_not_end_well() {
+    let scratch = Scratch::new();
+    let house = open_sale(&scratch);
+    let own = house.data_dir().join("buyer_secret");
+    let other = scratch.join("other_secret");
+    std::fs::write(&other, "a-secret-of-32-bytes-that-nobody-signs-with").expect("it can be written");
+    for (sale, secret, words) in [
+        ("spring", &other, "got unauthenticated: is --buyer-secret-file"),
+        ("autumn", &own, "got not_found: are --sale"),
+    ] {
+        for more in [&[][..], &["--json"]] {
+            let mut command = program(&scratch);
+            command
+                .args(["storm", "--item", "phone", "--buyers", "5", "--url", house.url(), "--sale", sale])
+                .args(more);
+            let stormed = run(command.arg("--buyer-secret-file").arg(secret));
+            assert!(stormed.refused(1).contains(words), "{}", stormed.err());
+            assert!(!stormed.out().contains("Every buyer has"), "{}", stormed.out());
+        }
+    }
 }
 
 /// Buys ten phones as the shop's page would.

@@ -17,6 +17,30 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
 }
 
 #[test]
+fn a_place_that_cannot_be_used_is_named_with_its_setting() {
+    let scratch = Scratch::new();
+    let empty = scratch.join("no-keys.json");
+    std::fs::write(&empty, r#"{"keys":[]}"#).expect("it can be written");
+    for command in [&["serve"][..], &["config", "check"]] {
+        for wrong in ["/etc/hostname", "/dev/null"] {
+            let said = run(program(&scratch).args(command).args(["--data-dir", wrong])).refused(2);
+            assert!(said.contains("data_dir") && said.contains(wrong), "{command:?}: {said}");
+        }
+        let said = run(program(&scratch).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty)).refused(2);
+        assert!(said.contains("auth.buyer_jwks") && said.contains("no key"), "{command:?}: {said}");
+    }
+    for nowhere in ["/proc/nope/data", "/proc"] {
+        let said = run(program(&scratch).args(["serve", "--data-dir", nowhere])).refused(2);
+        assert!(said.contains("data_dir: cannot") && said.contains("--data-dir"), "{said}");
+    }
+    let mut away = program(&scratch);
+    away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
+    // A database that is away is no wrong setting: it may be there at the next try.
+    let said = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door")).refused(1);
+    assert!(said.contains("store.url") && !said.contains("hush"), "{said}");
+}
+
+#[test]
 fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
     let scratch = Scratch::new();
     let empty = scratch.join("nobodys");

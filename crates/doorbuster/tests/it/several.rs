@@ -56,7 +56,10 @@ fn an_installation_is_started_once_shown_and_removed() {
     let due =
         ["postgres", "redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6", "node-1", "node-2", "front"];
     assert_eq!(names, due);
-    assert!(cluster(&scratch, &["up"]).fine().starts_with("It is up already"));
+    let told = cluster(&scratch, &["up"]).fine();
+    assert!(told.starts_with("It is up already"));
+    let password = found["store_url"].as_str().and_then(|url| url.split([':', '@']).nth(2)).expect("a password");
+    assert!(password.len() > 8 && !told.contains(password), "{told}");
     let key = std::fs::read_to_string(found["admin_key_file"].as_str().expect("a path")).expect("a key");
     let list = run(program(&scratch)
         .args(["sale", "list"])

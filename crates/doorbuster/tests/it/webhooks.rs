@@ -205,4 +205,65 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     assert!(ask(&["dead-letter", "retry", "dlv_1"]).refused(1).ends_with("(not_found).\n"));
     let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
     assert!(discarded.refused(1).ends_with("(not_found).\n"));
+    assert_eq!(ask(&["dead-letter", "retry", "--all"]).fine(), "0 are tried again.\n");
+    assert_eq!(ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]).fine(), "0 are let be.\n");
+    for unclear in [&["retry"][..], &["retry", "dlv_1", "--all"], &["discard", "--all"]] {
+        ask(&[&["dead-letter"], unclear].concat()).refused(2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_row_that_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on() {
+    let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
+    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let (address, taken) = shop(u64::MAX).await;
+    let endpoint = json!({"url": format!("http://{address}/"), "types": ["*"]});
+    let added = rig.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
+    assert_eq!(added.status, 201, "{added}");
+    let before = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
+    // A second hand on the store, as a damaged page or a later program would have one.
+    let store = rusqlite::Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+    store.busy_timeout(Duration::from_secs(10)).expect("it can be set");
+    let sql = "INSERT INTO event (type, sale_id, at, actor) VALUES ('sale.moved', 'spring', 1, 'engine')";
+    store.execute_batch(sql).expect("it is SQL");
+    let after = rig.buy(&Wish::new("bert", "k", "spring", 1)).await.id();
+    let told = async || {
+        let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        [&before, &after].iter().all(|order| taken.iter().any(|(of, ..)| of == *order)).then_some(())
+    };
+    rig.until("what happened around it is told", PATIENCE, told).await;
+    let letter = rig.until("it is given up", PATIENCE, async || {
+        let list = rig.shown("/v1/admin/dead-letters").await;
+        list["dead_letters"].as_array().and_then(|all| all.first().cloned())
+    });
+    let letter = letter.await;
+    assert_eq!((&letter["type"], &letter["about"]), (&json!("sale.moved"), &json!("sale:spring")));
+    assert!(letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")), "{letter}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line() {
+    let rig = Rig::with(&[("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal:5672")]);
+    let url = format!("http://{}", rig.address);
+    let file = rig.scratch.join("rabbit.url");
+    let ask = |address: &str, arguments: &[&str]| {
+        std::fs::write(&file, format!("{address}\n")).expect("a directory of our own");
+        let mut command = program(&rig.scratch);
+        let command = command.args(arguments).stdin(std::fs::File::open(&file).expect("it was written"));
+        run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
+    };
+    let add = ["webhook", "endpoint", "add", "-", "--type", "order.paid"];
+    let added = ask("amqp://shop:s3cr3t@rabbit.internal/live?exchange=events", &add).fine();
+    assert!(
+        added.ends_with(" at amqp://shop:***@rabbit.internal/live?exchange=events is told of order.paid.\n"),
+        "{added}"
+    );
+    let id = added.split(' ').next().expect("an id");
+    let edited = ask("amqp://shop:n3w@rabbit.internal/live", &["webhook", "endpoint", "edit", id, "--to", "-"]).fine();
+    assert_eq!(edited, format!("{id} at amqp://shop:***@rabbit.internal/live is told of order.paid.\n"));
+    let listed = ask("", &["webhook", "endpoint", "list"]).fine();
+    assert!(listed.contains("shop:***@") && !listed.contains("n3w"), "{listed}");
+    let refused = ask("amqp://shop:s3cr3t@elsewhere.internal/live", &add).refused(1);
+    assert!(refused.contains("brokers.hosts") && !refused.contains("s3cr3t"), "{refused}");
+    assert!(ask("", &["webhook", "endpoint", "rotate", id]).refused(1).ends_with("(wrong_state).\n"));
 }

@@ -89,7 +89,8 @@ impl<'a> Auditor<'a> {
             return;
         };
         self.told.insert(&order.id);
-        if order.buyer != *buyer || order.key != *key || Some(order.item) != item || order.units != i64::from(units) {
+        let is_theirs = order.is_erased() || (order.buyer == *buyer && order.key == *key);
+        if !is_theirs || Some(order.item) != item || order.units != i64::from(units) {
             let detail = format!(
                 "{buyer} was told {state} of order {id} for request {key:?}, {units} units of {}/{}; \
                  it is {}'s for request {:?}, {} units of item {}",

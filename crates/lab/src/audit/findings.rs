@@ -1,11 +1,28 @@
 //! Gathers what is wrong, bounded per rule: a broken store is told in twenty examples and a number, not in a million lines.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use doorbuster_api::admin::audit::{Finding, Notice};
+use jiff::Timestamp;
 
 use super::limits::FINDINGS_PER_RULE_MAX;
 use super::rows::Truth;
+
+/// A moment, for a person.
+pub(super) fn when(ms: Option<i64>) -> String {
+    match ms.map(Timestamp::from_millisecond) {
+        Some(Ok(moment)) => format!("{moment:.3}"),
+        // Outside the years that there are: the bare number says more than nothing.
+        Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
+        None => "never".into(),
+    }
+}
+
+/// What may not be there, for a person.
+pub(super) fn or_none<T: Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "none".into(), |value| value.to_string())
+}
 
 /// What has been found so far.
 #[derive(Debug)]

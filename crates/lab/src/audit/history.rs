@@ -1,6 +1,6 @@
 //! Histories: each order's events begin with its reservation, follow the allowed steps, and end at what the order is now.
 
-use super::findings::Findings;
+use super::findings::{Findings, when};
 use super::rows::{Event, Order, Truth};
 
 /// The steps that change an order's state.
@@ -70,7 +70,10 @@ fn follow<'e>(order: &Order, is_old: bool, events: impl Iterator<Item = &'e Even
     }
     let (is, told) = ((Some(order.pay_by), order.paid_at, order.ended_at), (last.pay_by, last.paid_at, last.ended_at));
     if is != told {
-        let detail = format!("order {id} has to be paid by, was paid, ended at {is:?}; its last event says {told:?}");
+        let say = |(pay_by, paid_at, ended_at)| {
+            format!("pay by {}, paid {}, ended {}", when(pay_by), when(paid_at), when(ended_at))
+        };
+        let detail = format!("order {id}: {}; its last event says: {}", say(is), say(told));
         findings.item("history", *item, detail);
     }
 }

@@ -6,8 +6,8 @@ use tokio_postgres::{Client, Row};
 use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
 use super::rows::{
-    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Quota, Recall, Refund, Resolution, Sale,
-    Truth,
+    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall, Refund, Resolution,
+    Sale, Truth,
 };
 
 /// Reads everything that the checks look at. On a thread of its own, so that whoever asks may have an event loop already.
@@ -57,6 +57,7 @@ async fn read_rows(db: &Client) -> Result<Truth, tokio_postgres::Error> {
         events: all(db, EVENTS, event).await?,
         payments: all(db, PAYMENTS, payment).await?,
         refunds: all(db, REFUNDS, refund).await?,
+        places: all(db, PLACES, place).await?,
         index: Index::default(),
     };
     db.batch_execute("ROLLBACK").await?;
@@ -77,7 +78,7 @@ fn sale(row: &Row) -> Result<(String, Sale), tokio_postgres::Error> {
 }
 
 const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
-                     currency FROM item";
+                     currency, waiting FROM item";
 
 fn item(row: &Row) -> Result<Item, tokio_postgres::Error> {
     Ok(Item {
@@ -93,6 +94,7 @@ fn item(row: &Row) -> Result<Item, tokio_postgres::Error> {
         paid: row.try_get(9)?,
         price: row.try_get(10)?,
         currency: row.try_get(11)?,
+        waiting: row.try_get(12)?,
     })
 }
 
@@ -231,5 +233,19 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
         currency: row.try_get(5)?,
         cause: row.try_get(6)?,
         state: row.try_get(7)?,
+    })
+}
+
+const PLACES: &str = "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
+
+fn place(row: &Row) -> Result<Place, tokio_postgres::Error> {
+    Ok(Place {
+        item: row.try_get(0)?,
+        n: row.try_get(1)?,
+        id: row.try_get(2)?,
+        buyer: row.try_get(3)?,
+        key: row.try_get(4)?,
+        state: row.try_get(5)?,
+        ended_at: row.try_get(6)?,
     })
 }

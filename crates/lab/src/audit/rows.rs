@@ -22,6 +22,8 @@ pub(super) struct Truth {
     pub events: Vec<Event>,
     pub payments: Vec<Payment>,
     pub refunds: Vec<Refund>,
+    /// Places in line, by item and turn.
+    pub places: Vec<Place>,
     /// What the database says about itself when it is damaged.
     pub damage: Vec<String>,
     /// Filled by [`Truth::add_up`].
@@ -79,6 +81,7 @@ pub(super) struct Item {
     pub paid: i64,
     pub price: i64,
     pub currency: String,
+    pub waiting: i64,
 }
 
 #[derive(Debug)]
@@ -99,10 +102,18 @@ pub(super) struct Grant {
     pub closed_at: Option<i64>,
 }
 
+/// Where another grant names its slot, that of an item's line says this: no slot has it.
+const LINE: i64 = 2_147_483_647;
+
 impl Grant {
+    /// Of an item's line: never open, its orders are for whoever stood there first.
+    pub fn is_line(&self) -> bool {
+        self.slot == LINE
+    }
+
     /// Closed because its slot failed, and not by plan: each of these is a repair.
     pub fn is_repair(&self) -> bool {
-        self.closed_cause.as_deref().is_some_and(|cause| !matches!(cause, "ended" | "rolled" | "lease_lapsed"))
+        self.closed_cause.as_deref().is_some_and(|cause| !matches!(cause, "ended" | "rolled" | "lease_lapsed" | "line"))
     }
 }
 
@@ -146,6 +157,11 @@ impl Order {
     /// Its units are somebody's.
     pub fn is_active(&self) -> bool {
         matches!(&*self.state, "reserved" | "paid")
+    }
+
+    /// Its buyer was erased: nobody can be held against it by name.
+    pub fn is_erased(&self) -> bool {
+        self.buyer.starts_with("erased:")
     }
 }
 
@@ -230,7 +246,24 @@ pub(super) struct Refund {
     pub state: String,
 }
 
+/// A place in an item's line.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub item: i64,
+    pub n: i64,
+    pub id: String,
+    pub buyer: String,
+    pub key: String,
+    pub state: String,
+    pub ended_at: Option<i64>,
+}
+
 impl Truth {
+    /// Whether this is the grant of a line.
+    pub fn is_line(&self, grant: i64) -> bool {
+        self.grants.get(&grant).is_some_and(Grant::is_line)
+    }
+
     /// Adds up what the checks share; called once, when all rows are read.
     pub fn add_up(&mut self) {
         for grant in self.grants.values().filter(|grant| grant.open) {

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 use super::AuditError;
 use super::limits::BUSY_TIMEOUT;
 use super::rows::{
-    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Quota, Recall, Refund, Resolution, Sale,
-    Truth,
+    Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall, Refund, Resolution,
+    Sale, Truth,
 };
 
 /// Marks a file as Doorbuster's own ("DbrM").
@@ -70,6 +70,7 @@ fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
         events: all(&snapshot, EVENTS, event)?,
         payments: all(&snapshot, PAYMENTS, payment)?,
         refunds: all(&snapshot, REFUNDS, refund)?,
+        places: all(&snapshot, PLACES, place)?,
         index: Index::default(),
     };
     truth.damage.retain(|line: &String| line != "ok");
@@ -86,7 +87,7 @@ fn sale(row: &Row<'_>) -> rusqlite::Result<(String, Sale)> {
 }
 
 const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
-                     currency FROM item";
+                     currency, waiting FROM item";
 
 fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     Ok(Item {
@@ -102,6 +103,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
         paid: row.get(9)?,
         price: row.get(10)?,
         currency: row.get(11)?,
+        waiting: row.get(12)?,
     })
 }
 
@@ -233,5 +235,19 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
         currency: row.get(5)?,
         cause: row.get(6)?,
         state: row.get(7)?,
+    })
+}
+
+const PLACES: &str = "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place {
+        item: row.get(0)?,
+        n: row.get(1)?,
+        id: row.get(2)?,
+        buyer: row.get(3)?,
+        key: row.get(4)?,
+        state: row.get(5)?,
+        ended_at: row.get(6)?,
     })
 }

@@ -1,6 +1,6 @@
 //! Where every unit of an item is (I1, I2), and how its total came to be.
 
-use super::findings::Findings;
+use super::findings::{Findings, or_none};
 use super::rows::{Item, Truth};
 
 /// Checks every item by itself.
@@ -19,7 +19,7 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
             (total, initial) => findings.item(
                 "I2",
                 item.id,
-                format!("counted and unlimited at once: total {total:?}, initial total {initial:?}"),
+                format!("counted and unlimited at once: total {}, initial total {}", or_none(total), or_none(initial)),
             ),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::findings::Findings;
+use super::findings::{Findings, or_none};
 use super::order_id;
 use super::rows::{Order, Resolution, Truth};
 
@@ -18,6 +18,14 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, Numbers> = HashMap::new();
     let orders = truth.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
     let returned = truth.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
+    // A number in line is taken while its place waits.
+    for place in &truth.places {
+        let line = truth.grants.values().find(|grant| grant.is_line() && grant.item == place.item);
+        if let Some(line) = line {
+            let numbers = numbers.entry(line.id).or_default();
+            numbers.most = numbers.most.max(place.n);
+        }
+    }
     for (grant, n, ticket) in orders.chain(returned) {
         let Some(n) = n else { continue };
         let numbers = numbers.entry(grant).or_default();
@@ -33,7 +41,7 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
     }
     counts(truth, &numbers, findings);
     for order in &truth.orders {
-        order_says(order, findings);
+        order_says(truth, order, findings);
     }
     let mut tickets = HashSet::new();
     for row in &truth.resolutions {
@@ -66,7 +74,7 @@ fn counts(truth: &Truth, numbers: &HashMap<i64, Numbers>, findings: &mut Finding
 }
 
 /// An order's id carries grant, number and units of its ticket, and when the verdict was due: none is consumed later.
-fn order_says(order: &Order, findings: &mut Findings<'_>) {
+fn order_says(truth: &Truth, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
         findings.item("I8", order.item, format!("order {} has an id that is none", order.id));
         return;
@@ -81,7 +89,8 @@ fn order_says(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    if order.reserved_at > parts.decide_by {
+    // In line there is no telling when.
+    if order.reserved_at > parts.decide_by && !truth.is_line(order.grant) {
         let late = order.reserved_at - parts.decide_by;
         findings.item("I8", order.item, format!("order {} was made {late} ms after its verdict was due", order.id));
     }
@@ -101,8 +110,10 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
         None => findings.item("I8", item, format!("ticket {ticket} has an id that is none")),
         Some(parts) if parts.grant != *grant || row.n.is_some_and(|n| n != parts.n) => {
             let detail = format!(
-                "ticket {ticket} was returned as number {:?} of grant {grant}, its id says {} of {}",
-                row.n, parts.n, parts.grant
+                "ticket {ticket} was returned as number {} of grant {grant}, its id says {} of {}",
+                or_none(row.n),
+                parts.n,
+                parts.grant
             );
             findings.item("I8", item, detail);
         }
@@ -115,6 +126,9 @@ fn returned_ticket(truth: &Truth, row: &Resolution, findings: &mut Findings<'_>)
             }
         }
         ("key_reused" | "limit_reached" | "unavailable", None) => {}
-        _ => findings.item("I8", item, format!("ticket {ticket} has the verdict {verdict:?} for {:?}", row.order)),
+        (_, order) => {
+            let detail = format!("ticket {ticket} has the verdict {verdict} for the order {}", or_none(order));
+            findings.item("I8", item, detail);
+        }
     }
 }

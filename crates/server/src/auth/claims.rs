@@ -5,6 +5,7 @@ use std::fmt;
 
 use doorbuster_api::limits::NAME_MAX;
 use doorbuster_api::value::is_name;
+use doorbuster_core::BuyerId;
 use doorbuster_core::gate::pass::Standing;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
@@ -21,10 +22,10 @@ pub struct BuyerName {
 }
 
 impl BuyerName {
-    /// The name that `text` is, if it can be one.
+    /// The name that `text` is, if it can be one. Names of erased buyers are nobody's.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        if !is_name(text) {
+        if !is_name(text) || text.starts_with(BuyerId::ERASED) {
             return None;
         }
         let mut bytes = [0; NAME_MAX];
@@ -190,6 +191,8 @@ mod tests {
         check(r#"{"sub":7,"exp":9999}"#, Err("claims"));
         check(r#"{"sub":"a b","exp":9999}"#, Err("sub"));
         check(r#"{"sub":"","exp":9999}"#, Err("sub"));
+        check(r#"{"sub":"erased:0123","exp":9999}"#, Err("sub"));
+        check(r#"{"sub":"erased","exp":9999}"#, Ok("erased"));
         check(r#"["anna",9999]"#, Err("claims"));
         check("", Err("claims"));
     }

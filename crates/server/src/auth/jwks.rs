@@ -4,7 +4,7 @@
 //! The algorithm comes from the key, never from the token. The set is read at start, again every [`REFRESH_EVERY`], and
 //! when a token names a key that is not in it, but no more often than [`REFRESH_AT_MOST_EVERY`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,15 +160,25 @@ impl Jwks {
     }
 }
 
-async fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
+async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let path = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || {
-        if std::fs::metadata(&path)?.len() > SET_BYTES_MAX as u64 {
-            return Err(std::io::Error::other(format!("it is larger than {SET_BYTES_MAX} bytes")));
-        }
-        std::fs::read(&path)
-    });
-    read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    tokio::task::spawn_blocking(move || read_now(&path)).await.map_err(|error| error.to_string())?
+}
+
+fn read_now(path: &Path) -> Result<Vec<u8>, String> {
+    let why = |error: std::io::Error| error.to_string();
+    if std::fs::metadata(path).map_err(why)?.len() > SET_BYTES_MAX as u64 {
+        return Err(format!("it is larger than {SET_BYTES_MAX} bytes"));
+    }
+    std::fs::read(path).map_err(why)
+}
+
+/// Whether this file holds a set of keys that a server could start with.
+///
+/// # Errors
+/// Why it does not, for a person.
+pub(crate) fn check_file(path: &Path) -> Result<(), String> {
+    read_now(path).and_then(|bytes| keys(&bytes)).map(drop)
 }
 
 /// The keys of a set that can check a token. One that cannot be read, or is for something else, is passed over.

@@ -27,7 +27,7 @@ impl Engine {
         let (count, remaining) = match counts.total {
             Stock::Counted(total) => {
                 let at_hand = self.at_hand(item).await.min(counts.in_slots);
-                (Some(total), Some((counts.pool + at_hand).min(total)))
+                (Some(total), Some((item.gauge.open_pool() + at_hand).min(total)))
             }
             Stock::Unlimited => (None, None),
         };

@@ -1,7 +1,7 @@
 //! Stage two: each raw value understood, each range and contradiction checked.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use doorbuster_api::limits::TITLE_CHARS_MAX;
@@ -11,8 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, Origin, Raw};
-use super::{AuthSettings, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment, shape};
+use super::{AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment, shape};
 
+use crate::auth::check_jwks_file;
 use crate::gate::{MASTERS_MAX, Masters};
 
 mod reader;
@@ -47,6 +48,7 @@ pub(super) fn check(
     let unset = read.origin("webhooks.allow_private") == Some(&Origin::Default);
     let webhooks_tries = read.whole("webhooks.tries", 1..=u64::from(DELIVERY_TRIES_MAX));
     let webhooks_timeout = read.whole("webhooks.timeout_secs", 1..=60).map(Duration::from_secs);
+    let broker_hosts = broker_hosts(&mut read);
     let connections_max = read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
     let idle = read.whole("limits.idle_secs", 1..=3600).map(Duration::from_secs);
     let log = log(&mut read);
@@ -68,6 +70,7 @@ pub(super) fn check(
             webhooks_allow_private: webhooks_allow_private? || (demo && unset),
             webhooks_tries: webhooks_tries.and_then(|tries| u32::try_from(tries).ok())?,
             webhooks_timeout: webhooks_timeout?,
+            broker_hosts,
             connections_max: connections_max?,
             idle: idle?,
             log: log?,
@@ -91,6 +94,13 @@ fn data_dir(read: &mut Reader<'_>, environment: &Environment, shape: Option<&Sha
         let text = read.text("data_dir")?;
         if text.is_empty() {
             read.fault("data_dir", "is empty; write the path of a directory");
+            return None;
+        }
+        if std::fs::metadata(&text).is_ok_and(|there| !there.is_dir()) {
+            read.fault(
+                "data_dir",
+                format!("{text} is no directory; write the path of one, or of one that can be made"),
+            );
             return None;
         }
         return Some(text.into());
@@ -121,6 +131,17 @@ fn proxies(read: &mut Reader<'_>) -> Vec<Cidr> {
         }
     }
     networks
+}
+
+fn broker_hosts(read: &mut Reader<'_>) -> Vec<BrokerHost> {
+    let mut hosts = Vec::new();
+    for text in read.list("brokers.hosts").unwrap_or_default() {
+        match BrokerHost::parse(&text) {
+            Some(host) => hosts.push(host),
+            None => read.fault("brokers.hosts", format!("{text:?} is no host; write them like rabbit.internal:5672")),
+        }
+    }
+    hosts
 }
 
 fn shop(read: &mut Reader<'_>) -> Option<String> {
@@ -220,8 +241,11 @@ fn jwks(read: &mut Reader<'_>) -> Option<BuyerKeys> {
         }
         return Some(BuyerKeys::JwksUrl(text));
     }
-    if let Err(error) = std::fs::metadata(&text) {
-        read.fault("auth.buyer_jwks", format!("cannot read {text}: {error}; write https://… or the path of a file"));
+    if let Err(why) = check_jwks_file(Path::new(&text)) {
+        read.fault(
+            "auth.buyer_jwks",
+            format!("cannot read keys from {text}: {why}; write https://… or the path of a file"),
+        );
     }
     Some(BuyerKeys::JwksFile(text.into()))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::fault::SettingFault;
 use super::table::{COMMAND_LINE_NAMES, ENV_PREFIX, FILE_SUFFIX, SETTINGS};
 use super::{DEFAULT_FILE, Flags};
+use crate::failpoint;
 
 /// The environment, by name.
 pub(super) type Environment = HashMap<OsString, OsString>;
@@ -152,7 +153,10 @@ fn read_environment(raw: &mut Raw, environment: &Environment, faults: &mut Vec<S
     let mut layer = Layer::default();
     for name in names {
         let shown = name.to_string_lossy();
-        if !shown.starts_with(ENV_PREFIX) || COMMAND_LINE_NAMES.contains(&shown.as_ref()) {
+        if !shown.starts_with(ENV_PREFIX)
+            || COMMAND_LINE_NAMES.contains(&shown.as_ref())
+            || failpoint::is_setting(&shown)
+        {
             continue;
         }
         let origin = Origin::Environment(shown.to_string());

@@ -1,5 +1,6 @@
 //! The shape of a deployment: what it needs, and what it cannot have.
 
+use doorbuster_store::check_address;
 use secrecy::SecretString;
 
 use super::check::Reader;
@@ -48,6 +49,10 @@ fn store(read: &mut Reader<'_>, shape: &str) -> Option<SecretString> {
     let url = read.text("store.url")?;
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme) && url.len() > scheme.len()) {
         read.fault("store.url", "is no address of a PostgreSQL server; write postgres://user@host/database");
+        return None;
+    }
+    if let Err(error) = check_address(&url) {
+        read.fault("store.url", format!("{error}; write postgres://user@host/database"));
         return None;
     }
     Some(url.into())

@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 33] = [
+pub const SETTINGS: [Setting; 34] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -57,6 +57,7 @@ pub const SETTINGS: [Setting; 33] = [
     plain("webhooks.allow_private"),
     plain("webhooks.tries"),
     plain("webhooks.timeout_secs"),
+    plain("brokers.hosts"),
     plain("limits.connections"),
     plain("limits.idle_secs"),
     plain("log.format"),

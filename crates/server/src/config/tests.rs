@@ -88,10 +88,13 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_ROLES", "api", "roles", "api,settle,control");
     check("DOORBUSTER_ROLES", "api,settle,control,cook", "roles", "\"cook\"");
     check("DOORBUSTER_DATA_DIR", "", "data_dir", "directory");
+    check("DOORBUSTER_DATA_DIR", "/dev/null", "data_dir", "is no directory");
     check("DOORBUSTER_STORE__URL", "postgres://x", "store.url", "contradicts");
     check("DOORBUSTER_SLOTS__URLS", "redis://x", "slots.urls", "contradicts");
     check("DOORBUSTER_AUTH__BUYER_SECRET", "short", "auth.buyer_secret", "32 bytes");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "/no/such/file", "auth.buyer_jwks", "cannot read");
+    check("DOORBUSTER_AUTH__BUYER_JWKS", "/etc/passwd", "auth.buyer_jwks", "not a JSON Web Key Set");
+    check("DOORBUSTER_AUTH__BUYER_JWKS", "/dev/null", "auth.buyer_jwks", "not a JSON Web Key Set");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "http://shop.example/jwks", "auth.buyer_jwks", "https://");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "https://", "auth.buyer_jwks", "https://");
     check("DOORBUSTER_AUTH__ADMIN_KEY", "too-short", "auth.admin_key", "32");
@@ -111,6 +114,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_PASS__TTL_SECS", "4", "pass.ttl_secs", "5 to 3600");
     check("DOORBUSTER_PASS__TTL_SECS", "3601", "pass.ttl_secs", "5 to 3600");
     check("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "perhaps", "webhooks.allow_private", "true or false");
+    check("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal,http://rabbit", "brokers.hosts", "is no host");
     check("DOORBUSTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "trusted_proxies", "\"proxy\"");
     check("DOORBUSTER_LIMITS__CONNECTIONS", "1", "limits.connections", "16 to");
     check("DOORBUSTER_LOG__FORMAT", "xml", "log.format", "json");
@@ -215,6 +219,8 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
     };
     refused("postgres", &[], "store.url: is missing");
     refused("postgres", &[("DOORBUSTER_STORE__URL", "mysql://x:hush@y/z")], "postgres://");
+    refused("postgres", &[("DOORBUSTER_STORE__URL", "postgres://shop:hush@db:port/z")], "store.url");
+    refused("postgres", &[("DOORBUSTER_STORE__URL", "postgres://db/z?sslmode=perhaps")], "sslmode=perhaps");
     refused("postgres", &[STORE, SLOTS], "slots.urls");
     refused("postgres", &[STORE, ("DOORBUSTER_ROLES", "api,control")], "api and settle together");
     refused("cluster", &[STORE], "slots.urls: must name");

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
+use crate::failpoint::{self, Point};
 
 use super::{gather, tend};
 
@@ -104,6 +105,7 @@ impl Engine {
             let id = RecallId(rand::random::<u64>() >> 1);
             let begun = self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
             let Some(recall) = begun else { continue };
+            failpoint::pass(Point::RecallBegun);
             let taken = if is_here { gather::carry_out(self, &grant, &recall).await?.unwrap_or(0) } else { 0 };
             moved += taken;
             lacks -= taken.min(lacks);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorbuster_core::sale::Step;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemCounts, Notice};
+use doorbuster_store::{ItemCounts, Notice, Reversed};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -27,6 +27,8 @@ pub struct AuditView {
     pub findings: Vec<FindingView>,
     /// What others did wrong, and what was dealt with: money that goes back. All is well all the same.
     pub notices: Vec<Notice>,
+    /// Money that went back without having been asked to.
+    pub reversals: Vec<Reversed>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
 }
@@ -115,6 +117,7 @@ impl Engine {
             repairs,
             findings: findings.collect(),
             notices: check.notices,
+            reversals: self.store().reversals().await?,
             items: items.collect(),
         })
     }

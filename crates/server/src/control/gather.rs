@@ -10,6 +10,7 @@ use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
+use crate::failpoint::{self, Point};
 
 use super::refill::give;
 use super::tend::Place;
@@ -42,7 +43,7 @@ pub(super) async fn gather(
 ) -> Result<bool, EngineError> {
     let Some(want) = item.work.wants.first() else { return Ok(false) };
     let holdings = holdings(places, &known);
-    let Some(plan) = tail::gather(want.units, want.slot, item.gauge.counts().pool, &holdings) else { return Ok(false) };
+    let Some(plan) = tail::gather(want.units, want.slot, item.gauge.open_pool(), &holdings) else { return Ok(false) };
     let Some(target) = places.iter().find(|place| place.grant.slot == plan.into) else { return Ok(false) };
     let mut moved = give(engine, target, Portion { units: plan.refill, counter: Counter::A }).await?;
     if known.gave_away && !plan.recalls.is_empty() {
@@ -83,6 +84,7 @@ fn holdings(places: &[Place], known: &Known<'_>) -> Vec<Holding> {
 pub(super) async fn carry_out(engine: &Engine, from: &Grant, recall: &Recall) -> Result<Option<u64>, EngineError> {
     match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
         Recalled::Taken(taken) => {
+            failpoint::pass(Point::RecallTaken);
             let moved = engine.store().finish_recall(recall.id, taken).await?;
             tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
             engine.meter().recall();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::Phase;
 
+use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
 /// Between two looks at what others recall from the slots of this node, while a sale is open. A unit that came back may lie here any moment.
@@ -39,10 +40,8 @@ pub(super) async fn run_errands(engine: Arc<Engine>) {
 fn pause(engine: &Engine) -> Duration {
     let catalogue = engine.catalogue();
     let open = catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
-    let pauses = open.map(|item| item.gauge.counts()).map(|counts| match counts.pool == 0 && counts.in_slots > 0 {
-        true => ERRANDS_AT_THE_TAIL,
-        false => ERRANDS,
-    });
+    let is_at_the_tail = |item: &Arc<ItemState>| item.gauge.open_pool() == 0 && item.gauge.counts().in_slots > 0;
+    let pauses = open.map(|item| if is_at_the_tail(item) { ERRANDS_AT_THE_TAIL } else { ERRANDS });
     pauses.min().unwrap_or(ERRANDS_AT_REST)
 }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::tend;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
+use crate::failpoint::{self, Point};
 
 /// How long a late payment waits for units on their way; then it is paid with what the pool has, or refunded.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,6 +20,7 @@ impl Engine {
     pub async fn capture(&self, told: Capture) -> Result<Captured, EngineError> {
         let first = self.store().capture(told.clone(), false).await?;
         let Captured::Lacks { order, .. } = &first else { return Ok(first) };
+        failpoint::pass(Point::LateLacks);
         if self.catalogue().item_of(order.item).is_none() {
             self.catch_up().await?;
         }
@@ -26,6 +28,7 @@ impl Engine {
         let Some(item) = catalogue.item_of(order.item) else { return Ok(self.store().capture(told, true).await?) };
         let _alone = item.work.tending.lock().await;
         let captured = self.capture_gathering(item, told).await;
+        failpoint::pass(Point::LateCaptured);
         // Whatever was recalled and not used goes back to the slots, and a slot learns of the limit that is used again.
         if let Err(error) = tend::tend_locked(self, item).await {
             tracing::warn!(%error, "what a late payment left is brought to the slots later");
@@ -54,6 +57,7 @@ impl Engine {
                     return Ok(self.store().capture(told, true).await?);
                 }
             };
+            failpoint::pass(Point::LateGathered);
             if moved == 0 {
                 // What is missing is in tickets in flight, which will be orders or come back, or another node brings it.
                 drop(tokio::time::timeout_at(until, changed).await);

@@ -62,7 +62,7 @@ impl Portions {
 
 /// Gives the slots what they shall have of the pool. True: something was given.
 pub(super) async fn refill(engine: &Engine, item: &ItemState, places: &[Place]) -> Result<bool, EngineError> {
-    let pool = item.gauge.counts().pool;
+    let pool = item.gauge.open_pool();
     if pool == 0 {
         return Ok(false);
     }

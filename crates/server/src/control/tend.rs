@@ -89,7 +89,7 @@ async fn is_low(engine: &Engine, item: &ItemState) -> bool {
     if !portions.spread.in_use() {
         return true;
     }
-    let pool = item.gauge.counts().pool;
+    let pool = item.gauge.open_pool();
     for &slot in &item.slots {
         match engine.slots().view(slot).await {
             Ok(Some(view)) if !portions.wants(pool, &view) => {}
@@ -137,7 +137,7 @@ fn see(item: &ItemState, places: &[Place]) {
         return;
     }
     let of = |slot: &SlotKey| places.iter().find(|place| place.grant.slot == *slot);
-    let (pool, counted) = (item.gauge.counts().pool, item.row.counted);
+    let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
     let in_flight = |place: &Place| place.view.available + place.view.unacknowledged as u64;
     let registry = match counted {
         true => Registry::of(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight))),

@@ -93,7 +93,7 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     if engine.watches() {
         for sale in catalogue.sales().filter(|s| s.is_warm() && !s.is_draining()) {
             for item in &sale.items {
-                if item.gauge.counts().pool > 0 {
+                if item.gauge.open_pool() > 0 {
                     engine.control().wake_by_pool(item.row.id);
                 }
                 if !is_well(engine, item, grants).await {

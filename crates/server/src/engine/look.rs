@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::event::By;
 use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{BuyerId, Millis, TicketId, Units, Verdict};
+use doorbuster_core::{BuyerId, ItemId, Millis, Place, TicketId, Units, Verdict};
 
 use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
@@ -36,6 +36,22 @@ pub enum Looked {
         /// Why.
         verdict: Verdict,
     },
+    /// A place in line that waits.
+    Waiting {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// The place.
+        place: Place,
+        /// How many stand before it.
+        ahead: u64,
+    },
+    /// A place in line that its buyer gave up.
+    Left {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// The place.
+        place: Place,
+    },
     /// Not an id of ours, or another buyer's.
     NotFound,
 }
@@ -52,33 +68,46 @@ impl Engine {
         };
         let Some(parts) = parts else { return Ok(Looked::NotFound) };
         let mut resolved = self.store.verdict(id).await?;
-        let mut forced = false;
+        if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
+            // Of a buyer who was erased it is not theirs any more, though the id still proves that it was.
+            return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
+                Looked::Order(order)
+            } else {
+                Looked::NotFound
+            });
+        }
+        let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
+        if grant.slot.is_line() {
+            return self.look_in_line(id, grant.slot.item, buyer).await;
+        }
         if resolved.is_none()
             && let Some(buyer) = buyer
             && self.now() > parts.decide_by
         {
             resolved = self.store.force(id, parts, buyer.clone()).await?;
-            forced = resolved.is_some();
+            if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
+                return Ok(Looked::Order(order));
+            }
+            if resolved.is_some() {
+                // What the verdict gave back has to reach the slot.
+                self.control().wake(grant.slot.item);
+            }
         }
-        if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            return Ok(Looked::Order(order));
-        }
-        let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(Looked::NotFound) };
-        if forced {
-            // What the verdict gave back has to reach the slot.
-            self.control().wake(grant.slot.item);
-        }
-        if self.catalogue().item_of(grant.slot.item).is_none() {
-            self.catch_up().await?;
-        }
-        let catalogue = self.catalogue();
-        let Some(item) = catalogue.item_of(grant.slot.item).cloned() else { return Ok(Looked::NotFound) };
+        let Some(item) = self.item_or_new(grant.slot.item).await? else { return Ok(Looked::NotFound) };
         Ok(match (resolved, buyer) {
             (Some(resolved), _) => Looked::Refused { item, units: parts.units, verdict: resolved.verdict },
             (None, Some(_)) => Looked::Queued { item, units: parts.units, decide_by: parts.decide_by },
             // Without its buyer an id does not prove itself.
             (None, None) => Looked::NotFound,
         })
+    }
+
+    /// The item of this number, though another node made it just now.
+    pub(super) async fn item_or_new(&self, id: ItemId) -> Result<Option<Arc<ItemState>>, EngineError> {
+        if self.catalogue().item_of(id).is_none() {
+            self.catch_up().await?;
+        }
+        Ok(self.catalogue().item_of(id).cloned())
     }
 
     /// Cancels a reserved order.

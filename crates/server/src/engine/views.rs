@@ -7,6 +7,7 @@ use doorbuster_store::Committed;
 
 use crate::catalogue::Catalogue;
 use crate::control::Control;
+use crate::failpoint::{self, Point};
 use crate::holders::Holders;
 use crate::notify::{Hub, Kind};
 use crate::waiters::{About, Told, Waiters};
@@ -26,6 +27,9 @@ impl Views {
     /// Shows a commit, of this node or of another, in this order: who holds an order, then the counts that may say "sold out", then verdicts
     /// that are waited for here, then the hints. An order may come twice.
     pub(super) fn publish(&self, committed: &Committed) {
+        if !committed.orders.is_empty() {
+            failpoint::pass(Point::Committed);
+        }
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
@@ -44,8 +48,11 @@ impl Views {
             item.gauge.publish(*counts);
             // Also when the counts are known: they may have been read from the store before this commit was heard of, and nobody was told.
             self.control.announce(&item.sale);
-            if counts.pool > 0 {
+            if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
+            }
+            if counts.kept > 0 {
+                self.control.serve_lines();
             }
             if !item.work.wants.is_empty() {
                 self.control.wake(counts.item);

@@ -51,11 +51,13 @@ pub(crate) enum Route {
     Challenge,
     /// A place in the waiting room, or a look at it.
     Room,
+    /// The place where an order is paid for.
+    Checkout,
 }
 
 impl Route {
     /// Every one.
-    pub(crate) const ALL: [Self; 4] = [Self::Purchase, Self::Pass, Self::Challenge, Self::Room];
+    pub(crate) const ALL: [Self; 5] = [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
     /// Its word in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Route {
             Self::Pass => "pass",
             Self::Challenge => "challenge",
             Self::Room => "waiting_room",
+            Self::Checkout => "checkout",
         }
     }
 }
@@ -182,6 +185,20 @@ impl Limiter {
             }
         }
         Ok(standing)
+    }
+
+    /// Asks for one request about one thing of a caller's own, which nobody else may ask about.
+    ///
+    /// # Errors
+    /// It is one too many: nothing was used up.
+    pub(crate) fn ask_about(&self, route: Route, thing: &str, pace: Pace, sale: &SaleState) -> Result<(), Limited> {
+        let (mut standing, now) = (Standing::default(), self.now());
+        // No buyer's name has a control character.
+        let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes()).key;
+        let pace = self.sharing.as_ref().map_or(pace, |sharing| pace.part(sharing.parts()));
+        let turn = self.table.with(key, now, |cell| self.step(cell, pace, now, pace.cost(1), key));
+        standing.note(Scope::Buyer, pace, state_of(turn), now);
+        refuse(turn, Scope::Buyer, standing).inspect_err(|_| sale.refuses(route, Scope::Buyer))
     }
 
     /// Where a caller stands, without using anything up.

@@ -1,5 +1,5 @@
 //! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
-use doorbuster_api::order::AnyOrder;
+use doorbuster_api::order::RefusalCode;
 use doorbuster_api::told::{self, Data, ItemData, OrderData, PaymentData, RefusedData, SaleData};
 use doorbuster_core::event::{Actor, Event, Subject};
 use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
@@ -37,10 +37,12 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_of(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            match wire::refused(*id, buyer.as_str(), item, units, *verdict) {
-                AnyOrder::Refused(order) => Data::Refused(RefusedData { order }),
-                AnyOrder::Order(_) | AnyOrder::Queued(_) => return None,
-            }
+            // What a buyer undoes before it is an order is a place in line.
+            let code = match event.by.actor {
+                Actor::Buyer => RefusalCode::Left,
+                Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => wire::refusal_code(*verdict),
+            };
+            Data::Refused(RefusedData { order: wire::refused(*id, buyer.as_str(), item, units, code) })
         }
         Subject::Payment { .. } => Data::Payment(payment(event)?),
         Subject::Item(item) => {

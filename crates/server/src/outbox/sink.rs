@@ -33,11 +33,13 @@ pub(crate) struct Refusal {
     pub(crate) pause_ms: i64,
     /// Whether it does not want this very message, as far as its answer says.
     pub(crate) is_final: bool,
+    /// Whether it wants nothing any more, ever.
+    pub(crate) is_gone: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(error: impl Into<String>) -> Self {
-        Self { error: error.into(), pause_ms: 0, is_final: false }
+        Self { error: error.into(), pause_ms: 0, is_final: false, is_gone: false }
     }
 }
 
@@ -46,7 +48,7 @@ impl Outbox {
     pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
         let sent = match endpoint.kind {
             EndpointKind::Webhook => self.webhooks.send(endpoint, message, self.engine.clock().wall()).await,
-            EndpointKind::Broker => Err(Refusal::new("this program was built without a sink for brokers")),
+            EndpointKind::Broker => self.brokers.send(endpoint, message).await,
         };
         if let Err(Refusal { error, .. }) = &sent {
             let Message { id, what, key, at, .. } = message;

@@ -86,7 +86,7 @@ impl Webhooks {
             true => format!("it answered {}: redirects are not followed", status.as_u16()),
             false => format!("it answered {}", status.as_u16()),
         };
-        Err(Refusal { error, pause_ms: pause, is_final: is_final(status) })
+        Err(Refusal { error, pause_ms: pause, is_final: is_final(status), is_gone: status == StatusCode::GONE })
     }
 }
 

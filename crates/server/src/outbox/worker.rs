@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use doorbuster_api::told;
 use doorbuster_core::Millis;
-use doorbuster_core::outbox::{Desk, Note, Outcome, about};
-use doorbuster_store::{Endpoint, EndpointKind, StoreError, Told};
+use doorbuster_core::event::EventType;
+use doorbuster_core::outbox::{Desk, Note, Outcome, Wanted, about};
+use doorbuster_store::{Endpoint, EndpointChange, EndpointKind, Read, StoreError};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use super::body;
 use super::meter::Sent;
 use super::sink::Refusal;
 use super::{Outbox, POLL_EVERY};
+use crate::failpoint::{self, Point};
 
 /// How long an endpoint stays with a node that says nothing.
 const LEASE_MS: i64 = 5_000;
@@ -62,8 +64,8 @@ struct Worker<'o> {
     kind: EndpointKind,
     desk: Desk,
     /// Events that were read and are not told.
-    events: HashMap<i64, Arc<Told>>,
-    sending: JoinSet<(i64, Result<(), Refusal>)>,
+    events: HashMap<i64, Arc<Read>>,
+    sending: JoinSet<(i64, Result<(), Unsent>)>,
     /// What the store does not know yet of rows that were tried.
     notes: Vec<Note>,
     /// Whether the position may be moved.
@@ -71,6 +73,22 @@ struct Worker<'o> {
     wrote: Instant,
     /// Whether there may be events that were not read.
     may_read: bool,
+    /// The endpoint said that it wants nothing any more.
+    is_gone: bool,
+}
+
+/// Why an event was not told.
+enum Unsent {
+    /// The endpoint, or whatever lies before it.
+    Refused(Refusal),
+    /// The event's row.
+    Unreadable(String),
+}
+
+impl From<Refusal> for Unsent {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Tells while the lease is held. Ends well when another one has the endpoint, or it is gone.
@@ -90,6 +108,7 @@ async fn tell(outbox: &Arc<Outbox>, id: &str, endpoint: &mut watch::Receiver<Arc
         may_go: false,
         wrote: Instant::now(),
         may_read: true,
+        is_gone: false,
     };
     let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + KNOW_EVERY);
     loop {
@@ -119,6 +138,10 @@ async fn tell(outbox: &Arc<Outbox>, id: &str, endpoint: &mut watch::Receiver<Arc
         while let Some(sent) = worker.sending.try_join_next() {
             worker.sent(sent)?;
         }
+        if worker.is_gone {
+            worker.disable().await?;
+            return worker.end().await;
+        }
         if Instant::now() >= renew {
             if !store.lease_endpoint(id, outbox.engine.node(), LEASE_MS).await? {
                 return Ok(());
@@ -139,6 +162,7 @@ impl Worker<'_> {
         if !self.notes.is_empty() {
             self.outbox.engine.store().note_deliveries(self.id, self.notes.clone()).await?;
             self.notes.clear();
+            failpoint::pass(Point::OutboxNoted);
         }
         Ok(())
     }
@@ -156,6 +180,7 @@ impl Worker<'_> {
             self.given_up(parcel.position, parcel.error.as_deref());
         }
         let is_there = self.outbox.engine.store().advance_endpoint(self.id, progress).await?;
+        failpoint::pass(Point::OutboxAdvanced);
         self.desk.gone();
         Ok(is_there)
     }
@@ -168,12 +193,22 @@ impl Worker<'_> {
             return Ok(());
         }
         let told = self.outbox.engine.store().told_after(self.desk.read_after(), room).await?;
+        if !told.is_empty() {
+            failpoint::pass(Point::OutboxRead);
+        }
         self.may_read = told.len() == room;
-        for told in told {
-            let is_wanted = endpoint.wanted.has(told.event.what);
-            self.desk.read(told.position, &about(&told.event), is_wanted);
+        for read in told {
+            let (position, about, is_wanted) = match &read {
+                Ok(told) => (told.position, about(&told.event), endpoint.wanted.has(told.event.what)),
+                Err(unreadable) => {
+                    let what = EventType::parse(&unreadable.what);
+                    let is_wanted = what.map_or(endpoint.wanted == Wanted::All, |what| endpoint.wanted.has(what));
+                    (unreadable.position, unreadable.about.clone(), is_wanted)
+                }
+            };
+            self.desk.read(position, &about, is_wanted);
             if is_wanted {
-                self.events.insert(told.position, Arc::new(told));
+                self.events.insert(position, Arc::new(read));
             } else {
                 self.may_go = true;
             }
@@ -198,14 +233,26 @@ impl Worker<'_> {
         Instant::now() + due.min(write).min(POLL_EVERY)
     }
 
-    fn sent(&mut self, sent: Result<(i64, Result<(), Refusal>), JoinError>) -> Result<(), StoreError> {
+    fn sent(&mut self, sent: Result<(i64, Result<(), Unsent>), JoinError>) -> Result<(), StoreError> {
         let (position, answer) =
             sent.map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
+        if answer.is_ok() {
+            failpoint::pass(Point::OutboxSent);
+        }
         let was_open = self.desk.is_open();
         let (outcome, error) = match answer {
             Ok(()) => (Outcome::Told, None),
-            Err(Refusal { error, is_final: true, .. }) => (Outcome::Refused { error: error.clone() }, Some(error)),
-            Err(Refusal { error, pause_ms, .. }) => (Outcome::Failed { error: error.clone(), pause_ms }, Some(error)),
+            Err(Unsent::Unreadable(error)) => (Outcome::Never { error: error.clone() }, Some(error)),
+            Err(Unsent::Refused(Refusal { error, is_gone: true, .. })) => {
+                self.is_gone = true;
+                (Outcome::Gone, Some(error))
+            }
+            Err(Unsent::Refused(Refusal { error, is_final: true, .. })) => {
+                (Outcome::Refused { error: error.clone() }, Some(error))
+            }
+            Err(Unsent::Refused(Refusal { error, pause_ms, .. })) => {
+                (Outcome::Failed { error: error.clone(), pause_ms }, Some(error))
+            }
         };
         self.may_go = true;
         let now = self.outbox.engine.now();
@@ -233,9 +280,22 @@ impl Worker<'_> {
 
     /// An event is given up: somebody must look.
     fn given_up(&self, position: i64, error: Option<&str>) {
+        failpoint::pass(Point::OutboxDead);
         self.outbox.meter.count(self.kind, Sent::Dead);
         let event = told::bare_event_id(position);
         tracing::error!(endpoint = self.id, event, error, "an event was given up and is a dead letter");
+    }
+
+    /// The endpoint asked for it: what it was not told waits until an operator enables it again.
+    async fn disable(&mut self) -> Result<(), StoreError> {
+        let store = self.outbox.engine.store();
+        let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+        store.update_endpoint(self.id, off).await?;
+        tracing::error!(endpoint = self.id, "an endpoint answered 410 Gone and is disabled: an operator must look");
+        let detail = serde_json::json!({"endpoint": self.id, "reason": "it answered 410"});
+        store.log_action("engine", "webhook_endpoint.disable", &detail.to_string()).await?;
+        self.outbox.wake();
+        Ok(())
     }
 
     /// Writes down what is known, since nobody will be told any more.
@@ -248,24 +308,28 @@ impl Worker<'_> {
 }
 
 /// Sends one event, which is looked up again if it was read long ago.
-async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<Arc<Told>>) -> Result<(), Refusal> {
+async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<Arc<Read>>) -> Result<(), Unsent> {
     let engine = &outbox.engine;
-    let told = match read {
-        Some(told) => told,
+    let read = match read {
+        Some(read) => read,
         None => match engine.store().told_at(position).await {
-            Ok(Some(told)) => Arc::new(told),
-            Ok(None) => return Err(Refusal::new("the event is forgotten")),
-            Err(error) => return Err(Refusal::new(format!("the event could not be read: {error}"))),
+            Ok(Some(read)) => Arc::new(read),
+            Ok(None) => return Err(Refusal::new("the event is forgotten").into()),
+            Err(error) => return Err(Refusal::new(format!("the event could not be read: {error}")).into()),
         },
     };
-    let mut message = body::message(&engine.catalogue(), &told);
+    let told = match &*read {
+        Ok(told) => told,
+        Err(unreadable) => return Err(Unsent::Unreadable(format!("its row cannot be read: {}", unreadable.reason))),
+    };
+    let mut message = body::message(&engine.catalogue(), told);
     if message.is_none() {
         // Another node may have made the sale just now.
         drop(engine.catch_up().await);
-        message = body::message(&engine.catalogue(), &told);
+        message = body::message(&engine.catalogue(), told);
     }
     match message {
-        Some(message) => outbox.send(endpoint, &message).await,
-        None => Err(Refusal::new("the event's item is not known here")),
+        Some(message) => Ok(outbox.send(endpoint, &message).await?),
+        None => Err(Refusal::new("the event's item is not known here").into()),
     }
 }

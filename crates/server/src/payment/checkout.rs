@@ -6,6 +6,8 @@ use super::Payments;
 use super::provider::{NewCheckout, Opened, ProviderError, Standing};
 use crate::catalogue::Catalogue;
 use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
+use crate::gate::Limited;
 
 /// What asking for a checkout came to.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub(crate) enum Opening {
     WrongState(OrderState),
     /// No such order.
     NotFound,
+    /// The provider was asked too often for this order, or for this buyer.
+    Limited(Limited),
     /// The provider cannot be asked now.
     Away(ProviderError),
     /// The provider takes no money for this order, however often it is asked.
@@ -23,11 +27,18 @@ pub(crate) enum Opening {
 }
 
 impl Payments {
-    /// The order's checkout: the one it has, or a new one. `base` is this server as the buyer's browser sees it.
+    /// The order's checkout: the one it has, or a new one, for which the provider is asked if `may_ask`. `base` is this server as the buyer's browser sees
+    /// it.
     ///
     /// # Errors
     /// When the store is away.
-    pub(crate) async fn open(&self, id: TicketId, buyer: &BuyerId, base: &str) -> Result<Opening, EngineError> {
+    pub(crate) async fn open(
+        &self,
+        id: TicketId,
+        buyer: &BuyerId,
+        base: &str,
+        may_ask: impl FnOnce(&Order) -> Result<(), Limited>,
+    ) -> Result<Opening, EngineError> {
         let store = self.engine.store();
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
             return Ok(Opening::NotFound);
@@ -37,10 +48,14 @@ impl Payments {
             return Ok(Opening::WrongState(order.state));
         }
         let before = store.checkout(id).await?;
-        if let Some(kept) = before.as_ref().filter(|kept| kept.open) {
-            if kept.expires_at > now && kept.provider == self.provider.name() {
-                return Ok(Opening::Open(shown(kept.clone(), &order)));
-            }
+        let kept = before.as_ref().filter(|kept| kept.open);
+        if let Some(kept) = kept.filter(|kept| kept.expires_at > now && kept.provider == self.provider.name()) {
+            return Ok(Opening::Open(shown(kept.clone(), &order)));
+        }
+        if let Err(limited) = may_ask(&order) {
+            return Ok(Opening::Limited(limited));
+        }
+        if let Some(kept) = kept {
             // It may have taken money in its last moments.
             if let Some(other) = self.replace(&order, kept).await? {
                 return Ok(other);
@@ -55,7 +70,10 @@ impl Payments {
             }
             Err(error) => return Ok(Opening::Away(error)),
         };
-        self.keep(&order, opened).await
+        failpoint::pass(Point::CheckoutAsked);
+        let kept = self.keep(&order, opened).await;
+        failpoint::pass(Point::CheckoutKept);
+        kept
     }
 
     /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another does not.
@@ -69,6 +87,7 @@ impl Payments {
         }
         match self.provider.close(&order.id, &kept.session).await {
             Ok(Standing::Closed) => {
+                failpoint::pass(Point::CheckoutClosed);
                 self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }

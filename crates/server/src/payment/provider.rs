@@ -2,8 +2,9 @@
 //!
 //! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a refund go under a key that is the same each time.
 use bytes::Bytes;
-use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundNews};
 use doorbuster_core::{Millis, TicketId};
+use doorbuster_store::Reversal;
 use http::HeaderMap;
 
 use super::sandbox::Sandbox;
@@ -55,7 +56,11 @@ pub(crate) enum Message {
         id: RefundId,
         /// What of it.
         news: RefundNews,
+        /// What it is if we asked for none: somebody else sent the money back.
+        otherwise: Option<Reversal>,
     },
+    /// Money went back without having been asked to, or did not after all.
+    Reversed(Reversal),
     /// A checkout takes no money any more.
     Closed {
         /// For which order, as it was written.
@@ -184,6 +189,14 @@ impl Provider {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
             Self::Stripe(provider) => provider.look(refund).await,
+        }
+    }
+
+    /// Whether money of a payment that was learned of by asking went back since, at the provider's own console.
+    pub(crate) async fn reversed(&self, payment: &PaymentId) -> Result<Option<Reversal>, ProviderError> {
+        match self {
+            Self::Sandbox(provider) => provider.reversed(payment).await,
+            Self::Stripe(provider) => provider.reversed(payment).await,
         }
     }
 

@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use doorbuster_core::money::Checkout;
+use doorbuster_api::payment::Outcome;
+use doorbuster_core::money::{Checkout, PaymentId};
 use doorbuster_core::{Order, OrderState};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -13,6 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use super::Payments;
 use super::provider::Standing;
 use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
 
 /// Checkouts that are read at once.
 const PAGE: usize = 256;
@@ -84,6 +86,16 @@ impl Payments {
         Ok(found)
     }
 
+    /// Asks whether a payment that nobody told of went back in the meantime.
+    async fn look_back(&self, payment: &PaymentId) -> Result<(), EngineError> {
+        match self.provider.reversed(payment).await {
+            Ok(Some(reversal)) => drop(self.reversed(reversal).await?),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, payment = payment.0, "a provider could not be asked about a payment"),
+        }
+        Ok(())
+    }
+
     async fn ask(&self, checkout: Checkout, order: Order) -> Result<(), EngineError> {
         let store = self.engine.store();
         let again_ms = if order.state == OrderState::Reserved { AGAIN_MS } else { AGAIN_LATER_MS };
@@ -92,13 +104,19 @@ impl Payments {
             return Ok(());
         }
         let said = self.provider.close(&order.id, &checkout.session).await;
+        failpoint::pass(Point::ReconcileAsked);
         self.meter.ask(said.is_err());
         match said {
             Ok(Standing::Closed) => {}
             Ok(Standing::Paid(captures)) => {
                 for told in captures {
-                    self.captured(told).await?;
+                    let payment = told.payment.clone();
+                    if self.captured(told).await? == Outcome::Paid {
+                        // Whoever lost the message of it may have lost that it went back, too.
+                        self.look_back(&payment).await?;
+                    }
                 }
+                failpoint::pass(Point::ReconcileCaptured);
             }
             Ok(Standing::Undecided) => {
                 store.put_off_checkout(order.id, checkout.session, again_ms).await?;
@@ -111,6 +129,7 @@ impl Payments {
             }
         }
         store.close_checkout(order.id, checkout.session).await?;
+        failpoint::pass(Point::ReconcileClosed);
         Ok(())
     }
 }

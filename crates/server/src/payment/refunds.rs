@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 
 use super::{Payments, RefundStep};
 use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
 
 /// Refunds that are read at once.
 const PAGE: usize = 128;
@@ -62,6 +63,7 @@ impl Payments {
     }
 
     async fn ask_for(&self, refund: Refund) -> Result<(), EngineError> {
+        failpoint::pass(Point::RefundDue);
         let asked = match () {
             () if refund.provider != self.provider.name() => {
                 let why = format!("payment.provider is {}, and this is of {}", self.provider.name(), refund.provider);
@@ -70,6 +72,7 @@ impl Payments {
             () if refund.accepted => self.provider.look(&refund).await,
             () => self.provider.refund(&refund).await,
         };
+        failpoint::pass(Point::RefundAsked);
         let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect()));
         self.meter.refund(match &news {
             RefundNews::Accepted { .. } => RefundStep::Accepted,
@@ -77,6 +80,7 @@ impl Payments {
             RefundNews::Failed(_) | RefundNews::CameBack(_) => RefundStep::Failed,
         });
         let noted = self.engine.store().note_refund(refund.id, news).await?;
+        failpoint::pass(Point::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();
             tracing::error!(refund = refund.id.0, error, "a refund was given up: an operator must look");

@@ -5,6 +5,7 @@
 //! What it knows stands in documents of its own in the store: `session/…` (a checkout with its payments and the messages it has to send),
 //! `payment/…` (whose session a payment is of), `due/…` (sessions with messages to send, by time).
 mod desk;
+mod forget;
 mod message;
 mod post;
 
@@ -13,12 +14,14 @@ use std::time::Duration;
 
 use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundNews};
 use doorbuster_core::{Millis, TicketId};
+use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::provider::{Message, NewCheckout, Opened, ProviderError, Standing, Unread};
 use crate::engine::{Engine, EngineError};
+use crate::failpoint::{self, Point};
 use crate::signing::{self, SigningKey};
 
 pub(crate) use desk::{Action, Desk, Done};
@@ -68,8 +71,16 @@ struct Payment {
     id: String,
     /// Its money comes after the checkout was closed, and nobody knows before.
     late: bool,
-    /// The refund that was asked for, and when.
+    /// The refund that was asked for, and when; or the word of what somebody did with the money here.
     refund: Option<(String, i64)>,
+}
+
+impl Payment {
+    /// How its money went back without the shop.
+    fn reversal(&self) -> Option<ReversalKind> {
+        let word = &self.refund.as_ref()?.0;
+        ReversalKind::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
 }
 
 /// A message to be sent, until somebody answers 200.
@@ -171,6 +182,7 @@ impl Sandbox {
         };
         let now = self.engine.now();
         let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(away)?;
+        failpoint::pass(Point::SandboxRefundAnnounced);
         let taken = self.change(&id, |session| {
             let (money, order) = (session.money(), session.order.clone());
             let paid = session.payments.iter_mut().find(|p| p.id == *payment)?;
@@ -189,6 +201,21 @@ impl Sandbox {
             Some(true) => RefundNews::Settled,
             Some(false) => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
         })
+    }
+
+    /// See [`super::provider::Provider::reversed`].
+    pub(super) async fn reversed(&self, payment: &PaymentId) -> Result<Option<Reversal>, ProviderError> {
+        let key = format!("payment/{}", payment.0);
+        let Some(id) = self.engine.store().sandbox_get(&key).await.map_err(away)? else { return Ok(None) };
+        let Some(session) = self.session(&id).await.map_err(away)? else { return Ok(None) };
+        let paid = session.payments.iter().find(|paid| paid.id == payment.0);
+        Ok(paid.and_then(|paid| paid.reversal()).map(|kind| Reversal {
+            provider: NAME.to_owned(),
+            payment: payment.clone(),
+            kind,
+            money: Some(session.money()),
+            stands: true,
+        }))
     }
 
     /// See [`super::provider::Provider::read`].

@@ -7,8 +7,9 @@ mod event;
 
 use std::time::Duration;
 
-use doorbuster_core::money::{Capture, Refund, RefundNews};
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundNews};
 use doorbuster_core::{Millis, TicketId};
+use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -114,7 +115,7 @@ impl Stripe {
         // said that nothing is on its way, and Stripe itself refunds no payment beyond what was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
-            Some(_) => match live(&self.refunds_of(refund).await?, refund) {
+            Some(_) => match live(&self.refunds_of(&refund.payment).await?, refund) {
                 Some(made) => return Ok(event::news(made)),
                 None => format!("{}_{}", refund.id.0, refund.next_at.0),
             },
@@ -137,16 +138,34 @@ impl Stripe {
         if refund.money.minor == 0 {
             return Ok(RefundNews::Settled);
         }
-        let all = self.refunds_of(refund).await?;
+        let all = self.refunds_of(&refund.payment).await?;
         match live(&all, refund).or_else(|| all.iter().find(|made| is_ours(made, refund))) {
             Some(made) => Ok(event::news(made)),
+            None if back(&all) >= refund.money.minor => Ok(RefundNews::Settled),
             None => Err(ProviderError::away("Stripe knows of no such refund")),
         }
     }
 
-    /// Every refund of the payment of this one.
-    async fn refunds_of(&self, refund: &Refund) -> Result<Vec<Value>, ProviderError> {
-        let path = format!("/v1/refunds?payment_intent={}&limit=100", escaped(&refund.payment.0));
+    /// See [`super::provider::Provider::reversed`].
+    pub(super) async fn reversed(&self, payment: &PaymentId) -> Result<Option<Reversal>, ProviderError> {
+        if !payment.0.starts_with("pi_") {
+            // A session stands for a payment of nothing.
+            return Ok(None);
+        }
+        let all = self.refunds_of(payment).await?;
+        let currency = all.first().and_then(|made| made["currency"].as_str()).map(str::to_ascii_uppercase);
+        Ok(currency.filter(|_| back(&all) > 0).map(|currency| Reversal {
+            provider: NAME.to_owned(),
+            payment: payment.clone(),
+            kind: ReversalKind::Returned,
+            money: Some(Money { minor: back(&all), currency }),
+            stands: true,
+        }))
+    }
+
+    /// Every refund of this payment.
+    async fn refunds_of(&self, payment: &PaymentId) -> Result<Vec<Value>, ProviderError> {
+        let path = format!("/v1/refunds?payment_intent={}&limit=100", escaped(&payment.0));
         match self.api.get(&path).await?["data"].take() {
             Value::Array(all) => Ok(all),
             _ => Err(nonsense("data")),
@@ -169,6 +188,12 @@ pub(super) fn refuses_currency(currency: &str) -> Option<&'static str> {
 /// Whether it was made for this refund.
 fn is_ours(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
+}
+
+/// What of a payment arrived or is on its way back, in all of its refunds.
+fn back(all: &[Value]) -> i64 {
+    let lives = |made: &&Value| !matches!(made["status"].as_str(), Some("failed" | "canceled"));
+    all.iter().filter(lives).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
 /// The refund at Stripe that arrived or is on its way: ours, or one of the whole that somebody made by hand.

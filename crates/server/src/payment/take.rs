@@ -4,6 +4,7 @@ use std::sync::Arc;
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
 use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
+use doorbuster_store::Reversal;
 
 use super::Payments;
 use super::provider::{Failed, Message};
@@ -19,15 +20,21 @@ impl Payments {
         let outcome = match message {
             Message::Captured(told) => self.captured(told).await?,
             Message::Failed(failed) => self.failed(failed).await?,
-            Message::Refund { event, id, news } => {
+            Message::Refund { event, id, news, otherwise } => {
                 let provider = self.provider.name().to_owned();
-                if let RefundNews::CameBack(why) = &news {
-                    tracing::error!(refund = id.0, why, "a refund came back: an operator must look");
+                let came_back =
+                    if let RefundNews::CameBack(why) = &news { Some((id.0.clone(), why.clone())) } else { None };
+                let is_ours = self.engine.store().settle_refund(provider, event, id, news).await?;
+                if let Some((refund, why)) = came_back.filter(|_| is_ours) {
+                    tracing::error!(refund, why, "a refund came back: an operator must look");
                 }
-                let outcome = noted(self.engine.store().settle_refund(provider, event, id, news).await?);
                 self.wake_refunds();
-                outcome
+                match otherwise {
+                    Some(reversal) if !is_ours => self.reversed(reversal).await?,
+                    _ => noted(is_ours),
+                }
             }
+            Message::Reversed(reversal) => self.reversed(reversal).await?,
             Message::Closed { order, session } => match TicketId::parse(&order) {
                 Some(order) => noted(self.engine.store().close_checkout(order, session).await?),
                 None => Outcome::Ignored,
@@ -54,6 +61,16 @@ impl Payments {
         })
     }
 
+    /// Takes that money went back without having been asked to: it is written down, and what becomes of the order is for an operator to say.
+    pub(super) async fn reversed(&self, told: Reversal) -> Result<Outcome, EngineError> {
+        let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
+        let is_new = self.engine.store().reverse(told).await?;
+        if is_new && stands {
+            tracing::error!(payment, kind, "money went back that nobody here asked for: an operator must look");
+        }
+        Ok(noted(is_new))
+    }
+
     /// Has the buyer's page look again, though the order itself is as it was. No more than a hint: it looks by itself too.
     async fn hint(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().readers() > 0) else { return };
@@ -75,8 +92,12 @@ impl Payments {
         };
         let Some(money) = money else { return Ok(Outcome::Ignored) };
         let provider = self.provider.name().to_owned();
-        let told = Capture { event, provider, payment: PaymentId(payment), order, money };
-        Ok(noted(self.engine.store().fail_payment(told).await?))
+        let told = Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
+        let is_new = self.engine.store().fail_payment(told).await?;
+        if is_new {
+            self.hint(&order).await;
+        }
+        Ok(noted(is_new))
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// Stands in line and asks for units; `None`: there is nowhere to gather from, neither another slot nor the pool.
     pub(super) fn enter(engine: &'a Engine, item: &'a ItemState, request: &Request) -> Option<Self> {
-        if !engine.layout().has_elsewhere(item.slots.len()) && item.gauge.counts().pool == 0 {
+        if !engine.layout().has_elsewhere(item.slots.len()) && item.gauge.open_pool() == 0 {
             return None;
         }
         let place = item.work.wants.enter(Want { slot: item.home(request)?, units: request.units });

@@ -4,6 +4,7 @@ pub(crate) mod access_codes;
 pub(crate) mod audit;
 pub(crate) mod blocks;
 pub(crate) mod dead_letters;
+pub(crate) mod erasures;
 pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod orders;

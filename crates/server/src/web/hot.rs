@@ -103,7 +103,7 @@ where
     let (parts, body) = request.into_parts();
     let bytes = match input::read(&parts.headers, body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(unread) => return problem(&unread),
+        Err(unread) => return app.not_asked(&unread, peer, b""),
     };
     let headers: &HeaderMap = &parts.headers;
     let values = |field: Field| headers.get_all(field.name()).iter().map(HeaderValue::as_bytes);
@@ -138,7 +138,7 @@ pub(crate) fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], came: (Instan
             Step::Goes(Box::pin(async move { trace.run(finish(&app, &going)).await }))
         }
         Ok(Begun::Learns(lesson)) => Step::Learns(lesson),
-        Err(refused) => Step::Sold(Sold::Told(problem(&refused))),
+        Err(refused) => Step::Sold(Sold::Told(app.not_asked(&refused, asked.address, body))),
     }
 }
 
@@ -272,7 +272,7 @@ fn sold(bought: Bought, stand: Option<Stand>, item: &ItemState, buyer: &str, uni
 
 impl App {
     /// What the front door has against a purchase: that operators turn the caller away, or what it has against the buyer, or that it is one too many.
-    fn keeps_out(
+    pub(super) fn keeps_out(
         &self,
         caller: Caller<'_>,
         sale: &SaleState,
@@ -296,6 +296,14 @@ impl App {
                 Some(Refusal::RateLimited { scope, retry_after_secs })
             }
         }
+    }
+
+    /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale that nobody knows.
+    fn not_asked(&self, refused: &Problem, address: IpAddr, body: &[u8]) -> Reply {
+        let mut reply = problem(refused);
+        let (caller, sale) = (Caller { address, buyer: "" }, Wanted::named_sale(body));
+        self.tell_standing(Route::Purchase, caller, sale.as_deref(), reply.headers_mut());
+        reply
     }
 
     /// Learns what a purchase needs.

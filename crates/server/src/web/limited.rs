@@ -1,65 +1,84 @@
-//! Limits on what buyers ask for before a purchase: challenges, passes, the waiting room. Every answer on these addresses says where the caller stands.
+//! Limits on what buyers ask for beside a purchase: challenges, passes, the waiting room, the line. Every answer on these addresses says where the caller stands,
+//! a purchase's too: with the sale's limits, or with those by default where it is about no sale.
 //!
 //! Blocks and limits are asked by the handlers, once, of the sale that they serve: nothing is checked of a name that was read in another way than theirs.
 
+use std::sync::LazyLock;
+
 use axum::extract::{FromRequestParts, Request};
 use axum::response::Response;
+use doorbuster_api::admin::front_door::Limits;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{BuyerId, Phase};
+use http::HeaderMap;
 
 use super::App;
 use super::input::Names;
 use super::refusals::BLOCKED;
 use super::who::{Buyer, Client};
 use crate::catalogue::SaleState;
-use crate::gate::{Caller, Limited, Route, Standing};
+use crate::gate::{Caller, Limited, Route, Rules, Standing};
 
 /// A request on a limited address.
 #[derive(Debug)]
 pub(crate) struct OnLimited {
     route: Route,
-    sale: String,
-    buyer: BuyerId,
+    sale: Option<String>,
+    /// Who asks, if that was proved.
+    buyer: Option<BuyerId>,
     client: Client,
 }
 
 impl OnLimited {
-    /// What a request to this path of the table is, if it is limited and its buyer is known.
+    /// What a request to this path of the table is, if it is limited.
     pub(crate) async fn of(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path.strip_prefix("/v1/sales/{sale}/") {
             Some("challenges") => Route::Challenge,
             Some("passes") => Route::Pass,
             Some("waiting-room") => Route::Room,
+            // Whoever stands in line asks for units.
+            Some("items/{item}/line") => Route::Purchase,
             _ => return (None, request),
         };
         let (mut parts, body) = request.into_parts();
-        let names = Names::from_request_parts(&mut parts, &()).await.ok();
-        let this = (|| {
-            let Names([sale]) = names?;
-            let Buyer(buyer) = parts.extensions.get::<Buyer>()?.clone();
-            Some(Self { route, sale, buyer, client: *parts.extensions.get::<Client>()? })
-        })();
+        let sale = match route {
+            Route::Purchase => Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale, _])| sale),
+            _ => Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale])| sale),
+        };
+        let buyer = parts.extensions.get::<Buyer>().map(|Buyer(buyer)| buyer.clone());
+        let this = parts.extensions.get::<Client>().map(|client| Self { route, sale, buyer, client: *client });
         (this, Request::from_parts(parts, body))
-    }
-
-    fn caller(&self) -> Caller<'_> {
-        Caller { address: self.client.0, buyer: self.buyer.as_str() }
     }
 
     /// Says in the answer where the caller stands now.
     pub(crate) fn tell(&self, app: &App, response: &mut Response) {
-        let catalogue = app.engine.catalogue();
-        let sale = catalogue.sale(&self.sale).filter(|sale| sale.row.phase != Phase::Draft);
-        if let Some(sale) = sale
-            && !Standing::is_in(response.headers())
-        {
-            let standing = app.gate.limits.look(self.route, self.caller(), sale);
-            standing.insert(sale.limits_of(self.route), response.headers_mut());
-        }
+        let buyer = self.buyer.as_ref().map_or("", BuyerId::as_str);
+        let caller = Caller { address: self.client.0, buyer };
+        app.tell_standing(self.route, caller, self.sale.as_deref(), response.headers_mut());
     }
 }
 
+/// The limits by default, which are told where an answer is about no sale.
+static BY_DEFAULT: LazyLock<[Rules; 2]> =
+    LazyLock::new(|| [Rules::new(&Limits::default()), Rules::of_challenges(&Limits::default())]);
+
 impl App {
+    /// Says in an answer where the caller stands, unless it does so already. Who proved to be nobody stands as one who used nothing up.
+    pub(super) fn tell_standing(&self, route: Route, caller: Caller<'_>, sale: Option<&str>, headers: &mut HeaderMap) {
+        if Standing::is_in(headers) {
+            return;
+        }
+        let catalogue = self.engine.catalogue();
+        let sale = sale.and_then(|sale| catalogue.sale(sale)).filter(|sale| sale.row.phase != Phase::Draft);
+        match sale {
+            Some(sale) => self.gate.limits.look(route, caller, sale).insert(sale.limits_of(route), headers),
+            None => {
+                let rules = &BY_DEFAULT[usize::from(route == Route::Challenge)];
+                Standing::unused(rules).insert(rules, headers);
+            }
+        }
+    }
+
     /// Whether operators let this caller buy.
     ///
     /// # Errors

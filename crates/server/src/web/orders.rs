@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::order::{AnyOrder, History, OrderList};
+use doorbuster_api::order::{AnyOrder, History, OrderList, OrderState, RefusalCode};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::By;
+use doorbuster_core::money::PaymentState;
 use doorbuster_core::order::Changed;
-use doorbuster_core::{BuyerId, ItemId, TicketId};
+use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units};
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
@@ -21,6 +22,7 @@ use super::reply::{Answer, Refused, json};
 use super::who::{Asker, Buyer};
 use super::{App, wire};
 use crate::engine::Looked;
+use crate::failpoint::{self, Point};
 
 /// Refunds that an order's history shows; who pays more often than that knows why.
 const REFUNDS_MAX: usize = 20;
@@ -69,19 +71,29 @@ pub(crate) async fn history(State(app): State<Arc<App>>, asker: Asker, Names([or
         Asker::Buyer(buyer) => Some(buyer),
         Asker::Operator => None,
     };
-    match look(&app, id, buyer).await? {
-        AnyOrder::Order(_) => {}
+    let found = match look(&app, id, buyer).await? {
+        AnyOrder::Order(order) => order,
         // What is no order has not begun to happen.
-        AnyOrder::Queued(_) | AnyOrder::Refused(_) => {
-            return Ok(json(StatusCode::OK, &History { history: Vec::new(), refunds: Vec::new() }));
+        AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
+            let none = History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
+            return Ok(json(StatusCode::OK, &none));
         }
-    }
+    };
     let store = app.engine.store();
     let told = store.history(id).await.map_err(failed)?;
     let of_order = MoneyQuery { order: Some(order), oldest_first: true, limit: REFUNDS_MAX, ..MoneyQuery::default() };
+    let newest = MoneyQuery { oldest_first: false, limit: 1, ..of_order.clone() };
     let refunds = store.refunds(of_order).await.map_err(failed)?;
     let refunds = refunds.rows.iter().map(wire::order_refund).collect();
-    Ok(json(StatusCode::OK, &History { history: wire::history(&told, buyer.is_some()), refunds }))
+    let payment_failed_at = match found.state {
+        OrderState::Reserved => {
+            let last = store.payments(newest).await.map_err(failed)?.rows.pop();
+            last.filter(|payment| payment.state == PaymentState::Failed).map(|payment| wire::time(payment.at))
+        }
+        _ => None,
+    };
+    let history = wire::history(&told, buyer.is_some());
+    Ok(json(StatusCode::OK, &History { history, refunds, payment_failed_at }))
 }
 
 /// `POST /v1/orders/{order}/cancel`
@@ -102,6 +114,7 @@ pub(crate) async fn cancel(
 /// Cancels an order that exists.
 pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Answer {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
+    failpoint::pass(Point::CancelDone);
     told(app, changed, "only a reserved order can be cancelled")
 }
 
@@ -119,12 +132,33 @@ pub(crate) fn told(app: &App, changed: Changed, only: &'static str) -> Answer {
 /// What an id stands for, to its buyer or to an operator.
 pub(crate) async fn look(app: &App, id: TicketId, buyer: Option<&BuyerId>) -> Result<AnyOrder, Refused> {
     let looked = app.engine.look(id, buyer).await.map_err(failed)?;
+    Ok(shown(app, id, looked, buyer)?)
+}
+
+/// What an id was found to stand for.
+pub(crate) fn shown(app: &App, id: TicketId, looked: Looked, buyer: Option<&BuyerId>) -> Result<AnyOrder, Problem> {
+    let catalogue = app.engine.catalogue();
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match looked {
-        Looked::Order(order) => AnyOrder::Order(wire::order_in(&app.engine.catalogue(), &order).ok_or_else(nothing)?),
+        Looked::Order(order) => AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(nothing)?),
         Looked::Queued { item, units, decide_by } => AnyOrder::Queued(wire::queued(id, name, &item, units, decide_by)),
-        Looked::Refused { item, units, verdict } => wire::refused(id, name, &item, units, verdict),
-        Looked::NotFound => return Err(nothing().into()),
+        Looked::Refused { item, units, verdict } => {
+            AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
+        }
+        Looked::Waiting { item, place, ahead } => {
+            // Nobody is served after the end.
+            match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
+                true => {
+                    let code = RefusalCode::Ended;
+                    AnyOrder::Refused(wire::refused(id, place.buyer.as_str(), &item, Units::ONE, code))
+                }
+                false => AnyOrder::Waiting(wire::waiting(&item, &place, ahead)),
+            }
+        }
+        Looked::Left { item, place } => {
+            AnyOrder::Refused(wire::refused(id, place.buyer.as_str(), &item, Units::ONE, RefusalCode::Left))
+        }
+        Looked::NotFound => return Err(nothing()),
     })
 }
 

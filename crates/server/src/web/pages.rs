@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::header::names;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
 use doorbuster_core::{Phase, TicketId};
-use http::{HeaderMap, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
@@ -52,7 +54,14 @@ async fn order(State(app): State<Arc<App>>, Names([id]): Names<1>, headers: Head
 }
 
 fn one(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Answer {
-    if is_there { app.assets.page(page, headers) } else { app.assets.page_of_nothing(page, headers) }
+    if is_there {
+        return app.assets.page(page, headers);
+    }
+    // Browsers name what people read; a program gets what every other address answers it.
+    if names(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
+        return app.assets.page_of_nothing(page, headers);
+    }
+    Err(Problem::not_found("there is nothing at this address").into())
 }
 
 /// Signs guests in, so many in a minute.

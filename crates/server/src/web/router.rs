@@ -18,7 +18,7 @@ use http::header::{ACCEPT, CACHE_CONTROL};
 use super::limited::OnLimited;
 use super::reply::Refused;
 use super::who::{Buyer, By, Known, owned};
-use super::{App, admin, docs, events, gate, health, hot, orders, pages, payment, sales};
+use super::{App, admin, docs, events, gate, health, hot, line, orders, pages, payment, sales};
 use crate::metrics::{RouteIndex, route_index};
 
 /// The router of everything but purchases, which are taken before it (and also stand here, for their methods).
@@ -59,6 +59,9 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
         "get_status" => on(filter, sales::status),
+        "join_line" => on(filter, line::join),
+        "get_line_place" => on(filter, line::get),
+        "leave_line" => on(filter, line::leave),
         "get_challenge" => on(filter, gate::challenges::create),
         "enter_waiting_room" => on(filter, gate::room::enter),
         "get_place" => on(filter, gate::room::get),
@@ -107,6 +110,7 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "list_keys" => on(filter, admin::keys::list),
         "create_key" => on(filter, admin::keys::create),
         "delete_key" => on(filter, admin::keys::delete),
+        "erase_buyer" => on(filter, admin::erasures::create),
         "list_blocks" => on(filter, admin::blocks::list),
         "create_block" => on(filter, admin::blocks::create),
         "delete_block" => on(filter, admin::blocks::delete),
@@ -123,6 +127,8 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "list_dead_letters" => on(filter, admin::dead_letters::list),
         "retry_dead_letter" => on(filter, admin::dead_letters::retry),
         "discard_dead_letter" => on(filter, admin::dead_letters::discard),
+        "retry_dead_letters" => on(filter, admin::dead_letters::retry_many),
+        "discard_dead_letters" => on(filter, admin::dead_letters::discard_many),
         "audit" => on(filter, admin::audit::get),
         "export_orders" => on(filter, admin::export::orders),
         "export_payments" => on(filter, admin::export::payments),

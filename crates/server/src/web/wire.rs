@@ -4,11 +4,11 @@ mod money;
 
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::stock::StockRow;
-use doorbuster_api::order::{AnyOrder, Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder};
+use doorbuster_api::order::{Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder};
 use doorbuster_api::sale::{Item, Phase, Sale};
 use doorbuster_api::value::{Currency, Money, Stock, Time};
 use doorbuster_core as core;
-use doorbuster_core::{Millis, TicketId, Units, Verdict};
+use doorbuster_core::{Millis, Place, TicketId, Units, Verdict};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
@@ -94,22 +94,41 @@ pub(crate) fn queued(id: TicketId, buyer: &str, item: &ItemState, units: Units, 
     }
 }
 
-/// A request whose verdict was no.
-pub(crate) fn refused(id: TicketId, buyer: &str, item: &ItemState, units: Units, verdict: Verdict) -> AnyOrder {
-    AnyOrder::Refused(RefusedOrder {
+/// A place in line that waits.
+pub(crate) fn waiting(item: &ItemState, place: &Place, ahead: u64) -> WaitingOrder {
+    WaitingOrder {
+        id: place.id.to_string(),
+        sale: item.sale.to_string(),
+        item: item.row.name.clone(),
+        buyer: place.buyer.to_string(),
+        units: Units::ONE.get(),
+        state: Default::default(),
+        ahead,
+        joined_at: time(place.joined_at),
+    }
+}
+
+/// A request whose verdict was no, or a place in line that ended.
+pub(crate) fn refused(id: TicketId, buyer: &str, item: &ItemState, units: Units, code: RefusalCode) -> RefusedOrder {
+    RefusedOrder {
         id: id.to_string(),
         sale: item.sale.to_string(),
         item: item.row.name.clone(),
         buyer: buyer.to_owned(),
         units: units.get(),
         state: Default::default(),
-        code: match verdict {
-            Verdict::LimitReached => RefusalCode::LimitReached,
-            Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-            // The first two have an order to show instead, and are never refused.
-            Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
-        },
-    })
+        code,
+    }
+}
+
+/// The contract's word for a verdict that was no.
+pub(crate) fn refusal_code(verdict: Verdict) -> RefusalCode {
+    match verdict {
+        Verdict::LimitReached => RefusalCode::LimitReached,
+        Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
+        // The first two have an order to show instead, and are never refused.
+        Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
+    }
 }
 
 /// A sale as its buyers see it.
@@ -195,5 +214,7 @@ pub(crate) fn stock_row(item: &str, counts: &ItemCounts) -> StockRow {
         in_slots: counted(counts.in_slots),
         held: counts.held,
         paid: counts.paid,
+        kept: counts.kept,
+        waiting: counts.waiting,
     }
 }

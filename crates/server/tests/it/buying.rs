@@ -266,7 +266,43 @@ async fn a_crowd_gets_exactly_what_there_is() {
     let count = |verdict: &str| told.iter().filter(|told| *told == verdict).count();
     assert_eq!((count("201"), count("409 sold_out")), (10, 390), "{:?}", told.iter().collect::<HashSet<_>>());
     let row = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
-    assert_eq!(row, json!({"item": "phone", "total": 100, "pool": 0, "in_slots": 0, "held": 100, "paid": 0}));
+    assert_eq!(
+        row,
+        json!({"item": "phone", "total": 100, "pool": 0, "in_slots": 0, "held": 100, "paid": 0, "kept": 0, "waiting": 0})
+    );
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     assert_eq!((&audit["ok"], &audit["repairs"], &audit["findings"]), (&json!(true), &json!(0), &json!([])));
+}
+
+/// After a pause a slot begins anew and does not know what buyers hold. One press tells the node.
+#[tokio::test]
+async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 100.into(), 2).await;
+    let bought = app.buy("anna", "k", "spring", "phone", 2).await.json();
+    app.step("spring", "pause").await;
+    app.step("spring", "resume").await;
+    let settled = async || {
+        let text = app.get("/metrics").await.text();
+        let line = text.lines().find(|line| line.starts_with("doorbuster_tickets_settled_total ")).expect("a count");
+        line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    let before = settled().await;
+    for n in 0..20 {
+        let told = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
+        assert_eq!((told.verdict().as_str(), &told.json()["used"]), ("409 limit_reached", &json!(2)));
+    }
+    assert_eq!(settled().await, before + 1);
+    assert_eq!(
+        app.buy("anna", "k", "spring", "phone", 2).await.verdict(),
+        "200",
+        "its own order is found all the same"
+    );
+    let cancel = format!("/v1/orders/{}/cancel", bought["id"].as_str().expect("an id"));
+    assert_eq!(app.buyer("anna", "POST", &cancel).await.verdict(), "200");
+    assert_eq!(
+        app.buy("anna", "after", "spring", "phone", 2).await.verdict(),
+        "201",
+        "an order that ends makes room at once"
+    );
 }

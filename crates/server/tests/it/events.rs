@@ -89,6 +89,12 @@ async fn a_socket_tells_of_the_buyers_orders_and_of_the_sales_asked_for() {
     app.open_sale("spring", 10.into(), 10).await;
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
+    for _ in 0..5 {
+        // Nothing changes any more, and each is told what there is.
+        let mut other = socket(&app, "anna", "?sale=spring").await;
+        let present = next(&mut other).await;
+        assert_eq!((&present["type"], &present["status"]["items"][0]["remaining"]), (&json!("status"), &json!(10)));
+    }
     let mut bert = socket(&app, "bert", "").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 3).await.verdict(), "201");
     assert_eq!(app.buy("carl", "k", "autumn", "phone", 1).await.verdict(), "201");
@@ -154,6 +160,9 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
+    let (id, present) = sent(&mut wire, &mut text).await;
+    assert_eq!(id, None, "it is told for this reader, not because something changed");
+    assert_eq!((&present["type"], &present["status"]["items"][0]["remaining"]), (&json!("status"), &json!(10)));
     let placed = app.buy("anna", "k", "spring", "phone", 3).await.json();
     let mut last = 0;
     loop {

@@ -135,8 +135,31 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     check(&buy_by(&app, "anna", "k", &close).await, "200", 0);
     check(&app.buy("bert", "k", "spring", "phone", 1).await, "409 sold_out", 2);
     check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
+    // Who proved to be nobody used nothing up.
+    for more in [&[][..], &close] {
+        let nobody = [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
+        let order = |sale: &str, units: u32| json!({"sale": sale, "item": "phone", "units": units}).to_string();
+        let ask = async |body: &str| app.call("POST", "/v1/orders", &nobody, body.as_bytes()).await;
+        check(&ask(&order("spring", 1)).await, "401 unauthenticated", 3);
+        // What is about no sale tells the limits that a sale has by default.
+        let unknown = app.buy_with("anna", "k", more, &order("nowhere", 1)).await;
+        for (reply, verdict) in [
+            (ask(&order("spring", 0)).await, "422 invalid_request"),
+            (ask("[").await, "400 malformed_request"),
+            (unknown, "404 not_found"),
+        ] {
+            assert_eq!(reply.verdict(), verdict);
+            assert_eq!(said(&reply, "ratelimit-policy", "buyer", "q"), Some(50_000), "{reply:?}");
+            assert_eq!(said(&reply, "ratelimit", "buyer", "r"), Some(50_000), "{reply:?}");
+        }
+    }
     app.step("spring", "close").await;
     check(&buy("other").await, "409 ended", 0);
+    for path in ["/v1/sales/spring/challenges", "/v1/sales/spring/passes", "/v1/sales/nowhere/waiting-room"] {
+        let reply = app.call("POST", path, &[], b"").await;
+        assert_eq!(reply.verdict(), "401 unauthenticated");
+        assert!(reply.header("ratelimit").is_some() && reply.header("ratelimit-policy").is_some(), "{path}");
+    }
     app.stop().await;
 }
 

@@ -1,5 +1,7 @@
 //! Money: what providers send, what buyers and operators see of it.
 
+#[path = "money/erasures.rs"]
+mod erasures;
 #[path = "money/exports.rs"]
 mod exports;
 #[path = "money/inbox.rs"]

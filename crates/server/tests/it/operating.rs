@@ -167,7 +167,10 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     assert_eq!(adjust("e", 1_000_000_000).await.verdict(), "422 invalid_request");
     assert_eq!(adjust("f", 0).await.verdict(), "422 invalid_request");
     let row = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
-    assert_eq!(row, json!({"item": "phone", "total": 4, "pool": 0, "in_slots": 0, "held": 4, "paid": 0}));
+    assert_eq!(
+        row,
+        json!({"item": "phone", "total": 4, "pool": 0, "in_slots": 0, "held": 4, "paid": 0, "kept": 0, "waiting": 0})
+    );
     let slots = app.admin("GET", "/v1/admin/sales/spring/slots", None).await.json();
     let slot = &slots["slots"][0];
     assert_eq!(
@@ -184,7 +187,10 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     let reply = app.admin_with("POST", path, &[("Idempotency-Key", "a")], Some(body.clone())).await;
     assert_eq!(reply.verdict(), "409 wrong_state");
     let row = app.admin("GET", "/v1/admin/sales/endless/stock", None).await.json()["items"][0].clone();
-    assert_eq!(row, json!({"item": "phone", "total": null, "pool": null, "in_slots": null, "held": 0, "paid": 0}));
+    assert_eq!(
+        row,
+        json!({"item": "phone", "total": null, "pool": null, "in_slots": null, "held": 0, "paid": 0, "kept": 0, "waiting": 0})
+    );
     let path = "/v1/admin/sales/endless/items/none/adjustments";
     let reply = app.admin_with("POST", path, &[("Idempotency-Key", "a")], Some(body)).await;
     assert_eq!(reply.verdict(), "404 not_found");

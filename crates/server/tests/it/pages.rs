@@ -46,11 +46,14 @@ async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
         assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")), "{path}");
         guarded(&page);
         assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
-        let same = app.get(other).await;
+        let same = app.call("GET", other, &[("Accept", "text/html,*/*;q=0.8")], b"").await;
         assert_eq!(same.body, page.body, "{path}");
         if other.contains("no") {
             guarded(&same);
             assert_eq!((same.status, same.header("cache-control")), (404, Some("no-store")), "{other}");
+            for accept in [&[("Accept", "*/*")][..], &[("Accept", "application/json")], &[]] {
+                assert_eq!(app.call("GET", other, accept, b"").await.verdict(), "404 not_found", "{other}");
+            }
         }
         let tag = page.header("etag").expect("ETag");
         assert_eq!(app.call("GET", path, &[("If-None-Match", tag)], b"").await.status, 304);
@@ -94,7 +97,7 @@ async fn the_pages_script_tells_what_the_owner_configured() {
         ("DOORBUSTER_PAGE__SHOP", "The \"Shop\""),
     ];
     let app = TestApp::with(&settings).await;
-    let page = app.get("/sale/spring").await.text();
+    let page = app.get("/").await.text();
     let site = named(&page).into_iter().find(|name| name.contains("/site.")).expect("the page loads it");
     let text = app.get(&site).await.text();
     let told =

@@ -41,6 +41,8 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
+                // No body is no reason, and needs none; an object is to give one.
+                (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // An empty patch changes nothing, and is one.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => "422 invalid_request",
                 (true, _) => "404 not_found",

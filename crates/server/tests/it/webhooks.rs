@@ -2,6 +2,8 @@
 
 #[path = "webhooks/endpoints.rs"]
 mod endpoints;
+#[path = "webhooks/given_up.rs"]
+mod given_up;
 #[path = "webhooks/libraries.rs"]
 mod libraries;
 #[path = "webhooks/nodes.rs"]
@@ -10,6 +12,8 @@ mod nodes;
 pub(crate) mod receiver;
 #[path = "webhooks/telling.rs"]
 mod telling;
+#[path = "webhooks/tls.rs"]
+mod tls;
 
 use serde_json::{Value, json};
 

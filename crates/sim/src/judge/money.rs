@@ -23,7 +23,7 @@ const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 pub(crate) struct Before {
     pub(super) item: Option<Item>,
     order: Option<Order>,
-    in_slots: u64,
+    pub(super) in_slots: u64,
     used: u32,
     price: Option<Money>,
     /// Whether the message was taken.
@@ -38,7 +38,16 @@ impl Before {
     pub(crate) fn of(truth: &Truth, tx: &Tx) -> Self {
         let mut before = Self::default();
         match tx {
-            Tx::Adjust(item, ..) => before.item = truth.model.items.get(item).cloned(),
+            Tx::Adjust(item, ..) | Tx::Serve(item, _) => before.item = truth.model.items.get(item).cloned(),
+            Tx::Open(slot, ..) => before.item = truth.model.items.get(&slot.item).cloned(),
+            Tx::Refill(grant, ..) => {
+                let of = truth.model.grants.get(grant).map(|grant| grant.slot.item);
+                before.item = of.and_then(|item| truth.model.items.get(&item)).cloned();
+            }
+            Tx::Join(item, ..) => {
+                before.item = truth.model.items.get(item).cloned();
+                before.in_slots = in_slots(truth, *item);
+            }
             Tx::End(id, ..) | Tx::Extend(id, ..) | Tx::CloseCheckout(id, _) => before.about_order(truth, id),
             Tx::KeepCheckout(checkout) => before.about_order(truth, &checkout.order),
             Tx::Capture(told, ..) | Tx::FailPayment(told, _) => {
@@ -65,14 +74,24 @@ impl Before {
         self.checkout = model.checkouts.get(id).cloned();
         let Some(order) = model.orders.get(id) else { return };
         self.item = model.items.get(&order.item).cloned();
-        let open = model.grants.values().filter(|g| g.open && g.slot.item == order.item);
-        self.in_slots = open.map(|g| g.granted.saturating_sub(g.settled)).sum();
+        self.in_slots = in_slots(truth, order.item);
         self.used = model.quotas.get(&(order.item, order.buyer.clone())).copied().unwrap_or(0);
         let each = model.prices.get(&order.item);
         self.price =
             each.map(|p| Money { minor: p.minor * i64::from(order.units.get()), currency: p.currency.clone() });
         self.order = Some(order.clone());
     }
+}
+
+/// What is granted and not settled.
+fn in_slots(truth: &Truth, item: ItemId) -> u64 {
+    let open = truth.model.grants.values().filter(|g| g.open && g.slot.item == item);
+    open.map(|g| g.granted.saturating_sub(g.settled)).sum()
+}
+
+/// Whether money came back, and its provider did not take it anew since.
+fn came_back(refund: &Refund) -> bool {
+    refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
 /// What must come of a captured payment.
@@ -126,6 +145,14 @@ impl Judge {
                     return self
                         .check(same, "I5", || format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund));
                 }
+                // Of money that came back a message may tell old news: the provider is asked.
+                let is_old = |was: &Refund| was.state == RefundState::Pending && came_back(was);
+                if before.refund.as_ref().is_some_and(is_old)
+                    && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled)
+                {
+                    let waits = now.is_some_and(|now| now.state == RefundState::Pending && came_back(now));
+                    return self.check(waits, "refund", || format!("{:?}, {news:?}: {now:?}", before.refund));
+                }
                 self.refund_news(news, before, now);
             }
             (Tx::NoteRefund(id, news, _), _) => self.refund_news(news, before, truth.model.refunds.get(id)),
@@ -172,8 +199,9 @@ impl Judge {
             return self
                 .check(before.refund.is_none() && now.is_none(), "I5", || "a refund came or went by news".into());
         };
-        if was.state == RefundState::Settled && !matches!(news, RefundNews::CameBack(_)) {
-            return self.check(was == now, "I5", || format!("{was:?} had arrived, now {now:?}"));
+        let is_over = was.state == RefundState::Settled || (was.state == RefundState::Failed && came_back(was));
+        if is_over && !matches!(news, RefundNews::CameBack(_)) {
+            return self.check(was == now, "I5", || format!("{was:?} was over, now {now:?}"));
         }
         let wanted = match news {
             RefundNews::Accepted { .. } => RefundState::Pending,
@@ -261,7 +289,8 @@ impl Judge {
                 Some(was) => {
                     let same = (was.at, was.cause, &was.money, &was.payment)
                         == (refund.at, refund.cause, &refund.money, &refund.payment);
-                    let stays = was.state != RefundState::Settled;
+                    let stays =
+                        was.state != RefundState::Settled || (refund.state == RefundState::Failed && came_back(refund));
                     if !same || !stays {
                         let was = was.clone();
                         self.find("I5", || format!("{was:?} became {refund:?}"));
@@ -289,7 +318,7 @@ impl Judge {
 
     /// The provider sends money back, now: once for a payment, all of it, and only what pays for nothing.
     pub(crate) fn sent_back(&mut self, truth: &Truth, provider: &Provider, back: &Back) {
-        let twice = provider.backs.iter().any(|b| b.payment == back.payment);
+        let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} a second time"));
         let state = truth.model.payments.get(&back.payment).map(|p| p.state);
         self.check(state == Some(PaymentState::Refunded), "I5", || format!("{back:?} of a payment that is {state:?}"));
@@ -319,7 +348,7 @@ impl Judge {
             self.find("refund", || format!("{refund:?} at rest"));
         }
         let taken: i64 = provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
-        let sent: i64 = provider.backs.iter().map(|b| b.money.minor).sum();
+        let sent: i64 = provider.backs.iter().filter(|b| !b.came_back).map(|b| b.money.minor).sum();
         let paid = model.orders.values().filter(|o| o.state == OrderState::Paid);
         let price = |item: ItemId| model.prices.get(&item).map_or(0, |p| p.minor);
         let earned: i64 = paid.map(|o| price(o.item) * i64::from(o.units.get())).sum();

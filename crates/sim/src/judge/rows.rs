@@ -1,7 +1,7 @@
 //! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows, done again from nothing.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
-use doorbuster_core::{Cause, ItemId, Millis, OrderState, Phase, Stock, Verdict};
+use doorbuster_core::{Cause, ItemId, Millis, OrderState, Phase, Place, PlaceState, SlotKey, Stock, Verdict};
 
 use super::money::Before;
 use super::{Counts, Held, Judge, Moment};
@@ -24,7 +24,7 @@ fn place(item: ItemId) -> usize {
 }
 
 /// The number in a name such as `b07`.
-fn number(name: &str) -> u8 {
+pub(super) fn number(name: &str) -> u8 {
     name.bytes().filter(u8::is_ascii_digit).fold(0, |acc, b| acc * 10 + (b - b'0'))
 }
 
@@ -61,6 +61,7 @@ impl Judge {
             Tx::Show(item, intent) if *done == Done::Closed(true) => self.shown(truth, *item, *intent),
             _ => {}
         }
+        self.line(truth, tx, done, before, now);
         self.grants(model);
         self.orders(truth, now);
         self.money(truth, tx, done, before);
@@ -100,8 +101,10 @@ impl Judge {
             self.check(carried, "I2", || {
                 format!("item says paid {} ended {}, orders say {} {}", item.paid, item.ended, sums.paid, sums.ended)
             });
-            items[place(item.id)] =
-                Counts { free: counted.map(|_| item.pool.wrapping_add(sums.in_slots)), reserved: sums.reserved };
+            let waits = |p: &&Place| p.item == item.id && p.state == PlaceState::Waiting;
+            let kept = item.pool.min(model.places.values().filter(waits).count() as u64);
+            let free = counted.map(|_| (item.pool - kept).wrapping_add(sums.in_slots));
+            items[place(item.id)] = Counts { free, reserved: sums.reserved + kept };
             for ((of, buyer), &used) in &model.quotas {
                 let held = sums.held_by[usize::from(number(buyer.as_str()))];
                 if *of == item.id {
@@ -131,6 +134,11 @@ impl Judge {
                 continue;
             }
             self.closed.insert(id, grant.feed_len);
+            if grant.slot.index == SlotKey::LINE {
+                let never = !grant.open && !grant.acked && grant.feed_len.0 == 0;
+                self.check(never && cause == Cause::Line, "line", || format!("{grant:?} is a line's"));
+                continue;
+            }
             self.reach(cause.as_str());
             let fault = !matches!(cause, Cause::Ended | Cause::Rolled | Cause::LeaseLapsed);
             self.check(self.faulty || !fault, "I7", || format!("grant {id} closed: {}", cause.as_str()));
@@ -200,7 +208,7 @@ impl Judge {
         self.check(other.is_none(), "one order", || format!("{id} beside {other:?} for one request"));
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
         self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
-        let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by);
+        let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by) && !self.is_place(&id);
         self.check(!late, "decide_by", || format!("{id} consumed after its decide_by"));
         let shown = truth.phases.get(&order.item).map(|p| p.shown);
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));

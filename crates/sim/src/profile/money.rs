@@ -19,7 +19,7 @@ pub(super) fn money(_: Profile, dice: &mut Dice) -> Op {
         21..=24 => Op::CaptureAgain { payment: any(dice) },
         25..=28 => Op::Reconcile { leader, checkout: any(dice) },
         29..=32 => Op::AskRefund { leader, refund: any(dice) },
-        33 | 34 => Op::RefundArrives { refund: any(dice), how: small(dice) },
+        33 | 34 => Op::RefundArrives { refund: any(dice), how: any(dice) },
         35 => Op::RetryRefund { refund: any(dice) },
         36 => Op::Extend { order: any(dice), secs: dice.between(1, 60) as u8 },
         37 => Op::Wait { tens: dice.between(1, 15) as u8 },

@@ -85,7 +85,10 @@ fn time_of(tx: &Tx) -> Option<Millis> {
         | Tx::FailPayment(_, now)
         | Tx::SettleRefund(.., now)
         | Tx::NoteRefund(.., now)
-        | Tx::RetryRefund(_, now) => Some(*now),
+        | Tx::RetryRefund(_, now)
+        | Tx::Join(.., now)
+        | Tx::Leave(_, now)
+        | Tx::Serve(_, now) => Some(*now),
         _ => None,
     }
 }
@@ -209,6 +212,9 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
             Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
         }
         Tx::RecallFinish(id, taken) => Done::Moved(store.finish_recall(*id, *taken).await?),
+        Tx::Join(item, joiner, _) => Done::Joined(inspect::join_line(store, *item, joiner.clone()).await?),
+        Tx::Leave(id, _) => Done::Left(store.leave_line(*id).await?),
+        Tx::Serve(item, _) => Done::Served(store.serve_line(*item).await?),
         Tx::Show(item, intent) => {
             let step = match intent {
                 None => Step::Resume,

@@ -2,8 +2,9 @@
 use std::sync::Arc;
 
 use doorbuster_core::event::By;
+use doorbuster_core::limits::LINE_BATCH_MAX;
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{IdKey, Ledger, Millis, Ticket, money, order, recall, stock};
+use doorbuster_core::{IdKey, Ledger, Millis, Ticket, line, money, order, recall, stock};
 
 use super::{Done, Tx};
 use doorbuster_core::{Cause, Phase};
@@ -37,6 +38,13 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::CloseCheckout(id, session) => Done::Taken(money::close_checkout(ledger, id, session)?),
         Tx::RecallBegin(id, grant, target, units) => Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?),
         Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
+        Tx::Join(item, joiner, now) => Done::Joined(line::join(ledger, key, *item, joiner, *now)?),
+        Tx::Leave(id, now) => Done::Left(line::leave(ledger, id, *now)?),
+        Tx::Serve(item, now) => {
+            let kept = ledger.item(*item)?.map_or(0, |item| item.kept());
+            let places = usize::try_from(kept).unwrap_or(usize::MAX).min(LINE_BATCH_MAX);
+            Done::Served(line::serve(ledger, *item, places, *now)?)
+        }
         Tx::Show(item, Some((Phase::Closed, _))) => Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?),
         Tx::Show(item, Some(_)) => Done::Moved(stock::close_item(ledger, *item, Cause::Rolled)?),
         Tx::Show(_, None) | Tx::Intend(..) => Done::Nothing,

@@ -214,6 +214,11 @@ impl World {
 
     /// A leader's transaction, and what follows from its outcome.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
+        // Times are the store's.
+        let tx = match tx {
+            Tx::Serve(item, _) => Tx::Serve(item, self.now),
+            tx => tx,
+        };
         let rolled = match &tx {
             Tx::Close(id, Cause::Rolled) => self.truth.grant(*id).cloned(),
             _ => None,

@@ -76,6 +76,7 @@ impl World {
     }
 
     fn refunds_at_rest(&mut self) {
+        self.tell_what_came_back();
         for round in 0..ROUNDS_MAX {
             let open = |r: &&doorbuster_core::money::Refund| r.state != RefundState::Settled;
             if self.judge.found() || !self.truth.model.refunds.values().any(|r| open(&r)) {
@@ -91,7 +92,7 @@ impl World {
             }
             self.deliver_all();
             for back in &mut self.provider.backs {
-                back.arrived = true;
+                back.arrived = !back.came_back;
             }
             let next = self.truth.model.refunds.values().filter(open).map(|r| r.next_at).max();
             self.now = self.now.max(next.unwrap_or(self.now)).plus(ROUND_MS);

@@ -20,8 +20,11 @@ impl World {
             return self.judge.must_hear_phase(&asked, phase);
         }
         self.try_again(item);
-        self.pay_late(item);
-        if self.judge.free(item).is_some_and(|free| free % 3 == 1) {
+        // What is recalled into the pool while somebody waits is theirs.
+        if !self.judge.waits(item) {
+            self.pay_late(item);
+        }
+        if self.judge.free(item).is_some_and(|free| free % 3 == 1) && !self.judge.waits(item) {
             self.lower(item);
         }
         self.sell_out(item);

@@ -1,7 +1,7 @@
 //! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes money for the wrong order, and is away for a while.
 //!
 //! It stands outside: what it captured and sent back is what happened to people's money, whatever the truth believes.
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundNews, RefundState};
 use doorbuster_core::{Millis, TicketId};
 
 use super::flight::Message;
@@ -53,6 +53,23 @@ pub(crate) struct Back {
     pub(crate) payment: PaymentId,
     pub(crate) money: Money,
     pub(crate) arrived: bool,
+    /// It never arrived after all, or came back: nothing more becomes of it.
+    pub(crate) came_back: bool,
+}
+
+impl Back {
+    /// Whether it was asked for under this key, or anew after that.
+    fn is_of(&self, key: &str) -> bool {
+        self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
+    }
+
+    fn news(&self) -> RefundNews {
+        match (self.came_back, self.arrived) {
+            (true, _) => RefundNews::CameBack("the account is closed".into()),
+            (false, true) => RefundNews::Settled,
+            (false, false) => RefundNews::Accepted { again_ms: AGAIN_MS },
+        }
+    }
 }
 
 /// What a message says.
@@ -261,18 +278,22 @@ impl World {
         if self.provider.away {
             return RefundNews::Failed("away".into());
         }
-        if let Some(back) = self.provider.backs.iter().find(|b| b.key == key) {
-            return match back.arrived {
-                true => RefundNews::Settled,
-                false => RefundNews::Accepted { again_ms: AGAIN_MS },
-            };
+        // A further try goes under a key of its own, and finds what is on its way or arrived.
+        let anew = match refund.error {
+            Some(_) => format!("{key}/{}", refund.next_at.0),
+            None => key.to_owned(),
+        };
+        let backs = &self.provider.backs;
+        let live = backs.iter().find(|b| b.is_of(key) && !b.came_back);
+        if let Some(back) = live.or_else(|| backs.iter().find(|b| b.key == anew)) {
+            return back.news();
         }
         if self.provider.refuses > 0 {
             self.provider.refuses -= 1;
             return RefundNews::Failed("refused".into());
         }
         let (payment, money) = (refund.payment.clone(), refund.money.clone());
-        let back = Back { key: key.to_owned(), refund: refund.id.clone(), payment, money, arrived: false };
+        let back = Back { key: anew, refund: refund.id.clone(), payment, money, arrived: false, came_back: false };
         self.judge.sent_back(&self.truth, &self.provider, &back);
         self.provider.backs.push(back);
         RefundNews::Accepted { again_ms: AGAIN_MS }
@@ -281,15 +302,40 @@ impl World {
     pub(crate) fn refund_arrives(&mut self, pick: u8, how: u8) {
         let Some(nth) = usize::from(pick).checked_rem(self.provider.backs.len()) else { return };
         let back = &mut self.provider.backs[nth];
-        let news = match how % 4 {
+        let news = match how % 8 {
+            _ if back.came_back => back.news(),
             3 if !back.arrived => RefundNews::Failed("not so far".into()),
+            7 => {
+                (back.arrived, back.came_back) = (false, true);
+                back.news()
+            }
             _ => {
                 back.arrived = true;
-                RefundNews::Settled
+                back.news()
             }
         };
         let refund = back.refund.clone();
+        if matches!(news, RefundNews::CameBack(_)) {
+            self.judge.reach("came back");
+        }
         let event = self.provider.message_id();
         self.hook(event, Hook::Refund(refund, news));
+    }
+
+    /// A provider tells until it is answered: also of money that came back after it had arrived.
+    pub(crate) fn tell_what_came_back(&mut self) {
+        let backs = &self.provider.backs;
+        let is_lost =
+            |b: &&Back| b.came_back && !backs.iter().any(|other| other.refund == b.refund && !other.came_back);
+        let unknown = |b: &&Back| {
+            let row = self.truth.model.refunds.get(&b.refund);
+            row.is_some_and(|refund| refund.state == RefundState::Settled)
+        };
+        let lost: Vec<_> = backs.iter().filter(is_lost).filter(unknown).cloned().collect();
+        for back in lost {
+            let event = self.provider.message_id();
+            self.hook(event, Hook::Refund(back.refund.clone(), back.news()));
+        }
+        self.deliver_all();
     }
 }

@@ -41,6 +41,7 @@ impl World {
         self.judge.gone_at_rest(&self.truth, &gone);
         self.judge.slots_at_rest(&self.truth, &slots);
         self.judge.verdicts_at_rest(&self.truth);
+        self.judge.lines_at_rest(&self.truth);
         for item in 0..self.setup.items.len() {
             if !self.judge.found() {
                 self.ask_at_rest(ItemId(item as i64 + 1));
@@ -117,6 +118,7 @@ impl World {
         }
         for item in 0..self.setup.items.len() {
             self.drain(0, ItemId(item as i64 + 1));
+            self.serve_line(0, ItemId(item as i64 + 1));
         }
         self.deliver_all();
         for node in 0..self.nodes.len() {

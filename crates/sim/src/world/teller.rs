@@ -14,7 +14,8 @@ pub(crate) const ENDPOINTS: usize = 2;
 const WORKERS: usize = 2;
 /// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's twice.
 fn bounds(endpoint: usize) -> Bounds {
-    Bounds { tries: 1 + endpoint as u32, refusals: 1 + endpoint as u32, at_once: 3, window: 6, pending: 4 }
+    let tries = 1 + endpoint as u32;
+    Bounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
 }
 /// Sends of one worker before others have their turn.
 const SENDS_MAX: usize = 8;

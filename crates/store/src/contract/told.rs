@@ -11,3 +11,19 @@ pub struct Told {
     /// What happened. An order is as it was after the change.
     pub event: Event,
 }
+
+/// An event's row that is not as this program writes them: damaged, or of a program that came later. Nobody can be told of it; the events around it can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its place, as [`Told::position`] is.
+    pub position: i64,
+    /// The word that stands there for what happened.
+    pub what: String,
+    /// What it is about, as far as its row says: later events about the same come after it.
+    pub about: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// An event's row as it was read.
+pub type Read = Result<Told, Unreadable>;

@@ -6,6 +6,7 @@ use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{Check, Finding, Notice};
 use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
+use crate::line;
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -21,10 +22,13 @@ use super::shared::Shared;
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
-        "SELECT item_id, format('buyer %s: %s units in active orders, %s in the quota, limit %s', buyer, coalesce(held, 0),
+        // It goes to the log, which names nobody: whose it is, the order says.
+        "SELECT item_id, format('the buyer of %s: %s units in active orders, %s in the quota, limit %s',
+                                coalesce((SELECT x.id FROM orders x WHERE x.buyer = coalesce(o.buyer, q.buyer)
+                                              AND x.item_id = coalesce(o.item_id, q.item_id) ORDER BY x.seq DESC LIMIT 1), 'no order'), coalesce(held, 0),
                                 coalesce(used, 0), coalesce(limit_per_buyer, 0))
          FROM (SELECT buyer, item_id, sum(units) AS held FROM orders WHERE state IN ('reserved', 'paid') GROUP BY buyer, item_id) o
-              FULL JOIN quota USING (buyer, item_id)
+              FULL JOIN quota q USING (buyer, item_id)
               LEFT JOIN item i ON i.id = item_id
          WHERE coalesce(held, 0) <> coalesce(used, 0) OR coalesce(held, 0) > coalesce(limit_per_buyer, 0)",
     ),
@@ -116,7 +120,7 @@ const NOTICES: &str = concat!(
 );
 
 impl Postgres {
-    /// I1, I2, I4, I5, the guard of every grant, and that feeds have no gaps.
+    /// I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.gate()?;
@@ -136,7 +140,7 @@ async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<Notice>), Failure> 
         let wait = format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis());
         client.batch_execute(&wait).await?;
         let mut findings = Vec::new();
-        for (rule, sql) in QUERIES {
+        for (rule, sql) in QUERIES.iter().chain(line::CHECKS) {
             let found = client.query(&format!("{sql} LIMIT {FINDINGS_MAX}"), &[]).await?;
             for row in found.iter().take(FINDINGS_MAX - findings.len()) {
                 findings.push(finding(rule, row)?);

@@ -77,6 +77,17 @@ impl Postgres {
         self.job(Again::Never, swap).await
     }
 
+    pub(crate) async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
+        let (keys, values): (Vec<String>, Vec<String>) = documents.into_iter().unzip();
+        let forget = move |ledger: &mut super::PostgresLedger<'_>| {
+            let sql = "DELETE FROM sandbox s USING unnest($1::text[], $2::text[]) AS t (key, value)
+                 WHERE s.key = t.key AND s.value = t.value";
+            ledger.run(sql, &[&keys, &values])
+        };
+        let gone = self.job(Again::Safe, forget).await?;
+        Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+    }
+
     pub(crate) async fn sandbox_list(
         &self,
         prefix: String,

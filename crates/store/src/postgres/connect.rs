@@ -23,6 +23,14 @@ fn failed(reason: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(reason.to_string())
 }
 
+/// Whether a store's address can be read, and its certificates with it. Nobody is asked.
+///
+/// # Errors
+/// Why not, for a person, without the address.
+pub fn check_address(url: &str) -> Result<(), String> {
+    Address::parse(url).map(drop).map_err(|error| error.to_string())
+}
+
 /// Reads the address and adds what every session is set to.
 pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     let mut address = Address::parse(url).map_err(|error| failed(format!("store.url: {error}")))?;
@@ -78,7 +86,11 @@ pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
 /// A session of its own, driven in the background until it ends.
 pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
     let Address { config, tls } = address;
-    let (client, connection) = config.connect(tls.clone()).await.map_err(|error| failed(Failure::from(error)))?;
+    let away = |error| {
+        let failure = Failure::from(error);
+        failed(format!("store.url: cannot connect to the database: {failure}; start it, or write where it is"))
+    };
+    let (client, connection) = config.connect(tls.clone()).await.map_err(away)?;
     // It ends with its client.
     tokio::spawn(connection);
     Ok(client)

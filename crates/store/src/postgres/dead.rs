@@ -9,7 +9,7 @@ use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::Postgres;
-use super::events::told;
+use super::events::read;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::outbox::{TOLD_AT, glimpse, page, pending_count};
@@ -63,11 +63,11 @@ fn retry(ledger: &PostgresLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOutc
         DeadId::Delivery(seq) => {
             let sought = "SELECT d.endpoint_id, d.position FROM delivery d JOIN endpoint p ON p.id = d.endpoint_id
                  WHERE d.seq = $1 AND d.state = 'dead' FOR UPDATE OF p";
-            let read = |row: &Row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?));
-            let Some((endpoint, position)) = ledger.one(sought, &[seq], read)? else {
+            let of = |row: &Row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?));
+            let Some((endpoint, position)) = ledger.one(sought, &[seq], of)? else {
                 return Ok(DeadOutcome::NotFound);
             };
-            if ledger.one(TOLD_AT, &[&position], told)?.is_none() {
+            if ledger.one(TOLD_AT, &[&position], read)?.is_none() {
                 return Ok(DeadOutcome::Gone);
             }
             if pending_count(ledger, &endpoint)? >= most as u64 {

@@ -10,9 +10,9 @@ use crate::store::StoreResult;
 
 use super::Postgres;
 use super::check::snapshot;
-use super::events;
 use super::failure::Failure;
 use super::rows::{self, money};
+use super::{events, line};
 
 impl Postgres {
     pub(crate) async fn dump(&self) -> StoreResult<Model> {
@@ -56,6 +56,9 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     model.quotas.extend(quotas.await?);
     for recall in all(client, concat!("SELECT ", rows::recall_columns!(), " FROM recall"), rows::recall).await? {
         model.recalls.insert(recall.id, recall);
+    }
+    for place in all(client, concat!("SELECT ", line::place_columns!(), " FROM waitlist w"), line::row).await? {
+        model.places.insert((place.item, place.n), place);
     }
     dump_money(client, &mut model).await?;
     Ok(model)

@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, TicketId};
 
-use crate::contract::Told;
-use crate::events::EventRow;
+use crate::contract::{Read, Told, Unreadable};
+use crate::events::{EventRow, about_unreadable};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -61,6 +61,18 @@ pub(super) fn told(row: &Row) -> Done<Told> {
     Ok(Told { position: row.try_get::<_, Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
+/// A row of `told_columns`, whatever stands in it.
+pub(super) fn read(row: &Row) -> Done<Read> {
+    let position = row.try_get::<_, Option<i64>>(12)?.unwrap_or(0);
+    let word = |at: usize| row.try_get::<_, Option<String>>(at).ok().flatten();
+    Ok(told(row).map_err(|failure| Unreadable {
+        position,
+        what: word(14).unwrap_or_default(),
+        about: about_unreadable(position, word(0), word(16)),
+        reason: failure.to_string(),
+    }))
+}
+
 /// Whoever sequences has this row; it holds the last position that was given.
 const TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
 /// Read after the turn was had: rows of every sequencer before are visible, with their positions.
@@ -101,6 +113,7 @@ impl Postgres {
             told_rows!(),
             " WHERE e.grant_id = $1 AND e.n = $2 AND o.id = $3 ORDER BY e.seq"
         );
-        self.all(SQL, &[&int(parts.grant.0), &int(parts.n.0), &id.text().as_str()], told).await
+        let found = self.all(SQL, &[&int(parts.grant.0), &int(parts.n.0), &id.text().as_str()], read).await?;
+        Ok(found.into_iter().filter_map(Read::ok).collect())
     }
 }

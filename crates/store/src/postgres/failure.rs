@@ -99,10 +99,11 @@ fn of_code(code: &SqlState) -> Kind {
     }
 }
 
-/// What the database said, with its detail: `tokio_postgres` shows only that it said something.
+/// What the database said, with its detail: `tokio_postgres` shows only that it said something. The detail of a row that is refused is that row, and with
+/// it whoever it is about: that is for no log.
 fn said(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(db) => match db.detail() {
+        Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
             Some(detail) => format!("{} ({detail})", db.message()),
             None => db.message().to_owned(),
         },

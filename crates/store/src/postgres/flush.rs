@@ -10,6 +10,7 @@ use super::held::{Held, Kept, Quota};
 use super::rows::{self, int};
 
 mod events;
+mod line;
 mod money;
 
 type Value = Box<dyn ToSql + Sync + Send>;
@@ -54,6 +55,7 @@ pub(super) fn queries(held: &Held, now: Millis, writer: i32, catalogue: bool) ->
     quotas(held, &mut queries);
     grants(held, now, &mut queries);
     recalls(held, &mut queries);
+    line::places(held, &mut queries);
     money::money(held, &mut queries);
     events::events(held, &mut queries);
     items(held, &mut queries);
@@ -250,7 +252,8 @@ fn items(held: &Held, queries: &mut Vec<Query>) {
         let Some(read) = read else { continue };
         let by = |now: u64, before: u64| int(now.wrapping_sub(before));
         let count = |stock| rows::total(stock).unwrap_or(0);
-        let sql = "UPDATE item SET total = total + $2, pool = pool + $3, ended = ended + $4, paid = paid + $5, changed = pg_current_xact_id()
+        let sql = "UPDATE item SET total = total + $2, pool = pool + $3, ended = ended + $4, paid = paid + $5, waiting = waiting + $6,
+                         changed = pg_current_xact_id()
              WHERE id = $1";
         let values = vec![
             value(row.id.0),
@@ -258,6 +261,7 @@ fn items(held: &Held, queries: &mut Vec<Query>) {
             value(by(row.pool, read.pool)),
             value(by(row.ended, read.ended)),
             value(by(row.paid, read.paid)),
+            value(by(row.waiting, read.waiting)),
         ];
         queries.push(Query { sql, values });
     }

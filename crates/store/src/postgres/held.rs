@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId, RequestKey, Resolution,
-    TicketId, TicketN, Verdict,
+    BuyerId, Feed, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Place, Recall, RecallId, RequestKey,
+    Resolution, TicketId, TicketN, Verdict,
 };
 
 use super::flush::Hint;
@@ -68,6 +68,8 @@ pub(super) struct Held {
     pub(super) payments: BTreeMap<PaymentId, Kept<Payment>>,
     pub(super) refunds: BTreeMap<RefundId, Kept<Refund>>,
     pub(super) checkouts: BTreeMap<TicketId, Kept<Checkout>>,
+    /// Places in lines, by item and turn.
+    pub(super) places: BTreeMap<(ItemId, TicketN), Kept<Place>>,
     /// Of the orders in hand, those that are not among `checkouts` have none.
     pub(super) has_every_checkout: bool,
 }
@@ -141,6 +143,14 @@ impl Held {
 
     pub(super) fn put_checkout(&mut self, row: &Checkout) {
         put(&mut self.checkouts, row.order, row.clone());
+    }
+
+    pub(super) fn keep_place(&mut self, row: Place) -> Place {
+        self.places.entry((row.item, row.n)).or_insert_with(|| Kept::read(row)).row.clone()
+    }
+
+    pub(super) fn put_place(&mut self, row: &Place) {
+        put(&mut self.places, (row.item, row.n), row.clone());
     }
 
     pub(super) fn insert_order(&mut self, order: &Order, node: NodeId) {

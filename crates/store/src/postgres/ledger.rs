@@ -12,12 +12,13 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Recall, RecallId, RequestKey,
-    Resolution, SlotKey, TicketId, TicketN,
+    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Place, Recall, RecallId,
+    RequestKey, Resolution, SlotKey, TicketId, TicketN,
 };
 
 use super::failure::Failure;
 use super::held::{Held, Quota};
+use super::line;
 use super::rows::{self, int, money};
 
 type Done<T> = Result<T, Failure>;
@@ -140,6 +141,10 @@ impl Ledger for PostgresLedger<'_> {
         let mut open: Vec<Grant> = found.into_iter().map(|row| self.held.keep_grant(row)).filter(|g| g.open).collect();
         open.sort_by_key(|grant| grant.slot);
         Ok(open)
+    }
+
+    fn in_slots(&mut self, item: ItemId) -> Done<u64> {
+        line::in_slots(self, item)
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
@@ -268,6 +273,27 @@ impl Ledger for PostgresLedger<'_> {
 
     fn put_recall(&mut self, recall: &Recall) -> Done<()> {
         self.held.put_recall(recall);
+        Ok(())
+    }
+
+    fn line(&mut self, item: ItemId) -> Done<Option<Grant>> {
+        line::line(self, item)
+    }
+
+    fn place(&mut self, id: &TicketId) -> Done<Option<Place>> {
+        line::place(self, id)
+    }
+
+    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<Place>> {
+        line::place_of(self, item, buyer)
+    }
+
+    fn in_line(&mut self, item: ItemId, limit: usize) -> Done<Vec<Place>> {
+        line::in_line(self, item, limit)
+    }
+
+    fn put_place(&mut self, place: &Place) -> Done<()> {
+        self.held.put_place(place);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (3, "drain", include_str!("../../migrations/postgres/0003_drain.sql")),
     (4, "front_door", include_str!("../../migrations/postgres/0004_front_door.sql")),
     (5, "money", include_str!("../../migrations/postgres/0005_money.sql")),
+    (6, "reversals", include_str!("../../migrations/postgres/0006_reversals.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

@@ -5,15 +5,15 @@ use doorbuster_core::outbox::{Note, Parcel, Progress, about};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage,
-    Redelivery, Standing, Told,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage, Read,
+    Redelivery, Standing,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE};
 use crate::store::StoreResult;
 
 use super::Postgres;
-use super::events::{told, told_columns, told_rows};
+use super::events::{self, told_columns, told_rows};
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
@@ -130,7 +130,7 @@ pub(super) fn pending_count(ledger: &PostgresLedger<'_>, id: &str) -> Done<u64> 
 
 fn redeliver(ledger: &PostgresLedger<'_>, id: &str, position: i64, most: usize) -> Done<Redelivery> {
     let Some(endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(Redelivery::NoEndpoint) };
-    let Some(told) = ledger.one(TOLD_AT, &[&position], told)? else { return Ok(Redelivery::NoEvent) };
+    let Some(told) = ledger.one(TOLD_AT, &[&position], events::read)? else { return Ok(Redelivery::NoEvent) };
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
@@ -141,8 +141,12 @@ fn redeliver(ledger: &PostgresLedger<'_>, id: &str, position: i64, most: usize) 
          VALUES ($1, $2, $3, 'pending', 0, $4, $4)
          ON CONFLICT (endpoint_id, position) DO UPDATE
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at";
-    ledger.run(sql, &[&id, &position, &about(&told.event), &ledger.now.0])?;
+    ledger.run(sql, &[&id, &position, &about_of(&told), &ledger.now.0])?;
     Ok(Redelivery::Done)
+}
+
+fn about_of(read: &Read) -> String {
+    read.as_ref().map_or_else(|unreadable| unreadable.about.clone(), |told| about(&told.event))
 }
 
 /// What happened and when, as these columns say; `None`: the event is forgotten.
@@ -192,7 +196,7 @@ impl Postgres {
         Ok(self.one(LAST, &[], |row| Ok(row.try_get(0)?)).await?.unwrap_or(0))
     }
 
-    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Told>> {
+    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
         const SQL: &str = concat!(
             "SELECT ",
             told_columns!(),
@@ -200,11 +204,11 @@ impl Postgres {
             told_rows!(),
             " WHERE e.position > $1 ORDER BY e.position LIMIT $2"
         );
-        self.all(SQL, &[&position, &as_limit(limit)], told).await
+        self.all(SQL, &[&position, &as_limit(limit)], events::read).await
     }
 
-    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Told>> {
-        self.one(TOLD_AT, &[&position], told).await
+    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
+        self.one(TOLD_AT, &[&position], events::read).await
     }
 
     pub(crate) async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {

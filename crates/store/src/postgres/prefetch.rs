@@ -25,7 +25,8 @@ const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE 
 /// Rows for buyers who have none, in the order in which they are locked.
 const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0 FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      ON CONFLICT DO NOTHING";
-const QUOTAS: &str = "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
+pub(super) const QUOTAS: &str =
+    "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
 /// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n` was ever resolved.

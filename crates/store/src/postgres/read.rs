@@ -1,7 +1,7 @@
 //! What is only read: each query is a snapshot of its own, which holds every commit that was told before it was asked.
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, TicketId, Verdict,
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey, TicketId, Verdict,
 };
 
 use crate::contract::{ItemCounts, Moves};
@@ -12,7 +12,7 @@ use super::rows::{self, int};
 
 /// Where units are: the columns that `rows::counts` reads.
 pub(super) const COUNTS: &str =
-    "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint, coalesce(g.settled, 0)::bigint
+    "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint, coalesce(g.settled, 0)::bigint, i.waiting
      FROM item i LEFT JOIN LATERAL (
          SELECT sum(s.granted - s.settled) FILTER (WHERE s.open AND s.counted) AS in_slots, sum(s.settled) AS settled
          FROM slot_grant s WHERE s.item_id = i.id) g ON TRUE";
@@ -35,9 +35,12 @@ impl Postgres {
     }
 
     pub(crate) async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
-        const SQL: &str =
-            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = $1 ORDER BY slot, epoch DESC");
-        self.all(SQL, &[&item.0], rows::grant).await
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::grant_columns!(),
+            " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
+        );
+        self.all(SQL, &[&item.0, &i64::from(SlotKey::LINE)], rows::grant).await
     }
 
     pub(crate) async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
@@ -76,9 +79,8 @@ impl Postgres {
     }
 
     pub(crate) async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
-        let sql =
-            "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open GROUP BY closed_cause ORDER BY closed_cause";
-        self.all(sql, &[], |row| Ok((rows::closing(row, 0)?, rows::number(row, 1)?))).await
+        let sql = "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open AND slot <> $1 GROUP BY closed_cause ORDER BY closed_cause";
+        self.all(sql, &[&i64::from(SlotKey::LINE)], |row| Ok((rows::closing(row, 0)?, rows::number(row, 1)?))).await
     }
 
     pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {

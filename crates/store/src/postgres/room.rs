@@ -31,7 +31,7 @@ const PLACES: &str =
 /// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer may have.
 const STOCK: &str =
     "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
-         coalesce(sum(i.pool + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+         coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
                                 WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint
      FROM sale s JOIN item i ON i.sale_id = s.id WHERE s.id = $1 GROUP BY s.id, s.phase";
 const VIEW: &str = concat!(
@@ -40,7 +40,7 @@ const VIEW: &str = concat!(
     ", s.phase = 'open', i.counted, i.most, i.free, w.out, w.used, w.units
      FROM waiting_room r JOIN sale s ON s.id = r.sale_id,
      LATERAL (SELECT bool_and(i.total IS NOT NULL) AS counted, coalesce(max(i.limit_per_buyer), 1)::bigint AS most,
-                     coalesce(sum(i.pool + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+                     coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
                                             WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint AS free
               FROM item i WHERE i.sale_id = r.sale_id) i,
      LATERAL (SELECT count(*) - count(u.units) AS out, count(u.units) AS used, coalesce(sum(u.units), 0)::bigint AS units

@@ -18,7 +18,7 @@ type Read<T> = Result<T, Failure>;
 // Columns in the order that the functions below read them, as macros so that `concat!` takes them.
 macro_rules! item_columns {
     () => {
-        "id, total, pool, limit_per_buyer, hold_ms, ended, paid"
+        "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
     };
 }
 macro_rules! grant_columns {
@@ -120,6 +120,7 @@ pub(super) fn item(row: &Row) -> Read<Item> {
         hold_ms: row.try_get(4)?,
         ended: number(row, 5)?,
         paid: number(row, 6)?,
+        waiting: number(row, 7)?,
     })
 }
 
@@ -208,14 +209,17 @@ pub(super) fn resolution(row: &Row) -> Read<Resolution> {
 }
 
 pub(super) fn counts(row: &Row) -> Read<ItemCounts> {
-    let (ended, paid, settled) = (number(row, 3)?, number(row, 4)?, number(row, 6)?);
+    let (pool, ended, paid) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
+    let (settled, waiting) = (number(row, 6)?, number(row, 7)?);
     Ok(ItemCounts {
         item: ItemId(row.try_get(0)?),
         total: stock(row, 1)?,
-        pool: number(row, 2)?,
+        pool,
+        kept: pool.min(waiting),
         in_slots: number(row, 5)?,
         // Rows that do not add up are found by `check`, which pauses one item; an error here would end every look at it.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
+        waiting,
     })
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use crate::contract::BackupError;
 use crate::limits::LOCK_WAIT;
 
-use super::open::file_in;
+use super::open::{file_in, make};
 
 /// Copies the store of a directory to `path`, which must not exist, whether a program uses the store or not. The copy appears whole or not at all.
 pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
@@ -40,6 +40,7 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|e| failed(format!("{}: {e}", file.display())))?;
     source.busy_timeout(LOCK_WAIT).map_err(failed)?;
+    make(part).map_err(failed)?;
     let target = part.to_str().ok_or_else(|| failed("the path is not UTF-8"))?;
     source.execute("VACUUM INTO ?1", params![target]).map_err(failed)?;
     Ok(())

@@ -4,12 +4,13 @@
 //! same work in one go takes a core from the buyers for longer than an order takes.
 use std::collections::BTreeMap;
 
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row, params};
 
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Stock};
 
 use crate::contract::{Check, Finding};
 use crate::limits::{CHECK_ORDERS_AT_ONCE, CHECK_REST, FINDINGS_MAX};
+use crate::line;
 
 use super::failure::Failure;
 use super::read::Reader;
@@ -84,7 +85,7 @@ fn quota(row: &Row<'_>) -> Done<(String, ItemId, u64)> {
     Ok((row.get(0)?, ItemId(row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned()))
 }
 
-/// Checks I1, I2, I4, I5, the guard of every grant, and that feeds have no gaps.
+/// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut pass = Pass::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| Ok((ItemId(row.get(0)?), row.get(1)?)))?;
@@ -92,6 +93,7 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let in_slots = grants(sql, &mut pass)?;
     money::check(sql, &mut pass)?;
     items(sql, &mut pass, &in_slots)?;
+    lines(sql, &mut pass)?;
     Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: pass.findings })
 }
 
@@ -127,8 +129,12 @@ fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>)
         for (item, (held, used)) in both {
             let limit = limits.get(&item).copied().map_or(0, u64::from);
             if held != used || held > limit {
+                // It goes to the log, which names nobody: whose it is, the order says.
+                let sql = "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC LIMIT 1";
+                let order: Option<String> = conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;
+                let order = order.as_deref().unwrap_or("no order");
                 let detail =
-                    format!("buyer {buyer}: {held} units in active orders, {used} in the quota, limit {limit}");
+                    format!("the buyer of {order}: {held} units in active orders, {used} in the quota, limit {limit}");
                 pass.find("I4", Some(item), detail);
             }
         }
@@ -165,6 +171,16 @@ fn grants(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<BTreeMap<ItemId, u64>> 
         pass.find("I2", None, format!("orders of {units} units name grant {id}, which is none"));
     }
     Ok(in_slots)
+}
+
+/// Places in line against what the items and orders say.
+fn lines(sql: &mut Reader<'_>, pass: &mut Pass) -> Done<()> {
+    for (rule, text) in line::CHECKS {
+        let found =
+            sql.all(text, [], |row| Ok((row.get::<_, Option<i64>>(0)?.map(ItemId), row.get::<_, String>(1)?)))?;
+        found.into_iter().for_each(|(item, detail)| pass.find(rule, item, detail));
+    }
+    Ok(())
 }
 
 /// Every item's stock against its orders.

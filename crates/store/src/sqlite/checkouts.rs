@@ -147,6 +147,17 @@ impl Sqlite {
         self.job(move |ledger| swap(&mut ledger.sql, &key, old.as_deref(), &new)).await
     }
 
+    pub(crate) async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
+        self.job(move |ledger| {
+            let mut gone = 0;
+            for (key, value) in &documents {
+                gone += ledger.sql.run("DELETE FROM sandbox WHERE key = ?1 AND value = ?2", params![key, value])?;
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
     pub(crate) async fn sandbox_list(
         &self,
         prefix: String,

@@ -16,7 +16,7 @@ use super::money::{payment_columns, payment_row, refund_columns, refund_row};
 use super::rows::{self, int};
 use super::statements::Statements;
 use super::txn::Txn;
-use super::{checkouts, events, open, read::Reader};
+use super::{checkouts, events, line, open, read::Reader};
 
 type Done<T> = Result<T, Failure>;
 
@@ -54,6 +54,9 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     model.quotas.extend(quotas);
     for recall in sql.all(concat!("SELECT ", rows::recall_columns!(), " FROM recall"), [], rows::recall)? {
         model.recalls.insert(recall.id, recall);
+    }
+    for place in sql.all(concat!("SELECT ", line::place_columns!(), " FROM waitlist"), [], line::row)? {
+        model.places.insert((place.item, place.n), place);
     }
     money(sql, &mut model)?;
     Ok(model)

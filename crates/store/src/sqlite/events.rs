@@ -4,12 +4,12 @@ use rusqlite::{Row, params};
 use doorbuster_core::event::{Event, Subject};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::Told;
-use crate::events::{EventRow, actor, data};
+use crate::contract::{Read, Told, Unreadable};
+use crate::events::{EventRow, about_unreadable, actor, data};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
-use super::read::{self, Reader};
+use super::read::{Reader, order};
 use super::rows::{self, int};
 
 type Done<T> = Result<T, Failure>;
@@ -97,10 +97,22 @@ pub(super) fn told(row: &Row<'_>) -> Done<Told> {
     Ok(Told { position: seq, seq, event })
 }
 
-/// What happened to an order, oldest first.
+/// A row of [`told_columns`], whatever stands in it.
+pub(super) fn read(row: &Row<'_>) -> Done<Read> {
+    let position = row.get(12)?;
+    let word = |at: usize| row.get::<_, Option<String>>(at).ok().flatten();
+    Ok(told(row).map_err(|failure| Unreadable {
+        position,
+        what: word(13).unwrap_or_default(),
+        about: about_unreadable(position, word(0), word(15)),
+        reason: failure.to_string(),
+    }))
+}
+
+/// What happened to an order, oldest first, as far as it can be read.
 pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<Told>> {
-    let Some(order) = read::order(sql, id)? else { return Ok(Vec::new()) };
-    sql.all(
+    let Some(order) = order(sql, id)? else { return Ok(Vec::new()) };
+    let found = sql.all(
         concat!(
             "SELECT ",
             told_columns!(),
@@ -109,6 +121,7 @@ pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<Told>> {
             " WHERE e.grant_id IS NOT NULL AND e.grant_id = ?1 AND e.n = ?2 ORDER BY e.seq"
         ),
         params![int(order.grant.0), int(order.n.0)],
-        told,
-    )
+        read,
+    )?;
+    Ok(found.into_iter().filter_map(Read::ok).collect())
 }

@@ -6,15 +6,15 @@ use rusqlite::params;
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
-    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Recall, RecallId, RecallTarget,
-    RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict,
+    BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Place, Recall, RecallId, RequestKey,
+    Resolution, SlotKey, TicketId, TicketN, Verdict,
 };
 
 use super::copies::Copies;
 use super::failure::Failure;
 use super::rows::{self, int};
 use super::statements::Statements;
-use super::{checkouts, events, money};
+use super::{checkouts, events, feed, line, money};
 
 type Done<T> = Result<T, Failure>;
 
@@ -159,6 +159,11 @@ impl Ledger for SqliteLedger<'_> {
         )
     }
 
+    fn in_slots(&mut self, item: ItemId) -> Done<u64> {
+        self.flush()?;
+        line::in_slots(&mut self.sql, item)
+    }
+
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
         self.flush()?;
         let last = self.sql.one(
@@ -176,23 +181,7 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn append_feed(&mut self, row: &Feed) -> Done<()> {
-        let ticket = row.ticket.map(|t| t.text());
-        self.sql.run(
-            "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                int(row.grant.0),
-                int(row.seq.0),
-                ticket.as_ref().map(|t| t.as_str()),
-                row.buyer.as_ref().map(BuyerId::as_str),
-                row.key.as_ref().map(RequestKey::as_str),
-                int(row.units),
-                row.counter.as_str(),
-                row.quota_delta,
-                row.cause.as_str()
-            ],
-        )?;
-        Ok(())
+        feed::append(&mut self.sql, row)
     }
 
     fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
@@ -326,32 +315,41 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
-        self.sql.one(
-            concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = ?1"),
-            params![int(id.0)],
-            rows::recall,
-        )
+        feed::recall(&mut self.sql, id)
     }
 
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
-        self.sql.all(
-            concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE grant_id = ?1 AND done = 0"),
-            params![int(grant.0)],
-            rows::recall,
-        )
+        feed::pending_recalls(&mut self.sql, grant)
     }
 
     fn put_recall(&mut self, recall: &Recall) -> Done<()> {
-        let target = match recall.target {
-            RecallTarget::Pool => None,
-            RecallTarget::Grant(id) => Some(int(id.0)),
-        };
-        self.sql.run(
-            "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (id) DO UPDATE SET taken = excluded.taken, done = excluded.done",
-            params![int(recall.id.0), int(recall.grant.0), target, int(recall.asked), int(recall.taken), recall.done],
+        feed::put_recall(&mut self.sql, recall)
+    }
+
+    fn line(&mut self, item: ItemId) -> Done<Option<Grant>> {
+        self.flush()?;
+        let found = self.sql.one(
+            concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = ?1 AND slot = ?2"),
+            params![item.0, SlotKey::LINE],
+            rows::grant,
         )?;
-        Ok(())
+        Ok(found.map(|row| self.copies.keep_grant(row)))
+    }
+
+    fn place(&mut self, id: &TicketId) -> Done<Option<Place>> {
+        line::place(&mut self.sql, id)
+    }
+
+    fn place_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<Place>> {
+        line::place_of(&mut self.sql, item, buyer)
+    }
+
+    fn in_line(&mut self, item: ItemId, limit: usize) -> Done<Vec<Place>> {
+        line::in_line(&mut self.sql, item, limit)
+    }
+
+    fn put_place(&mut self, place: &Place) -> Done<()> {
+        line::put_place(&mut self.sql, place)
     }
 
     fn append_event(&mut self, event: &Event) -> Done<()> {

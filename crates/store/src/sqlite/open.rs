@@ -1,5 +1,7 @@
 //! Opening: the directory's lock, the file's checks, its migrations, and a connection's settings.
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -15,6 +17,8 @@ mod embedded {
 /// "DbrM": what the first migration writes into the file's header.
 const APPLICATION_ID: i64 = 1_147_302_477;
 const FILE: &str = "doorbuster.sqlite3";
+/// Only its owner may read a store.
+const FILE_MODE: u32 = 0o600;
 
 /// Where the store of a directory lies.
 pub(super) fn file_in(dir: &Path) -> PathBuf {
@@ -38,13 +42,40 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Makes an empty file that only its owner may read, unless there is one. SQLite gives its log the mode of the file.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a store that was made readable for others from them, with its log and the log's index: it holds names of buyers and keys.
+fn keep_from_others(path: &Path) -> io::Result<()> {
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match fs::metadata(&name) {
+            Ok(there) if there.permissions().mode() & 0o077 != 0 => {
+                fs::set_permissions(&name, Permissions::from_mode(FILE_MODE))?;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// The connection that writes: the file is created, checked and migrated.
 pub(super) fn writer(dir: &Path) -> Result<Connection, OpenError> {
     let path = file_in(dir);
+    make(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     let mut conn = Connection::open(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     let fault = |e| fault(&path, &e);
     conn.busy_timeout(LOCK_WAIT).map_err(fault)?;
     check(&conn, &path)?;
+    keep_from_others(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     set_up_writer(&conn).map_err(fault)?;
     migrate(&mut conn)?;
     Ok(conn)

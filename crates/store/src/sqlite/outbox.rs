@@ -5,15 +5,15 @@ use doorbuster_core::outbox::{Note, Parcel, Progress, about};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage,
-    Redelivery, Standing, Told,
+    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage, Read,
+    Redelivery, Standing,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::Sqlite;
-use super::events::{told, told_columns, told_rows};
+use super::events::{self, told_columns, told_rows};
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::as_limit;
@@ -48,8 +48,9 @@ fn last_position(sql: &mut Statements<'_>) -> Done<i64> {
     Ok(last.flatten().unwrap_or(0))
 }
 
-pub(super) fn told_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<Told>> {
-    sql.one(concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq = ?1"), params![position], told)
+pub(super) fn told_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<Read>> {
+    const SQL: &str = concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq = ?1");
+    sql.one(SQL, params![position], events::read)
 }
 
 fn find(sql: &mut Statements<'_>, id: &str) -> Done<Option<Endpoint>> {
@@ -165,9 +166,13 @@ fn redeliver(ledger: &mut SqliteLedger<'_>, id: &str, position: i64, most: usize
         "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at) VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)
          ON CONFLICT (endpoint_id, position) DO UPDATE
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at",
-        params![id, position, about(&told.event), now.0],
+        params![id, position, about_of(&told), now.0],
     )?;
     Ok(Redelivery::Done)
+}
+
+fn about_of(read: &Read) -> String {
+    read.as_ref().map_or_else(|unreadable| unreadable.about.clone(), |told| about(&told.event))
 }
 
 fn parcel(row: &Row<'_>) -> Done<Parcel> {
@@ -252,13 +257,13 @@ impl Sqlite {
         self.read(last_position).await
     }
 
-    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Told>> {
+    pub(crate) async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
         const SQL: &str =
             concat!("SELECT ", told_columns!(), " FROM ", told_rows!(), " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
-        self.read(move |sql| sql.all(SQL, params![position, as_limit(limit)], told)).await
+        self.read(move |sql| sql.all(SQL, params![position, as_limit(limit)], events::read)).await
     }
 
-    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Told>> {
+    pub(crate) async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
         self.read(move |sql| told_at(sql, position)).await
     }
 

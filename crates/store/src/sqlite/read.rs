@@ -9,7 +9,8 @@ use rusqlite::{Connection, Row, params};
 
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
-    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, Stock, TicketId, Verdict,
+    BuyerId, Cause, Feed, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq, SlotKey, Stock, TicketId,
+    Verdict,
 };
 
 use crate::contract::{ItemCounts, Moves, StoreError};
@@ -59,7 +60,7 @@ macro_rules! counts {
     () => {
         "SELECT item.id, total, pool, ended, paid,
                 (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = item.id AND open = 1 AND counted = 1),
-                (SELECT coalesce(sum(settled), 0) FROM slot_grant WHERE item_id = item.id)
+                (SELECT coalesce(sum(settled), 0) FROM slot_grant WHERE item_id = item.id), waiting
          FROM item"
     };
 }
@@ -69,15 +70,17 @@ const COUNTS_OF_ALL: &str = concat!(counts!(), " ORDER BY item.id");
 pub(super) fn counts_row(row: &Row<'_>) -> Done<ItemCounts> {
     let at = |i: usize| row.get::<_, i64>(i).map(i64::cast_unsigned);
     let total = row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned);
-    let (ended, paid, settled) = (at(3)?, at(4)?, at(6)?);
+    let (pool, ended, paid, settled, waiting) = (at(2)?, at(3)?, at(4)?, at(6)?, at(7)?);
     Ok(ItemCounts {
         item: ItemId(row.get(0)?),
         total: total.map_or(Stock::Unlimited, Stock::Counted),
-        pool: at(2)?,
+        pool,
+        kept: pool.min(waiting),
         in_slots: at(5)?,
         // Rows that do not add up are found by `check`, which pauses one item; an error here would end every commit that touches it.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
+        waiting,
     })
 }
 
@@ -103,8 +106,12 @@ pub(super) fn grant(sql: &mut Reader<'_>, id: GrantId) -> Done<Option<Grant>> {
 
 pub(super) fn grants(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Grant>> {
     sql.all(
-        concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = ?1 ORDER BY slot, epoch DESC"),
-        params![item.0],
+        concat!(
+            "SELECT ",
+            rows::grant_columns!(),
+            " FROM slot_grant WHERE item_id = ?1 AND slot <> ?2 ORDER BY slot, epoch DESC"
+        ),
+        params![item.0, SlotKey::LINE],
         rows::grant,
     )
 }
@@ -148,8 +155,8 @@ pub(super) fn pending_recalls(sql: &mut Reader<'_>) -> Done<Vec<Recall>> {
 
 pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(Cause, u64)>> {
     sql.all(
-        "SELECT closed_cause, count(*) FROM slot_grant WHERE open = 0 GROUP BY closed_cause ORDER BY closed_cause",
-        [],
+        "SELECT closed_cause, count(*) FROM slot_grant WHERE open = 0 AND slot <> ?1 GROUP BY closed_cause ORDER BY closed_cause",
+        params![SlotKey::LINE],
         |row| Ok((rows::closing(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned())),
     )
 }

@@ -121,7 +121,7 @@ fn enter(
 fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     let found = sql.one(
         "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer), 1),
-                coalesce(sum(pool + (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant
+                coalesce(sum(pool - min(pool, waiting) + (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant
                                      WHERE item_id = item.id AND open = 1 AND counted = 1)), 0)
          FROM sale JOIN item ON item.sale_id = sale.id WHERE sale.id = ?1 GROUP BY sale.id",
         params![sale],

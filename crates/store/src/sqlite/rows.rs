@@ -14,7 +14,7 @@ type Read<T> = Result<T, Failure>;
 // Columns in the order that the functions below read them, as macros so that `concat!` takes them.
 macro_rules! item_columns {
     () => {
-        "id, total, pool, limit_per_buyer, hold_ms, ended, paid"
+        "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
     };
 }
 macro_rules! grant_columns {
@@ -100,6 +100,7 @@ pub(super) fn item(row: &Row<'_>) -> Read<Item> {
         hold_ms: row.get(4)?,
         ended: number(row, 5)?,
         paid: number(row, 6)?,
+        waiting: number(row, 7)?,
     })
 }
 

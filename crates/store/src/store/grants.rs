@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// Every grant of an item, open or closed: newest first within a slot, slots in their order.
+    /// Every grant of an item's slots, open or closed: newest first within a slot, slots in their order. That of its line is not among them.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
@@ -114,7 +114,7 @@ impl Store {
         Ok(closings.into_iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum())
     }
 
-    /// Closed grants by cause, causes without any left out.
+    /// Closed grants of slots by cause, causes without any left out.
     pub async fn closings(&self) -> StoreResult<Vec<(Cause, u64)>> {
         match self {
             Self::Sqlite(s) => s.closings().await,

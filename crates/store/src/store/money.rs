@@ -4,7 +4,7 @@ use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Payment,
 use doorbuster_core::order::Changed;
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::contract::{MoneyPage, MoneyQuery, Told};
+use crate::contract::{MoneyPage, MoneyQuery, Reversal, Reversed, Told};
 
 use super::{Store, StoreResult};
 
@@ -105,6 +105,26 @@ impl Store {
     }
 }
 
+/// Money that went back without having been asked to.
+impl Store {
+    /// Writes down what a provider says of a payment that it took; the payment and its order stay as they are. What is sent back by our own refund is
+    /// none. False: it was known, or there is no such payment.
+    pub async fn reverse(&self, reversal: Reversal) -> StoreResult<bool> {
+        match self {
+            Self::Sqlite(s) => s.reverse(reversal).await,
+            Self::Postgres(s) => Box::pin(s.reverse(reversal)).await,
+        }
+    }
+
+    /// What went back so and an operator should see, newest first, at most [`crate::limits::NOTICES_MAX`].
+    pub async fn reversals(&self) -> StoreResult<Vec<Reversed>> {
+        match self {
+            Self::Sqlite(s) => s.reversals().await,
+            Self::Postgres(s) => Box::pin(s.reversals()).await,
+        }
+    }
+}
+
 /// Checkouts.
 impl Store {
     /// See [`doorbuster_core::money::keep_checkout`].
@@ -184,6 +204,14 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.sandbox_swap(key, old, new).await,
             Self::Postgres(s) => Box::pin(s.sandbox_swap(key, old, new)).await,
+        }
+    }
+
+    /// Deletes those of these documents that are as they are given; how many.
+    pub async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
+        match self {
+            Self::Sqlite(s) => s.sandbox_forget(documents).await,
+            Self::Postgres(s) => Box::pin(s.sandbox_forget(documents)).await,
         }
     }
 

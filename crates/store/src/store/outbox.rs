@@ -4,7 +4,7 @@ use doorbuster_core::outbox::{Note, Parcel, Progress};
 
 use crate::contract::{
     Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, Forget,
-    NewEndpoint, OutboxPage, Redelivery, Standing, Told,
+    NewEndpoint, OutboxPage, Read, Redelivery, Standing,
 };
 
 use super::{Store, StoreResult};
@@ -27,8 +27,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` events after this position, in their order. Nothing ever appears before what was read.
-    pub async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Told>> {
+    /// At most `limit` events after this position, in their order. Nothing ever appears before what was read. A row that cannot be read hides no other.
+    pub async fn told_after(&self, position: i64, limit: usize) -> StoreResult<Vec<Read>> {
         match self {
             Self::Sqlite(s) => s.told_after(position, limit).await,
             Self::Postgres(s) => Box::pin(s.told_after(position, limit)).await,
@@ -36,7 +36,7 @@ impl Store {
     }
 
     /// The event at this position, unless it is forgotten.
-    pub async fn told_at(&self, position: i64) -> StoreResult<Option<Told>> {
+    pub async fn told_at(&self, position: i64) -> StoreResult<Option<Read>> {
         match self {
             Self::Sqlite(s) => s.told_at(position).await,
             Self::Postgres(s) => Box::pin(s.told_at(position)).await,

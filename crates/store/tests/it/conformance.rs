@@ -1,7 +1,8 @@
 //! The conformance suite on every backend.
+use doorbuster_store::conformance::line::orders as line_orders;
 use doorbuster_store::conformance::money::{checkouts, pages, races, told};
 use doorbuster_store::conformance::{
-    Rig, blocks, books, codes, grants, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
+    Rig, blocks, books, codes, grants, line, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
 };
 
 use crate::cluster;
@@ -86,7 +87,7 @@ every! {
         a_late_payment_for_what_is_gone_is_refunded, a_failed_payment_may_succeed_yet, a_refunded_order_refunds_its_payment,
         a_refund_is_tried_again_and_given_up;
     pages:
-        money_is_listed_page_by_page, a_document_is_swapped_by_one;
+        money_is_listed_page_by_page, a_document_is_swapped_by_one, money_that_went_back_is_noticed;
     checkouts:
         an_order_keeps_one_checkout, expiry_waits_for_the_provider, checkouts_of_what_ended_are_to_be_closed, an_order_gets_more_time;
     told:
@@ -97,6 +98,13 @@ every! {
         what_was_given_up_is_listed_until_somebody_saw_to_it, an_event_is_told_once_more_when_asked, what_nobody_needs_is_forgotten;
     races:
         paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;
+    line:
+        a_buyer_has_one_place, a_crowd_joins_at_once, a_line_is_for_what_is_held_out, those_in_line_are_served_by_turn,
+        served_at_once_nobody_is_twice, whoever_has_enough_is_passed_over, a_place_is_given_up_once, a_line_stands_while_its_sale_does,
+        the_verdict_of_a_place_that_waits_is_not_forced;
+    line_orders:
+        the_window_is_the_shorter_one, an_order_out_of_a_line_lives_as_others_do, a_late_payment_and_the_next_in_line,
+        the_books_of_a_line_add_up;
     lists:
         orders_are_listed_page_by_page, orders_are_exported_oldest_first, new_orders_do_not_shift_pages, requests_that_hold_an_order_are_told,
         a_store_starts_without_dead_letters;

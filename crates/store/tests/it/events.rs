@@ -39,7 +39,7 @@ fn happen(sale: &str) -> String {
 /// What follows a position: the sales that are named, and where it ends.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
     let told = store.told_after(*position, 100).await.expect("reads");
-    let sale = |told: Told| {
+    let mut sale = |told: Told| {
         assert!(told.position > *position);
         *position = told.position;
         match told.event.subject {
@@ -47,7 +47,7 @@ async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
             other => panic!("{other:?}"),
         }
     };
-    told.into_iter().map(sale).collect()
+    told.into_iter().map(|read| sale(read.expect("readable"))).collect()
 }
 
 #[tokio::test]
@@ -170,6 +170,7 @@ async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<Told> {
         let last = done.load(Ordering::SeqCst);
         while store.sequence_events(7).await.expect("writes") == 7 {}
         let told = store.told_after(position, 1_000).await.expect("reads");
+        let told: Vec<_> = told.into_iter().map(|read| read.expect("readable")).collect();
         assert!(told.is_sorted_by(|a, b| a.position < b.position));
         if last && told.is_empty() {
             return all;

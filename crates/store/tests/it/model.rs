@@ -269,7 +269,8 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
 }
 
 fn items(ids: [ItemId; 2]) -> [Item; 2] {
-    let item = |id, total, pool, limit| Item { id, total, pool, limit, hold_ms: HOLD_MS, ended: 0, paid: 0 };
+    let item =
+        |id, total, pool, limit| Item { id, total, pool, limit, hold_ms: HOLD_MS, ended: 0, paid: 0, waiting: 0 };
     [item(ids[0], Stock::Counted(15), 15, 4), item(ids[1], Stock::Unlimited, 0, 3)]
 }
 

@@ -1,5 +1,6 @@
 //! Opening, closing, and copies: one process a directory, files that are not ours, what survives.
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use doorbuster_core::{Counter, Verdict};
 use doorbuster_store::conformance::{Clock, Told};
@@ -24,6 +25,30 @@ async fn a_directory_has_one_store_at_a_time() {
     assert!(second.to_string().contains("in use by another doorbuster process"), "{second}");
     first.close().await;
     try_open(&dir).expect("it is free again").close().await;
+}
+
+#[tokio::test]
+async fn nobody_but_its_owner_reads_a_store_or_its_copy() {
+    let dir = Dir::new();
+    // As a directory that somebody made beforehand is, with a store in it from before.
+    let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    let modes = || -> Vec<(String, u32)> {
+        let files = fs::read_dir(dir.path()).expect("it is there").map(|entry| entry.expect("it can be read"));
+        let stores = files.filter(|entry| entry.file_name() != "lock");
+        let mode = |entry: &fs::DirEntry| entry.metadata().expect("it can be read").permissions().mode() & 0o777;
+        stores.map(|entry| (entry.file_name().display().to_string(), mode(&entry))).collect()
+    };
+    set(dir.path(), 0o755);
+    for _ in 0..2 {
+        let store = try_open(&dir).expect("opens");
+        let found = modes();
+        assert!(found.len() >= 3 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        store.close().await;
+        set(&dir.file(), 0o644);
+    }
+    let copy = dir.path().join("copy");
+    backup(dir.path(), &copy).expect("copies");
+    assert_eq!(fs::metadata(&copy).expect("it is there").permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

@@ -101,6 +101,17 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
             tab.says(place, words).await;
             inspect(&tab, name).await;
         }
+        tab.go(&link(rig.address, "/sale/held?lang=en", "ann")).await;
+        tab.click("#act").await;
+        tab.says(STATE, "You are next").await;
+        inspect(&tab, "in line").await;
+        let place = tab.eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]").await;
+        tab.go(&link(rig.address, &format!("/order/{}", place.as_str().expect("an id")), "ann")).await;
+        tab.says("#state", "You are in line").await;
+        inspect(&tab, "a place in line").await;
+        tab.click("#side").await;
+        tab.says("#state", "You left the line").await;
+        inspect(&tab, "a line that was left").await;
         for (step, words) in [("pause", "The shop has paused the sale"), ("close", "The doors are closed")] {
             rig.step("open", step).await;
             tab.go(&link(rig.address, "/sale/open", "ann")).await;

@@ -88,6 +88,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         tab.click("#leave").await;
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Reserved for you").await;
+        tab.says("#text", "did not go through").await;
         // Closed, and opened again elsewhere: the same checkout.
         let other = browser.tab().await;
         other.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
@@ -99,6 +100,9 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         // Whoever goes back in their history finds that it is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
+        // The money goes back without the shop: whatever that decides, the buyer has paid.
+        other.click("[data-does=return]").await;
+        other.says("#state", "Given back").await;
         other.click("#back").await;
         other.says("#state", "Paid. It is yours.").await;
     })
@@ -344,7 +348,24 @@ async fn what_is_not_there_is_not_found_and_says_so_to_people() {
         (format!("/order/{order}"), 200),
         ("/order/ord_nothing".to_owned(), 404),
     ] {
-        let shown = rig.ask(&request("GET", &path, "", None)).await;
+        let shown = rig.ask(&request("GET", &path, "Accept: text/html\r\n", None)).await;
         assert_eq!((shown.status, shown.header("content-type")), (status, Some("text/html; charset=utf-8")), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_buttons_are_switched_off_says_so() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let order = bought(&rig, "ann", "k", "open").await;
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&tab).await;
+        tab.eval("window.fetch = async () => new Response('{\"code\":\"forbidden\"}', { status: 403 })").await;
+        tab.click("#pay").await;
+        tab.says("#state", "The buttons are switched off").await;
+        tab.says("#announce", "payment.sandbox_page").await;
+    })
+    .await;
 }

@@ -12,6 +12,8 @@ use super::rig::Rig;
 const HOUR_MS: i64 = 3_600_000;
 /// The step is noticed within this.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+/// A hold whose end is so long past would be expired, did expiry not rest.
+const PAST_ITS_END_MS: i64 = 1_000;
 
 /// The true time, by this process's clock, in milliseconds since the epoch.
 fn now_ms() -> i64 {
@@ -55,11 +57,13 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
     assert_eq!(order.verdict(), "201");
     let state = async |wish: &Wish, id: &str| rig.ask(&wish.order("GET", id, "")).await.json()["state"].clone();
     for (step, hours) in [("forward", 1), ("back", -1)] {
-        let held = rig.buy(&Wish { key: step.into(), ..short.clone() }).await;
-        assert_eq!(held.verdict(), "201");
         let soon = scheduled(&rig, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&rig, 1).await;
+        // A hold that begins while the clock is not believed, so that none of its second falls before.
+        let held = rig.buy(&Wish { key: step.into(), ..short.clone() }).await;
+        assert_eq!(held.verdict(), "201");
+        let ends = instant(&held.json(), "pay_by");
         let ready = rig.ask(&super::client::request("GET", "/readyz", "", None)).await;
         assert_eq!(ready.status, 200, "it sells by the true time: {ready}");
         assert_eq!(phase(&rig, "in-half-an-hour").await, "scheduled", "{step}");
@@ -77,6 +81,8 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
         rig.until("a sale opens at its time", Duration::from_secs(5), opened).await;
         let early = soon - now_ms();
         assert!(early < 200, "{step}: it opened {early} ms early");
+        let past = async || (now_ms() > ends + PAST_ITS_END_MS).then_some(());
+        rig.until("the hold's time is over", Duration::from_secs(5), past).await;
         assert_eq!(state(&short, &held.id()).await, "reserved", "{step}: expiry rests");
         faults.wall_ahead_ms(0);
         alarm(&rig, 0).await;

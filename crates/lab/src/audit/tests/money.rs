@@ -77,9 +77,13 @@ fn a_history_that_cannot_be_is_found() {
     check(
         "gus",
         "UPDATE event SET ended_at = ended_at + 1 WHERE @ AND type = 'order.expired'",
-        "its last event says (",
+        "its last event says: pay by ",
     );
-    check("ann", "UPDATE event SET pay_by = pay_by + 1 WHERE @ AND type = 'order.reserved'", "its last event says (");
+    check(
+        "ann",
+        "UPDATE event SET pay_by = pay_by + 1 WHERE @ AND type = 'order.reserved'",
+        "its last event says: pay by ",
+    );
     breaks("UPDATE event SET n = 77 WHERE type = 'order.expired'", "history", "is of an order that is not there");
     breaks(
         "DELETE FROM event WHERE type = 'payment.refunded'",

@@ -11,7 +11,7 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0005_money.sql")
 );
 /// Tables that the auditor reads, parents first, and columns that only PostgreSQL has and insists on.
-const TABLES: [(&str, &str); 13] = [
+const TABLES: [(&str, &str); 14] = [
     ("sale", ""),
     ("item", ""),
     ("slot_grant", ""),
@@ -25,6 +25,7 @@ const TABLES: [(&str, &str); 13] = [
     ("event", ""),
     ("payment", ""),
     ("refund", ""),
+    ("waitlist", ""),
 ];
 /// Columns that are flags there and numbers here.
 const FLAGS: [&str; 5] = ["counted", "open", "acked", "done", "accepted"];
@@ -85,7 +86,7 @@ fn rows(shop: &Shop, table: &str, more: &str) -> String {
 
 #[test]
 fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() {
-    let shop = Shop::strict().with_good_rows();
+    let shop = super::lines::with_line(Shop::strict().with_good_rows());
     let twin = Twin::of(&shop);
     let answers = shop.answers(
         r#"{"buyer":"ann","key":"k-ann","sale":"spring","item":"phone","units":10,"status":201,"code":null,"id":"<ann>","state":"reserved"}
@@ -121,6 +122,7 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
             "UPDATE event SET type = 'order.refunded' WHERE type = 'order.expired' AND actor = 'operator:key'",
             "history",
         ),
+        ("UPDATE waitlist SET ended_at = 1 WHERE n = 4", "UPDATE waitlist SET ended_at = NULL WHERE n = 4", "line"),
     ] {
         twin.run(damage);
         let found = run(&twin.store, None).expect("a report").audit.findings;

@@ -73,6 +73,34 @@ fn orders_that_nobody_was_told_of_are_a_notice() {
     assert_eq!(notices, ["line 2 is cut off", "5 orders of the items asked for are in no answer"]);
 }
 
+/// Erases ann from a good store, and holds against it what she was told before.
+fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
+    let shop = Shop::good();
+    shop.run(
+        "UPDATE orders SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';
+         UPDATE quota SET buyer = 'erased:0a' WHERE buyer = 'ann';
+         UPDATE feed SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';",
+    );
+    let report = run(&Store::Sqlite(shop.path()), Some(&shop.answers(line))).expect("the audit takes place");
+    let found = found(&report).into_iter().map(|(rule, detail)| (rule.to_owned(), detail.to_owned()));
+    (report.orders_erased, found.collect())
+}
+
+#[test]
+fn what_an_erased_buyer_was_told_is_held_against_the_order_by_its_id() {
+    assert_eq!(after_erasing(&line("ann", 10, 201, "", "<ann>", "reserved")), (1, vec![]), "and it is counted");
+    for (units, id, state, rule, words) in [
+        (9, "<ann>", "reserved", "I3", "9 units of spring/phone"),
+        (10, "<ann>", "paid", "I8", "which is reserved now"),
+        (10, &*ticket(12, 99, 10), "reserved", "I3", "which does not exist"),
+    ] {
+        let (_, found) = after_erasing(&line("ann", units, 201, "", id, state));
+        assert!(matches!(&found[..], [(its, detail)] if its == rule && detail.contains(words)), "{words}: {found:#?}");
+    }
+    let (_, found) = after_erasing(&line("ann", 10, 201, "", "<bob>", "reserved"));
+    assert!(matches!(&found[..], [(rule, detail)] if rule == "I3" && detail.contains("it is bob's")), "{found:#?}");
+}
+
 #[test]
 fn a_storm_writes_what_the_auditor_reads() {
     let told = crate::storm::answer_line_of_a_sold_out_buyer();

@@ -228,6 +228,11 @@ pub(super) fn order_of(name: &str) -> String {
     ticket(*grant, *n, *units)
 }
 
+/// The id of a place in line.
+pub(super) fn in_line(grant: i64, n: i64) -> String {
+    ticket(grant, n, 1)
+}
+
 /// The id of a ticket.
 pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
     order_id::write(Parts { decide_by: OPENED + 10_000, grant, n, units })

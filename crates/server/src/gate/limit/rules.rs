@@ -11,6 +11,11 @@ pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000
 /// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales share. A sale may ask for less.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
+/// Checkouts of one buyer, whatever the sale says: each may ask the payment provider, whose own limits all buyers share. A sale may ask for less.
+const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
+/// Checkouts of one order.
+const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
+
 /// The measures, in the order in which they are asked.
 pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
 
@@ -44,12 +49,26 @@ impl Rules {
 
     /// The limits of its challenges.
     pub(crate) fn of_challenges(limits: &Limits) -> Self {
+        Self::at_most(limits, CHALLENGES)
+    }
+
+    /// The limits of its orders' checkouts.
+    pub(crate) fn of_checkouts(limits: &Limits) -> Self {
+        Self::at_most(limits, CHECKOUTS)
+    }
+
+    /// The limit of the checkouts of one order, beside its buyer's.
+    pub(crate) fn of_order() -> Pace {
+        Pace::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
+    }
+
+    /// These, but of one buyer at most so many.
+    fn at_most(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
-            LimitSetting::Some(limit) => Limit {
-                burst: limit.burst.min(CHALLENGES.burst),
-                per_minute: limit.per_minute.min(CHALLENGES.per_minute),
-            },
-            LimitSetting::Default | LimitSetting::None => CHALLENGES,
+            LimitSetting::Some(limit) => {
+                Limit { burst: limit.burst.min(most.burst), per_minute: limit.per_minute.min(most.per_minute) }
+            }
+            LimitSetting::Default | LimitSetting::None => most,
         };
         Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
     }

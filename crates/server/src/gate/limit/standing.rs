@@ -27,6 +27,17 @@ struct Left {
 }
 
 impl Standing {
+    /// Where whoever used nothing up stands.
+    pub(crate) fn unused(rules: &Rules) -> Self {
+        let mut standing = Self::default();
+        for scope in SCOPES {
+            if let Some(pace) = rules.pace(scope) {
+                standing.note(scope, pace, 0, 0);
+            }
+        }
+        standing
+    }
+
     /// Notes where the caller stands by one measure.
     pub(super) fn note(&mut self, scope: Scope, pace: Pace, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);

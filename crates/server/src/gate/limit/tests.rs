@@ -29,7 +29,16 @@ fn sale(id: &str, limits: &str) -> Arc<SaleState> {
         counted: true,
         spread: Spread::default(),
     };
-    let counts = ItemCounts { item: item.id, total: Stock::Counted(1), pool: 1, in_slots: 0, held: 0, paid: 0 };
+    let counts = ItemCounts {
+        item: item.id,
+        total: Stock::Counted(1),
+        pool: 1,
+        kept: 0,
+        in_slots: 0,
+        held: 0,
+        paid: 0,
+        waiting: 0,
+    };
     let row = SaleRow {
         id: id.into(),
         title: "Spring".into(),

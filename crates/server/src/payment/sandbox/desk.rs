@@ -1,10 +1,12 @@
 //! The sandbox's checkout page as it works behind its buttons: each does one thing that happens at real providers too.
 use doorbuster_core::Millis;
+use doorbuster_store::ReversalKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Payment, Post, Sandbox, Session, message};
+use super::{Payment, Post, REFUND_TAKES_MS, Sandbox, Session, message};
 use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
 
 /// How long after a checkout's end a late payment comes in.
 const LATE_MS: i64 = 2_000;
@@ -24,6 +26,10 @@ pub(crate) enum Action {
     Twice,
     /// Pays, and the message of it is lost: the shop learns of it only by asking.
     Lose,
+    /// Gives back what was paid, as somebody does at a provider's own console.
+    Return,
+    /// Has the buyer's bank take back what was paid.
+    Dispute,
 }
 
 impl Action {
@@ -35,6 +41,8 @@ impl Action {
             "late" => Self::Late,
             "twice" => Self::Twice,
             "lose" => Self::Lose,
+            "return" => Self::Return,
+            "dispute" => Self::Dispute,
             _ => return None,
         })
     }
@@ -46,6 +54,7 @@ impl Action {
             Self::Pay | Self::Late => (1, 1),
             Self::Twice => (2, 1),
             Self::Lose => (1, 0),
+            Self::Return | Self::Dispute => (0, 0),
         }
     }
 }
@@ -85,6 +94,11 @@ impl Sandbox {
     pub(crate) async fn press(&self, id: &str, action: Action) -> Result<Done, EngineError> {
         let now = self.engine.now();
         let Some(session) = self.session(id).await? else { return Ok(Done::NotFound) };
+        match action {
+            Action::Return => return self.reverse(id, ReversalKind::Returned, now).await,
+            Action::Dispute => return self.reverse(id, ReversalKind::Disputed, now).await,
+            _ => {}
+        }
         if state(&session, now) != "open" {
             return Ok(Done::Over(desk(&session, now)));
         }
@@ -95,7 +109,9 @@ impl Sandbox {
             // Before the payment itself: one that was made is never unknown.
             self.engine.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
         }
+        failpoint::pass(Point::SandboxNamed);
         let notice = if told > 0 { self.announce(id, due).await? } else { String::new() };
+        failpoint::pass(Point::SandboxAnnounced);
         let pressed = self.change(id, |session| {
             if state(session, now) != "open" {
                 return Done::Over(desk(session, now));
@@ -121,10 +137,34 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// Sends back what was paid, without the shop, which is told by a message.
+    async fn reverse(&self, id: &str, kind: ReversalKind, now: Millis) -> Result<Done, EngineError> {
+        let notice = self.announce(id, now).await?;
+        let pressed = self.change(id, |session| {
+            let (money, order) = (session.money(), session.order.clone());
+            let Some(paid) = session.payments.iter_mut().find(|paid| !paid.late && paid.refund.is_none()) else {
+                return Done::Over(desk(session, now));
+            };
+            // Whoever asks for it as a refund later hears that it arrived.
+            paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
+            let body = message::payment(&format!("payment.{}", kind.as_str()), now, &paid.id, &order, &money);
+            let post = format!("msg_{}_{}", paid.id, kind.as_str());
+            session.posts.push(Post { id: post, body, due: now.0, tries: 0, done: false, notice: notice.clone() });
+            Done::Shown(desk(session, now))
+        });
+        let done = pressed.await?.unwrap_or(Done::NotFound);
+        self.woken.notify_one();
+        Ok(done)
+    }
+}
+
 fn state(session: &Session, now: Millis) -> &'static str {
     match () {
         () if session.payments.iter().any(|payment| payment.late) => "late",
-        () if !session.payments.is_empty() => "paid",
+        () if !session.payments.is_empty() => {
+            session.payments.iter().find_map(Payment::reversal).map_or("paid", ReversalKind::as_str)
+        }
         () if session.closed => "closed",
         () if now.0 >= session.expires_at || session.posts.len() >= PAYMENTS_MAX => "expired",
         () => "open",

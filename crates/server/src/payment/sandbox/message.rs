@@ -3,6 +3,7 @@ use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
+use doorbuster_store::{Reversal, ReversalKind};
 use serde_json::{Map, Value, json};
 
 use super::NAME;
@@ -42,7 +43,15 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
     let root: Value = serde_json::from_slice(body).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
     let root = root.as_object().ok_or_else(|| wrong("the body is not a JSON object"))?;
     let kind = root.get("type").and_then(Value::as_str).ok_or_else(|| wrong("type must be a string"))?;
-    if !matches!(kind, "payment.captured" | "payment.failed" | "refund.settled" | "refund.failed") {
+    let kinds = [
+        "payment.captured",
+        "payment.failed",
+        "payment.returned",
+        "payment.disputed",
+        "refund.settled",
+        "refund.failed",
+    ];
+    if !kinds.contains(&kind) {
         return Ok(Message::Unused);
     }
     let data = root.get("data").and_then(Value::as_object).ok_or_else(|| wrong("data must be an object"))?;
@@ -61,6 +70,12 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             order: needed(data, "order")?,
             money: money(data)?,
         })),
+        "payment.returned" => {
+            Ok(Message::Reversed(reversal(needed(data, "payment")?, ReversalKind::Returned, money(data)?)))
+        }
+        "payment.disputed" => {
+            Ok(Message::Reversed(reversal(needed(data, "payment")?, ReversalKind::Disputed, money(data)?)))
+        }
         settled_or_failed => {
             let id = match word(data, "refund")? {
                 Some(id) => RefundId(id),
@@ -73,9 +88,18 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
                     RefundNews::Failed(why.chars().filter(|char| !char.is_control()).take(REASON_CHARS_MAX).collect())
                 }
             };
-            Ok(Message::Refund { event, id, news })
+            let payment = word(data, "payment").ok().flatten().filter(|_| news == RefundNews::Settled);
+            // What is wrong with members that a refund does not need is nobody's loss.
+            let otherwise =
+                payment.map(|payment| reversal(payment, ReversalKind::Returned, money(data).ok().flatten()));
+            Ok(Message::Refund { event, id, news, otherwise })
         }
     }
+}
+
+/// That money went back without having been asked to.
+fn reversal(payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
+    Reversal { provider: NAME.to_owned(), payment: PaymentId(payment), kind, money, stands: true }
 }
 
 fn wrong(why: impl Into<String>) -> Unread {
@@ -122,11 +146,26 @@ mod tests {
         let Ok(Message::Captured(told)) = read("msg_1", body.as_bytes()) else { panic!("{body}") };
         assert_eq!((told.payment.0.as_str(), told.order.as_str(), told.money), ("pay_1", "ord_x", yuan(100)));
         let body = refund_settled(at, "pay_1", "ord_x", &yuan(100), "ref_1");
-        let expected = Message::Refund { event: "m".into(), id: RefundId("ref_1".into()), news: RefundNews::Settled };
+        let returned = |money| Reversal {
+            provider: NAME.to_owned(),
+            payment: PaymentId("pay_1".into()),
+            kind: ReversalKind::Returned,
+            money,
+            stands: true,
+        };
+        let settled = |id, money| Message::Refund {
+            event: "m".into(),
+            id,
+            news: RefundNews::Settled,
+            otherwise: Some(returned(money)),
+        };
+        let expected = settled(RefundId("ref_1".into()), Some(yuan(100)));
         assert_eq!(read("m", body.as_bytes()), Ok(expected));
+        let body = payment("payment.returned", at, "pay_1", "ord_x", &yuan(7));
+        assert_eq!(read("m", body.as_bytes()), Ok(Message::Reversed(returned(Some(yuan(7))))));
         let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
         let id = RefundId::of(&PaymentId("pay_1".into()));
-        assert_eq!(read("m", by_payment), Ok(Message::Refund { event: "m".into(), id, news: RefundNews::Settled }));
+        assert_eq!(read("m", by_payment), Ok(settled(id, None)));
         let failed = br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
         let Ok(Message::Refund { news, .. }) = read("m", failed) else { panic!("a refund") };
         assert_eq!(news, RefundNews::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");

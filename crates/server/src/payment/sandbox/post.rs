@@ -9,6 +9,7 @@ use doorbuster_core::limits::backoff_ms;
 
 use super::{LOOK_EVERY, Sandbox};
 use crate::engine::EngineError;
+use crate::failpoint::{self, Point};
 use crate::signing;
 
 /// How long an answer may take.
@@ -82,6 +83,9 @@ impl Sandbox {
                 continue;
             }
             let is_taken = self.send(&post.id, &post.body).await;
+            if is_taken {
+                failpoint::pass(Point::SandboxPosted);
+            }
             let done = self.change(id, |session| {
                 let known = session.posts.iter_mut().find(|known| known.id == post.id)?;
                 known.tries += 1;
@@ -126,7 +130,7 @@ impl Sandbox {
 }
 
 /// When, and which session.
-fn parts(key: &str) -> Option<(i64, &str)> {
+pub(super) fn parts(key: &str) -> Option<(i64, &str)> {
     let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
     Some((due.parse().ok()?, rest.split_once('/')?.0))
 }

@@ -3,6 +3,7 @@ use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
+use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -84,12 +85,41 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
             let ours = object["metadata"]["refund"].as_str().map(|id| RefundId(id.to_owned()));
             let payment = object["payment_intent"].as_str().map(|id| RefundId::of(&PaymentId(id.to_owned())));
             match ours.or(payment) {
-                Some(id) => Ok(Message::Refund { event: event.to_owned(), id, news: news(object) }),
+                Some(id) => {
+                    let news = news(object);
+                    let stands = !matches!(news, RefundNews::CameBack(_));
+                    let is_ours = object["metadata"]["refund"].is_string();
+                    let otherwise = reversal(object, ReversalKind::Returned, "amount", stands).filter(|_| !is_ours);
+                    Ok(Message::Refund { event: event.to_owned(), id, news, otherwise })
+                }
                 None => Ok(Message::Unused),
             }
         }
+        // By whomever: what we asked for is known here, and not taken for another's.
+        "charge.refunded" => Ok(reversed(reversal(object, ReversalKind::Returned, "amount_refunded", true))),
+        kind if kind.starts_with("charge.dispute.") => {
+            let stands = !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
+            Ok(reversed(reversal(object, ReversalKind::Disputed, "amount", stands)))
+        }
         _ => Ok(Message::Unused),
     }
+}
+
+fn reversed(reversal: Option<Reversal>) -> Message {
+    reversal.map_or(Message::Unused, Message::Reversed)
+}
+
+/// What a charge, a refund or a dispute says of money that went back, `amount` being where it says how much.
+fn reversal(object: &Value, kind: ReversalKind, amount: &str, stands: bool) -> Option<Reversal> {
+    let currency = object["currency"].as_str().map(str::to_ascii_uppercase).filter(|c| Currency::parse(c).is_some());
+    let money = object[amount].as_i64().filter(|minor| *minor >= 0).zip(currency);
+    Some(Reversal {
+        provider: NAME.to_owned(),
+        payment: PaymentId(plain(object["payment_intent"].as_str()?)),
+        kind,
+        money: money.map(|(minor, currency)| Money { minor, currency }),
+        stands,
+    })
 }
 
 /// What was paid at a session.
@@ -208,8 +238,26 @@ mod tests {
         assert_eq!(event("checkout.session.expired", &session), Ok(closed));
         let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
         let id = RefundId::of(&PaymentId("pi_1".into()));
-        let settled = Message::Refund { event: "evt_1".into(), id, news: RefundNews::Settled };
-        assert_eq!(event("refund.updated", &refund), Ok(settled));
+        let Ok(Message::Refund { id: told, news: RefundNews::Settled, otherwise, .. }) =
+            event("refund.updated", &refund)
+        else {
+            panic!("settled")
+        };
+        assert_eq!((told, otherwise.expect("it may be nobody's here").money), (id, None));
+        let mut ours = refund.clone();
+        ours["metadata"] = json!({"refund": "ref_1"});
+        assert!(matches!(event("refund.updated", &ours), Ok(Message::Refund { otherwise: None, .. })));
+        let charge =
+            json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
+        let Ok(Message::Reversed(back)) = event("charge.refunded", &charge) else { panic!("went back") };
+        assert_eq!((back.payment.0.as_str(), back.money.map(|money| money.minor)), ("pi_1", Some(40)));
+        for (status, stands) in [("needs_response", true), ("lost", true), ("won", false)] {
+            let dispute =
+                json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
+            let Ok(Message::Reversed(told)) = event("charge.dispute.closed", &dispute) else { panic!("{status}") };
+            assert_eq!((told.kind, told.stands), (ReversalKind::Disputed, stands), "{status}");
+        }
+        assert_eq!(event("charge.dispute.created", &json!({"payment_intent": null})), Ok(Message::Unused));
         assert_eq!(event("customer.created", &json!({})), Ok(Message::Unused));
         assert!(matches!(read(b"[]", "m1"), Err(Unread::Malformed(_))));
     }

@@ -39,10 +39,27 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
         checked_at: wire::time(view.checked_at),
         repairs: view.repairs,
         findings,
-        notices: view.notices.iter().map(notice).collect(),
+        notices: view.reversals.iter().map(reversed).chain(view.notices.iter().map(notice)).collect(),
         items: items.collect(),
     };
     Ok(json(StatusCode::OK, &audit))
+}
+
+/// Money that went back, and nobody here asked for it.
+fn reversed(found: &store::Reversed) -> Notice {
+    let said = match found.kind {
+        store::ReversalKind::Returned => "was given back at the provider's own console",
+        store::ReversalKind::Disputed => "is disputed by the buyer's bank",
+    };
+    let money = &found.money;
+    let (payment, minor, currency) = (&found.payment.0, money.minor, &money.currency);
+    Notice {
+        kind: found.kind.as_str().to_owned(),
+        order: Some(found.order.clone()),
+        detail: format!(
+            "payment {payment}: {minor} {currency} in minor units {said}; its order is as it was, and yours to decide"
+        ),
+    }
 }
 
 /// Money that should not have come.

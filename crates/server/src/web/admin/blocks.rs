@@ -8,7 +8,7 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Place, Problem};
 use doorbuster_api::value::is_name;
-use doorbuster_core::Millis;
+use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store as store;
 use http::StatusCode;
 use serde_json::json as object;
@@ -28,7 +28,7 @@ const ID_DIGITS: usize = 12;
 /// `GET /v1/admin/blocks`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
-    Ok(json(StatusCode::OK, &BlockList { blocks: blocks.iter().map(shown).collect() }))
+    Ok(json(StatusCode::OK, &BlockList { blocks: blocks.iter().map(|block| shown(&app, block)).collect() }))
 }
 
 /// `POST /v1/admin/blocks`
@@ -47,23 +47,28 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
         return Err(Problem::wrong_state("full", "there are as many blocks as there may be; delete one first").into());
     };
     app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
-    let until = wanted.expires_at;
-    let detail = object!({"kind": wanted.kind.as_str(), "value": value, "expires_at": until, "reason": wanted.reason});
+    if block.kind == store::BlockKind::Buyer
+        && let Some(buyer) = BuyerId::new(&block.value)
+    {
+        app.engine.leave_lines(&buyer).await.map_err(failed)?;
+    }
+    let block = shown(&app, &block);
+    let detail = object!({"block": block.id, "expires_at": wanted.expires_at, "reason": wanted.reason});
     note(&app, &by, "block.create", &detail).await;
-    Ok(json(StatusCode::CREATED, &shown(&block)))
+    Ok(json(StatusCode::CREATED, &block))
 }
 
 /// `DELETE /v1/admin/blocks/{block}`
 pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([wanted]): Names<1>) -> Answer {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
-    let found = blocks.into_iter().find(|block| id(block) == wanted);
+    let found = blocks.into_iter().find(|block| id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");
     let block = found.ok_or_else(gone)?;
     if !app.engine.store().delete_block(block.kind, &block.value).await.map_err(failed)? {
         return Err(gone().into());
     }
     app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
-    note(&app, &by, "block.delete", &object!({"kind": block.kind.as_str(), "value": block.value})).await;
+    note(&app, &by, "block.delete", &object!({"block": wanted})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -93,13 +98,13 @@ fn kind(kind: BlockKind) -> store::BlockKind {
     }
 }
 
-fn shown(block: &store::Block) -> Block {
+fn shown(app: &App, block: &store::Block) -> Block {
     let kind = match block.kind {
         store::BlockKind::Buyer => BlockKind::Buyer,
         store::BlockKind::Ip => BlockKind::Ip,
     };
     Block {
-        id: id(block),
+        id: id(app, block),
         kind,
         value: block.value.clone(),
         expires_at: block.until.map(wire::time),
@@ -108,8 +113,9 @@ fn shown(block: &store::Block) -> Block {
     }
 }
 
-/// A block's id: made of what it says, so that it is the same at every node and each time.
-fn id(block: &store::Block) -> String {
-    let hash = blake3::hash(format!("{} {}", block.kind.as_str(), block.value).as_bytes()).to_hex();
-    format!("blk_{}", &hash[..ID_DIGITS])
+/// A block's id: made of what it says, so that it is the same at every node and each time; and by a key, so that the log of actions, which has the id and
+/// is never changed, names nobody.
+fn id(app: &App, block: &store::Block) -> String {
+    let hash = app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
+    format!("blk_{}", &format!("{hash:016x}")[..ID_DIGITS])
 }

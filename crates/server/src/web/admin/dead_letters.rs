@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
-use doorbuster_api::admin::dead_letters::{DeadKind, DeadLetter, DeadLetterList, Discard, SeenTo, SeenToState};
+use doorbuster_api::admin::dead_letters::{
+    DeadKind, DeadLetter, DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo, SeenToState,
+};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
@@ -16,17 +18,25 @@ use http::StatusCode;
 use serde_json::json as object;
 
 use super::note;
+use crate::auth::Operator;
 use crate::outbox::seen_id;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{Answer, Refused, json};
 use crate::web::who::By;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/dead-letters`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = DeadLetterQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    let (found, next_cursor) = page(&app, &query).await?;
+    let dead_letters = found.iter().map(|(kind, dead)| shown(*kind, dead)).collect();
+    Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
+}
+
+/// A page of dead letters, and where it goes on.
+async fn page(app: &App, query: &DeadLetterQuery) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
     // A cursor names the kind that it stands in, and where.
@@ -34,23 +44,87 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
         Some((position, kind)) => (DeadKind::parse(kind), Some(*position)),
         None => (None, None),
     };
-    let mut dead_letters: Vec<DeadLetter> = Vec::new();
+    let mut all: Vec<(DeadKind, Dead)> = Vec::new();
     let mut next_cursor = None;
     let begun = |kind: &DeadKind| first.is_none_or(|first| *kind as u8 >= first as u8);
     for kind in DeadKind::ALL.into_iter().filter(begun).filter(|kind| query.kind.is_none_or(|only| only == *kind)) {
-        let room = limit - dead_letters.len();
+        let room = limit - all.len();
         if room == 0 {
             next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
             break;
         }
         let page = app.engine.store().dead(stored(kind), after.take(), room).await.map_err(failed)?;
-        dead_letters.extend(page.rows.iter().map(|dead| shown(kind, dead)));
+        all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
             break;
         }
     }
-    Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
+    Ok((all, next_cursor))
+}
+
+/// `POST /v1/admin/dead-letters/retry`
+pub(crate) async fn retry_many(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let which = ManyDead::to_retry(&body)?;
+    many(&app, &by, query.as_deref(), &which).await
+}
+
+/// `POST /v1/admin/dead-letters/discard`
+pub(crate) async fn discard_many(
+    State(app): State<Arc<App>>,
+    By(by): By,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let which = ManyDead::to_discard(&body)?;
+    many(&app, &by, query.as_deref(), &which).await
+}
+
+/// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let be, without one tried again.
+async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -> Answer {
+    let query = DeadLetterQuery::of_operator(query.unwrap_or_default())?;
+    let (found, next_cursor) = page(app, &query).await?;
+    let (store, mut told) = (app.engine.store(), ManySeenTo { done: 0, skipped: 0, next_cursor });
+    let is_meant = |dead: &Dead| match (&which.endpoint, &dead.delivery) {
+        (Some(wanted), Some((endpoint, ..))) => wanted == endpoint,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    for (_, dead) in found.into_iter().filter(|(_, dead)| is_meant(dead)) {
+        let is_done = match &which.reason {
+            Some(reason) => store.discard_dead(dead.id, reason.clone()).await.map_err(failed)?,
+            None => {
+                let retried = store.retry_dead(dead.id, DELIVERIES_PENDING_MAX).await.map_err(failed)?;
+                retried == DeadOutcome::Done
+            }
+        };
+        if is_done {
+            told.done += 1;
+        } else {
+            told.skipped += 1;
+        }
+    }
+    let action = match which.reason {
+        Some(_) => "dead_letter.discard",
+        None => {
+            app.outbox.wake();
+            app.payments.wake_refunds();
+            "dead_letter.retry"
+        }
+    };
+    note(app, by, action, &object!({"which": which, "done": told.done, "skipped": told.skipped})).await;
+    Ok(json(StatusCode::OK, &told))
 }
 
 /// `POST /v1/admin/dead-letters/{letter}/retry`
@@ -91,7 +165,9 @@ pub(crate) async fn discard(
 ) -> Answer {
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    if !body.is_empty() {
+        input::content_type(&headers, BodyType::Json)?;
+    }
     let Discard { reason } = Discard::from_json(&body)?;
     if !app.engine.store().discard_dead(id(&letter)?, reason.clone()).await.map_err(failed)? {
         return Err(no_letter().into());

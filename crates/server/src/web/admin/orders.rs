@@ -20,6 +20,7 @@ use super::note;
 use super::payments::of_order;
 use crate::auth::Operator;
 use crate::catalogue::SaleState;
+use crate::failpoint::{self, Point};
 use crate::web::failure::failed;
 use crate::web::input::{self, Names};
 use crate::web::orders::{end, id, look, page, told};
@@ -63,6 +64,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -
         // Nobody finds it without its buyer.
         AnyOrder::Queued(_) => return Err(Problem::not_found("there is no such order").into()),
         AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
+        AnyOrder::Waiting(waiting) => AnyOrderDetail::Waiting(waiting),
     };
     Ok(json(StatusCode::OK, &detail))
 }
@@ -89,6 +91,7 @@ pub(crate) async fn refund(
 ) -> Answer {
     let (id, reason) = asked(&order, request).await?;
     let changed = app.engine.refund(id, operator(&by, reason.clone())).await.map_err(failed)?;
+    failpoint::pass(Point::OrderRefunded);
     app.payments.wake_refunds();
     let is_new = matches!(changed, Changed::Done(_));
     let reply = told(&app, changed, "only a paid order can be refunded")?;

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::admin::webhooks::{
-    CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint, Redelivery,
+    self, CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint, Redelivery,
     SecretRotation, WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
 use doorbuster_api::header::BodyType;
@@ -22,7 +22,7 @@ use http::StatusCode;
 use serde_json::json as object;
 
 use super::note;
-use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, check_address, event_id, seen_id};
+use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, seen_id, shown_address};
 use crate::signing::write_secret;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
@@ -38,11 +38,10 @@ const SECRET_BYTES: usize = 32;
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
     let standings = app.engine.store().standings().await.map_err(failed)?;
-    let webhooks = endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Webhook);
     let shown = |endpoint: &store::Endpoint| {
         shown(&app, endpoint, standings.iter().find(|standing| standing.endpoint == endpoint.id))
     };
-    Ok(json(StatusCode::OK, &WebhookEndpointList { endpoints: webhooks.map(shown).collect() }))
+    Ok(json(StatusCode::OK, &WebhookEndpointList { endpoints: endpoints.iter().map(shown).collect() }))
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}`
@@ -57,14 +56,14 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: Req
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewWebhookEndpoint::from_json(&body)?;
-    let url = address(&app, &wanted.url).await?;
-    let secret = write_secret(&rand::random::<[u8; SECRET_BYTES]>());
+    let (kind, url) = address(&app, &wanted.url).await?;
+    let secret = (kind == EndpointKind::Webhook).then(|| write_secret(&rand::random::<[u8; SECRET_BYTES]>()));
     let new = NewEndpoint {
         id: format!("end_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())),
-        kind: EndpointKind::Webhook,
+        kind,
         url,
         wanted: types(&wanted.types),
-        secret: Some(EndpointSecret { secret: secret.clone(), until: None }),
+        secret: secret.clone().map(|secret| EndpointSecret { secret, until: None }),
         enabled: wanted.enabled,
     };
     let Some(endpoint) = app.engine.store().insert_endpoint(new, ENDPOINTS_MAX).await.map_err(failed)? else {
@@ -83,16 +82,16 @@ pub(crate) async fn change(State(app): State<Arc<App>>, By(by): By, Names([id]):
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::MergePatch)?;
     let patch = WebhookEndpointPatch::from_json(&body)?;
-    find(&app, &id).await?;
+    let endpoint = find(&app, &id).await?;
     let url = match &patch.url {
-        Some(url) => Some(address(&app, url).await?),
+        Some(url) => Some(address_of(&app, endpoint.kind, url).await?),
         None => None,
     };
     let change =
         EndpointChange { url, wanted: patch.types.as_deref().map(types), enabled: patch.enabled, rotate: None };
     let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
     let endpoint = changed.ok_or_else(no_endpoint)?;
-    app.outbox.wake();
+    app.outbox.wake_and_wait().await;
     let host = patch.url.as_deref().map(host);
     let detail = object!({"endpoint": id, "host": host, "types": patch.types, "enabled": patch.enabled});
     note(&app, &by, "webhook_endpoint.change", &detail).await;
@@ -105,7 +104,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, Names([id]):
     if !app.engine.store().delete_endpoint(&id).await.map_err(failed)? {
         return Err(no_endpoint().into());
     }
-    app.outbox.wake();
+    app.outbox.wake_and_wait().await;
     note(&app, &by, "webhook_endpoint.delete", &object!({"endpoint": id})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -118,7 +117,9 @@ pub(crate) async fn rotate(State(app): State<Arc<App>>, By(by): By, Names([id]):
         input::content_type(&headers, BodyType::Json)?;
     }
     let SecretRotation { overlap_secs } = SecretRotation::from_json(&body)?;
-    find(&app, &id).await?;
+    if find(&app, &id).await?.kind == EndpointKind::Broker {
+        return Err(Problem::wrong_state("broker", "messages to a broker are not signed; it has no secret").into());
+    }
     let secret = write_secret(&rand::random::<[u8; SECRET_BYTES]>());
     let rotation = Rotation {
         secret: EndpointSecret { secret: secret.clone(), until: None },
@@ -128,9 +129,9 @@ pub(crate) async fn rotate(State(app): State<Arc<App>>, By(by): By, Names([id]):
     let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
     let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
     let endpoint = changed.ok_or_else(no_endpoint)?;
-    app.outbox.wake();
+    app.outbox.wake_and_wait().await;
     note(&app, &by, "webhook_endpoint.rotate", &object!({"endpoint": id, "overlap_secs": overlap_secs})).await;
-    Ok(json(StatusCode::OK, &created(&endpoint, secret)))
+    Ok(json(StatusCode::OK, &created(&endpoint, Some(secret))))
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`
@@ -162,7 +163,7 @@ pub(crate) async fn redeliver(
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the reader let only ids of events through");
     // Another event may stand there now than the one that is meant.
-    if let Some(told) = app.engine.store().told_at(position).await.map_err(failed)?
+    if let Some(Ok(told)) = app.engine.store().told_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
         return Err(no_event().into());
@@ -192,10 +193,10 @@ fn no_endpoint() -> Problem {
     Problem::not_found("there is no such endpoint")
 }
 
-/// The endpoint of this id, which is a webhook: brokers are configured, not added.
+/// The endpoint of this id.
 async fn find(app: &App, id: &str) -> Result<store::Endpoint, crate::web::reply::Refused> {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
-    let found = endpoints.into_iter().find(|row| row.id == id && row.kind == EndpointKind::Webhook);
+    let found = endpoints.into_iter().find(|row| row.id == id);
     Ok(found.ok_or_else(no_endpoint)?)
 }
 
@@ -205,12 +206,21 @@ async fn one(app: &App, endpoint: &store::Endpoint) -> Answer {
     Ok(json(StatusCode::OK, &shown(app, endpoint, standing)))
 }
 
-/// An address that may be gone to, as it will be used.
-async fn address(app: &App, text: &str) -> Result<String, Problem> {
-    let refuse = |why: &'static str| Problem::invalid_request(vec![Fault::new(Place::Body("/url".to_owned()), why)]);
-    let url = check_address(text, app.outbox.guard()).map_err(refuse)?;
-    app.outbox.guard().look_up(&url).await.map_err(refuse)?;
-    Ok(url.to_string())
+/// An address that may be gone to, as it will be used, and what it is.
+async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
+    app.outbox.check(text).await.map_err(refuse)
+}
+
+/// A new address of an endpoint, which stays what it is: a webhook has a secret, a broker a password.
+async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
+    match address(app, text).await? {
+        (found, url) if found == kind => Ok(url),
+        _ => Err(refuse("a webhook stays a webhook and a broker a broker; add another endpoint")),
+    }
+}
+
+fn refuse(why: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(Place::Body("/url".to_owned()), why)])
 }
 
 /// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of actions.
@@ -233,11 +243,19 @@ fn words(wanted: &Wanted) -> Vec<String> {
     }
 }
 
-fn created(endpoint: &store::Endpoint, secret: String) -> CreatedWebhookEndpoint {
+fn kind(endpoint: &store::Endpoint) -> webhooks::EndpointKind {
+    match endpoint.kind {
+        EndpointKind::Webhook => webhooks::EndpointKind::Webhook,
+        EndpointKind::Broker => webhooks::EndpointKind::Broker,
+    }
+}
+
+fn created(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhookEndpoint {
     CreatedWebhookEndpoint {
         id: endpoint.id.clone(),
+        kind: kind(endpoint),
         secret,
-        url: endpoint.url.clone(),
+        url: shown_address(endpoint),
         types: words(&endpoint.wanted),
         enabled: endpoint.enabled,
         created_at: wire::time(endpoint.created_at),
@@ -249,7 +267,8 @@ fn shown(app: &App, endpoint: &store::Endpoint, standing: Option<&Standing>) -> 
     let live = endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
     WebhookEndpoint {
         id: endpoint.id.clone(),
-        url: endpoint.url.clone(),
+        kind: kind(endpoint),
+        url: shown_address(endpoint),
         types: words(&endpoint.wanted),
         enabled: endpoint.enabled,
         created_at: wire::time(endpoint.created_at),

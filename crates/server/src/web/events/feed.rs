@@ -58,7 +58,7 @@ impl Feed {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
     }
 
-    /// The present status of each sale, for a reader who may have missed some.
+    /// The present status of each sale: a reader who comes, or comes again, does not wait for the next change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.sales.len());
         for sale in &self.sales {
@@ -102,7 +102,8 @@ impl Feed {
             }
             Kind::Refused { id, item, buyer, units, verdict } => {
                 let item = self.app.engine.catalogue().item_of(*item)?.clone();
-                Some(json(&Event::Order { order: wire::refused(*id, buyer.as_str(), &item, *units, *verdict) }))
+                let refused = wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
+                Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             Kind::Status(sale) => {
                 let sale = shown(&self.app, sale).ok()?;

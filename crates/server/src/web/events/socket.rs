@@ -104,8 +104,12 @@ async fn run(mut socket: WebSocket, mut feed: Feed, connection: Arc<Connection>)
 
 async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
     let app = feed.app().clone();
-    if socket.send(Message::Text(feed.hello().into())).await.is_err() {
-        return End::Gone;
+    let mut first = vec![feed.hello()];
+    first.extend(feed.statuses().await);
+    for json in first {
+        if socket.send(Message::Text(json.into())).await.is_err() {
+            return End::Gone;
+        }
     }
     let mut heard = Instant::now();
     let mut ping = interval_at(heard + PING_EVERY, PING_EVERY);

@@ -11,7 +11,7 @@ use axum::extract::{RawQuery, State};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Told};
@@ -22,7 +22,6 @@ use crate::web::limits::PING_EVERY;
 use crate::web::reply::{Answer, ReplyBody};
 use crate::web::who::{Buyer, Client};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// A proxy that would gather the stream before passing it on is asked not to.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -39,14 +38,10 @@ pub(crate) async fn stream(
     Buyer(buyer): Buyer,
     client: Client,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Answer {
     let feed = follow(&app, client, buyer, query.as_deref())?;
     let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
-    // Somebody who comes back may have missed what changed meanwhile.
-    if headers.contains_key(LAST_EVENT_ID) {
-        first.extend(feed.statuses().await.iter().map(|json| format!("data: {json}\n\n")));
-    }
+    first.extend(feed.statuses().await.iter().map(|json| format!("data: {json}\n\n")));
     let stream = Stream { feed, first, ping_at: Instant::now() + PING_EVERY, _present: app.metrics.streams.enter() };
     let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;

@@ -1,6 +1,6 @@
 //! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a test.
 
-use doorbuster_core::Stock;
+use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
 
 use crate::gate::room::RoomCounts;
@@ -22,6 +22,7 @@ pub(super) async fn text(app: &App) -> String {
     passes(app, &mut text);
     challenges(app, &mut text);
     stock(app, &mut text);
+    lines(app, &mut text);
     rooms(app, &mut text);
     money(app, &mut text).await;
     super::outbox::show(app, &mut text).await;
@@ -148,6 +149,31 @@ fn stock(app: &App, text: &mut Text) {
             text.sample(&[("sale", &item.sale), ("item", &item.row.name), ("place", place)], units);
         }
     }
+}
+
+/// Who waits for units that come back.
+fn lines(app: &App, text: &mut Text) {
+    let catalogue = app.engine.catalogue();
+    let mut sales: Vec<_> =
+        catalogue.sales().filter(|sale| sale.is_warm() || sale.row.phase == Phase::Paused).collect();
+    sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    let items = || sales.iter().flat_map(|sale| &sale.items);
+    text.metric("doorbuster_line_places", Kind::Gauge, "Buyers in line for a unit of an item that comes back.");
+    for item in items() {
+        text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().waiting);
+    }
+    text.metric("doorbuster_line_kept_units", Kind::Gauge, "Units of an item's pool that are kept for those in line.");
+    for item in items() {
+        text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().kept);
+    }
+    let reading = app.engine.meter().read();
+    text.metric(
+        "doorbuster_line_ended_total",
+        Kind::Counter,
+        "Places in line that this node ended, by what became of them.",
+    )
+    .sample(&[("outcome", "served")], reading.line_served)
+    .sample(&[("outcome", "passed_over")], reading.line_passed_over);
 }
 
 fn rooms(app: &App, text: &mut Text) {

@@ -7,17 +7,18 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::order::AnyOrder;
 use doorbuster_api::payment::Checkout;
 use doorbuster_api::problem::Problem;
-use doorbuster_core::OrderState;
+use doorbuster_core::{BuyerId, Order, OrderState};
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
+use crate::gate::{Caller, Limited, Route, Rules};
 use crate::payment::Opening;
 use crate::web::failure::{Cause, failed};
 use crate::web::input::{self, Names};
 use crate::web::limits::RETRY_SECS;
 use crate::web::orders::{id, look};
 use crate::web::reply::{Answer, Refused, json};
-use crate::web::who::Buyer;
+use crate::web::who::{Buyer, Client};
 use crate::web::{App, wire};
 
 /// Longest name of this server that a request may bring, in bytes.
@@ -27,6 +28,7 @@ const HOST_BYTES_MAX: usize = 255;
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
+    client: Client,
     Names([order]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
@@ -38,8 +40,11 @@ pub(crate) async fn open(
         other => return Err(wrong_state(other.state())),
     }
     // In a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
-    let (payments, from) = (app.payments.clone(), base.clone());
-    let opening = app.buying.spawn(async move { payments.open(id, &buyer, &from).await });
+    let (asked, from) = (app.clone(), base.clone());
+    let opening = app.buying.spawn(async move {
+        let may_ask = |order: &Order| within_limits(&asked, client, &buyer, order);
+        asked.payments.open(id, &buyer, &from, may_ask).await
+    });
     let opened = opening.await.map_err(|_| Problem::internal())?.map_err(failed)?;
     match opened {
         Opening::Open(checkout) => {
@@ -48,6 +53,9 @@ pub(crate) async fn open(
             Ok(json(StatusCode::OK, &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) }))
         }
         Opening::WrongState(state) => Err(wrong_state(state.as_str())),
+        Opening::Limited(Limited { scope, retry_after_secs, .. }) => {
+            Err(Problem::rate_limited(scope, retry_after_secs).into())
+        }
         Opening::NotFound => Err(Problem::not_found("there is no such order").into()),
         Opening::Refused(error) => Err(Refused {
             problem: Box::new(Problem::wrong_state(
@@ -64,6 +72,16 @@ pub(crate) async fn open(
             cause: Some(Cause(error.to_string().into())),
         }),
     }
+}
+
+/// Whether the provider may be asked once more for this order and this buyer now.
+fn within_limits(app: &App, client: Client, buyer: &BuyerId, order: &Order) -> Result<(), Limited> {
+    let catalogue = app.engine.catalogue();
+    let sale = catalogue.item_of(order.item).and_then(|item| catalogue.sale(&item.sale));
+    let Some(sale) = sale else { return Ok(()) };
+    app.gate.limits.ask_about(Route::Checkout, &order.id.to_string(), Rules::of_order(), sale)?;
+    let caller = Caller { address: client.0, buyer: buyer.as_str() };
+    app.gate.limits.ask(Route::Checkout, caller, sale).map(drop)
 }
 
 fn wrong_state(state: &'static str) -> Refused {

@@ -8,6 +8,7 @@ use doorbuster_api::payment::Taken;
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
 
+use crate::failpoint::{self, Point};
 use crate::payment::provider::{Provider, Unread};
 use crate::web::App;
 use crate::web::failure::failed;
@@ -46,9 +47,11 @@ async fn take(app: Arc<App>, is_here: bool, bytes_max: usize, request: axum::ext
             Unread::Malformed(why) => Problem::malformed_request(why),
         }
     })?;
+    failpoint::pass(Point::MessageRead);
     // In a task of its own: units on their way to a late payment are not left there when the provider hangs up.
     let payments = app.payments.clone();
     let taking = app.buying.spawn(async move { payments.take(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    failpoint::pass(Point::MessageTaken);
     Ok(json(StatusCode::OK, &Taken { outcome }))
 }

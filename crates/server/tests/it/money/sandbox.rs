@@ -101,12 +101,42 @@ async fn a_failed_payment_leaves_the_checkout_open() {
     let page = checkout(&app, "anna", &id).await;
     let (status, state) = press(&app, &page, "fail").await;
     assert_eq!((status, &state["state"]), (200, &json!("open")));
+    let history = async || app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
+    assert_eq!(state["state"], "open");
     until("it is written down", async || {
         payments(&app, &id).await.first().is_some_and(|payment| payment.1 == "failed").then_some(())
     })
     .await;
+    assert!(history().await["payment_failed_at"].is_string(), "its buyer is told that it can be tried again");
     assert_eq!(press(&app, &page, "pay").await.0, 200);
     becomes(&app, &id, "paid").await;
+    assert_eq!(history().await["payment_failed_at"], json!(null));
+}
+
+#[tokio::test]
+async fn money_that_goes_back_without_the_shop_leaves_the_order_paid_and_is_not_given_back_again() {
+    let app = start().await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    for (button, kind) in [("return", "returned"), ("dispute", "disputed")] {
+        let id = order(&app, "anna", button, 1).await;
+        let page = checkout(&app, "anna", &id).await;
+        assert_ne!(press(&app, &page, button).await.1["state"], kind, "nothing was paid");
+        assert_eq!(press(&app, &page, "pay").await.0, 200);
+        becomes(&app, &id, "paid").await;
+        let (status, state) = press(&app, &page, button).await;
+        assert_eq!((status, &state["state"]), (200, &json!(kind)));
+        assert_eq!(press(&app, &page, button).await.0, 409, "once");
+        let notice = until("it is noticed", async || {
+            let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
+            audit["notices"].as_array().expect("a list").iter().find(|notice| notice["order"] == json!(id)).cloned()
+        })
+        .await;
+        assert_eq!(notice["kind"], kind, "{notice}");
+        assert_eq!((&read(&app, &id).await["state"], refunds(&app, &id).await.len()), (&json!("paid"), 0));
+        assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+        until("the refund settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    }
+    adds_up(&app).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Stripe, by a stand-in on this machine that answers as Stripe does and writes down what it is sent. What is sent and signed is compared with
 //! Stripe's official Python library, where that can be installed.
 
+#[path = "stripe/elsewhere.rs"]
+mod elsewhere;
 #[path = "stripe/stand_in.rs"]
 mod stand_in;
 

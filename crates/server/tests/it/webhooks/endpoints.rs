@@ -177,7 +177,7 @@ async fn a_disabled_endpoint_hears_what_it_missed_once_it_is_enabled() {
 #[tokio::test]
 async fn a_dead_letter_is_discarded_with_a_reason() {
     let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
-    let (app, shop) = (TestApp::with(&settings).await, Receiver::with(|_, _: &Heard| Answer::Status(410)).await);
+    let (app, shop) = (TestApp::with(&settings).await, Receiver::with(|_, _: &Heard| Answer::Status(400)).await);
     app.open_sale("spring", 9.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
     buy(&app, 1).await;
@@ -198,6 +198,12 @@ async fn a_dead_letter_is_discarded_with_a_reason() {
     assert_eq!(discard(json!({"reason": "again"})).await.verdict(), "404 not_found");
     let kept = app.admin("GET", &format!("{PATH}/{id}/deliveries?state=discarded"), None).await.json();
     assert_eq!(kept["deliveries"][0]["reason"], "not needed");
+    let other = list["dead_letters"][1]["id"].as_str().expect("an id");
+    let done = app.admin("POST", &format!("{letters}/{other}/discard"), None).await;
+    assert_eq!(done.json(), json!({"id": other, "state": "discarded"}), "nobody has to say why");
+    let kept = app.admin("GET", &format!("{PATH}/{id}/deliveries?state=discarded"), None).await.json();
+    let reasons = kept["deliveries"].as_array().expect("a list").iter().map(|one| one["reason"].clone());
+    assert!(reasons.into_iter().any(|reason| reason == "none given"), "{kept}");
     for wrong in ["dlv_x", "dlv_", "ref_none", "ord_none", "what"] {
         let reply = app.admin("POST", &format!("{letters}/{wrong}/retry"), None).await;
         assert_eq!(reply.verdict(), "404 not_found", "{wrong}");

@@ -39,9 +39,13 @@ async fn an_endpoint_hears_what_happens_signed_and_as_it_was() {
     assert_eq!(cancelled["timestamp"], cancelled["data"]["order"]["ended_at"]);
     assert_eq!(heard.iter().map(Heard::id).collect::<HashSet<_>>().len(), 4, "each has an id of its own");
     assert_eq!(told(&heard, &order), ["order.reserved", "order.cancelled"]);
-    let metrics = app.get("/metrics").await.text();
-    assert!(metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#), "{metrics}");
-    assert!(metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#), "{metrics}");
+    // What was told is written down a little later.
+    crate::money::until("the metrics say so", async || {
+        let metrics = app.get("/metrics").await.text();
+        let told = metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#);
+        (told && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

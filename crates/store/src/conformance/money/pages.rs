@@ -6,7 +6,7 @@ use doorbuster_core::order::Ending;
 
 use super::{capture, message, price};
 use crate::conformance::Rig;
-use crate::contract::MoneyQuery;
+use crate::contract::{MoneyQuery, Reversal, ReversalKind};
 
 /// Payments and refunds are listed page by page, by order, item and notice.
 pub async fn money_is_listed_page_by_page(rig: Rig) {
@@ -82,4 +82,51 @@ pub async fn a_document_is_swapped_by_one(rig: Rig) {
     assert_eq!(list("s%", "", 9).await, ["s%"]);
     let (one, other) = tokio::join!(swap("s/1", Some("b"), "x"), swap("s/1", Some("b"), "y"));
     assert!(one ^ other, "of two at once one wins");
+    let now = get("s/1").await.expect("it is there");
+    let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
+    let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(rig.store.sandbox_forget(old).await.expect("writes"), 2, "what is as it was seen");
+    assert_eq!((get("s/1").await, list("s/", "", 9).await), (Some(now), vec!["s/1".to_owned(), "s/3".to_owned()]));
+}
+
+/// What went back without having been asked to is noticed while its payment stands, or is disputed; our own refunds are not.
+pub async fn money_that_went_back_is_noticed(rig: Rig) {
+    let grant = rig.slot(50, 50, 50).await;
+    let mut orders = Vec::new();
+    for n in 1..=3 {
+        let order = rig.reserve(&grant, n, "anna", 1).await;
+        capture(&rig, &message(&order, &format!("evt_{n}"), &format!("pay_{n}"))).await;
+        orders.push(order);
+    }
+    rig.clock.pass(1);
+    let told = |n: u32, kind, minor: Option<i64>, stands| Reversal {
+        provider: super::PROVIDER.to_owned(),
+        payment: PaymentId(format!("pay_{n}")),
+        kind,
+        money: minor.map(|minor| Money { minor, ..price(1) }),
+        stands,
+    };
+    let reverse = async |told: Reversal| rig.store.reverse(told).await.expect("writes");
+    let listed = async || {
+        let found = rig.store.reversals().await.expect("reads");
+        found.iter().map(|r| (r.payment.0.clone(), r.kind, r.money.minor)).collect::<Vec<_>>()
+    };
+    use ReversalKind::{Disputed, Returned};
+    assert!(reverse(told(1, Returned, Some(5), true)).await);
+    assert!(!reverse(told(1, Returned, Some(5), true)).await, "told again");
+    assert!(reverse(told(1, Returned, Some(7), true)).await, "more of it");
+    assert!(!reverse(told(1, Returned, Some(5), true)).await, "an old message");
+    assert!(!reverse(told(9, Returned, None, true)).await, "no payment of ours");
+    assert!(!reverse(Reversal { provider: "other".to_owned(), ..told(2, Returned, None, true) }).await);
+    rig.clock.pass(1);
+    assert!(reverse(told(2, Disputed, None, true)).await);
+    assert_eq!(listed().await, [("pay_2".to_owned(), Disputed, price(1).minor), ("pay_1".to_owned(), Returned, 7)]);
+    let first = &rig.store.reversals().await.expect("reads")[1];
+    assert_eq!((first.item, &first.order), (Some(grant.slot.item), &orders[0].id.to_string()));
+    rig.store.end_order(orders[2].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    assert!(!reverse(told(3, Returned, None, true)).await, "that is our own refund");
+    assert!(reverse(told(2, Disputed, None, false)).await, "it was won");
+    rig.store.end_order(orders[0].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    assert_eq!(listed().await, [], "an operator saw to it");
+    assert_eq!(rig.store.check().await.expect("reads").findings, []);
 }

@@ -119,6 +119,7 @@ pub async fn a_sale_tells_that_it_opened_and_closed(rig: Rig) {
     }
     while rig.store.sequence_events(100).await.expect("writes") > 0 {}
     let told = rig.store.told_after(0, 100).await.expect("reads");
+    let told: Vec<_> = told.into_iter().map(|read| read.expect("a row as it was written")).collect();
     assert!(told.is_sorted_by(|a, b| a.position < b.position));
     let event = |what, ago: i64| Event {
         what,

@@ -30,6 +30,8 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
+    /// What somebody gave back by hand then.
+    by_hand: i64,
     refuses_sessions: bool,
 }
 
@@ -96,7 +98,12 @@ impl StandIn {
 
     /// From now on every payment was refunded by hand already.
     pub(super) fn refuse_refunds(&self) {
-        self.with(|state| state.refuses_refunds = true);
+        self.refunded_by_hand(1);
+    }
+
+    /// From now on so much of every payment was refunded by hand already.
+    pub(super) fn refunded_by_hand(&self, minor: i64) {
+        self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
 }
 
@@ -165,7 +172,8 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
             (200, state.refunds.entry(key).or_insert(refund).clone())
         }
         ("GET", ["v1", "refunds"]) => {
-            let by_hand = json!({"id": "re_9", "object": "refund", "status": "succeeded", "amount": 1, "metadata": {}});
+            let by_hand = json!({"id": "re_9", "object": "refund", "status": "succeeded", "amount": state.by_hand, "currency": "cny",
+                                 "metadata": {}});
             let mut all: Vec<Value> = state.refunds.values().cloned().collect();
             all.extend(state.refuses_refunds.then_some(by_hand));
             (200, json!({"object": "list", "data": all, "has_more": false, "url": "/v1/refunds"}))

@@ -1,0 +1,227 @@
+//! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what everybody else notices meanwhile.
+//!
+//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set to one instant by SQL, in the orders and in their events. Others buy, are
+//! refused and look, each at a steady rate and whatever the answers do: first for a while before that instant, then from it until the last unit is back.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+
+use super::or_invalid;
+use super::shop::template;
+use crate::buyers::Buyers;
+use crate::figure::{Figure, Target, median};
+use crate::limits::ORDER_CONNECTIONS;
+use crate::load::http::{Purchases, Same};
+use crate::load::{Kind, Load, Pace, Run, Script};
+use crate::server::NewSale;
+use crate::setting::Setting;
+
+mod house;
+
+use house::{House, Truth};
+
+/// Holds that end at once.
+const HOLDS: u32 = 100_000;
+/// The same with `--quick`.
+const HOLDS_QUICK: u32 = 10_000;
+/// Rounds are long: no more than this many.
+const ROUNDS_MAX: usize = 3;
+/// What others do meanwhile, each a second: purchases, refusals, looks at the status.
+const RATES: [f64; 3] = [300.0, 500.0, 200.0];
+/// Connections of each of them.
+const CONNECTIONS: usize = 64;
+/// From the end of the preparations to the instant at which holds end.
+const AHEAD: Duration = Duration::from_secs(8);
+/// Between two looks at how many units are back.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// Holds that have not ended after so long never do.
+const BACK_WITHIN: Duration = Duration::from_secs(120);
+/// The first unit is due back after so many seconds.
+const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
+/// And the last one.
+const LAST: Target = Target::Reported { goal: 10.0 };
+/// Nobody minds waiting for this long, in milliseconds.
+const UNNOTICED_MS: f64 = 50.0;
+const OTHERS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
+
+/// Measures D5 in both stores.
+pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+    [Truth::Sqlite, Truth::Postgres].into_iter().flat_map(|truth| in_store(setting, truth)).collect()
+}
+
+fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
+    let rounds = if setting.quick { 1 } else { setting.rounds.min(ROUNDS_MAX) };
+    let measured: Result<Vec<Measured>> = (0..rounds).map(|_| one_round(setting, truth)).collect();
+    let what = |what: &str| format!("{what}, {}", truth.name());
+    let measured = match measured {
+        Ok(measured) => measured,
+        Err(error) => return vec![or_invalid("D5", &what("holds that end at once"), FIRST, Err(error))],
+    };
+    let middle = |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let holds = measured[0].holds;
+    let mut first = Figure::new("D5", what("first of the units back"), FIRST).plain(middle(&|m| m.back[0]), "s");
+    first.rounds = measured.iter().map(|m| m.back[0]).collect();
+    let mut last = Figure::new("D5", what("last of them"), LAST).plain(middle(&|m| m.back[2]), "s").note(format!(
+        "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; every order expired and was told of once, all audited",
+        middle(&|m| m.back[1]),
+        f64::from(holds) / middle(&|m| m.back[2])
+    ));
+    last.rounds = measured.iter().map(|m| m.back[2]).collect();
+    let mut figures = vec![first, last];
+    for (at, name) in OTHERS.iter().enumerate() {
+        let (with, without) = (middle(&|m| m.with[at].0), middle(&|m| m.without[at].0));
+        let target = Target::AtMost { floor: UNNOTICED_MS.max(2.0 * without), goal: 2.0 * without };
+        let mut figure = Figure::new("D5", what(&format!("{name} meanwhile")), target).plain(with, "ms");
+        figure.peer = Some((without, "ms before"));
+        figure.rounds = measured.iter().map(|m| m.with[at].0).collect();
+        let (with, without) = (middle(&|m| m.with[at].1), middle(&|m| m.without[at].1));
+        figures.push(figure.note(format!("{:.0}/s; median {with:.2} ms, {without:.2} ms before", RATES[at])));
+    }
+    figures
+}
+
+/// What one round found.
+#[derive(Debug)]
+struct Measured {
+    holds: u32,
+    /// Seconds until the first unit was back, half of them, the last.
+    back: [f64; 3],
+    /// 99th percentile and median of what others did, in milliseconds: while holds ended, and before.
+    with: [(f64, f64); 3],
+    without: [(f64, f64); 3],
+}
+
+fn one_round(setting: &Setting, truth: Truth) -> Result<Measured> {
+    let holds = if setting.quick { HOLDS_QUICK } else { HOLDS };
+    let house = House::open(setting, truth)?;
+    let secret = house.secret()?;
+    let holders = Buyers::new(&secret, "holder", holds);
+    let others = Others::new(&house, &secret)?;
+    house.open_sale(&NewSale { id: "held", stock: holds.into(), limit: 1 })?;
+    let fill = Load { lead: Duration::ZERO, time: BACK_WITHIN * 10, ..setting.load(house.addr(), ORDER_CONNECTIONS) };
+    let run = fill.run(&mut Purchases::each_once(&holders, template(&holders, "held", 1, ""), 0))?;
+    run.only(&[Kind::Accepted])?;
+    ensure!(house.stock("held")?.held == u64::from(holds), "not every unit is held");
+
+    let never = AtomicBool::new(false);
+    let lead = Duration::from_secs(1);
+    let before = others.ask(&house, lead, setting.time * 2, &never)?;
+    let due = house.all_due_at(|| SystemTime::now() + AHEAD)?;
+    let due = Instant::now() + due.duration_since(SystemTime::now()).context("the preparations took too long")?;
+    let over = AtomicBool::new(false);
+    let (meanwhile, back) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let back = watch(&house, due, u64::from(holds));
+            over.store(true, Ordering::Release);
+            back
+        });
+        let lead = due.saturating_duration_since(Instant::now());
+        let meanwhile = others.ask(&house, lead, BACK_WITHIN, &over);
+        (meanwhile, watch.join().expect("looking does not panic"))
+    });
+    let (meanwhile, back) = (meanwhile?, back?);
+    let orders: u64 = [&before, &meanwhile].iter().map(|runs| runs[0].count(Kind::Accepted)).sum();
+    house.close(holds.into(), orders + 1)?;
+    let shown = |runs: &[Run; 3]| {
+        std::array::from_fn(|at| (runs[at].p99_us() / 1e3, runs[at].latency.value_at_quantile(0.5) as f64 / 1e3))
+    };
+    Ok(Measured { holds, back, with: shown(&meanwhile), without: shown(&before) })
+}
+
+/// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from `due` to the first, half of them, the last.
+fn watch(house: &House, due: Instant, holds: u64) -> Result<[f64; 3]> {
+    let mut back = [f64::NAN; 3];
+    loop {
+        let units = house.back("held")?;
+        let at = Instant::now();
+        ensure!(at > due || units == 0, "{units} units are back before their time");
+        let since = at.saturating_duration_since(due).as_secs_f64();
+        for (seconds, wanted) in back.iter_mut().zip([1, holds.div_ceil(2), holds]) {
+            if seconds.is_nan() && units >= wanted {
+                *seconds = since;
+            }
+        }
+        if units >= holds {
+            ensure!(units == holds, "{units} units are back of {holds}");
+            return Ok(back);
+        }
+        ensure!(at < due + BACK_WITHIN, "only {units} of {holds} units are back after {BACK_WITHIN:?}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Whoever has nothing to do with the holds.
+struct Others {
+    buyers: Buyers,
+    refused: Buyers,
+    /// How many have bought.
+    bought: std::sync::atomic::AtomicU32,
+}
+
+impl Others {
+    /// With a sale of which everybody can have one, and one that is sold out.
+    fn new(house: &House, secret: &[u8]) -> Result<Self> {
+        house.open_sale(&NewSale { id: "open", stock: crate::limits::PLENTY, limit: 1 })?;
+        house.open_sale(&NewSale { id: "gone", stock: 1, limit: 1 })?;
+        let winner = Buyers::new(secret, "winner", 1);
+        let lead = Duration::ZERO;
+        let (pace, core) = (Pace::Closed, None);
+        let load = Load { addr: house.addr(), connections: 1, pace, lead, time: BACK_WITHIN, core };
+        load.run(&mut Purchases::each_once(&winner, template(&winner, "gone", 1, ""), 0))?.only(&[Kind::Accepted])?;
+        let most = (RATES[0] * 3.0 * BACK_WITHIN.as_secs_f64()) as u32;
+        let bought = std::sync::atomic::AtomicU32::new(0);
+        Ok(Self { buyers: Buyers::new(secret, "other", most), refused: Buyers::new(secret, "late", 10_000), bought })
+    }
+
+    /// Purchases, refusals and looks beside each other, until the time is over or somebody says so.
+    fn ask(&self, house: &House, lead: Duration, time: Duration, over: &AtomicBool) -> Result<[Run; 3]> {
+        let load = |rate| Load {
+            addr: house.addr(),
+            connections: CONNECTIONS,
+            pace: Pace::Open(rate),
+            lead,
+            time,
+            core: None,
+        };
+        let first = self.bought.load(Ordering::Acquire);
+        let runs = std::thread::scope(|scope| {
+            let buying = scope.spawn(|| {
+                let script = Purchases::each_once(&self.buyers, template(&self.buyers, "open", 1, ""), first);
+                let mut script = Until { script, over };
+                let run = load(RATES[0]).run(&mut script);
+                self.bought.store(script.script.next_buyer(), Ordering::Release);
+                run
+            });
+            let refused = scope.spawn(|| {
+                let script = Purchases::round_and_round(&self.refused, template(&self.refused, "gone", 1, ""));
+                load(RATES[1]).run(&mut Until { script, over })
+            });
+            let looking =
+                scope.spawn(|| load(RATES[2]).run(&mut Until { script: Same::get("/v1/sales/held/status"), over }));
+            [buying, refused, looking].map(|asking| asking.join().expect("the generator does not panic"))
+        });
+        let [bought, refused, looked] = runs;
+        let (bought, refused, looked) = (bought?, refused?, looked?);
+        bought.only(&[Kind::Accepted]).context("others who bought")?;
+        refused.only(&[Kind::SoldOut]).context("others who were refused")?;
+        looked.only(&[Kind::Fine]).context("others who looked")?;
+        Ok([bought, refused, looked])
+    }
+}
+
+/// A script that ends when somebody says so.
+struct Until<'a, S> {
+    script: S,
+    over: &'a AtomicBool,
+}
+
+impl<S: Script> Script for Until<'_, S> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        !self.over.load(Ordering::Acquire) && self.script.next(out)
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+        self.script.read(inbox)
+    }
+}

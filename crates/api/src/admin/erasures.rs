@@ -1,0 +1,127 @@
+//! Erasing a buyer.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{self, read};
+use crate::problem::Problem;
+
+/// A buyer to be erased. The name stands in the body, so that no log of addresses has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"buyer": "anna", "dry_run": true})))]
+pub struct NewErasure {
+    /// The buyer's id.
+    #[schema(schema_with = crate::admin::schema::name)]
+    pub buyer: String,
+    /// Only counts; left out: `false`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false, default = false)]
+    pub dry_run: bool,
+}
+
+impl NewErasure {
+    /// Reads the body of `POST /v1/admin/erasures`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["buyer", "dry_run"], |body| {
+            let buyer = body.required("buyer", read::name);
+            let dry_run = body.optional("dry_run", false, read::boolean);
+            Some(Self { buyer: buyer?.into_owned(), dry_run: dry_run? })
+        })
+    }
+}
+
+/// Why something has to stay for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBackReason {
+    /// The sale is not closed.
+    NotClosed,
+    /// The order waits for its payment.
+    Unpaid,
+    /// The payment provider has not said yet that it takes no money for the order.
+    OpenCheckout,
+    /// A refund has not arrived, or was given up and nobody has seen to it.
+    RefundDue,
+}
+
+impl HeldBackReason {
+    /// What is to be said of it to a person.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NotClosed => "the sale is not closed",
+            Self::Unpaid => "it waits for its payment",
+            Self::OpenCheckout => "its checkout is not closed yet",
+            Self::RefundDue => "its refund has not arrived",
+        }
+    }
+}
+
+/// What has to stay for now, of one sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeldBack {
+    /// The sale.
+    pub sale: String,
+    /// Why.
+    pub reason: HeldBackReason,
+    /// So many orders.
+    pub orders: u64,
+    /// So many other rows.
+    pub other: u64,
+}
+
+/// What erasing came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "erased_as": "erased:5f0c6f2e9d1a4b7c8e3f2a1b0c9d8e7f", "dry_run": false, "orders": 2, "other": 3,
+    "held_back": [{"sale": "autumn", "reason": "not_closed", "orders": 1, "other": 0}], "blocked": false
+})))]
+pub struct Erasure {
+    /// The name that stands in the buyer's place: the same each time.
+    pub erased_as: String,
+    /// Whether it was only counted.
+    pub dry_run: bool,
+    /// Orders in which the name was replaced, or would be.
+    pub orders: u64,
+    /// Other rows: places in rooms and lines, spent codes, what slots were told, refused tickets.
+    pub other: u64,
+    /// What has to stay for now. Empty: nothing names the buyer any more.
+    pub held_back: Vec<HeldBack>,
+    /// Whether a block names the buyer, which stays until it is deleted or over.
+    pub blocked: bool,
+}
+
+impl Erasure {
+    /// Whether nothing names the buyer any more, or would.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.held_back.is_empty() && !self.blocked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_erasure_is_read_strictly() {
+        let read = |json: &str| NewErasure::from_json(json.as_bytes());
+        assert_eq!(read(r#"{"buyer":"anna"}"#), Ok(NewErasure { buyer: "anna".into(), dry_run: false }));
+        assert!(read(r#"{"buyer":"anna","dry_run":true}"#).is_ok_and(|wanted| wanted.dry_run));
+        for wrong in [
+            "{}",
+            r#"{"buyer":""}"#,
+            r#"{"buyer":"a b"}"#,
+            r#"{"buyer":7}"#,
+            r#"{"buyer":"anna","dry_run":null}"#,
+            r#"{"buyer":"anna","dry_run":"yes"}"#,
+            r#"{"buyer":"anna","why":"asked"}"#,
+        ] {
+            assert_eq!(read(wrong).expect_err(wrong).status(), 422, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The line of an item that is held out: who waits there has the next unit that comes back.
+
+use super::answer::{json, ok};
+use super::buying::BUYING;
+use super::{Answer, AnswerHeader, Content, Endpoint, Method, Param};
+use crate::order::{AnyOrder, WaitingOrder};
+use crate::problem::Code;
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/sales/{sale}/items/{item}/line",
+        id: "join_line",
+        summary: "Stand in line for a unit of an item that is held out",
+        description: "A place is for one unit, and a buyer has one place of an item. When a unit comes back, it becomes an order of the first in line \
+            before others can buy it, under the place's id, to be paid within 5 minutes or the item's own hold if that is shorter. The front door asks \
+            what it asks of a purchase, and the request counts as one. The first check that fails answers, in this order: who asks, the key, sale and \
+            item, the phase, eligibility and pass, rate limits, stock, the buyer's limit, the line.",
+        params: &[Param::IdempotencyKey, Param::PurchasePass],
+        answers: &[
+            ok::<AnyOrder>("The place that the buyer had, or the order that the key has.")
+                .headers(&[AnswerHeader::IdempotentReplayed, AnswerHeader::Location]),
+            Answer::new(201, json::<AnyOrder>(), "The buyer has this place since now; a unit may have come already.")
+                .headers(&[AnswerHeader::Location]),
+        ],
+        codes: &[
+            Code::Forbidden,
+            Code::NotEligible,
+            Code::PassRequired,
+            Code::PassInvalid,
+            Code::PassExpired,
+            Code::WaitingRoom,
+            Code::SoldOut,
+            Code::NotHeldOut,
+            Code::LineFull,
+            Code::LimitReached,
+            Code::NotStarted,
+            Code::Paused,
+            Code::Ended,
+            Code::IdempotencyKeyReused,
+            Code::RateLimited,
+        ],
+        ..BUYING
+    },
+    Endpoint {
+        path: "/v1/sales/{sale}/items/{item}/line",
+        id: "get_line_place",
+        summary: "Read one's own place in an item's line",
+        description: "A buyer who does not wait there: `404`. What became of a place is read as an order, by its id.",
+        answers: &[ok::<WaitingOrder>("The place as it stands now.")],
+        ..BUYING
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/sales/{sale}/items/{item}/line",
+        id: "leave_line",
+        summary: "Leave an item's line",
+        description: "Also where the buyer has no place there. A unit that came in the very moment is an order: `wrong_state`.",
+        answers: &[Answer::new(204, Content::None, "The buyer does not wait there.")],
+        codes: &[Code::WrongState],
+        ..BUYING
+    },
+];

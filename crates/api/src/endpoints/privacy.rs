@@ -1,0 +1,21 @@
+//! What operators owe to buyers who leave.
+
+use super::answer::ok;
+use super::operating::VIEWING;
+use super::{Auth, Body, Endpoint, Method, Shape};
+use crate::admin::erasures::{Erasure, NewErasure};
+use crate::admin::keys::Role;
+use crate::header::BodyType;
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
+    method: Method::Post,
+    path: "/v1/admin/erasures",
+    id: "erase_buyer",
+    auth: Auth::Operator(Role::Admin),
+    summary: "Erase a buyer",
+    description: "Puts a name that cannot be led back in the place of the buyer's id, and of the keys of the buyer's requests, in every closed \
+        sale. What is still on, or still waits for money, stays and is named. Repeating goes on with what can be erased by then.",
+    body: Some(Body { media: BodyType::Json, shape: Shape::of::<NewErasure>() }),
+    answers: &[ok::<Erasure>("What was erased, and what has to stay for now.")],
+    ..VIEWING
+}];

@@ -1,0 +1,310 @@
+//! Where a broker is: a URL with everything that there is to know. What is shown of it holds no password.
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+/// What stands for a password where an address is shown.
+const HIDDEN: &str = "***";
+/// What an exchange is called, and subjects begin with, unless the address says otherwise.
+const NAME: &str = "doorbuster";
+/// Longest name of an exchange, and longest prefix of subjects, in bytes.
+const NAME_MAX: usize = 127;
+
+/// A kind of broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RabbitMQ and whatever else speaks AMQP 0-9-1.
+    Amqp,
+    /// NATS JetStream.
+    Nats,
+}
+
+impl Kind {
+    /// The kind of an address that begins so, and whether it asks for TLS.
+    fn of_scheme(scheme: &str) -> Option<(Self, bool)> {
+        match scheme {
+            "amqp" => Some((Self::Amqp, false)),
+            "amqps" => Some((Self::Amqp, true)),
+            "nats" => Some((Self::Nats, false)),
+            "tls" => Some((Self::Nats, true)),
+            _ => None,
+        }
+    }
+
+    /// Whether this program was built with it.
+    #[must_use]
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Amqp => cfg!(feature = "amqp"),
+            Self::Nats => cfg!(feature = "nats"),
+        }
+    }
+
+    /// What to say when it was not.
+    #[must_use]
+    pub fn not_built(self) -> &'static str {
+        match self {
+            Self::Amqp => "this program was built without AMQP: build it with --features amqp",
+            Self::Nats => "this program was built without NATS: build it with --features nats",
+        }
+    }
+
+    /// Where it listens unless the address says otherwise.
+    fn port(self, is_tls: bool) -> u16 {
+        match (self, is_tls) {
+            (Self::Amqp, false) => 5672,
+            (Self::Amqp, true) => 5671,
+            (Self::Nats, _) => 4222,
+        }
+    }
+
+    /// What the name in the address's query is called.
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Amqp => "exchange",
+            Self::Nats => "prefix",
+        }
+    }
+}
+
+/// Where a broker is. Neither `Display` nor `Debug` shows a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    kind: Kind,
+    is_tls: bool,
+    host: String,
+    port: u16,
+    user: Option<String>,
+    password: Option<String>,
+    space: String,
+    name: String,
+    shown: String,
+}
+
+impl Address {
+    /// Whether a text is meant to be the address of a broker.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        text.split_once("://").is_some_and(|(scheme, _)| Kind::of_scheme(&scheme.to_ascii_lowercase()).is_some())
+    }
+
+    /// Reads an address. Whether this program was built with its kind is another question.
+    ///
+    /// # Errors
+    /// What is wrong with it, without any part of it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "it is not an address")?;
+        let (kind, is_tls) =
+            Kind::of_scheme(url.scheme()).ok_or("it must begin with amqp://, amqps://, nats:// or tls://")?;
+        let host = url.host_str().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err("it names no host");
+        }
+        if url.port() == Some(0) {
+            return Err("port 0 is nowhere");
+        }
+        if url.fragment().is_some() {
+            return Err("it must not have a fragment");
+        }
+        let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
+        let password = url.password().map(decoded).transpose()?.filter(|password| !password.is_empty());
+        if [&user, &password].into_iter().flatten().any(|word| word == HIDDEN) {
+            return Err("*** stands for a password that is not shown; write the password");
+        }
+        let space = decoded(url.path().trim_start_matches('/'))?;
+        match kind {
+            Kind::Amqp if user.is_none() || password.is_none() => {
+                return Err("it needs a user name and a password: amqp://USER:PASSWORD@HOST/VIRTUAL-HOST");
+            }
+            Kind::Nats if user.is_none() && password.is_some() => return Err("it has a password and no user name"),
+            Kind::Nats if !space.is_empty() => return Err("it must not have a path"),
+            Kind::Amqp | Kind::Nats => {}
+        }
+        Ok(Self {
+            kind,
+            is_tls,
+            host: host.to_owned(),
+            port: url.port().unwrap_or_else(|| kind.port(is_tls)),
+            space: if space.is_empty() { "/".to_owned() } else { space },
+            name: name(kind, &url)?,
+            shown: shown(url.clone(), kind, password.is_some()),
+            user,
+            password,
+        })
+    }
+
+    /// The kind of broker.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The host: a name, or an IP address without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+#[cfg_attr(not(any(feature = "amqp", feature = "nats")), allow(dead_code, reason = "nobody connects"))]
+impl Address {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// The virtual host.
+    pub(crate) fn space(&self) -> &str {
+        &self.space
+    }
+
+    /// The exchange, or what subjects begin with.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Address({self})")
+    }
+}
+
+fn decoded(text: &str) -> Result<String, &'static str> {
+    percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| "it holds %-codes that are not UTF-8")
+}
+
+/// The name in the query, which may say nothing else.
+fn name(kind: Kind, url: &Url) -> Result<String, &'static str> {
+    let mut found = None;
+    for (key, value) in url.query_pairs() {
+        if key != kind.parameter() || found.is_some() {
+            return Err(match kind {
+                Kind::Amqp => "after ? it may only say exchange=NAME, once",
+                Kind::Nats => "after ? it may only say prefix=NAME, once",
+            });
+        }
+        found = Some(value.into_owned());
+    }
+    let name = found.unwrap_or_else(|| NAME.to_owned());
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if name.len() > NAME_MAX || !name.split('.').all(is_word) {
+        return Err(match kind {
+            Kind::Amqp => "the exchange must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters",
+            Kind::Nats => "the prefix must be words of A-Z a-z 0-9 _ - with dots between, up to 127 characters",
+        });
+    }
+    Ok(name)
+}
+
+/// The address without what proves who one is: a password, or the token that NATS takes in place of a user name.
+fn shown(mut url: Url, kind: Kind, has_password: bool) -> String {
+    // A URL with a host takes both.
+    if has_password {
+        let _ = url.set_password(Some(HIDDEN));
+    } else if kind == Kind::Nats && !url.username().is_empty() {
+        let _ = url.set_username(HIDDEN);
+        let _ = url.set_password(None);
+    }
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Address {
+        Address::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"))
+    }
+
+    #[test]
+    fn an_address_says_everything() {
+        let plain = read("amqp://shop:p%40ss@rabbit.internal");
+        assert_eq!(
+            (plain.kind(), plain.is_tls(), plain.host(), plain.port()),
+            (Kind::Amqp, false, "rabbit.internal", 5672)
+        );
+        assert_eq!((plain.user(), plain.password()), (Some("shop"), Some("p@ss")));
+        assert_eq!((plain.space(), plain.name()), ("/", "doorbuster"));
+        let whole = read("amqps://shop:x@[fd00::1]:99/my%2Fhost?exchange=shop.events");
+        assert_eq!((whole.is_tls(), whole.host(), whole.port()), (true, "fd00::1", 99));
+        assert_eq!((whole.space(), whole.name()), ("my/host", "shop.events"));
+        let token = read("tls://s3cr3t@nats.internal:4333?prefix=a-b.c_d");
+        assert_eq!(
+            (token.kind(), token.is_tls(), token.user(), token.password()),
+            (Kind::Nats, true, Some("s3cr3t"), None)
+        );
+        assert_eq!((token.port(), token.name()), (4333, "a-b.c_d"));
+        assert_eq!(read("nats://10.0.0.7").user(), None);
+    }
+
+    #[test]
+    fn what_is_shown_holds_no_secret() {
+        let check = |text: &str, shown: &str| {
+            let address = read(text);
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(format!("{address:?}"), format!("Address({shown})"));
+        };
+        check("amqp://shop:s3cr3t@h:1/v?exchange=e", "amqp://shop:***@h:1/v?exchange=e");
+        check("nats://shop:s3cr3t@h", "nats://shop:***@h");
+        check("nats://s3cr3t@h?prefix=p", "nats://***@h?prefix=p");
+        check("nats://s3cr3t:@h", "nats://***@h");
+        check("nats://h", "nats://h");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_repeated() {
+        let check = |text: &str, word: &str| {
+            let why = Address::parse(text).expect_err(text);
+            assert!(why.contains(word), "{text}: {why}");
+        };
+        check("rabbit", "not an address");
+        check("kafka://h", "must begin with");
+        check("amqp:///v", "host");
+        check("nats://", "host");
+        check("amqp://h", "user name and a password");
+        check("amqp://shop@h", "user name and a password");
+        check("amqp://shop:***@h", "write the password");
+        check("nats://***@h", "write the password");
+        check("nats://:x@h", "no user name");
+        check("nats://h/path", "path");
+        check("nats://h:0", "port");
+        check("nats://h#x", "fragment");
+        check("nats://h?exchange=x", "prefix=NAME");
+        check("amqp://a:b@h?exchange=x&exchange=y", "once");
+        check("amqp://a:b@h?heartbeat=0", "exchange=NAME");
+        for name in ["", "a..b", ".a", "a.", "a*", "a>", "a%20b", "%C3%A9", &"x".repeat(128)] {
+            check(&format!("nats://h?prefix={name}"), "words");
+            check(&format!("amqp://a:b@h?exchange={name}"), "words");
+        }
+        check("amqp://a:%FF@h", "UTF-8");
+    }
+
+    #[test]
+    fn what_is_meant_for_a_broker_is_known_by_its_beginning() {
+        assert!(["amqp://", "AMQPS://x", "nats://x", "tls://x"].into_iter().all(Address::is_meant));
+        assert!(!["https://x", "amqp", "x", "", "mqtt://x"].into_iter().any(Address::is_meant));
+    }
+}

@@ -1,0 +1,219 @@
+//! AMQP 0-9-1, as `RabbitMQ` speaks it: a durable topic exchange, persistent messages, confirms.
+//!
+//! A message goes to the exchange under its type, so that consumers bind queues to what they want, such as `order.*`. It is kept once the broker has
+//! confirmed it; one that goes to no queue comes back, and is not kept. The client ties a message that came back to whichever confirm comes next, so each
+//! channel has one message on its way, and as many channels are used as there are messages at once.
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{
+    AsyncTcpStream, BasicProperties, Channel, Confirmation, ConnectionProperties, ErrorKind, ExchangeKind, runtime,
+};
+use tokio::time::Instant;
+
+use crate::kept::{Failed, Kept, Live};
+use crate::{Address, Error, Message};
+
+/// Says that a message survives the broker's restart.
+const PERSISTENT: u8 = 2;
+/// Seconds between signs of life; a broker that gives none for two of them is gone.
+const HEARTBEAT_SECS: u16 = 20;
+/// What a message is about, beside the body for whoever does not read it, such as an exchange that hashes by it.
+const KEY: &str = "partitionkey";
+
+/// A broker that speaks AMQP.
+pub(crate) struct Amqp {
+    address: Address,
+    connect_timeout: Duration,
+    kept: Kept<Connection>,
+}
+
+/// A connection with the channels that are free.
+struct Connection {
+    connection: lapin::Connection,
+    socket: Socket,
+    free: Mutex<Vec<Channel>>,
+}
+
+/// The socket of a connection. Shutting it down is what ends a connection for certain: closing it by the protocol waits for the other side.
+#[derive(Clone, Default)]
+struct Socket(Arc<OnceLock<TcpStream>>);
+
+impl Socket {
+    fn cut(&self) {
+        if let Some(socket) = self.0.get() {
+            // One that is closed already is as well.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Cuts a connection that is given up while it is made.
+struct Unfinished(Option<Socket>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.take() {
+            socket.cut();
+        }
+    }
+}
+
+impl Live for Connection {
+    fn is_over(&self) -> bool {
+        !self.connection.status().connected()
+    }
+
+    fn cut(&self) {
+        self.socket.cut();
+    }
+}
+
+impl Connection {
+    async fn channel(&self) -> lapin::Result<Channel> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(channel) = free {
+            return Ok(channel);
+        }
+        let channel = self.connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(channel)
+    }
+
+    fn give_back(&self, channel: Channel) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+    }
+}
+
+impl Amqp {
+    pub(crate) fn new(address: &Address, connect_timeout: Duration) -> Self {
+        Self { address: address.clone(), connect_timeout, kept: Kept::new() }
+    }
+
+    pub(crate) async fn publish(&self, message: &Message, within: Duration) -> Result<(), Error> {
+        let until = Instant::now() + within;
+        let connection = self.kept.get(self.connect_timeout, self.connect()).await?;
+        self.kept.over(connection.clone(), until, self.send(&connection, message)).await
+    }
+
+    async fn send(&self, connection: &Connection, message: &Message) -> Result<(), Failed> {
+        let doubt = |error: lapin::Error| Failed::Doubt(self.refused(&error));
+        let channel = connection.channel().await.map_err(doubt)?;
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, what) = (self.address.name(), message.what.as_str());
+        let sending = channel.basic_publish(exchange.into(), what.into(), options, &message.body, properties(message));
+        let confirmed = sending.await.map_err(doubt)?.await.map_err(doubt)?;
+        connection.give_back(channel);
+        match confirmed {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(Failed::Refused(Error::new(format!(
+                "it went to no queue: none is bound to the exchange {exchange} for {what}"
+            )))),
+            Confirmation::Nack(None) => Err(Failed::Refused(Error::new("it could not keep the message"))),
+            Confirmation::NotRequested => Err(Failed::Doubt(Error::new("it confirms nothing"))),
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let socket = Socket::default();
+        let mut unfinished = Unfinished(Some(socket.clone()));
+        let made = self.made(socket.clone()).await.map_err(|error| self.refused(&error))?;
+        unfinished.0 = None;
+        Ok(made)
+    }
+
+    async fn made(&self, socket: Socket) -> lapin::Result<Connection> {
+        let (found, within) = (socket.clone(), self.connect_timeout);
+        let connection = lapin::Connection::connector(
+            self.uri(),
+            runtime::default_runtime()?,
+            async move |uri, runtime| {
+                let (host, is_tls) = (uri.authority.host.clone(), uri.scheme == AMQPScheme::AMQPS);
+                let connecting = async {
+                    let at: Vec<_> = tokio::net::lookup_host((host.as_str(), uri.authority.port)).await?.collect();
+                    let stream = AsyncTcpStream::connect(&runtime, at).await?;
+                    if let AsyncTcpStream::Plain(plain) = &stream {
+                        let plain = plain.get_ref();
+                        plain.set_nodelay(true)?;
+                        // There is one attempt, so nobody has set it.
+                        let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
+                    }
+                    match is_tls {
+                        true => stream.into_tls(&host, OwnedTLSConfig::default().as_ref()).await,
+                        false => Ok(stream),
+                    }
+                };
+                let made = tokio::time::timeout(within, connecting).await;
+                Ok(made.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?)
+            },
+            ConnectionProperties::default().with_connection_name("doorbuster".into()),
+        )
+        .await?;
+        let made = Connection { connection, socket, free: Mutex::new(Vec::new()) };
+        let channel = made.channel().await?;
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let exchange = self.address.name();
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+        made.give_back(channel);
+        Ok(made)
+    }
+
+    fn uri(&self) -> AMQPUri {
+        let address = &self.address;
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        AMQPUri {
+            scheme: if address.is_tls() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo { username: text(address.user()), password: text(address.password()) },
+                host: address.host().to_owned(),
+                port: address.port(),
+            },
+            vhost: address.space().to_owned(),
+            query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECS), ..AMQPQueryString::default() },
+        }
+    }
+
+    /// What went wrong, in words of our own: the broker's may name anything.
+    fn refused(&self, error: &lapin::Error) -> Error {
+        let exchange = self.address.name();
+        Error::new(match error.kind() {
+            ErrorKind::ProtocolError(error) => match error.kind() {
+                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+                    "it refused the login, or the exchange to this user".to_owned()
+                }
+                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
+                    format!("its exchange {exchange} is not a durable topic exchange")
+                }
+                AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => format!("its exchange {exchange} is gone"),
+                AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => {
+                    "its virtual host is not there, or not for this user".to_owned()
+                }
+                AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => "it closed the connection".to_owned(),
+                _ => format!("it refused with {}", error.get_id()),
+            },
+            ErrorKind::IOError(error) => format!("no connection: {}", error.kind()),
+            ErrorKind::MissingHeartbeatError => "it gives no sign of life".to_owned(),
+            _ => "the connection broke".to_owned(),
+        })
+    }
+}
+
+fn properties(message: &Message) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(KEY.into(), AMQPValue::LongString(message.key.as_str().into()));
+    BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type(message.content_type.into())
+        .with_message_id(message.id.as_str().into())
+        .with_type(message.what.as_str().into())
+        .with_timestamp(message.at_secs)
+        .with_app_id("doorbuster".into())
+        .with_headers(headers)
+}

@@ -1,0 +1,164 @@
+//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and is kept once the stream that has this subject says so.
+//!
+//! The stream is the shop's to make. It knows a message that came twice by its id, for as long as its window of duplicates is.
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::kept::{Failed, Kept, Live};
+use crate::{Address, Error, Message};
+
+/// What a stream knows a message by.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// What a message is about, beside the body for whoever does not read it.
+const KEY: &str = "ce-partitionkey";
+
+/// A broker that speaks NATS.
+pub(crate) struct Nats {
+    address: Address,
+    connect_timeout: Duration,
+    kept: Kept<Connection>,
+}
+
+/// A connection. The client makes another one by itself once, which is not used: what it had in hand before is in doubt.
+struct Connection {
+    client: Client,
+    over: watch::Receiver<bool>,
+}
+
+impl Live for Connection {
+    fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    fn cut(&self) {
+        // It ends when its last user lets it go. What is still in its hands has an id by which the stream knows it.
+    }
+}
+
+/// What a stream answers.
+#[derive(Deserialize)]
+struct Ack {
+    #[serde(default)]
+    stream: String,
+    #[serde(default)]
+    seq: u64,
+    error: Option<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    err_code: u32,
+}
+
+impl Nats {
+    pub(crate) fn new(address: &Address, connect_timeout: Duration) -> Self {
+        Self { address: address.clone(), connect_timeout, kept: Kept::new() }
+    }
+
+    pub(crate) async fn publish(&self, message: &Message, within: Duration) -> Result<(), Error> {
+        let until = Instant::now() + within;
+        let connection = self.kept.get(self.connect_timeout, self.connect()).await?;
+        let mut over = connection.over.clone();
+        let work = async {
+            tokio::select! {
+                answer = self.send(&connection.client, message) => answer,
+                // What is not answered by now never will be.
+                _ = over.wait_for(|over| *over) => Err(Failed::Doubt(Error::new("the connection broke"))),
+            }
+        };
+        self.kept.over(connection.clone(), until, work).await
+    }
+
+    async fn send(&self, client: &Client, message: &Message) -> Result<(), Failed> {
+        let mut headers = HeaderMap::new();
+        headers.insert(MESSAGE_ID, message.id.as_str());
+        headers.insert("Content-Type", message.content_type);
+        headers.insert(KEY, one_line(&message.key).as_str());
+        let request = Request::new().headers(headers).payload(message.body.clone()).timeout(None);
+        let subject = format!("{}.{}", self.address.name(), message.what);
+        let answer = client.send_request(subject, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => {
+                let name = self.address.name();
+                Failed::Refused(Error::new(format!("no stream takes its subject: there must be one that has {name}.>")))
+            }
+            RequestErrorKind::MaxPayloadExceeded => Failed::Refused(Error::new("the message is too large for it")),
+            _ => Failed::Doubt(Error::new("the connection broke")),
+        })?;
+        let ack: Ack = serde_json::from_slice(&answer.payload)
+            .map_err(|_| Failed::Refused(Error::new("something else than a stream answered")))?;
+        match ack.error {
+            Some(Refused { code, err_code }) => {
+                Err(Failed::Refused(Error::new(format!("the stream refused it with {code}, error {err_code}"))))
+            }
+            None if ack.stream.is_empty() || ack.seq == 0 => {
+                Err(Failed::Refused(Error::new("something else than a stream answered")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let (tell, over) = watch::channel(false);
+        let mut options = ConnectOptions::new()
+            .name("doorbuster")
+            .connection_timeout(self.connect_timeout)
+            .require_tls(self.address.is_tls())
+            // One that it makes by itself is not used.
+            .max_reconnects(1)
+            // Only the address that was allowed is gone to.
+            .ignore_discovered_servers()
+            .event_callback(move |event| {
+                if matches!(event, Event::Disconnected | Event::Closed) {
+                    tell.send_replace(true);
+                }
+                async {}
+            });
+        options = match (self.address.user(), self.address.password()) {
+            (Some(user), Some(password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+            (Some(token), None) => options.token(token.to_owned()),
+            (None, _) => options,
+        };
+        let host = self.address.host();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let at: ServerAddr = format!("nats://{host}:{}", self.address.port())
+            .parse()
+            .map_err(|_| Error::new("no connection: it cannot be addressed"))?;
+        let client = options.connect(at).await.map_err(|error| refused(&error))?;
+        Ok(Connection { client, over })
+    }
+}
+
+/// Why there is no connection, without what the server wrote.
+fn refused(error: &async_nats::ConnectError) -> Error {
+    let mut cause = error.source();
+    let why = std::iter::from_fn(|| {
+        let at = cause?;
+        cause = at.source();
+        Some(at)
+    });
+    let io = why.filter_map(|why| why.downcast_ref::<io::Error>()).last().map(io::Error::kind);
+    Error::new(match (error.kind(), io) {
+        (ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation, _) => {
+            "it refused the login".to_owned()
+        }
+        (ConnectErrorKind::TimedOut, _) => "no connection in time".to_owned(),
+        (ConnectErrorKind::Dns, _) => "no connection: its name is not known".to_owned(),
+        (ConnectErrorKind::Tls, _) => "no connection: TLS failed".to_owned(),
+        (_, Some(kind)) => format!("no connection: {kind}"),
+        (_, None) => "no connection".to_owned(),
+    })
+}
+
+/// A header's value is one line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}

@@ -1,0 +1,149 @@
+//! RabbitMQ.
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use lapin::ExchangeKind;
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+
+use crate::proxy::{Proxy, silence};
+use crate::rabbit::Rabbit;
+use crate::{broker, broker_within, message, name};
+
+/// One for all tests that leave it alone.
+fn shared() -> &'static Rabbit {
+    static SHARED: OnceLock<Rabbit> = OnceLock::new();
+    SHARED.get_or_init(Rabbit::start)
+}
+
+#[tokio::test]
+async fn a_message_is_in_the_queue_once_publish_says_so() {
+    let (rabbit, exchange) = (shared(), name());
+    let (orders, all) = (rabbit.queue(&exchange, "order.*").await, rabbit.queue(&exchange, "#").await);
+    let broker = broker(&rabbit.url(&exchange));
+    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_2", "sale.opened")).await.expect("taken");
+    let paid = orders.take().await.expect("it is there already");
+    assert!(orders.take().await.is_none(), "consumers choose by type");
+    assert_eq!(all.take().await.expect("both").data, paid.data);
+    assert_eq!(all.take().await.expect("both").routing_key.as_str(), "sale.opened");
+    assert_eq!((paid.data.as_slice(), paid.routing_key.as_str()), (br#"{"id":"evt_1"}"#.as_slice(), "order.paid"));
+    let has = &paid.properties;
+    let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
+    assert_eq!(text(has.message_id()).as_deref(), Some("evt_1"));
+    assert_eq!(text(has.kind()).as_deref(), Some("order.paid"));
+    assert_eq!(text(has.content_type()).as_deref(), Some("application/cloudevents+json"));
+    assert_eq!((*has.delivery_mode(), *has.timestamp()), (Some(2), Some(1_795_168_842)), "it survives a restart");
+    let headers = has.headers().as_ref().expect("headers").inner();
+    assert_eq!(headers.get("partitionkey"), Some(&AMQPValue::LongString("ord_evt_1".into())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_to_no_queue_is_not_taken_and_takes_nothing_else_with_it() {
+    const AT_ONCE: usize = 66;
+    let (rabbit, exchange) = (shared(), name());
+    let orders = rabbit.queue(&exchange, "order.*").await;
+    let broker = Arc::new(broker(&rabbit.url(&exchange)));
+    for round in 0..20 {
+        // Side by side over one connection, those that come back among the others.
+        let each = (0..AT_ONCE).map(|n| {
+            let (broker, what) = (broker.clone(), if n % 3 == 0 { "sale.opened" } else { "order.paid" });
+            async move { (n % 3 != 0, broker.publish(&message(&format!("{round}-{n}"), what)).await) }
+        });
+        for (is_wanted, done) in join_all(each).await {
+            let why = done.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert_eq!(done.is_ok(), is_wanted, "{why}");
+            assert!(is_wanted || why.contains("no queue"), "{why}");
+        }
+    }
+    let mut ids = HashSet::new();
+    while let Some(delivery) = orders.take().await {
+        ids.insert(delivery.data);
+    }
+    assert_eq!(ids.len(), 20 * AT_ONCE * 2 / 3, "each that was taken is there");
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_said_without_its_words_and_without_the_password() {
+    let (rabbit, exchange) = (shared(), name());
+    let check = async |url: &str, word: &str| {
+        let error = broker(url).publish(&message("evt_1", "order.paid")).await.expect_err(word).to_string();
+        assert!(error.contains(word), "{error}");
+        assert!(!error.contains("wrong-password") && !error.contains("guest"), "{error}");
+    };
+    let port = rabbit.port();
+    check(&format!("amqp://guest:wrong-password@127.0.0.1:{port}/"), "refused the login").await;
+    check(&format!("amqp://guest:guest@127.0.0.1:{port}/nowhere"), "virtual host").await;
+    let (_connection, channel) = rabbit.connect().await;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declared =
+        channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Fanout, durable, FieldTable::default());
+    declared.await.expect("an exchange");
+    check(&rabbit.url(&exchange), "not a durable topic exchange").await;
+    let [closed] = crate::keeper::free_ports();
+    check(&format!("amqp://guest:guest@127.0.0.1:{closed}/"), "connection refused").await;
+    check(&format!("amqps://guest:guest@127.0.0.1:{port}/"), "no connection").await;
+}
+
+/// Threads of the client's.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("lapin-io-loop")).count()
+}
+
+#[tokio::test]
+async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
+    /// More than other tests have at once.
+    const ATTEMPTS: usize = 16;
+    let port = silence().await;
+    let broker = broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
+    let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
+    for _ in 0..ATTEMPTS {
+        // Whoever waits for the same connection hears the same, and does not try again.
+        for done in join_all((0..8).map(|_| broker.publish(&message))).await {
+            assert_eq!(done.expect_err("nobody answers").to_string(), "no connection in time");
+        }
+    }
+    assert!(before.elapsed() < Duration::from_secs(15), "{:?}", before.elapsed());
+    let since = Instant::now();
+    while threads() >= ATTEMPTS {
+        assert!(since.elapsed() < Duration::from_secs(30), "{} threads are left", threads());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_confirmed_is_not_taken_though_the_broker_is_killed_with_it() {
+    let mut rabbit = Rabbit::start();
+    let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
+    let orders = rabbit.queue(&exchange, "order.*").await;
+    let url = rabbit.url(&exchange).replace(&rabbit.port().to_string(), &proxy.port.to_string());
+    let broker = Arc::new(broker_within(&url, Duration::from_secs(30)));
+    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
+    let first = orders.next().await;
+    proxy.hold();
+    let publishing = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.publish(&message("evt_2", "order.paid")).await }
+    });
+    assert_ne!(orders.next().await.data, first.data, "the broker has it, and its confirm is held back");
+    assert!(!publishing.is_finished(), "so it is not taken yet");
+    rabbit.kill();
+    proxy.cut();
+    let lost = publishing.await.expect("no panic").expect_err("nobody knows");
+    assert!(!lost.to_string().is_empty());
+    broker.publish(&message("evt_2", "order.paid")).await.expect_err("it is away");
+    rabbit.start_again();
+    broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
+    let orders = orders.again(&rabbit).await;
+    assert_eq!(orders.next().await.data, br#"{"id":"evt_2"}"#, "once more: at least once");
+    broker.publish(&message("evt_3", "order.paid")).await.expect("taken");
+    rabbit.kill();
+    rabbit.start_again();
+    let orders = orders.again(&rabbit).await;
+    // What was taken just before may be there again.
+    while orders.next().await.data != br#"{"id":"evt_3"}"# {}
+}

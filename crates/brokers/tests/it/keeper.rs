@@ -1,0 +1,111 @@
+//! Servers of one's own: each in a directory of its own, on free ports, ended with the test program however that ends.
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest time that a server may need until it listens, on a machine that does much else.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// Runs programs, of which the last is the broker, until it reads a word, or its input ends, which it does with the test's process at the latest: then it
+/// ends the broker, in good order if the word says so, and the others. Without a word the directory goes as well.
+const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
+$3 >>"$dir/out" 2>&1 </dev/null & broker=$!
+read -r word
+if [ "$word" = stop ]; then kill -TERM $broker; else kill -9 $broker; fi
+wait $broker 2>/dev/null
+[ -z "$helper" ] || kill -9 $helper
+[ -n "$word" ] || rm -rf "$dir""#;
+
+/// A broker that runs, or was ended and may run again.
+pub struct Keeper {
+    dir: PathBuf,
+    helper: String,
+    broker: String,
+    environment: Vec<(String, String)>,
+    running: Option<(Child, ChildStdin)>,
+}
+
+impl Keeper {
+    /// In a directory that is there. Both commands are words without quotes; an empty helper is none.
+    pub fn new(dir: PathBuf, helper: String, broker: String, environment: Vec<(String, String)>) -> Self {
+        Self { dir, helper, broker, environment, running: None }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn start(&mut self, is_ready: impl Fn() -> bool) {
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "keeper"]).arg(&self.dir).args([&self.helper, &self.broker]);
+        // Where packages put servers, which is not on everybody's path.
+        keeper.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        let mut keeper = keeper.envs(environment).stdin(Stdio::piped()).spawn().expect("a shell");
+        let input = keeper.stdin.take().expect("piped");
+        self.running = Some((keeper, input));
+        let since = Instant::now();
+        while !is_ready() {
+            assert!(
+                since.elapsed() < READY_WITHIN && !self.log().contains("not found"),
+                "{} is installed (scripts/setup) and starts: {}",
+                self.broker,
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        self.end("stop\n");
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
+        self.end("kill\n");
+    }
+
+    fn end(&mut self, word: &str) {
+        use std::io::Write;
+        let Some((mut keeper, mut input)) = self.running.take() else { return };
+        input.write_all(word.as_bytes()).expect("the keeper reads");
+        drop(input);
+        assert!(keeper.wait().is_ok(), "{}", self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("out")).unwrap_or_default()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        match self.running.take() {
+            Some((mut keeper, input)) => {
+                drop(input);
+                // It has cleaned up when it ends.
+                let _ = keeper.wait();
+            }
+            None => drop(std::fs::remove_dir_all(&self.dir)),
+        }
+    }
+}
+
+/// A new directory.
+pub fn directory(what: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
+    dir
+}
+
+/// Ports that nobody listens on.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+/// A connection to a port of this machine.
+pub fn dial(port: u16) -> Option<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    Some(stream)
+}

@@ -1,0 +1,139 @@
+//! A private `RabbitMQ`, and what consumers hear from it.
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use lapin::message::Delivery;
+use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+
+use crate::keeper::{Keeper, dial, directory, free_ports};
+
+/// The program itself: what packages put on the path changes the user.
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// A broker with the user `guest`, password `guest`, of everything.
+pub struct Rabbit {
+    keeper: Keeper,
+    port: u16,
+}
+
+impl Rabbit {
+    pub fn start() -> Self {
+        let [port, names, nodes] = free_ports();
+        let dir = directory("rabbit");
+        let at = |name: &str| dir.join(name).display().to_string();
+        let conf = format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nlog.file = false\nlog.console = true\nlog.console.level = warning\n\
+             disk_free_limit.absolute = 1MB\n"
+        );
+        std::fs::write(dir.join("rabbit.conf"), conf).expect("a directory of our own");
+        std::fs::write(dir.join("plugins"), "[].").expect("a directory of our own");
+        let environment = [
+            ("HOME", at("")),
+            // Its own directory of nodes, started beside it: one that the broker starts would outlive it.
+            ("ERL_EPMD_PORT", names.to_string()),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
+            ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),
+            ("RABBITMQ_DIST_PORT", nodes.to_string()),
+            ("RABBITMQ_MNESIA_BASE", at("mnesia")),
+            ("RABBITMQ_LOG_BASE", at("log")),
+            ("RABBITMQ_CONFIG_FILE", at("rabbit")),
+            ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins")),
+            ("RABBITMQ_PID_FILE", at("pid")),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into()),
+            // Makes the script become the broker, so that ending it ends the broker.
+            ("detached", "1".into()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        let keeper = Keeper::new(dir, format!("epmd -port {names} -address 127.0.0.1"), SERVER.into(), environment);
+        let mut rabbit = Self { keeper, port };
+        rabbit.start_again();
+        rabbit
+    }
+
+    pub fn start_again(&mut self) {
+        let port = self.port;
+        let greets = || {
+            let mut stream = dial(port)?;
+            stream.write_all(b"AMQP\x00\x00\x09\x01").ok()?;
+            let mut first = [0];
+            stream.read_exact(&mut first).ok()?;
+            (first == [1]).then_some(())
+        };
+        self.keeper.start(|| greets().is_some());
+    }
+
+    pub fn stop(&mut self) {
+        self.keeper.stop();
+    }
+
+    pub fn kill(&mut self) {
+        self.keeper.kill();
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address, with an exchange.
+    pub fn url(&self, exchange: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/?exchange={exchange}", self.port)
+    }
+
+    pub async fn connect(&self) -> (Connection, Channel) {
+        let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("it is there");
+        let channel = connection.create_channel().await.expect("a channel");
+        (connection, channel)
+    }
+
+    /// A durable queue of an exchange for some types.
+    pub async fn queue(&self, exchange: &str, types: &str) -> Queue {
+        let (connection, channel) = self.connect().await;
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let none = FieldTable::default;
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, none()).await.expect("an exchange");
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let name = format!("{exchange}.{:08x}", rand::random::<u32>());
+        channel.queue_declare(name.as_str().into(), durable, none()).await.expect("a queue");
+        let bind = QueueBindOptions::default();
+        channel.queue_bind(name.as_str().into(), exchange.into(), types.into(), bind, none()).await.expect("bound");
+        Queue { name, _connection: connection, channel }
+    }
+}
+
+/// A queue that a test takes from.
+pub struct Queue {
+    name: String,
+    _connection: Connection,
+    channel: Channel,
+}
+
+impl Queue {
+    /// The next message, which is gone from the queue then; none: there is none now.
+    pub async fn take(&self) -> Option<Delivery> {
+        let options = BasicGetOptions { no_ack: true };
+        let got = self.channel.basic_get(self.name.as_str().into(), options).await.expect("the queue is there");
+        got.map(|got| got.delivery)
+    }
+
+    /// The next message, within a while.
+    pub async fn next(&self) -> Delivery {
+        let since = Instant::now();
+        loop {
+            if let Some(delivery) = self.take().await {
+                return delivery;
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "a message comes");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The same queue after the broker was started again.
+    pub async fn again(&self, rabbit: &Rabbit) -> Self {
+        let (connection, channel) = rabbit.connect().await;
+        Self { name: self.name.clone(), _connection: connection, channel }
+    }
+}

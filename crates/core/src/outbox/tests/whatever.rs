@@ -1,0 +1,127 @@
+//! Every event to a receiver that fails as it likes, by a driver that dies.
+use super::*;
+
+/// What a store has of an endpoint.
+#[derive(Default)]
+struct Stored {
+    position: i64,
+    rows: BTreeMap<i64, Parcel>,
+}
+
+impl Stored {
+    fn take(&mut self, progress: &Progress) {
+        assert_eq!(progress.from, self.position);
+        self.position = progress.to;
+        for parcel in &progress.failed {
+            assert!(self.rows.insert(parcel.position, parcel.clone()).is_none(), "a row is added once");
+        }
+        assert!(self.rows.values().filter(|row| !row.dead).count() <= bounds().pending);
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Told(at) => assert!(self.rows.remove(&at).is_some(), "of a row that is there"),
+            Note::Again(parcel) => {
+                assert!(self.rows.insert(parcel.position, parcel).is_some(), "of a row that is there")
+            }
+        }
+    }
+
+    fn desk(&self) -> Desk {
+        Desk::new(bounds(), self.position, self.rows.values().filter(|row| !row.dead).cloned().collect())
+    }
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    /// What a receiver answers that is so ill, of nine.
+    fn outcome(&mut self, ill: u64) -> Outcome {
+        match self.roll(10) {
+            side if side >= ill => Outcome::Told,
+            0 => Outcome::Gone,
+            side if side % 2 == 0 => refused(),
+            _ => failed(),
+        }
+    }
+}
+
+/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the driver dies now and then.
+fn tell_all(seed: u64) {
+    const EVENTS: i64 = 120;
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let about: Vec<u64> = (0..=EVENTS).map(|_| dice.roll(9)).collect();
+    let wanted: Vec<bool> = (0..=EVENTS).map(|_| dice.roll(8) > 0).collect();
+    let (mut stored, mut now) = (Stored::default(), AT);
+    let mut told: BTreeSet<i64> = BTreeSet::new();
+    let mut ill = 0;
+    let mut desk = stored.desk();
+    for step in 0.. {
+        assert!(step < 200_000, "it comes to an end, seed {seed}");
+        if dice.roll(100) == 0 {
+            ill = dice.roll(4) * 3;
+        }
+        if dice.roll(60) == 0 {
+            desk = stored.desk();
+        }
+        while desk.room() > 0 && desk.read_after() < EVENTS && dice.roll(3) > 0 {
+            let at = desk.read_after() + 1;
+            desk.read(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
+        }
+        if let Some(at) = desk.next(now) {
+            assert!(wanted[at as usize]);
+            let before = (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
+            for before in before {
+                let dead = stored.rows.get(&before).is_some_and(|row| row.dead);
+                assert!(told.contains(&before) || dead, "{before} comes before {at}, seed {seed}");
+            }
+        }
+        let flying: Vec<i64> = desk.flying.keys().copied().collect();
+        if !flying.is_empty() && dice.roll(2) == 0 {
+            let mut flying = flying;
+            flying.sort_unstable();
+            let at = flying[dice.roll(flying.len() as u64) as usize];
+            let outcome = dice.outcome(ill);
+            let is_gone = outcome == Outcome::Gone;
+            if outcome == Outcome::Told || dice.roll(3) == 0 {
+                // It may have taken it, though we hear that it failed.
+                told.insert(at);
+            }
+            let spread = dice.roll(1 << 32) as u32;
+            if let Some(note) = desk.done(at, outcome, now, spread) {
+                stored.note(note);
+            }
+            if is_gone {
+                // Disabled, and enabled again.
+                desk = stored.desk();
+            }
+        }
+        if dice.roll(3) == 0
+            && let Some(progress) = desk.go()
+        {
+            stored.take(&progress);
+            // It dies before it knows, once in a while.
+            if dice.roll(10) == 0 { desk = stored.desk() } else { desk.gone() }
+        }
+        let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);
+        if is_over {
+            break;
+        }
+        now = now.plus(dice.roll(2_000) as i64);
+    }
+    for at in (1..=EVENTS).filter(|at| wanted[*at as usize]) {
+        assert!(told.contains(&at) || stored.rows.contains_key(&at), "{at} was never told, seed {seed}");
+    }
+}
+
+#[test]
+fn whatever_fails_each_event_is_told_or_dead_and_in_its_order() {
+    (1..=400).for_each(tell_all);
+}

@@ -1,0 +1,183 @@
+//! kill -9 between each two steps of what follows the click: a server dies at a named point (`doorbuster_server::failpoint`) in the middle of a sale with
+//! payments of every kind, another life or another node goes on, and then everything is held against what it must be.
+//!
+//! `DOORBUSTER_FAILPOINTS` names the points to die at (all of them), separated by commas; `DOORBUSTER_FAILPOINT_ROUNDS` says how often (1): in round 3 the
+//! third passing is the last. A point that a first round does not come to fails the test.
+
+#[path = "failpoints/counter.rs"]
+mod counter;
+#[path = "failpoints/judge.rs"]
+mod judge;
+#[path = "failpoints/shop.rs"]
+mod shop;
+#[path = "failpoints/stories.rs"]
+mod stories;
+#[path = "failpoints/truth.rs"]
+mod truth;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use doorbuster_lab::cluster::{Place, Postgres};
+use doorbuster_server::failpoint::{Point, SETTING};
+use serde_json::json;
+
+use crate::house::Scratch;
+use crate::kill::number;
+use crate::windows::rig::Rig;
+use counter::Counter;
+use shop::Shop;
+use truth::Truth;
+
+/// Installations at a time: each mostly waits. Those in one PostgreSQL have two nodes each, and a node that finds no connection in time puts off for a minute
+/// what is not urgent.
+const AT_ONCE: usize = 10;
+const SHARED_AT_ONCE: usize = 5;
+/// What the sandbox signs with; a test signs with it as well.
+const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// Longer than one life and the next need together, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What takes longer says why.
+const LATE: Duration = Duration::from_secs(40);
+
+/// Points whose other side is another node, or a store that another process keeps.
+const SHARED: [Point; 10] = [
+    Point::Committed,
+    Point::SettleCommitted,
+    Point::CheckoutAsked,
+    Point::MessageTaken,
+    Point::RefundAsked,
+    Point::ReconcileCaptured,
+    Point::ExpiryDone,
+    Point::OutboxSequenced,
+    Point::OutboxSent,
+    Point::OutboxAdvanced,
+];
+
+#[test]
+fn a_server_may_die_between_any_two_steps() {
+    die_at_each(&Point::ALL, AT_ONCE, |_| Truth::Directory);
+}
+
+#[test]
+fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
+    if !Path::new("/usr/lib/postgresql").exists() {
+        println!("passed over, as postgresql is missing (scripts/setup installs it)");
+        return;
+    }
+    let scratch = Scratch::new();
+    let place = Place::make(&scratch.join("postgres")).expect("a fresh name");
+    let postgres = Postgres::make(&place, true).expect("it is installed");
+    die_at_each(&SHARED, SHARED_AT_ONCE, |name| Truth::database(&postgres, name));
+}
+
+/// Dies once at each of these points in each round, some at a time.
+fn die_at_each(points: &[Point], at_once: usize, truth: impl Fn(&str) -> Truth + Sync) {
+    let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
+    let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
+    let is_wanted = |point: &Point| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.name()));
+    let mut waiting: Vec<(Point, u64)> = (1..=rounds)
+        .flat_map(|round| points.iter().copied().filter(is_wanted).map(move |point| (point, round)))
+        .collect();
+    waiting.reverse();
+    let (waiting, wrong) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some((point, passing)) = next(&waiting) {
+                    let name = point.name();
+                    let begun = Instant::now();
+                    let one = std::thread::Builder::new().name(format!("{name}:{passing}"));
+                    let truth = truth(&format!("{name}_{passing}"));
+                    let died = std::thread::scope(|scope| {
+                        let life = one.spawn_scoped(scope, move || life(&format!("{name}:{passing}"), passing, truth));
+                        life.expect("a thread starts").join()
+                    });
+                    let name = point.name();
+                    match died {
+                        Ok(died) => println!("{name}:{passing}: died {died}, {:?}", begun.elapsed()),
+                        // What was wrong stands above, under the thread's name.
+                        Err(_) => wrong.lock().expect("nobody panics with it").push(format!("{name}:{passing}")),
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("nobody panics with it");
+    assert!(wrong.is_empty(), "wrong after a death at {}", wrong.join(", "));
+}
+
+fn next(waiting: &Mutex<Vec<(Point, u64)>>) -> Option<(Point, u64)> {
+    waiting.lock().expect("nobody panics with it").pop()
+}
+
+/// A sale on an installation of its own that loses its server at this point; whether it did.
+fn life(armed: &str, passing: u64, truth: Truth) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(sale(armed, passing, truth))
+}
+
+/// What a server is told that does not die.
+fn settings(truth: &Truth) -> Vec<(&str, &str)> {
+    let mut settings = truth.settings();
+    settings.push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"));
+    // What the shop refuses is given up at the second try.
+    settings.push(("DOORBUSTER_WEBHOOKS__TRIES", "2"));
+    settings.push(("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", MESSAGE_SECRET));
+    settings
+}
+
+async fn sale(armed: &str, passing: u64, truth: Truth) -> bool {
+    let shop = Shop::open().await;
+    let mut rig = Rig::with(&[&settings(&truth)[..], &[(SETTING, armed)]].concat());
+    let counter = Counter::new(rig.address);
+    // Holds that last, holds that end before a payment that is late, and one unit that two want.
+    rig.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2)]).await;
+    let (at, of, told) = (counter.clone(), truth.clone(), shop.clone());
+    let dir = rig.data_dir().to_owned();
+    let selling = tokio::spawn(async move {
+        let endpoint = json!({"url": told.url(), "types": ["*"]});
+        // It may be made twice when the first answer is lost: then all is told twice.
+        let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
+        assert_eq!(made.status, 201, "{made}");
+        let books = stories::all(&at).await;
+        judge::until_settled(&at, &of, &dir, &told).await;
+        books
+    });
+    let (mut died, mut second, begun, mut told_late) = (false, None, Instant::now(), false);
+    while !selling.is_finished() {
+        if begun.elapsed() > LATE && !std::mem::replace(&mut told_late, true) {
+            let said = second.as_ref().map_or_else(|| rig.said(), Rig::said);
+            println!("{armed}: it takes long: {}\n{said}", counter.waiting());
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not settle: {}\n{}", counter.waiting(), rig.said());
+        let status = rig.end().filter(|_| !died);
+        if let Some(status) = status {
+            assert_eq!(status.signal(), Some(9), "it ended by itself ({status}): {}", rig.said());
+            died = true;
+        }
+        if truth.is_shared() {
+            // It comes when the first one tells the shop already, and would go on doing so.
+            if second.is_none() && (died || !shop.taken().is_empty()) {
+                let of = truth.clone();
+                let starting = tokio::task::spawn_blocking(move || Rig::with(&settings(&of)));
+                second = Some(starting.await.expect("it starts"));
+            }
+        } else if status.is_some() {
+            rig.without(SETTING);
+            rig.restart();
+        }
+        if died {
+            counter.moves_to(second.as_ref().map_or(rig.address, |second| second.address));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", rig.said()));
+    assert!(died || passing > 1, "nothing came to {armed}");
+    let left = if died { second.unwrap_or(rig) } else { rig };
+    judge::judge(&left, &counter, &truth, &shop, &books).await;
+    died
+}

@@ -1,0 +1,193 @@
+//! What must hold when everything has settled: read at the provider's own documents, at the shop that was told, in the truth, and asked of both auditors.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::counter::Counter;
+use super::shop::{STUBBORN, Shop};
+use super::stories::Told;
+use super::truth::Truth;
+use crate::house::{KEY, program, run};
+use crate::windows::client::Wish;
+use crate::windows::rig::Rig;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+const ORDERS: &str = "/v1/admin/orders?sale=spring&limit=200";
+const REFUNDS: &str = "/v1/admin/refunds?limit=200";
+const PAYMENTS: &str = "/v1/admin/payments?limit=200";
+
+/// Events that the shop refuses at first: a reservation and what became of it.
+const IN_VAIN: usize = 2;
+
+/// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop refused at first is told once more when it was given up.
+pub async fn until_settled(counter: &Counter, truth: &Truth, dir: &Path, shop: &Shop) {
+    let dead = "/v1/admin/dead-letters";
+    counter.until(dead, |page| page["dead_letters"].as_array().is_some_and(|all| all.len() >= IN_VAIN)).await;
+    shop.take_all();
+    loop {
+        for letter in counter.list(dead, "dead_letters").await {
+            let id = letter["id"].as_str().expect("an id");
+            let again = counter.operate("POST", &format!("{dead}/{id}/retry"), None).await;
+            // Gone: it was retried, and the answer lost.
+            assert!(matches!(again.status, 200 | 404), "{again}");
+        }
+        let left = unsettled(counter, truth, dir).await;
+        if left.is_none() {
+            return;
+        }
+        counter.waits("until all is settled", left);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What is under way, if anything is.
+async fn unsettled(counter: &Counter, truth: &Truth, dir: &Path) -> Option<String> {
+    let sessions = sessions(truth, dir);
+    let mut posts = sessions.iter().flat_map(|session| session["posts"].as_array().expect("a list"));
+    if let Some(post) = posts.find(|post| post["done"] != true) {
+        return Some(format!("a message of the sandbox: {post}"));
+    }
+    let orders = counter.list(ORDERS, "orders").await;
+    if let Some(order) = orders.iter().find(|order| order["state"] == "reserved") {
+        return Some(format!("a hold: {order}"));
+    }
+    // As text in either store.
+    let open = truth.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
+    if let Some(order) = open.first() {
+        return Some(format!("a checkout of {order}"));
+    }
+    let refunds = counter.list(REFUNDS, "refunds").await;
+    if let Some(refund) = refunds.iter().find(|refund| refund["state"] != "settled") {
+        return Some(format!("a refund: {refund}"));
+    }
+    let endpoints = counter.shown("/v1/admin/webhook-endpoints").await;
+    let mut endpoints = endpoints["endpoints"].as_array().expect("a list").iter();
+    let late = endpoints.find(|endpoint| endpoint["waiting"] != 0 || endpoint["failing"] != 0);
+    late.map(|endpoint| format!("what the shop is told: {endpoint}"))
+}
+
+/// The sandbox's documents of its checkouts.
+fn sessions(truth: &Truth, dir: &Path) -> Vec<Value> {
+    let documents = truth.rows(dir, "SELECT value FROM sandbox WHERE key LIKE 'session/%'");
+    documents.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+}
+
+/// Judges what is left.
+pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, told: &[Told]) {
+    let orders = counter.list(ORDERS, "orders").await;
+    money(counter, &sessions(truth, rig.data_dir()), &orders).await;
+    announced(counter, shop, &orders).await;
+    let report = counter.shown("/v1/admin/exports/reconciliation").await;
+    assert_eq!((&report["ok"], &report["complete"], &report["differences"]), (&json!(true), &json!(true), &json!([])));
+    for money in report["items"].as_array().expect("items").iter().flat_map(|item| item["money"].as_array()).flatten() {
+        let of = |name: &str| money[name].as_i64().expect("a number");
+        assert_eq!((of("captured"), of("pending"), of("failed")), (of("standing") + of("refunded"), 0, 0), "{money}");
+    }
+    exported(rig, counter, orders.len()).await;
+    let own = counter.shown("/v1/admin/audit").await;
+    assert_eq!((&own["ok"], &own["findings"], &own["repairs"]), (&json!(true), &json!([]), &json!(0)), "{own}");
+    truth.audit(rig, &answers(rig, told));
+}
+
+/// Every payment at the provider pays for one order, or went back once, there as well.
+async fn money(counter: &Counter, sessions: &[Value], orders: &[Value]) {
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned();
+    let payments = counter.list(PAYMENTS, "payments").await;
+    let refunds = counter.list(REFUNDS, "refunds").await;
+    let states: HashMap<String, String> =
+        orders.iter().map(|order| (text(order, "id"), text(order, "state"))).collect();
+    let mut stands = HashMap::<String, usize>::new();
+    let mut made = HashSet::new();
+    for session in sessions {
+        let order = text(session, "order");
+        for payment in session["payments"].as_array().expect("a list") {
+            let id = text(payment, "id");
+            made.insert(id.clone());
+            let known: Vec<&Value> = payments.iter().filter(|row| row["payment"] == *id).collect();
+            let back: Vec<&Value> = refunds.iter().filter(|row| row["payment"] == *id).collect();
+            assert_eq!(known.len(), 1, "payment {id} was made at the provider: {payments:?}");
+            let asked = session["posts"].as_array().expect("a list").iter();
+            let asked = asked.filter(|post| {
+                let body = post["body"].as_str().expect("a text");
+                body.contains("refund.settled") && body.contains(&id)
+            });
+            let asked = asked.count();
+            if known[0]["state"] == "captured" {
+                assert_eq!((states[&order].as_str(), back.len(), asked), ("paid", 0, 0), "{id} pays for {order}");
+                assert!(payment["refund"].is_null(), "it stands, and went back: {session}");
+                *stands.entry(order.clone()).or_default() += 1;
+            } else {
+                assert_eq!((&known[0]["state"], back.len(), asked), (&json!("refunded"), 1, 1), "{session} {back:?}");
+                assert_eq!((&back[0]["state"], &back[0]["refund"]), (&json!("settled"), &payment["refund"][0]));
+            }
+        }
+    }
+    for (order, state) in &states {
+        let expected = usize::from(state == "paid");
+        assert_eq!(stands.get(order).copied().unwrap_or(0), expected, "{order} is {state}");
+    }
+    let invented = |row: &&Value| row["state"] != "failed" && !made.contains(row["payment"].as_str().expect("an id"));
+    let invented: Vec<&Value> = payments.iter().filter(invented).collect();
+    assert_eq!(invented.len(), 1, "the mismatch alone: {invented:?}");
+    assert_eq!(invented[0]["state"], "refunded");
+    // Those that late, second and wrong payments come to, and the operator's.
+    assert!(refunds.len() >= 3, "{refunds:?}");
+}
+
+/// Every change was told at least once, those of one order in their order, and nothing else was.
+async fn announced(counter: &Counter, shop: &Shop, orders: &[Value]) {
+    let mut seen = HashSet::new();
+    let once: Vec<_> = shop.taken().into_iter().filter(|event| seen.insert(event.id.clone())).collect();
+    for order in orders {
+        let id = order["id"].as_str().expect("an id");
+        let shown = counter.shown(&format!("/v1/admin/orders/{id}")).await;
+        let happened = shown["history"].as_array().expect("a history").iter();
+        let mut happened: Vec<&str> = happened.map(|entry| entry["event"].as_str().expect("a type")).collect();
+        let heard = once.iter().filter(|event| event.order.as_deref() == Some(id));
+        let mut heard: Vec<&str> = heard.map(|event| &*event.what).collect();
+        if order["buyer"] == STUBBORN {
+            // What was given up comes behind what was not.
+            happened.sort_unstable();
+            heard.sort_unstable();
+        }
+        assert_eq!(heard, happened, "of {id}");
+    }
+    let refunds = counter.list(REFUNDS, "refunds").await;
+    let due = refunds.iter().filter(|refund| refund["cause"] != "operator");
+    let due: HashSet<&str> = due.map(|refund| refund["refund"].as_str().expect("an id")).collect();
+    let told: Vec<&str> = once.iter().filter_map(|event| event.refund.as_deref()).collect();
+    assert_eq!((told.len(), told.into_iter().collect::<HashSet<_>>()), (due.len(), due), "money that goes back");
+}
+
+/// What is exported has every row once.
+async fn exported(rig: &Rig, counter: &Counter, orders: usize) {
+    let rows = [
+        ("orders", orders),
+        ("payments", counter.list(PAYMENTS, "payments").await.len()),
+        ("refunds", counter.list(REFUNDS, "refunds").await.len()),
+    ];
+    for (what, rows) in rows {
+        let mut command = program(&rig.scratch);
+        let url = format!("http://{}", rig.address);
+        command.args(["csv", what]).env("DOORBUSTER_URL", url).env("DOORBUSTER_ADMIN_KEY", KEY);
+        let csv = run(&mut command).fine();
+        assert_eq!(csv.lines().count(), 1 + rows, "{what}: {csv}");
+    }
+}
+
+/// What buyers were told, as a file for the auditor.
+fn answers(rig: &Rig, told: &[Told]) -> std::path::PathBuf {
+    let path = rig.scratch.join("answers.jsonl");
+    let mut file = std::fs::File::create(&path).expect("a fresh name");
+    for (Wish { buyer, key, sale, item, units, .. }, order) in told {
+        let line = json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": 201,
+                          "code": null, "id": order["id"], "state": order["state"]});
+        writeln!(file, "{line}").expect("it can be written");
+    }
+    path
+}

@@ -1,0 +1,165 @@
+//! What buyers and operators do meanwhile: payments of every kind, and what follows from them. Each goes on until it is done, whatever happens to the server.
+
+use std::time::SystemTime;
+
+use doorbuster_server::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER, sign};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::MESSAGE_SECRET;
+use super::counter::Counter;
+use super::shop::STUBBORN;
+use crate::windows::client::{Wish, request};
+
+/// A request, and what was told last of the order that it became.
+pub type Told = (Wish, Value);
+
+/// Everything at once; what was promised.
+pub async fn all(counter: &Counter) -> Vec<Told> {
+    let mut stories = JoinSet::new();
+    let at = || counter.clone();
+    stories.spawn(late(at()));
+    stories.spawn(late_for_nothing(at()));
+    stories.spawn(replaced(at()));
+    stories.spawn(lost(at()));
+    stories.spawn(left(at(), "leaver", false));
+    stories.spawn(left(at(), "dreamer", true));
+    stories.spawn(paid(at(), "payer", &["pay"]));
+    stories.spawn(paid(at(), "clumsy", &["fail", "pay"]));
+    stories.spawn(paid(at(), "hasty", &["twice"]));
+    stories.spawn(cancelled(at(), "fickle"));
+    stories.spawn(cancelled(at(), STUBBORN));
+    stories.spawn(given_back(at()));
+    stories.join_all().await.concat()
+}
+
+fn id(order: &Value) -> &str {
+    order["id"].as_str().expect("an id")
+}
+
+/// Buys and presses a button of the checkout; with another key once more if the hold was over first. What was promised, the last of it pressed.
+async fn pressed(counter: &Counter, buyer: &str, item: &str, action: &str) -> Vec<Told> {
+    let mut told = Vec::new();
+    for key in 0.. {
+        let wish = Wish::new(buyer, &format!("k{key}"), "spring", 1).item(item);
+        let Some(order) = counter.try_to_buy(&wish).await else { break };
+        told.push((wish.clone(), order.clone()));
+        let Some(session) = counter.checkout(&wish, id(&order)).await else { continue };
+        if matches!(&*counter.press(&session, action).await, "late" | "paid") {
+            break;
+        }
+        counter.until(&format!("/v1/admin/orders/{}", id(&order)), |order| order["state"] != "reserved").await;
+    }
+    told
+}
+
+/// Money that comes when its order has expired: its unit went back to a slot, and is recalled.
+async fn late(counter: Counter) -> Vec<Told> {
+    pressed(&counter, "latecomer", "watch", "late").await
+}
+
+/// The same, and somebody else has the only unit by then.
+async fn late_for_nothing(counter: Counter) -> Vec<Told> {
+    let mut told = pressed(&counter, "snail", "ring", "late").await;
+    told.extend(pressed(&counter, "hare", "ring", "pay").await);
+    told
+}
+
+/// Pays, and the message of it never comes: asking finds it.
+async fn lost(counter: Counter) -> Vec<Told> {
+    pressed(&counter, "unheard", "watch", "lose").await
+}
+
+/// Buys and goes away, with a checkout or without.
+async fn left(counter: Counter, buyer: &str, with_checkout: bool) -> Vec<Told> {
+    let wish = Wish::new(buyer, "k", "spring", 1).item("watch");
+    let order = counter.buy(&wish).await;
+    if with_checkout {
+        counter.checkout(&wish, id(&order)).await;
+    }
+    vec![(wish, order)]
+}
+
+/// Gets more time when the first checkout is nearly over, and pays at a second one.
+async fn replaced(counter: Counter) -> Vec<Told> {
+    let mut told = Vec::new();
+    for key in 0.. {
+        let wish = Wish::new("slow", &format!("k{key}"), "spring", 1).item("watch");
+        let order = counter.buy(&wish).await;
+        told.push((wish.clone(), order.clone()));
+        let Some(first) = counter.checkout(&wish, id(&order)).await else { continue };
+        let path = format!("/v1/admin/orders/{}/extend", id(&order));
+        let extended = counter.operate("POST", &path, Some(&json!({"secs": 300}))).await;
+        if extended.status != 200 {
+            continue;
+        }
+        counter.until_expired(&first).await;
+        let second = counter.checkout(&wish, id(&order)).await.expect("there is time");
+        counter.press(&second, "pay").await;
+        break;
+    }
+    told
+}
+
+/// Presses these buttons, the last of which pays.
+async fn paid(counter: Counter, buyer: &str, actions: &[&str]) -> Vec<Told> {
+    let wish = Wish::new(buyer, "k", "spring", 1);
+    let order = counter.buy(&wish).await;
+    let session = counter.checkout(&wish, id(&order)).await.expect("there is time");
+    for action in actions {
+        counter.press(&session, action).await;
+    }
+    let is_paid = |order: &Value| order["state"] == "paid";
+    let order = counter.until(&format!("/v1/admin/orders/{}", id(&order)), is_paid).await;
+    vec![(wish, order)]
+}
+
+async fn cancelled(counter: Counter, buyer: &str) -> Vec<Told> {
+    let wish = Wish::new(buyer, "k", "spring", 1);
+    let order = counter.buy(&wish).await;
+    let reply = counter.ask(&wish.order("POST", id(&order), "/cancel")).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    vec![(wish, reply.json())]
+}
+
+/// Money that the sandbox gives back, and only then money that it knows nothing of.
+async fn given_back(counter: Counter) -> Vec<Told> {
+    let mut told = refunded(counter.clone()).await;
+    told.extend(mismatched(counter).await);
+    told
+}
+
+async fn refunded(counter: Counter) -> Vec<Told> {
+    let (wish, order) = paid(counter.clone(), "sorry", &["pay"]).await.remove(0);
+    let reply = counter.operate("POST", &format!("/v1/admin/orders/{}/refund", id(&order)), None).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    vec![(wish, reply.json())]
+}
+
+/// A payment of another amount, signed here as a provider would; its refund is settled by hand, since the sandbox knows nothing of it.
+async fn mismatched(counter: Counter) -> Vec<Told> {
+    let wish = Wish::new("generous", "k", "spring", 1);
+    let order = counter.buy(&wish).await;
+    let amount = json!({"amount_minor": 11, "currency": "CNY"});
+    let data = json!({"payment": "pay_mismatch", "order": id(&order), "amount": amount});
+    message(&counter, "msg_mismatch", &json!({"type": "payment.captured", "data": data})).await;
+    let refunds = counter
+        .until(&format!("/v1/admin/refunds?order={}", id(&order)), |page| page["refunds"][0]["refund"].is_string())
+        .await;
+    let settled = json!({"type": "refund.settled", "data": {"refund": refunds["refunds"][0]["refund"]}});
+    message(&counter, "msg_mismatch_settled", &settled).await;
+    let session = counter.checkout(&wish, id(&order)).await.expect("there is time");
+    counter.press(&session, "pay").await;
+    vec![(wish, order)]
+}
+
+/// Sends a provider's message until it is taken.
+async fn message(counter: &Counter, event: &str, body: &Value) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+    let at = i64::try_from(now.as_secs()).expect("it fits");
+    let key = SigningKey::parse(MESSAGE_SECRET).expect("a secret");
+    let signature = sign(event, at, body.to_string().as_bytes(), &[key]);
+    let lines = format!("{ID_HEADER}: {event}\r\n{TIMESTAMP_HEADER}: {at}\r\n{SIGNATURE_HEADER}: {signature}\r\n");
+    let reply = counter.ask(&request("POST", "/v1/payments/sandbox/webhook", &lines, Some(body))).await;
+    assert_eq!(reply.status, 200, "{reply}");
+}

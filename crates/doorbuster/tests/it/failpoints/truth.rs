@@ -1,0 +1,73 @@
+//! Where a sale's truth is, and how a test reads it without asking the server.
+
+use std::path::Path;
+use std::process::Command;
+
+use doorbuster_lab::cluster::Postgres;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::house::{program, run};
+use crate::windows::rig::Rig;
+
+/// The truth of one installation.
+#[derive(Clone)]
+pub enum Truth {
+    /// In the server's own directory.
+    Directory,
+    /// In a database, at this address.
+    Database(String),
+}
+
+impl Truth {
+    /// A new database of this name.
+    pub fn database(postgres: &Postgres, name: &str) -> Self {
+        postgres.sql(&format!("CREATE DATABASE {name}")).expect("the name is free");
+        let url = postgres.url(postgres.port());
+        Self::Database(format!("{}/{name}", url.rsplit_once('/').expect("it names a database").0))
+    }
+
+    /// Whether several nodes may share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Database(_))
+    }
+
+    /// What a server has to be told of it.
+    pub fn settings(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Directory => Vec::new(),
+            Self::Database(url) => vec![("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)],
+        }
+    }
+
+    /// The first column of each row that this finds.
+    pub fn rows(&self, dir: &Path, sql: &str) -> Vec<String> {
+        match self {
+            Self::Directory => {
+                let file = dir.join("doorbuster.sqlite3");
+                let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("it is there");
+                let mut rows = db.prepare(sql).expect("it is SQL");
+                let rows = rows.query_map([], |row| row.get(0)).expect("it can be read");
+                rows.collect::<Result<_, _>>().expect("it is text")
+            }
+            Self::Database(url) => {
+                let asked = Command::new("psql").args([url, "-X", "-q", "-A", "-t", "-c", sql]).output();
+                let asked = asked.expect("psql comes with postgresql");
+                assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+                String::from_utf8(asked.stdout).expect("text").lines().map(str::to_owned).collect()
+            }
+        }
+    }
+
+    /// Has the auditor of the command line hold these answers to it.
+    pub fn audit(&self, rig: &Rig, answers: &Path) {
+        let mut command = program(&rig.scratch);
+        command.args(["audit", "--json", "--store"]);
+        match self {
+            Self::Directory => command.arg(rig.data_dir()),
+            Self::Database(url) => command.arg(url),
+        };
+        let audited = run(command.arg("--answers").arg(answers));
+        audited.fine();
+        assert_eq!(audited.json()["repairs"], 0, "{}", audited.out());
+    }
+}

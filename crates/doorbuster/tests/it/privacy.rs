@@ -1,0 +1,284 @@
+//! What is said of buyers where nobody asked for it: nothing in the log, the numbers and the problems; and erasing one from a shell.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::books::storm;
+use crate::house::{House, KEY, Scratch, program, run};
+use crate::windows::client::{Reply, Wish, request, signed_in};
+use crate::windows::rig::Rig;
+
+/// What every buyer and every key of the test is called after.
+const NAME: &str = "anna-rosa";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_log_of_a_storm_names_no_buyer() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
+    let answers = storm(&scratch, &house, 200);
+    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    house.ask(&scratch, &["order", "cancel", held["id"].as_str().expect("an id")]).fine();
+    house.ask(&scratch, &["sale", "close", "spring"]).fine();
+    assert_eq!(house.terminate().0, Some(0));
+    let log = std::fs::read_to_string(log).expect("it was written");
+    assert!(log.lines().count() > 1, "it says something at its usual level: {log}");
+    assert_eq!(answers.len(), 200);
+    for answer in &answers {
+        let buyer = answer["buyer"].as_str().expect("a name");
+        assert!(!log.contains(buyer), "{buyer} stands in the log:\n{log}");
+    }
+}
+
+/// A shop that takes nothing; where it is.
+async fn closed_shop() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    // Ends with the test's event loop.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = [0; 16 * 1024];
+            // Whatever comes of it: the next one is another.
+            let _ = stream.read(&mut bytes).await;
+            let _ = stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    format!("http://{address}/hooks")
+}
+
+fn wish(n: u32) -> Wish {
+    Wish::new(&format!("{NAME}.{n}"), &format!("cart-of-{NAME}-{n}"), "spring", 1)
+}
+
+fn shell(rig: &Rig) -> Connection {
+    let conn = Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
+    conn.busy_timeout(PATIENCE).expect("it can be set");
+    conn
+}
+
+/// A running shop, and the problems that it told.
+struct Shop {
+    rig: Rig,
+    told: Vec<String>,
+}
+
+impl Shop {
+    /// Asks, keeps the answer if it is a problem, and holds it to what it must be.
+    async fn ask(&mut self, bytes: &[u8], expected: &str) -> Reply {
+        let reply = self.rig.ask(bytes).await;
+        assert_eq!(reply.verdict(), expected, "{reply}");
+        if reply.status >= 400 {
+            self.told.push(reply.to_string());
+        }
+        reply
+    }
+
+    async fn buy(&mut self, n: u32) -> String {
+        self.ask(&wish(n).bytes(), "201").await.id()
+    }
+
+    async fn operate(&mut self, path: &str, body: &Value, expected: &str) -> Reply {
+        let key = format!("Authorization: Bearer {KEY}\r\n");
+        self.ask(&request("POST", path, &key, Some(body).filter(|body| !body.is_null())), expected).await
+    }
+
+    /// Presses a button of the order's checkout.
+    async fn press(&mut self, n: u32, order: &str, button: &str) {
+        let opened = self.ask(&wish(n).order("POST", order, "/checkout"), "200").await.json();
+        let url = opened["checkout_url"].as_str().expect("an address");
+        let path = url.strip_prefix("http://shop.example").expect("the name that the request came to");
+        self.ask(&request("POST", &format!("{path}/{button}"), "", None), "200").await;
+    }
+
+    async fn is(&self, what: &str, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        self.rig.until(what, PATIENCE, async || Some(self.rig.shown(path).await).filter(&holds)).await
+    }
+}
+
+/// Paid, paid twice, failed, cancelled, refunded, expired.
+async fn money(shop: &mut Shop) {
+    let (paid, twice, failed) = (shop.buy(1).await, shop.buy(2).await, shop.buy(3).await);
+    shop.press(1, &paid, "pay").await;
+    shop.press(2, &twice, "twice").await;
+    shop.press(3, &failed, "fail").await;
+    shop.is("it is paid", &format!("/v1/admin/orders/{paid}"), |order| order["state"] == "paid").await;
+    let settled =
+        |list: &Value| list["refunds"].as_array().is_some_and(|all| all.iter().any(|one| one["state"] == "settled"));
+    shop.is("the second goes back", "/v1/admin/refunds", settled).await;
+    shop.operate(&format!("/v1/admin/orders/{paid}/refund"), &json!({}), "200").await;
+    let all_settled = |list: &Value| {
+        list["refunds"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["state"] == "settled"))
+    };
+    shop.is("the first goes back", "/v1/admin/refunds", all_settled).await;
+    shop.ask(&wish(3).order("POST", &failed, "/cancel"), "200").await;
+    shop.ask(&wish(3).order("POST", &failed, "/cancel"), "200").await;
+    shop.ask(&wish(1).order("POST", &paid, "/checkout"), "409 wrong_state").await;
+    shop.ask(&wish(9).order("GET", &paid, ""), "404 not_found").await;
+    let forged = json!({"type": "payment.captured", "data": {"order": NAME}});
+    shop.ask(&request("POST", "/v1/payments/sandbox/webhook", "", Some(&forged)), "401 unauthenticated").await;
+}
+
+/// Refusals, wrong requests, and what fails inside.
+async fn trouble(shop: &mut Shop) {
+    let again = Wish { units: 2, ..wish(2) };
+    shop.ask(&again.bytes(), "422 idempotency_key_reused").await;
+    shop.ask(&wish(2).key("other").bytes(), "409 limit_reached").await;
+    shop.ask(&wish(4).item("none").bytes(), "404 not_found").await;
+    shop.ask(&wish(4).key(&format!("{NAME} with a space")).bytes(), "422 invalid_request").await;
+    let body = json!({"sale": "spring", "item": "phone", "units": 1, "buyer": NAME});
+    let odd = request("POST", "/v1/orders", &format!("{}Idempotency-Key: k\r\n", signed_in(NAME)), Some(&body));
+    shop.ask(&odd, "422 invalid_request").await;
+    let erased = request("GET", "/v1/orders", &signed_in("erased:0123"), None);
+    shop.ask(&erased, "401 unauthenticated").await;
+    shop.operate(
+        "/v1/admin/blocks",
+        &json!({"kind": "buyer", "value": format!("{NAME}.5"), "reason": "a robot"}),
+        "201",
+    )
+    .await;
+    shop.ask(&wish(5).bytes(), "403 forbidden").await;
+    // One ticket cannot be settled, and an operator's action cannot be noted.
+    let poison =
+        "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
+                  CREATE TRIGGER no_note BEFORE INSERT ON action_log BEGIN SELECT raise(ABORT, 'no note'); END;";
+    shell(&shop.rig).execute_batch(poison).expect("triggers");
+    let lost = Wish { units: 3, ..wish(6) }.item("case");
+    shop.ask(&lost.bytes(), "503 unavailable").await;
+    shop.operate("/v1/admin/blocks", &json!({"kind": "buyer", "value": format!("{NAME}.6")}), "201").await;
+    shell(&shop.rig).execute_batch("DROP TRIGGER poison; DROP TRIGGER no_note").expect("no triggers");
+}
+
+/// Deliveries that were given up: one is tried again, one let be.
+async fn dead_letters(shop: &mut Shop) {
+    let some = |list: &Value| list["dead_letters"].as_array().is_some_and(|all| all.len() >= 2);
+    let list = shop.is("some are dead", "/v1/admin/dead-letters?kind=delivery", some).await;
+    let id = |at: usize| list["dead_letters"][at]["id"].as_str().expect("an id").to_owned();
+    shop.operate(&format!("/v1/admin/dead-letters/{}/retry", id(0)), &Value::Null, "200").await;
+    let why = json!({"reason": "the shop is closed"});
+    shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
+}
+
+/// Shares that are not what the orders say: the audit finds it and pauses the sale.
+async fn a_fault(shop: &mut Shop) {
+    shell(&shop.rig)
+        .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
+        .expect("a row");
+    shop.rig
+        .until("the audit found it", PATIENCE, async || {
+            shop.rig.said().contains("the audit found a fault").then_some(())
+        })
+        .await;
+    shell(&shop.rig)
+        .execute("UPDATE quota SET used = used - 1 WHERE buyer = ?1", [format!("{NAME}.2")])
+        .expect("a row");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
+    let rig = Rig::with(&[
+        ("DOORBUSTER_LOG__FILTER", "info"),
+        ("DOORBUSTER_WEBHOOKS__TRIES", "1"),
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+    ]);
+    let mut shop = Shop { rig, told: Vec::new() };
+    let hook = json!({"url": closed_shop().await, "types": ["*"]});
+    shop.operate("/v1/admin/webhook-endpoints", &hook, "201").await;
+    shop.rig.open_sale("spring", &[("phone", 5, 1, 900), ("case", 9, 5, 900)]).await;
+    money(&mut shop).await;
+    trouble(&mut shop).await;
+    dead_letters(&mut shop).await;
+    a_fault(&mut shop).await;
+    shop.rig.step("spring", "close").await;
+    let buyer = json!({"buyer": format!("{NAME}.1")});
+    let mut orders = 0;
+    loop {
+        let erased = shop.operate("/v1/admin/erasures", &buyer, "200").await.json();
+        orders += erased["orders"].as_u64().expect("a number");
+        if erased["held_back"] == json!([]) {
+            break;
+        }
+        // The sandbox is asked about its checkout within a moment.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(orders, 1);
+
+    let numbers = shop.rig.ask(&request("GET", "/metrics", "", None)).await.to_string();
+    assert!(numbers.contains("doorbuster_dead_letters_total"), "{numbers}");
+    assert!(!numbers.contains(NAME), "{numbers}");
+    assert!(shop.told.len() >= 10 && shop.told.iter().all(|told| !told.contains(NAME)), "{:#?}", shop.told);
+    shop.rig.ask_to_stop();
+    shop.rig.ended(PATIENCE).expect("it ends");
+    let log = shop.rig.said();
+    for line in [
+        "cannot be settled and is given up",
+        "is a dead letter",
+        "could not be noted",
+        "a payment goes back",
+        "found a fault",
+    ] {
+        assert!(log.contains(line), "{line:?} was to be in the log:\n{log}");
+    }
+    assert!(!log.contains(NAME), "somebody is named:\n{log}");
+}
+
+/// Whether a file of this directory holds the text.
+fn holds(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir).expect("it exists").any(|entry| {
+        let path = entry.expect("it can be read").path();
+        let bytes = std::fs::read(path).expect("it can be read");
+        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    })
+}
+
+#[test]
+fn a_buyer_is_erased_from_a_shell() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let answers = storm(&scratch, &house, 20);
+    let held = answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+    let text = |name: &str| held[name].as_str().expect("a text");
+    let (buyer, order) = (text("buyer"), text("id"));
+    let erase = |more: &[&str]| house.ask(&scratch, &[&["order", "erase", "--buyer", buyer], more].concat());
+    let on = erase(&["--yes"]);
+    assert!(on.out().contains("the sale is not closed") && on.code() == Some(1), "{}{}", on.out(), on.err());
+    house.ask(&scratch, &["sale", "close", "spring"]).fine();
+    let unpaid = erase(&["--dry-run"]);
+    assert!(unpaid.out().contains("waits for its payment") && unpaid.code() == Some(1), "{}", unpaid.out());
+    house.ask(&scratch, &["order", "cancel", order]).fine();
+
+    assert!(erase(&[]).refused(2).contains("--yes"), "nobody can be asked");
+    let would = erase(&["--dry-run"]).fine();
+    assert!(would.starts_with("1 order") && would.contains("would be erased:"), "{would}");
+    assert!(house.ask(&scratch, &["order", "list", "--buyer", buyer]).fine().contains(order));
+    let done = erase(&["--yes"]).fine();
+    assert!(done.starts_with("1 order") && done.contains("are erased:"), "{done}");
+    assert!(erase(&["--yes"]).fine().contains("nothing of this buyer"));
+    let again = erase(&["--yes", "--json"]).json();
+    let name = again["erased_as"].as_str().expect("a name");
+    assert!(done.contains(name), "{done}");
+
+    assert!(!house.ask(&scratch, &["order", "list", "--buyer", buyer]).fine().contains(order));
+    assert!(house.ask(&scratch, &["order", "show", order]).fine().contains(name));
+    let csv = house.ask(&scratch, &["csv", "orders"]).fine();
+    assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
+    house.ask(&scratch, &["reconcile"]).fine();
+    // What the buyer was told is held against the order by its id.
+    let audit = |more: &[&str]| {
+        let mut command = program(&scratch);
+        command.args(["audit", "--store"]).arg(house.data_dir()).arg("--answers").arg(scratch.join("answers.jsonl"));
+        run(command.args(more))
+    };
+    let told = audit(&[]).fine();
+    assert!(told.contains("erased buyers, checked by id and not by name: 1."), "{told}");
+    assert_eq!(audit(&["--json"]).json()["orders_erased"], 1);
+    let data = house.data_dir().to_owned();
+    assert_eq!(house.terminate().0, Some(0));
+    assert!(holds(&data, "buyer.erase") && holds(&data, name), "who did it, and when");
+}

@@ -1,0 +1,177 @@
+//! Messages to brokers, as CloudEvents. Which hosts may be brokers is the settings' to say: they are in private networks, where nothing else may be gone to.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_api::told::CloudEvent;
+use doorbuster_brokers::{Address, Broker};
+use doorbuster_store::{Endpoint, EndpointKind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::sink::{Message, Refusal};
+use crate::config::BrokerHost;
+
+/// What says where an event comes from in a deployment that does not know its own address.
+const SOURCE: &str = "doorbuster";
+
+/// Which brokers may be gone to.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokerGuard {
+    /// `None`: any.
+    hosts: Option<Vec<BrokerHost>>,
+}
+
+impl BrokerGuard {
+    pub(super) fn new(hosts: Vec<BrokerHost>, allow_private: bool) -> Self {
+        Self { hosts: (!allow_private).then_some(hosts) }
+    }
+
+    /// The address of a broker, if it may be gone to and this program can.
+    pub(crate) fn check(&self, text: &str) -> Result<Address, &'static str> {
+        let address = Address::parse(text)?;
+        if !address.kind().is_built() {
+            return Err(address.kind().not_built());
+        }
+        if self.hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|host| host.is(address.host(), address.port()))) {
+            return Err("its host is not one of brokers.hosts in the settings");
+        }
+        Ok(address)
+    }
+}
+
+/// Where an endpoint is, as operators may see it: without a broker's password.
+pub(crate) fn shown(endpoint: &Endpoint) -> String {
+    match endpoint.kind {
+        EndpointKind::Webhook => endpoint.url.clone(),
+        // One that a later version may have added shows nothing rather than everything.
+        EndpointKind::Broker => Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default(),
+    }
+}
+
+/// Sends to brokers.
+pub(super) struct Brokers {
+    guard: BrokerGuard,
+    timeout: Duration,
+    source: String,
+    /// By endpoint, with the address that it was made from. There are as many as there are endpoints at most.
+    made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
+}
+
+impl Brokers {
+    pub(super) fn new(guard: BrokerGuard, timeout: Duration, source: Option<String>) -> Self {
+        Self { guard, timeout, source: source.unwrap_or_else(|| SOURCE.to_owned()), made: Mutex::default() }
+    }
+
+    pub(super) fn guard(&self) -> &BrokerGuard {
+        &self.guard
+    }
+
+    /// Sends a message once.
+    pub(super) async fn send(&self, endpoint: &Endpoint, message: &Message) -> Result<(), Refusal> {
+        // Once more: what was allowed when it was added need not be now.
+        let address = self.guard.check(&endpoint.url).map_err(Refusal::new)?;
+        let broker = self.broker(endpoint, &address)?;
+        let message = doorbuster_brokers::Message {
+            id: message.id.clone(),
+            what: message.what.as_str().to_owned(),
+            key: message.key.clone(),
+            at_secs: u64::try_from(message.at.0.div_euclid(1_000)).unwrap_or(0),
+            content_type: CloudEvent::CONTENT_TYPE,
+            body: envelope(&self.source, message)?.into(),
+        };
+        broker.publish(&message).await.map_err(|error| Refusal::new(error.to_string()))
+    }
+
+    /// Lets go of those whose endpoints are not told any more.
+    pub(super) fn keep(&self, is_told: impl Fn(&str) -> bool) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).retain(|endpoint, _| is_told(endpoint));
+    }
+
+    fn broker(&self, endpoint: &Endpoint, address: &Address) -> Result<Arc<Broker>, Refusal> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((url, broker)) = made.get(&endpoint.id)
+            && *url == endpoint.url
+        {
+            return Ok(broker.clone());
+        }
+        let broker = Broker::new(address, self.timeout).map_err(|error| Refusal::new(error.to_string()))?;
+        let broker = Arc::new(broker);
+        made.insert(endpoint.id.clone(), (endpoint.url.clone(), broker.clone()));
+        Ok(broker)
+    }
+}
+
+/// The envelope around what webhooks are told.
+fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, Refusal> {
+    #[derive(Deserialize)]
+    struct Body<'b> {
+        timestamp: &'b str,
+        #[serde(borrow)]
+        data: &'b RawValue,
+    }
+    let wrong = |_| Refusal::new("the event cannot be put into an envelope");
+    let Body { timestamp, data } = serde_json::from_slice(&message.body).map_err(wrong)?;
+    let event = CloudEvent::new(&message.id, source, message.what.as_str(), &message.key, timestamp, data);
+    serde_json::to_vec(&event).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use doorbuster_core::Millis;
+    use doorbuster_core::event::EventType;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn only_named_hosts_are_brokers() {
+        let hosts = ["Rabbit.internal:5672", "10.0.0.7", "[fd00::1]:4222", "fd00::2"];
+        let hosts: Vec<_> = hosts.iter().map(|text| BrokerHost::parse(text).expect("a host")).collect();
+        let guard = BrokerGuard::new(hosts, false);
+        for good in [
+            "amqp://a:b@rabbit.internal/",
+            "amqp://a:b@RABBIT.internal:5672/",
+            "nats://10.0.0.7",
+            "nats://10.0.0.7:1",
+            "nats://[fd00::1]",
+            "nats://[fd00::2]:9",
+        ] {
+            assert!(guard.check(good).is_ok(), "{good}");
+        }
+        for wrong in [
+            "amqp://a:b@rabbit.internal:25/",
+            "amqps://a:b@rabbit.internal/",
+            "nats://10.0.0.70",
+            "nats://x.10.0.0.7",
+            "nats://[fd00::1]:1",
+            "nats://127.0.0.1",
+        ] {
+            assert_eq!(guard.check(wrong), Err("its host is not one of brokers.hosts in the settings"), "{wrong}");
+        }
+        assert!(BrokerGuard::new(Vec::new(), false).check("nats://8.8.8.8").is_err(), "nothing is named");
+        assert!(BrokerGuard::new(Vec::new(), true).check("nats://127.0.0.1").is_ok(), "everything is allowed");
+    }
+
+    #[test]
+    fn the_envelope_is_a_cloud_event_around_the_same_data() {
+        let body =
+            r#"{"id":"evt_1","type":"sale.opened","timestamp":"2026-11-20T10:00:42.000Z","data":{"sale":"spring"}}"#;
+        let message = Message {
+            id: "evt_1".into(),
+            what: EventType::SaleOpened,
+            key: "sale:spring".into(),
+            at: Millis(0),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let made: Value =
+            serde_json::from_slice(&envelope("https://shop.example", &message).expect("made")).expect("JSON");
+        let wanted = json!({
+            "specversion": "1.0", "id": "evt_1", "source": "https://shop.example", "type": "sale.opened", "subject": "sale:spring",
+            "time": "2026-11-20T10:00:42.000Z", "datacontenttype": "application/json", "partitionkey": "sale:spring",
+            "data": {"sale": "spring"}
+        });
+        assert_eq!(made, wanted);
+    }
+}

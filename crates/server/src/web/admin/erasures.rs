@@ -1,0 +1,78 @@
+//! Erasing a buyer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::erasures::{Erasure, HeldBack, HeldBackReason, NewErasure};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use doorbuster_core::BuyerId;
+use doorbuster_store::{self as store, Erased, Holds};
+use http::StatusCode;
+use serde_json::json as object;
+
+use super::note;
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::input;
+use crate::web::reply::{Answer, Refused, json};
+use crate::web::who::By;
+
+/// `POST /v1/admin/erasures`
+pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axum::extract::Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let wanted = NewErasure::from_json(&body)?;
+    let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
+    let buyer = buyer.ok_or_else(|| fault("must be the id of a buyer who is not erased"))?;
+    let store = app.engine.store();
+    let erased_as = app.engine.id_key().erased_buyer(&buyer).as_str().to_owned();
+    let before = store.traces(&buyer).await.map_err(failed)?;
+    if wanted.dry_run {
+        return Ok(json(
+            StatusCode::OK,
+            &told(erased_as, true, Erased { orders: before.orders, other: before.other }, before),
+        ));
+    }
+    let mut all = Erased::default();
+    let erased = erase(&app, &buyer, &mut all).await;
+    // Who did it and when; a part that was done before the store went away as well.
+    note(&app, &by, "buyer.erase", &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other})).await;
+    erased?;
+    let left = store.traces(&buyer).await.map_err(failed)?;
+    Ok(json(StatusCode::OK, &told(erased_as, false, all, left)))
+}
+
+/// Erases what can be erased now, one bounded transaction after the other.
+async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<(), Refused> {
+    loop {
+        let some = app.engine.store().erase_some(buyer).await.map_err(failed)?;
+        if some == Erased::default() {
+            return Ok(());
+        }
+        (all.orders, all.other) = (all.orders + some.orders, all.other + some.other);
+    }
+}
+
+fn told(erased_as: String, dry_run: bool, done: Erased, left: store::Traces) -> Erasure {
+    let reason = |why: Holds| match why {
+        Holds::NotClosed => HeldBackReason::NotClosed,
+        Holds::Unpaid => HeldBackReason::Unpaid,
+        Holds::OpenCheckout => HeldBackReason::OpenCheckout,
+        Holds::RefundDue => HeldBackReason::RefundDue,
+    };
+    let held = |held: store::HeldBack| HeldBack {
+        sale: held.sale,
+        reason: reason(held.why),
+        orders: held.orders,
+        other: held.other,
+    };
+    let held_back = left.held_back.into_iter().map(held).collect();
+    Erasure { erased_as, dry_run, orders: done.orders, other: done.other, held_back, blocked: left.blocked }
+}
+
+fn fault(detail: &'static str) -> Problem {
+    Problem::invalid_request(vec![Fault::new(Place::Body("/buyer".to_owned()), detail)])
+}

@@ -1,0 +1,254 @@
+//! Brokers as endpoints: RabbitMQ and NATS hear what happens, go away in mid-stream while buyers go on, and hear all of it once they are back.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::nats_server::NatsServer;
+use crate::rabbit::{Queue, Rabbit};
+use crate::webhooks::{buy, cancel};
+
+const PATH: &str = "/v1/admin/webhook-endpoints";
+/// What an exchange, and a stream, is called.
+const NAME: &str = "shop-events";
+/// Longest time in which everything is told, with a start of the broker and the waits between tries.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// A broker, and what it heard.
+enum Home {
+    Rabbit(Rabbit),
+    Nats(NatsServer),
+}
+
+impl Home {
+    fn url(&self) -> String {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.url(NAME),
+            Self::Nats(nats) => nats.url(NAME),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.port(),
+            Self::Nats(nats) => nats.port(),
+        }
+    }
+
+    /// Goes away: the one in good order, the other as in a power cut.
+    fn end(mut self) -> Self {
+        match &mut self {
+            Self::Rabbit(rabbit) => rabbit.stop(),
+            Self::Nats(nats) => nats.kill(),
+        }
+        self
+    }
+
+    fn start_again(mut self) -> Self {
+        match &mut self {
+            Self::Rabbit(rabbit) => rabbit.start_again(),
+            Self::Nats(nats) => nats.start_again(),
+        }
+        self
+    }
+}
+
+/// What came, in the order in which it came.
+struct Ear {
+    queue: Option<Queue>,
+    heard: Vec<Value>,
+}
+
+impl Ear {
+    async fn of(home: &Home) -> Self {
+        let queue = match home {
+            Home::Rabbit(rabbit) => Some(rabbit.queue(NAME, "#").await),
+            Home::Nats(nats) => {
+                nats.make_stream(NAME).await;
+                None
+            }
+        };
+        Self { queue, heard: Vec::new() }
+    }
+
+    /// Of a broker that was started again.
+    async fn again(&mut self, home: &Home) {
+        if let (Home::Rabbit(rabbit), Some(queue)) = (home, &self.queue) {
+            self.queue = Some(queue.again(rabbit).await);
+        }
+    }
+
+    async fn listen(&mut self, home: &Home) {
+        match (home, &self.queue) {
+            (Home::Nats(nats), _) => {
+                let kept = nats.kept(NAME).await;
+                self.heard = kept.iter().map(|kept| serde_json::from_slice(&kept.body).expect("JSON")).collect();
+                for (kept, event) in kept.iter().zip(&self.heard) {
+                    assert_eq!(kept.subject, format!("{NAME}.{}", event["type"].as_str().expect("a type")));
+                }
+            }
+            (Home::Rabbit(_), Some(queue)) => {
+                while let Some(delivery) = queue.take().await {
+                    let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+                    assert_eq!(event["type"], delivery.routing_key.as_str());
+                    self.heard.push(event);
+                }
+            }
+            (Home::Rabbit(_), None) => unreachable!("it has a queue"),
+        }
+    }
+
+    /// The types that came for each order, each event once, in the order of their first arrival.
+    fn told(&self) -> BTreeMap<String, Vec<String>> {
+        let mut seen = HashSet::new();
+        let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for event in self.heard.iter().filter(|event| seen.insert(event["id"].to_string())) {
+            let text = |name: &str| event[name].as_str().expect("a text").to_owned();
+            if text("subject").starts_with("ord_") {
+                told.entry(text("subject")).or_default().push(text("type"));
+            }
+        }
+        told
+    }
+
+    async fn until(&mut self, home: &Home, wanted: &BTreeMap<String, Vec<String>>) {
+        let since = Instant::now();
+        loop {
+            self.listen(home).await;
+            let told = self.told();
+            if told == *wanted {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{told:?} is not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn start(port: u16) -> TestApp {
+    let host = format!("127.0.0.1:{port}");
+    TestApp::with(&[("DOORBUSTER_BROKERS__HOSTS", host.as_str()), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "5")]).await
+}
+
+/// Buys and, of every second order, gives it up; what happened is added.
+async fn trade(app: &TestApp, buyers: std::ops::Range<usize>, wanted: &mut BTreeMap<String, Vec<String>>) {
+    for n in buyers {
+        let order = buy(app, n).await;
+        let mut happened = vec!["order.reserved".to_owned()];
+        if n % 2 == 0 {
+            cancel(app, n, &order).await;
+            happened.push("order.cancelled".to_owned());
+        }
+        wanted.insert(order, happened);
+    }
+}
+
+/// The whole way with one broker.
+async fn a_broker_hears_everything(home: Home, password: &str) {
+    let mut ear = Ear::of(&home).await;
+    let app = start(home.port()).await;
+    app.open_sale("spring", 999.into(), 1).await;
+    let reply = app.admin("POST", PATH, Some(json!({"url": home.url(), "types": ["*"]}))).await;
+    assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    let made = reply.json();
+    assert_eq!((&made["kind"], &made["secret"]), (&json!("broker"), &json!(null)));
+    let one = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
+    let mut wanted = BTreeMap::new();
+    trade(&app, 0..4, &mut wanted).await;
+    ear.until(&home, &wanted).await;
+    let event = ear.heard.iter().find(|event| event["type"] == "order.reserved").expect("it was told").clone();
+    let order = &event["data"]["order"];
+    assert_eq!((&event["specversion"], &event["source"]), (&json!("1.0"), &json!("doorbuster")));
+    assert_eq!(event["datacontenttype"], "application/json");
+    assert_eq!((&event["subject"], &event["partitionkey"]), (&order["id"], &order["id"]));
+    assert_eq!((&event["time"], &order["state"]), (&order["reserved_at"], &json!("reserved")));
+    assert!(event["id"].as_str().is_some_and(|id| id.starts_with("evt_")), "{event}");
+
+    // It goes away while they trade, and for a while.
+    let ending = std::thread::spawn(move || home.end());
+    let begun = Instant::now();
+    trade(&app, 4..34, &mut wanted).await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "buyers go on: {:?}", begun.elapsed());
+    let home = ending.join().expect("no panic");
+    trade(&app, 34..44, &mut wanted).await;
+    let standing = app.until(&one, "something waits", |one| one["waiting"].as_u64() > Some(0)).await;
+    assert_eq!(standing["dead"], 0);
+    for path in [PATH.to_owned(), one.clone(), format!("{one}/deliveries")] {
+        let shown = app.admin("GET", &path, None).await.text();
+        assert!(!shown.contains(password), "{path}: {shown}");
+    }
+    let home = home.start_again();
+    ear.again(&home).await;
+    trade(&app, 44..48, &mut wanted).await;
+    ear.until(&home, &wanted).await;
+    app.until(&one, "it is level", |one| one["waiting"] == 0 && one["failing"] == 0 && one["dead"] == 0).await;
+    let metrics = app.get("/metrics").await.text();
+    assert!(!metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="told"} 0"#), "{metrics}");
+    assert!(metrics.contains(r#"doorbuster_deliveries_total{kind="broker",outcome="dead"} 0"#), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rabbitmq_that_is_stopped_in_mid_stream_hears_everything_in_order() {
+    a_broker_hears_everything(Home::Rabbit(Rabbit::start()), ":guest@").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nats_that_is_killed_in_mid_stream_hears_everything_in_order() {
+    a_broker_hears_everything(Home::Nats(NatsServer::start()), "secret@").await;
+}
+
+#[tokio::test]
+async fn what_is_no_broker_to_go_to_is_refused_with_the_reason() {
+    let app = start(5999).await;
+    let refused = async |method: &str, path: &str, url: &str, word: &str| {
+        let mut body = json!({"url": url});
+        if method == "POST" {
+            body["types"] = json!(["*"]);
+        }
+        let reply = app.admin(method, path, Some(body)).await;
+        assert_eq!(reply.verdict(), "422 invalid_request", "{url}");
+        assert_eq!(reply.json()["errors"][0]["pointer"], "/url", "{url}");
+        assert!(reply.text().contains(word) && !reply.text().contains("s3cr3t"), "{}", reply.text());
+    };
+    for elsewhere in ["amqp://a:s3cr3t@127.0.0.1/", "nats://10.0.0.1:5999", "amqps://a:s3cr3t@rabbit.example:5999"] {
+        refused("POST", PATH, elsewhere, "brokers.hosts").await;
+    }
+    refused("POST", PATH, "amqp://127.0.0.1:5999/", "password").await;
+    refused("POST", PATH, "nats://127.0.0.1:5999/?exchange=s3cr3t", "prefix=NAME").await;
+    let add =
+        async |url: &str| app.admin("POST", PATH, Some(json!({"url": url, "types": ["order.paid"]}))).await.json();
+    let broker = add("amqp://a:s3cr3t@127.0.0.1:5999/v").await;
+    assert_eq!(broker["url"], "amqp://a:***@127.0.0.1:5999/v");
+    let path = format!("{PATH}/{}", broker["id"].as_str().expect("an id"));
+    refused("PATCH", &path, "amqp://a:***@127.0.0.1:5999/v", "write the password").await;
+    refused("PATCH", &path, "https://8.8.8.8/", "stays").await;
+    let changed = app.admin("PATCH", &path, Some(json!({"url": "nats://s3cr3t@127.0.0.1:5999", "types": ["*"]}))).await;
+    assert_eq!((changed.verdict().as_str(), &changed.json()["url"]), ("200", &json!("nats://***@127.0.0.1:5999")));
+    let rotated = app.admin("POST", &format!("{path}/rotate-secret"), None).await;
+    assert_eq!((rotated.verdict().as_str(), &rotated.json()["state"]), ("409 wrong_state", &json!("broker")));
+    let webhook = add("https://8.8.8.8/hook").await;
+    assert_eq!(webhook["kind"], "webhook");
+    let path = format!("{PATH}/{}", webhook["id"].as_str().expect("an id"));
+    refused("PATCH", &path, "nats://127.0.0.1:5999", "stays").await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_allowed_any_more_is_not_gone_to() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let app = start(port).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let url = format!("amqp://a:b@127.0.0.1:{port}/");
+    let made = app.admin("POST", PATH, Some(json!({"url": url, "types": ["*"], "enabled": false}))).await.json();
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &[], false).await.expect("it starts again, and allows less");
+    let one = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
+    app.admin("PATCH", &one, Some(json!({"enabled": true}))).await;
+    buy(&app, 1).await;
+    let page = app.until(&format!("{one}/deliveries"), "it failed", |page| page["deliveries"][0]["tries"] == 1).await;
+    assert_eq!(page["deliveries"][0]["error"], "its host is not one of brokers.hosts in the settings");
+    listener.set_nonblocking(true).expect("a socket of our own");
+    assert!(listener.accept().is_err(), "nobody came");
+}

@@ -1,0 +1,122 @@
+//! Erasing a buyer as operators and buyers meet it.
+
+use serde_json::{Value, json};
+
+use super::{adds_up, captured, open_sale, order, payments, read, start, tell};
+use crate::app::{TestApp, bearer};
+use crate::http::Reply;
+
+const BUYER: &str = "anna-rosa.42";
+
+async fn ask(app: &TestApp, body: Value) -> Reply {
+    app.admin("POST", "/v1/admin/erasures", Some(body)).await
+}
+
+async fn erase(app: &TestApp) -> Value {
+    let told = ask(app, json!({"buyer": BUYER})).await;
+    assert_eq!(told.verdict(), "200", "{}", told.text());
+    told.json()
+}
+
+/// What an erasure says of how much it did and what has to stay.
+fn summary(erasure: &Value) -> (u64, Vec<(&str, u64)>) {
+    let held = erasure["held_back"].as_array().expect("a list").iter();
+    let held = held.map(|held| (held["reason"].as_str().expect("a word"), held["orders"].as_u64().expect("a number")));
+    (erasure["orders"].as_u64().expect("a number"), held.collect())
+}
+
+async fn csv(app: &TestApp, list: &str) -> String {
+    app.admin("GET", &format!("/v1/admin/exports/{list}.csv"), None).await.text()
+}
+
+async fn orders_of(app: &TestApp, buyer: &str) -> usize {
+    let list = app.admin("GET", &format!("/v1/admin/orders?buyer={buyer}"), None).await.json();
+    list["orders"].as_array().expect("a list").len()
+}
+
+#[tokio::test]
+async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
+    let app = start().await;
+    open_sale(&app, 20.into(), 5, 900).await;
+    let paid = order(&app, BUYER, "cart-1", 2).await;
+    tell(&app, "m1", &captured("pay_1", &paid, 20)).await;
+    let cancelled = order(&app, BUYER, "cart-2", 1).await;
+    let path = format!("/v1/orders/{cancelled}/cancel");
+    assert_eq!(app.buyer(BUYER, "POST", &path).await.verdict(), "200");
+    let reserved = order(&app, BUYER, "cart-3", 1).await;
+    let other = order(&app, "bert", "cart-1", 1).await;
+    tell(&app, "m2", &captured("pay_2", &other, 10)).await;
+
+    assert_eq!(summary(&erase(&app).await), (0, vec![("not_closed", 3)]), "the sale is on");
+    app.step("spring", "close").await;
+    let counted = ask(&app, json!({"buyer": BUYER, "dry_run": true})).await.json();
+    assert_eq!((summary(&counted), &counted["dry_run"]), ((2, vec![("unpaid", 1)]), &json!(true)));
+    assert_eq!(orders_of(&app, BUYER).await, 3, "it was only counted");
+    let erased = erase(&app).await;
+    assert_eq!((summary(&erased), &erased["erased_as"]), ((2, vec![("unpaid", 1)]), &counted["erased_as"]));
+    let name = erased["erased_as"].as_str().expect("a name");
+    assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
+
+    // What is not theirs any more they cannot read, pay or cancel, though they still know its id; an operator can.
+    for (method, tail) in [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")] {
+        let told = app.buyer(BUYER, method, &format!("/v1/orders/{paid}{tail}")).await;
+        assert_eq!(told.verdict(), "404 not_found", "{method} {tail}");
+    }
+    let shown = read(&app, &paid).await;
+    assert_eq!((&shown["buyer"], &shown["state"]), (&json!(name), &json!("paid")));
+    assert_eq!(shown["history"].as_array().map(Vec::len), Some(2), "{shown}");
+    assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, name).await), (1, 2));
+    let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
+    assert_eq!(mine["orders"][0]["id"], json!(reserved));
+
+    // Later, with the rest.
+    let path = format!("/v1/admin/orders/{reserved}/cancel");
+    assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
+    assert_eq!(summary(&erase(&app).await), (1, vec![]));
+    assert_eq!(erase(&app).await["other"], json!(0), "repeating it is harmless");
+    assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
+
+    // Money and books go on under the other name.
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(), "200");
+    assert_eq!(payments(&app, &paid).await, [("pay_1".to_owned(), "refunded".to_owned())]);
+    let orders = csv(&app, "orders").await;
+    assert!(orders.contains(name) && orders.contains("bert"), "{orders}");
+    for list in ["orders", "payments", "refunds", "ledger"] {
+        assert!(!csv(&app, list).await.contains(BUYER), "{list}");
+    }
+    let books = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
+    assert_eq!(books["ok"], true, "{books}");
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn only_an_admin_erases_and_only_a_buyer() {
+    let app = start().await;
+    let made = app.admin("POST", "/v1/admin/keys", Some(json!({"name": "night", "role": "operator"}))).await.json();
+    let weaker = format!("Bearer {}", made["key"].as_str().expect("a key"));
+    let headers = [("Authorization", weaker.as_str()), ("Content-Type", "application/json")];
+    let body = json!({"buyer": BUYER}).to_string();
+    let told = app.call("POST", "/v1/admin/erasures", &headers, body.as_bytes()).await;
+    assert_eq!(told.verdict(), "403 forbidden");
+    let token = bearer(BUYER);
+    let headers = [("Authorization", token.as_str()), ("Content-Type", "application/json")];
+    assert_eq!(
+        app.call("POST", "/v1/admin/erasures", &headers, body.as_bytes()).await.verdict(),
+        "401 unauthenticated"
+    );
+    for buyer in [json!("a b"), json!(""), json!("x".repeat(65)), json!(7), json!("erased:0123456789abcdef")] {
+        assert_eq!(ask(&app, json!({"buyer": buyer})).await.verdict(), "422 invalid_request", "{buyer}");
+    }
+    let nobody = erase(&app).await;
+    assert_eq!((summary(&nobody), &nobody["other"], &nobody["blocked"]), ((0, vec![]), &json!(0), &json!(false)));
+    let name = nobody["erased_as"].as_str().expect("a name");
+    assert_eq!(app.buyer(name, "GET", "/v1/orders").await.verdict(), "401 unauthenticated", "nobody signs in as that");
+
+    // A block is an operator's own word.
+    let blocked = app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": BUYER}))).await;
+    assert_eq!(blocked.verdict(), "201");
+    assert_eq!(erase(&app).await["blocked"], true);
+    let id = blocked.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(app.admin("DELETE", &format!("/v1/admin/blocks/{id}"), None).await.verdict(), "204");
+    assert_eq!(erase(&app).await["blocked"], false);
+}

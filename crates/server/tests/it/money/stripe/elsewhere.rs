@@ -1,0 +1,115 @@
+//! What others do at the same account, with our payments: refunds by hand, disputes. And how often Stripe is asked at all.
+use super::*;
+
+async fn notices(app: &TestApp) -> Vec<(String, String)> {
+    let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
+    let word = |notice: &Value, name: &str| notice[name].as_str().expect("a text").to_owned();
+    assert_eq!(audit["ok"], true, "{audit}");
+    let all = audit["notices"].as_array().expect("a list").iter();
+    all.map(|notice| (word(notice, "kind"), word(notice, "order"))).collect()
+}
+
+/// An order that was paid by this payment.
+async fn bought(app: &TestApp, stripe: &StandIn, key: &str, payment: &str) -> String {
+    let id = order(app, "anna", key, 2).await;
+    checkout(app, &id).await;
+    let mut event = paid(stripe, &format!("cs_{payment}"), &id, 20);
+    event["payment_intent"] = json!(payment);
+    let told = tell(app, &format!("evt_{payment}"), "checkout.session.completed", &event).await;
+    assert_eq!(told.json()["outcome"], "paid", "{}", told.text());
+    id
+}
+
+fn charge(payment: &str, back: i64) -> Value {
+    json!({"id": "ch_1", "object": "charge", "payment_intent": payment, "amount": 20, "amount_refunded": back, "currency": "cny"})
+}
+
+#[tokio::test]
+async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.refunded_by_hand(20);
+    for (event, outcome) in [("evt_1", "noted"), ("evt_1", "repeated"), ("evt_2", "repeated")] {
+        let told = tell(&app, event, "charge.refunded", &charge("pi_1", 20)).await;
+        assert_eq!((told.status, &told.json()["outcome"]), (200, &json!(outcome)), "{event}");
+    }
+    let refund =
+        json!({"id": "re_9", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny"});
+    assert_eq!(tell(&app, "evt_3", "refund.updated", &refund).await.status, 200);
+    assert_eq!(notices(&app).await, [("returned".to_owned(), id.clone())]);
+    assert_eq!((read(&app, &id).await["state"].clone(), refunds(&app, &id).await), (json!("paid"), vec![]));
+    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "nobody asked for it");
+    // The operator's refund finds that the money is back.
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once, and refused");
+    assert_eq!(notices(&app).await, []);
+    // Stripe tells of what we asked for, too: that is no news.
+    assert_eq!(tell(&app, "evt_4", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"], "repeated");
+    assert_eq!(
+        tell(&app, "evt_5", "charge.refunded", &charge("pi_theirs", 20)).await.status,
+        200,
+        "no payment of ours"
+    );
+    assert_eq!(notices(&app).await, []);
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn a_dispute_is_noticed_until_it_is_won() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    let dispute = |status: &str| json!({"id": "dp_1", "object": "dispute", "payment_intent": "pi_1", "amount": 20, "currency": "cny", "status": status});
+    assert_eq!(
+        tell(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await.json()["outcome"],
+        "noted"
+    );
+    assert_eq!(tell(&app, "evt_2", "charge.dispute.funds_withdrawn", &dispute("under_review")).await.status, 200);
+    assert_eq!(notices(&app).await, [("disputed".to_owned(), id.clone())]);
+    assert_eq!(tell(&app, "evt_3", "charge.dispute.closed", &dispute("won")).await.json()["outcome"], "noted");
+    assert_eq!((notices(&app).await, read(&app, &id).await["state"].clone()), (vec![], json!("paid")));
+    adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn money_that_went_back_before_anybody_heard_of_it_is_noticed_by_asking() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 2).await;
+    let id = order(&app, "anna", "k", 2).await;
+    checkout(&app, &id).await;
+    stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
+    stripe.refunded_by_hand(20);
+    until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    let noticed = until("it is noticed", async || notices(&app).await.pop()).await;
+    assert_eq!(noticed, ("returned".to_owned(), id));
+}
+
+#[tokio::test]
+async fn stripe_is_asked_for_checkouts_only_so_often() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let (one, other) = (order(&app, "anna", "k", 1).await, order(&app, "anna", "l", 1).await);
+    stripe.fail(true);
+    let ask = async |id: &str| app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
+    for n in 0..10 {
+        assert_eq!(ask(&one).await.verdict(), "503 unavailable", "{n}");
+    }
+    let limited = ask(&one).await;
+    assert_eq!(limited.verdict(), "429 rate_limited", "{}", limited.text());
+    assert!(limited.header("retry-after").is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0)));
+    assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), 10);
+    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order's is its own");
+    stripe.fail(false);
+    let opened = order(&app, "anna", "m", 1).await;
+    let asked = stripe.sent("POST", "/v1/checkout/sessions").len();
+    for _ in 0..30 {
+        assert_eq!(ask(&opened).await.verdict(), "200", "what is open costs nobody anything");
+    }
+    assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), asked + 1);
+}

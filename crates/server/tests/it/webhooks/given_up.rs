@@ -1,0 +1,91 @@
+//! Endpoints that want nothing any more, and what an operator does with much that was given up at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::receiver::{Answer, Heard, Receiver};
+use super::{add, buy, cancel, start};
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_disabled_and_hears_everything_when_it_is_enabled_again() {
+    let app = start().await;
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = is_back.clone();
+    let shop = Receiver::with(move |_, _| Answer::Status(if back.load(Ordering::SeqCst) { 200 } else { 410 })).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let order = buy(&app, 1).await;
+    let path = format!("/v1/admin/webhook-endpoints/{id}");
+    app.until(&path, "it is disabled", |one| one["enabled"] == false).await;
+    let (tried, other) = (shop.heard().len(), buy(&app, 2).await);
+    cancel(&app, 1, &order).await;
+    assert_eq!(app.admin("GET", "/v1/admin/dead-letters", None).await.json()["dead_letters"], json!([]));
+    is_back.store(true, Ordering::SeqCst);
+    assert_eq!(shop.heard().len(), tried, "nobody asks it any more");
+    assert_eq!(app.admin("PATCH", &path, Some(json!({"enabled": true}))).await.verdict(), "200");
+    let taken = |heard: &[Heard], order: &str, what: &str| {
+        heard.iter().any(|one| one.taken && one.order() == order && one.what() == what)
+    };
+    shop.until(10, "all that it missed", |heard| {
+        taken(heard, &order, "order.reserved")
+            && taken(heard, &order, "order.cancelled")
+            && taken(heard, &other, "order.reserved")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
+    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
+    let app = TestApp::with(&settings).await;
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = is_mended.clone();
+    let answer = move |_: usize, _: &Heard| Answer::Status(if mended.load(Ordering::SeqCst) { 200 } else { 400 });
+    let (shop, other) = (Receiver::with(answer).await, Receiver::with(|_, _| Answer::Status(400)).await);
+    app.open_sale("spring", 99.into(), 1).await;
+    let (first, _) = add(&app, &shop.url(), json!(["order.reserved"])).await;
+    let (second, _) = add(&app, &other.url(), json!(["order.reserved"])).await;
+    for n in 0..12 {
+        buy(&app, n).await;
+    }
+    let letters = "/v1/admin/dead-letters?limit=100";
+    app.until(letters, "all are given up", |list| list["dead_letters"].as_array().is_some_and(|all| all.len() == 24))
+        .await;
+    let ask = async |how: &str, body: serde_json::Value| {
+        app.admin("POST", &format!("/v1/admin/dead-letters/{how}"), Some(body)).await
+    };
+    for (how, body) in [
+        ("retry", json!({})),
+        ("retry", json!({"all": false})),
+        ("retry", json!({"all": true, "endpoint": first})),
+        ("retry", json!({"all": true, "reason": "why"})),
+        ("discard", json!({"all": true})),
+    ] {
+        assert_eq!(ask(how, body.clone()).await.verdict(), "422 invalid_request", "{how} {body}");
+    }
+    is_mended.store(true, Ordering::SeqCst);
+    let (mut done, mut cursor, mut calls) = (0, String::new(), 0);
+    loop {
+        let told = ask(&format!("retry?limit=5{cursor}"), json!({"endpoint": first})).await;
+        assert_eq!(told.verdict(), "200", "{}", told.text());
+        let told = told.json();
+        assert!(told["done"].as_u64() <= Some(5), "bounded: {told}");
+        (done, calls) = (done + told["done"].as_u64().expect("a number"), calls + 1);
+        let Some(next) = told["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(done, 12);
+    assert!((5..=6).contains(&calls), "{calls}");
+    shop.until(10, "it is told after all", |heard| heard.iter().filter(|one| one.taken).count() == 12).await;
+    let discarded = ask("discard?kind=delivery&limit=100", json!({"all": true, "reason": "a test shop"})).await.json();
+    assert_eq!(discarded, json!({"done": 12, "skipped": 0, "next_cursor": null}));
+    assert_eq!(app.admin("GET", letters, None).await.json()["dead_letters"], json!([]));
+    let kept = app
+        .admin("GET", &format!("/v1/admin/webhook-endpoints/{second}/deliveries?state=discarded"), None)
+        .await
+        .json();
+    assert_eq!(kept["deliveries"][0]["reason"], "a test shop", "{kept}");
+}

@@ -1,0 +1,12 @@
+-- Money that went back at a provider without having been asked to: by its own console, or a dispute. The payment and its order are as they were.
+CREATE TABLE reversal (
+    payment_id   text    NOT NULL REFERENCES payment (id),
+    kind         text    NOT NULL CHECK (kind IN ('returned', 'disputed')),
+    amount_minor bigint  NOT NULL,
+    currency     text    NOT NULL,
+    stands       boolean NOT NULL, -- false: it came to nothing
+    at           bigint  NOT NULL,
+    PRIMARY KEY (payment_id, kind)
+);
+
+CREATE INDEX reversal_at ON reversal (at) WHERE stands;

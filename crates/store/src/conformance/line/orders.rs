@@ -1,0 +1,109 @@
+//! Orders out of a line live as others do; their units go to the next in line.
+use doorbuster_core::event::By;
+use doorbuster_core::limits::LINE_HOLD_MS;
+use doorbuster_core::money::{Capture, Captured, Money, PaymentId};
+use doorbuster_core::order::{Ending, Paid};
+use doorbuster_core::{Order, OrderState, SlotKey, Stock};
+
+use super::{Rig, cancel, expect_line, held_out, names, new_item, new_sale, serve, stand};
+
+async fn served(rig: &Rig, item: doorbuster_core::ItemId) -> Order {
+    let mut orders = serve(rig, item).await.orders;
+    assert_eq!(orders.len(), 1, "{orders:?}");
+    orders.remove(0)
+}
+
+/// Where an item's own window is shorter, it holds.
+pub async fn the_window_is_the_shorter_one(rig: Rig) {
+    let short = super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
+    let sale = rig.store.create_sale(new_sale("short", vec![short])).await.expect("writes").expect("a free id");
+    rig.store.step_sale("short", doorbuster_core::sale::Step::Open).await.expect("writes");
+    let item = sale.items[0].id;
+    let grant = rig.open(SlotKey { item, index: 0 }, 1).await;
+    let held = rig.reserve(&grant, 1, "holder", 1).await;
+    stand(&rig, item, "anna").await;
+    cancel(&rig, &held).await;
+    let order = served(&rig, item).await;
+    assert_eq!(order.pay_by, rig.clock.now().plus(60_000));
+}
+
+/// Cancelled, expired and refunded units go to the next in line, and what is paid stays paid.
+pub async fn an_order_out_of_a_line_lives_as_others_do(rig: Rig) {
+    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let item = grant.slot.item;
+    for who in ["anna", "bert", "cleo", "dora"] {
+        stand(&rig, item, who).await;
+    }
+    cancel(&rig, &orders[0]).await;
+    let anna = served(&rig, item).await;
+    cancel(&rig, &anna).await;
+    expect_line(&rig, item, 3, 1).await;
+    let bert = served(&rig, item).await;
+    assert_eq!(rig.store.next_due().await.expect("reads"), Some(bert.pay_by));
+    rig.clock.pass(LINE_HOLD_MS);
+    let expired = rig.store.expire_due(9).await.expect("writes");
+    assert_eq!(expired.iter().map(|o| (o.id, o.state)).collect::<Vec<_>>(), [(bert.id, OrderState::Expired)]);
+    expect_line(&rig, item, 2, 1).await;
+    let cleo = served(&rig, item).await;
+    assert!(matches!(rig.store.pay_order(cleo.id).await.expect("writes"), Paid::Done(_)));
+    rig.expect_units(item, 0, 0, 0, 1).await;
+    rig.store.end_order(cleo.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    expect_line(&rig, item, 1, 1).await;
+    let dora = served(&rig, item).await;
+    assert_eq!(names(std::slice::from_ref(&dora)), ["dora"]);
+    assert!(matches!(rig.store.pay_order(dora.id).await.expect("writes"), Paid::Done(_)));
+    rig.expect_units(item, 0, 0, 0, 1).await;
+    expect_line(&rig, item, 0, 0).await;
+}
+
+/// The books know an order out of a line like any other, and its money.
+pub async fn the_books_of_a_line_add_up(rig: Rig) {
+    let (grant, orders) = held_out(&rig, 2, 1).await;
+    let item = grant.slot.item;
+    stand(&rig, item, "anna").await;
+    stand(&rig, item, "bert").await;
+    cancel(&rig, &orders[0]).await;
+    let anna = served(&rig, item).await;
+    let told = Capture {
+        event: "msg_1".to_owned(),
+        provider: "paybank".to_owned(),
+        payment: PaymentId("pay_1".to_owned()),
+        order: anna.id.to_string(),
+        money: Money { minor: 1_999, currency: "EUR".to_owned() },
+    };
+    assert!(matches!(rig.store.capture(told, true).await.expect("writes"), Captured::Paid(_)));
+    cancel(&rig, &orders[1]).await;
+    let bert = served(&rig, item).await;
+    let books = rig.store.books(None).await.expect("reads");
+    assert_eq!(books.differences, []);
+    let row = &books.items[0];
+    assert_eq!((row.pool, row.in_slots, row.held, row.paid, row.ended), (0, 0, 1, 1, 2));
+    while rig.store.sequence_events(100).await.expect("writes") > 0 {}
+    let moved = rig.store.moved(None, 0, 100).await.expect("reads").rows;
+    let of = |id| moved.iter().filter(|m| m.order == id).map(|m| (m.before, m.after)).collect::<Vec<_>>();
+    assert_eq!(of(anna.id), [(None, OrderState::Reserved), (Some(OrderState::Reserved), OrderState::Paid)]);
+    assert_eq!(of(bert.id), [(None, OrderState::Reserved)]);
+    rig.adds_up().await;
+}
+
+/// Money that comes after the window takes a unit that lies in the pool, also one that is kept; else it goes back, and the next in line has the unit.
+pub async fn a_late_payment_and_the_next_in_line(rig: Rig) {
+    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let item = grant.slot.item;
+    stand(&rig, item, "anna").await;
+    stand(&rig, item, "bert").await;
+    cancel(&rig, &orders[0]).await;
+    let anna = served(&rig, item).await;
+    rig.clock.pass(LINE_HOLD_MS);
+    rig.store.expire_due(9).await.expect("writes");
+    expect_line(&rig, item, 1, 1).await;
+    assert!(
+        matches!(rig.store.pay_order(anna.id).await.expect("writes"), Paid::Done(o) if o.state == OrderState::Paid)
+    );
+    expect_line(&rig, item, 1, 0).await;
+    rig.store.end_order(anna.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    let bert = served(&rig, item).await;
+    assert_eq!(bert.buyer.as_str(), "bert");
+    assert!(matches!(rig.store.pay_order(orders[0].id).await.expect("writes"), Paid::Refund(_)), "it is bert's now");
+    rig.expect_units(item, 0, 0, 1, 0).await;
+}

@@ -1,0 +1,185 @@
+//! Where a buyer stands in the truth, and how the name is replaced: the statements that both backends run.
+//!
+//! Every text column that can hold a buyer's id or a request's key is here; a test walks over all columns there are. Parameters are numbered in the
+//! order in which they come first, as SQLite counts them.
+use doorbuster_core::{BuyerId, IdKey, RequestKey};
+
+use crate::contract::{HeldBack, Holds, Traces};
+
+/// An order that waits for no money any more, of a sale that is closed.
+macro_rules! at_rest {
+    () => {
+        "s.phase = 'closed' AND o.state <> 'reserved'
+         AND NOT EXISTS (SELECT 1 FROM checkout c WHERE c.grant_id = o.grant_id AND c.n = o.n AND c.open)
+         AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.order_id = o.id AND (r.state = 'pending' OR (r.state = 'failed' AND r.discarded IS NULL)))"
+    };
+}
+
+/// From the number of an item to its sale.
+macro_rules! of_item {
+    ($column:literal) => {
+        concat!(" JOIN item i ON i.id = ", $column, " JOIN sale s ON s.id = i.sale_id")
+    };
+}
+
+macro_rules! of_grant {
+    () => {
+        concat!(" JOIN slot_grant g ON g.id = f.grant_id", of_item!("g.item_id"))
+    };
+}
+
+/// An event that tells of a refused ticket of this buyer ($1). Names hold nothing that JSON would write otherwise; a row that is no JSON is none of theirs.
+macro_rules! of_refused {
+    () => {
+        "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '') <> e.data"
+    };
+}
+
+/// What there is of a buyer ($1): sale, `erasable` or why not, whether these are orders, how many.
+pub(crate) const TRACES: &str = concat!(
+    "SELECT sale, word, is_order, count(*) FROM (
+     SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
+    at_rest!(),
+    " THEN 'erasable' WHEN s.phase <> 'closed' THEN 'not_closed' WHEN o.state = 'reserved' THEN 'unpaid'
+         WHEN EXISTS (SELECT 1 FROM checkout c WHERE c.grant_id = o.grant_id AND c.n = o.n AND c.open) THEN 'open_checkout'
+         ELSE 'refund_due' END AS word
+     FROM orders o",
+    of_item!("o.item_id"),
+    " WHERE o.buyer = $1
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM feed f",
+    of_grant!(),
+    " WHERE f.buyer = $1
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM dead_letter d",
+    of_item!("d.item_id"),
+    " WHERE d.buyer = $1
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM waitlist w",
+    of_item!("w.item_id"),
+    " WHERE w.buyer = $1
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM event e",
+    of_item!("e.item_id"),
+    " WHERE ",
+    of_refused!(),
+    " UNION ALL SELECT p.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
+     FROM waiting_place p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
+     UNION ALL SELECT u.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
+     FROM access_code_use u JOIN sale s ON s.id = u.sale_id WHERE u.buyer = $1
+     ) t GROUP BY sale, word, is_order ORDER BY sale, word"
+);
+
+/// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count towards the limit.
+pub(crate) const FIND_ORDERS: &str = concat!(
+    "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units ELSE 0 END FROM orders o",
+    of_item!("o.item_id"),
+    " WHERE o.buyer = $1 AND ",
+    at_rest!(),
+    " ORDER BY o.request_key LIMIT $2"
+);
+pub(crate) const FIND_FEED: &str = concat!(
+    "SELECT f.grant_id, f.seq, f.request_key FROM feed f",
+    of_grant!(),
+    " WHERE f.buyer = $1 AND s.phase = 'closed' LIMIT $2"
+);
+pub(crate) const FIND_LETTERS: &str = concat!(
+    "SELECT d.seq, d.request_key FROM dead_letter d",
+    of_item!("d.item_id"),
+    " WHERE d.buyer = $1 AND s.phase = 'closed' LIMIT $2"
+);
+/// Whoever waits still when a sale is closed is never served.
+pub(crate) const FIND_LINE: &str = concat!(
+    "SELECT w.item_id, w.n, w.request_key FROM waitlist w",
+    of_item!("w.item_id"),
+    " WHERE w.buyer = $1 AND s.phase = 'closed' LIMIT $2"
+);
+pub(crate) const FIND_EVENTS: &str = concat!(
+    "SELECT e.seq FROM event e",
+    of_item!("e.item_id"),
+    " WHERE ",
+    of_refused!(),
+    " AND s.phase = 'closed' LIMIT $2"
+);
+/// Places in waiting rooms, each with the seed that its lot is made by.
+pub(crate) const FIND_PLACES: &str =
+    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_place p ON p.sale_id = s.id AND p.buyer = $1
+     JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2";
+pub(crate) const FIND_CODES: &str =
+    "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id AND u.buyer = $1
+     WHERE s.phase = 'closed' LIMIT $2";
+pub(crate) const IS_BLOCKED: &str =
+    "SELECT 1 FROM block WHERE kind = 'buyer' AND value = $1 AND (until IS NULL OR until > $2)";
+
+pub(crate) const ORDER: &str =
+    "UPDATE orders SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND n = $4 AND buyer = $5";
+pub(crate) const LESS_QUOTA: &str = "UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3";
+pub(crate) const MORE_QUOTA: &str = "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
+     ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
+/// No row means that the buyer never had an order.
+pub(crate) const NO_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
+     AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)";
+pub(crate) const FEED: &str =
+    "UPDATE feed SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND seq = $4 AND buyer = $5";
+pub(crate) const LETTER: &str = "UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4";
+pub(crate) const LINE: &str =
+    "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
+pub(crate) const EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
+/// Of whoever took part in the draw the lot changes with the name, or it would tell the old one.
+pub(crate) const DRAWN: &str =
+    "UPDATE waiting_place SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
+pub(crate) const PLACE: &str = "UPDATE waiting_place SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
+pub(crate) const CODE: &str = "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4";
+pub(crate) const BLOCK: &str = "DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2";
+
+/// A buyer, and the name that takes their place.
+pub(crate) struct Names {
+    pub(crate) old: BuyerId,
+    pub(crate) new: BuyerId,
+    key: IdKey,
+}
+
+impl Names {
+    pub(crate) fn of(buyer: &BuyerId, key: &IdKey) -> Self {
+        Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
+    }
+
+    /// What takes the place of a request's key.
+    pub(crate) fn key(&self, key: &str) -> RequestKey {
+        self.key.erased_key(&self.old, key)
+    }
+}
+
+/// An order to be erased.
+pub(crate) struct FoundOrder {
+    pub(crate) grant: i64,
+    pub(crate) n: i64,
+    pub(crate) key: String,
+    pub(crate) item: i64,
+    /// Units that its buyer holds by it.
+    pub(crate) held: i64,
+}
+
+/// Other rows to be erased, by what their tables find them by. They were read before the transaction that replaces them: it looks for the buyer again.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) feed: Vec<(i64, i64, Option<String>)>,
+    pub(crate) letters: Vec<(i64, String)>,
+    pub(crate) line: Vec<(i64, i64, String)>,
+    pub(crate) events: Vec<i64>,
+    pub(crate) places: Vec<(String, [u8; 32])>,
+    pub(crate) codes: Vec<(String, Vec<u8>)>,
+}
+
+impl Traces {
+    /// Counts a row of `traces`. `None`: its word is unknown.
+    pub(crate) fn count(&mut self, sale: String, word: &str, is_order: bool, rows: u64) -> Option<()> {
+        let (orders, other) = if is_order { (rows, 0) } else { (0, rows) };
+        if word == "erasable" {
+            (self.orders, self.other) = (self.orders + orders, self.other + other);
+            return Some(());
+        }
+        let why = Holds::parse(word)?;
+        match self.held_back.iter_mut().find(|held| held.sale == sale && held.why == why) {
+            Some(held) => (held.orders, held.other) = (held.orders + orders, held.other + other),
+            None => self.held_back.push(HeldBack { sale, why, orders, other }),
+        }
+        Some(())
+    }
+}

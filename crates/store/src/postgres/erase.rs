@@ -1,0 +1,135 @@
+//! Erasing a buyer, in PostgreSQL. Orders are found first, then found again under the locks of their grants: whoever changes an order, its checkout or
+//! what pays for it holds its grant. Their shares of the limits follow, in the order in which quotas are locked.
+use std::collections::BTreeMap;
+
+use tokio_postgres::Row;
+
+use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::{BuyerId, GrantId, RequestKey};
+
+use crate::contract::{Erased, Traces};
+use crate::erase::{self, Found, FoundOrder, Names};
+use crate::limits::ERASE_ROWS;
+use crate::store::StoreResult;
+
+use super::failure::Failure;
+use super::read::as_limit;
+use super::run::Again;
+use super::{Postgres, PostgresLedger, rows};
+
+type Done<T> = Result<T, Failure>;
+
+const LOCK_QUOTAS: &str =
+    "SELECT FROM quota WHERE buyer IN ($1, $2) AND item_id = ANY($3) ORDER BY buyer, item_id FOR NO KEY UPDATE";
+
+fn order(row: &Row) -> Done<FoundOrder> {
+    let (grant, n, key) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(FoundOrder { grant, n, key, item: row.try_get(3)?, held: row.try_get(4)? })
+}
+
+/// Replaces the name in orders, with their share of the limits.
+fn orders(ledger: &mut PostgresLedger<'_>, names: &Names) -> Done<u64> {
+    let (old, new) = (names.old.as_str(), names.new.as_str());
+    let limit = as_limit(ERASE_ROWS);
+    let mut grants: Vec<i64> = ledger.all(erase::FIND_ORDERS, &[&old, &limit], |row| Ok(row.try_get(0)?))?;
+    grants.sort_unstable();
+    grants.dedup();
+    if grants.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
+    ledger.lock_grants(&ids)?;
+    let mut found = ledger.all(erase::FIND_ORDERS, &[&old, &limit], order)?;
+    // One that came to rest meanwhile may be of a grant that is not locked: the next transaction has it.
+    found.retain(|order| grants.binary_search(&order.grant).is_ok());
+    let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
+    for order in &found {
+        *shares.entry(order.item).or_default() += order.held;
+    }
+    let items: Vec<i64> = shares.keys().copied().collect();
+    ledger.all(LOCK_QUOTAS, &[&old, &new, &items], |_| Ok(()))?;
+    for order in &found {
+        let key = names.key(&order.key);
+        ledger.run(erase::ORDER, &[&new, &key.as_str(), &order.grant, &order.n, &old])?;
+    }
+    for (item, held) in shares {
+        ledger.run(erase::LESS_QUOTA, &[&held, &old, &item])?;
+        ledger.run(erase::MORE_QUOTA, &[&new, &item, &held])?;
+        ledger.run(erase::NO_QUOTA, &[&old, &item])?;
+    }
+    Ok(found.len() as u64)
+}
+
+/// Replaces the name elsewhere.
+fn others(ledger: &PostgresLedger<'_>, names: &Names, found: &Found) -> Done<u64> {
+    let (old, new) = (names.old.as_str(), names.new.as_str());
+    let mut rows = ledger.run(erase::BLOCK, &[&old, &ledger.now.0])?;
+    for (grant, seq, key) in &found.feed {
+        let key = key.as_deref().map(|key| names.key(key));
+        rows += ledger.run(erase::FEED, &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old])?;
+    }
+    for (seq, key) in &found.letters {
+        rows += ledger.run(erase::LETTER, &[&new, &names.key(key).as_str(), seq, &old])?;
+    }
+    for (item, n, key) in &found.line {
+        rows += ledger.run(erase::LINE, &[&new, &names.key(key).as_str(), item, n, &old])?;
+    }
+    for seq in &found.events {
+        rows += ledger.run(erase::EVENT, &[&old, &new, seq])?;
+    }
+    for (sale, seed) in &found.places {
+        let lot = Seed::new(*seed).lot(new);
+        rows += ledger.run(erase::DRAWN, &[&new, &lot.bytes().as_slice(), sale, &old])?;
+        rows += ledger.run(erase::PLACE, &[&new, sale, &old])?;
+    }
+    for (sale, hash) in &found.codes {
+        rows += ledger.run(erase::CODE, &[&new, sale, hash, &old])?;
+    }
+    Ok(rows)
+}
+
+impl Postgres {
+    pub(crate) async fn traces(&self, buyer: &BuyerId) -> StoreResult<Traces> {
+        let buyer = buyer.as_str();
+        let counted = self
+            .all(erase::TRACES, &[&buyer], |row| {
+                let (sale, word, is_order, rows): (String, String, i32, i64) =
+                    (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+                Ok((sale, word, is_order != 0, rows.unsigned_abs()))
+            })
+            .await?;
+        let mut traces = Traces::default();
+        for (sale, word, is_order, rows) in counted {
+            let known = traces.count(sale, &word, is_order, rows);
+            known.ok_or_else(|| self.shared().judge(rows::bad("reason to hold a row back")))?;
+        }
+        traces.blocked = self.one(erase::IS_BLOCKED, &[&buyer, &self.now().0], |_| Ok(())).await?.is_some();
+        Ok(traces)
+    }
+
+    async fn find(&self, buyer: &str) -> StoreResult<Found> {
+        let limit = as_limit(ERASE_ROWS);
+        let seed = |row: &Row| {
+            let seed: &[u8] = row.try_get(1)?;
+            Ok((row.try_get(0)?, seed.try_into().map_err(|_| rows::bad("seed"))?))
+        };
+        let by: super::ledger::Params<'_> = &[&buyer, &limit];
+        Ok(Found {
+            feed: self.all(erase::FIND_FEED, by, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?,
+            letters: self.all(erase::FIND_LETTERS, by, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?,
+            line: self.all(erase::FIND_LINE, by, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?,
+            events: self.all(erase::FIND_EVENTS, by, |row| Ok(row.try_get(0)?)).await?,
+            places: self.all(erase::FIND_PLACES, by, seed).await?,
+            codes: self.all(erase::FIND_CODES, by, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?,
+        })
+    }
+
+    pub(crate) async fn erase_some(&self, buyer: &BuyerId) -> StoreResult<Erased> {
+        let names = Names::of(buyer, &self.shared().id_key);
+        let found = self.find(buyer.as_str()).await?;
+        let erase = move |ledger: &mut PostgresLedger<'_>| {
+            Ok(Erased { orders: orders(ledger, &names)?, other: others(ledger, &names, &found)? })
+        };
+        self.job(Again::Safe, erase).await
+    }
+}

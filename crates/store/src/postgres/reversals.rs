@@ -1,0 +1,56 @@
+//! Money that went back at a provider without having been asked to, in PostgreSQL.
+use tokio_postgres::Row;
+
+use doorbuster_core::money::{Money, PaymentId};
+use doorbuster_core::{ItemId, Millis};
+
+use crate::contract::{Reversal, ReversalKind, Reversed};
+use crate::limits::NOTICES_MAX;
+use crate::store::StoreResult;
+
+use super::Postgres;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::as_limit;
+use super::rows::word;
+use super::run::Again;
+
+const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
+     SELECT p.id, $2::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
+     WHERE p.id = $1 AND p.provider = $7 AND p.state <> 'failed'
+       AND ($2::text = 'disputed' OR NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id))
+     ON CONFLICT (payment_id, kind) DO UPDATE
+     SET amount_minor = CASE WHEN reversal.amount_minor < excluded.amount_minor THEN excluded.amount_minor ELSE reversal.amount_minor END,
+         stands = excluded.stands
+     WHERE reversal.stands <> excluded.stands OR reversal.amount_minor < excluded.amount_minor";
+const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
+     FROM reversal r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+     WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT $1";
+
+fn reversed(row: &Row) -> Result<Reversed, Failure> {
+    Ok(Reversed {
+        kind: word(row, 0, "kind of a reversal", ReversalKind::parse)?,
+        item: row.try_get::<_, Option<i64>>(1)?.map(ItemId),
+        payment: PaymentId(row.try_get(2)?),
+        order: row.try_get(3)?,
+        money: Money { minor: row.try_get(4)?, currency: row.try_get(5)? },
+        at: Millis(row.try_get(6)?),
+    })
+}
+
+impl Postgres {
+    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<bool> {
+        let put = move |ledger: &mut PostgresLedger<'_>| {
+            let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
+            let (kind, now) = (told.kind.as_str(), ledger.now.0);
+            let changed =
+                ledger.run(PUT, &[&told.payment.0, &kind, &minor, &currency, &told.stands, &now, &told.provider])?;
+            Ok(changed == 1)
+        };
+        self.job(Again::Safe, put).await
+    }
+
+    pub(crate) async fn reversals(&self) -> StoreResult<Vec<Reversed>> {
+        self.all(LIST, &[&as_limit(NOTICES_MAX)], reversed).await
+    }
+}

@@ -1,0 +1,62 @@
+//! Lines of items that are held out: who waits for a unit that comes back.
+use doorbuster_core::limits::LINE_PLACES_MAX;
+use doorbuster_core::line::{Joined, Joiner, Left};
+use doorbuster_core::{BuyerId, GrantId, ItemId, RequestKey, TicketId, Token};
+
+use crate::contract::{LinePlace, LineServed};
+
+use super::{Store, StoreResult};
+
+/// Lines.
+impl Store {
+    /// Puts a buyer in an item's line, for one unit. See [`doorbuster_core::line::join`].
+    ///
+    /// Once it committed, asking again with the same key gives the same place, or the order that it became; so it may be asked again whatever the error.
+    pub async fn join_line(&self, item: ItemId, buyer: BuyerId, key: RequestKey) -> StoreResult<Joined> {
+        // Ids of grants have 63 bits, tokens 48.
+        let (grant, token) = (GrantId(rand::random::<u64>() >> 1), Token(rand::random::<u64>() >> 16));
+        self.join_line_as(item, Joiner { buyer, key, grant, token, places_max: LINE_PLACES_MAX }).await
+    }
+
+    pub(crate) async fn join_line_as(&self, item: ItemId, joiner: Joiner) -> StoreResult<Joined> {
+        match self {
+            Self::Sqlite(s) => s.join_line(item, joiner).await,
+            Self::Postgres(s) => Box::pin(s.join_line(item, joiner)).await,
+        }
+    }
+
+    /// Gives a place up. See [`doorbuster_core::line::leave`].
+    pub async fn leave_line(&self, id: TicketId) -> StoreResult<Left> {
+        match self {
+            Self::Sqlite(s) => s.leave_line(id).await,
+            Self::Postgres(s) => Box::pin(s.leave_line(id)).await,
+        }
+    }
+
+    /// Serves those who have waited longest, as many as the pool has units for and at most [`doorbuster_core::limits::LINE_BATCH_MAX`]
+    /// ([`doorbuster_core::line::serve`]). Without a unit in the pool, or anybody in line, it writes nothing and locks nothing.
+    ///
+    /// Whatever it did is told like any commit, also what a lost answer left unknown; then the answer may lack it.
+    pub async fn serve_line(&self, item: ItemId) -> StoreResult<LineServed> {
+        match self {
+            Self::Sqlite(s) => s.serve_line(item).await,
+            Self::Postgres(s) => Box::pin(s.serve_line(item)).await,
+        }
+    }
+
+    /// The place of this id, waiting or ended.
+    pub async fn line_place(&self, id: TicketId) -> StoreResult<Option<LinePlace>> {
+        match self {
+            Self::Sqlite(s) => s.line_place(id).await,
+            Self::Postgres(s) => Box::pin(s.line_place(id)).await,
+        }
+    }
+
+    /// The place in which a buyer waits for the item.
+    pub async fn line_place_of(&self, item: ItemId, buyer: &BuyerId) -> StoreResult<Option<LinePlace>> {
+        match self {
+            Self::Sqlite(s) => s.line_place_of(item, buyer.clone()).await,
+            Self::Postgres(s) => Box::pin(s.line_place_of(item, buyer.clone())).await,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A row of `event` that is damaged, or of a program that came later: it hides no other row, and what waits for it goes on once it is given up.
+use std::sync::Arc;
+
+use doorbuster_core::Millis;
+use doorbuster_core::outbox::{Parcel, Progress, Wanted};
+use doorbuster_store::conformance::Rig;
+use doorbuster_store::{DeadId, DeadKind, DeadOutcome, EndpointKind, NewEndpoint, Redelivery, Unreadable};
+
+use crate::events::{run, session};
+use crate::nodes::two;
+use crate::rig::{Dir, open};
+
+/// Three sales that opened, and one closed that no program knows how to read.
+const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data) VALUES
+    ('sale.opened', 'first', NULL, 1, 'engine', NULL),
+    ('sale.moved', 'first', NULL, 2, 'engine', NULL),
+    ('payment.refunded', NULL, NULL, 3, 'engine', '{\"payment\": '),
+    ('sale.opened', 'second', NULL, 4, 'nobody', NULL),
+    ('sale.opened', 'third', NULL, 5, 'engine', NULL)";
+
+async fn expect(rig: &Rig) {
+    while rig.store.sequence_events(100).await.expect("writes") > 0 {}
+    let read = rig.store.told_after(0, 100).await.expect("the rows around them are read");
+    let positions: Vec<_> = read.iter().map(|r| r.as_ref().map_or_else(|bad| bad.position, |t| t.position)).collect();
+    assert_eq!(positions, [1, 2, 3, 4, 5]);
+    let bad: Vec<&Unreadable> = read.iter().filter_map(|read| read.as_ref().err()).collect();
+    let told: Vec<_> = bad.iter().map(|bad| (bad.what.as_str(), bad.about.as_str())).collect();
+    assert_eq!(told, [("sale.moved", "sale:first"), ("payment.refunded", "event:3"), ("sale.opened", "sale:second")]);
+    assert!(bad.iter().all(|bad| bad.reason.contains("nothing that is known")), "{bad:?}");
+    assert_eq!(rig.store.told_at(3).await.expect("reads").expect("it is there").as_ref().err(), Some(bad[1]));
+    // As a dead letter it is listed, tried again and sent once more as any other.
+    let parcel = Parcel {
+        position: 3,
+        about: Arc::from("event:3"),
+        tries: 1,
+        next_at: Millis(7),
+        error: Some("unreadable".to_owned()),
+        dead: true,
+    };
+    let progress = Progress { from: 0, to: 5, failed: vec![parcel] };
+    assert!(rig.store.advance_endpoint("end_1", progress).await.expect("writes"));
+    let dead = rig.store.dead(DeadKind::Delivery, None, 9).await.expect("reads").rows;
+    assert_eq!((dead.len(), dead[0].about.as_str()), (1, "event:3"));
+    let DeadId::Delivery(_) = dead[0].id else { panic!("a delivery: {dead:?}") };
+    assert_eq!(rig.store.retry_dead(dead[0].id.clone(), 9).await.expect("writes"), DeadOutcome::Done);
+    assert_eq!(rig.store.redeliver("end_1", 2, 9).await.expect("writes"), Redelivery::Done);
+    let about: Vec<_> = rig.store.pending_deliveries("end_1", 9).await.expect("reads");
+    assert_eq!(about.iter().map(|row| &*row.about).collect::<Vec<_>>(), ["sale:first", "event:3"]);
+}
+
+fn endpoint() -> NewEndpoint {
+    NewEndpoint {
+        id: "end_1".to_owned(),
+        kind: EndpointKind::Webhook,
+        url: "https://shop.example/".to_owned(),
+        wanted: Wanted::All,
+        secret: None,
+        enabled: true,
+    }
+}
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_hides_no_other_in_sqlite() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    rig.store.insert_endpoint(endpoint(), 9).await.expect("writes");
+    dir.shell().execute_batch(EVENTS).expect("it is SQL");
+    expect(&rig).await;
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_hides_no_other_in_postgres() {
+    let (a, b, database) = two().await;
+    a.store.insert_endpoint(endpoint(), 9).await.expect("writes");
+    run(&session(&database).await, EVENTS).await;
+    expect(&a).await;
+    for rig in [a, b] {
+        rig.store.close().await;
+    }
+}
