@@ -26,6 +26,8 @@ mod sales;
 mod serve;
 #[path = "it/several.rs"]
 mod several;
+#[path = "../../store/tests/it/watch.rs"]
+mod watch;
 #[path = "it/webhooks.rs"]
 mod webhooks;
 #[path = "it/windows.rs"]

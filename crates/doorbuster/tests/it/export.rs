@@ -15,7 +15,7 @@ const GUIDE: &str = include_str!("../../../../docs/front-door.md");
 /// Page views at once.
 const VISITORS: usize = 16;
 /// How long nginx may need to listen.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// nginx in front, which ends with the test.
 struct Cdn {

@@ -38,7 +38,7 @@ const SHARED_AT_ONCE: usize = 5;
 /// What the sandbox signs with; a test signs with it as well.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// Longer than one life and the next need together, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(480);
 
 /// What takes longer says why.
 const LATE: Duration = Duration::from_secs(40);

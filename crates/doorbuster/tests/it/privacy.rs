@@ -16,7 +16,7 @@ use crate::windows::rig::Rig;
 
 /// What every buyer and every key of the test is called after.
 const NAME: &str = "anna-rosa";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn the_log_of_a_storm_names_no_buyer() {

@@ -20,8 +20,8 @@ use crate::kill::number;
 use crate::windows::client::{Wire, Wish};
 use crate::windows::rig::{Rig, operator};
 
-/// Longest time in which everything is told after the last start, with the tries that fail on the way.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time in which everything is told after the last start, with the tries that fail on the way, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What a shop took: each event's order, id and type, in the order of arrival, repetitions among them.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;

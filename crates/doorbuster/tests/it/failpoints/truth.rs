@@ -45,6 +45,8 @@ impl Truth {
             Self::Directory => {
                 let file = dir.join("doorbuster.sqlite3");
                 let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("it is there");
+                // A server that starts has it to itself for a while.
+                db.busy_timeout(std::time::Duration::from_secs(60)).expect("it can be set");
                 let mut rows = db.prepare(sql).expect("it is SQL");
                 let rows = rows.query_map([], |row| row.get(0)).expect("it can be read");
                 rows.collect::<Result<_, _>>().expect("it is text")

@@ -12,6 +12,8 @@ use crate::windows::deal::{Deal, May};
 use crate::windows::rig::{Rig, Stock};
 use crate::windows::storm::{Became, Change, Record};
 
+/// Answers that are fewer tell nothing.
+const ANSWERS_MIN: usize = 100;
 /// Short holds have ended within this, also those that the judge's own questions began.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// After `decide_by` a verdict is due within this much, and some for a busy machine.
@@ -29,6 +31,11 @@ impl Judge {
     /// One who has heard nothing.
     pub fn new() -> Self {
         Self { queued: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Whether so much was told that it is worth looking at.
+    pub fn has_heard_enough(&self) -> bool {
+        self.answers.len() > ANSWERS_MIN
     }
 
     /// Judges the round of one sale, and buys what is left of it.
@@ -123,7 +130,7 @@ impl Judge {
         for answer in &self.answers {
             writeln!(file, "{answer}").expect("it can be written");
         }
-        assert!(self.answers.len() > 100, "hardly anything was told: {}", self.answers.len());
+        assert!(self.has_heard_enough(), "hardly anything was told: {}", self.answers.len());
         rig.audit(Some(&path)).await;
     }
 }

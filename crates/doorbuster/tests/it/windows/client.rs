@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Long after any test, also one that moves a clock.
 const FAR: i64 = 4_000_000_000;
+/// What purchases ask for: to wait for the order for longer than a machine stops for a while. How long is waited when nobody says so is seen where the disk is slow.
+const PATIENT: &str = "Prefer: wait=5\r\n";
 /// Longest wait for an answer: longer than the server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -207,12 +209,12 @@ impl Wish {
         Self { key: key.into(), ..self.clone() }
     }
 
-    /// Its bytes.
+    /// Its bytes, for somebody who waits.
     pub fn bytes(&self) -> Vec<u8> {
-        self.with("")
+        self.with(PATIENT)
     }
 
-    /// Its bytes with further header lines.
+    /// Its bytes with these header lines, or with none that need not be.
     pub fn with(&self, lines: &str) -> Vec<u8> {
         let lines = format!("{}Idempotency-Key: {}\r\n{lines}", self.signed, self.key);
         let body = json!({"sale": self.sale, "item": self.item, "units": self.units});

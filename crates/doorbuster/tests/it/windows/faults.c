@@ -56,6 +56,19 @@ static void pause_ms(int64_t ms) {
     if (ms > 0) nanosleep(&pause, NULL);
 }
 
+/* For as long as the page says, which may change its mind meanwhile: a test lets go of a disk when it has seen enough. */
+static void pause_by(int word) {
+    struct timespec begun, now;
+    real_clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (;;) {
+        real_clock_gettime(CLOCK_MONOTONIC, &now);
+        int64_t waited = (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000;
+        int64_t left = page[word] - waited;
+        if (left <= 0) return;
+        pause_ms(left < 2 ? left : 2);
+    }
+}
+
 static int is_log(int file) {
     char link[64], name[512];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
@@ -66,7 +79,7 @@ static int is_log(int file) {
 static int sync_file(int (*real)(int), int file) {
     struct stat now;
     int64_t bytes = fstat(file, &now) == 0 ? now.st_size : 0;
-    pause_ms(page[SYNC_DELAY_MS]);
+    pause_by(SYNC_DELAY_MS);
     if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
     /* As a kernel does: the error is told once, and the next sync succeeds without the lost pages. */
     if (page[SYNC_FAILS_ONCE]) {
@@ -78,7 +91,7 @@ static int sync_file(int (*real)(int), int file) {
     int outcome = real(file);
     if (outcome == 0 && is_log(file)) page[LOG_SYNCED] = bytes;
     if (outcome == 0) page[SYNCS_DONE]++;
-    pause_ms(page[SYNC_LINGER_MS]);
+    pause_by(SYNC_LINGER_MS);
     return outcome;
 }
 

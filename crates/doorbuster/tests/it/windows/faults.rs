@@ -60,12 +60,12 @@ impl Faults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// From now on each sync takes this much longer.
+    /// From now on each sync takes this much longer, also one that is under way: none at all lets it go.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// From now on each sync returns only so long after it is done: what it wrote is on the disk, and nobody knows.
+    /// From now on each sync returns only so long after it is done, also one that waits for that: what it wrote is on the disk, and nobody knows.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }

@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::client::{Wire, Wish, request};
 use super::rig::Rig;
+use crate::watch::Watch;
 
 /// Times that buyers are looked at before they are called badly served.
 const TIMES_MAX: usize = 4;
+
+/// Between two looks at the watch.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Buyers inside.
 pub struct Pulse {
@@ -47,7 +51,10 @@ impl Pulse {
             .enumerate()
             .map(|(index, wire)| tokio::spawn(one(wire, self.sale.clone(), format!("p{wave}-{index}"), stop.clone())))
             .collect();
-        tokio::time::sleep(span).await;
+        let begun = Watch::start();
+        while begun.elapsed() < span {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         stop.store(true, Ordering::Relaxed);
         let (mut waits, mut later) = (Vec::new(), 0);
         for buyer in buyers {

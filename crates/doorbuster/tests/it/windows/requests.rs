@@ -10,6 +10,10 @@ use super::faults::Faults;
 use super::rig::{Rig, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
+/// How long the disk holds a commit up if nobody lets it go: a ticket is decided within ten seconds.
+const HELD_UP: Duration = Duration::from_secs(8);
+/// For a server to notice that a client is gone. Whether it has cannot be seen from outside.
+const NOTICE: Duration = Duration::from_millis(200);
 
 fn hang_up(stream: TcpStream, reset: bool) {
     if reset {
@@ -19,7 +23,7 @@ fn hang_up(stream: TcpStream, reset: bool) {
 }
 
 /// Units that the only slot of the sale can hand out now.
-async fn available(rig: &Rig, sale: &str) -> u64 {
+pub async fn available(rig: &Rig, sale: &str) -> u64 {
     let slots = rig.shown(&format!("/v1/admin/sales/{sale}/slots")).await;
     slots["slots"][0]["available"].as_u64().unwrap_or_else(|| panic!("{slots}"))
 }
@@ -28,22 +32,23 @@ async fn available(rig: &Rig, sale: &str) -> u64 {
 async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
     let (rig, faults) = Faults::rig(&[]);
     rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    // The ticket is cut at once, its commit takes a while: in between the client goes.
-    faults.slow_disk(Duration::from_millis(400));
     for (reset, buyer) in [(false, "anna"), (true, "bert")] {
         let (wish, before) = (Wish::new(buyer, "k", "spring", 2), available(&rig, "spring").await);
         let mut wire = rig.wire().await;
+        // The ticket is cut at once, its commit is held up: in between the client goes.
+        faults.slow_disk(HELD_UP);
         wire.send(&wish.bytes()).await.expect("it is sent");
         let cut = async || (available(&rig, "spring").await == before - 2).then_some(());
         rig.until("the ticket is cut", SOON, cut).await;
         assert!(rig.orders("spring").await.iter().all(|order| order["buyer"] != buyer), "not committed yet");
         hang_up(wire.stream, reset);
+        tokio::time::sleep(NOTICE).await;
+        faults.slow_disk(Duration::ZERO);
         let order = async || rig.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer);
         let order = rig.until("the order is there though nobody waits", SOON, order).await;
         let again = rig.buy(&wish).await;
         assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
     }
-    faults.slow_disk(Duration::ZERO);
     assert_eq!(rig.stock("spring").await, Stock { total: 10, pool: 0, in_slots: 6, held: 4, paid: 0 });
     rig.audit(None).await;
 }

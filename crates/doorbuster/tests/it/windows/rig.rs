@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::client::{Reply, SECRET, Wire, Wish, request};
 use crate::house::{KEY, Ran, Scratch, program, run, serve, signal};
+use crate::watch::Watch;
 
 /// A server process and its directory.
 pub struct Rig {
@@ -103,7 +104,7 @@ impl Rig {
     /// Starts it, and kills it as soon as this holds, or after `most`; whether it held.
     pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
         self.child = command(&self.scratch, &self.data_dir, &self.settings, None).spawn().expect("it starts");
-        let begun = Instant::now();
+        let begun = Watch::start();
         while begun.elapsed() < most && !holds() {
             std::thread::sleep(Duration::from_micros(500));
         }
@@ -146,7 +147,7 @@ impl Rig {
     /// Waits for its end, for at most `most`; the exit code.
     #[track_caller]
     pub fn ended(&mut self, most: Duration) -> Option<i32> {
-        let begun = Instant::now();
+        let begun = Watch::start();
         loop {
             if let Some(status) = self.child.try_wait().expect("it is ours") {
                 return status.code();
@@ -257,7 +258,7 @@ impl Rig {
 
     /// Asks again and again until there is something, for at most `most`.
     pub async fn until<T>(&self, what: &str, most: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
+        let begun = Watch::start();
         loop {
             if let Some(answer) = ask().await {
                 return answer;

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::client::{Wire, Wish, request, signed_in};
 use super::pulse::Pulse;
 use super::rig::Rig;
+use crate::watch::Watch;
 
 /// A connection without a whole request head for this long is closed.
 const IDLE_SECS: u64 = 2;
@@ -61,7 +62,7 @@ async fn sleepers(rig: &Rig, count: usize) -> Vec<TcpStream> {
 /// Says `first`, then a byte now and then, until the server has had enough; how long that took.
 fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
-        let begun = Instant::now();
+        let begun = Watch::start();
         let saying = async {
             let mut said = wire.send(&first).await;
             while said.is_ok() {

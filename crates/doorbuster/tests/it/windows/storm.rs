@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::client::{Wire, Wish};
 use super::deal::{Deal, May};
 use super::rig::{Stock, adjustment, operator};
+use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -17,6 +18,8 @@ use rand::{RngExt, SeedableRng};
 const WISHES_OF_A_BUYER: usize = 4;
 /// Between two looks at the stock: more than twenty a second, also on a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What a storm is to show it shows within this, on a slow machine too.
+const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// What shall happen.
 pub struct Plan {
@@ -34,13 +37,31 @@ pub struct Plan {
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
+    /// How often the stock was added up so far.
+    pub looks: AtomicUsize,
+    /// Changes of the total that were made so far, and that were refused.
+    pub done: AtomicUsize,
+    /// See [`Self::done`].
+    pub refused: AtomicUsize,
+    /// Pauses so far.
+    pub pauses: AtomicUsize,
 }
 
 impl Plan {
     /// A storm on a sale.
     pub fn new(address: SocketAddr, sale: &str, seed: u64, buyers: usize, may: May) -> Arc<Self> {
-        let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Self { address, sale: sale.into(), seed, buyers, may, stop, answered })
+        let [answered, looks, done, refused, pauses] = [0; 5].map(AtomicUsize::new);
+        let (stop, sale) = (AtomicBool::new(false), sale.into());
+        Arc::new(Self { address, sale, seed, buyers, may, stop, answered, looks, done, refused, pauses })
+    }
+
+    /// Lets it storm for so long, and on until it has shown enough.
+    pub async fn last(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
+        let begun = Watch::start();
+        while begun.elapsed() < least || !is_enough(self) {
+            assert!(begun.elapsed() < SHOWN_WITHIN, "it does not show enough");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
@@ -73,10 +94,6 @@ pub struct Record {
     pub deals: Vec<Deal>,
     /// To the operator.
     pub changes: Vec<Change>,
-    /// Pauses.
-    pub pauses: usize,
-    /// How often the stock was added up.
-    pub looks: usize,
     /// For how long.
     pub took: Duration,
 }
@@ -92,8 +109,8 @@ pub async fn run(plan: Arc<Plan>) -> Record {
         record.deals.extend(buyer.await.expect("no contradiction"));
     }
     record.changes = change.await.expect("no contradiction");
-    record.looks = look.await.expect("it always adds up");
-    record.pauses = pause.await.expect("nothing is sold in a pause");
+    look.await.expect("it always adds up");
+    pause.await.expect("nothing is sold in a pause");
     record.took = begun.elapsed();
     record
 }
@@ -145,6 +162,11 @@ async fn change(plan: Arc<Plan>) -> Vec<Change> {
                 return changes;
             }
         }
+        match changes[newest].became {
+            Became::Done => drop(plan.done.fetch_add(1, Ordering::Relaxed)),
+            Became::Refused => drop(plan.refused.fetch_add(1, Ordering::Relaxed)),
+            Became::Open => {}
+        }
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
     }
     changes
@@ -177,10 +199,9 @@ impl Change {
     }
 }
 
-/// Adds the stock up all the time; how often it did.
-async fn look(plan: Arc<Plan>) -> usize {
-    let mut looks = 0;
-    let Ok(mut wire) = Wire::connect(plan.address).await else { return looks };
+/// Adds the stock up all the time.
+async fn look(plan: Arc<Plan>) {
+    let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
     let mut every = tokio::time::interval(LOOK_EVERY);
     while !plan.stop.load(Ordering::Relaxed) {
@@ -189,23 +210,21 @@ async fn look(plan: Arc<Plan>) -> usize {
         match &*reply.verdict() {
             "200" => {
                 Stock::read(&reply.json()["items"][0]);
-                looks += 1;
+                plan.looks.fetch_add(1, Ordering::Relaxed);
             }
             // The store is gone for good, and the program with it in a moment.
             "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }
     }
-    looks
 }
 
-/// Pauses the sale and lets it go on, if that may be; how often. In a pause nothing is sold, and no slot has a unit.
-async fn pause(plan: Arc<Plan>) -> usize {
+/// Pauses the sale and lets it go on, if that may be. In a pause nothing is sold, and no slot has a unit.
+async fn pause(plan: Arc<Plan>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
-    let Ok(mut wire) = Wire::connect(plan.address).await else { return 0 };
+    let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let step = |step: &str| operator("POST", &format!("/v1/admin/sales/{}/{step}", plan.sale), "", None);
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
-    let mut pauses = 0;
     while plan.may.pause && !plan.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..120))).await;
         let Ok(paused) = wire.ask(&step("pause")).await else { break };
@@ -218,7 +237,6 @@ async fn pause(plan: Arc<Plan>) -> usize {
         assert!(second.held <= first.held, "sold in a pause: {first:?}, {second:?}");
         let Ok(resumed) = wire.ask(&step("resume")).await else { break };
         assert_eq!(resumed.status, 200, "{resumed}");
-        pauses += 1;
+        plan.pauses.fetch_add(1, Ordering::Relaxed);
     }
-    pauses
 }

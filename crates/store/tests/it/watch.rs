@@ -1,0 +1,81 @@
+//! Time as tests hold a server to it: what passes while the machine keeps everybody waiting is nobody's.
+//!
+//! A machine that other work shares stops all of a test for seconds, or its disk does. A thread that only wakes up, and now and then syncs a byte, sees how
+//! long it was kept from that, and a [`Watch`] stands still for as long. What the server alone is late with counts in full.
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(10);
+/// Looks between two syncs.
+const LOOKS_A_SYNC: u32 = 25;
+/// Whoever is kept waiting for less has met a busy machine, which is no excuse.
+const STALL: Duration = Duration::from_millis(250);
+/// However often the machine stops, so much of the true time counts: a wait ends.
+const COUNTS_AT_LEAST: u32 = 10;
+
+/// When the last look was, and how long all stalls before it were together.
+struct Seen {
+    last: Instant,
+    stalls: Duration,
+}
+
+impl Seen {
+    /// All stalls, with one that lasts still.
+    fn stalls(&self, now: Instant) -> Duration {
+        let waits = now.saturating_duration_since(self.last);
+        self.stalls + if waits < STALL { Duration::ZERO } else { waits }
+    }
+}
+
+static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(|| {
+    // Ends with the test program.
+    std::thread::spawn(look);
+    Mutex::new(Seen { last: Instant::now(), stalls: Duration::ZERO })
+});
+
+fn look() {
+    let path = std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
+    let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
+    // Nobody else needs its name.
+    std::fs::remove_file(&path).expect("it was made just now");
+    for looks in 0_u32.. {
+        std::thread::sleep(EVERY);
+        if looks.is_multiple_of(LOOKS_A_SYNC) {
+            let synced =
+                file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(b"x")).and_then(|()| file.sync_all());
+            synced.expect("a byte can be written");
+        }
+        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        (seen.stalls, seen.last) = (seen.stalls(now), now);
+    }
+}
+
+fn stalls(now: Instant) -> Duration {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).stalls(now)
+}
+
+/// A watch that stands still while the machine does.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    begun: Instant,
+    stalls: Duration,
+}
+
+impl Watch {
+    /// One that begins now.
+    pub fn start() -> Self {
+        let begun = Instant::now();
+        Self { begun, stalls: stalls(begun) }
+    }
+
+    /// How long it has run.
+    pub fn elapsed(&self) -> Duration {
+        let now = Instant::now();
+        let all = now - self.begun;
+        all.saturating_sub(stalls(now).saturating_sub(self.stalls)).max(all / COUNTS_AT_LEAST)
+    }
+}
