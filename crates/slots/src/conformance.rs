@@ -23,7 +23,7 @@ const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const GRANT: GrantId = GrantId(77);
 const EPOCH: Epoch = Epoch(5);
 /// How long tickets that were cut may take to be delivered.
-const TAKE_MAX: Duration = Duration::from_secs(5);
+const TAKE_MAX: Duration = Duration::from_secs(30);
 
 fn units(n: u32) -> Units {
     Units::new(n).expect("in range")

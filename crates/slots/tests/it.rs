@@ -15,6 +15,8 @@ mod it {
     mod speed;
     mod storm;
     mod tls;
+    #[path = "../../../store/tests/it/watch.rs"]
+    mod watch;
 }
 
 /// The conformance suite as tests, each on slots of its own: `$open` is given the test's name.

@@ -267,7 +267,8 @@ fn a_silent_server_ends_the_storm_with_what_was_answered_written() {
         _ => vec![Act::Hang],
     });
     let mut plan = plan(&server, 20);
-    plan.patience = Duration::from_secs(1);
+    // The first answers come within this, on a slow machine too.
+    plan.patience = Duration::from_secs(5);
     let path = scratch("silent");
     plan.answers = Some(path.clone());
     let report = storm(plan);
@@ -338,8 +339,8 @@ fn several_workers_share_buyers_and_connections() {
 
 #[test]
 fn nobody_there_is_one_clear_error() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let plan = StormPlan::new(&format!("http://{unused}"), "spring", "phone", 1_000, vec![7; 32]);
+    // Where no test gets a port from: it could listen there by now.
+    let plan = StormPlan::new("http://127.0.0.1:1", "spring", "phone", 1_000, vec![7; 32]);
     let started = Instant::now();
     let error = run(plan, |_| {}).expect_err("nobody listens");
     assert!(matches!(error, StormError::Connect { .. }), "{error}");

@@ -19,7 +19,7 @@ use super::postgres;
 /// Lists for a store on disk, for PostgreSQL and for Redis, unless `DOORBUSTER_SIM_LISTS` says otherwise; the first ones have every profile.
 const LISTS: u64 = 28;
 /// How long a server may need to listen.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Starts a server and ends it, and its directory, with its own input: at the latest when the test's process ends.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null; rm -rf "$dir""#;
 

@@ -1,5 +1,5 @@
 //! A settler that stops in good order leaves nothing behind that others would have to wait for.
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use doorbuster_core::slot::TicketAnswer;
 use doorbuster_core::{Epoch, GrantId, ItemId, NodeId, SlotKey};
@@ -7,6 +7,7 @@ use doorbuster_slots::conformance::{request, terms};
 use doorbuster_slots::{RedisOptions, Slots};
 
 use super::server::{Server, options};
+use super::watch::Watch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
@@ -19,7 +20,7 @@ async fn tickets_that_a_settler_hands_back_are_given_to_another_at_once() {
     let first = Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots");
     first.init(SLOT, terms(GrantId(1), Epoch(1), 1_000)).await.expect("reachable");
     first.serve(&[SLOT]).expect("one slot");
-    let before = Instant::now();
+    let before = Watch::start();
     for n in 0..TICKETS {
         let told = first.ticket(SLOT, &request(&format!("b{n}"), "k", 1, 9)).await.expect("reachable");
         assert!(matches!(told, TicketAnswer::Cut(_)), "{told:?}");

@@ -20,7 +20,7 @@ use super::server::{Server, options};
 
 const SLOT: SlotKey = SlotKey { item: ItemId(3), index: 1 };
 /// How long tickets that were cut may take to be delivered.
-const TAKE_MAX: Duration = Duration::from_secs(5);
+const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A request, small enough that lists of them meet the same buyers and keys again and again.
 #[derive(Clone, Debug)]

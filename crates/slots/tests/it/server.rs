@@ -13,7 +13,7 @@ use doorbuster_slots::{RedisOptions, conformance};
 use redis::{Cmd, FromRedisValue};
 
 /// How long a server may need to listen.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Starts a server, waits for a word or the end of its own input, which comes at the latest when the test's process ends, and ends the server. Without
 /// the word "keep" the directory goes too.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null

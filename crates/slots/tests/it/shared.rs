@@ -5,6 +5,7 @@ use doorbuster_slots::{Charge, Said, Shared};
 
 use super::cluster;
 use super::server::Server;
+use super::watch::Watch;
 
 const COUNT: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 
@@ -50,7 +51,7 @@ async fn the_next_server_serves_while_the_first_is_away_and_the_first_again_late
     drop(shared.eval(COUNT, &key, &["2"]).await);
     counts(&shared, 2).await;
     servers[0].restart();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while servers[0].ask::<Option<i64>>(&["GET", &key[0]]).is_none() {
         assert!(Instant::now() < until, "the first server is taken again");
         shared.eval(COUNT, &key, &["2"]).await.expect("one of them is there");
@@ -65,7 +66,7 @@ async fn a_server_that_is_away_or_does_not_answer_costs_a_bounded_time() {
     counts(&shared, 2).await;
     server.freeze();
     let key = [shared.key("limit", "a")];
-    let asked = Instant::now();
+    let asked = Watch::start();
     let error = shared.eval(COUNT, &key, &["2"]).await.expect_err("no answer comes");
     assert!(error.may_have_happened, "{error}");
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
@@ -73,13 +74,13 @@ async fn a_server_that_is_away_or_does_not_answer_costs_a_bounded_time() {
     server.kill();
     let error = shared.get(&key[0]).await.expect_err("nobody listens");
     assert!(!error.may_have_happened, "{error}");
-    let asked = Instant::now();
+    let asked = Watch::start();
     for _ in 0..1_000 {
         shared.get(&key[0]).await.expect_err("nobody listens");
     }
     assert!(asked.elapsed() < Duration::from_secs(2), "calls fail at once: {:?}", asked.elapsed());
     server.restart();
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(60);
     while shared.get(&key[0]).await.is_err() {
         assert!(Instant::now() < until, "it is found again");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -111,7 +112,7 @@ async fn a_limit_is_charged_by_all_nodes_together_and_forgets_itself() {
         "nothing was used of it"
     );
     assert_eq!(first.charge(&[charge(3, 5_000)]).await.expect("reachable"), [5_000]);
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(60);
     while server.ask::<i64>(&["EXISTS", &first.key("limit", &format!("{:016x}", 3))]) == 1 {
         assert!(Instant::now() < until, "what is worked off is forgotten");
         tokio::time::sleep(Duration::from_millis(5)).await;
