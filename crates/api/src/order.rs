@@ -276,6 +276,9 @@ pub struct HistoryEntry {
     /// Until when it could be paid after it.
     #[schema(required = true)]
     pub pay_by: Option<Time>,
+    /// At the first step of an order that a place in line became: `true`. Else it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_line: Option<bool>,
 }
 
 /// What happened to an order.

@@ -122,6 +122,9 @@ pub enum Data {
 pub struct OrderData {
     /// The order as it was after the change, as `GET /v1/orders/{order}` showed it then.
     pub order: Order,
+    /// In `order.reserved` of an order that a place in line became: `true`. Else it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_line: Option<bool>,
 }
 
 /// Data of `order.refused`.

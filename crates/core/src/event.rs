@@ -177,6 +177,18 @@ pub struct Event {
     pub at: Millis,
 }
 
+/// Why an order exists that a place in line became.
+pub const FROM_LINE: &str = "a unit came back for the first in line";
+
+impl Event {
+    /// Whether it tells of an order that a place in line became. Others who give this reason are not the engine.
+    #[must_use]
+    pub fn is_from_line(&self) -> bool {
+        let by_line = self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(FROM_LINE);
+        self.what == EventType::OrderReserved && by_line
+    }
+}
+
 /// Appends that an order changed to the state that it has now.
 pub(crate) fn of_order<L: Ledger>(ledger: &mut L, order: &Order, by: &By, at: Millis) -> Result<(), L::Error> {
     append(ledger, EventType::of(order.state), Subject::Order(order.clone()), by, at)

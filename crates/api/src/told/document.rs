@@ -42,7 +42,10 @@ struct Told {
 }
 
 const TOLD: [Told; 11] = [
-    order(EventType::OrderReserved, "A request became an order; its units are held until `pay_by`."),
+    order(
+        EventType::OrderReserved,
+        "A request became an order, or a place in line did (`from_line`); its units are held until `pay_by`.",
+    ),
     order(EventType::OrderPaid, "The order was paid, in time or late."),
     order(
         EventType::OrderCancelled,
@@ -100,7 +103,7 @@ fn an_order(what: EventType) -> Data {
         }
         _ => {}
     }
-    Data::Order(OrderData { order })
+    Data::Order(OrderData { order, from_line: None })
 }
 
 fn a_payment(_: EventType) -> Data {

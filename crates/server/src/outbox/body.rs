@@ -33,7 +33,10 @@ pub(super) fn message(catalogue: &Catalogue, told: &Told) -> Option<Message> {
 
 fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
     Some(match &event.subject {
-        Subject::Order(order) => Data::Order(OrderData { order: wire::order_in(catalogue, order)? }),
+        Subject::Order(order) => {
+            let from_line = event.is_from_line().then_some(true);
+            Data::Order(OrderData { order: wire::order_in(catalogue, order)?, from_line })
+        }
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_of(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;

@@ -77,6 +77,7 @@ pub(crate) fn history(told: &[Told], for_buyer: bool) -> Vec<HistoryEntry> {
             by: by(event, for_buyer),
             why: event.by.why.clone().filter(|_| !(for_buyer && matches!(event.by.actor, Actor::Operator(_)))),
             pay_by,
+            from_line: event.is_from_line().then_some(true),
         });
     }
     entries
