@@ -26,7 +26,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use doorbuster_core::ItemId;
+use doorbuster_core::{ItemId, TicketId};
 use tokio::sync::Notify;
 
 use crate::config::Roles;
@@ -59,6 +59,8 @@ pub struct Control {
     drains_changed: Notify,
     /// Units came back that are kept for those in line, or may be given to them since now.
     lines_changed: Notify,
+    /// Refusals that another node wrote and nobody waits for here: of places in line, perhaps.
+    refused: line::Refused,
     /// A sale may have opened: others may want what lies here.
     opened: Notify,
     suspicion: Notify,
@@ -124,6 +126,11 @@ impl Control {
         self.lines_changed.notify_one();
     }
 
+    /// Another node refused a ticket that this node never waited for: whoever had a place in line by that id may listen here.
+    pub fn refused_elsewhere(&self, id: TicketId) {
+        self.refused.push(id);
+    }
+
     /// Whether this node does the work of one for all now. Saves work; nothing is safe because of it.
     #[must_use]
     pub fn leads(&self) -> bool {
@@ -165,6 +172,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("lead", lead::run(engine.clone(), roles));
     jobs.start("hints", hints::run(engine.clone()));
     jobs.start("errands", hints::run_errands(engine.clone()));
+    jobs.start("places", line::tell_from_elsewhere(engine.clone()));
     if roles.settle {
         jobs.start("serve", serve::run(engine.clone()));
     }

@@ -61,9 +61,13 @@ impl Views {
         for (token, resolved) in &committed.told {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
             let told = self.waiters.tell(*token, resolved.clone());
-            if refused && let Told::Unheard(About { item, buyer, units, .. }) = told {
-                let (id, verdict) = (resolved.id, resolved.verdict);
-                self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
+            match told {
+                Told::Unheard(About { item, buyer, units, .. }) if refused => {
+                    let (id, verdict) = (resolved.id, resolved.verdict);
+                    self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
+                }
+                Told::Unknown if refused && self.hub.readers() > 0 => self.control.refused_elsewhere(resolved.id),
+                Told::Heard | Told::Unheard(_) | Told::Unknown => {}
             }
         }
         if committed.sales {
