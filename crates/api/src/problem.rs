@@ -245,7 +245,7 @@ impl Problem {
         Self::plain(Code::NotHeldOut, "units are to be had without waiting: buy one")
     }
 
-    /// `409`: as many stand in line as may.
+    /// `409`: as many stand in line as may, or as units may come back.
     #[must_use]
     pub fn line_full() -> Self {
         Self::plain(Code::LineFull, "the line is as long as it may be; come again")

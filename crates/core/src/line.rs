@@ -24,11 +24,13 @@ pub enum Joined {
     NotHeldOut,
     /// Nothing is held that could come back.
     SoldOut,
+    /// The buyer let this order out of the line lapse: whoever was served in vain does not stand there again.
+    Lapsed(Order),
     /// The buyer holds as much as the limit allows.
     LimitReached,
     /// The buyer's key belongs to an order of something else.
     KeyReused,
-    /// The line is as long as it may be.
+    /// The line is as long as it may be, or no unit may come back for one more.
     Full,
     /// The sale is not announced or open.
     NotOnSale,
@@ -115,10 +117,13 @@ pub fn join<L: Ledger>(
     if item.total == Stock::Counted(item.paid) {
         return Ok(Joined::SoldOut);
     }
+    if let Some(order) = lapsed(ledger, line.as_ref(), id, buyer)? {
+        return Ok(Joined::Lapsed(order));
+    }
     if used >= item.limit {
         return Ok(Joined::LimitReached);
     }
-    if item.waiting >= joiner.places_max && keeps(Rule::LineBounded) {
+    if is_full(&item, joiner.places_max) {
         return Ok(Joined::Full);
     }
     let mut line = line.unwrap_or_else(|| line_grant(joiner.grant, id));
@@ -146,6 +151,28 @@ pub fn join<L: Ledger>(
     ledger.put_grant(&line)?;
     ledger.put_place(&place)?;
     Ok(Joined::Done(place))
+}
+
+/// The order that a buyer got out of this line and did not pay for. Under the line's lock no order of it changes.
+fn lapsed<L: Ledger>(
+    ledger: &mut L,
+    line: Option<&Grant>,
+    item: ItemId,
+    buyer: &BuyerId,
+) -> Result<Option<Order>, L::Error> {
+    let Some(line) = line.filter(|_| keeps(Rule::LapsedStaysOut)) else { return Ok(None) };
+    let lapsed = |o: &Order| o.grant == line.id && matches!(o.state, OrderState::Cancelled | OrderState::Expired);
+    Ok(ledger.orders_of_buyer(buyer, item)?.into_iter().find(lapsed))
+}
+
+/// Whether a line takes nobody more. With nothing free, what is not paid for is held or kept: more places than that are places for nothing.
+fn is_full(item: &Item, places_max: u64) -> bool {
+    let may_come = match item.total {
+        Stock::Counted(total) => total.saturating_sub(item.paid),
+        Stock::Unlimited => 0,
+    };
+    (item.waiting >= places_max && keeps(Rule::LineBounded))
+        || (item.waiting >= may_come && keeps(Rule::LineWithinReturns))
 }
 
 /// Gives a place up.
@@ -224,7 +251,7 @@ fn serve_first<L: Ledger>(ledger: &mut L, id: ItemId, now: Millis) -> Result<Fir
     line.settled += ONE.wide();
     ledger.put_quota(id, &order.buyer, used + ONE.get())?;
     ledger.insert_order(&order)?;
-    event::of_order(ledger, &order, &By::engine("a unit came back for the first in line"), now)?;
+    event::of_order(ledger, &order, &By::engine(event::FROM_LINE), now)?;
     ledger.put_item(&item)?;
     ledger.put_grant(&line)?;
     Ok(First::Order(order))

@@ -284,6 +284,10 @@ rules! {
     OnePlace,
     /// Only so many stand in a line.
     LineBounded,
+    /// No more stand in a line than units may come back.
+    LineWithinReturns,
+    /// Who let an order out of a line lapse does not join it again.
+    LapsedStaysOut,
     /// Those in line are served by turn.
     LineInTurn,
     /// Who is served out of a line gets units of the pool.

@@ -50,6 +50,7 @@ export default {
   'came.title': 'One came back for you', 'came.text': 'It is reserved for you. Pay by {by}; after that, the next in line has it.',
   'linefull.title': 'The line is full', 'linefull.text': 'So many wait already that another place would be no use. If more come back than they want, the button wakes.',
   'linelimit.title': 'You have as many as you may', 'linelimit.text': 'The limit is {limit} per buyer over all orders. Cancel an unpaid one to stand in line again.',
+  'lineonce.title': 'You had your turn', 'lineonce.text': 'One came back for you and was not paid for, so the line is for others. If more come back than they want, the button wakes.',
   'linelost.text': 'You are not in line yet: the connection failed. Please press again.', 'lineover.title': 'Your place in line has ended', 'lineover.text': 'Nothing was ordered and nothing is owed. You can stand in line again.',
   'linebusy.title': 'Too many requests', 'linebusy.text': 'You are not in line yet. Press again in {s} seconds.', 'stuck.text': 'You are still in line: leaving it did not get through. Please press again.',
   'soldout.button': 'Sold out', 'soldout.title': 'Sold out for good', 'soldout.text': 'Every one has its buyer. Waiting will not bring one back.', 'soldout.action': 'See other sales',

@@ -50,6 +50,7 @@ export default {
   'came.title': '有货了！已为你保留', 'came.text': '请在 {by} 前付款，逾期会转给下一位。',
   'linefull.title': '排队人数已满', 'linefull.text': '等候的人已经很多，再排也轮不到。如果放回的比他们要的多，按钮会自动亮起。',
   'linelimit.title': '你已达到限购数量', 'linelimit.text': '每人限购 {limit} 件，所有订单合计。取消未付款的订单后可以再来排队。',
+  'lineonce.title': '已经轮到过你', 'lineonce.text': '曾有一件放回并留给你，但没有付款，这次把机会留给其他人。如果放回的比他们要的多，按钮会自动亮起。',
   'linelost.text': '连接失败，还没有排上队，请再按一次。', 'lineover.title': '你的排队位置已结束', 'lineover.text': '没有下单，也无需付款。你可以重新排队。',
   'linebusy.title': '请求太频繁', 'linebusy.text': '还没有排上队，请在 {s} 秒后再按。', 'stuck.text': '退出请求未能送达，你仍在排队，请再按一次。',
   'soldout.button': '已售罄', 'soldout.title': '全部售完', 'soldout.text': '所有商品均已售出，不会再有库存，不必再等。', 'soldout.action': '看看其他活动',

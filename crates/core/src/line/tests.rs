@@ -75,11 +75,48 @@ fn item(model: &mut Model) -> Item {
 #[test]
 fn a_line_takes_so_many_and_no_more() {
     let (mut model, _) = held_out();
-    let row = Item { waiting: LINE_PLACES_MAX - 1, ..item(&mut model) };
+    let total = Stock::Counted(LINE_PLACES_MAX + 2);
+    let row = Item { waiting: LINE_PLACES_MAX - 1, total, ..item(&mut model) };
     sure(model.put_item(&row));
     assert!(matches!(stand(&mut model, "anna"), Joined::Done(_)));
     assert_eq!(stand(&mut model, "bert"), Joined::Full);
     assert_eq!(item(&mut model).waiting, LINE_PLACES_MAX);
+}
+
+#[test]
+fn a_line_is_no_longer_than_what_may_come_back() {
+    let (mut model, order) = held_out();
+    assert!(matches!(stand(&mut model, "anna"), Joined::Done(_)));
+    assert!(matches!(stand(&mut model, "bert"), Joined::Done(_)));
+    assert_eq!(stand(&mut model, "cleo"), Joined::Full, "two are held");
+    sure(order::end(&mut model, &order.id, Ending::Cancel, By::BUYER, NOW));
+    assert_eq!(stand(&mut model, "cleo"), Joined::Full, "two are kept");
+    let served = sure(serve(&mut model, ITEM, 1, NOW)).orders;
+    assert!(matches!(stand(&mut model, "cleo"), Joined::Done(_)), "one is kept, one is held");
+    assert!(matches!(sure(order::pay(&mut model, &served[0].id, &By::BUYER, NOW)), order::Paid::Done(_)));
+    assert_eq!(stand(&mut model, "dora"), Joined::Full, "what is paid for does not come back");
+    assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
+}
+
+#[test]
+fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
+    for how in [Ending::Cancel, Ending::Expire] {
+        let (mut model, first) = held_out();
+        let Joined::Done(anna) = stand(&mut model, "anna") else { panic!("a place") };
+        sure(order::end(&mut model, &first.id, Ending::Cancel, By::BUYER, NOW));
+        sure(serve(&mut model, ITEM, 9, NOW));
+        sure(order::end(&mut model, &anna.id, how, By::ENGINE, NOW.plus(LINE_HOLD_MS)));
+        let row = Item { pool: 0, ..item(&mut model) };
+        sure(model.put_item(&row));
+        let ended = model.orders[&anna.id].clone();
+        assert_eq!(stand(&mut model, "anna"), Joined::Order(ended.clone()), "the key has an order");
+        let (grant, token, places_max) = (GrantId(9), Token(3), LINE_PLACES_MAX);
+        let again = Joiner { buyer: buyer("anna"), key: key("new"), grant, token, places_max };
+        assert_eq!(sure(join(&mut model, &id_key(), ITEM, &again, NOW)), Joined::Lapsed(ended));
+        let holder = Joiner { buyer: buyer("holder"), ..again };
+        let joined = sure(join(&mut model, &id_key(), ITEM, &holder, NOW));
+        assert!(matches!(joined, Joined::Done(_)), "an order that was bought is another matter: {joined:?}");
+    }
 }
 
 #[test]
@@ -95,6 +132,11 @@ fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
     assert_eq!((orders, served.more), (vec![(anna.id, NOW.plus(LINE_HOLD_MS))], false));
     assert_eq!(sure(serve(&mut model, ITEM, 9, NOW)), LineServed::default());
     assert_eq!((item(&mut model).pool, item(&mut model).waiting), (0, 0));
+    let from_line: Vec<_> = model.events.iter().map(|event| (event.what, event.is_from_line())).collect();
+    assert_eq!(
+        from_line,
+        [(EventType::OrderReserved, false), (EventType::OrderCancelled, false), (EventType::OrderReserved, true)]
+    );
     let line = sure(model.line(ITEM)).expect("its grant");
     assert!(!line.open && line.closed == Some(Cause::Line));
     assert_eq!((line.granted, line.settled, line.resolved, line.max_n), (1, 1, 1, TicketN(1)));

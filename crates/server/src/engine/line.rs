@@ -42,9 +42,11 @@ pub enum NotInLine {
         /// Units that the buyer holds.
         used: u32,
     },
+    /// The buyer was served in vain: their order out of this line ended so.
+    Lapsed(OrderState),
     /// The key belongs to an order of something else.
     KeyReused,
-    /// The line is as long as it may be.
+    /// The line is as long as it may be, or as what may come back.
     Full,
     /// The sale is not on, as the store knows.
     NotOnSale,
@@ -111,6 +113,7 @@ impl Engine {
             Joined::Done(place) => return self.place(place.id, buyer, true).await,
             Joined::Already(place) => return self.place(place.id, buyer, false).await,
             Joined::Order(order) => return Ok(replayed(item, order)),
+            Joined::Lapsed(order) => NotInLine::Lapsed(order.state),
             Joined::KeyReused => NotInLine::KeyReused,
             Joined::LimitReached => {
                 let used = self.store.quota(id, buyer.clone()).await?;
@@ -199,7 +202,11 @@ impl Engine {
         match item.gauge.free().refuses(Units::ONE) {
             None => Some(NotInLine::NotHeldOut),
             Some(sold_out) if !sold_out.may_return => Some(NotInLine::SoldOut),
-            Some(_) => (item.gauge.counts().waiting >= LINE_PLACES_MAX).then_some(NotInLine::Full),
+            Some(_) => {
+                let counts = item.gauge.counts();
+                let may_come = counts.held + counts.kept;
+                (counts.waiting >= LINE_PLACES_MAX.min(may_come)).then_some(NotInLine::Full)
+            }
         }
     }
 

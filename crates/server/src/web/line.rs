@@ -130,6 +130,10 @@ fn refused(app: &App, sale: &SaleState, why: NotInLine) -> Problem {
         NotInLine::NotHeldOut => Problem::not_held_out(),
         NotInLine::SoldOut => Problem::sold_out(false, 0),
         NotInLine::LimitReached { limit, used } => Problem::limit_reached(limit, used),
+        NotInLine::Lapsed(state) => Problem::wrong_state(
+            state.as_str(),
+            "a unit came for this buyer and was not paid for: one turn is all that a line gives",
+        ),
         NotInLine::KeyReused => Problem::idempotency_key_reused(),
         NotInLine::Full => Problem::line_full(),
         NotInLine::NotOnSale => {

@@ -60,13 +60,20 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Makes a sale of so many phones, sold to the last by `a`; gives the order's id.
-    async fn held_out(&self, stock: u32, limit: u32, hold_secs: u32) -> String {
-        let mut body = sale("spring", stock.into(), limit.max(stock));
-        body["items"][0]["limit_per_buyer"] = json!(limit.max(stock));
+    /// Makes a sale of phones, sold to the last: so many are held by `a`, and one by each of so many others, who keep it throughout: as many may stand
+    /// in line as units are held. Gives the id of `a`'s order.
+    async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
+        let mut body = sale("spring", (stock + others).into(), stock);
+        body["items"][0]["limit_per_buyer"] = json!(stock);
         body["items"][0]["hold_secs"] = json!(hold_secs);
         assert_eq!(self.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
         self.step("spring", "open").await;
+        for n in 0..others {
+            let bought = self.buy(&format!("other{n}"), "k", "spring", "phone", 1).await;
+            assert_eq!(bought.verdict(), "201", "{}", bought.text());
+            let path = format!("/v1/admin/orders/{}/extend", id(&bought.json()));
+            assert_eq!(self.admin("POST", &path, Some(json!({"secs": 3_600}))).await.verdict(), "200");
+        }
         let bought = self.buy("a", "k", "spring", "phone", stock).await;
         assert_eq!(bought.verdict(), "201", "{}", bought.text());
         id(&bought.json())
@@ -85,7 +92,7 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     let app = TestApp::start().await;
-    let first = app.held_out(1, 1, 3).await;
+    let first = app.held_out(1, 1, 900).await;
     let joined = app.join("b", "line").await;
     assert_eq!(joined.verdict(), "201");
     let place = joined.json();
@@ -107,7 +114,9 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     assert_eq!((&row["waiting"], &row["kept"]), (&json!(2), &json!(0)));
     assert_eq!(app.buy("d", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
 
-    // The unit comes back, and is never anybody's in between.
+    // The unit comes back, and is never anybody's in between. Windows end while they are looked at from now on, and not before.
+    let brief = Some(json!({"items": [{"id": "phone", "hold_secs": 6}]}));
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", brief).await.verdict(), "200");
     let stranger = async |app: &TestApp| {
         for n in 0..40 {
             let told = app.buy("d", &format!("try{n}"), "spring", "phone", 1).await;
@@ -125,6 +134,9 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
     assert_eq!(history["history"][0]["by"], "engine", "{history}");
+    assert_eq!(history["history"][0]["from_line"], true, "{history}");
+    let history = app.buyer("a", "GET", &format!("/v1/orders/{first}/history")).await.json();
+    assert!(history["history"].as_array().is_some_and(|all| all.iter().all(|one| one.get("from_line").is_none())));
 
     // Its window passes: the next has it. That one gives it up: anybody has it.
     app.becomes("b", &b, "expired").await;
@@ -136,7 +148,7 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     }
     assert_eq!(
         app.row().await,
-        json!({"item": "phone", "total": 1, "pool": 0, "in_slots": 0, "held": 1, "paid": 0, "kept": 0, "waiting": 0})
+        json!({"item": "phone", "total": 2, "pool": 0, "in_slots": 0, "held": 2, "paid": 0, "kept": 0, "waiting": 0})
     );
     app.is_well().await;
     let metrics = app.get("/metrics").await.text();
@@ -146,6 +158,31 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_served_in_vain_does_not_stand_there_again() {
+    let app = TestApp::start().await;
+    let mut held = app.held_out(1, 1, 900).await;
+    for (served, next) in [("a", "b"), ("b", "c")] {
+        let id = app.joined(next).await;
+        app.cancel(served, &held).await;
+        app.becomes(next, &id, "reserved").await;
+        held = id;
+    }
+    let told = app.join("b", "new").await;
+    assert_eq!((told.verdict().as_str(), &told.json()["state"]), ("409 wrong_state", &json!("cancelled")));
+    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key has an order");
+    let a = app.joined("a").await;
+    assert_eq!(app.stands("a", &a).await["ahead"], 0, "who bought and gave it up may");
+    // Two are held: two wait, and whoever asks for a third place is told from memory or by the store.
+    app.joined("d").await;
+    assert_eq!(app.join("e", "line").await.verdict(), "409 line_full");
+    assert_eq!(app.join("d", "again").await.verdict(), "200", "who stands there stays");
+    app.cancel("c", &held).await;
+    app.becomes("a", &a, "reserved").await;
+    app.joined("e").await;
+    app.is_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

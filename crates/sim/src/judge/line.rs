@@ -42,6 +42,12 @@ fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)
 }
 
+/// Units of an item that may come back: of orders that are not paid.
+fn reserved(model: &Model, item: ItemId) -> u64 {
+    let waits = |o: &&Order| o.item == item && o.state == OrderState::Reserved;
+    model.orders.values().filter(waits).map(|o| o.units.wide()).sum()
+}
+
 /// Units of an item that a buyer holds.
 fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
     let holds = |o: &&Order| o.item == item && is_active(o) && number(o.buyer.as_str()) == buyer;
@@ -108,8 +114,9 @@ impl Judge {
             _ if shown != Some(Phase::Open) => "not on sale".into(),
             _ if row.total == Stock::Unlimited || free > 0 => "not held out".into(),
             _ if row.total == Stock::Counted(row.paid) => "sold out".into(),
+            _ if let Some(id) = self.served_in_vain(&truth.model, item, who.0) => format!("lapsed {id}"),
             _ if units(&truth.model, item, who.0) >= row.limit => "limit reached".into(),
-            _ if places >= joiner.places_max => "full".into(),
+            _ if places >= joiner.places_max.min(reserved(&truth.model, item) + row.pool.min(places)) => "full".into(),
             _ => "a place".into(),
         };
         let said = match joined {
@@ -120,6 +127,7 @@ impl Judge {
             Joined::NotOnSale => "not on sale".into(),
             Joined::NotHeldOut => "not held out".into(),
             Joined::SoldOut => "sold out".into(),
+            Joined::Lapsed(order) => format!("lapsed {}", order.id),
             Joined::LimitReached => "limit reached".into(),
             Joined::Full => "full".into(),
             Joined::NotFound => String::new(),
@@ -128,7 +136,9 @@ impl Judge {
         self.reach(match joined {
             Joined::Done(_) => "joined a line",
             Joined::Already(_) => "stood in line already",
-            Joined::Full => "a line was full",
+            Joined::Full if places >= joiner.places_max => "a line was full",
+            Joined::Full => "a line was as long as what may come back",
+            Joined::Lapsed(_) => "served in vain before",
             Joined::NotHeldOut => "nothing to wait for",
             _ => "joined no line",
         });
@@ -147,6 +157,17 @@ impl Judge {
         let (version, grant) = (truth.version, place.id.parts().map(|p| p.grant).unwrap_or_default());
         self.cuts.insert(place.id, Cutting { asked, units: Units::ONE, grant, version });
         self.tickets.entry(who).or_default().push(place.id);
+    }
+
+    /// A place of theirs that was served, and whose order was not paid for.
+    fn served_in_vain(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
+        let lapsed = |o: &&Order| {
+            let theirs = o.item == item && number(o.buyer.as_str()) == buyer;
+            theirs
+                && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
+                && self.lines.ended.get(&o.id) == Some(&PlaceState::Served)
+        };
+        model.orders.values().find(lapsed).map(|o| o.id)
     }
 
     fn end(&mut self, id: &TicketId, state: PlaceState) {

@@ -88,7 +88,7 @@ pub async fn a_buyer_has_one_place(rig: Rig) {
 pub async fn a_crowd_joins_at_once(rig: Rig) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
-    let (grant, _) = held_out(&rig, 1, 1).await;
+    let (grant, _) = held_out(&rig, BUYERS as u64, 1).await;
     let item = grant.slot.item;
     let asked = (0..BUYERS * EACH).map(|i| {
         let store = rig.store.clone();
@@ -189,13 +189,13 @@ pub async fn those_in_line_are_served_by_turn(rig: Rig) {
 pub async fn served_at_once_nobody_is_twice(rig: Rig) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
-    let (grant, orders) = held_out(&rig, UNITS, 1).await;
+    let (grant, orders) = held_out(&rig, WAIT, 1).await;
     let item = grant.slot.item;
     let mut places = Vec::new();
     for who in 0..WAIT {
         places.push(stand(&rig, item, &format!("w{who:02}")).await);
     }
-    let (expire, cancel) = orders.split_at(4);
+    let (expire, cancel) = orders[..UNITS as usize].split_at(4);
     rig.clock.pass(HOLD_MS);
     let ended = cancel.iter().chain(expire).enumerate().map(|(at, order)| {
         let (store, id) = (rig.store.clone(), order.id);
@@ -218,12 +218,12 @@ pub async fn served_at_once_nobody_is_twice(rig: Rig) {
     let first: Vec<_> = places.iter().take(UNITS as usize).map(|place| place.id).collect();
     assert_eq!(all.iter().map(|order| order.id).collect::<Vec<_>>(), first, "those who had waited longest");
     expect_line(&rig, item, WAIT - UNITS, 0).await;
-    rig.expect_units(item, 0, 0, UNITS, 0).await;
+    rig.expect_units(item, 0, 0, WAIT, 0).await;
 }
 
 /// When their turn comes, who holds as much as they may, or whose key holds an order, are passed over; the next one is served.
 pub async fn whoever_has_enough_is_passed_over(rig: Rig) {
-    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let (grant, orders) = held_out(&rig, 3, 1).await;
     let item = grant.slot.item;
     let anna = stand(&rig, item, "anna").await;
     let bert = stand(&rig, item, "bert").await;
@@ -232,8 +232,8 @@ pub async fn whoever_has_enough_is_passed_over(rig: Rig) {
     let more = crate::contract::Adjustment { item, units: 5, reason: "found".to_owned(), key: "a".to_owned() };
     rig.store.adjust(more).await.expect("writes");
     assert_eq!(rig.store.refill(grant.id, 9, Counter::A).await.expect("writes"), 2);
-    rig.settle(&rig.ticket(&grant, 2, "anna", "bought", 1)).await.order.expect("an order");
-    let bought = rig.settle(&rig.ticket(&grant, 3, "bert", "line-bert", 1)).await.order.expect("an order");
+    rig.settle(&rig.ticket(&grant, 4, "anna", "bought", 1)).await.order.expect("an order");
+    let bought = rig.settle(&rig.ticket(&grant, 5, "bert", "line-bert", 1)).await.order.expect("an order");
     rig.told.forget();
     let served = serve(&rig, item).await;
     assert_eq!(names(&served.orders), ["cleo"]);
@@ -246,14 +246,14 @@ pub async fn whoever_has_enough_is_passed_over(rig: Rig) {
     assert_eq!((of_bert.verdict, of_bert.order), (Verdict::Order(bought.id), Some(bought)));
     assert_eq!(verdict(cleo.id).await.verdict, Verdict::Reserved);
     assert_eq!(rig.store.leave_line(anna.id).await.expect("writes"), Left::Already(served.passed_over[0].clone()));
-    rig.expect_units(item, 2, 0, 4, 0).await;
-    assert_eq!(orders.len(), 1);
+    rig.expect_units(item, 2, 0, 6, 0).await;
+    assert_eq!(orders.len(), 3);
     expect_line(&rig, item, 0, 0).await;
 }
 
 /// A place is given up once; whoever stood behind it moves on.
 pub async fn a_place_is_given_up_once(rig: Rig) {
-    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let (grant, orders) = held_out(&rig, 2, 1).await;
     let item = grant.slot.item;
     let (anna, bert) = (stand(&rig, item, "anna").await, stand(&rig, item, "bert").await);
     rig.clock.pass(500);
@@ -275,6 +275,24 @@ pub async fn a_place_is_given_up_once(rig: Rig) {
     let Left::Already(served) = rig.store.leave_line(bert.id).await.expect("writes") else { panic!("it was served") };
     assert_eq!(served.state, PlaceState::Served);
     expect_line(&rig, item, 1, 0).await;
+}
+
+/// As many stand in a line as units are held or kept; what is paid for does not come back.
+pub async fn a_line_is_no_longer_than_what_may_come_back(rig: Rig) {
+    let (grant, orders) = held_out(&rig, 3, 1).await;
+    let item = grant.slot.item;
+    rig.store.pay_order(orders[0].id).await.expect("writes");
+    stand(&rig, item, "anna").await;
+    stand(&rig, item, "bert").await;
+    assert_eq!(join(&rig, item, "cleo", "k").await, Joined::Full, "two are held");
+    cancel(&rig, &orders[1]).await;
+    assert_eq!(join(&rig, item, "cleo", "k").await, Joined::Full, "one is held, one kept");
+    assert_eq!(names(&serve(&rig, item).await.orders), ["anna"]);
+    stand(&rig, item, "cleo").await;
+    assert_eq!(join(&rig, item, "dora", "k").await, Joined::Full);
+    rig.store.pay_order(orders[2].id).await.expect("writes");
+    expect_line(&rig, item, 2, 0).await;
+    rig.expect_units(item, 0, 0, 1, 2).await;
 }
 
 /// Nobody is served while the sale is paused, nor after its end; nobody joins then either.
@@ -302,7 +320,7 @@ pub async fn a_line_stands_while_its_sale_does(rig: Rig) {
 
 /// The verdict on a place is not forced while it waits, however long that is.
 pub async fn the_verdict_of_a_place_that_waits_is_not_forced(rig: Rig) {
-    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let (grant, orders) = held_out(&rig, 2, 1).await;
     let item = grant.slot.item;
     let (anna, bert) = (stand(&rig, item, "anna").await, stand(&rig, item, "bert").await);
     rig.clock.pass(HOLD_MS);
@@ -318,5 +336,5 @@ pub async fn the_verdict_of_a_place_that_waits_is_not_forced(rig: Rig) {
     assert_eq!(force(&bert, &bert.buyer).await, Some(Verdict::Unavailable));
     let at: Millis = rig.clock.now();
     assert!(at > anna.joined_at);
-    rig.expect_units(item, 0, 0, 1, 0).await;
+    rig.expect_units(item, 0, 0, 2, 0).await;
 }

@@ -100,11 +100,11 @@ every! {
         paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;
     line:
         a_buyer_has_one_place, a_crowd_joins_at_once, a_line_is_for_what_is_held_out, those_in_line_are_served_by_turn,
-        served_at_once_nobody_is_twice, whoever_has_enough_is_passed_over, a_place_is_given_up_once, a_line_stands_while_its_sale_does,
+        served_at_once_nobody_is_twice, whoever_has_enough_is_passed_over, a_place_is_given_up_once, a_line_is_no_longer_than_what_may_come_back, a_line_stands_while_its_sale_does,
         the_verdict_of_a_place_that_waits_is_not_forced;
     line_orders:
         the_window_is_the_shorter_one, an_order_out_of_a_line_lives_as_others_do, a_late_payment_and_the_next_in_line,
-        the_books_of_a_line_add_up;
+        the_books_of_a_line_add_up, whoever_was_served_in_vain_does_not_join_again;
     lists:
         orders_are_listed_page_by_page, orders_are_exported_oldest_first, new_orders_do_not_shift_pages, requests_that_hold_an_order_are_told,
         a_store_starts_without_dead_letters;

@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(5);
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Sessions that are killed.
 const KILLS: usize = 15;
-/// Units, each of which comes back; and buyers who wait for one.
+/// Units that come back; and buyers who wait for one, of as many units as are held at first.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -95,10 +95,10 @@ fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn() {
     let (a, b, database) = two().await;
-    let grant = a.slot(UNITS, UNITS, 1).await;
+    let grant = a.slot(BUYERS, BUYERS, 1).await;
     let item = grant.slot.item;
     let mut held = Vec::new();
-    for n in 1..=UNITS {
+    for n in 1..=BUYERS {
         held.push(a.reserve(&grant, n, &format!("holder-{n}"), 1).await);
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -119,7 +119,7 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
             came.fetch_add(1, Ordering::SeqCst);
         }));
     }
-    for (n, order) in held.into_iter().enumerate() {
+    for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
             // As many as units came back have to stand there first: else the unit is for everybody.
@@ -135,7 +135,7 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
         all.push(Box::pin(async move {
             let since = Instant::now();
             let orders = OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
-            while insist(async || store.orders(orders.clone()).await).await.orders.len() < (2 * UNITS) as usize {
+            while insist(async || store.orders(orders.clone()).await).await.orders.len() < (BUYERS + UNITS) as usize {
                 insist(async || store.serve_line(item).await).await;
                 assert!(since.elapsed() < AGAIN_WITHIN, "they are served");
             }
@@ -149,7 +149,7 @@ async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn()
     let served: BTreeSet<u64> = made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
     assert_eq!(served, (1..=UNITS).collect(), "those who came first");
     let counts = insist(async || a.store.counts(Some(vec![item])).await).await[0];
-    assert_eq!((counts.waiting, counts.kept, counts.pool, counts.held), (BUYERS - UNITS, 0, 0, UNITS));
+    assert_eq!((counts.waiting, counts.kept, counts.pool, counts.held), (BUYERS - UNITS, 0, 0, BUYERS));
     let known = |all: &[doorbuster_store::Committed]| {
         let ids: BTreeSet<_> = all.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
         made.iter().all(|order| ids.contains(&order.id))
@@ -188,9 +188,11 @@ const DAMAGES: [(&str, &str, &str); 5] = [
 
 /// One was served, one left, one waits; each damage of that is found, and at its bound a line takes nobody.
 async fn each_is_found(rig: &Rig, run: impl Fn(&str)) {
-    let grant = rig.slot(1, 1, 1).await;
+    let grant = rig.slot(3, 3, 1).await;
     let item = grant.slot.item;
     let held = rig.reserve(&grant, 1, "holder", 1).await;
+    rig.reserve(&grant, 2, "other", 1).await;
+    rig.reserve(&grant, 3, "third", 1).await;
     stand(rig, item, "anna").await;
     let bert = stand(rig, item, "bert").await;
     stand(rig, item, "cleo").await;

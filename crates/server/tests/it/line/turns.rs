@@ -11,7 +11,7 @@ use crate::webhooks::receiver::Receiver;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_64_who_join_at_once_each_has_one_place_and_a_turn_of_their_own() {
     let app = TestApp::start().await;
-    let first = app.held_out(3, 1, 900).await;
+    let first = app.held_out(3, 29, 900).await;
     let each = futures_util::future::join_all((0..64).map(|n| {
         let app = &app;
         async move { app.join(&format!("b{}", n % 32), &format!("k{n}")).await }
@@ -46,7 +46,7 @@ async fn of_64_who_join_at_once_each_has_one_place_and_a_turn_of_their_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_goes_from_hand_to_hand_waits_for_no_clock() {
     let app = TestApp::start().await;
-    let mut held = ("a".to_owned(), app.held_out(1, 1, 900).await);
+    let mut held = ("a".to_owned(), app.held_out(1, 7, 900).await);
     let mut places = Vec::new();
     for n in 0..8 {
         let buyer = format!("b{n}");
@@ -81,4 +81,19 @@ async fn a_shop_is_told_what_became_of_each_place() {
     };
     assert_eq!(of(&b), ("order.refused".into(), left), "as it reads");
     assert_eq!(of(&c), ("order.reserved".into(), order));
+    app.cancel("c", &c).await;
+    let begun = Instant::now();
+    let d = loop {
+        let told = app.buy("d", "k", "spring", "phone", 1).await;
+        if told.status == 201 {
+            break super::id(&told.json());
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", told.text());
+    };
+    let heard = shop.until(10, "the one who bought", |heard| heard.iter().any(|one| one.order() == d)).await;
+    let marked = |id: &str| {
+        let mine = heard.iter().find(|one| one.order() == id && one.what() == "order.reserved").expect("told of");
+        mine.json()["data"].get("from_line").cloned()
+    };
+    assert_eq!((marked(&c), marked(&d)), (Some(json!(true)), None), "which of them came out of the line");
 }

@@ -1,11 +1,12 @@
 //! Orders out of a line live as others do; their units go to the next in line.
 use doorbuster_core::event::By;
 use doorbuster_core::limits::LINE_HOLD_MS;
+use doorbuster_core::line::Joined;
 use doorbuster_core::money::{Capture, Captured, Money, PaymentId};
 use doorbuster_core::order::{Ending, Paid};
-use doorbuster_core::{Order, OrderState, SlotKey, Stock};
+use doorbuster_core::{Counter, Order, OrderState, SlotKey, Stock};
 
-use super::{Rig, cancel, expect_line, held_out, names, new_item, new_sale, serve, stand};
+use super::{Rig, cancel, expect_line, held_out, join, names, new_item, new_sale, serve, stand};
 
 async fn served(rig: &Rig, item: doorbuster_core::ItemId) -> Order {
     let mut orders = serve(rig, item).await.orders;
@@ -29,7 +30,7 @@ pub async fn the_window_is_the_shorter_one(rig: Rig) {
 
 /// Cancelled, expired and refunded units go to the next in line, and what is paid stays paid.
 pub async fn an_order_out_of_a_line_lives_as_others_do(rig: Rig) {
-    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let (grant, orders) = held_out(&rig, 4, 1).await;
     let item = grant.slot.item;
     for who in ["anna", "bert", "cleo", "dora"] {
         stand(&rig, item, who).await;
@@ -46,14 +47,50 @@ pub async fn an_order_out_of_a_line_lives_as_others_do(rig: Rig) {
     expect_line(&rig, item, 2, 1).await;
     let cleo = served(&rig, item).await;
     assert!(matches!(rig.store.pay_order(cleo.id).await.expect("writes"), Paid::Done(_)));
-    rig.expect_units(item, 0, 0, 0, 1).await;
+    rig.expect_units(item, 0, 0, 3, 1).await;
     rig.store.end_order(cleo.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     expect_line(&rig, item, 1, 1).await;
     let dora = served(&rig, item).await;
     assert_eq!(names(std::slice::from_ref(&dora)), ["dora"]);
     assert!(matches!(rig.store.pay_order(dora.id).await.expect("writes"), Paid::Done(_)));
-    rig.expect_units(item, 0, 0, 0, 1).await;
+    rig.expect_units(item, 0, 0, 3, 1).await;
     expect_line(&rig, item, 0, 0).await;
+}
+
+/// Whoever was served and did not pay, or gave it up, does not stand there again; who paid, or bought without the line, may.
+pub async fn whoever_was_served_in_vain_does_not_join_again(rig: Rig) {
+    let (grant, orders) = held_out(&rig, 4, 1).await;
+    let item = grant.slot.item;
+    for who in ["anna", "bert", "cleo"] {
+        stand(&rig, item, who).await;
+    }
+    for order in &orders[..3] {
+        cancel(&rig, order).await;
+    }
+    let served = serve(&rig, item).await.orders;
+    assert_eq!(names(&served), ["anna", "bert", "cleo"]);
+    rig.store.pay_order(served[2].id).await.expect("writes");
+    cancel(&rig, &served[0]).await;
+    rig.clock.pass(LINE_HOLD_MS);
+    rig.store.expire_due(9).await.expect("writes");
+    // What came back is bought again: the item is held out as before.
+    rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    rig.reserve(&grant, 5, "dora", 1).await;
+    rig.reserve(&grant, 6, "emil", 1).await;
+    for (order, state) in [(&served[0], OrderState::Cancelled), (&served[1], OrderState::Expired)] {
+        let ended = rig.store.order(order.id).await.expect("reads").expect("an order");
+        assert_eq!(ended.state, state);
+        let who = order.buyer.as_str();
+        assert_eq!(join(&rig, item, who, "new").await, Joined::Lapsed(ended.clone()), "{who}");
+        assert_eq!(join(&rig, item, who, order.key.as_str()).await, Joined::Order(ended), "the key has an order");
+    }
+    rig.store.end_order(served[2].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    rig.reserve(&grant, 7, "fred", 1).await;
+    for who in ["cleo", "holder-1"] {
+        assert!(matches!(join(&rig, item, who, "new").await, Joined::Done(_)), "{who} may");
+    }
+    expect_line(&rig, item, 2, 0).await;
 }
 
 /// The books know an order out of a line like any other, and its money.
@@ -88,7 +125,7 @@ pub async fn the_books_of_a_line_add_up(rig: Rig) {
 
 /// Money that comes after the window takes a unit that lies in the pool, also one that is kept; else it goes back, and the next in line has the unit.
 pub async fn a_late_payment_and_the_next_in_line(rig: Rig) {
-    let (grant, orders) = held_out(&rig, 1, 1).await;
+    let (grant, orders) = held_out(&rig, 2, 1).await;
     let item = grant.slot.item;
     stand(&rig, item, "anna").await;
     stand(&rig, item, "bert").await;
@@ -105,5 +142,5 @@ pub async fn a_late_payment_and_the_next_in_line(rig: Rig) {
     let bert = served(&rig, item).await;
     assert_eq!(bert.buyer.as_str(), "bert");
     assert!(matches!(rig.store.pay_order(orders[0].id).await.expect("writes"), Paid::Refund(_)), "it is bert's now");
-    rig.expect_units(item, 0, 0, 1, 0).await;
+    rig.expect_units(item, 0, 0, 2, 0).await;
 }
