@@ -52,6 +52,8 @@ mod several;
 mod strict;
 #[path = "it/table.rs"]
 mod table;
+#[path = "../../store/tests/it/watch.rs"]
+mod watch;
 #[path = "it/webhooks.rs"]
 mod webhooks;
 #[path = "it/who.rs"]

@@ -40,3 +40,5 @@ mod rig;
 mod tls;
 #[path = "it/unreadable.rs"]
 mod unreadable;
+#[path = "it/watch.rs"]
+mod watch;

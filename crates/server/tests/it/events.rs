@@ -11,13 +11,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::app::{TestApp, bearer};
+use crate::app::{PATIENCE, PATIENT, TestApp, bearer};
 use crate::http::{Wire, request};
+use crate::watch::Watch;
 
 /// A WebSocket of a client.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn open(
     app: &TestApp,
@@ -227,6 +226,7 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
                 ("Authorization", known.as_str()),
                 ("Idempotency-Key", key.as_str()),
                 ("Content-Type", "application/json"),
+                PATIENT,
             ];
             let body = br#"{"sale":"spring","item":"phone","units":1}"#;
             wire.send(&request("POST", "/v1/orders", &headers, body)).await;
@@ -332,7 +332,7 @@ async fn streams_end_with_the_server() {
     let mut app = TestApp::start().await;
     let mut socket = socket(&app, "anna", "").await;
     let (mut wire, _) = stream(&app, "/v1/events", &[]).await;
-    let begun = std::time::Instant::now();
+    let begun = Watch::start();
     let ended = app.ask_to_stop();
     let close =
         tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time").expect("a frame").expect("a frame");

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
 use crate::http::{Reply, Wire, request};
+use crate::watch::Watch;
 
 #[path = "limits/nodes.rs"]
 mod nodes;
@@ -110,7 +111,8 @@ async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
 #[tokio::test]
 async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     let app = TestApp::start().await;
-    let limits = json!({"buyer": {"burst": 3, "per_minute": 6}, "ip": null});
+    // Nothing comes back while this is looked at.
+    let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});
     body["starts_at"] = "2999-01-01T00:00:00Z".into();
@@ -118,7 +120,7 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     app.step("spring", "schedule").await;
     let check = |reply: &Reply, verdict: &str, left: u64| {
         assert_eq!(reply.verdict(), verdict, "{reply:?}");
-        assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=3;w=30"), "{verdict}");
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=3;w=180"), "{verdict}");
         assert_eq!(said(reply, "ratelimit", "buyer", "r"), Some(left), "{reply:?}");
     };
     let buy = async |key: &str| app.buy("anna", key, "spring", "phone", 1).await;
@@ -291,7 +293,7 @@ async fn limits_change_while_the_sale_runs() {
     let buy = async |key: &str| app.buy("anna", key, "spring", "phone", 1).await.verdict();
     assert_eq!((buy("a").await, buy("b").await), ("201".into(), "429 rate_limited".into()));
     set(&app, "spring", json!({"buyer": {"burst": 100, "per_minute": 6000}})).await;
-    let begun = Instant::now();
+    let begun = Watch::start();
     while buy("b").await != "409 sold_out" {
         assert!(begun.elapsed() < Duration::from_secs(1), "it is in effect within a second");
     }
@@ -336,10 +338,17 @@ async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
     assert_eq!(app.admin("DELETE", &path(&farm), None).await.verdict(), "204");
     assert_eq!(app.admin("DELETE", &path(&farm), None).await.verdict(), "404 not_found");
     assert_eq!(from("bert", "192.0.2.9").await, "201");
-    let soon = time_in(Duration::from_millis(700));
-    let again = block(json!({"kind": "buyer", "value": "robot", "expires_at": soon})).await;
+    let again = loop {
+        let ends = std::time::Instant::now() + Duration::from_millis(700);
+        let soon = time_in(Duration::from_millis(700));
+        let again = block(json!({"kind": "buyer", "value": "robot", "expires_at": soon})).await;
+        if again.status == 201 {
+            break again;
+        }
+        assert!(std::time::Instant::now() >= ends, "refused, though it had not ended yet: {}", again.text());
+    };
     assert_eq!(again.json()["id"], robot.json()["id"], "said again of the same");
-    let begun = Instant::now();
+    let begun = Watch::start();
     while app.buy("robot", "k", "spring", "phone", 1).await.verdict() != "201" {
         assert!(begun.elapsed() < Duration::from_secs(3), "it is over by itself");
         tokio::time::sleep(Duration::from_millis(20)).await;

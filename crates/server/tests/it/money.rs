@@ -23,8 +23,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::app::TestApp;
+use crate::app::{PATIENCE, TestApp};
 use crate::http::Reply;
+use crate::watch::Watch;
 
 /// The bytes of the secret that messages are signed with.
 pub(crate) const KEY: &[u8; 32] = b"a secret that providers sign by.";
@@ -126,14 +127,17 @@ pub(crate) async fn adds_up(app: &TestApp) {
     assert_eq!(units("total"), ["pool", "in_slots", "held", "paid"].map(units).iter().sum::<u64>(), "{item}");
 }
 
-/// Waits until `holds` says something, for at most ten seconds.
+/// Payment windows in which what a buyer does is done, on a slow machine, and which are waited for to end.
+pub(crate) const BRIEF_SECS: u32 = 5;
+
+/// Waits until `holds` says something.
 pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = std::time::Instant::now();
+    let begun = Watch::start();
     loop {
         if let Some(found) = holds().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(begun.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,12 +1,13 @@
 //! Purchase passes as a client sees them: every misuse is refused by its name, and an honest buyer gets through.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use doorbuster_server::auth::{NewToken, token};
 use serde_json::{Value, json};
 
-use crate::app::{FAR, SECRET, TestApp, bearer, sale};
+use crate::app::{FAR, PATIENCE, SECRET, TestApp, bearer, sale};
 use crate::http::Reply;
+use crate::watch::Watch;
 
 /// Connections that try to spend one code.
 const CROWD: usize = 64;
@@ -141,16 +142,18 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
 async fn a_pass_expires_and_finds_its_orders_all_the_same() {
     let app = TestApp::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]).await;
     app.open_door("spring", json!({"pass": "required"})).await;
+    let asked = now_ms();
     let reply = app.ask_pass(&bearer("anna"), "spring", json!({"item": "phone"})).await.json();
+    let answered = now_ms();
     let millis = |member: &str| {
         let text = reply[member].as_str().expect("a time");
         doorbuster_api::value::Time::parse(text).expect("a time").millis()
     };
     assert_eq!(millis("expires_at") - millis("valid_from"), 5_000, "{reply}");
-    assert!((now_ms() - millis("valid_from")).abs() < 2_000, "{reply}");
+    assert!((asked - 2_000..answered + 2_000).contains(&millis("valid_from")), "{reply}");
     let with = [("Purchase-Pass", reply["pass"].as_str().expect("a pass"))];
     assert_eq!(app.order("first", &with, "spring", "phone").await.verdict(), "201");
-    let begun = Instant::now();
+    let begun = Watch::start();
     let mut n = 0;
     loop {
         n += 1;
@@ -161,7 +164,7 @@ async fn a_pass_expires_and_finds_its_orders_all_the_same() {
             "403 pass_expired" => break assert!(now_ms() >= millis("expires_at"), "{reply}"),
             other => panic!("{other}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it never expires");
+        assert!(begun.elapsed() < PATIENCE, "it never expires");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(app.order("first", &with, "spring", "phone").await.verdict(), "200");
@@ -170,7 +173,6 @@ async fn a_pass_expires_and_finds_its_orders_all_the_same() {
 #[tokio::test]
 async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
     let app = TestApp::start().await;
-    let starts_at = now_ms() + 61_500;
     let scheduled = async |id: &str, starts_at: i64| {
         app.door(id, json!({"pass": "required"})).await;
         let body = Some(json!({"starts_at": time(starts_at)}));
@@ -181,6 +183,8 @@ async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
     scheduled("far", now_ms() + 3_600_000).await;
+    // Time enough to hear that it is too early.
+    let starts_at = now_ms() + 65_000;
     scheduled("near", starts_at).await;
     let early = ask("near").await;
     assert_eq!(early.verdict(), "409 not_started");
@@ -192,7 +196,7 @@ async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
             break reply.json();
         }
         assert_eq!(reply.verdict(), "409 not_started");
-        assert!(now_ms() < starts_at - 55_000, "it never comes");
+        assert!(now_ms() < starts_at - 30_000, "it never comes");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!((&pass["valid_from"], &pass["item"]), (&json!(time(starts_at)), &json!("phone")));
@@ -257,7 +261,7 @@ async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
     );
     all["pass"] = json!("required");
     all["access_codes"] = json!("required");
-    let begun = Instant::now();
+    let begun = Watch::start();
     while shown().await != all {
         assert!(begun.elapsed() < Duration::from_secs(2), "{}", shown().await);
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::{digest, hmac};
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, sale};
+use crate::app::{PATIENCE, TestApp, sale};
 use crate::events::{Socket, next, socket};
 use crate::http::Reply;
 use crate::postgres::Cluster;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Announces a sale with a waiting room.
 async fn announce(app: &TestApp, stock: Value, limit: u32) {
@@ -245,7 +243,7 @@ async fn whoever_does_not_come_loses_the_place_to_the_next() {
     until(&app, "a", "is called in", is("admitted")).await;
     let begun = Instant::now();
     while look(&app, "b").await["state"] != "admitted" {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the share goes on");
+        assert!(begun.elapsed() < PATIENCE, "the share goes on");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(app.buyer("a", "GET", "/v1/sales/spring/waiting-room").await.verdict(), "404 not_found");

@@ -9,7 +9,7 @@ use crate::rig::open_postgres;
 
 /// More than fit in two pages.
 const ORDERS: usize = 11_000;
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(120);
 
 /// Waits until the node was told of so many orders, and gives their keys.
 async fn told(rig: &Rig, orders: usize) -> BTreeSet<String> {

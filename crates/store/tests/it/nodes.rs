@@ -1,7 +1,7 @@
 //! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell nothing twice.
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use doorbuster_core::event::By;
 use doorbuster_core::order::Ending;
@@ -14,6 +14,7 @@ use doorbuster_store::conformance::{Rig, id_key, new_item, new_sale};
 
 use crate::cluster;
 use crate::rig::open_postgres;
+use crate::watch::Watch;
 
 /// How soon a node knows what another one committed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ pub async fn two() -> (Rig, Rig, String) {
 
 /// Collects what a node is told until it is enough.
 pub async fn told(rig: &Rig, within: Duration, enough: impl Fn(&[Committed]) -> bool) -> Vec<Committed> {
-    let (since, mut all) = (Instant::now(), Vec::new());
+    let (since, mut all) = (Watch::start(), Vec::new());
     loop {
         all.extend(rig.told.take());
         if enough(&all) {

@@ -20,7 +20,7 @@ use crate::rig::open_postgres;
 /// How soon a node knows what another one committed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 /// How long anything may take that waits for PostgreSQL to be there again.
-const AGAIN_WITHIN: Duration = Duration::from_secs(20);
+const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 /// Sessions that are killed in the middle of something.
 const KILLS: usize = 25;
 

@@ -84,7 +84,7 @@ async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
     let id = order(&app, "anna", "k", 10).await;
     let body = captured("pay_1", &id, 100).to_string();
     let now = now_secs();
-    let (time, old, new) = (now.to_string(), (now - 301).to_string(), (now + 310).to_string());
+    let (time, old, new) = (now.to_string(), (now - 301).to_string(), (now + 400).to_string());
     let good = signature(KEY, "msg_1", &time, &body);
     let other = signature(b"another secret, as long as that.", "msg_1", &time, &body);
     let with = |id: &'static str, time: &str, proof: &str| {

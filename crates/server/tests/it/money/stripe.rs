@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{adds_up, now_secs, open_sale, order, payments, read, refunds, until};
+use super::{BRIEF_SECS, adds_up, now_secs, open_sale, order, payments, read, refunds, until};
 use crate::app::TestApp;
 use crate::http::Reply;
 use stand_in::{Sent, StandIn};
@@ -138,7 +138,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
 async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
-    open_sale(&app, 2.into(), 2, 1).await;
+    open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
     // Nothing was paid: the session is closed, and the units return.
     let id = order(&app, "anna", "k1", 1).await;
     checkout(&app, &id).await;
@@ -309,7 +309,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     };
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
-    open_sale(&app, 10.into(), 10, 2).await;
+    open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
     // Every request there is: the session is closed in vain and read, the refund asked for, and looked at.
@@ -337,7 +337,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     given["api"] = json!(theirs.address);
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/money/stripe/official.py");
     let running = tokio::task::spawn_blocking(move || Command::new(python).arg(script).arg(given.to_string()).output());
-    let ran = tokio::time::timeout(Duration::from_secs(60), running).await.expect("in time").expect("no panic");
+    let ran = tokio::time::timeout(Duration::from_secs(240), running).await.expect("in time").expect("no panic");
     let ran = ran.expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     for path in [

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::rig::{Home, Node, SALE, until};
+use crate::watch::Watch;
 
 /// Requests that name what nobody knows.
 const MISSES: usize = 10_000;
@@ -82,7 +83,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
         })
     };
     a.open_sale(20, 10, Spread::default()).await;
-    let opened = Instant::now();
+    let opened = Watch::start();
     b.follows(Phase::Open).await;
     println!("known elsewhere after {:?}", opened.elapsed());
     assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
@@ -114,7 +115,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     let began = Instant::now();
     let other = async || published(&home).is_some_and(|(_, now)| now > fence);
     while !other().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "nobody goes on");
+        assert!(began.elapsed() < Duration::from_secs(120), "nobody goes on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     second.step(Step::Pause).await;

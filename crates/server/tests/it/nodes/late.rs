@@ -7,9 +7,9 @@ use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::{Bought, Refusal};
 use doorbuster_store::{SaleRow, StepOutcome};
-use tokio::time::Instant;
 
 use super::rig::{Home, Node, SALE, until};
+use crate::watch::Watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
@@ -25,7 +25,7 @@ async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
     assert!(matches!(cancelled, Ok(Changed::Done(_))), "{cancelled:?}");
     until("the second node knows", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
-        let asked = Instant::now();
+        let asked = Watch::start();
         let told = second.buy("anna", &format!("k{n}"), 1).await;
         assert!(matches!(told, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 })), "{told:?}");
         assert!(asked.elapsed() < Duration::from_millis(900), "not after it was parked: {:?}", asked.elapsed());
@@ -83,7 +83,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     for (n, node) in [&first, &second].into_iter().cycle().take(6).enumerate() {
         assert!(matches!(node.buy(&format!("b{n}"), "k", 1).await, Bought::Created(_)));
     }
-    let began = Instant::now();
+    let began = Watch::start();
     let pause = async |node: &Node| {
         let engine = node.engine.clone();
         node.run(async move { engine.step_sale(SALE, Step::Pause).await }).await
@@ -123,7 +123,7 @@ async fn slots_that_lost_their_memory_are_found_by_whoever_reaches_them() {
     // Whoever leads does nothing for about as long as a lease is.
     let stands = first.stand_still(Duration::from_millis(2_800));
     home.redis().flush();
-    let lost = Instant::now();
+    let lost = Watch::start();
     until("the slot has units again", async || matches!(second.buy("bert", "k", 1).await, Bought::Created(_))).await;
     assert!(lost.elapsed() < Duration::from_millis(2_300), "not by a new leader: {:?}", lost.elapsed());
     stands.await.expect("no panic");
@@ -142,11 +142,12 @@ async fn nobody_is_refused_from_what_a_node_saw_long_ago() {
     until("the second node knows that all is sold", async || second.gauge().free().free == Some(0)).await;
     let told = second.buy("bert", "k", 1).await;
     assert!(matches!(told, Bought::Refused(Refusal::SoldOut(_))), "{told:?}");
-    let stands = second.stand_still(Duration::from_secs(4));
+    let (go_on, stands) = second.stand_still_until_told();
     until("what it shows is too old", async || {
         matches!(second.glance("bert", "k", 1), Some(Refusal::Unavailable { .. }))
     })
     .await;
+    drop(go_on);
     stands.await.expect("no panic");
     until("it has looked again", async || matches!(second.glance("bert", "k", 1), Some(Refusal::SoldOut(_)))).await;
     first.stop().await;

@@ -13,19 +13,20 @@ use doorbuster_server::gauge::Gauge;
 use doorbuster_server::purchase::{Bought, Purchase, Refusal};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::Instant;
 
 use super::redis::Redis;
+use crate::app::PATIENCE;
 use crate::postgres;
+use crate::watch::Watch;
 
 pub(crate) const SALE: &str = "spring";
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Asks until `holds`, for at most ten seconds.
+/// Asks until `holds`.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let began = Instant::now();
+    let began = Watch::start();
     while !holds().await {
-        assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(began.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -129,6 +130,16 @@ impl Node {
     pub(crate) fn stand_still(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
         let handle = self.runtime.get().expect("it lives").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })
+    }
+
+    /// The same until it is told to go on, by a word or by an end of the channel.
+    pub(crate) fn stand_still_until_told(&self) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+        let (go_on, told) = std::sync::mpsc::channel();
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let stands = handle.spawn(async move {
+            let _ = told.recv();
+        });
+        (go_on, stands)
     }
 
     /// What a buyer hears from this node's memory alone.

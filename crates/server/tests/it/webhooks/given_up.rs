@@ -29,7 +29,7 @@ async fn an_endpoint_that_is_gone_is_disabled_and_hears_everything_when_it_is_en
     let taken = |heard: &[Heard], order: &str, what: &str| {
         heard.iter().any(|one| one.taken && one.order() == order && one.what() == what)
     };
-    shop.until(10, "all that it missed", |heard| {
+    shop.until(30, "all that it missed", |heard| {
         taken(heard, &order, "order.reserved")
             && taken(heard, &order, "order.cancelled")
             && taken(heard, &other, "order.reserved")
@@ -79,7 +79,7 @@ async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
     }
     assert_eq!(done, 12);
     assert!((5..=6).contains(&calls), "{calls}");
-    shop.until(10, "it is told after all", |heard| heard.iter().filter(|one| one.taken).count() == 12).await;
+    shop.until(30, "it is told after all", |heard| heard.iter().filter(|one| one.taken).count() == 12).await;
     let discarded = ask("discard?kind=delivery&limit=100", json!({"all": true, "reason": "a test shop"})).await.json();
     assert_eq!(discarded, json!({"done": 12, "skipped": 0, "next_cursor": null}));
     assert_eq!(app.admin("GET", letters, None).await.json()["dead_letters"], json!([]));

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{add, buy, start};
 
 /// How long a line of an example may take, with its language's start.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The first block of the guide in this language.
 fn example(language: &str) -> String {

@@ -37,7 +37,7 @@ async fn one_node_tells_an_endpoint_and_the_other_goes_on_without_it() {
     for n in 0..20 {
         orders.insert(buy(if n % 2 == 0 { &first } else { &second }, n).await);
     }
-    let heard = shop.until(15, "orders of both nodes", |heard| taken(heard) == orders).await;
+    let heard = shop.until(60, "orders of both nodes", |heard| taken(heard) == orders).await;
     heard.iter().for_each(|one| one.verify(&secret));
     assert_eq!(heard.len(), orders.len(), "while nobody fails, each once");
     let ended = first.ask_to_stop();
@@ -45,6 +45,6 @@ async fn one_node_tells_an_endpoint_and_the_other_goes_on_without_it() {
         orders.insert(buy(&second, n).await);
     }
     ended.await.expect("no panic").expect("a good end");
-    shop.until(20, "orders after one node is gone", |heard| taken(heard) == orders).await;
+    shop.until(60, "orders after one node is gone", |heard| taken(heard) == orders).await;
     second.stop().await;
 }

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::money::{now_secs, signature};
+use crate::watch::Watch;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ impl Receiver {
 
     /// Waits until what was heard is enough, for at most `secs` seconds.
     pub(crate) async fn until(&self, secs: u64, what: &str, holds: impl Fn(&[Heard]) -> bool) -> Vec<Heard> {
-        let begun = Instant::now();
+        let begun = Watch::start();
         loop {
             let heard = self.heard();
             if holds(&heard) {

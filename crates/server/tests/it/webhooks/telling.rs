@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::receiver::{Answer, Heard, Receiver};
-use super::{add, buy, cancel, start};
+use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
 /// The types that were taken for one order, each once, in the order of their first arrival.
@@ -28,7 +28,7 @@ async fn an_endpoint_hears_what_happens_signed_and_as_it_was() {
     let reserved = app.admin("GET", "/v1/admin/orders", None).await.json()["orders"][0].clone();
     cancel(&app, 1, &order).await;
     app.step("spring", "close").await;
-    let heard = shop.until(10, "all of it", |heard| heard.len() >= 4).await;
+    let heard = shop.until(30, "all of it", |heard| heard.len() >= 4).await;
     heard.iter().for_each(|one| one.verify(&secret));
     let of = |what: &str| heard.iter().find(|one| one.what() == what).unwrap_or_else(|| panic!("{what}")).json();
     assert_eq!(of("sale.opened")["data"], json!({"sale": "spring"}));
@@ -58,9 +58,9 @@ async fn an_endpoint_hears_only_what_it_wants_and_what_came_after_it() {
     let after = buy(&app, 2).await;
     cancel(&app, 1, &before).await;
     cancel(&app, 2, &after).await;
-    let heard = all.until(10, "three", |heard| heard.len() == 3).await;
+    let heard = all.until(30, "three", |heard| heard.len() == 3).await;
     assert_eq!(told(&heard, &before), ["order.cancelled"], "not what happened before it was added");
-    let heard = shop.until(10, "two", |heard| heard.len() == 2).await;
+    let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
     assert!(heard.iter().all(|one| one.what() == "order.cancelled"));
 }
 
@@ -74,7 +74,7 @@ async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
     cancel(&app, 1, &orders[0]).await;
     let wanted = ["order.reserved", "order.cancelled"];
     let holds = |heard: &[Heard]| told(heard, &orders[0]) == wanted && told(heard, &orders[1]) == wanted[..1];
-    let heard = shop.until(20, "all of it", holds).await;
+    let heard = shop.until(60, "all of it", holds).await;
     heard.iter().for_each(|one| one.verify(&secret));
     let mut gaps: HashMap<String, Vec<Instant>> = HashMap::new();
     heard.iter().for_each(|one| gaps.entry(one.id()).or_default().push(one.at));
@@ -88,7 +88,7 @@ async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
 
 #[tokio::test]
 async fn one_slow_endpoint_does_not_hold_up_another() {
-    let (app, slow, quick) = (start().await, Receiver::with(|_, _| Answer::Hang).await, Receiver::start().await);
+    let (app, slow, quick) = (start_hasty().await, Receiver::with(|_, _| Answer::Hang).await, Receiver::start().await);
     app.open_sale("spring", 99.into(), 1).await;
     add(&app, &slow.url(), json!(["*"])).await;
     add(&app, &quick.url(), json!(["*"])).await;
@@ -96,7 +96,7 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
         buy(&app, n).await;
     }
     quick.until(5, "twenty", |heard| heard.len() == 20).await;
-    let hung = slow.until(20, "some", |heard| heard.len() > 8).await;
+    let hung = slow.until(60, "some", |heard| heard.len() > 8).await;
     assert!(!hung.is_empty());
     let path = "/v1/admin/webhook-endpoints";
     let slow_one = |list: &serde_json::Value| list["endpoints"][0]["failing"].as_u64() > Some(0);
@@ -106,7 +106,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 #[tokio::test]
 async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
     let check = async |name: &str, answer: Answer, taken: bool| {
-        let app = start().await;
+        // What comes in time is not to be late because the machine stops for a while.
+        let app = if taken { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();
         let shop = Receiver::with(move |n, _| match (&answer, n) {
@@ -120,10 +121,10 @@ async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
         buy(&app, 1).await;
         if taken {
             buy(&app, 2).await;
-            let heard = shop.until(10, name, |heard| heard.len() == 2).await;
+            let heard = shop.until(30, name, |heard| heard.len() == 2).await;
             assert_ne!(heard[0].id(), heard[1].id(), "{name}: what was taken is not sent again");
         } else {
-            let heard = shop.until(10, name, |heard| heard.len() == 2).await;
+            let heard = shop.until(30, name, |heard| heard.len() >= 2).await;
             assert_eq!(heard[0].id(), heard[1].id(), "{name}: it is sent again");
             assert_eq!(heard[0].text, heard[1].text, "{name}: the same bytes");
         }
@@ -154,7 +155,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
     for n in 0..40 {
         orders.push(buy(&app, n).await);
     }
-    shop.until(10, "some", |heard| heard.len() >= 8).await;
+    shop.until(30, "some", |heard| heard.len() >= 8).await;
     cancel(&app, 0, &orders[0]).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
     let standing = app.until(&path, "what waits", |one| one["waiting"].as_u64() > Some(15)).await;
@@ -169,7 +170,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
     let all = |heard: &[Heard]| {
         orders.iter().all(|order| !told(heard, order).is_empty()) && told(heard, &orders[0]).len() == 2
     };
-    let heard = shop.until(30, "everything", all).await;
+    let heard = shop.until(120, "everything", all).await;
     assert_eq!(told(&heard, &orders[0]), ["order.reserved", "order.cancelled"]);
     app.until(&path, "it is level again", |one| one["waiting"] == 0 && one["failing"] == 0).await;
 }
@@ -189,7 +190,7 @@ async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
     let (endpoint, _) = add(&app, &shop.url(), json!(["*"])).await;
     let order = buy(&app, 1).await;
     cancel(&app, 1, &order).await;
-    let heard = shop.until(10, "the later one", |heard| told(heard, &order) == ["order.cancelled"]).await;
+    let heard = shop.until(30, "the later one", |heard| told(heard, &order) == ["order.cancelled"]).await;
     assert_eq!(heard.iter().filter(|one| one.what() == "order.reserved").count(), 2, "as often as it may be");
     let letters = app.until("/v1/admin/dead-letters", "it is listed", |list| list["dead_letters"][0].is_object()).await;
     let letter = &letters["dead_letters"][0];
@@ -207,7 +208,7 @@ async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
     let path = format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"));
     let retried = app.admin("POST", &format!("{path}/retry"), None).await;
     assert_eq!(retried.json(), json!({"id": letter["id"], "state": "pending"}));
-    shop.until(10, "it is told after all", |heard| told(heard, &order).len() == 2).await;
+    shop.until(30, "it is told after all", |heard| told(heard, &order).len() == 2).await;
     app.until("/v1/admin/dead-letters", "nothing is left", |list| list["dead_letters"] == json!([])).await;
     assert_eq!(app.admin("POST", &format!("{path}/retry"), None).await.verdict(), "404 not_found");
 }

@@ -79,7 +79,7 @@ async fn a_dispute_is_noticed_until_it_is_won() {
 async fn money_that_went_back_before_anybody_heard_of_it_is_noticed_by_asking() {
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
-    open_sale(&app, 10.into(), 10, 2).await;
+    open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 2).await;
     checkout(&app, &id).await;
     stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
