@@ -94,6 +94,19 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
+/// Has a page made ready for a sale before that opens: so many seconds after it was begun, or later, where the machine is too slow for that. Gives the sale's
+/// name, and what came of it.
+async fn in_time<T>(secs: i64, make_ready: impl AsyncFn(String, i64) -> T) -> (String, T) {
+    for secs in [secs, 3 * secs, 9 * secs] {
+        let name = format!("soon-{:08x}", rand::random::<u32>());
+        let ahead = std::time::Duration::from_secs(secs.unsigned_abs() - 1);
+        if let Ok(done) = tokio::time::timeout(ahead, make_ready(name.clone(), secs)).await {
+            return (name, done);
+        }
+    }
+    panic!("no page is ready before its sale opens");
+}
+
 /// Waits until the server has this many streams of events open.
 async fn streams(rig: &Rig, count: u64) {
     let opened = async || (rig.metric("doorbuster_events_websockets").await == count).then_some(());

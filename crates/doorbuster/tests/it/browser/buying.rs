@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::door::{Door, Mode};
 use super::driver::Browser;
-use super::{BUY, STATE, draft, in_secs, link, sale, states, streams};
+use super::{BUY, STATE, draft, in_secs, in_time, link, sale, states, streams};
 use crate::windows::client::Wish;
 use crate::windows::faults::Faults;
 use crate::windows::rig::Rig;
@@ -29,6 +29,14 @@ const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
     arguments[0]();";
 /// How much later than the start the button may wake: the page's clock knows the server's to within an answer's way.
 const LATE_MS: f64 = 500.0;
+/// And how much earlier, which it may never.
+const EARLY_MS: f64 = -50.0;
+/// Starts that are looked at before the button is called late.
+const STARTS_MAX: usize = 3;
+/// A hold that ends while it is looked at, and not before it was seen, on a slow machine.
+const SEEN_SECS: u32 = 10;
+/// For whatever the page does by itself, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two presses.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -38,24 +46,35 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
         tab.before_all(WRONG_CLOCK).await;
-        let (starts, starts_at) = in_secs(8);
-        draft(&rig, "soon", json!({}), json!({ "starts_at": starts_at })).await;
-        rig.step("soon", "schedule").await;
-        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
-        tab.run(NOTE_THE_WAKING).await;
-        tab.has(BUY, "aria-disabled", "true").await;
-        tab.says(BUY, "Opens in 00:0").await;
-        tab.click(BUY).await;
-        assert!(states(&rig, "soon").await.is_empty(), "a grey button buys nothing");
-
-        let woke = tab.until("window.woke").await.as_f64().expect("a time");
-        let late = woke - starts.as_millisecond() as f64;
-        assert!((-50.0..LATE_MS).contains(&late), "it woke {late} ms after the start");
+        let waits_for_the_start = async |soon: String, secs| {
+            let (starts, starts_at) = in_secs(secs);
+            draft(&rig, &soon, json!({}), json!({ "starts_at": starts_at })).await;
+            rig.step(&soon, "schedule").await;
+            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.run(NOTE_THE_WAKING).await;
+            tab.has(BUY, "aria-disabled", "true").await;
+            tab.says(BUY, "Opens in 00:0").await;
+            tab.click(BUY).await;
+            assert!(states(&rig, &soon).await.is_empty(), "a grey button buys nothing");
+            starts.as_millisecond() as f64
+        };
+        let mut lates = Vec::new();
+        let soon = loop {
+            let (soon, starts) = in_time(8, &waits_for_the_start).await;
+            let late = tab.until("window.woke").await.as_f64().expect("a time") - starts;
+            assert!(late >= EARLY_MS, "it woke {late} ms after the start");
+            if late < LATE_MS {
+                break soon;
+            }
+            // Other work on the machine comes and goes; what the page does wrong stays.
+            lates.push(late);
+            assert!(lates.len() < STARTS_MAX, "it woke so many ms after each start: {lates:?}");
+        };
         tab.says(BUY, "Buy now · €49.00").await;
         tab.eval("window.fetch = window.ask").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+        assert_eq!(states(&rig, &soon).await, ["reserved"]);
     })
     .await;
 }
@@ -63,18 +82,24 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
 #[tokio::test]
 async fn a_press_in_the_first_moment_is_not_too_early_however_slowly_the_doors_open() {
     let (rig, faults) = Faults::rig(&[]);
-    draft(&rig, "soon", json!({}), json!({ "starts_at": in_secs(4).1 })).await;
-    rig.step("soon", "schedule").await;
     let door = Door::to(rig.address).await;
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
-        tab.go(&link(door.address, "/sale/soon", "ann")).await;
-        faults.slow_disk(Duration::from_millis(500));
-        tab.run(PRESS_AS_IT_WAKES).await;
+        let (soon, before) = in_time(4, async |soon, secs| {
+            faults.slow_disk(Duration::ZERO);
+            let before = door.keys().len();
+            draft(&rig, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
+            rig.step(&soon, "schedule").await;
+            tab.go(&link(door.address, &format!("/sale/{soon}"), "ann")).await;
+            faults.slow_disk(Duration::from_millis(500));
+            tab.run(PRESS_AS_IT_WAKES).await;
+            before
+        })
+        .await;
         tab.says(STATE, "1 reserved for you").await;
-        let keys = door.keys();
+        let keys = &door.keys()[before..];
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
-        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+        assert_eq!(states(&rig, &soon).await, ["reserved"]);
     })
     .await;
 }
@@ -106,10 +131,12 @@ async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by()
         // It counts, and towards the right moment.
         let seconds = "document.querySelector('#clock').textContent.split(':').reduce((m, s) => m * 60 + +s, 0)";
         let first = tab.eval(seconds).await;
-        let next = tab.until(&format!("{seconds} < {first} && {seconds}")).await;
         let pay_by: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");
-        let left = pay_by.duration_since(jiff::Timestamp::now()).as_secs_f64();
-        assert!((next.as_f64().expect("seconds") - left).abs() < 2.0, "{next} is shown, {left} are left");
+        let left = || pay_by.duration_since(jiff::Timestamp::now()).as_secs_f64();
+        let before = left();
+        let next = tab.until(&format!("{seconds} < {first} && {seconds}")).await.as_f64().expect("seconds");
+        let after = left();
+        assert!((after - 2.0..before + 2.0).contains(&next), "{next} is shown, {before} to {after} are left");
     })
     .await;
 }
@@ -154,7 +181,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
 #[tokio::test]
 async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
     let rig = Rig::start();
-    sale(&rig, "brief", json!({"stock": 1, "hold_secs": 3})).await;
+    sale(&rig, "brief", json!({"stock": 1, "hold_secs": SEEN_SECS})).await;
     Browser::lend(async |browser| {
         let (page, order) = (browser.tab().await, browser.tab().await);
         page.go(&link(rig.address, "/sale/brief", "ann")).await;
@@ -191,7 +218,7 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
         tab.reload().await;
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
         let asked = door.keys().len();
-        rig.until("it asks again after the reload", CALM, async || (door.keys().len() > asked).then_some(())).await;
+        rig.until("it asks again after the reload", PATIENCE, async || (door.keys().len() > asked).then_some(())).await;
         door.set(Mode::Open);
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&rig, "open").await, ["reserved"]);
@@ -239,7 +266,8 @@ async fn a_press_that_has_to_wait_is_told_its_place_is_no_promise_and_then_its_v
     Browser::lend(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(rig.address, "/sale/open", "ann")).await;
-        faults.slow_disk(Duration::from_secs(4));
+        // Until it is let go; a request is decided within ten seconds.
+        faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Asking for 1").await;
         tab.says(STATE, "Your request is in").await;

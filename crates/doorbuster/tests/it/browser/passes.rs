@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::tab::Tab;
-use super::{BUY, STATE, as_somebody, draft, in_secs, link, states};
+use super::{BUY, STATE, as_somebody, draft, in_secs, in_time, link, states};
 use crate::windows::rig::Rig;
 
 /// Writes down what the page sends, and when, by a clock that the page cannot bend.
@@ -58,15 +58,20 @@ async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_press
     let rig = Rig::start();
     Browser::lend(async |browser| {
         let tab = noted(browser).await;
-        let starts = opening(&rig, "soon", 12, json!({"pass": "required"})).await;
-        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
-        tab.run(PRESS_AS_IT_WAKES).await;
+        let (soon, starts) = in_time(12, async |soon, secs| {
+            let starts = opening(&rig, &soon, secs, json!({"pass": "required"})).await;
+            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.run(PRESS_AS_IT_WAKES).await;
+            tab.until("sent.some(s => s.path.endsWith('/passes'))").await;
+            starts
+        })
+        .await;
         tab.says(STATE, "1 reserved for you").await;
         let (passes, orders) = (sent(&tab, "/passes").await, sent(&tab, "/orders").await);
         let early = |asked: &Value| starts - asked["at"].as_f64().expect("a time");
         assert!(passes.len() == 1 && early(&passes[0]) > 1_000.0, "{passes:?} for a start at {starts}");
         assert!(orders.iter().all(|order| order["pass"].is_string() && early(order) < 50.0), "{orders:?}");
-        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+        assert_eq!(states(&rig, &soon).await, ["reserved"]);
     })
     .await;
 }
@@ -202,16 +207,21 @@ async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
     let rig = Rig::start();
     Browser::lend(async |browser| {
         let tab = noted(browser).await;
-        let starts = opening(&rig, "soon", 14, json!({"access_codes": "required"})).await;
-        let made = rig.admin("POST", "/v1/admin/sales/soon/access-codes", Some(&json!({"count": 1}))).await;
-        let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
-        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
-        tab.says(BUY, "Enter access code").await;
-        tab.click(BUY).await;
-        tab.keys(&format!("{code}\u{e007}")).await;
-        tab.says(STATE, "You are ready").await;
-        tab.says(BUY, "Opens in ").await;
-        tab.run(PRESS_AS_IT_WAKES).await;
+        let (_, starts) = in_time(14, async |soon, secs| {
+            let starts = opening(&rig, &soon, secs, json!({"access_codes": "required"})).await;
+            let codes = format!("/v1/admin/sales/{soon}/access-codes");
+            let made = rig.admin("POST", &codes, Some(&json!({"count": 1}))).await;
+            let code = made.json()["codes"][0].as_str().expect("a code").to_owned();
+            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.says(BUY, "Enter access code").await;
+            tab.click(BUY).await;
+            tab.keys(&format!("{code}\u{e007}")).await;
+            tab.says(STATE, "You are ready").await;
+            tab.says(BUY, "Opens in ").await;
+            tab.run(PRESS_AS_IT_WAKES).await;
+            starts
+        })
+        .await;
         tab.says(STATE, "1 reserved for you").await;
         let passes = sent(&tab, "/passes").await;
         assert!(passes.len() == 1 && passes[0]["at"].as_f64() < Some(starts), "{passes:?}");
@@ -253,7 +263,8 @@ async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_a
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
     let rig = Rig::start();
-    let limits = json!({"buyer": {"burst": 1, "per_minute": 4}, "ip": null, "interface": null});
+    // The button rests for ten seconds, and there is time to press it before the next is due.
+    let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&rig, "calm", json!({ "limits": limits })).await;
     Browser::lend(async |browser| {
         let tab = browser.tab().await;
@@ -267,7 +278,7 @@ async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
         tab.says("#say-text", "Pressing more often does not improve your chance").await;
         tab.says(BUY, "Press again in ").await;
         tab.has(BUY, "aria-disabled", "true").await;
-        tokio::time::timeout(Duration::from_secs(20), tab.says(BUY, "Buy now")).await.expect("it ends when it said");
+        tokio::time::timeout(Duration::from_secs(40), tab.says(BUY, "Buy now")).await.expect("it ends when it said");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&rig, "calm").await.len(), 2);

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::passes::{guarded, noted, opening, sent};
-use super::{BUY, STATE, draft, link, states};
+use super::{BUY, STATE, draft, in_time, link, states};
 use crate::windows::client::{request, signed_in};
 use crate::windows::rig::Rig;
 
@@ -13,13 +13,16 @@ async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_th
     let rig = Rig::start();
     Browser::lend(async |browser| {
         let tab = noted(browser).await;
-        opening(&rig, "soon", 14, json!({"waiting_room": "always"})).await;
-        tab.go(&link(rig.address, "/sale/soon", "ann")).await;
-        tab.says(STATE, "You are in the draw").await;
-        tab.says(BUY, "Opens in ").await;
-        tab.reload().await;
-        tab.says(STATE, "You are in the draw").await;
-        assert!(sent(&tab, "/waiting-room").await.is_empty(), "the place is there already");
+        let (soon, ()) = in_time(14, async |soon, secs| {
+            opening(&rig, &soon, secs, json!({"waiting_room": "always"})).await;
+            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.says(STATE, "You are in the draw").await;
+            tab.says(BUY, "Opens in ").await;
+            tab.reload().await;
+            tab.says(STATE, "You are in the draw").await;
+            assert!(sent(&tab, "/waiting-room").await.is_empty(), "the place is there already");
+        })
+        .await;
         tab.says(STATE, "It is your turn").await;
         tab.says("#clock-label", "Your turn ends in").await;
         tab.says("#pill", "Your turn").await;
@@ -29,7 +32,7 @@ async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_th
         tab.says(STATE, "It is your turn").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(states(&rig, "soon").await, ["reserved"]);
+        assert_eq!(states(&rig, &soon).await, ["reserved"]);
     })
     .await;
 }
@@ -106,7 +109,8 @@ async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
 
 #[tokio::test]
 async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
-    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
+    // Long enough to be taken, on a slow machine, and to be waited for.
+    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&rig, "open", json!({"waiting_room": "always"})).await;
     Browser::lend(async |browser| {
         let tab = browser.tab().await;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 
-/// Longest wait for anything that a page shall do.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for anything that a page shall do, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at a page.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The key under which the protocol hands out elements.
