@@ -64,15 +64,23 @@ impl Load {
     /// # Errors
     /// When no connection can be made, or an answer is none of the protocol.
     pub fn run(&self, script: &mut impl Script) -> Result<Run> {
+        self.run_at(&[self.addr], script)
+    }
+
+    /// The same at several addresses: each connection to the next of them.
+    ///
+    /// # Errors
+    /// When no connection can be made, or an answer is none of the protocol.
+    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<Run> {
         std::thread::scope(|scope| {
             let generator = scope.spawn(|| {
                 if let Some(core) = self.core {
                     cores::pin(core)?;
                 }
-                drive::run(self, script)
+                drive::run(self, addrs, script)
             });
             generator.join().expect("the generator does not panic")
         })
-        .with_context(|| format!("asking {} over {} connections", self.addr, self.connections))
+        .with_context(|| format!("asking {addrs:?} over {} connections", self.connections))
     }
 }

@@ -1,10 +1,11 @@
 //! R4: durable orders over HTTP with the slot in Redis and the truth in PostgreSQL, all on this machine, against PostgreSQL's hot row; and
 //! against the naive design built from the same parts, whose promises are counted afterwards as ours are.
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use doorbuster_lab::audit;
-use doorbuster_lab::cluster::{Cluster, Plan, Shape};
+use doorbuster_lab::cluster::{Cluster, Node, Plan, Shape};
 use doorbuster_lab::storm::read_secret;
 
 use super::or_invalid;
@@ -25,6 +26,8 @@ use crate::setting::Setting;
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item that is spread.
 pub(super) const PARTITIONS: u32 = 16;
+/// Nodes of an installation that has several.
+pub(super) const NODES: usize = 4;
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
 /// Measures R4 and its like against the naive design.
@@ -68,7 +71,7 @@ impl Measured {
 }
 
 fn rounds(setting: &Setting, with_hot_row: bool, with_naive: bool) -> Result<Measured> {
-    let mut site = Site::open(setting)?;
+    let mut site = Site::open(setting, Shape::Cluster, 1)?;
     let postgres = if with_hot_row { Some(Postgres::start(setting.parent())?) } else { None };
     let mut naive = if with_naive { Some(Naive::start(setting.parent())?) } else { None };
     let mut measured = Measured::default();
@@ -103,10 +106,10 @@ struct Site {
 }
 
 impl Site {
-    fn open(setting: &Setting) -> Result<Self> {
+    fn open(setting: &Setting, shape: Shape, nodes: usize) -> Result<Self> {
         let dir = setting.scratch("site")?;
-        let mut plan = Plan::new(&setting.program, &dir.path().join("cluster"), Shape::Cluster);
-        (plan.nodes, plan.shards, plan.replicas) = (1, 1, false);
+        let mut plan = Plan::new(&setting.program, &dir.path().join("cluster"), shape);
+        (plan.nodes, plan.shards, plan.replicas) = (nodes, 1, false);
         let cluster = Cluster::start(&plan)?;
         let secret = read_secret(cluster.buyer_secret())?;
         Ok(Self { cluster, secret, sales: 0, promised: 0, _dir: dir })
@@ -131,7 +134,10 @@ impl Site {
 
     fn one_round(&mut self, setting: &Setting, partitions: u32) -> Result<Run> {
         let (sale, buyers) = self.open_sale(setting, partitions)?;
-        let run = self.load(setting).run(&mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0))?;
+        let addrs: Vec<SocketAddr> = self.cluster.nodes.iter().map(Node::addr).collect();
+        let run = self
+            .load(setting)
+            .run_at(&addrs, &mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0))?;
         run.only(&[Kind::Accepted])?;
         ensure!(run.time == setting.time, "more orders were taken than buyers had been made ready");
         self.promised += run.count(Kind::Accepted);
@@ -173,13 +179,18 @@ impl Site {
         ))
     }
 
-    /// Microseconds of the node's processor for one order.
+    /// Microseconds of all nodes' processor for one order.
     fn cost(&mut self, setting: &Setting, partitions: u32, rates: &mut Vec<f64>) -> Result<f64> {
-        let pid = self.cluster.nodes[0].pid().and_then(|pid| u32::try_from(pid).ok()).context("the node runs")?;
-        let before = cpu(pid)?;
+        let before = self.spent()?;
         let run = self.one_round(setting, partitions)?;
         rates.push(run.per_sec(Kind::Accepted));
-        Ok(cpu(pid)?.saturating_sub(before).as_secs_f64() * 1e6 / run.total() as f64)
+        Ok(self.spent()?.saturating_sub(before).as_secs_f64() * 1e6 / run.total() as f64)
+    }
+
+    /// Processor time that all nodes have used.
+    fn spent(&self) -> Result<Duration> {
+        let one = |node: &Node| cpu(node.pid().and_then(|pid| u32::try_from(pid).ok()).context("the node runs")?);
+        self.cluster.nodes.iter().map(one).sum()
     }
 
     fn stock(&self, sale: &str) -> Result<StockRow> {
@@ -204,7 +215,7 @@ impl Site {
 
 /// What an order costs with an item over many partitions, over what it costs with one.
 pub(super) fn over_partitions(setting: &Setting, target: Target) -> Result<Figure> {
-    let site = std::cell::RefCell::new(Site::open(setting)?);
+    let site = std::cell::RefCell::new(Site::open(setting, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
     let compared = alternate(
         setting.rounds,
@@ -215,6 +226,21 @@ pub(super) fn over_partitions(setting: &Setting, target: Target) -> Result<Figur
     Ok(Figure::new("R10", "", target).compared(&compared, "µs", "µs with one").note(format!(
         "processor time of the node for each, one Redis; {:.0} → {:.0} orders/s",
         median(&one),
+        median(&many)
+    )))
+}
+
+/// What an order costs with several nodes behind the same load, over what it costs with one.
+pub(super) fn over_nodes(setting: &Setting, shape: Shape, target: Target) -> Result<Figure> {
+    let (mut several, mut one) = (Site::open(setting, shape, NODES)?, Site::open(setting, shape, 1)?);
+    let (mut many, mut few) = (Vec::new(), Vec::new());
+    let compared =
+        alternate(setting.rounds, || several.cost(setting, 1, &mut many), || one.cost(setting, 1, &mut few))?;
+    several.close()?;
+    one.close()?;
+    Ok(Figure::new("R10", "", target).compared(&compared, "µs", "µs with one").note(format!(
+        "processor time of all nodes for each; {:.0} → {:.0} orders/s on the same cores",
+        median(&few),
         median(&many)
     )))
 }

@@ -1,9 +1,10 @@
-//! R10: whether answers cost the same with many sales, many connections, many known buyers and many partitions.
+//! R10: whether answers cost the same with many sales, many connections, many known buyers, many partitions and many nodes.
 //!
 //! Judged is the server's processor time for an answer: with ten connections a rate shows how long a message travels, not what it costs.
 use anyhow::Result;
+use doorbuster_lab::cluster::Shape;
 
-use super::cluster::{PARTITIONS, over_partitions};
+use super::cluster::{NODES, PARTITIONS, over_nodes, over_partitions};
 use super::or_invalid;
 use super::shop::{self, Shop};
 use crate::buyers::Buyers;
@@ -31,12 +32,14 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
         Ok((refusals, orders)) => (Ok(refusals), Ok(orders)),
         Err(error) => (Err(anyhow::anyhow!("{error:#}")), Err(error)),
     };
-    let rows: [(String, Result<Figure>); 5] = [
+    let rows: [(String, Result<Figure>); 7] = [
         (format!("refusals, 1 → {SALES} sales"), over_sales(setting, &late)),
         (format!("refusals, {FEW_CONNECTIONS} → {CONNECTIONS} connections"), over_connections(setting, &late)),
         (format!("refusals, {buyers}"), refusals),
         (format!("orders, 0 → {known} known buyers"), orders),
         (format!("orders in cluster, 1 → {PARTITIONS} partitions"), over_partitions(setting, TARGET)),
+        (format!("orders in cluster, 1 → {NODES} nodes"), over_nodes(setting, Shape::Cluster, TARGET)),
+        (format!("orders in postgres, 1 → {NODES} nodes"), over_nodes(setting, Shape::Postgres, TARGET)),
     ];
     let name = |(measured, figure): (String, Result<Figure>)| {
         let figure = or_invalid("R10", &measured, TARGET, figure);

@@ -1,7 +1,7 @@
 //! The event loop of the generator.
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -46,9 +46,9 @@ struct Driver<'a, S> {
     closes_at: Instant,
 }
 
-/// See [`Load::run`].
-pub(super) fn run(load: &Load, script: &mut impl Script) -> Result<Run> {
-    let mut driver = Driver::connect(load, script)?;
+/// See [`Load::run_at`].
+pub(super) fn run(load: &Load, addrs: &[SocketAddr], script: &mut impl Script) -> Result<Run> {
+    let mut driver = Driver::connect(load, addrs, script)?;
     let cpu = thread_cpu();
     let start = Instant::now();
     driver.opens_at = start + load.lead;
@@ -71,11 +71,11 @@ fn thread_cpu() -> Duration {
 }
 
 impl<'a, S: Script> Driver<'a, S> {
-    fn connect(load: &Load, script: &'a mut S) -> Result<Self> {
+    fn connect(load: &Load, addrs: &[SocketAddr], script: &'a mut S) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
         let mut connections = Vec::with_capacity(load.connections);
-        for number in 0..load.connections {
-            let stream = TcpStream::connect(load.addr).with_context(|| format!("connection {number}"))?;
+        for (number, addr) in (0..load.connections).zip(addrs.iter().cycle()) {
+            let stream = TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let data = epoll::EventData::new_u64(number as u64);
