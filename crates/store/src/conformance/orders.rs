@@ -2,7 +2,7 @@
 use doorbuster_core::event::By;
 use doorbuster_core::order::{Changed, Ending, Paid};
 use doorbuster_core::rows::FeedCause;
-use doorbuster_core::{Cause, Counter, Order, OrderState, Seq, TicketId};
+use doorbuster_core::{Cause, Counter, Order, OrderState, Seq, SlotKey, TicketId};
 
 use super::{HOLD_MS, Rig, buyer, id_of};
 
@@ -92,6 +92,66 @@ pub async fn expiry_is_bounded(rig: Rig) {
     }
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     rig.expect_units(grant.slot.item, 5, 5, 0, 0).await;
+}
+
+/// One transaction ends several orders of a buyer, of two items and two slots: each share of the limits is given back in full, and each slot is told in its turn.
+pub async fn expiry_gives_every_share_back(rig: Rig) {
+    let (first, other) = (rig.slot(20, 10, 9).await, rig.slot(20, 10, 9).await);
+    let second = rig.open(SlotKey { index: 1, ..first.slot }, 10).await;
+    for (at, (grant, units)) in [(&first, 1), (&second, 2), (&other, 3), (&first, 4)].into_iter().enumerate() {
+        rig.settle(&rig.ticket(grant, at as u64 + 1, "anna", &format!("key-{at}"), units)).await;
+    }
+    rig.clock.pass(HOLD_MS / 2);
+    let stays = rig.settle(&rig.ticket(&first, 9, "anna", "stays", 2)).await.order.expect("an order");
+    rig.clock.pass(HOLD_MS / 2);
+    assert_eq!(rig.store.expire_due(10).await.expect("writes").len(), 4);
+    for (item, used) in [(first.slot.item, stays.units.get()), (other.slot.item, 0)] {
+        assert_eq!(rig.store.quota(item, buyer("anna")).await.expect("reads"), used);
+    }
+    for (grant, told) in [(&first, vec![-1, -4]), (&second, vec![-2]), (&other, vec![-3])] {
+        let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
+        let given_back = feed.iter().filter(|row| row.cause == FeedCause::OrderEnded);
+        assert_eq!(given_back.map(|row| row.quota_delta).collect::<Vec<_>>(), told);
+    }
+    rig.expect_units(first.slot.item, 7, 11, 2, 0).await;
+}
+
+/// While holds of some buyers expire, the same buyers buy through another slot, and pay and give up what is due: shares of the limit are what they hold.
+pub async fn expiry_beside_the_same_buyers_loses_no_share(rig: Rig) {
+    const BUYERS: u64 = 20;
+    let due = rig.slot(200, 100, 4).await;
+    let open = rig.open(SlotKey { index: 1, ..due.slot }, 100).await;
+    let mut orders = Vec::new();
+    for n in 1..=BUYERS {
+        orders.push(rig.reserve(&due, n, &format!("buyer-{n}"), 2).await);
+    }
+    rig.clock.pass(HOLD_MS);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let store = rig.store.clone();
+        tasks.spawn(async move { while !store.expire_due(3).await.expect("writes").is_empty() {} });
+    }
+    for n in 1..=BUYERS {
+        let (store, order) = (rig.store.clone(), orders[n as usize - 1].id);
+        let ticket = rig.ticket(&open, n, &format!("buyer-{n}"), &format!("again-{n}"), 1);
+        tasks.spawn(async move {
+            store.settle(vec![ticket]).await.expect("settles");
+            match n % 3 {
+                0 => drop(store.pay_order(order).await.expect("writes")),
+                1 => drop(store.end_order(order, Ending::Cancel, By::BUYER.clone()).await.expect("writes")),
+                _ => {}
+            }
+        });
+    }
+    tasks.join_all().await;
+    while !rig.store.expire_due(100).await.expect("writes").is_empty() {}
+    for n in 1..=BUYERS {
+        let paid = rig.store.order(orders[n as usize - 1].id).await.expect("reads").expect("an order");
+        let holds = if paid.state == OrderState::Paid { 3 } else { 1 };
+        let quota = rig.store.quota(due.slot.item, buyer(&format!("buyer-{n}"))).await.expect("reads");
+        assert_eq!(quota, holds, "buyer-{n}");
+    }
+    rig.adds_up().await;
 }
 
 /// A paid order is paid once, and refunded once.

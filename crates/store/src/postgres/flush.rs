@@ -159,12 +159,13 @@ fn feed(held: &Held, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// Rows that were there are locked; new ones must not have come meanwhile, else the statement fails and all is run again.
+/// New rows must not have come meanwhile, else the statement fails and all is run again. Those that were there are locked, or only given back to: they are
+/// written by how much they changed, in the order in which they are locked, and hold nothing at the least, as the rules have it.
 fn quotas(held: &Held, queries: &mut Vec<Query>) {
     let insert =
         "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let update =
-        "UPDATE quota SET used = t.used FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, used)
+        "UPDATE quota SET used = greatest(quota.used + t.by, 0) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, by)
          WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
     let is_new = |quota: &Quota| quota.read.is_none() && quota.used > 0;
     let is_changed = |quota: &Quota| quota.read.is_some_and(|read| read != quota.used);
@@ -176,7 +177,7 @@ fn quotas(held: &Held, queries: &mut Vec<Query>) {
         let values = vec![
             value(rows.iter().map(|((buyer, _), _)| buyer.as_str().to_owned()).collect::<Vec<_>>()),
             value(rows.iter().map(|((_, item), _)| item.0).collect::<Vec<_>>()),
-            value(rows.iter().map(|(_, quota)| i64::from(quota.used)).collect::<Vec<_>>()),
+            value(rows.iter().map(|(_, q)| i64::from(q.used) - i64::from(q.read.unwrap_or(0))).collect::<Vec<_>>()),
         ];
         queries.push(Query { sql, values });
     }

@@ -1,5 +1,5 @@
 //! The rows that one transaction holds: read once, changed in memory, written together at its end.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
 use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
@@ -29,11 +29,16 @@ impl<T: Clone + PartialEq> Kept<T> {
     }
 }
 
-/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row).
+/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row). Written by how much they changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     pub(super) used: u32,
     pub(super) read: Option<u32>,
+}
+
+impl Quota {
+    /// One that is only taken from, and was not read: more than can be taken.
+    pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
 /// Everything that a transaction has in hand. What is under a lock of this transaction is the truth until it ends.
@@ -53,8 +58,9 @@ pub(super) struct Held {
     pub(super) resolutions: HashMap<TicketId, Resolution>,
     /// Orders to insert, each with the node that waits for it.
     pub(super) made: Vec<(TicketId, NodeId)>,
-    /// Orders to update.
+    /// Orders to update, each once.
     pub(super) changed: Vec<TicketId>,
+    is_changed: HashSet<TicketId>,
     /// Resolutions to insert, each with the node that waits for it, if known.
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
     /// Feed rows to append.
@@ -72,6 +78,8 @@ pub(super) struct Held {
     pub(super) places: BTreeMap<(ItemId, TicketN), Kept<Place>>,
     /// Of the orders in hand, those that are not among `checkouts` have none.
     pub(super) has_every_checkout: bool,
+    /// Shares of the limits are only given back here, which no rule makes depend on how large they are: they are neither read nor locked before they are written.
+    pub(super) only_gives_back: bool,
 }
 
 /// Puts a row in its place: as a change of what was read, or as a new one.
@@ -160,7 +168,7 @@ impl Held {
     }
 
     pub(super) fn put_order(&mut self, order: &Order) {
-        if !self.changed.contains(&order.id) {
+        if self.is_changed.insert(order.id) {
             self.changed.push(order.id);
         }
         self.told.push(order.id);

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending};
-use doorbuster_core::{ItemId, Millis, Order, TicketId};
+use doorbuster_core::{GrantId, ItemId, Millis, Order, TicketN};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
@@ -15,17 +15,15 @@ use crate::store::StoreResult;
 use super::failure::Failure;
 use super::flush;
 use super::ledger::PostgresLedger;
-use super::prefetch::{self, NOW};
+use super::prefetch::{self, Due};
 use super::read::as_limit;
 use super::run::{Again, Committed, Tries, answer, fate, leave};
 use super::shared::Shared;
 use super::{Postgres, connect, rows};
 
-const DUE: &str = concat!(
-    "SELECT ",
-    rows::order_columns!(),
-    ", o.pay_by + o.ask_ms, o.seq FROM orders o WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms LIMIT $2"
-);
+/// By number alone: the rows are read under their locks.
+const DUE: &str = "SELECT o.grant_id, o.n, o.item_id, o.pay_by + o.ask_ms, o.seq FROM orders o
+     WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms LIMIT $2";
 
 /// Which end of the orders a list begins with.
 #[derive(Clone, Copy)]
@@ -131,15 +129,13 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let due = answer(async {
-            let (now, due) = (object.prepare_cached(NOW).await?, object.prepare_cached(DUE).await?);
-            let now = shared.clock.of(Millis(object.query_one(&now, &[]).await?.try_get(0)?));
-            let now = now.min(shared.clock.careful());
-            let found = object.query(&due, &[&now.0, &as_limit(limit)]).await?;
-            let due = |row: &Row| Ok(((row.try_get(12)?, row.try_get(13)?), rows::order(row)?));
-            let mut due = found.iter().map(due).collect::<Result<Vec<((i64, i64), Order)>, Failure>>()?;
+            // What is due by this clock and not by the database's is left as it is by the rules, under the locks.
+            let now = shared.clock.careful();
+            let found = object.query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)]).await?;
+            let mut due = found.iter().map(due).collect::<Result<Vec<_>, _>>()?;
             // Those that are due at the same instant stand as they were made, whatever was written of them since.
-            due.sort_by_key(|(place, _)| *place);
-            Ok::<Vec<Order>, Failure>(due.into_iter().map(|(_, order)| order).collect())
+            due.sort_unstable_by_key(|(place, _)| *place);
+            Ok::<Vec<Due>, Failure>(due.into_iter().map(|(_, order)| order).collect())
         })
         .await?;
         if due.is_empty() {
@@ -147,7 +143,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         }
         let (held, told) = answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
-        let expired = end(&mut ledger, due.iter().map(|order| &order.id))?;
+        let expired = end(&mut ledger, &due)?;
         let writer = shared.writer();
         let queries = flush::queries(&ledger.held, ledger.now, writer, false);
         let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
@@ -161,11 +157,18 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
     outcome
 }
 
-fn end<'a>(ledger: &mut PostgresLedger<'_>, due: impl Iterator<Item = &'a TicketId>) -> Result<Vec<Order>, Failure> {
+/// When an order is due and after whom, and the order.
+fn due(row: &Row) -> Result<((i64, i64), Due), Failure> {
+    let (grant, n) = (GrantId(rows::number(row, 0)?), TicketN(rows::number(row, 1)?));
+    Ok(((row.try_get(3)?, row.try_get(4)?), Due { grant, n, item: ItemId(row.try_get(2)?) }))
+}
+
+fn end(ledger: &mut PostgresLedger<'_>, due: &[Due]) -> Result<Vec<Order>, Failure> {
     let now = ledger.now;
-    let mut expired = Vec::new();
-    for id in due {
-        if let Changed::Done(order) = order::end(ledger, id, Ending::Expire, By::ENGINE, now)? {
+    let mut expired = Vec::with_capacity(due.len());
+    for order in due {
+        let Some(id) = ledger.held.numbers.get(&(order.grant, order.n)).copied() else { continue };
+        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
             expired.push(order);
         }
     }

@@ -6,7 +6,7 @@ use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Order, Ticket};
+use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Ticket, TicketN};
 
 use super::failure::Failure;
 use super::held::{Held, Quota};
@@ -122,25 +122,29 @@ pub(super) async fn tickets(
     Ok((held, Millis(now?.try_get(0)?)))
 }
 
+/// Whom to end: an order by its number, and whose units it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub(super) grant: GrantId,
+    pub(super) n: TicketN,
+    pub(super) item: ItemId,
+}
+
 /// Begins a transaction and reads what ending these orders asks for, in one round trip; the orders as they are under their grants' locks.
-pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Millis)> {
-    let statements = [GRANTS, QUOTAS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
-    let [grants, quotas, by_number, checkouts, items, now] = prepare(client, statements).await?;
+pub(super) async fn orders(client: &Object, orders: &[Due]) -> Done<(Held, Millis)> {
+    let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
+    let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
     let locked: BTreeSet<i64> = orders.iter().map(|o| int(o.grant.0)).collect();
     let locked: Vec<i64> = locked.into_iter().collect();
-    let pairs: BTreeSet<(&BuyerId, ItemId)> = orders.iter().map(|o| (&o.buyer, o.item)).collect();
-    let (buyers, buyers_items): (Vec<&str>, Vec<i64>) = pairs.iter().map(|(b, item)| (b.as_str(), item.0)).unzip();
     let of_items: BTreeSet<i64> = orders.iter().map(|o| o.item.0).collect();
     let of_items: Vec<i64> = of_items.into_iter().collect();
     let (of, numbers): (Vec<i64>, Vec<i64>) = orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
     let locked: [&(dyn ToSql + Sync); 1] = [&locked];
-    let pairs: [&(dyn ToSql + Sync); 2] = [&buyers, &buyers_items];
     let of_orders: [&(dyn ToSql + Sync); 2] = [&of, &numbers];
     let of_items: [&(dyn ToSql + Sync); 1] = [&of_items];
-    let (begun, grants, quotas, found, checkouts, items, now) = tokio::join!(
+    let (begun, grants, found, checkouts, items, now) = tokio::join!(
         client.batch_execute(BEGIN),
         client.query(&grants, &locked),
-        client.query(&quotas, &pairs),
         client.query(&by_number, &of_orders),
         client.query(&checkouts, &of_orders),
         client.query(&items, &of_items),
@@ -149,10 +153,10 @@ pub(super) async fn orders(client: &Object, orders: &[Order]) -> Done<(Held, Mil
     begun?;
     let mut held = Held::default();
     each(&grants?, |row| rows::grant(row).map(|found| _ = held.keep_grant(found)))?;
-    each(&quotas?, |row| keep_quota(&mut held, row))?;
     each(&found?, |row| rows::order(row).map(|order| held.keep_order(order)))?;
     each(&checkouts?, |row| money::checkout(row).map(|found| _ = held.keep_checkout(found)))?;
     held.has_every_checkout = true;
+    held.only_gives_back = true;
     each(&items?, |row| rows::item(row).map(|found| _ = held.keep_item(found)))?;
     Ok((held, Millis(now?.try_get(0)?)))
 }
