@@ -1,10 +1,10 @@
-//! How many orders a second one node settles in each store, and how long one batch takes: run by hand, in release.
+//! How many orders a second one node settles, and expires, in each store, and how long one batch takes: run by hand, in release.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{Grant, Ticket, Verdict};
-use doorbuster_store::conformance::Rig;
+use doorbuster_store::conformance::{HOLD_MS, Rig};
 
 use crate::cluster::Cluster;
 use crate::rig::{Dir, open, open_postgres};
@@ -74,4 +74,50 @@ async fn orders_settled_a_second_in_sqlite() {
         open(&dir.path().join(dirs.get().to_string()))
     })
     .await;
+}
+
+/// Holds that end at the same instant, and how many of them one transaction ends.
+const HOLDS: usize = 50_000;
+const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
+
+/// Ends holds that are due at once, so many in each transaction.
+async fn expire(rig: &Rig, at_once: usize) {
+    let grant = rig.slot(HOLDS as u64, HOLDS as u64, 1).await;
+    for at in 0..HOLDS / SETTLE_BATCH_MAX {
+        rig.store.settle(batch(rig, &grant, at)).await.expect("settles");
+    }
+    rig.clock.pass(HOLD_MS * 2);
+    let (began, mut ended, mut slowest) = (Instant::now(), 0, Duration::ZERO);
+    loop {
+        let asked = Instant::now();
+        let expired = rig.store.expire_due(at_once).await.expect("expires").len();
+        if expired == 0 {
+            break;
+        }
+        ended += expired;
+        slowest = slowest.max(asked.elapsed());
+    }
+    let each = began.elapsed().as_secs_f64() * 1e6 / ended as f64;
+    println!("{at_once} at once: {each:.1} us for each of {ended}, slowest transaction {slowest:?}");
+    rig.adds_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn orders_expired_a_second() {
+    let cluster = Cluster::start(&["-c", "shared_buffers=128MB", "-c", "max_wal_size=4GB"]);
+    for at_once in AT_ONCE {
+        let rig = open_postgres(&cluster.url(&cluster.database()), 1).await;
+        expire(&rig, at_once).await;
+        rig.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn orders_expired_a_second_in_sqlite() {
+    for at_once in AT_ONCE {
+        let dir = Dir::new();
+        expire(&open(dir.path()), at_once).await;
+    }
 }
