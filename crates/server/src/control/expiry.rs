@@ -18,17 +18,28 @@ const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let mut batch = BATCH_MAX;
+    let mut pace = Pace { batch: BATCH_MAX, more: false };
     loop {
         let rests = (engine.layout().is_alone() && engine.clock().has_alarm()) || !engine.control().leads();
-        let wait = if rests { LOOK_AT_LEAST } else { expire(&engine, &mut batch).await };
+        let wait = if rests { LOOK_AT_LEAST } else { expire(&engine, &mut pace).await };
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
+/// How expiry goes on.
+struct Pace {
+    /// How many orders the next transaction expires.
+    batch: usize,
+    /// The last one had as many as it was asked for: there may be more.
+    more: bool,
+}
+
+async fn expire(engine: &Engine, pace: &mut Pace) -> Duration {
+    if std::mem::take(&mut pace.more) {
+        return expire_some(engine, pace).await;
+    }
     match engine.store().next_due().await {
-        Ok(Some(due)) if due <= engine.store().careful_now() => expire_some(engine, batch).await,
+        Ok(Some(due)) if due <= engine.store().careful_now() => expire_some(engine, pace).await,
         Ok(Some(due)) => {
             let until = Duration::from_millis((due.0 - engine.store().careful_now().0).max(0).unsigned_abs());
             until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
@@ -42,10 +53,10 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 }
 
 /// Expires a batch; the wait before the next one.
-async fn expire_some(engine: &Engine, batch: &mut usize) -> Duration {
+async fn expire_some(engine: &Engine, pace: &mut Pace) -> Duration {
     failpoint::pass(Point::ExpiryDue);
     let asked = Instant::now();
-    let expired = match engine.store().expire_due(*batch).await {
+    let expired = match engine.store().expire_due(pace.batch).await {
         Ok(expired) => expired,
         Err(error) => {
             tracing::warn!(%error, "orders could not be expired yet");
@@ -58,9 +69,11 @@ async fn expire_some(engine: &Engine, batch: &mut usize) -> Duration {
     failpoint::pass(Point::ExpiryDone);
     engine.meter().expire(expired.len());
     let took = asked.elapsed();
-    *batch = next(*batch, took);
-    // One writer takes turns by itself; a database would be kept busy by whoever asks most.
-    if engine.layout().is_alone() { Duration::ZERO } else { took / 2 }
+    pace.more = expired.len() >= pace.batch;
+    pace.batch = next(pace.batch, took);
+    // One transaction after the other: a writer takes turns by itself, and a database gives one session no more than its share. Pauses between them made
+    // the last order wait longer and nobody else less.
+    Duration::ZERO
 }
 
 /// How many orders the next transaction expires, after one with so many took so long.
