@@ -12,11 +12,13 @@ pub const GROUP_JOBS_MAX: usize = 1_000;
 /// Tickets (and other jobs, each counted as one) after which a group takes no further job along.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// Pages in the write-ahead log from which they are carried into the database beside the writer.
-pub const CHECKPOINT_PAGES: i64 = 8_000;
-/// Pages still to be carried that the writer carries itself, so that the log can begin anew.
-pub const CHECKPOINT_REST_PAGES: i64 = 400;
-/// Pages in the write-ahead log at which the writer waits until they are carried, so that the log does not grow without end.
-pub const LOG_PAGES_MAX: i64 = 32_000;
+pub const CHECKPOINT_PAGES: i64 = 2_000;
+/// Pages still to be carried that the writer carries itself, so that the log can begin anew: a few milliseconds for everybody who waits.
+pub const CHECKPOINT_REST_PAGES: i64 = 100;
+/// The same as a part of a long log, whose rest may never be so small while orders come as fast as they can.
+pub const CHECKPOINT_REST_PART: i64 = 100;
+/// Pages still to be carried at which the writer waits until they are, so that the log does not grow without end.
+pub const LOG_PAGES_MAX: i64 = 256_000;
 /// How long a connection waits for a lock that a foreign process holds on the file; past it the job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps; past it the least used one is prepared again.
@@ -46,7 +48,7 @@ pub const NOTICES_MAX: usize = 100;
 /// Differences of one kind that the books name; past it they say that there are more.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
-const _: () = assert!(CHECKPOINT_REST_PAGES < CHECKPOINT_PAGES && CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
+const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
 const _: () = assert!(GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX, "a settle job fits in a group");
 
 /// Sessions of one node that write to PostgreSQL; who finds them all busy waits.

@@ -2,7 +2,9 @@
 //!
 //! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a [`SqliteLedger`], or to a reader (`read`).
 //! A job that was sent runs to its end whether or not its caller still waits.
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -77,8 +79,8 @@ impl Sqlite {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
         let conn = open::writer(&dir)?;
-        let (failed, closed) = (OnceLock::new(), false.into());
-        let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, failed, closed });
+        let (failed, carries, closed) = (OnceLock::new(), false.into(), false.into());
+        let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, failed, carries, closed });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
         let (reads, read_jobs) = sync_channel(READ_QUEUE_MAX);
         let (readers_live, readers_end) = watch::channel(());
@@ -93,8 +95,11 @@ impl Sqlite {
             })?;
         }
         let (wake, woken) = sync_channel(1);
-        let (carrier, shared_too) = (open::checkpointer(&dir)?, Arc::clone(&shared));
-        let carrier = spawn("store-checkpoint", move || carry_log(carrier, &woken, &shared_too))?;
+        let (carrier, data, shared_too) = (open::checkpointer(&dir)?, open::data(&dir)?, Arc::clone(&shared));
+        let carrier = spawn("store-checkpoint", move || {
+            carry_log(carrier, &data, &woken, &shared_too);
+            data
+        })?;
         let writer =
             writer::Writer { conn, jobs: write_jobs, shared: Arc::clone(&shared), checkpoint: wake, carrier, lock };
         spawn("store-write", move || {
@@ -192,15 +197,28 @@ impl Sqlite {
 }
 
 /// Carries pages of the write-ahead log into the file, whenever the writer says that there are many, until the writer ends.
-fn carry_log(conn: Connection, woken: &Receiver<()>, shared: &Shared) {
+///
+/// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do while others wait for it. So what was carried is synced
+/// here, beside the writer, and the writer's own sync finds next to nothing.
+fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     while woken.recv().is_ok() && shared.health().is_ok() {
-        if let Err(error) = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            shared.judge(error.into());
+        let carried = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(Failure::from);
+        // After a failed sync elsewhere there is nothing more to be made durable.
+        let synced = carried.and_then(|()| match shared.health() {
+            Ok(()) => data.sync_data().map_err(|error| Failure::Lost(error.to_string())),
+            Err(_) => Ok(()),
+        });
+        shared.carries.store(false, Ordering::Release);
+        if let Err(failure) = synced {
+            shared.judge(failure);
         }
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, OpenError> {
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<thread::JoinHandle<T>, OpenError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
     spawned.map_err(|error| OpenError::Failed(format!("a thread cannot be started: {error}")))
 }

@@ -15,6 +15,8 @@ pub(super) struct Shared {
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     /// Why nothing may be done any more.
     pub(super) failed: OnceLock<String>,
+    /// Pages of the log are on their way into the database and onto the disk.
+    pub(super) carries: AtomicBool,
     /// Nothing new is taken: the store is closing or closed.
     pub(super) closed: AtomicBool,
 }

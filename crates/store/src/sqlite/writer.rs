@@ -4,6 +4,7 @@
 //! answers. While a commit is on its way to the disk, further jobs gather: the busier the store, the larger its groups.
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 
@@ -11,7 +12,8 @@ use rusqlite::Connection;
 
 use crate::contract::StoreError;
 use crate::limits::{
-    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAGES_MAX, STATEMENTS_MAX,
+    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAGES_MAX,
+    STATEMENTS_MAX,
 };
 
 use super::failure::Failure;
@@ -44,8 +46,8 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     /// Wakes the thread that carries pages of the log into the database.
     pub(super) checkpoint: SyncSender<()>,
-    /// That thread.
-    pub(super) carrier: JoinHandle<()>,
+    /// That thread, which leaves the file that it synced.
+    pub(super) carrier: JoinHandle<File>,
     /// The lock on the directory, given free when everything else ended.
     pub(super) lock: File,
 }
@@ -76,7 +78,8 @@ impl Writer {
             }
         }
         drop(checkpoint);
-        if carrier.join().is_err() {
+        let data = carrier.join();
+        if data.is_err() {
             tracing::warn!("the thread that carries the write-ahead log panicked");
         }
         if shared.health().is_ok()
@@ -87,6 +90,7 @@ impl Writer {
         if let Err((_, error)) = conn.close() {
             tracing::warn!(%error, "the store's file was not closed cleanly; the next start recovers it");
         }
+        drop(data);
         drop(ends);
         drop(lock);
     }
@@ -166,9 +170,15 @@ fn tend_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
         if pages < CHECKPOINT_PAGES || pages == carried {
             return Ok(());
         }
-        if pages - carried <= CHECKPOINT_REST_PAGES || pages >= LOG_PAGES_MAX {
+        let rest = pages - carried;
+        let is_late = rest >= LOG_PAGES_MAX;
+        if shared.carries.load(Ordering::Acquire) && !is_late {
+            return Ok(());
+        }
+        if is_late || rest <= CHECKPOINT_REST_PAGES.max(pages / CHECKPOINT_REST_PART) {
             return txn.checkpoint();
         }
+        shared.carries.store(true, Ordering::Release);
         // Full means that it was woken already; gone, that the store is closing.
         let _ = checkpoint.try_send(());
         Ok(())
