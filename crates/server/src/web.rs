@@ -25,6 +25,7 @@ mod payment;
 mod quick;
 mod refusals;
 mod reply;
+mod rest;
 mod router;
 mod sales;
 mod shared;
@@ -61,6 +62,7 @@ use failure::Lines;
 use origin::PageOrigin;
 use pages::Guests;
 use refusals::Refusals;
+use rest::Rests;
 use views::Views;
 
 /// What every request may need.
@@ -74,6 +76,7 @@ pub struct App {
     pages_at: PageOrigin,
     views: Views,
     refusals: Refusals,
+    rests: Rests,
     metrics: Metrics,
     gate: Gate,
     payments: Arc<Payments>,
@@ -120,6 +123,7 @@ impl App {
             pages_at: PageOrigin::new(settings.page_origin.as_deref()),
             views: Views::default(),
             refusals: Refusals::default(),
+            rests: Rests::new(settings.workers),
             metrics: Metrics::default(),
             lines: Lines::default(),
             guests: guest_secret.map(|secret| Guests::new(secret, &settings.auth)),

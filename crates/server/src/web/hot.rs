@@ -117,6 +117,10 @@ where
             Step::Learns(lesson) => Box::pin(app.learn(lesson, &mut learned)).await,
         }
     };
+    // Here the rest comes before the answer: the general server has no moment between an answer and the next request.
+    if let Some(rest) = app.rests.after(Some(&sold)) {
+        Box::pin(tokio::time::sleep(rest)).await;
+    }
     match sold {
         Sold::Refused(refusal, stand) => Stand::insert(stand.as_ref(), app.refusals.reply(&refusal)),
         Sold::Told(reply) => reply,

@@ -68,6 +68,8 @@ pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
 pub(crate) use crate::purchase::RETRY_SECS;
 /// Purchases in progress at once, with those whose clients are gone; one more hears `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
+/// Connections that heard `503 overloaded` and are heard again, each second and for each worker, which spends a thirtieth of its time on them; more wait.
+pub(crate) const HEARD_AGAIN_PER_SEC: u64 = 5_000;
 /// What a connection has ready for a purchase that comes, in bytes; it grows with larger ones.
 pub(crate) const QUICK_ROOM_BYTES: usize = 1024;
 /// Most bytes of a purchase, head and body, that are read straight off a connection; the general server takes the rest.

@@ -73,10 +73,18 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                 };
                 give_back(&mut room, len);
                 learned = Learned::default();
+                let rest = app.rests.after(sold.as_ref());
                 let (told, stays) = told(connection, sold, date.set(now), false);
                 write(&mut stream, told).await.ok()?;
                 if !stays {
                     return None;
+                }
+                if let Some(rest) = rest {
+                    tokio::select! {
+                        biased;
+                        () = stopped.as_mut() => return None,
+                        () = Box::pin(tokio::time::sleep(rest)) => since = Instant::now(),
+                    }
                 }
                 continue;
             }

@@ -2,10 +2,11 @@
 //! memory does not grow with the crowd.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::client::{Wire, Wish};
+use super::faults::Faults;
 use super::pulse::{Pulse, Served};
 use super::rig::Rig;
 
@@ -21,6 +22,11 @@ const WAVE: Duration = Duration::from_millis(1_800);
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
 /// Memory that the crowd may cost, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
+
+/// Connections that ask again at once.
+const IMPATIENT: usize = 64;
+/// Of those that were refused, one worker hears so many again in a second.
+const HEARD_AGAIN_PER_SEC: f64 = 5_000.0;
 
 /// What those outside met.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,5 +127,43 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     assert!(each < each_before * 1.5, "an answer costs {each} s, before {each_before} s");
     assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_again_at_once_is_heard_in_turn() {
+    let (rig, faults) = Faults::rig(&[("DOORBUSTER_WORKERS", "1")]);
+    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
+    // Tickets are cut and none is settled, until the oldest has waited for too long.
+    faults.slow_disk(Duration::from_secs(9));
+    let wish =
+        |buyer: &str, key: u64| Wish::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n");
+    let full = AtomicU64::new(0);
+    let overloaded = async || {
+        let told = rig.ask(&wish("first", full.fetch_add(1, Ordering::Relaxed))).await;
+        (told.verdict() == "503 overloaded").then_some(())
+    };
+    rig.until("the queue takes nothing more", Duration::from_secs(8), overloaded).await;
+    let asked = Instant::now();
+    let mut impatient = Vec::new();
+    for number in 0..IMPATIENT {
+        let (mut wire, wish) = (rig.wire().await, wish(&format!("b{number}"), 0));
+        impatient.push(tokio::spawn(async move {
+            let mut told = 0;
+            while asked.elapsed() < WAVE {
+                assert_eq!(wire.ask(&wish).await.expect("an answer").verdict(), "503 overloaded");
+                told += 1;
+            }
+            told
+        }));
+    }
+    let mut told: u32 = 0;
+    for one in impatient {
+        told += one.await.expect("it is refused each time");
+    }
+    let most = IMPATIENT as f64 + HEARD_AGAIN_PER_SEC * asked.elapsed().as_secs_f64();
+    assert!(f64::from(told) <= most * 1.05, "{told} refusals, and no more than {most} were due");
+    assert!(told as usize > IMPATIENT, "nobody was heard again");
+    faults.slow_disk(Duration::ZERO);
     rig.audit(None).await;
 }

@@ -1,0 +1,80 @@
+//! How soon a connection that heard `503 overloaded` is heard again.
+//!
+//! A refusal is cheap, and still takes its time from the orders under way: as often as clients ask again that do not heed `Retry-After`. So refused
+//! connections are heard again in turn, so many of them a second. The turns are those of a virtual clock (GCRA, ITU-T I.371). Nobody rests longer than
+//! `Retry-After` says, so whoever keeps to it notices nothing.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::hot::Sold;
+use super::limits::{HEARD_AGAIN_PER_SEC, RETRY_SECS};
+use crate::purchase::Refusal;
+
+const REST_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
+
+/// Whose turn it is. Times are in microseconds since `began`.
+pub(crate) struct Rests {
+    began: Instant,
+    gap_us: u64,
+    /// The last turn that was given.
+    last_us: AtomicU64,
+}
+
+impl Rests {
+    pub(crate) fn new(workers: NonZeroUsize) -> Self {
+        let per_sec = HEARD_AGAIN_PER_SEC.saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
+        Self { began: Instant::now(), gap_us: (1_000_000 / per_sec).max(1), last_us: AtomicU64::new(0) }
+    }
+
+    /// How long a connection that heard this is not heard.
+    pub(crate) fn after(&self, sold: Option<&Sold>) -> Option<Duration> {
+        let is_overloaded = matches!(sold, Some(Sold::Refused(Refusal::Overloaded { .. }, _)));
+        is_overloaded.then(|| {
+            let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            Duration::from_micros(self.turn(now_us))
+        })
+    }
+
+    /// The next turn, in microseconds from now.
+    fn turn(&self, now_us: u64) -> u64 {
+        let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + REST_MAX_US);
+        let last = self.last_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
+        next(last) - now_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rests(workers: usize) -> Rests {
+        Rests::new(NonZeroUsize::new(workers).expect("some"))
+    }
+
+    #[test]
+    fn a_crowd_is_heard_again_in_turn() {
+        let rests = rests(1);
+        let turns: Vec<u64> = (0..1_000).map(|_| rests.turn(70)).collect();
+        let gap = 1_000_000 / HEARD_AGAIN_PER_SEC;
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
+        // Whoever comes when all of them had their turn waits for nobody.
+        assert_eq!(rests.turn(10_000_000), gap);
+    }
+
+    #[test]
+    fn nobody_rests_longer_than_was_said() {
+        let rests = rests(1);
+        let longest = (0..100_000).map(|_| rests.turn(5)).max().expect("some");
+        assert_eq!(longest, REST_MAX_US);
+        // And the turns of those who came before do not add up beyond it.
+        assert_eq!(rests.turn(6), REST_MAX_US);
+    }
+
+    #[test]
+    fn more_workers_hear_more() {
+        let (one, four) = (rests(1), rests(4));
+        assert_eq!(one.turn(0), 4 * four.turn(0));
+    }
+}
