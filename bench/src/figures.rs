@@ -15,6 +15,7 @@ mod settling;
 mod shop;
 mod slot;
 mod start;
+mod views;
 
 use anyhow::{Result, bail};
 
@@ -34,7 +35,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 12] = [
+const GROUPS: [(&[&str], Measure); 13] = [
     (&["R1"], refusals::measure),
     (&["R1D"], door::measure),
     (&["R2", "R3"], orders::measure),
@@ -47,6 +48,7 @@ const GROUPS: [(&[&str], Measure); 12] = [
     (&["R10"], growth::measure),
     (&["R11"], start::measure),
     (&["D5"], expiry::measure),
+    (&["V1"], views::measure),
 ];
 
 /// The groups that these names ask for, in their order; all without a name.

@@ -15,6 +15,8 @@ pub const LEAD_PART: u32 = 5;
 
 /// Connections that refusals are asked over.
 pub const REFUSAL_CONNECTIONS: usize = 64;
+/// Requests of page views that are due each second: below what one worker of nginx serves beside the generator.
+pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections that orders are placed over.
 pub const ORDER_CONNECTIONS: usize = 512;
 /// Connections to Redis.
@@ -39,6 +41,10 @@ pub const PLENTY: u64 = 1_000_000_000;
 pub const SOCKETS: usize = 10_000;
 /// Requests that wait for their verdict when their memory is counted.
 pub const WAITING: usize = 8_000;
+/// Places in a waiting room whose memory is counted.
+pub const PLACES: u32 = 100_000;
+/// Nobody waits longer than this until the first are called in after an opening.
+pub const CALLED_WITHIN: Duration = Duration::from_secs(60);
 /// Buyers whose memory is counted.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
 /// The same with `--quick`.

@@ -2,6 +2,7 @@
 //!
 //! A peer ends with its value, also when a measurement fails.
 
+pub mod cache;
 pub mod naive;
 pub mod nginx;
 pub mod postgres;

@@ -154,6 +154,26 @@ impl Server {
         Ok(())
     }
 
+    /// Requests of these routes that it has answered.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn answered(&self, routes: &[&str]) -> Result<u64> {
+        routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
+    }
+
+    /// The sum of what a metric shows with this label.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn metric(&self, name: &str, label: &str) -> Result<u64> {
+        let page = admin::ask(self.addr, "GET", "/metrics", None, "")?.body;
+        let (begin, with) = (format!("{name}{{"), format!("=\"{label}\""));
+        let lines = page.lines().filter(|line| line.starts_with(&begin) && line.contains(&with));
+        let number = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        lines.map(|line| number(line).with_context(|| line.to_owned())).sum()
+    }
+
     /// One request of the operator, which must be answered like this; its body.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, and for an idle WebSocket.
+//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an idle WebSocket, and for a place in the waiting room.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -15,9 +15,12 @@ use crate::load::http::Purchases;
 use crate::load::{Kind, Script};
 use crate::setting::Setting;
 
+mod room;
+
 const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
 const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
 const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
+const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
 /// Enough to have walked every path once, and too few to leave memory behind that connections could use.
 const FEW_ORDERS: u32 = 2_000;
@@ -27,10 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures R6.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    let rows: [(&str, Target, Result<Figure>); 3] = [
+    let rows: [(&str, Target, Result<Figure>); 4] = [
         ("memory for a known buyer", BUYER, known_buyers(setting)),
         ("memory for a waiting request", REQUEST, waiting_requests(setting)),
         ("memory for an idle WebSocket", SOCKET, sockets(setting)),
+        ("memory for a place in the waiting room", PLACE, room::places(setting)),
     ];
     let name = |(measured, target, figure): (&str, Target, Result<Figure>)| {
         let figure = or_invalid("R6", measured, target, figure);

@@ -1,0 +1,90 @@
+//! nginx as the cache in front of a server: the configuration that the guide prints, with other places in it.
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::{self, Process, Start};
+use crate::scratch::Scratch;
+
+const GUIDE: &str = include_str!("../../../docs/front-door.md");
+/// How long nginx may need to listen.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running cache.
+#[derive(Debug)]
+pub struct Cache {
+    addr: SocketAddr,
+    process: Process,
+    _dir: Scratch,
+}
+
+impl Cache {
+    /// Starts one that serves `folder`, and asks `server` for what is not in it.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn start(parent: &Path, folder: &Path, server: SocketAddr) -> Result<Self> {
+        let dir = Scratch::new(parent, "cache")?;
+        let addr = process::free_address()?;
+        let file = dir.path().join("nginx.conf");
+        std::fs::write(&file, config(dir.path(), addr, folder, server)?).context("writing nginx's configuration")?;
+        let here = dir.path().display().to_string();
+        let mut process = Process::start(Start {
+            program: &process::find("nginx")?,
+            arguments: ["-p", &here, "-c", &file.display().to_string(), "-e", "error.log"].map(str::to_owned).into(),
+            environment: Vec::new(),
+            user: None,
+            core: None,
+            log: dir.path().join("log"),
+        })?;
+        let ready = || std::net::TcpStream::connect(addr).is_ok();
+        process::wait_until(&mut process, READY_WITHIN, ready).context("nginx")?;
+        Ok(Self { addr, process, _dir: dir })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// One process that is the worker itself, with the guide's site; nothing logged, connections kept for good.
+fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
+    let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has a configuration")?;
+    let (site, _) = rest.split_once("\n```").context("it ends")?;
+    let dir = dir.display();
+    let site = site
+        .replace("listen 443 ssl;", &format!("listen {addr} backlog=4096;"))
+        .replace("/srv/www", &folder.display().to_string())
+        .replace("/var/cache/nginx/doorbuster", &format!("{dir}/cache"))
+        .replace("http://127.0.0.1:8080", &format!("http://{server}"));
+    Ok(format!(
+        "daemon off;
+master_process off;
+worker_processes 1;
+pid {dir}/pid;
+events {{ worker_connections 4096; }}
+http {{
+  types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}
+  access_log off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 600s;
+  client_body_temp_path {dir}/body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+{site}
+}}
+"
+    ))
+}
