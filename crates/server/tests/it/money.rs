@@ -14,6 +14,8 @@ mod orders;
 mod sandbox;
 #[path = "money/stripe.rs"]
 mod stripe;
+#[path = "money/too_many.rs"]
+mod too_many;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

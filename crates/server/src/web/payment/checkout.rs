@@ -17,7 +17,7 @@ use crate::web::failure::{Cause, failed};
 use crate::web::input::{self, Names};
 use crate::web::limits::RETRY_SECS;
 use crate::web::orders::{id, look};
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::reply::{Answer, Refused, json, problem};
 use crate::web::who::{Buyer, Client};
 use crate::web::{App, wire};
 
@@ -35,10 +35,11 @@ pub(crate) async fn open(
     let base = app.payments.base(host(request.headers()));
     input::body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
-    match look(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(_) => {}
+    let sale = match look(&app, id, Some(&buyer)).await? {
+        AnyOrder::Order(order) => order.sale,
         other => return Err(wrong_state(other.state())),
-    }
+    };
+    let caller = buyer.clone();
     // In a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
     let (asked, from) = (app.clone(), base.clone());
     let opening = app.buying.spawn(async move {
@@ -46,6 +47,14 @@ pub(crate) async fn open(
         asked.payments.open(id, &buyer, &from, may_ask).await
     });
     let opened = opening.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let mut reply = answer(&app, &sale, &base, opened)?;
+    let caller = Caller { address: client.0, buyer: caller.as_str() };
+    app.tell_standing(Route::Checkout, caller, Some(&sale), reply.headers_mut());
+    Ok(reply)
+}
+
+/// What the buyer is told of it.
+fn answer(app: &App, sale: &str, base: &str, opened: Opening) -> Answer {
     match opened {
         Opening::Open(checkout) => {
             let checkout_url =
@@ -53,8 +62,13 @@ pub(crate) async fn open(
             Ok(json(StatusCode::OK, &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) }))
         }
         Opening::WrongState(state) => Err(wrong_state(state.as_str())),
-        Opening::Limited(Limited { scope, retry_after_secs, .. }) => {
-            Err(Problem::rate_limited(scope, retry_after_secs).into())
+        Opening::Limited(Limited { scope, retry_after_secs, standing }) => {
+            let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
+            if let Some(sale) = app.engine.catalogue().sale(sale) {
+                // The order's own limit may be what stands in the way.
+                standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
+            }
+            Ok(reply)
         }
         Opening::NotFound => Err(Problem::not_found("there is no such order").into()),
         Opening::Refused(error) => Err(Refused {
