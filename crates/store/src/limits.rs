@@ -36,7 +36,7 @@ pub const FORGET_AT_ONCE: i64 = 16;
 /// Orders that a check reads before it rests.
 pub const CHECK_ORDERS_AT_ONCE: usize = 500;
 /// How long a check rests: three times as long as it reads.
-pub const CHECK_REST: Duration = Duration::from_millis(2);
+pub const CHECK_REST: Duration = Duration::from_micros(500);
 /// Rows of each table that one transaction of an erasure replaces; more are replaced in further ones.
 pub const ERASE_ROWS: usize = 200;
 /// Events that get their positions in one transaction; the rest gets them in further ones.
