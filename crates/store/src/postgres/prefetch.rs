@@ -30,30 +30,33 @@ pub(super) const QUOTAS: &str =
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
 /// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n` was ever resolved.
+///
+/// Each is looked up by itself, behind `OFFSET 0`, which the planner does not look through: what it planned while there were hardly any rows must not read
+/// all of a grant's orders once there are many.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
     " FROM unnest($1::text[], $2::text[]) AS t (buyer, key)
-      JOIN orders o ON o.buyer = t.buyer AND o.request_key = t.key
+      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.buyer = t.buyer AND o.request_key = t.key OFFSET 0) o
       UNION ALL SELECT ",
     rows::order_columns!(),
     " FROM unnest($3::bigint[], $4::bigint[]) AS t (grant_id, n)
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
-      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n"
+      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id AND o.n = t.n OFFSET 0) o"
 );
 const RESOLUTIONS: &str = concat!(
     "SELECT ",
     rows::resolution_columns!(),
     " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (ticket, grant_id, n)
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
-      JOIN resolution r ON r.ticket = t.ticket
+      CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.ticket = t.ticket OFFSET 0) r
       UNION ALL SELECT ",
     rows::resolution_columns!(),
     " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (ticket, grant_id, n)
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
-      JOIN resolution r ON r.grant_id = t.grant_id AND r.n = t.n"
+      CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id AND r.n = t.n OFFSET 0) r"
 );
-/// One by one: whatever was planned while there were hardly any must not read them all once there are many.
+/// One by one, as [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
@@ -63,7 +66,8 @@ const CHECKOUTS: &str = concat!(
 const ORDERS_BY_NUMBER: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
-    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n) JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n"
+    " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
+      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id AND o.n = t.n OFFSET 0) o"
 );
 
 /// Whether quota rows that are not there are made first, so that they can be locked.
