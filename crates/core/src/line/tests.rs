@@ -93,7 +93,7 @@ fn a_line_is_no_longer_than_what_may_come_back() {
     assert_eq!(stand(&mut model, "cleo"), Joined::Full, "two are kept");
     let served = sure(serve(&mut model, ITEM, 1, NOW)).orders;
     assert!(matches!(stand(&mut model, "cleo"), Joined::Done(_)), "one is kept, one is held");
-    assert!(matches!(sure(order::pay(&mut model, &served[0].id, &By::BUYER, NOW)), order::Paid::Done(_)));
+    assert!(matches!(sure(order::pay(&mut model, &served[0].id, By::BUYER, NOW)), order::Paid::Done(_)));
     assert_eq!(stand(&mut model, "dora"), Joined::Full, "what is paid for does not come back");
     assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
 }
