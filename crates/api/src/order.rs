@@ -264,7 +264,7 @@ impl AnyOrder {
 pub struct HistoryEntry {
     /// When.
     pub at: Time,
-    /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded` and so on.
+    /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded`, `payment.reversed` and so on.
     pub event: String,
     /// The order's state after it.
     pub state: OrderState,

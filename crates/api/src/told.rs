@@ -6,7 +6,7 @@ mod document;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::admin::payments::{Payment, Refund};
+use crate::admin::payments::{Payment, Refund, Reversal};
 use crate::order::{Order, RefusedOrder};
 use crate::value::Time;
 
@@ -38,6 +38,8 @@ pub enum EventType {
     OrderRefused,
     /// Money that pays for no order goes back.
     PaymentRefunded,
+    /// Money went back that nobody here asked for, or is there after all.
+    PaymentReversed,
     /// A sale began to sell.
     SaleOpened,
     /// A sale ended.
@@ -57,6 +59,7 @@ impl EventType {
         Self::OrderExtended,
         Self::OrderRefused,
         Self::PaymentRefunded,
+        Self::PaymentReversed,
         Self::SaleOpened,
         Self::SaleClosed,
         Self::ItemSoldOut,
@@ -74,6 +77,7 @@ impl EventType {
             Self::OrderExtended => "order.extended",
             Self::OrderRefused => "order.refused",
             Self::PaymentRefunded => "payment.refunded",
+            Self::PaymentReversed => "payment.reversed",
             Self::SaleOpened => "sale.opened",
             Self::SaleClosed => "sale.closed",
             Self::ItemSoldOut => "item.sold_out",
@@ -111,6 +115,8 @@ pub enum Data {
     Refused(RefusedData),
     /// A payment whose money goes back.
     Payment(PaymentData),
+    /// Money that went back without having been asked to.
+    Reversal(ReversalData),
     /// An item.
     Item(ItemData),
     /// A sale.
@@ -141,6 +147,13 @@ pub struct PaymentData {
     pub payment: Payment,
     /// Its refund, as it was when it was decided.
     pub refund: Refund,
+}
+
+/// Data of `payment.reversed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReversalData {
+    /// What the provider says.
+    pub reversal: Reversal,
 }
 
 /// Data of `item.sold_out`.

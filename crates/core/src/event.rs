@@ -3,7 +3,7 @@
 //! The same rows are an order's history (who, when, why) and the outbox that webhooks and brokers are fed from.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
-use crate::money::{Money, PaymentId};
+use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, OrderState, Verdict};
 use crate::rules::{Rule, keeps};
 use crate::value::{BuyerId, ItemId, Millis};
@@ -27,6 +27,8 @@ pub enum EventType {
     OrderRefused,
     /// Money that pays for no order goes back.
     PaymentRefunded,
+    /// Money went back that nobody here asked for, or is there after all.
+    PaymentReversed,
     /// A sale began to sell.
     SaleOpened,
     /// A sale ended.
@@ -46,6 +48,7 @@ impl EventType {
         Self::OrderExtended,
         Self::OrderRefused,
         Self::PaymentRefunded,
+        Self::PaymentReversed,
         Self::SaleOpened,
         Self::SaleClosed,
         Self::ItemSoldOut,
@@ -63,6 +66,7 @@ impl EventType {
             Self::OrderExtended => "order.extended",
             Self::OrderRefused => "order.refused",
             Self::PaymentRefunded => "payment.refunded",
+            Self::PaymentReversed => "payment.reversed",
             Self::SaleOpened => "sale.opened",
             Self::SaleClosed => "sale.closed",
             Self::ItemSoldOut => "item.sold_out",
@@ -157,6 +161,19 @@ pub enum Subject {
         money: Money,
         /// Why.
         cause: crate::money::RefundCause,
+    },
+    /// A payment whose money went back without having been asked to. The stores write it, which keep reversals.
+    Reversal {
+        /// The provider's id of it.
+        payment: PaymentId,
+        /// The order that it named.
+        order: String,
+        /// How much went back, all in all.
+        money: Money,
+        /// How.
+        kind: ReversalKind,
+        /// False: it came to nothing, and the money is there.
+        stands: bool,
     },
     /// An item.
     Item(ItemId),

@@ -18,7 +18,9 @@ use crate::value::{Millis, Stock};
 pub use checkout::{Checkout, CheckoutKept, close_checkout, keep_checkout};
 pub(crate) use refund::refund;
 pub use refund::{RefundNews, note_refund, retry_refund, settle_refund};
-pub use rows::{Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState};
+pub use rows::{
+    Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState, ReversalKind,
+};
 
 /// What a captured payment came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

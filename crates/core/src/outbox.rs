@@ -35,7 +35,7 @@ pub fn about(event: &Event) -> String {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
         // Also when it names no order of ours: it is what the shop and the provider know the payment by.
-        Subject::Payment { order, .. } => order.clone(),
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
     }

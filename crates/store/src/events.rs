@@ -2,7 +2,7 @@
 use std::borrow::Cow;
 
 use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
-use doorbuster_core::money::{Money, PaymentId, RefundCause};
+use doorbuster_core::money::{Money, PaymentId, RefundCause, ReversalKind};
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Phase, TicketId, Verdict};
 use serde_json::{Value, json};
 
@@ -60,6 +60,10 @@ pub(crate) fn data(subject: &Subject) -> Option<String> {
         Subject::Payment { payment, order, money, cause } => {
             let (minor, currency) = (money.minor, &money.currency);
             json!({"payment": payment.0, "order": order, "amount_minor": minor, "currency": currency, "cause": cause.as_str()})
+        }
+        Subject::Reversal { payment, order, money, kind, stands } => {
+            let (minor, currency, kind) = (money.minor, &money.currency, kind.as_str());
+            json!({"payment": payment.0, "order": order, "amount_minor": minor, "currency": currency, "kind": kind, "stands": stands})
         }
         Subject::Order(_) | Subject::Item(_) | Subject::Sale(_) => return None,
     };
@@ -120,6 +124,7 @@ impl EventRow {
         match what {
             EventType::OrderRefused => ticket(&serde_json::from_str(self.data.as_deref()?).ok()?, self.item?),
             EventType::PaymentRefunded => payment(&serde_json::from_str(self.data.as_deref()?).ok()?),
+            EventType::PaymentReversed => reversal(&serde_json::from_str(self.data.as_deref()?).ok()?),
             EventType::ItemSoldOut => self.item.map(Subject::Item),
             EventType::SaleOpened | EventType::SaleClosed => self.sale.map(Subject::Sale),
             _ => None,
@@ -150,12 +155,26 @@ fn ticket(document: &Value, item: ItemId) -> Option<Subject> {
     })
 }
 
-fn payment(document: &Value) -> Option<Subject> {
+fn money(document: &Value) -> Option<Money> {
     let minor = document.get("amount_minor")?.as_i64()?;
+    Some(Money { minor, currency: text(document, "currency")?.to_owned() })
+}
+
+fn reversal(document: &Value) -> Option<Subject> {
+    Some(Subject::Reversal {
+        payment: PaymentId(text(document, "payment")?.to_owned()),
+        order: text(document, "order")?.to_owned(),
+        money: money(document)?,
+        kind: ReversalKind::parse(text(document, "kind")?)?,
+        stands: document.get("stands")?.as_bool()?,
+    })
+}
+
+fn payment(document: &Value) -> Option<Subject> {
     Some(Subject::Payment {
         payment: PaymentId(text(document, "payment")?.to_owned()),
         order: text(document, "order")?.to_owned(),
-        money: Money { minor, currency: text(document, "currency")?.to_owned() },
+        money: money(document)?,
         cause: RefundCause::parse(text(document, "cause")?)?,
     })
 }

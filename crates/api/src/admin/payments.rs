@@ -118,6 +118,37 @@ impl RefundCause {
     }
 }
 
+/// How money went back without having been asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReversalKind {
+    /// Somebody gave it back at the provider's own console.
+    Returned,
+    /// The buyer's bank took it back, or is about to.
+    Disputed,
+}
+
+/// Money that went back without having been asked to. Its payment and the order are as they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "payment": "pay_1", "order": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
+    "amount": {"amount_minor": 100, "currency": "CNY"}, "kind": "disputed", "stands": true, "provider": "sandbox"
+})))]
+pub struct Reversal {
+    /// The provider's id of the payment.
+    pub payment: String,
+    /// The order that the payment names.
+    pub order: String,
+    /// How much went back, all in all.
+    pub amount: Money,
+    /// `returned`: given back at the provider's own console; `disputed`: by the buyer's bank.
+    pub kind: ReversalKind,
+    /// `false`: it came to nothing, and the money is there.
+    pub stands: bool,
+    /// By which provider.
+    pub provider: String,
+}
+
 /// The whole of one payment on its way back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({

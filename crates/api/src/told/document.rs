@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Data, EventType, ItemData, Message, OrderData, PaymentData, RefusedData, SaleData, event_id};
+use super::{
+    Data, EventType, ItemData, Message, OrderData, PaymentData, RefusedData, ReversalData, SaleData, event_id,
+};
 use crate::admin::payments::{Payment, PaymentState, Refund, RefundCause};
 use crate::order::{Order, OrderState};
 use crate::value::Time;
@@ -41,7 +43,7 @@ struct Told {
     example: fn(EventType) -> Data,
 }
 
-const TOLD: [Told; 11] = [
+const TOLD: [Told; 12] = [
     order(
         EventType::OrderReserved,
         "A request became an order, or a place in line did (`from_line`); its units are held until `pay_by`.",
@@ -66,6 +68,13 @@ const TOLD: [Told; 11] = [
             is `order.refunded`.",
         schema: members::<PaymentData>,
         example: a_payment,
+    },
+    Told {
+        what: EventType::PaymentReversed,
+        when: "Money went back that nobody here asked for: at the provider's own console, or by the buyer's bank; or it is there after all (`stands` is \
+            `false`). The payment and its order are as they were, and what becomes of them is yours to say.",
+        schema: members::<ReversalData>,
+        example: |_| Data::Reversal(ReversalData { reversal: example() }),
     },
     sale(EventType::SaleOpened, "A sale began to sell."),
     sale(EventType::SaleClosed, "A sale ended. Orders that wait for payment go on."),

@@ -76,6 +76,35 @@ pub struct Payment {
     pub at: Millis,
 }
 
+/// How money went back without having been asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversalKind {
+    /// Somebody gave it back at the provider's own console.
+    Returned,
+    /// The buyer's bank took it back, or is about to.
+    Disputed,
+}
+
+impl ReversalKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[Self::Returned, Self::Disputed];
+
+    /// The word for it, everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Returned => "returned",
+            Self::Disputed => "disputed",
+        }
+    }
+
+    /// The kind that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+}
+
 /// Why money goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefundCause {

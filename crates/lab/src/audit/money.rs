@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::findings::Findings;
 use super::limits::MONEY_NOTICES_MAX;
-use super::rows::{Order, Payment, Refund, Truth};
+use super::rows::{Order, Payment, Refund, Reversal, Truth};
 
 /// Checks every payment against its order and its refund, every refund against its payment, every paid order against its payment.
 pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
@@ -33,6 +33,7 @@ pub(super) fn check(truth: &Truth, findings: &mut Findings<'_>) {
         findings.store("I5", format!("refund {} is of payment {}, which is not there", refund.id, refund.payment));
     }
     paid_orders(truth, &stands, findings);
+    reversals(truth, &known, findings);
     notices(truth, findings);
 }
 
@@ -110,6 +111,20 @@ fn paid_orders(truth: &Truth, stands: &HashMap<(i64, i64), &Payment>, findings: 
         if by_provider && !stands.contains_key(&at) {
             findings.item("I5", order.item, format!("order {} is paid, and no payment stands for it", order.id));
         }
+    }
+}
+
+/// Money that went back and nobody here asked for, newest first, while its payment stands for an order or is disputed.
+fn reversals(truth: &Truth, known: &HashMap<&str, &Payment>, findings: &mut Findings<'_>) {
+    let open = truth.reversals.iter().filter_map(|it| Some((it, *known.get(&*it.payment)?)));
+    let open = open.filter(|(it, payment)| it.kind == "disputed" || payment.state == "captured");
+    for (Reversal { payment, kind, minor, currency }, of) in open.take(MONEY_NOTICES_MAX) {
+        let said = match &**kind {
+            "disputed" => "is disputed by the buyer's bank",
+            _ => "was given back at the provider's own console",
+        };
+        let detail = format!("payment {payment}: {minor} {currency} in minor units {said}; its order is as it was");
+        findings.notice(kind, Some(&of.named), detail);
     }
 }
 

@@ -7,7 +7,7 @@ use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
 use super::rows::{
     Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall, Refund, Resolution,
-    Sale, Truth,
+    Reversal, Sale, Truth,
 };
 
 /// Reads everything that the checks look at. On a thread of its own, so that whoever asks may have an event loop already.
@@ -57,6 +57,7 @@ async fn read_rows(db: &Client) -> Result<Truth, tokio_postgres::Error> {
         events: all(db, EVENTS, event).await?,
         payments: all(db, PAYMENTS, payment).await?,
         refunds: all(db, REFUNDS, refund).await?,
+        reversals: all(db, REVERSALS, reversal).await?,
         places: all(db, PLACES, place).await?,
         index: Index::default(),
     };
@@ -234,6 +235,13 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
         cause: row.try_get(6)?,
         state: row.try_get(7)?,
     })
+}
+
+const REVERSALS: &str =
+    "SELECT payment_id, kind, amount_minor, currency FROM reversal WHERE stands ORDER BY at DESC, payment_id, kind";
+
+fn reversal(row: &Row) -> Result<Reversal, tokio_postgres::Error> {
+    Ok(Reversal { payment: row.try_get(0)?, kind: row.try_get(1)?, minor: row.try_get(2)?, currency: row.try_get(3)? })
 }
 
 const PLACES: &str = "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";

@@ -22,6 +22,8 @@ pub(super) struct Truth {
     pub events: Vec<Event>,
     pub payments: Vec<Payment>,
     pub refunds: Vec<Refund>,
+    /// Money that went back without having been asked to and did not come to nothing, newest first.
+    pub reversals: Vec<Reversal>,
     /// Places in line, by item and turn.
     pub places: Vec<Place>,
     /// What the database says about itself when it is damaged.
@@ -244,6 +246,15 @@ pub(super) struct Refund {
     pub currency: String,
     pub cause: String,
     pub state: String,
+}
+
+/// What a provider said of a payment whose money went back by itself.
+#[derive(Debug)]
+pub(super) struct Reversal {
+    pub payment: String,
+    pub kind: String,
+    pub minor: i64,
+    pub currency: String,
 }
 
 /// A place in an item's line.

@@ -8,7 +8,7 @@ use super::AuditError;
 use super::limits::BUSY_TIMEOUT;
 use super::rows::{
     Adjustment, DeadLetter, Event, Feed, Grant, Index, Item, Order, Payment, Place, Quota, Recall, Refund, Resolution,
-    Sale, Truth,
+    Reversal, Sale, Truth,
 };
 
 /// Marks a file as Doorbuster's own ("DbrM").
@@ -70,6 +70,7 @@ fn read_rows(db: &mut Connection) -> rusqlite::Result<Truth> {
         events: all(&snapshot, EVENTS, event)?,
         payments: all(&snapshot, PAYMENTS, payment)?,
         refunds: all(&snapshot, REFUNDS, refund)?,
+        reversals: all(&snapshot, REVERSALS, reversal)?,
         places: all(&snapshot, PLACES, place)?,
         index: Index::default(),
     };
@@ -236,6 +237,13 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
         cause: row.get(6)?,
         state: row.get(7)?,
     })
+}
+
+const REVERSALS: &str =
+    "SELECT payment_id, kind, amount_minor, currency FROM reversal WHERE stands ORDER BY at DESC, payment_id, kind";
+
+fn reversal(row: &Row<'_>) -> rusqlite::Result<Reversal> {
+    Ok(Reversal { payment: row.get(0)?, kind: row.get(1)?, minor: row.get(2)?, currency: row.get(3)? })
 }
 
 const PLACES: &str = "SELECT item_id, n, id, buyer, request_key, state, ended_at FROM waitlist ORDER BY item_id, n";

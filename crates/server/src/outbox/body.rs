@@ -1,8 +1,9 @@
 //! What is said of an event: the same bytes for each attempt and each receiver, since everything comes from the event's row and from what never changes.
+use doorbuster_api::admin::payments::{Reversal, ReversalKind};
 use doorbuster_api::order::RefusalCode;
-use doorbuster_api::told::{self, Data, ItemData, OrderData, PaymentData, RefusedData, SaleData};
+use doorbuster_api::told::{self, Data, ItemData, OrderData, PaymentData, RefusedData, ReversalData, SaleData};
 use doorbuster_core::event::{Actor, Event, Subject};
-use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
+use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::about;
 use doorbuster_core::{Millis, Units};
 use doorbuster_store::Told;
@@ -48,6 +49,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
             Data::Refused(RefusedData { order: wire::refused(*id, buyer.as_str(), item, units, code) })
         }
         Subject::Payment { .. } => Data::Payment(payment(event)?),
+        Subject::Reversal { .. } => Data::Reversal(ReversalData { reversal: reversal(event)? }),
         Subject::Item(item) => {
             let item = catalogue.item_of(*item)?;
             Data::Item(ItemData { sale: item.sale.to_string(), item: item.row.name.clone() })
@@ -56,13 +58,35 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
     })
 }
 
+/// What a provider said of a payment, as it was written with the event.
+fn reversal(event: &Event) -> Option<Reversal> {
+    let Subject::Reversal { payment, order, money, kind, stands } = &event.subject else { return None };
+    let kind = match kind {
+        money::ReversalKind::Returned => ReversalKind::Returned,
+        money::ReversalKind::Disputed => ReversalKind::Disputed,
+    };
+    Some(Reversal {
+        payment: payment.0.clone(),
+        order: order.clone(),
+        amount: wire::amount(money.minor, &money.currency),
+        kind,
+        stands: *stands,
+        provider: provider(event),
+    })
+}
+
+/// The provider that an event came from.
+fn provider(event: &Event) -> String {
+    match &event.by.actor {
+        Actor::Provider(name) => name.clone(),
+        Actor::Buyer | Actor::Operator(_) | Actor::Engine => String::new(),
+    }
+}
+
 /// The payment and its refund as they were written with the event.
 fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
-    let provider = match &event.by.actor {
-        Actor::Provider(name) => name.clone(),
-        Actor::Buyer | Actor::Operator(_) | Actor::Engine => String::new(),
-    };
+    let provider = provider(event);
     let refund = Refund {
         id: RefundId::of(payment),
         payment: payment.clone(),

@@ -10,6 +10,8 @@ mod inbox;
 mod nodes;
 #[path = "money/orders.rs"]
 mod orders;
+#[path = "money/reversals.rs"]
+mod reversals;
 #[path = "money/sandbox.rs"]
 mod sandbox;
 #[path = "money/stripe.rs"]

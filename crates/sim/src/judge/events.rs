@@ -34,7 +34,7 @@ pub(crate) fn about(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        Subject::Payment { order, .. } => order.clone(),
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item {item}"),
         Subject::Sale(sale) => format!("sale {sale}"),
     }

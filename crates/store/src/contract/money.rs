@@ -1,4 +1,6 @@
 //! Lists of payments and refunds, and what of them an operator should see.
+use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
+pub use doorbuster_core::money::ReversalKind;
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
 use doorbuster_core::{ItemId, Millis};
 
@@ -45,33 +47,6 @@ pub struct Notice {
     pub at: Millis,
 }
 
-/// How money went back without having been asked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReversalKind {
-    /// Somebody gave it back at the provider's own console.
-    Returned,
-    /// The buyer's bank took it back, or is about to.
-    Disputed,
-}
-
-impl ReversalKind {
-    /// Every kind.
-    pub const ALL: &[Self] = &[Self::Returned, Self::Disputed];
-
-    /// The word for it, everywhere.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Returned => "returned",
-            Self::Disputed => "disputed",
-        }
-    }
-
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
-    }
-}
-
 /// What a provider says of money that it took, and that went back without having been asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
@@ -85,6 +60,16 @@ pub struct Reversal {
     pub money: Option<Money>,
     /// False: it came to nothing, and the money is there.
     pub stands: bool,
+}
+
+impl Reversal {
+    /// What is told of it, as it is written down: the order that its payment named, and how much went back.
+    pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
+        let by = By::actor(Actor::Provider(self.provider.clone()));
+        let Self { payment, kind, stands, .. } = self;
+        let subject = Subject::Reversal { payment: payment.clone(), order, money, kind: *kind, stands: *stands };
+        Event { what: EventType::PaymentReversed, subject, by, at }
+    }
 }
 
 /// A reversal that an operator should see: its payment stands for an order still, or is disputed.

@@ -2,7 +2,7 @@
 use tokio_postgres::Row;
 
 use doorbuster_core::money::{Money, PaymentId};
-use doorbuster_core::{ItemId, Millis};
+use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
 use crate::contract::{Reversal, ReversalKind, Reversed};
 use crate::limits::NOTICES_MAX;
@@ -23,6 +23,9 @@ const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currenc
      SET amount_minor = CASE WHEN reversal.amount_minor < excluded.amount_minor THEN excluded.amount_minor ELSE reversal.amount_minor END,
          stands = excluded.stands
      WHERE reversal.stands <> excluded.stands OR reversal.amount_minor < excluded.amount_minor";
+const PUT_AS: &str =
+    "SELECT p.order_id, r.amount_minor, r.currency FROM reversal r JOIN payment p ON p.id = r.payment_id
+     WHERE r.payment_id = $1 AND r.kind = $2";
 const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
      FROM reversal r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT $1";
@@ -45,7 +48,22 @@ impl Postgres {
             let (kind, now) = (told.kind.as_str(), ledger.now.0);
             let changed =
                 ledger.run(PUT, &[&told.payment.0, &kind, &minor, &currency, &told.stands, &now, &told.provider])?;
-            Ok(changed == 1)
+            if changed != 1 {
+                return Ok(false);
+            }
+            let written = ledger.one(PUT_AS, &[&told.payment.0, &kind], |row| {
+                Ok((row.try_get::<_, String>(0)?, Money { minor: row.try_get(1)?, currency: row.try_get(2)? }))
+            })?;
+            let Some((order, money)) = written else { return Ok(true) };
+            // An event takes its order's number, which never changes, from the row in hand: nothing of the order is locked or written here.
+            if let Some(id) = TicketId::parse(&order)
+                && let Some(order) = ledger.order(&id)?
+            {
+                ledger.held.keep_order(order);
+            }
+            let at = ledger.now;
+            ledger.append_event(&told.event(order, money, at))?;
+            Ok(true)
         };
         self.job(Again::Safe, put).await
     }

@@ -51,13 +51,13 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
         return Ok(());
     }
     let named = match &event.subject {
-        Subject::Payment { order, .. } => named(ledger, order)?,
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => named(ledger, order)?,
         _ => None,
     };
     let (item, sale) = match &event.subject {
         Subject::Ticket { item, .. } | Subject::Item(item) => (Some(item.0), None),
         Subject::Sale(sale) => (None, Some(sale)),
-        Subject::Order(_) | Subject::Payment { .. } => (None, None),
+        Subject::Order(_) | Subject::Payment { .. } | Subject::Reversal { .. } => (None, None),
     };
     ledger.sql.run(
         "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -2,7 +2,7 @@
 use rusqlite::params;
 
 use doorbuster_core::money::{Money, PaymentId};
-use doorbuster_core::{ItemId, Millis};
+use doorbuster_core::{ItemId, Ledger, Millis};
 
 use crate::contract::{Reversal, ReversalKind, Reversed};
 use crate::limits::NOTICES_MAX;
@@ -20,6 +20,9 @@ const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currenc
      SET amount_minor = CASE WHEN reversal.amount_minor < excluded.amount_minor THEN excluded.amount_minor ELSE reversal.amount_minor END,
          stands = excluded.stands
      WHERE reversal.stands <> excluded.stands OR reversal.amount_minor < excluded.amount_minor";
+const PUT_AS: &str =
+    "SELECT p.order_id, r.amount_minor, r.currency FROM reversal r JOIN payment p ON p.id = r.payment_id
+     WHERE r.payment_id = ?1 AND r.kind = ?2";
 const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
      FROM reversal r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE r.stands = 1 AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT ?1";
@@ -27,10 +30,20 @@ const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, 
 impl Sqlite {
     pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<bool> {
         self.job(move |ledger| {
-            let (minor, currency) = told.money.map(|money| (money.minor, money.currency)).unzip();
+            let (minor, currency) = told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
             let (kind, now) = (told.kind.as_str(), ledger.now.0);
             let values = params![told.payment.0, kind, minor, currency, told.stands, now, told.provider];
-            Ok(ledger.sql.run(PUT, values)? == 1)
+            if ledger.sql.run(PUT, values)? != 1 {
+                return Ok(false);
+            }
+            let written = ledger.sql.one(PUT_AS, params![told.payment.0, kind], |row| {
+                Ok((row.get::<_, String>(0)?, Money { minor: row.get(1)?, currency: row.get(2)? }))
+            })?;
+            if let Some((order, money)) = written {
+                let at = ledger.now;
+                ledger.append_event(&told.event(order, money, at))?;
+            }
+            Ok(true)
         })
         .await
     }

@@ -54,6 +54,27 @@ fn money_that_goes_back_wrongly_is_found() {
 }
 
 #[test]
+fn money_that_went_back_by_itself_is_a_notice_while_somebody_should_look() {
+    let shop = Shop::good();
+    shop.run(
+        "INSERT INTO reversal VALUES ('pay_bob', 'returned', 60, 'CNY', 1, 7), ('pay_bob', 'disputed', 100, 'CNY', 1, 8),
+                                     ('pay_dan', 'disputed', 20, 'CNY', 0, 9), ('pay_rob', 'returned', 40, 'CNY', 1, 9)",
+    );
+    let report = audit(&shop);
+    assert_eq!(found(&report), []);
+    let notices: Vec<_> = report.audit.notices.iter().map(|notice| (&*notice.kind, &*notice.detail)).collect();
+    let bob = |said: &str| format!("payment pay_bob: {said}; its order is as it was");
+    assert_eq!(
+        notices[..2],
+        [
+            ("disputed", &*bob("100 CNY in minor units is disputed by the buyer's bank")),
+            ("returned", &*bob("60 CNY in minor units was given back at the provider's own console")),
+        ]
+    );
+    assert_eq!(notices.len(), 3, "what came to nothing, and what was refunded since, is none: {notices:?}");
+}
+
+#[test]
 fn a_history_that_cannot_be_is_found() {
     let of = |name: &str, sql: &str| {
         sql.replace('@', &format!("(grant_id, n) = (SELECT grant_id, n FROM orders WHERE id = '{{{name}}}')"))

@@ -8,10 +8,11 @@ use crate::cluster::{Place, Postgres};
 
 const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0001_truth.sql"),
-    include_str!("../../../../store/migrations/postgres/0005_money.sql")
+    include_str!("../../../../store/migrations/postgres/0005_money.sql"),
+    include_str!("../../../../store/migrations/postgres/0006_reversals.sql")
 );
 /// Tables that the auditor reads, parents first, and columns that only PostgreSQL has and insists on.
-const TABLES: [(&str, &str); 14] = [
+const TABLES: [(&str, &str); 15] = [
     ("sale", ""),
     ("item", ""),
     ("slot_grant", ""),
@@ -25,10 +26,11 @@ const TABLES: [(&str, &str); 14] = [
     ("event", ""),
     ("payment", ""),
     ("refund", ""),
+    ("reversal", ""),
     ("waitlist", ""),
 ];
 /// Columns that are flags there and numbers here.
-const FLAGS: [&str; 5] = ["counted", "open", "acked", "done", "accepted"];
+const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
 /// A PostgreSQL with the rows of the shop in which everything adds up.
 struct Twin {
@@ -87,6 +89,7 @@ fn rows(shop: &Shop, table: &str, more: &str) -> String {
 #[test]
 fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() {
     let shop = super::lines::with_line(Shop::strict().with_good_rows());
+    shop.run("INSERT INTO reversal VALUES ('pay_bob', 'disputed', 100, 'CNY', 1, 7), ('pay_rob', 'disputed', 40, 'CNY', 0, 8)");
     let twin = Twin::of(&shop);
     let answers = shop.answers(
         r#"{"buyer":"ann","key":"k-ann","sale":"spring","item":"phone","units":10,"status":201,"code":null,"id":"<ann>","state":"reserved"}

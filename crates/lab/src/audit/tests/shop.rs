@@ -11,7 +11,8 @@ use super::super::order_id::{self, Parts};
 
 const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/V1__truth.sql"),
-    include_str!("../../../../store/migrations/V4__money.sql")
+    include_str!("../../../../store/migrations/V4__money.sql"),
+    include_str!("../../../../store/migrations/V5__reversals.sql")
 );
 
 /// When the sale opened.

@@ -1,6 +1,6 @@
 //! Lists of payments and refunds, and the documents of the built-in provider.
 use doorbuster_core::ItemId;
-use doorbuster_core::event::By;
+use doorbuster_core::event::{Actor, By, EventType, Subject};
 use doorbuster_core::money::{Capture, Money, PaymentId};
 use doorbuster_core::order::Ending;
 
@@ -129,4 +129,21 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
     rig.store.end_order(orders[0].id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
     assert_eq!(listed().await, [], "an operator saw to it");
     assert_eq!(rig.store.check().await.expect("reads").findings, []);
+    // Each that changed something is told of, with the order that its payment named.
+    let mut told = Vec::new();
+    for order in &orders {
+        for it in rig.store.history(order.id).await.expect("reads") {
+            if let Subject::Reversal { payment, order: named, money, kind, stands } = it.event.subject {
+                assert_eq!((it.event.what, named), (EventType::PaymentReversed, order.id.to_string()));
+                assert_eq!(it.event.by, By::actor(Actor::Provider(super::PROVIDER.to_owned())));
+                told.push((payment.0, kind, money, stands));
+            }
+        }
+    }
+    let of = |n: u32, kind, minor, stands| (format!("pay_{n}"), kind, Money { minor, ..price(1) }, stands);
+    let all = price(1).minor;
+    assert_eq!(
+        told,
+        [of(1, Returned, 5, true), of(1, Returned, 7, true), of(2, Disputed, all, true), of(2, Disputed, all, false)]
+    );
 }

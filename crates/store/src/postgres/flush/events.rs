@@ -52,7 +52,9 @@ fn order(event: &Event) -> Option<&Order> {
 fn numbers(held: &Held, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,
-        Subject::Payment { order, .. } => held.orders.get(&TicketId::parse(order)?)?,
+        Subject::Payment { order, .. } | Subject::Reversal { order, .. } => {
+            held.orders.get(&TicketId::parse(order)?)?
+        }
         Subject::Ticket { .. } | Subject::Item(_) | Subject::Sale(_) => return None,
     };
     Some((int(order.grant.0), int(order.n.0)))
@@ -61,7 +63,7 @@ fn numbers(held: &Held, event: &Event) -> Option<(i64, i64)> {
 fn item(event: &Event) -> Option<ItemId> {
     match &event.subject {
         Subject::Ticket { item, .. } | Subject::Item(item) => Some(*item),
-        Subject::Order(_) | Subject::Payment { .. } | Subject::Sale(_) => None,
+        Subject::Order(_) | Subject::Payment { .. } | Subject::Reversal { .. } | Subject::Sale(_) => None,
     }
 }
 
