@@ -73,19 +73,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                 };
                 give_back(&mut room, len);
                 learned = Learned::default();
-                let rest = app.rests.after(sold.as_ref());
-                let (told, stays) = told(connection, sold, date.set(now), false);
-                write(&mut stream, told).await.ok()?;
-                if !stays {
-                    return None;
-                }
-                if let Some(rest) = rest {
-                    tokio::select! {
-                        biased;
-                        () = stopped.as_mut() => return None,
-                        () = Box::pin(tokio::time::sleep(rest)) => since = Instant::now(),
-                    }
-                }
+                tell(connection, &mut stream, sold, date.set(now), stopped.as_mut()).await?;
                 continue;
             }
             Came::Other => return Some((stream, room)),
@@ -115,6 +103,28 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             }
             () = stopped.as_mut() => return None,
         }
+    }
+}
+
+/// Tells what a purchase came to, and lets a connection rest that asks for more than can be taken in. `None`: the connection has ended.
+async fn tell(
+    connection: &Connection,
+    stream: &mut TcpStream,
+    sold: Option<Sold>,
+    date: &Date,
+    stopped: impl Future<Output = ()>,
+) -> Option<()> {
+    let rest = connection.service.app.rests.after(sold.as_ref());
+    let (told, stays) = told(connection, sold, date, false);
+    write(stream, told).await.ok()?;
+    match rest {
+        _ if !stays => None,
+        None => Some(()),
+        Some(rest) => tokio::select! {
+            biased;
+            () = stopped => None,
+            () = Box::pin(tokio::time::sleep(rest)) => Some(()),
+        },
     }
 }
 
