@@ -103,6 +103,7 @@ fn one_round(setting: &Setting, truth: Truth) -> Result<Measured> {
     let run = fill.run(&mut Purchases::each_once(&holders, template(&holders, "held", 1, ""), 0))?;
     run.only(&[Kind::Accepted])?;
     ensure!(house.stock("held")?.held == u64::from(holds), "not every unit is held");
+    house.rest()?;
 
     let never = AtomicBool::new(false);
     let lead = Duration::from_secs(1);

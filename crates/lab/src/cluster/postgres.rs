@@ -60,6 +60,9 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
+            // A log that is used again rather than made anew: whoever commits waits while a segment of it is made.
+            "min_wal_size=1GB".to_owned(),
+            "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
         ];
         let arguments = ["-D".to_owned(), data].into_iter();
