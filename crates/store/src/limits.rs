@@ -17,8 +17,11 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 pub const CHECKPOINT_REST_PAGES: i64 = 100;
 /// The same as a part of a long log, whose rest may never be so small while orders come as fast as they can.
 pub const CHECKPOINT_REST_PART: i64 = 100;
-/// Pages still to be carried at which the writer waits until they are, so that the log does not grow without end.
+/// Pages still to be carried at which the writer rests after each commit while they are, so that the log stays behind the disk. Under a reader's old snapshot
+/// nothing can be carried: the log then grows as long as that lasts.
 pub const LOG_PAGES_MAX: i64 = 256_000;
+/// How long it rests.
+pub const LOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long a connection waits for a lock that a foreign process holds on the file; past it the job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps; past it the least used one is prepared again.

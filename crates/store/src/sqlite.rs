@@ -86,22 +86,22 @@ impl Sqlite {
         let (readers_live, readers_end) = watch::channel(());
         let (writer_lives, writer_ends) = watch::channel(());
         let read_jobs = Arc::new(Mutex::new(read_jobs));
+        let data = Arc::new(open::data(&dir)?);
         let readers_live = Arc::new(readers_live);
         for _ in 0..READERS {
             let (conn, jobs, lives) = (open::reader(&dir)?, Arc::clone(&read_jobs), Arc::clone(&readers_live));
+            let data = Arc::clone(&data);
             spawn("store-read", move || {
                 read::work(conn, &jobs);
+                drop(data);
                 drop(lives);
             })?;
         }
         let (wake, woken) = sync_channel(1);
-        let (carrier, data, shared_too) = (open::checkpointer(&dir)?, open::data(&dir)?, Arc::clone(&shared));
-        let carrier = spawn("store-checkpoint", move || {
-            carry_log(carrier, &data, &woken, &shared_too);
-            data
-        })?;
-        let writer =
-            writer::Writer { conn, jobs: write_jobs, shared: Arc::clone(&shared), checkpoint: wake, carrier, lock };
+        let (carrier, shared_too, data_too) = (open::checkpointer(&dir)?, Arc::clone(&shared), Arc::clone(&data));
+        let carrier = spawn("store-checkpoint", move || carry_log(carrier, &data_too, &woken, &shared_too))?;
+        let (jobs, shared_too) = (write_jobs, Arc::clone(&shared));
+        let writer = writer::Writer { conn, jobs, shared: shared_too, checkpoint: wake, carrier, data, lock };
         spawn("store-write", move || {
             writer.run();
             drop(writer_lives);
@@ -199,26 +199,28 @@ impl Sqlite {
 /// Carries pages of the write-ahead log into the file, whenever the writer says that there are many, until the writer ends.
 ///
 /// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do while others wait for it. So what was carried is synced
-/// here, beside the writer, and the writer's own sync finds next to nothing.
+/// here, beside the writer, and the writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and then nothing is synced.
 fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
+    let _fails = shared.fails_if_this_panics();
+    let mut synced = 0;
     while woken.recv().is_ok() && shared.health().is_ok() {
-        let carried = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(Failure::from);
-        // After a failed sync elsewhere there is nothing more to be made durable.
-        let synced = carried.and_then(|()| match shared.health() {
-            Ok(()) => data.sync_data().map_err(|error| Failure::Lost(error.to_string())),
-            Err(_) => Ok(()),
+        let carried = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(2));
+        let done = carried.map_err(Failure::from).and_then(|carried| match shared.health() {
+            Ok(()) if carried != synced => {
+                synced = carried;
+                data.sync_data().map_err(|error| Failure::Lost(error.to_string()))
+            }
+            // After a failed sync elsewhere there is nothing more to be made durable.
+            _ => Ok(()),
         });
-        shared.carries.store(false, Ordering::Release);
-        if let Err(failure) = synced {
+        if let Err(failure) = done {
             shared.judge(failure);
         }
+        shared.carries.store(false, Ordering::Release);
     }
 }
 
-fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<thread::JoinHandle<T>, OpenError> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, OpenError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
     spawned.map_err(|error| OpenError::Failed(format!("a thread cannot be started: {error}")))
 }

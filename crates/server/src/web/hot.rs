@@ -118,7 +118,7 @@ where
         }
     };
     // Here the rest comes before the answer: the general server has no moment between an answer and the next request.
-    if let Some(rest) = app.rests.after(Some(&sold)) {
+    if let Some(rest) = app.rest_after(peer, Some(&sold)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
     match sold {
@@ -300,6 +300,13 @@ impl App {
                 Some(Refusal::RateLimited { scope, retry_after_secs })
             }
         }
+    }
+
+    /// How long a connection is not heard after this.
+    pub(crate) fn rest_after(&self, peer: IpAddr, sold: Option<&Sold>) -> Option<Duration> {
+        let is_overloaded = matches!(sold, Some(Sold::Refused(Refusal::Overloaded { .. }, _)));
+        let rests = is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
+        rests.then(|| self.rests.next())
     }
 
     /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale that nobody knows.

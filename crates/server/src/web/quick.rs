@@ -73,7 +73,9 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                 };
                 give_back(&mut room, len);
                 learned = Learned::default();
-                tell(connection, &mut stream, sold, date.set(now), stopped.as_mut()).await?;
+                if tell(connection, &mut stream, sold, date.set(now), stopped.as_mut()).await? {
+                    since = Instant::now();
+                }
                 continue;
             }
             Came::Other => return Some((stream, room)),
@@ -106,26 +108,27 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Tells what a purchase came to, and lets a connection rest that asks for more than can be taken in. `None`: the connection has ended.
+/// Tells what a purchase came to, and lets a connection rest that asks for more than can be taken in; whether it did. `None`: the connection has ended.
 async fn tell(
     connection: &Connection,
     stream: &mut TcpStream,
     sold: Option<Sold>,
     date: &Date,
     stopped: impl Future<Output = ()>,
-) -> Option<()> {
-    let rest = connection.service.app.rests.after(sold.as_ref());
+) -> Option<bool> {
+    let rest = connection.service.app.rest_after(connection.peer, sold.as_ref());
     let (told, stays) = told(connection, sold, date, false);
     write(stream, told).await.ok()?;
-    match rest {
-        _ if !stays => None,
-        None => Some(()),
-        Some(rest) => tokio::select! {
-            biased;
-            () = stopped => None,
-            () = Box::pin(tokio::time::sleep(rest)) => Some(()),
-        },
+    if !stays {
+        return None;
     }
+    let Some(rest) = rest else { return Some(false) };
+    tokio::select! {
+        // What came meanwhile is still answered.
+        () = stopped => {}
+        () = Box::pin(tokio::time::sleep(rest)) => {}
+    }
+    Some(true)
 }
 
 /// What a request hears whose body does not come.

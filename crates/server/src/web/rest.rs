@@ -2,15 +2,13 @@
 //!
 //! A refusal is cheap, and still takes its time from the orders under way: as often as clients ask again that do not heed `Retry-After`. So refused
 //! connections are heard again in turn, so many of them a second. The turns are those of a virtual clock (GCRA, ITU-T I.371). Nobody rests longer than
-//! `Retry-After` says, so whoever keeps to it notices nothing.
+//! `Retry-After` says, so whoever keeps to it notices nothing. A trusted proxy's connection is never let rest: behind it is not one client but anybody.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hot::Sold;
 use super::limits::{HEARD_AGAIN_PER_SEC, RETRY_SECS};
-use crate::purchase::Refusal;
 
 const REST_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
 
@@ -28,13 +26,10 @@ impl Rests {
         Self { began: Instant::now(), gap_us: (1_000_000 / per_sec).max(1), last_us: AtomicU64::new(0) }
     }
 
-    /// How long a connection that heard this is not heard.
-    pub(crate) fn after(&self, sold: Option<&Sold>) -> Option<Duration> {
-        let is_overloaded = matches!(sold, Some(Sold::Refused(Refusal::Overloaded { .. }, _)));
-        is_overloaded.then(|| {
-            let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            Duration::from_micros(self.turn(now_us))
-        })
+    /// How long the next connection is not heard.
+    pub(crate) fn next(&self) -> Duration {
+        let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.turn(now_us))
     }
 
     /// The next turn, in microseconds from now.

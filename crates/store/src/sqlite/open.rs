@@ -109,7 +109,7 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| fault(&file_in(dir), &e))
 }
 
-/// The file itself, to be synced. It is closed after every connection: closing it ends the locks that this process holds on the file.
+/// The file itself, to be synced. It must be closed after every connection: closing it ends the locks that this process holds on the file.
 pub(super) fn data(dir: &Path) -> Result<File, OpenError> {
     let path = file_in(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))

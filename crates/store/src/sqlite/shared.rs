@@ -48,6 +48,11 @@ impl Shared {
         }
     }
 
+    /// Fails the store when the thread that holds this panics.
+    pub(super) fn fails_if_this_panics(&self) -> FailsOnPanic<'_> {
+        FailsOnPanic(self)
+    }
+
     /// What a failure means to the caller. A fatal one ends the store.
     pub(super) fn judge(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
@@ -55,5 +60,16 @@ impl Shared {
             self.fail(reason);
         }
         error
+    }
+}
+
+/// See [`Shared::fails_if_this_panics`].
+pub(super) struct FailsOnPanic<'a>(&'a Shared);
+
+impl Drop for FailsOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the store panicked");
+        }
     }
 }

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::contract::StoreError;
 use crate::limits::{
     CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAGES_MAX,
-    STATEMENTS_MAX,
+    LOG_PAUSE, STATEMENTS_MAX,
 };
 
 use super::failure::Failure;
@@ -46,8 +46,10 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     /// Wakes the thread that carries pages of the log into the database.
     pub(super) checkpoint: SyncSender<()>,
-    /// That thread, which leaves the file that it synced.
-    pub(super) carrier: JoinHandle<File>,
+    /// That thread.
+    pub(super) carrier: JoinHandle<()>,
+    /// The file that it syncs, held by whoever has a connection to it.
+    pub(super) data: Arc<File>,
     /// The lock on the directory, given free when everything else ended.
     pub(super) lock: File,
 }
@@ -55,7 +57,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until it is stopped or every handle is gone.
     pub(super) fn run(self) {
-        let Self { conn, jobs, shared, checkpoint, carrier, lock } = self;
+        let Self { conn, jobs, shared, checkpoint, carrier, data, lock } = self;
         let ends = Ends(Arc::clone(&shared));
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let mut txn = Txn::new(Statements::new(&conn));
@@ -78,8 +80,7 @@ impl Writer {
             }
         }
         drop(checkpoint);
-        let data = carrier.join();
-        if data.is_err() {
+        if carrier.join().is_err() {
             tracing::warn!("the thread that carries the write-ahead log panicked");
         }
         if shared.health().is_ok()
@@ -171,15 +172,17 @@ fn tend_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
             return Ok(());
         }
         let rest = pages - carried;
-        let is_late = rest >= LOG_PAGES_MAX;
-        if shared.carries.load(Ordering::Acquire) && !is_late {
+        if shared.carries.load(Ordering::Acquire) {
+            if rest >= LOG_PAGES_MAX {
+                std::thread::sleep(LOG_PAUSE);
+            }
             return Ok(());
         }
-        if is_late || rest <= CHECKPOINT_REST_PAGES.max(pages / CHECKPOINT_REST_PART) {
+        if rest <= CHECKPOINT_REST_PAGES.max(pages / CHECKPOINT_REST_PART) {
             return txn.checkpoint();
         }
         shared.carries.store(true, Ordering::Release);
-        // Full means that it was woken already; gone, that the store is closing.
+        // Gone means that the store is closing.
         let _ = checkpoint.try_send(());
         Ok(())
     });
