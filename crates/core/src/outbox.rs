@@ -237,7 +237,7 @@ impl Desk {
                 self.wait(position, about);
                 return None;
             }
-            Outcome::Never { error } => (error, 0, None),
+            Outcome::Never { error } | Outcome::Later { error } => (error, 0, None),
         };
         let is_final = is_never || refused.is_some_and(|refused| self.is_final(refused, now));
         let row = self.rows.get_mut(&position);

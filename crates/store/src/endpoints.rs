@@ -1,6 +1,5 @@
 //! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages are signed with, as documents.
 use doorbuster_core::Millis;
-use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::Wanted;
 use serde_json::{Value, json};
 
@@ -13,17 +12,13 @@ const ALL: &str = "*";
 pub(crate) fn wanted(wanted: &Wanted) -> String {
     match wanted {
         Wanted::All => json!([ALL]).to_string(),
-        Wanted::Only(types) => json!(types.iter().map(|what| what.as_str()).collect::<Vec<_>>()).to_string(),
+        Wanted::Only(types) => json!(types).to_string(),
     }
 }
 
 fn wanted_of(document: &str) -> Option<Wanted> {
     let words: Vec<String> = serde_json::from_str(document).ok()?;
-    if words.iter().any(|word| word == ALL) {
-        return Some(Wanted::All);
-    }
-    // A type that a newer version told of is none of this one's.
-    Some(Wanted::Only(words.iter().filter_map(|word| EventType::parse(word)).collect()))
+    Some(if words.iter().any(|word| word == ALL) { Wanted::All } else { Wanted::Only(words) })
 }
 
 /// Its secrets, as a document.

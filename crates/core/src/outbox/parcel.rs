@@ -44,6 +44,11 @@ pub enum Outcome {
         /// What is wrong with it.
         error: String,
     },
+    /// It could not be sent by this program, and says nothing about the endpoint: a newer one, which wrote it, can once it has the endpoint.
+    Later {
+        /// What is not known about it.
+        error: String,
+    },
 }
 
 /// What the store must know of a row that was tried.

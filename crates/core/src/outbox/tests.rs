@@ -176,6 +176,31 @@ fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
 }
 
 #[test]
+fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
+    let mut desk = Desk::new(Bounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
+    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    desk.read(9, "order-1", true);
+    desk.read(10, "order-10", true);
+    while let Some(at) = desk.next(AT) {
+        let outcome = if at < 9 { Outcome::Later { error: "not known".to_owned() } } else { Outcome::Told };
+        assert_eq!(desk.done(at, outcome, AT, 0), None);
+    }
+    let progress = desk.go().expect("it is decided");
+    assert!(!desk.is_open() && progress.to == 10, "{progress:?}");
+    assert!(progress.failed.iter().all(|parcel| !parcel.dead) && progress.failed.len() == 9, "{progress:?}");
+    desk.gone();
+    // The newer program takes the rows over, and sends them in their order.
+    let mut desk = Desk::new(Bounds { at_once: 20, ..bounds() }, progress.to, progress.failed);
+    let now = desk.due().expect("they are tried again");
+    assert!(now > AT && now < AT.plus(10_000), "{now:?}");
+    let now = now.plus(1_000);
+    let sent_now = sent(&mut desk, now);
+    assert_eq!(sent_now, (1..=8).collect::<Vec<_>>());
+    sent_now.into_iter().for_each(|at| assert_eq!(desk.done(at, Outcome::Told, now, 0), Some(Note::Told(at))));
+    assert_eq!(sent(&mut desk, now), [9]);
+}
+
+#[test]
 fn an_endpoint_that_is_gone_loses_nothing_and_nothing_is_counted() {
     let mut desk = desk(&["a", "a", "b"]);
     assert_eq!(sent(&mut desk, AT), [1, 3]);

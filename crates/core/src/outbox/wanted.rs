@@ -6,17 +6,23 @@ use crate::event::EventType;
 pub enum Wanted {
     /// Every one, also of types that come later.
     All,
-    /// Those of these types.
-    Only(Vec<EventType>),
+    /// Those of these types, by their words: one that a newer program knows is kept, and wanted, here too.
+    Only(Vec<String>),
 }
 
 impl Wanted {
-    /// Whether it is told of these.
+    /// Those of these types.
     #[must_use]
-    pub fn has(&self, what: EventType) -> bool {
+    pub fn only(types: &[EventType]) -> Self {
+        Self::Only(types.iter().map(|what| what.as_str().to_owned()).collect())
+    }
+
+    /// Whether it is told of what this word stands for.
+    #[must_use]
+    pub fn has(&self, what: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Only(types) => types.contains(&what),
+            Self::Only(types) => types.iter().any(|word| word == what),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use doorbuster_api::told;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
-use doorbuster_core::outbox::{Desk, Note, Outcome, Wanted, about};
-use doorbuster_store::{Endpoint, EndpointChange, EndpointKind, Read, StoreError};
+use doorbuster_core::outbox::{Desk, Note, Outcome, about};
+use doorbuster_store::{Endpoint, EndpointChange, EndpointKind, Read, StoreError, Unreadable};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -83,6 +83,8 @@ enum Unsent {
     Refused(Refusal),
     /// The event's row.
     Unreadable(String),
+    /// The event is of a type that this program does not know.
+    Unknown(String),
 }
 
 impl From<Refusal> for Unsent {
@@ -199,11 +201,9 @@ impl Worker<'_> {
         self.may_read = told.len() == room;
         for read in told {
             let (position, about, is_wanted) = match &read {
-                Ok(told) => (told.position, about(&told.event), endpoint.wanted.has(told.event.what)),
+                Ok(told) => (told.position, about(&told.event), endpoint.wanted.has(told.event.what.as_str())),
                 Err(unreadable) => {
-                    let what = EventType::parse(&unreadable.what);
-                    let is_wanted = what.map_or(endpoint.wanted == Wanted::All, |what| endpoint.wanted.has(what));
-                    (unreadable.position, unreadable.about.clone(), is_wanted)
+                    (unreadable.position, unreadable.about.clone(), endpoint.wanted.has(&unreadable.what))
                 }
             };
             self.desk.read(position, &about, is_wanted);
@@ -243,6 +243,7 @@ impl Worker<'_> {
         let (outcome, error) = match answer {
             Ok(()) => (Outcome::Told, None),
             Err(Unsent::Unreadable(error)) => (Outcome::Never { error: error.clone() }, Some(error)),
+            Err(Unsent::Unknown(error)) => (Outcome::Later { error: error.clone() }, Some(error)),
             Err(Unsent::Refused(Refusal { error, is_gone: true, .. })) => {
                 self.is_gone = true;
                 (Outcome::Gone, Some(error))
@@ -320,6 +321,9 @@ async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<
     };
     let told = match &*read {
         Ok(told) => told,
+        Err(Unreadable { what, .. }) if EventType::parse(what).is_none() => {
+            return Err(Unsent::Unknown(format!("this version knows no event {what:?}; a newer one does")));
+        }
         Err(unreadable) => return Err(Unsent::Unreadable(format!("its row cannot be read: {}", unreadable.reason))),
     };
     let mut message = body::message(&engine.catalogue(), told);

@@ -108,7 +108,7 @@ pub async fn endpoints_come_change_and_go(rig: Rig) {
     rig.clock.pass(1);
     add(&rig, "end_3").await;
     assert_eq!(rig.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"), None, "as many as there may be");
-    let wanted = Wanted::Only(vec![EventType::OrderPaid, EventType::SaleClosed]);
+    let wanted = Wanted::Only(vec!["order.paid".to_owned(), "sale.moved".to_owned()]);
     let url = "https://other.example/".to_owned();
     let change =
         EndpointChange { url: Some(url.clone()), wanted: Some(wanted.clone()), enabled: Some(false), rotate: None };

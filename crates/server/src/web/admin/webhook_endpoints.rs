@@ -14,7 +14,6 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Place, Problem};
 use doorbuster_api::query::DeliveryQuery;
 use doorbuster_api::told::{ALL_TYPES, event_position, names_event};
-use doorbuster_core::event::EventType;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::Wanted;
 use doorbuster_store::{self as store, EndpointChange, EndpointKind, EndpointSecret, NewEndpoint, Rotation, Standing};
@@ -233,13 +232,13 @@ fn types(words: &[String]) -> Wanted {
     if words.iter().any(|word| word == ALL_TYPES) {
         return Wanted::All;
     }
-    Wanted::Only(words.iter().filter_map(|word| EventType::parse(word)).collect())
+    Wanted::Only(words.to_vec())
 }
 
 fn words(wanted: &Wanted) -> Vec<String> {
     match wanted {
         Wanted::All => vec![ALL_TYPES.to_owned()],
-        Wanted::Only(types) => types.iter().map(|what| what.as_str().to_owned()).collect(),
+        Wanted::Only(types) => types.clone(),
     }
 }
 
