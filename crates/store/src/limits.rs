@@ -37,8 +37,8 @@ pub const CODES_MAX: u64 = 1_000_000;
 /// Spent challenges, and buyers with wrong answers, that have ended and are forgotten with each new one.
 pub const FORGET_AT_ONCE: i64 = 16;
 /// Orders that a check reads before it rests.
-pub const CHECK_ORDERS_AT_ONCE: usize = 500;
-/// How long a check rests: three times as long as it reads.
+pub const CHECK_ORDERS_AT_ONCE: usize = 1_000;
+/// How long a check rests: one to two times as long as it reads. It keeps its snapshot meanwhile, and the log grows.
 pub const CHECK_REST: Duration = Duration::from_micros(500);
 /// Rows of each table that one transaction of an erasure replaces; more are replaced in further ones.
 pub const ERASE_ROWS: usize = 200;

@@ -202,14 +202,12 @@ impl Sqlite {
 /// here, beside the writer, and the writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and then nothing is synced.
 fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let _fails = shared.fails_if_this_panics();
-    let mut synced = 0;
+    let carried =
+        |mode: &str| conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2));
     while woken.recv().is_ok() && shared.health().is_ok() {
-        let carried = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(2));
-        let done = carried.map_err(Failure::from).and_then(|carried| match shared.health() {
-            Ok(()) if carried != synced => {
-                synced = carried;
-                data.sync_data().map_err(|error| Failure::Lost(error.to_string()))
-            }
+        let moved = carried("NOOP").and_then(|before| Ok(carried("PASSIVE")? != before));
+        let done = moved.map_err(Failure::from).and_then(|moved| match shared.health() {
+            Ok(()) if moved => data.sync_data().map_err(|error| Failure::Lost(error.to_string())),
             // After a failed sync elsewhere there is nothing more to be made durable.
             _ => Ok(()),
         });

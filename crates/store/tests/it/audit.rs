@@ -1,6 +1,6 @@
-//! What the audit finds of money that does not add up, on each backend; and that a database of the version before is taken over.
+//! What the audit finds of units and money that do not add up, on each backend; and that a database of the version before is taken over.
 use doorbuster_core::money::{Capture, Captured, Money, PaymentId, RefundCause};
-use doorbuster_core::{Order, OrderState, Stock};
+use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{HOLD_MS, Rig};
 
 use crate::cluster;
@@ -84,6 +84,54 @@ async fn each_is_found(rig: &Rig, run: impl Fn(&str)) {
     }
     assert_eq!(rig.store.check().await.expect("reads").notices.len(), 1);
     rig.store.close().await;
+}
+
+/// Each damage of units, its repair, and the rule that is broken. Anna has two units and Bert one.
+const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
+    ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
+    ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
+    ("UPDATE quota SET buyer = 'carl' WHERE used = 2", "UPDATE quota SET buyer = 'anna' WHERE used = 2", "I4"),
+    ("UPDATE item SET limit_per_buyer = 1", "UPDATE item SET limit_per_buyer = 3", "I4"),
+    ("UPDATE slot_grant SET settled = 4", "UPDATE slot_grant SET settled = 3", "I2"),
+    ("UPDATE item SET pool = 3", "UPDATE item SET pool = 9", "I2"),
+    ("UPDATE item SET paid = 1", "UPDATE item SET paid = 0", "I2"),
+    ("UPDATE item SET ended = 1", "UPDATE item SET ended = 0", "I2"),
+    ("UPDATE feed SET seq = 2", "UPDATE feed SET seq = 1", "I6"),
+];
+
+async fn each_unit_is_found(rig: &Rig, run: impl Fn(&str)) {
+    let grant = rig.slot(20, 10, 3).await;
+    let (_, bert) = (rig.reserve(&grant, 1, "anna", 2).await, rig.reserve(&grant, 2, "bert", 1).await);
+    rig.store.refill(grant.id, 1, Counter::A).await.expect("writes");
+    rig.adds_up().await;
+    for (damage, repair, rule) in UNIT_DAMAGES {
+        run(damage);
+        let found = rig.store.check().await.expect("reads").findings;
+        assert!(found.iter().any(|f| f.rule == rule && f.item == Some(grant.slot.item)), "{damage}: {found:?}");
+        let names_bert = found.iter().any(|f| f.detail.contains(&bert.id.to_string()));
+        assert_eq!(names_bert, damage.starts_with("UPDATE quota SET used"), "{damage}: {found:?}");
+        run(repair);
+        rig.adds_up().await;
+    }
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn units_that_do_not_add_up_are_found() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let shell = dir.shell();
+    each_unit_is_found(&rig, |sql| assert!(shell.execute(sql, []).expect("a change") > 0, "{sql}")).await;
+}
+
+#[tokio::test]
+async fn units_that_do_not_add_up_in_postgresql_are_found() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    each_unit_is_found(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+    let kept = cluster.psql(&database, "DELETE FROM orders").expect_err("orders stay");
+    assert!(kept.contains("never"), "{kept}");
 }
 
 #[tokio::test]

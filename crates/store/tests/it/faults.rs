@@ -180,34 +180,6 @@ async fn a_job_that_panics_is_undone_and_the_store_goes_on() {
     assert!(matches!(rig.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
 }
 
-#[tokio::test]
-async fn rows_that_do_not_add_up_are_found() {
-    let cluster = cluster::shared();
-    let database = cluster.database();
-    let rig = open_postgres(&cluster.url(&database), 1).await;
-    let grant = rig.slot(20, 10, 3).await;
-    rig.reserve(&grant, 1, "anna", 2).await;
-    rig.store.refill(grant.id, 1, doorbuster_core::Counter::A).await.expect("writes");
-    rig.adds_up().await;
-    for (damage, repair, rule) in [
-        ("UPDATE quota SET used = 1", "UPDATE quota SET used = 2", "I4"),
-        ("UPDATE item SET limit_per_buyer = 1", "UPDATE item SET limit_per_buyer = 3", "I4"),
-        ("UPDATE slot_grant SET settled = 3", "UPDATE slot_grant SET settled = 2", "I2"),
-        ("UPDATE item SET pool = 3", "UPDATE item SET pool = 9", "I2"),
-        ("UPDATE item SET paid = 1", "UPDATE item SET paid = 0", "I2"),
-        ("UPDATE feed SET seq = 2", "UPDATE feed SET seq = 1", "I6"),
-    ] {
-        cluster.psql(&database, damage).expect("a change");
-        let found = rig.store.check().await.expect("reads").findings;
-        assert!(found.iter().any(|f| f.rule == rule && f.item == Some(grant.slot.item)), "{damage}: {found:?}");
-        cluster.psql(&database, repair).expect("a change");
-        rig.adds_up().await;
-    }
-    let kept = cluster.psql(&database, "DELETE FROM orders").expect_err("orders stay");
-    assert!(kept.contains("never"), "{kept}");
-    rig.store.close().await;
-}
-
 async fn opened(url: &str, change: impl FnOnce(&mut doorbuster_store::PostgresOptions)) -> Result<Store, String> {
     let mut options = postgres_options(url, 1, &Clock::new(), &Told::default());
     change(&mut options);
