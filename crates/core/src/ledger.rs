@@ -2,7 +2,7 @@
 //!
 //! A transaction is a function of this crate over a `Ledger`, run between BEGIN and COMMIT by a store. Two things implement it: the
 //! in-memory [`crate::model::Model`] and the stores. Every function runs serialised against all others that touch the same grant or item.
-use crate::event::Event;
+use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use crate::rows::{Feed, Grant, Item, Order, Place, Recall, Resolution};
@@ -50,6 +50,13 @@ pub trait Ledger {
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Result<Option<Order>, Self::Error>;
     /// The buyer's orders of one item (a handful).
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Result<Vec<Order>, Self::Error>;
+    /// The first by number of the buyer's orders under this grant that expired, or were cancelled by this actor (`None`: by anybody).
+    fn first_unpaid(
+        &mut self,
+        grant: GrantId,
+        buyer: &BuyerId,
+        by: Option<&Actor>,
+    ) -> Result<Option<Order>, Self::Error>;
     /// A new order.
     fn insert_order(&mut self, order: &Order) -> Result<(), Self::Error>;
     /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.

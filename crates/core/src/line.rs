@@ -3,7 +3,7 @@
 //! A place is for one unit. While places wait, as many units of the pool are kept for them ([`Item::kept`]): no slot is granted these. Whoever is first
 //! in line is then served out of the pool, by an order with a short payment window. Orders out of a line belong to the line's own grant, which no slot
 //! has and which was never open, so that everything that holds for other orders holds for them: their units come back to the pool when they end.
-use crate::event::{self, By, EventType, Subject};
+use crate::event::{self, Actor, By, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
 use crate::limits::LINE_HOLD_MS;
@@ -24,7 +24,7 @@ pub enum Joined {
     NotHeldOut,
     /// Nothing is held that could come back.
     SoldOut,
-    /// The buyer let this order out of the line lapse: whoever was served in vain does not stand there again.
+    /// The buyer let this order out of the line lapse, or gave it up: whoever was served in vain does not stand there again.
     Lapsed(Order),
     /// The buyer holds as much as the limit allows.
     LimitReached,
@@ -117,7 +117,7 @@ pub fn join<L: Ledger>(
     if item.total == Stock::Counted(item.paid) {
         return Ok(Joined::SoldOut);
     }
-    if let Some(order) = lapsed(ledger, line.as_ref(), id, buyer)? {
+    if let Some(order) = lapsed(ledger, line.as_ref(), buyer)? {
         return Ok(Joined::Lapsed(order));
     }
     if used >= item.limit {
@@ -153,16 +153,12 @@ pub fn join<L: Ledger>(
     Ok(Joined::Done(place))
 }
 
-/// The order that a buyer got out of this line and did not pay for. Under the line's lock no order of it changes.
-fn lapsed<L: Ledger>(
-    ledger: &mut L,
-    line: Option<&Grant>,
-    item: ItemId,
-    buyer: &BuyerId,
-) -> Result<Option<Order>, L::Error> {
+/// The order that a buyer got out of this line and let lapse, or gave up: what somebody else cancelled is not their doing. Under the line's lock no order
+/// of it changes.
+fn lapsed<L: Ledger>(ledger: &mut L, line: Option<&Grant>, buyer: &BuyerId) -> Result<Option<Order>, L::Error> {
     let Some(line) = line.filter(|_| keeps(Rule::LapsedStaysOut)) else { return Ok(None) };
-    let lapsed = |o: &Order| o.grant == line.id && matches!(o.state, OrderState::Cancelled | OrderState::Expired);
-    Ok(ledger.orders_of_buyer(buyer, item)?.into_iter().find(lapsed))
+    let by = Some(&Actor::Buyer).filter(|_| keeps(Rule::OwnDoingStaysOut));
+    ledger.first_unpaid(line.id, buyer, by)
 }
 
 /// Whether a line takes nobody more. With nothing free, what is not paid for is held or kept: more places than that are places for nothing.

@@ -2,11 +2,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
-use crate::event::Event;
+use crate::event::{Actor, Event, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
-use crate::rows::{Feed, Grant, Item, Order, Place, PlaceState, Recall, Resolution, Verdict};
+use crate::rows::{Feed, Grant, Item, Order, OrderState, Place, PlaceState, Recall, Resolution, Verdict};
 use crate::value::{BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN};
 
 /// Every table, in memory. A transaction that must be rolled back is run on a clone.
@@ -129,6 +129,28 @@ impl Ledger for Model {
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Result<Vec<Order>, Infallible> {
         Ok(self.orders.values().filter(|o| o.buyer == *buyer && o.item == item).cloned().collect())
+    }
+
+    fn first_unpaid(
+        &mut self,
+        grant: GrantId,
+        buyer: &BuyerId,
+        by: Option<&Actor>,
+    ) -> Result<Option<Order>, Infallible> {
+        let cancelled = |order: &Order, by: &Actor| {
+            self.events.iter().any(|event| {
+                event.what == EventType::OrderCancelled
+                    && event.by.actor == *by
+                    && matches!(&event.subject, Subject::Order(of) if of.id == order.id)
+            })
+        };
+        let unpaid = |order: &&Order| match order.state {
+            _ if order.grant != grant || order.buyer != *buyer => false,
+            OrderState::Expired => true,
+            OrderState::Cancelled => by.is_none_or(|by| cancelled(order, by)),
+            OrderState::Reserved | OrderState::Paid | OrderState::Refunded => false,
+        };
+        Ok(self.orders.values().filter(unpaid).min_by_key(|order| order.n).cloned())
     }
 
     fn insert_order(&mut self, order: &Order) -> Result<(), Infallible> {

@@ -286,8 +286,10 @@ rules! {
     LineBounded,
     /// No more stand in a line than units may come back.
     LineWithinReturns,
-    /// Who let an order out of a line lapse does not join it again.
+    /// Who let an order out of a line lapse, or gave it up, does not join it again.
     LapsedStaysOut,
+    /// Whose order out of a line somebody else cancelled may join it again.
+    OwnDoingStaysOut,
     /// Those in line are served by turn.
     LineInTurn,
     /// Who is served out of a line gets units of the pool.

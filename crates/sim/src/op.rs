@@ -48,7 +48,7 @@ pub enum Op {
         /// Among the parked attempts.
         attempt: u8,
     },
-    /// A buyer or operator gives up an unpaid order.
+    /// A buyer gives up an unpaid order; an operator does by [`line::Line::TakeAway`].
     Cancel {
         /// Among all orders.
         order: u8,

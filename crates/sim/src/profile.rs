@@ -4,6 +4,7 @@ mod line;
 mod money;
 
 use crate::dice::Dice;
+use crate::op::line::Line;
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
 
 /// What a list stresses.
@@ -295,11 +296,19 @@ fn hand_out(_: Profile, dice: &mut Dice) -> Op {
 fn ending(_: Profile, dice: &mut Dice) -> Op {
     let order = any(dice);
     match dice.below(10) {
-        0..=3 => Op::Cancel { order },
+        0..=3 => cancel(order),
         4 | 5 => Op::Expire { order },
         6 | 7 => Op::Pay { order, event: dice.below(8) as u8 },
         8 => Op::Pay { order, event: any(dice) },
         _ => Op::Refund { order },
+    }
+}
+
+/// An operator cancels every other one; nothing more is drawn for it.
+fn cancel(order: u8) -> Op {
+    match order % 2 {
+        0 => Op::Cancel { order },
+        _ => Op::Line(Line::TakeAway { order }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use doorbuster_core::event::By;
 use doorbuster_core::line::{Joined, Joiner, Left, LineServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews};
@@ -38,7 +39,7 @@ pub enum Tx {
     /// [`doorbuster_core::settle::force`].
     Force(TicketId, TicketParts, BuyerId, Millis),
     /// [`doorbuster_core::order::end`].
-    End(TicketId, Ending, Millis),
+    End(TicketId, Ending, By, Millis),
     /// [`doorbuster_core::order::extend`], to this `pay_by`.
     Extend(TicketId, Millis, Millis),
     /// [`doorbuster_core::money::capture`], and whether it is the last try.

@@ -25,6 +25,7 @@ mod tend;
 
 use std::sync::LazyLock;
 
+use doorbuster_core::event::By;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::rows::Item;
@@ -218,7 +219,7 @@ impl World {
             Op::Get { id, .. } => self.get(id),
             Op::Poll { attempt } => self.poll_one(attempt),
             Op::Retry { attempt } => self.retry_one(attempt),
-            Op::Cancel { order } => self.cancel(order),
+            Op::Cancel { order } => self.cancel(order, By::BUYER.clone()),
             Op::Pay { order, event } => self.pay(order, event),
             Op::Refund { order } => self.refund(order),
             Op::Expire { order } => self.expire(order),

@@ -41,6 +41,7 @@ const REACHED: &[&str] = &[
     "flipped",
     "item.sold_out",
     "joined a line",
+    "joined a line again",
     "lease found lapsed",
     "lease_lapsed",
     "left",

@@ -98,16 +98,32 @@ fn a_line_is_no_longer_than_what_may_come_back() {
     assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
 }
 
+/// Anna was served out of the line and did not pay; what came back was bought.
+fn served_in_vain(how: Ending, by: &By) -> (Model, Place) {
+    let (mut model, first) = held_out();
+    let Joined::Done(anna) = stand(&mut model, "anna") else { panic!("a place") };
+    sure(order::end(&mut model, &first.id, Ending::Cancel, By::BUYER, NOW));
+    sure(serve(&mut model, ITEM, 9, NOW));
+    sure(order::end(&mut model, &anna.id, how, by, NOW.plus(LINE_HOLD_MS)));
+    let row = Item { pool: 0, ..item(&mut model) };
+    sure(model.put_item(&row));
+    (model, anna)
+}
+
+#[test]
+fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
+    let (mut model, anna) = served_in_vain(Ending::Cancel, &By::actor(Actor::Operator("key_1".to_owned())));
+    assert_eq!(model.orders[&anna.id].state, OrderState::Cancelled);
+    let (grant, token, places_max) = (GrantId(9), Token(3), LINE_PLACES_MAX);
+    let again = Joiner { buyer: buyer("anna"), key: key("new"), grant, token, places_max };
+    let joined = sure(join(&mut model, &id_key(), ITEM, &again, NOW));
+    assert!(matches!(joined, Joined::Done(_)), "it was not hers to keep: {joined:?}");
+}
+
 #[test]
 fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
-    for how in [Ending::Cancel, Ending::Expire] {
-        let (mut model, first) = held_out();
-        let Joined::Done(anna) = stand(&mut model, "anna") else { panic!("a place") };
-        sure(order::end(&mut model, &first.id, Ending::Cancel, By::BUYER, NOW));
-        sure(serve(&mut model, ITEM, 9, NOW));
-        sure(order::end(&mut model, &anna.id, how, By::ENGINE, NOW.plus(LINE_HOLD_MS)));
-        let row = Item { pool: 0, ..item(&mut model) };
-        sure(model.put_item(&row));
+    for (how, by) in [(Ending::Cancel, By::BUYER), (Ending::Expire, By::ENGINE)] {
+        let (mut model, anna) = served_in_vain(how, by);
         let ended = model.orders[&anna.id].clone();
         assert_eq!(stand(&mut model, "anna"), Joined::Order(ended.clone()), "the key has an order");
         let (grant, token, places_max) = (GrantId(9), Token(3), LINE_PLACES_MAX);

@@ -1,8 +1,10 @@
 //! Those in line, by a list of the judge's own: who came first is served first, with units that nobody else got meanwhile.
+use doorbuster_core::event::By;
 use doorbuster_core::line::{Joined, Joiner, Left, LineServed};
 use doorbuster_core::model::Model;
+use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{ItemId, Millis, Order, OrderState, Phase, PlaceState, Stock, TicketId, Units};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::money::Before;
 use super::rows::number;
@@ -30,6 +32,8 @@ pub(super) struct Lines {
     standing: Vec<Standing>,
     /// How each place ended.
     ended: HashMap<TicketId, PlaceState, foldhash::fast::FixedState>,
+    /// Orders that their buyers did not cancel themselves.
+    taken_away: HashSet<TicketId, foldhash::fast::FixedState>,
 }
 
 impl Lines {
@@ -71,6 +75,9 @@ impl Judge {
             (Tx::Join(item, joiner, _), Done::Joined(joined)) => self.joined(truth, *item, joiner, joined, before),
             (Tx::Leave(id, _), Done::Left(left)) => self.left(id, left),
             (Tx::Serve(item, _), Done::Served(served)) => self.served(truth, *item, served, before, now),
+            (Tx::End(id, Ending::Cancel, by, _), Done::Ended(Changed::Done(_))) if by != By::BUYER => {
+                self.lines.taken_away.insert(*id);
+            }
             (Tx::Force(id, ..), Done::Forced(Some(_))) => {
                 let waits = self.lines.standing.iter().any(|s| s.id == *id);
                 self.check(!waits, "line", || format!("{id} was decided while it waits"));
@@ -134,6 +141,7 @@ impl Judge {
         };
         self.check(said == wanted, "line", || format!("{joiner:?} was told {said}, and was to be told {wanted}"));
         self.reach(match joined {
+            Joined::Done(_) if self.served_and_taken(item, who.0, &truth.model) => "joined a line again",
             Joined::Done(_) => "joined a line",
             Joined::Already(_) => "stood in line already",
             Joined::Full if places >= joiner.places_max => "a line was full",
@@ -159,15 +167,25 @@ impl Judge {
         self.tickets.entry(who).or_default().push(place.id);
     }
 
-    /// A place of theirs that was served, and whose order was not paid for.
+    /// The first place of theirs that was served, and whose order lapsed or was given up by them.
     fn served_in_vain(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
-        let lapsed = |o: &&Order| {
-            let theirs = o.item == item && number(o.buyer.as_str()) == buyer;
-            theirs
-                && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
-                && self.lines.ended.get(&o.id) == Some(&PlaceState::Served)
+        let own = |o: &&Order| match o.state {
+            OrderState::Expired => true,
+            OrderState::Cancelled => !self.lines.taken_away.contains(&o.id),
+            _ => false,
         };
-        model.orders.values().find(lapsed).map(|o| o.id)
+        let theirs = |o: &&Order| o.item == item && number(o.buyer.as_str()) == buyer;
+        let served = |o: &&Order| self.lines.ended.get(&o.id) == Some(&PlaceState::Served);
+        let lapsed = model.orders.values().filter(theirs).filter(own).filter(served);
+        lapsed.min_by_key(|o| o.n).map(|o| o.id)
+    }
+
+    /// Whether an order of theirs out of the line was taken from them.
+    fn served_and_taken(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
+        let taken =
+            |id: &TicketId| model.orders.get(id).is_some_and(|o| o.item == item && number(o.buyer.as_str()) == buyer);
+        let mut away = self.lines.taken_away.iter().filter(|id| self.lines.ended.get(*id) == Some(&PlaceState::Served));
+        away.any(taken)
     }
 
     fn end(&mut self, id: &TicketId, state: PlaceState) {

@@ -164,7 +164,7 @@ impl Judge {
                 self.check(now == wanted, "checkout", || format!("{order}: {was:?}, {session} closed, open {now}"));
             }
             (Tx::Extend(_, pay_by, now), Done::Ended(changed)) => self.extended(*pay_by, *now, changed, before),
-            (Tx::End(id, Ending::Expire, now), Done::Ended(changed)) => self.expired(id, *now, changed, before),
+            (Tx::End(id, Ending::Expire, _, now), Done::Ended(changed)) => self.expired(id, *now, changed, before),
             _ => {}
         }
         self.books(truth);

@@ -18,6 +18,11 @@ pub enum Line {
         /// Among all places, ended ones too.
         place: u8,
     },
+    /// An operator cancels an order, out of a line or not.
+    TakeAway {
+        /// Among all orders.
+        order: u8,
+    },
     /// A leader serves those who have waited longest.
     Serve {
         /// Which leader.

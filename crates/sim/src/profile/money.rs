@@ -1,5 +1,5 @@
 //! What happens after the click: payments, checkouts, refunds, and telling.
-use super::{Profile, any, small};
+use super::{Profile, any, cancel, small};
 use crate::dice::Dice;
 use crate::op::Op;
 
@@ -9,7 +9,7 @@ pub(super) fn money(_: Profile, dice: &mut Dice) -> Op {
         40..=43 => Op::Expire { order: any(dice) },
         48 | 49 => Op::Repeat { message: any(dice) },
         50 | 51 => Op::Late { message: any(dice) },
-        44 | 45 => Op::Cancel { order: any(dice) },
+        44 | 45 => cancel(any(dice)),
         46 | 47 => Op::Refund { order: any(dice) },
         0..=5 => Op::Checkout { order: any(dice) },
         6..=11 => Op::PayAt { session: any(dice), how: small(dice) },

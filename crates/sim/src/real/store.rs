@@ -201,7 +201,7 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         }
         Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
         Tx::Force(id, parts, buyer, _) => Done::Forced(store.force(*id, *parts, buyer.clone()).await?),
-        Tx::End(id, how, _) => Done::Ended(store.end_order(*id, *how, By::ENGINE.clone()).await?),
+        Tx::End(id, how, by, _) => Done::Ended(store.end_order(*id, *how, by.clone()).await?),
         Tx::Extend(id, pay_by, _) => Done::Ended(store.extend_order(*id, *pay_by, By::ENGINE.clone()).await?),
         Tx::Capture(..) | Tx::FailPayment(..) | Tx::SettleRefund(..) | Tx::NoteRefund(..) | Tx::RetryRefund(..) => {
             about_money(store, tx).await?

@@ -25,7 +25,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::Adjust(item, delta, now) => Done::Adjusted(stock::adjust(ledger, *item, *delta, *now)?),
         Tx::Settle(tickets, now) => Done::Settled(settle_all(ledger, key, tickets, *now)?),
         Tx::Force(id, parts, buyer, now) => Done::Forced(settle::force(ledger, key, *id, parts, buyer, *now)?),
-        Tx::End(id, how, now) => Done::Ended(order::end(ledger, id, *how, By::ENGINE, *now)?),
+        Tx::End(id, how, by, now) => Done::Ended(order::end(ledger, id, *how, by, *now)?),
         Tx::Extend(id, pay_by, now) => Done::Ended(order::extend(ledger, id, *pay_by, By::ENGINE, *now)?),
         Tx::Capture(told, last, now) => Done::Captured(money::capture(ledger, told, *now, *last)?),
         Tx::FailPayment(told, now) => Done::Taken(money::fail(ledger, told, *now)?),

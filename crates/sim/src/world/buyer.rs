@@ -1,4 +1,5 @@
 //! What buyers and operators do with requests, ids and orders.
+use doorbuster_core::event::{Actor, By};
 use doorbuster_core::order::Ending;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
 
@@ -9,6 +10,10 @@ use crate::truth::{Done, Tx};
 
 /// Attempts in one simulated sale at most.
 const ATTEMPTS_MAX: usize = 200;
+
+pub(super) fn operator() -> By {
+    By::actor(Actor::Operator("key_1".into()))
+}
 
 impl World {
     pub(crate) fn buy(&mut self, node: u8, buyer: u8, key: u8, item: u8, units: u8) {
@@ -84,15 +89,15 @@ impl World {
         self.truth.model.orders.keys().nth(nth).copied()
     }
 
-    pub(crate) fn cancel(&mut self, order: u8) {
+    pub(crate) fn cancel(&mut self, order: u8, by: By) {
         if let Some(id) = self.nth_order(order) {
-            self.commit(Tx::End(id, Ending::Cancel, self.now));
+            self.commit(Tx::End(id, Ending::Cancel, by, self.now));
         }
     }
 
     pub(crate) fn refund(&mut self, order: u8) {
         if let Some(id) = self.nth_order(order) {
-            self.commit(Tx::End(id, Ending::Refund, self.now));
+            self.commit(Tx::End(id, Ending::Refund, operator(), self.now));
         }
     }
 
@@ -101,7 +106,7 @@ impl World {
         let Some(nth) = usize::from(order).checked_rem(reserved) else { return };
         let id = self.truth.orders_in(OrderState::Reserved).nth(nth).map(|o| o.id);
         if let Some(id) = id {
-            self.commit(Tx::End(id, Ending::Expire, self.now));
+            self.commit(Tx::End(id, Ending::Expire, By::ENGINE.clone(), self.now));
         }
     }
 }

@@ -3,6 +3,7 @@ use doorbuster_core::limits::LINE_PLACES_MAX;
 use doorbuster_core::line::Joiner;
 use doorbuster_core::{ItemId, Phase, TicketId, Token};
 
+use super::buyer::operator;
 use super::flight::Message;
 use super::{BUYERS, KEYS, NAMES, World};
 use crate::op::line::Line;
@@ -19,6 +20,7 @@ impl World {
                     self.commit(Tx::Leave(id, self.now));
                 }
             }
+            Line::TakeAway { order } => self.cancel(order, operator()),
             Line::Serve { leader, item } => {
                 let tx = Tx::Serve(self.item_of(item), self.now);
                 self.send(Message::Commit { leader: leader % 2, tx });

@@ -1,5 +1,6 @@
 //! Money and telling at rest: the provider is there and sends its messages until they are answered, every loop runs until nothing is left to do.
 use doorbuster_core::OrderState;
+use doorbuster_core::event::By;
 use doorbuster_core::money::RefundState;
 use doorbuster_core::order::Ending;
 
@@ -68,7 +69,7 @@ impl World {
         self.payments_at_rest();
         let due: Vec<_> = self.truth.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         for id in due {
-            self.commit(Tx::End(id, Ending::Expire, self.now));
+            self.commit(Tx::End(id, Ending::Expire, By::ENGINE.clone(), self.now));
         }
         self.judge.nothing_reserved(&self.truth);
         self.refunds_at_rest();

@@ -2,6 +2,7 @@
 use doorbuster_core::order::Ending;
 use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 
+use super::buyer::operator;
 use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
 use crate::judge::Told;
 use crate::truth::{Done, Tx};
@@ -149,7 +150,7 @@ impl World {
 
     /// A paid order is refunded, so that its units are free again.
     fn give_up(&mut self, id: TicketId) {
-        self.commit(Tx::End(id, Ending::Refund, self.now));
+        self.commit(Tx::End(id, Ending::Refund, operator(), self.now));
         self.settle_down();
     }
 

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::event::Event;
+use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
     BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Place, Recall, RecallId,
@@ -221,6 +221,10 @@ impl Ledger for PostgresLedger<'_> {
         let mut orders = self.all(SQL, &[&buyer.as_str(), &item.0], rows::order)?;
         orders.sort_unstable_by_key(|order| order.id);
         Ok(orders)
+    }
+
+    fn first_unpaid(&mut self, grant: GrantId, buyer: &BuyerId, by: Option<&Actor>) -> Done<Option<Order>> {
+        line::first_unpaid(self, grant, buyer, by)
     }
 
     fn insert_order(&mut self, order: &Order) -> Done<()> {

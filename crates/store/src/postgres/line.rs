@@ -4,13 +4,15 @@
 //! sale, the line, and the quotas of everybody whom it may serve before it comes to the item: in the order of every transaction.
 use tokio_postgres::Row;
 
+use doorbuster_core::event::Actor;
 use doorbuster_core::limits::LINE_BATCH_MAX;
 use doorbuster_core::line::{self, Joined, Joiner, Left};
 use doorbuster_core::{
-    BuyerId, Grant, ItemId, Ledger, Millis, Place, PlaceState, RequestKey, SlotKey, TicketId, TicketN,
+    BuyerId, Grant, GrantId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey, TicketId, TicketN,
 };
 
 use crate::contract::{LinePlace, LineServed};
+use crate::events::actor;
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -19,7 +21,7 @@ use super::held::Quota;
 use super::ledger::PostgresLedger;
 use super::prefetch::QUOTAS;
 use super::read::as_limit;
-use super::rows::{self, word};
+use super::rows::{self, int, word};
 use super::run::Again;
 
 type Done<T> = Result<T, Failure>;
@@ -131,6 +133,24 @@ pub(super) fn in_line(ledger: &mut PostgresLedger<'_>, item: ItemId, limit: usiz
     places.sort_unstable_by_key(|place| place.n);
     places.truncate(limit);
     Ok(places.into_iter().map(|place| keep_if_locked(ledger, place)).collect())
+}
+
+/// Looked for among the buyer's orders, behind `OFFSET 0`: sorted by number, all of the grant's would be walked through.
+pub(super) fn first_unpaid(
+    ledger: &PostgresLedger<'_>,
+    grant: GrantId,
+    buyer: &BuyerId,
+    by: Option<&Actor>,
+) -> Done<Option<Order>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        rows::order_columns!(),
+        " FROM (SELECT * FROM orders o WHERE o.buyer = $1 OFFSET 0) o
+          WHERE o.grant_id = $2 AND (o.state = 'expired' OR (o.state = 'cancelled' AND ($3::text IS NULL OR $3 =
+              (SELECT e.actor FROM event e WHERE e.grant_id = o.grant_id AND e.n = o.n AND e.type = 'order.cancelled' LIMIT 1))))
+          ORDER BY o.n LIMIT 1"
+    );
+    ledger.one(SQL, &[&buyer.as_str(), &int(grant.0), &by.map(actor)], rows::order)
 }
 
 /// Locks the line, and the quotas of those who are first in it.

@@ -3,7 +3,7 @@
 //! Items and grants are read once and written once, however many tickets pass through them (see `copies`). Everything else is written as it comes.
 use rusqlite::params;
 
-use doorbuster_core::event::Event;
+use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{
     BuyerId, Epoch, Feed, Grant, GrantId, Item, ItemId, Ledger, Millis, Order, Place, Recall, RecallId, RequestKey,
@@ -14,7 +14,7 @@ use super::copies::Copies;
 use super::failure::Failure;
 use super::rows::{self, int};
 use super::statements::Statements;
-use super::{checkouts, events, feed, line, money};
+use super::{checkouts, events, feed, line, money, orders};
 
 type Done<T> = Result<T, Failure>;
 
@@ -238,13 +238,11 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        let mut orders = self.sql.all(
-            concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND item_id = ?2"),
-            params![buyer.as_str(), item.0],
-            rows::order,
-        )?;
-        orders.sort_unstable_by_key(|order| order.id);
-        Ok(orders)
+        orders::of_buyer(&mut self.sql, buyer, item)
+    }
+
+    fn first_unpaid(&mut self, grant: GrantId, buyer: &BuyerId, by: Option<&Actor>) -> Done<Option<Order>> {
+        orders::first_unpaid(&mut self.sql, grant, buyer, by)
     }
 
     fn insert_order(&mut self, order: &Order) -> Done<()> {

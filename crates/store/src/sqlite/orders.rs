@@ -3,18 +3,20 @@ use std::sync::Arc;
 
 use rusqlite::{params, params_from_iter, types::Value};
 
-use doorbuster_core::event::By;
+use doorbuster_core::event::{Actor, By};
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{IdKey, ItemId, Millis, Order, Ticket, TicketId, Verdict};
+use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Order, Ticket, TicketId, Verdict};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
+use crate::events::actor;
 use crate::limits::PAGE_ROWS_MAX;
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::read::{Reader, as_limit};
-use super::rows;
+use super::rows::{self, int};
+use super::statements::Statements;
 use super::txn::Txn;
 
 type Done<T> = Result<T, Failure>;
@@ -85,6 +87,37 @@ fn bury(ledger: &mut SqliteLedger<'_>, id: &TicketId, ticket: &Ticket, reason: &
         ],
     )?;
     Ok(())
+}
+
+pub(super) fn of_buyer(sql: &mut Statements<'_>, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
+    let mut orders = sql.all(
+        concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE buyer = ?1 AND item_id = ?2"),
+        params![buyer.as_str(), item.0],
+        rows::order,
+    )?;
+    orders.sort_unstable_by_key(|order| order.id);
+    Ok(orders)
+}
+
+/// Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the grant's.
+pub(super) fn first_unpaid(
+    sql: &mut Statements<'_>,
+    grant: GrantId,
+    buyer: &BuyerId,
+    by: Option<&Actor>,
+) -> Done<Option<Order>> {
+    sql.one(
+        concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM orders WHERE buyer = ?1 AND +grant_id = ?2 AND (state = 'expired' OR (state = 'cancelled' AND (?3 IS NULL OR ?3 =
+                  (SELECT e.actor FROM event e WHERE e.grant_id IS NOT NULL AND e.grant_id = orders.grant_id AND e.n = orders.n
+                   AND e.type = 'order.cancelled' LIMIT 1))))
+              ORDER BY n LIMIT 1"
+        ),
+        params![buyer.as_str(), int(grant.0), by.map(actor)],
+        rows::order,
+    )
 }
 
 /// At most `limit` dead letters, newest first.

@@ -105,7 +105,7 @@ every! {
         the_verdict_of_a_place_that_waits_is_not_forced;
     line_orders:
         the_window_is_the_shorter_one, an_order_out_of_a_line_lives_as_others_do, a_late_payment_and_the_next_in_line,
-        the_books_of_a_line_add_up, whoever_was_served_in_vain_does_not_join_again;
+        the_books_of_a_line_add_up, whoever_was_served_in_vain_does_not_join_again, whose_order_an_operator_cancelled_joins_again;
     lists:
         orders_are_listed_page_by_page, orders_are_exported_oldest_first, new_orders_do_not_shift_pages, requests_that_hold_an_order_are_told,
         a_store_starts_without_dead_letters;

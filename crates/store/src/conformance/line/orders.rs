@@ -1,5 +1,5 @@
 //! Orders out of a line live as others do; their units go to the next in line.
-use doorbuster_core::event::By;
+use doorbuster_core::event::{Actor, By};
 use doorbuster_core::limits::LINE_HOLD_MS;
 use doorbuster_core::line::Joined;
 use doorbuster_core::money::{Capture, Captured, Money, PaymentId};
@@ -91,6 +91,35 @@ pub async fn whoever_was_served_in_vain_does_not_join_again(rig: Rig) {
         assert!(matches!(join(&rig, item, who, "new").await, Joined::Done(_)), "{who} may");
     }
     expect_line(&rig, item, 2, 0).await;
+}
+
+/// What an operator cancelled was not its buyer's doing: they join again, at the end. What they let lapse themselves still keeps them out.
+pub async fn whose_order_an_operator_cancelled_joins_again(rig: Rig) {
+    let (grant, orders) = held_out(&rig, 2, 2).await;
+    let item = grant.slot.item;
+    stand(&rig, item, "anna").await;
+    cancel(&rig, &orders[0]).await;
+    let first = served(&rig, item).await;
+    let operator = By::actor(Actor::Operator("key_1".to_owned()));
+    rig.store.end_order(first.id, Ending::Cancel, operator).await.expect("writes");
+    // Whoever buys what came back holds it as before: the item is held out.
+    rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    let bought = rig.reserve(&grant, 3, "anna", 1).await;
+    cancel(&rig, &bought).await;
+    rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    let bert = rig.reserve(&grant, 4, "bert", 1).await;
+    let Joined::Done(again) = join(&rig, item, "anna", "again").await else { panic!("anna gets a place") };
+    assert_eq!(again.n.0, 2, "a turn of its own");
+    cancel(&rig, &bert).await;
+    let second = served(&rig, item).await;
+    assert_eq!((second.id, names(std::slice::from_ref(&second))), (again.id, vec!["anna"]));
+    rig.clock.pass(LINE_HOLD_MS);
+    rig.store.expire_due(9).await.expect("writes");
+    rig.store.refill(grant.id, 9, Counter::A).await.expect("writes");
+    rig.reserve(&grant, 5, "cleo", 1).await;
+    let expired = rig.store.order(second.id).await.expect("reads").expect("an order");
+    assert_eq!(join(&rig, item, "anna", "new").await, Joined::Lapsed(expired), "not for the order that was taken away");
+    expect_line(&rig, item, 0, 0).await;
 }
 
 /// The books know an order out of a line like any other, and its money.
