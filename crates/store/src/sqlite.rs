@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use doorbuster_core::Millis;
 
 use crate::contract::{BackupError, OpenError, SqliteOptions, StoreError};
-use crate::limits::{READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
+use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 use crate::store::StoreResult;
 
 mod backup;
@@ -47,6 +47,8 @@ mod rows;
 mod sales;
 mod shared;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod txn;
 mod writer;
 
@@ -76,11 +78,16 @@ struct Handle {
 
 impl Sqlite {
     pub(crate) fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        Self::open_bounded(options, LOG_PAGES_MAX)
+    }
+
+    /// With a log that is long from so many pages: [`LOG_PAGES_MAX`], or fewer where it is tried out.
+    fn open_bounded(options: SqliteOptions, log_pages_max: i64) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
         let conn = open::writer(&dir)?;
         let (failed, carries, closed) = (OnceLock::new(), false.into(), false.into());
-        let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, failed, carries, closed });
+        let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, log_pages_max, failed, carries, closed });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
         let (reads, read_jobs) = sync_channel(READ_QUEUE_MAX);
         let (readers_live, readers_end) = watch::channel(());
@@ -91,7 +98,7 @@ impl Sqlite {
         for _ in 0..READERS {
             let (conn, jobs, lives) = (open::reader(&dir)?, Arc::clone(&read_jobs), Arc::clone(&readers_live));
             let data = Arc::clone(&data);
-            spawn("store-read", move || {
+            spawn("store-read", &shared, move || {
                 read::work(conn, &jobs);
                 drop(data);
                 drop(lives);
@@ -99,10 +106,10 @@ impl Sqlite {
         }
         let (wake, woken) = sync_channel(1);
         let (carrier, shared_too, data_too) = (open::checkpointer(&dir)?, Arc::clone(&shared), Arc::clone(&data));
-        let carrier = spawn("store-checkpoint", move || carry_log(carrier, &data_too, &woken, &shared_too))?;
+        let carrier = spawn("store-checkpoint", &shared, move || carry_log(carrier, &data_too, &woken, &shared_too))?;
         let (jobs, shared_too) = (write_jobs, Arc::clone(&shared));
         let writer = writer::Writer { conn, jobs, shared: shared_too, checkpoint: wake, carrier, data, lock };
-        spawn("store-write", move || {
+        spawn("store-write", &shared, move || {
             writer.run();
             drop(writer_lives);
         })?;
@@ -201,7 +208,6 @@ impl Sqlite {
 /// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do while others wait for it. So what was carried is synced
 /// here, beside the writer, and the writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and then nothing is synced.
 fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
-    let _fails = shared.fails_if_this_panics();
     let carried =
         |mode: &str| conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2));
     while woken.recv().is_ok() && shared.health().is_ok() {
@@ -218,7 +224,16 @@ fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Share
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, OpenError> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+/// Starts a thread of the store. Should it panic, the store has failed.
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, OpenError> {
+    let shared = Arc::clone(shared);
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _fails = shared.fails_if_this_panics();
+        work();
+    });
     spawned.map_err(|error| OpenError::Failed(format!("a thread cannot be started: {error}")))
 }

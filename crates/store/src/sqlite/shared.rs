@@ -13,6 +13,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Pages still to be carried at which the writer rests.
+    pub(super) log_pages_max: i64,
     /// Why nothing may be done any more.
     pub(super) failed: OnceLock<String>,
     /// Pages of the log are on their way into the database and onto the disk.

@@ -12,8 +12,8 @@ use rusqlite::Connection;
 
 use crate::contract::StoreError;
 use crate::limits::{
-    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAGES_MAX,
-    LOG_PAUSE, STATEMENTS_MAX,
+    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE,
+    STATEMENTS_MAX,
 };
 
 use super::failure::Failure;
@@ -173,7 +173,7 @@ fn tend_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
         }
         let rest = pages - carried;
         if shared.carries.load(Ordering::Acquire) {
-            if rest >= LOG_PAGES_MAX {
+            if rest >= shared.log_pages_max {
                 std::thread::sleep(LOG_PAUSE);
             }
             return Ok(());
