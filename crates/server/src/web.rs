@@ -198,3 +198,6 @@ impl App {
         self.buying.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ const REST_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
 pub(crate) struct Rests {
     began: Instant,
     gap_us: u64,
+    max_us: u64,
     /// The last turn that was given.
     last_us: AtomicU64,
 }
@@ -23,7 +24,18 @@ pub(crate) struct Rests {
 impl Rests {
     pub(crate) fn new(workers: NonZeroUsize) -> Self {
         let per_sec = HEARD_AGAIN_PER_SEC.saturating_mul(u64::try_from(workers.get()).unwrap_or(u64::MAX));
-        Self { began: Instant::now(), gap_us: (1_000_000 / per_sec).max(1), last_us: AtomicU64::new(0) }
+        Self::every((1_000_000 / per_sec).max(1), REST_MAX_US)
+    }
+
+    fn every(gap_us: u64, max_us: u64) -> Self {
+        Self { began: Instant::now(), gap_us, max_us, last_us: AtomicU64::new(0) }
+    }
+
+    /// Everybody rests for as long as this: longer than a test waits for anything.
+    #[cfg(test)]
+    pub(super) fn long(rest: Duration) -> Self {
+        let rest_us = u64::try_from(rest.as_micros()).expect("a test's time");
+        Self::every(rest_us, rest_us)
     }
 
     /// How long the next connection is not heard.
@@ -34,7 +46,7 @@ impl Rests {
 
     /// The next turn, in microseconds from now.
     fn turn(&self, now_us: u64) -> u64 {
-        let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + REST_MAX_US);
+        let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
         next(last) - now_us
     }

@@ -1,0 +1,142 @@
+//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in.
+use doorbuster_core::sale::Step;
+use doorbuster_core::{IdKey, NodeId, Spread, Stock};
+use doorbuster_store::{NewItem, NewSale};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::limits::PURCHASES_MAX;
+use super::*;
+use crate::auth::{Expected, NewToken, token};
+use crate::clock::Clock;
+use crate::config::{Flags, load};
+use crate::engine::{EngineOptions, Place};
+use crate::scratch::Scratch;
+use crate::secrets;
+
+const SECRET: &str = "a secret of the shop, long enough for anyone";
+/// For whatever comes by itself, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Much longer than that.
+const REST: Duration = Duration::from_secs(600);
+
+/// A server with as many purchases in progress as it takes, whose refused connections rest for long.
+struct Full {
+    app: Arc<App>,
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    _purchases: Vec<TaskTrackerToken>,
+    _dir: Scratch,
+}
+
+impl Full {
+    async fn start(more: &[(&str, &str)]) -> Self {
+        let dir = Scratch::new();
+        let flags =
+            Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+        let mut told = vec![("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)];
+        told.extend_from_slice(more);
+        let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let settings = settings.expect("valid settings");
+        let engine = engine(&dir).await;
+        let secrets = secrets::prepare(&settings).await.expect("a fresh directory");
+        let buyers = Buyers::with_secret(&SECRET.into(), Expected::default());
+        let operators = Operators::new(&secrets.admin_key);
+        let mut app = App::new(&settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook);
+        Arc::get_mut(&mut app).expect("nobody else has it").rests = Rests::long(REST);
+        let purchases = (0..PURCHASES_MAX).map(|_| app.buying.token()).collect();
+        let listener = bind(settings.listen).expect("a free port");
+        let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
+        let (served, stopped) = (app.clone(), stop.clone());
+        tokio::spawn(async move { listener.serve(&served, 16, PATIENCE, &stopped).await });
+        Self { app, address, stop, _purchases: purchases, _dir: dir }
+    }
+
+    /// Sends so many purchases on a connection of their own.
+    async fn ask(&self, times: usize) -> TcpStream {
+        let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
+        let body = r#"{"sale":"spring","item":"phone","units":1}"#;
+        let request = format!(
+            "POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        stream.write_all(request.repeat(times).as_bytes()).await.expect("it reads");
+        stream
+    }
+}
+
+async fn engine(dir: &Scratch) -> Arc<Engine> {
+    let options = EngineOptions {
+        place: Place::Directory(dir.path().to_owned()),
+        roles: crate::config::Roles::ALL,
+        id_key: IdKey::new([3; 32]),
+        clock: Clock::default(),
+        node: NodeId(1),
+        allow_fsync_off: false,
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+    };
+    let engine = Engine::start(options).await.expect("a fresh directory opens");
+    let item = NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit: 1,
+        hold_ms: 900_000,
+        stock: Stock::Counted(100),
+        spread: Spread::default(),
+    };
+    let sale = NewSale {
+        id: "spring".into(),
+        title: "Spring".into(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".into(),
+        items: vec![item],
+    };
+    engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+    engine.step_sale("spring", Step::Open).await.expect("the store is there");
+    engine
+}
+
+/// Reads until that many refusals came, or the connection's end if there are fewer; all that was heard.
+async fn hear(stream: &mut TcpStream, heard: &mut String, refusals: usize) {
+    let reading = async {
+        while heard.matches("\"code\":\"overloaded\"").count() < refusals {
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).await.expect("no reset");
+            assert!(read > 0, "the connection ended: {heard}");
+            heard.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
+        }
+    };
+    let read = tokio::time::timeout(PATIENCE, reading).await;
+    assert!(read.is_ok(), "{refusals} refusals were waited for: {heard}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_a_rest_and_answers_what_came_meanwhile() {
+    let full = Full::start(&[]).await;
+    let (mut stream, mut heard) = (full.ask(2).await, String::new());
+    hear(&mut stream, &mut heard, 1).await;
+    // The second is there, and its connection rests.
+    full.app.begin_to_stop();
+    full.stop.cancel();
+    hear(&mut stream, &mut heard, 2).await;
+    assert_eq!(heard.matches("HTTP/1.1 503").count(), 2, "{heard}");
+    let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1])).await.expect("the connection ends");
+    assert_eq!(ended.expect("in good order"), 0);
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_connection_never_rests() {
+    let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let (mut stream, mut heard) = (full.ask(3).await, String::new());
+    hear(&mut stream, &mut heard, 3).await;
+    assert_eq!(heard.matches("HTTP/1.1 503").count(), 3, "{heard}");
+}
