@@ -14,7 +14,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Stand in line for a unit of an item that is held out",
         description: "A place is for one unit, and a buyer has one place of an item. When a unit comes back, it becomes an order of the first in line \
             before others can buy it, under the place's id, to be paid within 5 minutes or the item's own hold if that is shorter. Whoever let such an order \
-            lapse does not join that line again: `wrong_state`. No more stand in a line than units are held or kept: `line_full`. The front door asks \
+            lapse, or cancelled it, does not join that line again: `wrong_state`. No more stand in a line than units are held or kept: `line_full`. The front door asks \
             what it asks of a purchase, and the request counts as one. The first check that fails answers, in this order: who asks, the key, sale and \
             item, the phase, eligibility and pass, rate limits, stock, the buyer's limit, the line.",
         params: &[Param::IdempotencyKey, Param::PurchasePass],

@@ -112,8 +112,10 @@ async fn in_a_cluster_a_hold_that_lapses_is_heard_of_where_the_next_in_line_list
     let first = leader.held_out(1, 0, 3).await;
     let b = joined_at(&here, "b").await;
     let mut events = socket(&here, "b", "").await;
+    let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
+        assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
         if event["order"]["id"] == *b {
             assert_eq!(event["order"]["state"], "reserved", "{event}");
             break;
@@ -150,8 +152,11 @@ async fn in_a_cluster_who_is_passed_over_hears_it_at_their_own_node() {
     leader.step("spring", "resume").await;
     leader.cancel("e", &e).await;
     here.becomes("c", &c, "reserved").await;
+    let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
+        // Others come each second, whatever is told of this one.
+        assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
         if event["order"]["id"] == *b {
             let told = (&event["order"]["state"], &event["order"]["code"]);
             assert_eq!(told, (&json!("refused"), &json!("limit_reached")), "{event}");
