@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (4, "front_door", include_str!("../../migrations/postgres/0004_front_door.sql")),
     (5, "money", include_str!("../../migrations/postgres/0005_money.sql")),
     (6, "reversals", include_str!("../../migrations/postgres/0006_reversals.sql")),
+    (7, "expiry", include_str!("../../migrations/postgres/0007_expiry.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

@@ -59,10 +59,9 @@ impl Postgres {
     }
 
     pub(crate) async fn moves(&self, item: ItemId) -> StoreResult<Vec<Moves>> {
-        let sql = "SELECT g.id, coalesce(f.times, 0), coalesce(r.times, 0) FROM slot_grant g
-             LEFT JOIN (SELECT grant_id, count(*) AS times FROM feed
-                        WHERE cause = 'refill' AND grant_id IN (SELECT id FROM slot_grant WHERE item_id = $1)
-                        GROUP BY grant_id) f ON f.grant_id = g.id
+        // Refills are counted grant by grant, by their own index, whatever the planner knew when it planned: of a feed nearly all rows are something else.
+        let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'), coalesce(r.times, 0)
+             FROM slot_grant g
              LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
                        ON r.grant_id = g.id
              WHERE g.item_id = $1";
