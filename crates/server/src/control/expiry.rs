@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
@@ -11,6 +14,8 @@ const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// How long one transaction should take: purchases wait behind it. When it takes twice as long, the next one has half as many orders.
 const BATCH_TIME: Duration = Duration::from_millis(8);
+/// Batches under way where the store is a database: while one is told of, the next one is at its rows. They commit one after the other.
+const AHEAD: usize = 2;
 /// Longest sleep: an order that was made meanwhile is due a second after it at the earliest.
 const LOOK_AT_LEAST: Duration = Duration::from_millis(500);
 /// Shortest sleep when nothing is due.
@@ -18,28 +23,21 @@ const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let mut pace = Pace { batch: BATCH_MAX, more: false };
+    let mut batch = BATCH_MAX;
     loop {
-        let rests = (engine.layout().is_alone() && engine.clock().has_alarm()) || !engine.control().leads();
-        let wait = if rests { LOOK_AT_LEAST } else { expire(&engine, &mut pace).await };
+        let wait = if rests(&engine) { LOOK_AT_LEAST } else { expire(&engine, &mut batch).await };
         tokio::time::sleep(wait).await;
     }
 }
 
-/// How expiry goes on.
-struct Pace {
-    /// How many orders the next transaction expires.
-    batch: usize,
-    /// The last one had as many as it was asked for: there may be more.
-    more: bool,
+/// Whether this node lets orders be.
+fn rests(engine: &Engine) -> bool {
+    (engine.layout().is_alone() && engine.clock().has_alarm()) || !engine.control().leads()
 }
 
-async fn expire(engine: &Engine, pace: &mut Pace) -> Duration {
-    if std::mem::take(&mut pace.more) {
-        return expire_some(engine, pace).await;
-    }
+async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
     match engine.store().next_due().await {
-        Ok(Some(due)) if due <= engine.store().careful_now() => expire_some(engine, pace).await,
+        Ok(Some(due)) if due <= engine.store().careful_now() => expire_all(engine, batch).await,
         Ok(Some(due)) => {
             let until = Duration::from_millis((due.0 - engine.store().careful_now().0).max(0).unsigned_abs());
             until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
@@ -52,28 +50,38 @@ async fn expire(engine: &Engine, pace: &mut Pace) -> Duration {
     }
 }
 
-/// Expires a batch; the wait before the next one.
-async fn expire_some(engine: &Engine, pace: &mut Pace) -> Duration {
-    failpoint::pass(Point::ExpiryDue);
-    let asked = Instant::now();
-    let expired = match engine.store().expire_due(pace.batch).await {
-        Ok(expired) => expired,
-        Err(error) => {
-            tracing::warn!(%error, "orders could not be expired yet");
-            return LOOK_AT_LEAST;
+/// Expires batch after batch until one has fewer orders than it was asked for; the wait before the next look.
+///
+/// There are no pauses: a writer takes turns by itself, and a database gives one session no more than its share. Pauses made the last order wait longer and
+/// nobody else less.
+async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
+    // A writer's groups have what waits for it: a batch that waited there would be in one with the batch before, twice as long.
+    let ahead = if engine.layout().is_alone() { 1 } else { AHEAD };
+    let (mut under_way, mut more, mut wait) = (FuturesOrdered::new(), true, Duration::ZERO);
+    let mut began = Instant::now();
+    loop {
+        while more && under_way.len() < ahead {
+            failpoint::pass(Point::ExpiryDue);
+            let asked = *batch;
+            under_way.push_back(async move { (asked, engine.store().expire_due(asked).await) });
         }
-    };
-    if expired.is_empty() {
-        return LOOK_AT_MOST;
+        let Some((asked, expired)) = under_way.next().await else { return wait };
+        match expired {
+            Ok(expired) if expired.is_empty() => (more, wait) = (false, wait.max(LOOK_AT_MOST)),
+            Ok(expired) => {
+                failpoint::pass(Point::ExpiryDone);
+                engine.meter().expire(expired.len());
+                more &= expired.len() >= asked && !rests(engine);
+                *batch = next(*batch, began.elapsed());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "orders could not be expired yet");
+                (more, wait) = (false, LOOK_AT_LEAST);
+            }
+        }
+        // A batch takes from the end of the one before: until then it waits for its turn.
+        began = Instant::now();
     }
-    failpoint::pass(Point::ExpiryDone);
-    engine.meter().expire(expired.len());
-    let took = asked.elapsed();
-    pace.more = expired.len() >= pace.batch;
-    pace.batch = next(pace.batch, took);
-    // One transaction after the other: a writer takes turns by itself, and a database gives one session no more than its share. Pauses between them made
-    // the last order wait longer and nobody else less.
-    Duration::ZERO
 }
 
 /// How many orders the next transaction expires, after one with so many took so long.

@@ -94,6 +94,23 @@ pub async fn expiry_is_bounded(rig: Rig) {
     rig.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
+/// Calls at once share what is due: none finds the orders that another one is about to end, and comes back with nothing.
+pub async fn expiries_at_once_end_different_orders(rig: Rig) {
+    const AT_ONCE: u64 = 4;
+    let grant = rig.slot(100, 100, 4).await;
+    for n in 1..=AT_ONCE * 5 {
+        rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+    }
+    rig.clock.pass(HOLD_MS);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let store = rig.store.clone();
+        tasks.spawn(async move { store.expire_due(5).await.expect("writes").len() });
+    }
+    assert_eq!(tasks.join_all().await, [5; AT_ONCE as usize]);
+    rig.expect_units(grant.slot.item, 20, 80, 0, 0).await;
+}
+
 /// One transaction ends several orders of a buyer, of two items and two slots: each share of the limits is given back in full, and each slot is told in its turn.
 pub async fn expiry_gives_every_share_back(rig: Rig) {
     let (first, other) = (rig.slot(20, 10, 9).await, rig.slot(20, 10, 9).await);

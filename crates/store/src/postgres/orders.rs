@@ -39,7 +39,10 @@ impl Postgres {
         self.to_its_end(async move {
             let mut tries = Tries::new();
             loop {
-                let failure = match expire(&shared, limit).await {
+                let turn = shared.expiring.lock().await;
+                let expired = expire(&shared, limit).await;
+                drop(turn);
+                let failure = match expired {
                     Ok(done) => return Ok(done.told(&shared, &tries).await),
                     Err(failure) => failure,
                 };

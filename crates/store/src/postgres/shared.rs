@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) hint: Notify,
     /// It said that events were written, and nobody here was told yet.
     pub(super) events: AtomicBool,
+    /// Held from finding what is due to its commit: the next transaction that expires finds it ended, and begins while it is still told of.
+    pub(super) expiring: tokio::sync::Mutex<()>,
     /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are known.
     writer: i32,
     /// Why the database cannot be used now, if it cannot.
@@ -60,6 +62,7 @@ impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, news } = parts;
         let (writer, hint, away) = (draw(), Notify::new(), Mutex::new(None));
+        let expiring = tokio::sync::Mutex::new(());
         let (failed, closed, events) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
         Self {
             id_key,
@@ -73,6 +76,7 @@ impl Shared {
             news,
             hint,
             events,
+            expiring,
             writer,
             away,
             failed,

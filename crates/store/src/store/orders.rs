@@ -88,6 +88,8 @@ impl Store {
 
     /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first; one with an open checkout waits for its provider first, for
     /// [`doorbuster_core::limits::PROVIDER_GRACE_MS`]. Those that it expired.
+    ///
+    /// Of two calls at once the second one begins when the first has committed, and while it is still told of.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,

@@ -60,7 +60,7 @@ every! {
         a_verdict_is_forced_after_its_time, a_forced_verdict_finds_the_order, settlers_at_once_sell_each_unit_once;
     orders:
         an_order_is_cancelled_once, what_is_no_order_cannot_change, holds_expire_when_they_are_due, expiry_is_bounded,
-        expiry_gives_every_share_back, expiry_beside_the_same_buyers_loses_no_share,
+        expiries_at_once_end_different_orders, expiry_gives_every_share_back, expiry_beside_the_same_buyers_loses_no_share,
         a_paid_order_is_refunded_once, a_late_payment_revives_what_it_can, a_late_payment_without_units_goes_back,
         a_late_payment_beyond_the_limit_goes_back, an_order_outlives_its_grant, at_the_same_instant_one_wins, changes_are_told;
     recalls:
