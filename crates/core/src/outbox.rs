@@ -192,7 +192,8 @@ impl Desk {
     #[must_use]
     pub fn due(&self) -> Option<Millis> {
         if self.breaker.is_open() {
-            return self.flying.is_empty().then(|| self.breaker.probe_at());
+            let has_some = || self.rows_ready().next().is_some() || self.fresh_ready(0).is_some();
+            return (self.flying.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
         self.rows_ready().map(|row| row.parcel.next_at).min()
     }
@@ -237,7 +238,15 @@ impl Desk {
                 self.wait(position, about);
                 return None;
             }
-            Outcome::Never { error } | Outcome::Later { error } => (error, 0, None),
+            Outcome::Later { error } => {
+                self.breaker.rest(now);
+                if !counts {
+                    self.wait(position, about);
+                    return None;
+                }
+                (error, 0, None)
+            }
+            Outcome::Never { error } => (error, 0, None),
         };
         let is_final = is_never || refused.is_some_and(|refused| self.is_final(refused, now));
         let row = self.rows.get_mut(&position);

@@ -49,6 +49,11 @@ impl Breaker {
         }
     }
 
+    /// The last try asked the endpoint nothing: one that is down is tried again after a moment, and no later than before.
+    pub(super) fn rest(&mut self, now: Millis) {
+        self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
+    }
+
     /// The new event that it was last tried with: one that is refused for itself does not stand in the way of the next.
     pub(super) fn last_fresh(&self) -> i64 {
         self.last_fresh

@@ -201,6 +201,43 @@ fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
 }
 
 #[test]
+fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down() {
+    let mut desk = Desk::new(Bounds { tries: 20, at_once: 20, window: 20, pending: 20, ..bounds() }, 0, Vec::new());
+    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    let outcome = |at| if at > 5 { Outcome::Later { error: "not known".to_owned() } } else { failed() };
+    sent(&mut desk, AT).into_iter().for_each(|at| assert_eq!(desk.done(at, outcome(at), AT, 0), None));
+    assert!(desk.is_open() && desk.go().is_some_and(|progress| progress.to == 8));
+    desk.gone();
+    let (mut now, mut known, mut tries) = (AT, 0, [0; 9]);
+    while now < AT.plus(3_600_000) {
+        now = desk.due().expect("there is something to try").max(now);
+        for at in sent(&mut desk, now) {
+            known += usize::from(at <= 5);
+            if let Some(Note::Again(parcel)) = desk.done(at, outcome(at), now, 0) {
+                assert!(!parcel.dead, "{parcel:?}");
+                tries[usize::try_from(at).expect("small")] = parcel.tries;
+            }
+        }
+    }
+    // Within an hour an event has its twelfth try at most, by the pauses that double; and the endpoint is asked each minute or so whether it is there.
+    assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
+    assert!((30..=150).contains(&known), "{known}");
+}
+
+#[test]
+fn an_endpoint_that_is_down_and_has_nothing_to_hear_is_not_looked_after() {
+    let mut desk = desk(&["a", "b", "c", "d", "e"]);
+    while let Some(at) = desk.next(AT) {
+        desk.done(at, failed(), AT, 0);
+    }
+    desk.go();
+    desk.gone();
+    assert!(desk.is_open() && desk.due().is_some());
+    desk.know(Vec::new());
+    assert_eq!(desk.due(), None, "an operator discarded them");
+}
+
+#[test]
 fn an_endpoint_that_is_gone_loses_nothing_and_nothing_is_counted() {
     let mut desk = desk(&["a", "a", "b"]);
     assert_eq!(sent(&mut desk, AT), [1, 3]);

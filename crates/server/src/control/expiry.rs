@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
+use futures_util::stream::FuturesUnordered;
 
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
@@ -57,13 +57,13 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     // A writer's groups have what waits for it: a batch that waited there would be in one with the batch before, twice as long.
     let ahead = if engine.layout().is_alone() { 1 } else { AHEAD };
-    let (mut under_way, mut more, mut wait) = (FuturesOrdered::new(), true, Duration::ZERO);
+    let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
     let mut began = Instant::now();
     loop {
         while more && under_way.len() < ahead {
             failpoint::pass(Point::ExpiryDue);
             let asked = *batch;
-            under_way.push_back(async move { (asked, engine.store().expire_due(asked).await) });
+            under_way.push(async move { (asked, engine.store().expire_due(asked).await) });
         }
         let Some((asked, expired)) = under_way.next().await else { return wait };
         match expired {

@@ -127,7 +127,7 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
 
 /// Buyers' orders against their quotas: each table once, in the order in which it lies, which is several times as fast as buyer by buyer. By item, the
 /// units of active orders and those in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each unit (MSet-Add-Hash: Clarke et
-/// al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is drawn anew each time; different units pass for the same once in 2⁶⁰ checks.
+/// al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is not known to anybody; different units pass for the same once in 2⁶⁰ checks.
 fn buyers(sql: &mut Reader<'_>, pass: &mut Pass, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
