@@ -213,18 +213,20 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_row_that_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on() {
+async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits_and_the_rest_goes_on() {
     let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
     rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let (address, taken) = shop(u64::MAX).await;
     let endpoint = json!({"url": format!("http://{address}/"), "types": ["*"]});
     let added = rig.admin("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
     assert_eq!(added.status, 201, "{added}");
+    let deliveries = format!("/v1/admin/webhook-endpoints/{}/deliveries", added.json()["id"].as_str().expect("an id"));
     let before = rig.buy(&Wish::new("anna", "k", "spring", 1)).await.id();
     // A second hand on the store, as a damaged page or a later program would have one.
     let store = rusqlite::Connection::open(rig.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("it can be set");
-    let sql = "INSERT INTO event (type, sale_id, at, actor) VALUES ('sale.moved', 'spring', 1, 'engine')";
+    let sql = "INSERT INTO event (type, sale_id, at, actor)
+               VALUES ('sale.opened', 'spring', 1, 'nobody'), ('sale.moved', 'spring', 2, 'engine')";
     store.execute_batch(sql).expect("it is SQL");
     let after = rig.buy(&Wish::new("bert", "k", "spring", 1)).await.id();
     let told = async || {
@@ -237,8 +239,18 @@ async fn one_row_that_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on() {
         list["dead_letters"].as_array().and_then(|all| all.first().cloned())
     });
     let letter = letter.await;
-    assert_eq!((&letter["type"], &letter["about"]), (&json!("sale.moved"), &json!("sale:spring")));
+    assert_eq!((&letter["type"], &letter["about"]), (&json!("sale.opened"), &json!("sale:spring")));
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")), "{letter}");
+    let waits = rig.until("what only a later program knows is tried again", PATIENCE, async || {
+        let list = rig.shown(&deliveries).await;
+        list["deliveries"]
+            .as_array()?
+            .iter()
+            .find(|one| one["type"] == "sale.moved" && one["tries"] != json!(0))
+            .cloned()
+    });
+    let waits = waits.await;
+    assert!(waits["error"].as_str().is_some_and(|error| error.contains("a newer one does")), "{waits}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
