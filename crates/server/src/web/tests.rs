@@ -55,15 +55,28 @@ impl Full {
 
     /// Sends so many purchases on a connection of their own.
     async fn ask(&self, times: usize) -> TcpStream {
+        self.send(&Self::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len())).repeat(times)).await
+    }
+
+    /// One that is not read straight off the connection, but by the general server.
+    async fn ask_generally(&self) -> TcpStream {
+        let chunked = |body: &str| format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        self.send(&Self::purchase(chunked)).await
+    }
+
+    fn purchase(framed: impl Fn(&str) -> String) -> String {
         let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
         let body = r#"{"sale":"spring","item":"phone","units":1}"#;
-        let request = format!(
+        format!(
             "POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+             Content-Type: application/json\r\n{}",
+            framed(body)
+        )
+    }
+
+    async fn send(&self, requests: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        stream.write_all(request.repeat(times).as_bytes()).await.expect("it reads");
+        stream.write_all(requests.as_bytes()).await.expect("it reads");
         stream
     }
 }
@@ -139,4 +152,22 @@ async fn a_trusted_proxys_connection_never_rests() {
     let (mut stream, mut heard) = (full.ask(3).await, String::new());
     hear(&mut stream, &mut heard, 3).await;
     assert_eq!(heard.matches("HTTP/1.1 503").count(), 3, "{heard}");
+}
+
+#[tokio::test]
+async fn whoever_came_through_the_general_server_rests_before_the_answer() {
+    let full = Full::start(&[]).await;
+    let resting = full.ask_generally().await;
+    for _ in 0..20 {
+        // Others who came after it are answered, and rest afterwards.
+        hear(&mut full.ask(1).await, &mut String::new(), 1).await;
+    }
+    let early = resting.try_read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "answered before its rest was over");
+}
+
+#[tokio::test]
+async fn a_proxys_connection_does_not_rest_in_the_general_server_either() {
+    let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    hear(&mut full.ask_generally().await, &mut String::new(), 1).await;
 }

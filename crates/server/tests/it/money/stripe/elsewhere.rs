@@ -102,6 +102,11 @@ async fn stripe_is_asked_for_checkouts_only_so_often() {
     }
     let limited = ask(&one).await;
     assert_eq!(limited.verdict(), "429 rate_limited", "{}", limited.text());
+    let left = limited.header("ratelimit");
+    assert!(
+        left.is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
+        "of this order, whose buyer may ask for others: {left:?}"
+    );
     assert!(limited.header("retry-after").is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0)));
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), 10);
     assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order's is its own");
