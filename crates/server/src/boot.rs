@@ -70,8 +70,8 @@ pub enum ServeError {
     /// The store failed for good while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
-    /// What was accepted did not settle in time; it is given back at the next start.
-    #[error("what was accepted did not settle within {} s; it is given back at the next start", SETTLE_TIMEOUT.as_secs())]
+    /// What was accepted did not settle in time; it is given back at the next start, or settled by other nodes.
+    #[error("what was accepted did not settle within {} s; it is given back at the next start, or settled by other nodes", SETTLE_TIMEOUT.as_secs())]
     Late,
 }
 

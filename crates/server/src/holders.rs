@@ -4,6 +4,7 @@ mod undecided;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
@@ -91,6 +92,11 @@ impl Holders {
     #[must_use]
     pub fn look_up(&self) -> Option<SemaphorePermit<'_>> {
         self.asking.try_acquire().ok()
+    }
+
+    /// The same, once one is free within so long.
+    pub async fn look_up_within(&self, so_long: Duration) -> Option<SemaphorePermit<'_>> {
+        tokio::time::timeout(so_long, self.asking.acquire()).await.ok()?.ok()
     }
 
     /// Forgets everything; until [`Holders::is_complete`] any request may hold an order.

@@ -264,14 +264,6 @@ impl Engine {
         (slot, answer): (SlotKey, TicketAnswer),
         tries: Tries,
     ) -> Attempt {
-        let refused = matches!(answer, TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. });
-        // The slot may have begun a new epoch since this request was first looked up: its order comes before a refusal.
-        if refused
-            && self.may_hold(&purchase.sale, request.request)
-            && let Some(bought) = self.held(purchase, request.request).await
-        {
-            return Attempt::Answer(bought);
-        }
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
             TicketAnswer::Again(cut) => match self.waiters().join(cut.token) {
@@ -282,14 +274,20 @@ impl Engine {
                 None => return self.find(purchase, &cut).await,
             },
             TicketAnswer::Short { .. } => return Attempt::Short,
-            TicketAnswer::KeyReused => Bought::Refused(Refusal::KeyReused),
+            TicketAnswer::KeyReused => {
+                return self.refused_by_slot(purchase, request, Refusal::KeyReused).await;
+            }
             // The share of an order that ended before this request came is on its way to the slot. Any node may bring it.
             TicketAnswer::LimitReached { .. } if purchase.item.work.feed.is_behind(slot, tries.told) => {
                 self.control().wake(purchase.item.row.id);
-                return Attempt::NotReady;
+                return match self.remembered(purchase, request).await {
+                    Some(bought) => Attempt::Answer(bought),
+                    None => Attempt::NotReady,
+                };
             }
             TicketAnswer::LimitReached { used } => {
-                Bought::Refused(Refusal::LimitReached { limit: purchase.item.row.limit, used })
+                let refusal = Refusal::LimitReached { limit: purchase.item.row.limit, used };
+                return self.refused_by_slot(purchase, request, refusal).await;
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,

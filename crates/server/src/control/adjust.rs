@@ -70,8 +70,9 @@ impl Engine {
                 AdjustOutcome::Unlimited => return Ok(Adjusted::Unlimited),
                 AdjustOutcome::NotFound => return Ok(Adjusted::NotFound),
             };
-            let counts = item.gauge.counts();
-            let free = counts.pool + counts.in_slots;
+            // Of the truth: this node may not have heard yet of units that came back elsewhere.
+            let counts = self.store().counts(Some(vec![item.row.id])).await?;
+            let free = counts.first().map_or(0, |counts| counts.pool + counts.in_slots);
             if wanted > free {
                 return Ok(Adjusted::MoreThanFree { free });
             }

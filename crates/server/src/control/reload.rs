@@ -1,4 +1,5 @@
 //! Reads the catalogue again when other nodes changed it. Runs when the store says so.
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +26,10 @@ async fn reload(engine: &Engine) -> Result<(), EngineError> {
     engine.meter().look();
     let rows = engine.store().sales().await?;
     let catalogue = engine.catalogue().clone();
+    let there: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let gone: Vec<Arc<str>> = catalogue
         .sales()
-        .filter(|sale| rows.iter().all(|row| row.id != sale.row.id))
+        .filter(|sale| !there.contains(sale.row.id.as_str()))
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {

@@ -9,10 +9,10 @@ use super::{Engine, EngineError};
 
 /// How long a pause, a close or a stop waits for what is in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
-/// How long a node that stops waits for verdicts on tickets that outlive it; less than the program gives it.
-const HEAR_MAX: Duration = Duration::from_secs(3);
+/// How long a node that stops waits for verdicts on tickets that outlive it. With what follows it is less than the program gives the engine to stop.
+const HEAR_MAX: Duration = Duration::from_secs(2);
 /// How long a node that stops hands back what it had read; what is left then is claimed by others when it counts as dead.
-const HAND_BACK_MAX: Duration = Duration::from_secs(2);
+const HAND_BACK_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at a draining queue, besides being told.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 

@@ -1,13 +1,23 @@
 //! What a request hears that was here before: the order that it holds, looked up where this node remembers one or cannot know, or the place in the queue
 //! that it was given.
 use doorbuster_core::slot::Cut;
-use doorbuster_core::{Phase, RequestHash};
+use doorbuster_core::{Order, Phase, RequestHash};
 
 use super::park::{Asker, Until};
 use super::{Attempt, Bought, Purchase, Refusal, UNAVAILABLE};
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::holders::{Queued, Unread};
+
+impl Purchase {
+    /// What the request hears whose key this order has.
+    pub(super) fn shown(&self, order: Order) -> Bought {
+        match order.item == self.item.row.id && order.units == self.units {
+            true => Bought::Replayed(order),
+            false => Bought::Refused(Refusal::KeyReused),
+        }
+    }
+}
 
 impl Engine {
     /// Whether the request may hold an order, or a place in the queue, as far as this node knows.
@@ -37,10 +47,7 @@ impl Engine {
             order.await.map_err(Unread::Store)
         };
         match found {
-            Ok(Some(order)) if order.item == purchase.item.row.id && order.units == purchase.units => {
-                Some(Bought::Replayed(order))
-            }
-            Ok(Some(_)) => Some(Bought::Refused(Refusal::KeyReused)),
+            Ok(Some(order)) => Some(purchase.shown(order)),
             Ok(None) => None,
             Err(Unread::Busy) => Some(UNAVAILABLE),
             Err(Unread::Store(error)) => {

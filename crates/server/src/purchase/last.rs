@@ -7,8 +7,8 @@ use crate::engine::Engine;
 use crate::waiters::About;
 
 impl Engine {
-    /// The last word to a request that was parked as long as it may be. One that its slots were short for is put to all of them once more: units may have
-    /// come that nobody told of, and an earlier try of it may be undecided in any.
+    /// The last word to a request that was parked as long as it may be. It is put to all of its slots once more, unless one of them cannot be asked and so
+    /// held it up: units may have come that nobody told of, and an earlier try of it may be undecided in any.
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,
@@ -16,7 +16,7 @@ impl Engine {
         mut tries: Tries,
         mut is_short: bool,
     ) -> Bought {
-        if is_short {
+        if is_short || !tries.unsure {
             match self.ask_everywhere(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::Short => {}

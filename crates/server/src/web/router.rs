@@ -148,6 +148,7 @@ async fn guard(
     let checked = check(&app, endpoint, &mut request).await;
     let (limited, request) = OnLimited::of(endpoint.path, request).await;
     let mut response = match checked {
+        Ok(()) if is_an_operators_work(endpoint) => to_its_end(&app, next.run(request)).await,
         Ok(()) => next.run(request).await,
         Err(problem) => Refused::from(problem).into_response(),
     };
@@ -160,6 +161,15 @@ async fn guard(
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+fn is_an_operators_work(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
+}
+
+/// In a task of its own: what an operator began is done, shown and written down, whoever hangs up in between.
+async fn to_its_end(app: &App, work: impl Future<Output = Response> + Send + 'static) -> Response {
+    app.buying.spawn(work).await.unwrap_or_else(|_| Refused::from(Problem::internal()).into_response())
 }
 
 async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Problem> {

@@ -1,5 +1,6 @@
 //! Servers that share a truth, as their clients see them: what one wrote the others show at once.
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_server::config::{Flags, Settings, load};
@@ -7,7 +8,8 @@ use doorbuster_server::secrets::{buyer_secret, prepare};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{ADMIN_KEY, PATIENCE, TestApp};
+use crate::http::request;
 use crate::postgres::Cluster;
 use crate::watch::Watch;
 
@@ -121,4 +123,44 @@ async fn servers_that_share_a_truth_have_the_same_secrets_and_write_them_nowhere
     let signs = buyer_secret(&settings(None, &url, &[])).await.expect("it was made");
     assert_eq!(signs.expose_secret(), first.1[0]);
     assert!(!dir.exists() && !Path::new("buyer_secret").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
+    let home = Arc::new(Cluster::start(&[]));
+    let database = home.database();
+    let app = server(&home, &database, "api,settle,control").await;
+    app.open_sale("spring", 20.into(), 10).await;
+    let bought = app.buy("anna", "k", "spring", "phone", 3).await;
+    let order = bought.json()["id"].as_str().expect("an id").to_owned();
+    let until = async |what: &str, sql: &str| {
+        let begun = Watch::start();
+        while home.psql(&database, sql).expect("the database answers").trim() != "1" {
+            assert!(begun.elapsed() < PATIENCE, "{what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Whoever changes an order waits for this.
+    let (locks, of) = (home.clone(), database.clone());
+    let lock = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(1); COMMIT";
+    let locking = std::thread::spawn(move || locks.psql(&of, lock));
+    let held =
+        "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'ExclusiveLock' AND granted";
+    until("the orders are locked", held).await;
+    let mut operator = app.connect().await;
+    let bearer = format!("Bearer {ADMIN_KEY}");
+    operator
+        .send(&request("POST", &format!("/v1/admin/orders/{order}/cancel"), &[("Authorization", &bearer)], b""))
+        .await;
+    until(
+        "the cancelling waits",
+        "SELECT least(count(*), 1) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted",
+    )
+    .await;
+    drop(operator);
+    locking.join().expect("no panic").expect("it is locked and let go");
+    until("it is written down", "SELECT count(*) FROM action_log WHERE action = 'order.cancel'").await;
+    let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
+    assert_eq!(seen.json()["state"], "cancelled", "{}", seen.text());
+    app.stop().await;
 }

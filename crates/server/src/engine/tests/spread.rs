@@ -251,3 +251,26 @@ async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partitio
         assert!(matches!(answer, Bought::Queued { id, .. } if id == ids[n]), "{n}: {answer:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_partition() {
+    let dir = Scratch::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    spread_sale(&engine, 40, 10, Spread { choose: Choose::RoundRobin, ..over(2) }).await;
+    let waiting = engine.clone();
+    let first = tokio::spawn(async move { buy(&waiting, "anna", "k", 10).await });
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    while engine.queued(&item).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The second partition has three of the ten; a request of somebody else makes the first try's key come there as well.
+    for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
+        let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
+        assert!(matches!(queued, Bought::Queued { .. }), "{queued:?}");
+    }
+    let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
+    let first = first.await.expect("no panic");
+    assert!(matches!(first, Bought::Queued { .. }), "nothing is settled: {first:?}");
+    assert_eq!(again, first);
+    engine.stop().await;
+}

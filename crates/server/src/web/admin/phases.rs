@@ -47,10 +47,7 @@ pub(crate) async fn step(
             return Err(Problem::invalid_request(faults).into());
         }
     }
-    // In a task of its own: a pause that its operator does not wait for is still a whole pause.
-    let (engine, of) = (app.engine.clone(), name.clone());
-    let stepping = app.buying.spawn(async move { engine.step_sale(&of, step).await });
-    let outcome = stepping.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let outcome = app.engine.step_sale(&name, step).await.map_err(failed)?;
     match outcome {
         StepOutcome::Done { sale, changed } => {
             if changed {

@@ -37,10 +37,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
-    let (engine, new) = (app.engine.clone(), stored(wanted));
-    // In a task of its own: what is in the store is also in the catalogue, whoever hangs up in between.
-    let creating = app.buying.spawn(async move { engine.create_sale(new).await });
-    let created = creating.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let created = app.engine.create_sale(stored(wanted)).await.map_err(failed)?;
     let row = created.ok_or_else(|| Problem::already_exists("there is a sale of this id already"))?;
     note(&app, &by, "sale.create", &object!({"sale": id})).await;
     let mut reply = shown(&app, StatusCode::CREATED, &row);
@@ -122,9 +119,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Answer {
     let if_version = version_asked(&headers, &*sale(&app, &name)?)?;
-    let (engine, of) = (app.engine.clone(), name.clone());
-    let deleting = app.buying.spawn(async move { engine.delete_sale(&of, if_version).await });
-    match deleting.await.map_err(|_| Problem::internal())?.map_err(failed)? {
+    match app.engine.delete_sale(&name, if_version).await.map_err(failed)? {
         DeleteOutcome::Done => {}
         DeleteOutcome::NotFound => return Err(no_sale().into()),
         DeleteOutcome::VersionMismatch(_) => return Err(Problem::precondition_failed().into()),

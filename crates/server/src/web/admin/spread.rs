@@ -36,10 +36,7 @@ pub(crate) async fn set(
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
         may_read(&app, &sale.row, others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize)?;
     }
-    // In a task of its own: units on their way between slots and pool are not left there when the operator hangs up.
-    let (engine, of) = (app.engine.clone(), item.clone());
-    let setting = app.buying.spawn(async move { engine.set_spread(&of, spread).await });
-    let outcome = setting.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let outcome = app.engine.set_spread(&item, spread).await.map_err(failed)?;
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {

@@ -50,10 +50,7 @@ pub(crate) async fn adjust(
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let adjustment =
         Adjustment { item: item.row.id, units: wanted.units, reason: wanted.reason.clone(), key: key.to_owned() };
-    // In a task of its own: units on their way between slot and pool are not left there when the operator hangs up.
-    let engine = app.engine.clone();
-    let adjusting = app.buying.spawn(async move { engine.adjust(adjustment).await });
-    let adjusted = adjusting.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let adjusted = app.engine.adjust(adjustment).await.map_err(failed)?;
     let repeated = matches!(adjusted, Adjusted::Repeated(_));
     let counts = counted(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));

@@ -54,6 +54,27 @@ async fn a_request_that_is_undecided_at_one_node_never_hears_sold_out_at_another
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_undecided_at_one_node_never_hears_of_the_limit_at_another() {
+    let home = Home::postgres();
+    let no_settler = Roles { settle: false, ..Roles::ALL };
+    let (first, second) = (home.node(no_settler).await, home.node(no_settler).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.follows(Phase::Open).await;
+    let (one, other) = (first.shop(), second.shop());
+    let waiting = tokio::spawn(async move { one.buy("anna", "k", 1).await });
+    until("its ticket is cut", async || first.queued().await == 1).await;
+    let beside = tokio::spawn(async move { other.buy("anna", "other", 1).await });
+    until("and another one of hers at the other node", async || second.queued().await == 1).await;
+    let told = second.buy("anna", "k", 1).await;
+    assert!(matches!(told, Bought::Refused(Refusal::Unavailable { .. })), "{told:?}");
+    for undecided in [waiting, beside] {
+        assert!(matches!(undecided.await, Ok(Bought::Queued { .. })), "nothing is settled");
+    }
+    first.crash();
+    second.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
     let home = Home::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);

@@ -48,9 +48,7 @@ pub(crate) async fn change(
             word
         })
     });
-    let (engine, of) = (app.engine.clone(), name.clone());
-    let changing = app.buying.spawn(async move { engine.patch_sale(&of, if_version, apply).await });
-    match changing.await.map_err(|_| Problem::internal())?.map_err(failed)? {
+    match app.engine.patch_sale(&name, if_version, apply).await.map_err(failed)? {
         PatchOutcome::Done(row) => {
             note(&app, &by, "sale.change", &object!({"sale": name, "version": row.version})).await;
             Ok(shown(&app, StatusCode::OK, &row))
