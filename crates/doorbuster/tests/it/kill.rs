@@ -1,7 +1,7 @@
 //! The server is killed at any instant, again and again, one time in two by a power cut that takes what was not synced: what
 //! was told is there afterwards, and nothing else changed.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (5), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` says how often (20), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
 
 #[path = "kill/judge.rs"]
 mod judge;
@@ -36,7 +36,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
-    let rounds = number("DOORBUSTER_KILL_ROUNDS").unwrap_or(5);
+    let rounds = number("DOORBUSTER_KILL_ROUNDS").unwrap_or(20);
     let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
     let mut dice = SmallRng::seed_from_u64(seed);
