@@ -54,6 +54,11 @@ pub enum RefundNews {
     Failed(String),
     /// It took the request, and the money came back, or never left: it does nothing more by itself, even if it said before that the money arrived.
     CameBack(String),
+    /// Somebody gave back some or all of its payment by hand: how far the refund is, only the provider's answer to a question says.
+    Ask {
+        /// That came to nothing, and may have been counted as this refund.
+        lost: bool,
+    },
 }
 
 /// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it is now.
@@ -71,10 +76,22 @@ pub fn note_refund<L: Ledger>(
         RefundState::Failed => came_back,
     };
     // Money that came back is the one thing that can follow on money that arrived, and nothing follows on that but an operator.
-    if is_over && !matches!(news, RefundNews::CameBack(_)) {
+    let undoes = match news {
+        RefundNews::CameBack(_) => true,
+        RefundNews::Ask { lost } => *lost && refund.state == RefundState::Settled,
+        _ => false,
+    };
+    if is_over && !undoes {
         return Ok(Some(refund));
     }
     match news {
+        RefundNews::Ask { .. } => {
+            // What was over is only looked at: nothing of it is sent anew without an operator.
+            refund.accepted |= refund.state != RefundState::Pending;
+            refund.state = RefundState::Pending;
+            refund.settled_at = None;
+            refund.next_at = now;
+        }
         RefundNews::Accepted { again_ms } => {
             // One that was given up because no answer came: it is on its way after all.
             refund.state = RefundState::Pending;
@@ -138,13 +155,9 @@ pub fn settle_refund<L: Ledger>(
         return Ok(false);
     }
     ledger.insert_inbox(provider, event, now)?;
-    if let Some(mut refund) = ledger.refund(id)?.filter(|r| r.state == RefundState::Pending && has_come_back(r))
-        && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled)
-    {
-        // It may be news of what came back: the provider's answer to a question decides.
-        refund.next_at = now;
-        ledger.put_refund(&refund)?;
-        return Ok(true);
-    }
+    let waits = ledger.refund(id)?.is_some_and(|r| r.state == RefundState::Pending && has_come_back(&r));
+    // It may be news of what came back.
+    let is_old = waits && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled);
+    let news = if is_old { &RefundNews::Ask { lost: false } } else { news };
     Ok(note_refund(ledger, id, news, now)?.is_some())
 }

@@ -75,7 +75,7 @@ impl Payments {
         failpoint::pass(Point::RefundAsked);
         let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect()));
         self.meter.refund(match &news {
-            RefundNews::Accepted { .. } => RefundStep::Accepted,
+            RefundNews::Accepted { .. } | RefundNews::Ask { .. } => RefundStep::Accepted,
             RefundNews::Settled => RefundStep::Settled,
             RefundNews::Failed(_) | RefundNews::CameBack(_) => RefundStep::Failed,
         });

@@ -139,9 +139,16 @@ impl Stripe {
             return Ok(RefundNews::Settled);
         }
         let all = self.refunds_of(&refund.payment).await?;
-        match live(&all, refund).or_else(|| all.iter().find(|made| is_ours(made, refund))) {
+        if let Some(made) = live(&all, refund) {
+            return Ok(event::news(made));
+        }
+        if back(&all) >= refund.money.minor {
+            return Ok(RefundNews::Settled);
+        }
+        // What is left came to nothing.
+        let ours = all.iter().find(|made| is_ours(made, refund));
+        match ours.or_else(|| all.iter().find(|made| is_whole(made, refund))) {
             Some(made) => Ok(event::news(made)),
-            None if back(&all) >= refund.money.minor => Ok(RefundNews::Settled),
             None => Err(ProviderError::away("Stripe knows of no such refund")),
         }
     }
@@ -190,6 +197,11 @@ fn is_ours(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }
 
+/// Whether it is of the whole payment.
+fn is_whole(made: &Value, refund: &Refund) -> bool {
+    made["amount"].as_i64() == Some(refund.money.minor)
+}
+
 /// What of a payment arrived or is on its way back, in all of its refunds.
 fn back(all: &[Value]) -> i64 {
     let lives = |made: &&Value| !matches!(made["status"].as_str(), Some("failed" | "canceled"));
@@ -200,7 +212,7 @@ fn back(all: &[Value]) -> i64 {
 fn live<'a>(all: &'a [Value], refund: &Refund) -> Option<&'a Value> {
     let lives = |made: &&Value| !matches!(made["status"].as_str(), Some("failed" | "canceled"));
     let ours = all.iter().find(|made| lives(made) && is_ours(made, refund));
-    ours.or_else(|| all.iter().find(|made| lives(made) && made["amount"].as_i64() == Some(refund.money.minor)))
+    ours.or_else(|| all.iter().find(|made| lives(made) && is_whole(made, refund)))
 }
 
 fn nonsense(name: &str) -> ProviderError {

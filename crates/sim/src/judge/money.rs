@@ -209,6 +209,7 @@ impl Judge {
             RefundNews::Failed(_) if was.tries + 1 >= REFUND_TRIES => RefundState::Failed,
             RefundNews::Failed(_) => was.state,
             RefundNews::CameBack(_) => RefundState::Failed,
+            RefundNews::Ask { .. } => RefundState::Pending,
         };
         self.check(now.state == wanted, "refund", || format!("{was:?}, {news:?}: {now:?}"));
         if wanted == RefundState::Failed {

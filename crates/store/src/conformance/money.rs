@@ -12,6 +12,7 @@ use doorbuster_core::{Cause, Counter, Millis, Order, OrderState};
 use super::{HOLD_MS, Rig, id_of};
 use crate::contract::{MoneyQuery, Notice};
 
+pub mod by_hand;
 pub mod checkouts;
 pub mod pages;
 pub mod races;

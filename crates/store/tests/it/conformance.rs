@@ -1,6 +1,6 @@
 //! The conformance suite on every backend.
 use doorbuster_store::conformance::line::orders as line_orders;
-use doorbuster_store::conformance::money::{checkouts, pages, races, told};
+use doorbuster_store::conformance::money::{by_hand, checkouts, pages, races, told};
 use doorbuster_store::conformance::{
     Rig, blocks, books, codes, grants, line, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
 };
@@ -87,6 +87,8 @@ every! {
         a_late_payment_takes_what_is_there, a_late_payment_waits_for_units_in_slots, a_late_payment_beyond_the_limit_is_refunded,
         a_late_payment_for_what_is_gone_is_refunded, a_failed_payment_may_succeed_yet, a_refunded_order_refunds_its_payment,
         a_refund_is_tried_again_and_given_up;
+    by_hand:
+        what_is_given_back_by_hand_hurries_a_question;
     pages:
         money_is_listed_page_by_page, a_document_is_swapped_by_one, money_that_went_back_is_noticed;
     checkouts:

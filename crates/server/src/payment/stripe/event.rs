@@ -82,18 +82,16 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
             Ok(Message::Closed { order: order_of(object).unwrap_or_default(), session: session.to_owned() })
         }
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
-            let ours = object["metadata"]["refund"].as_str().map(|id| RefundId(id.to_owned()));
-            let payment = object["payment_intent"].as_str().map(|id| RefundId::of(&PaymentId(id.to_owned())));
-            match ours.or(payment) {
-                Some(id) => {
-                    let news = news(object);
-                    let stands = !matches!(news, RefundNews::CameBack(_));
-                    let is_ours = object["metadata"]["refund"].is_string();
-                    let otherwise = reversal(object, ReversalKind::Returned, "amount", stands).filter(|_| !is_ours);
-                    Ok(Message::Refund { event: event.to_owned(), id, news, otherwise })
-                }
-                None => Ok(Message::Unused),
+            let (event, news) = (event.to_owned(), news(object));
+            if let Some(id) = object["metadata"]["refund"].as_str() {
+                return Ok(Message::Refund { event, id: RefundId(id.to_owned()), news, otherwise: None });
             }
+            // Made by hand: it may be of a part of the payment, or of all that ours would send.
+            let Some(payment) = object["payment_intent"].as_str() else { return Ok(Message::Unused) };
+            let lost = matches!(news, RefundNews::CameBack(_));
+            let id = RefundId::of(&PaymentId(payment.to_owned()));
+            let otherwise = reversal(object, ReversalKind::Returned, "amount", !lost);
+            Ok(Message::Refund { event, id, news: RefundNews::Ask { lost }, otherwise })
         }
         // By whomever: what we asked for is known here, and not taken for another's.
         "charge.refunded" => Ok(reversed(reversal(object, ReversalKind::Returned, "amount_refunded", true))),
@@ -238,15 +236,16 @@ mod tests {
         assert_eq!(event("checkout.session.expired", &session), Ok(closed));
         let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
         let id = RefundId::of(&PaymentId("pi_1".into()));
-        let Ok(Message::Refund { id: told, news: RefundNews::Settled, otherwise, .. }) =
+        let Ok(Message::Refund { id: told, news: RefundNews::Ask { lost: false }, otherwise, .. }) =
             event("refund.updated", &refund)
         else {
-            panic!("settled")
+            panic!("by hand")
         };
         assert_eq!((told, otherwise.expect("it may be nobody's here").money), (id, None));
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
-        assert!(matches!(event("refund.updated", &ours), Ok(Message::Refund { otherwise: None, .. })));
+        let settled = |said| matches!(said, Ok(Message::Refund { otherwise: None, news: RefundNews::Settled, .. }));
+        assert!(settled(event("refund.updated", &ours)));
         let charge =
             json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
         let Ok(Message::Reversed(back)) = event("charge.refunded", &charge) else { panic!("went back") };
@@ -298,8 +297,7 @@ mod tests {
             matches!(event("checkout.session.completed", &session), Err(Unread::Malformed(_))),
             "no row can keep it"
         );
-        let failed =
-            json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card"});
+        let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
         let Ok(Message::Refund { news, .. }) = event("refund.failed", &failed) else { panic!("a refund") };
         assert_eq!(news, RefundNews::CameBack("Stripe's refund failed: lostcard".to_owned()));
     }

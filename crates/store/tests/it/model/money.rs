@@ -43,6 +43,7 @@ fn news() -> impl Strategy<Value = RefundNews> {
         Just(RefundNews::Settled),
         Just(RefundNews::Failed("no answer".to_owned())),
         Just(RefundNews::CameBack("the account is closed".to_owned())),
+        any::<bool>().prop_map(|lost| RefundNews::Ask { lost }),
     ]
 }
 

@@ -57,6 +57,77 @@ async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
     adds_up(&app).await;
 }
 
+/// A refund that somebody made by hand.
+fn by_hand(amount: i64, status: &str) -> Value {
+    json!({"id": "re_9", "object": "refund", "payment_intent": "pi_1", "amount": amount, "currency": "cny", "status": status, "metadata": {}})
+}
+
+async fn state(app: &TestApp, id: &str) -> String {
+    refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
+}
+
+/// Our refund of an order, of which a part went back by hand, is of the rest, and settles when that arrived.
+async fn the_rest_goes_back(app: &TestApp, stripe: &StandIn, id: &str) {
+    until("the rest is asked for", async || (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())).await;
+    for (event, status) in [("evt_more", "pending"), ("evt_most", "succeeded")] {
+        assert_eq!(tell(app, event, "refund.updated", &by_hand(8, status)).await.json()["outcome"], "noted");
+    }
+    until("it is looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
+    assert_eq!(state(app, id).await, "pending", "the rest did not arrive");
+    stripe.refunds_are("succeeded");
+    assert_eq!(tell(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status, 200);
+    until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1);
+    adds_up(app).await;
+}
+
+#[tokio::test]
+async fn a_part_given_back_by_hand_before_our_refund_is_a_notice_and_the_rest_is_sent() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.refunded_in_part(8, 20);
+    assert_eq!(tell(&app, "evt_1", "refund.updated", &by_hand(8, "succeeded")).await.json()["outcome"], "noted");
+    assert_eq!(notices(&app).await, [("returned".to_owned(), id.clone())]);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    the_rest_goes_back(&app, &stripe, &id).await;
+}
+
+#[tokio::test]
+async fn a_part_given_back_by_hand_while_our_refund_waits_does_not_settle_it() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.fail(true);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    for (event, status) in [("evt_1", "pending"), ("evt_2", "succeeded"), ("evt_3", "failed")] {
+        assert_eq!(tell(&app, event, "refund.updated", &by_hand(8, status)).await.json()["outcome"], "noted");
+        assert_eq!(state(&app, &id).await, "pending", "{status}");
+    }
+    let asked = stripe.sent("POST", "/v1/refunds").len();
+    assert!(asked <= 1, "one try; the others look first, in vain: {asked}");
+    stripe.forget();
+    stripe.refunded_in_part(8, 20);
+    stripe.fail(false);
+    the_rest_goes_back(&app, &stripe, &id).await;
+}
+
+#[tokio::test]
+async fn a_refund_of_the_whole_by_hand_that_fails_is_not_ours_that_arrived() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.refunded_by_hand(20);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    stripe.by_hand_is("failed");
+    assert_eq!(tell(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"], "noted");
+    until("an operator is to look", async || (state(&app, &id).await == "failed").then_some(())).await;
+}
+
 #[tokio::test]
 async fn a_dispute_is_noticed_until_it_is_won() {
     let stripe = StandIn::start().await;

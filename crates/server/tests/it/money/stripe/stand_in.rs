@@ -30,8 +30,12 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// What somebody gave back by hand then.
+    /// What somebody gave back by hand, of every payment.
     by_hand: i64,
+    /// How far that is.
+    by_hand_is: &'static str,
+    /// What every payment is of, where only a part of it was given back by hand.
+    paid: i64,
     refuses_sessions: bool,
 }
 
@@ -52,7 +56,7 @@ impl StandIn {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State { by_hand_is: "succeeded", ..State::default() }));
         let known = state.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -101,9 +105,24 @@ impl StandIn {
         self.refunded_by_hand(1);
     }
 
-    /// From now on so much of every payment was refunded by hand already.
+    /// From now on so much of every payment was refunded by hand already, and no more can be.
     pub(super) fn refunded_by_hand(&self, minor: i64) {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
+    }
+
+    /// How far what was refunded by hand is, from now on.
+    pub(super) fn by_hand_is(&self, status: &'static str) {
+        self.with(|state| state.by_hand_is = status);
+    }
+
+    /// Forgets what it was sent so far.
+    pub(super) fn forget(&self) {
+        self.with(|state| state.sent.clear());
+    }
+
+    /// From now on so much of every payment, which is of `paid`, was refunded by hand already: a refund is of the rest.
+    pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
+        self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
 }
 
@@ -167,15 +186,15 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         ("POST", ["v1", "refunds"]) => {
             let key = sent.key.clone().unwrap_or_default();
             let refund = json!({"id": "re_1", "object": "refund", "status": "pending", "payment_intent": field("payment_intent"),
-                                "metadata": {"refund": field("metadata[refund]")}});
+                                "amount": state.paid - state.by_hand, "metadata": {"refund": field("metadata[refund]")}});
             // The same key is the same refund.
             (200, state.refunds.entry(key).or_insert(refund).clone())
         }
         ("GET", ["v1", "refunds"]) => {
-            let by_hand = json!({"id": "re_9", "object": "refund", "status": "succeeded", "amount": state.by_hand, "currency": "cny",
+            let by_hand = json!({"id": "re_9", "object": "refund", "status": state.by_hand_is, "amount": state.by_hand, "currency": "cny",
                                  "metadata": {}});
             let mut all: Vec<Value> = state.refunds.values().cloned().collect();
-            all.extend(state.refuses_refunds.then_some(by_hand));
+            all.extend((state.by_hand > 0).then_some(by_hand));
             (200, json!({"object": "list", "data": all, "has_more": false, "url": "/v1/refunds"}))
         }
         _ => (404, json!({"error": {"type": "invalid_request_error", "message": "no such path"}})),
