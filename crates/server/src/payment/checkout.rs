@@ -91,10 +91,8 @@ impl Payments {
                 self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }
-            Ok(Standing::Paid(captures)) => {
-                for told in captures {
-                    self.captured(told).await?;
-                }
+            Ok(Standing::Paid(found)) => {
+                self.found(found).await?;
                 let state = self.engine.store().order(order.id).await?.map_or(order.state, |order| order.state);
                 Ok(Some(Opening::WrongState(state)))
             }

@@ -2,7 +2,7 @@
 //!
 //! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a refund go under a key that is the same each time.
 use bytes::Bytes;
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundNews};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_store::Reversal;
 use http::HeaderMap;
@@ -83,6 +83,8 @@ pub(crate) struct Failed {
     pub order: String,
     /// How much was tried, if the message says.
     pub money: Option<Money>,
+    /// The checkout where it was tried, if it is spent by that: the buyer needs another one.
+    pub session: Option<String>,
 }
 
 /// A checkout to be made.
@@ -130,9 +132,18 @@ pub(crate) enum Standing {
     /// It takes no money any more, and took none.
     Closed,
     /// It took money, and takes no more.
-    Paid(Vec<Capture>),
+    Paid(Vec<Found>),
     /// Money is on its way, and may not arrive: ask again.
     Undecided,
+}
+
+/// A payment that was found by asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// What was captured.
+    pub told: Capture,
+    /// What of it went back since, at the provider's own console.
+    pub back: Option<Reversal>,
 }
 
 /// A provider.
@@ -189,14 +200,6 @@ impl Provider {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
             Self::Stripe(provider) => provider.look(refund).await,
-        }
-    }
-
-    /// Whether money of a payment that was learned of by asking went back since, at the provider's own console.
-    pub(crate) async fn reversed(&self, payment: &PaymentId) -> Result<Option<Reversal>, ProviderError> {
-        match self {
-            Self::Sandbox(provider) => provider.reversed(payment).await,
-            Self::Stripe(provider) => provider.reversed(payment).await,
         }
     }
 

@@ -5,9 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use doorbuster_api::payment::Outcome;
-use doorbuster_core::money::{Checkout, PaymentId};
-use doorbuster_core::{Order, OrderState};
+use doorbuster_core::money::Checkout;
+use doorbuster_core::{Millis, Order, OrderState};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -26,8 +25,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_secs(1);
 /// Between two questions about a checkout of a due order, when its provider cannot be asked or does not know yet.
 const AGAIN_MS: i64 = 2_000;
-/// The same of an order that ended: nothing waits for it.
+/// The same of an order that ended, at first: nothing waits for it. Later after an eighth of the time since its end.
 const AGAIN_LATER_MS: i64 = 60_000;
+/// And at most.
+const AGAIN_MS_MAX: i64 = 6 * 3_600_000;
+/// How long an order that ended is asked about: longer than any bank takes to decide. Of money that comes after that only a message tells.
+const ASK_FOR_MS: i64 = 30 * 86_400_000;
 
 impl Payments {
     /// Asks until the program stops. What waits longest for its answer keeps its own place, and no other's.
@@ -81,55 +84,89 @@ impl Payments {
     async fn to_ask(&self) -> Result<Vec<(Checkout, Order)>, EngineError> {
         let found = self.engine.store().checkouts_to_close(PAGE).await?;
         let now = self.engine.now();
-        let since = |order: &Order| order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0;
-        self.meter.lag(found.iter().map(|(_, order)| now.0 - since(order)).max().unwrap_or(0).max(0));
+        self.meter.lag(found.iter().map(|(_, order)| waits_since(order, now)).max().unwrap_or(0).max(0));
         Ok(found)
     }
 
-    /// Asks whether a payment that nobody told of went back in the meantime.
-    async fn look_back(&self, payment: &PaymentId) -> Result<(), EngineError> {
-        match self.provider.reversed(payment).await {
-            Ok(Some(reversal)) => drop(self.reversed(reversal).await?),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, payment = payment.0, "a provider could not be asked about a payment"),
-        }
+    /// Has a checkout asked about once more, later; or never, when it was asked about for long enough.
+    async fn put_off(&self, checkout: Checkout, order: &Order) -> Result<(), EngineError> {
+        let store = self.engine.store();
+        let Some(ms) = again_ms(order.state, waits_since(order, self.engine.now())) else {
+            let (order, session) = (order.id.to_string(), &checkout.session);
+            tracing::error!(
+                order,
+                session,
+                "a provider said for too long nothing of a checkout, and is not asked again"
+            );
+            store.close_checkout(checkout.order, checkout.session).await?;
+            return Ok(());
+        };
+        store.put_off_checkout(order.id, checkout.session, ms).await?;
         Ok(())
     }
 
     async fn ask(&self, checkout: Checkout, order: Order) -> Result<(), EngineError> {
         let store = self.engine.store();
-        let again_ms = if order.state == OrderState::Reserved { AGAIN_MS } else { AGAIN_LATER_MS };
         if checkout.provider != self.provider.name() {
-            store.put_off_checkout(order.id, checkout.session, AGAIN_LATER_MS).await?;
-            return Ok(());
+            return self.put_off(checkout, &order).await;
         }
         let said = self.provider.close(&order.id, &checkout.session).await;
         failpoint::pass(Point::ReconcileAsked);
         self.meter.ask(said.is_err());
         match said {
             Ok(Standing::Closed) => {}
-            Ok(Standing::Paid(captures)) => {
-                for told in captures {
-                    let payment = told.payment.clone();
-                    if self.captured(told).await? == Outcome::Paid {
-                        // Whoever lost the message of it may have lost that it went back, too.
-                        self.look_back(&payment).await?;
-                    }
-                }
+            Ok(Standing::Paid(found)) => {
+                self.found(found).await?;
                 failpoint::pass(Point::ReconcileCaptured);
             }
-            Ok(Standing::Undecided) => {
-                store.put_off_checkout(order.id, checkout.session, again_ms).await?;
-                return Ok(());
-            }
+            Ok(Standing::Undecided) => return self.put_off(checkout, &order).await,
             Err(error) => {
                 tracing::warn!(%error, provider = checkout.provider, "a provider could not be asked about a checkout");
-                store.put_off_checkout(order.id, checkout.session, again_ms).await?;
-                return Ok(());
+                return self.put_off(checkout, &order).await;
             }
         }
         store.close_checkout(order.id, checkout.session).await?;
         failpoint::pass(Point::ReconcileClosed);
         Ok(())
+    }
+}
+
+/// How long a checkout that is over waits for its provider's word.
+fn waits_since(order: &Order, now: Millis) -> i64 {
+    now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
+}
+
+/// When to ask again about a checkout that has waited for so long; `None`: not any more.
+fn again_ms(state: OrderState, waited_ms: i64) -> Option<i64> {
+    match state {
+        OrderState::Reserved => Some(AGAIN_MS),
+        _ if waited_ms >= ASK_FOR_MS => None,
+        _ => Some((waited_ms / 8).clamp(AGAIN_LATER_MS, AGAIN_MS_MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_nothing_is_asked_more_and_more_seldom_and_not_for_ever() {
+        let day = 86_400_000;
+        for (waited, again) in [
+            (-1, Some(AGAIN_LATER_MS)),
+            (480_000, Some(60_000)),
+            (960_000, Some(120_000)),
+            (day, Some(day / 8)),
+            (29 * day, Some(day / 4)),
+            (30 * day, None),
+        ] {
+            assert_eq!(again_ms(OrderState::Cancelled, waited), again, "{waited}");
+            assert_eq!(again_ms(OrderState::Reserved, waited), Some(AGAIN_MS), "its units wait");
+        }
+        let (mut waited, mut questions) = (0, 0);
+        while let Some(ms) = again_ms(OrderState::Paid, waited) {
+            (waited, questions) = (waited + ms, questions + 1);
+        }
+        assert!((100..300).contains(&questions), "{questions}");
     }
 }

@@ -19,7 +19,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::provider::{Message, NewCheckout, Opened, ProviderError, Standing, Unread};
+use super::provider::{Found, Message, NewCheckout, Opened, ProviderError, Standing, Unread};
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 use crate::signing::{self, SigningKey};
@@ -155,7 +155,7 @@ impl Sandbox {
     /// See [`super::provider::Provider::close`].
     pub(super) async fn close(&self, order: &TicketId, id: &str) -> Result<Standing, ProviderError> {
         let closing = self.change(id, |session| {
-            let paid: Vec<_> = session.payments.iter().filter(|p| !p.late).map(|p| p.id.clone()).collect();
+            let paid: Vec<_> = session.payments.iter().filter(|p| !p.late).cloned().collect();
             session.closed = true;
             (paid, session.money())
         });
@@ -163,14 +163,20 @@ impl Sandbox {
         if paid.is_empty() {
             return Ok(Standing::Closed);
         }
-        let capture = |payment: String| Capture {
-            event: format!("ask:{payment}"),
-            provider: NAME.to_owned(),
-            payment: PaymentId(payment),
-            order: order.to_string(),
-            money: money.clone(),
+        let found = |paid: Payment| {
+            let (provider, payment) = (NAME.to_owned(), PaymentId(paid.id.clone()));
+            let told = Capture {
+                event: format!("ask:{}", paid.id),
+                provider: provider.clone(),
+                payment: payment.clone(),
+                order: order.to_string(),
+                money: money.clone(),
+            };
+            let money = Some(money.clone());
+            let back = paid.reversal().map(|kind| Reversal { provider, payment, kind, money, stands: true });
+            Found { told, back }
         };
-        Ok(Standing::Paid(paid.into_iter().map(capture).collect()))
+        Ok(Standing::Paid(paid.into_iter().map(found).collect()))
     }
 
     /// See [`super::provider::Provider::refund`]. Asking again says how far it is.
@@ -201,21 +207,6 @@ impl Sandbox {
             Some(true) => RefundNews::Settled,
             Some(false) => RefundNews::Accepted { again_ms: ASK_AGAIN_MS },
         })
-    }
-
-    /// See [`super::provider::Provider::reversed`].
-    pub(super) async fn reversed(&self, payment: &PaymentId) -> Result<Option<Reversal>, ProviderError> {
-        let key = format!("payment/{}", payment.0);
-        let Some(id) = self.engine.store().sandbox_get(&key).await.map_err(away)? else { return Ok(None) };
-        let Some(session) = self.session(&id).await.map_err(away)? else { return Ok(None) };
-        let paid = session.payments.iter().find(|paid| paid.id == payment.0);
-        Ok(paid.and_then(|paid| paid.reversal()).map(|kind| Reversal {
-            provider: NAME.to_owned(),
-            payment: payment.clone(),
-            kind,
-            money: Some(session.money()),
-            stands: true,
-        }))
     }
 
     /// See [`super::provider::Provider::read`].

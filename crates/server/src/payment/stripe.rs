@@ -7,13 +7,12 @@ mod event;
 
 use std::time::Duration;
 
-use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundNews};
+use doorbuster_core::money::{Capture, PaymentId, Refund, RefundNews};
 use doorbuster_core::{Millis, TicketId};
-use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::provider::{Message, NewCheckout, Opened, ProviderError, Standing, Unread};
+use super::provider::{Found, Message, NewCheckout, Opened, ProviderError, Standing, Unread};
 use crate::config::StripeSettings;
 use crate::signing::SigningKey;
 use api::Api;
@@ -30,6 +29,8 @@ const ASK_AGAIN_MS: i64 = 600_000;
 
 /// Currencies whose smallest unit at Stripe is not that of ISO 4217: an amount would be a hundred times too small, or too large.
 const OTHER_UNITS: [&str; 3] = ["ISK", "MGA", "UGX"];
+/// What is asked of a session beside itself: how far its payment is, and what of it was given back.
+const WITH_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
 
 /// Stripe.
 #[derive(Debug)]
@@ -89,16 +90,23 @@ impl Stripe {
         let path = format!("/v1/checkout/sessions/{}", escaped(session));
         let said = match self.api.post(&format!("{path}/expire"), &[], None).await {
             // Only an open session can be closed: it was paid, or is over already.
-            Err(error) if error.is_refusal => self.api.get(&path).await?,
+            Err(error) if error.is_refusal => self.api.get(&format!("{path}?{WITH_PAYMENT}")).await?,
             said => said?,
         };
+        let payment = &said["payment_intent"];
         match (said["status"].as_str(), said["payment_status"].as_str()) {
             (Some("expired"), _) => Ok(Standing::Closed),
             (Some("complete"), Some("paid" | "no_payment_required")) => {
-                let payment = captured(&said, &format!("ask:{session}"));
-                let payment =
-                    payment.map_err(|why| ProviderError::away(format!("Stripe's session {session}: {why}")))?;
-                Ok(Standing::Paid(vec![Capture { order: order.to_string(), ..payment }]))
+                let told = captured(&said, &format!("ask:{session}"));
+                let told = told.map_err(|why| ProviderError::away(format!("Stripe's session {session}: {why}")))?;
+                let told = Capture { order: order.to_string(), ..told };
+                Ok(Standing::Paid(vec![Found { told, back: event::given_back(&payment["latest_charge"]) }]))
+            }
+            // The bank refused what it was asked for: nothing was taken, and a session that was gone through is spent.
+            (Some("complete"), _)
+                if matches!(payment["status"].as_str(), Some("requires_payment_method" | "canceled")) =>
+            {
+                Ok(Standing::Closed)
             }
             (Some("complete" | "open"), _) => Ok(Standing::Undecided),
             _ => Err(nonsense("status")),
@@ -151,23 +159,6 @@ impl Stripe {
             Some(made) => Ok(event::news(made)),
             None => Err(ProviderError::away("Stripe knows of no such refund")),
         }
-    }
-
-    /// See [`super::provider::Provider::reversed`].
-    pub(super) async fn reversed(&self, payment: &PaymentId) -> Result<Option<Reversal>, ProviderError> {
-        if !payment.0.starts_with("pi_") {
-            // A session stands for a payment of nothing.
-            return Ok(None);
-        }
-        let all = self.refunds_of(payment).await?;
-        let currency = all.first().and_then(|made| made["currency"].as_str()).map(str::to_ascii_uppercase);
-        Ok(currency.filter(|_| back(&all) > 0).map(|currency| Reversal {
-            provider: NAME.to_owned(),
-            payment: payment.clone(),
-            kind: ReversalKind::Returned,
-            money: Some(Money { minor: back(&all), currency }),
-            stands: true,
-        }))
     }
 
     /// Every refund of this payment.

@@ -7,7 +7,7 @@ use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
 use doorbuster_store::Reversal;
 
 use super::Payments;
-use super::provider::{Failed, Message};
+use super::provider::{Failed, Found, Message};
 use crate::engine::EngineError;
 use crate::notify::Kind;
 
@@ -71,6 +71,17 @@ impl Payments {
         Ok(noted(is_new))
     }
 
+    /// Takes payments that were found by asking, and what became of each since: whoever lost the message of one may have lost that it went back, too.
+    pub(super) async fn found(&self, found: Vec<Found>) -> Result<(), EngineError> {
+        for Found { told, back } in found {
+            self.captured(told).await?;
+            if let Some(back) = back {
+                self.reversed(back).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Has the buyer's page look again, though the order itself is as it was. No more than a hint: it looks by itself too.
     async fn hint(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().readers() > 0) else { return };
@@ -80,7 +91,10 @@ impl Payments {
     }
 
     async fn failed(&self, failed: Failed) -> Result<Outcome, EngineError> {
-        let Failed { event, payment, order, money } = failed;
+        let Failed { event, payment, order, money, session } = failed;
+        if let (Some(session), Some(id)) = (session, TicketId::parse(&order)) {
+            self.engine.store().close_checkout(id, session).await?;
+        }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
             // What was tried is what the order costs, unless the message says something else.

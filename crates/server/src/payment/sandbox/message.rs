@@ -69,6 +69,8 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             payment: needed(data, "payment")?,
             order: needed(data, "order")?,
             money: money(data)?,
+            // It stays open: the next try may succeed.
+            session: None,
         })),
         "payment.returned" => {
             Ok(Message::Reversed(reversal(needed(data, "payment")?, ReversalKind::Returned, money(data)?)))

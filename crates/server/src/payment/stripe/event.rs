@@ -75,7 +75,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         }
         "checkout.session.async_payment_failed" => {
             let Capture { event, payment, order, money, .. } = captured(object, event).map_err(|why| wrong(&why))?;
-            Ok(Message::Failed(Failed { event, payment: payment.0, order, money: Some(money) }))
+            let session = object["id"].as_str().map(str::to_owned);
+            Ok(Message::Failed(Failed { event, payment: payment.0, order, money: Some(money), session }))
         }
         "checkout.session.expired" => {
             let session = object["id"].as_str().ok_or_else(|| wrong("data.object.id must be a string"))?;
@@ -118,6 +119,12 @@ fn reversal(object: &Value, kind: ReversalKind, amount: &str, stands: bool) -> O
         money: money.map(|(minor, currency)| Money { minor, currency }),
         stands,
     })
+}
+
+/// What of a charge was given back, as far as it says.
+pub(super) fn given_back(charge: &Value) -> Option<Reversal> {
+    let back = reversal(charge, ReversalKind::Returned, "amount_refunded", true)?;
+    back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
 }
 
 /// What was paid at a session.

@@ -3,6 +3,8 @@
 
 #[path = "stripe/elsewhere.rs"]
 mod elsewhere;
+#[path = "stripe/later.rs"]
+mod later;
 #[path = "stripe/stand_in.rs"]
 mod stand_in;
 

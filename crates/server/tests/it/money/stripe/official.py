@@ -27,7 +27,7 @@ stripe.checkout.Session.create(
     idempotency_key=given["checkout_key"],
 )
 stripe.checkout.Session.expire(given["session"])
-stripe.checkout.Session.retrieve(given["session"])
+stripe.checkout.Session.retrieve(given["session"], expand=["payment_intent.latest_charge"])
 stripe.Refund.create(
     payment_intent=given["payment"],
     metadata={"refund": given["refund"], "order": order},

@@ -177,7 +177,7 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
             }
         },
         ("GET", ["v1", "checkout", "sessions", id]) => match state.sessions.get(*id) {
-            Some(session) => (200, session.clone()),
+            Some(session) => (200, read_session(session, field("expand[0]").as_deref(), state.by_hand)),
             None => {
                 (404, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "message": "no"}}))
             }
@@ -199,6 +199,23 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         }
         _ => (404, json!({"error": {"type": "invalid_request_error", "message": "no such path"}})),
     }
+}
+
+/// A session with its payment as its id, or as it is where that was asked for.
+fn read_session(session: &Value, expand: Option<&str>, by_hand: i64) -> Value {
+    let mut session = session.clone();
+    let payment = session["payment_intent"].take();
+    let id = payment["id"].as_str().or(payment.as_str()).map(str::to_owned);
+    session["payment_intent"] = match (id, expand) {
+        (Some(id), Some("payment_intent.latest_charge")) => {
+            let status = payment["status"].as_str().unwrap_or("succeeded");
+            let charge =
+                json!({"object": "charge", "payment_intent": id, "amount_refunded": by_hand, "currency": "cny"});
+            json!({"id": id, "object": "payment_intent", "status": status, "latest_charge": charge})
+        }
+        (id, _) => json!(id),
+    };
+    session
 }
 
 async fn read(stream: &mut TcpStream) -> Option<(Sent, Vec<u8>)> {
