@@ -23,8 +23,9 @@ pub use contract::{
     EndpointChange, EndpointKind, EndpointSecret, Entered, Erased, Finding, Forget, HeldBack, Holds, ItemBooks,
     ItemCounts, ItemRow, LinePlace, LineServed, MoneyPage, MoneyQuery, MoneySums, Moves, NewEndpoint, NewItem, NewSale,
     Notice, OpenError, Opening, OrderMoved, OrderPage, OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Read,
-    Redelivery, Reversal, ReversalKind, Reversed, Rotation, SalePatch, SaleRow, Spending, Spent, SpreadOutcome,
-    SqliteOptions, Standing, StepOutcome, StoreError, Told, Traces, Unreadable, WaitingPlace, WaitingRoom, WaitingView,
+    Redelivery, Reversal, ReversalKind, Reversed, Reversing, Rotation, SalePatch, SaleRow, Spending, Spent,
+    SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, Traces, Unreadable, WaitingPlace,
+    WaitingRoom, WaitingView,
 };
 pub use postgres::{Postgres, PostgresLedger, check_address, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};

@@ -154,8 +154,10 @@ pub fn settle_refund<L: Ledger>(
     if ledger.inbox(provider, event)? && keeps(Rule::InboxOnce) {
         return Ok(false);
     }
+    // What names no refund of ours may be news of something else, which is taken once by itself.
+    let Some(refund) = ledger.refund(id)? else { return Ok(false) };
     ledger.insert_inbox(provider, event, now)?;
-    let waits = ledger.refund(id)?.is_some_and(|r| r.state == RefundState::Pending && has_come_back(&r));
+    let waits = refund.state == RefundState::Pending && has_come_back(&refund);
     // It may be news of what came back.
     let is_old = waits && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled);
     let news = if is_old { &RefundNews::Ask { lost: false } } else { news };

@@ -173,7 +173,8 @@ impl Sandbox {
                 money: money.clone(),
             };
             let money = Some(money.clone());
-            let back = paid.reversal().map(|kind| Reversal { provider, payment, kind, money, stands: true });
+            let back = paid.reversal();
+            let back = back.map(|kind| Reversal { event: None, provider, payment, kind, money, stands: true });
             Found { told, back }
         };
         Ok(Standing::Paid(paid.into_iter().map(found).collect()))

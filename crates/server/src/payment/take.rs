@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
 use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
-use doorbuster_store::Reversal;
+use doorbuster_store::{Reversal, Reversing};
 
 use super::Payments;
 use super::provider::{Failed, Found, Message};
@@ -64,7 +64,7 @@ impl Payments {
     /// Takes that money went back without having been asked to: it is written down, and what becomes of the order is for an operator to say.
     pub(super) async fn reversed(&self, told: Reversal) -> Result<Outcome, EngineError> {
         let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
-        let is_new = self.engine.store().reverse(told).await?;
+        let is_new = self.engine.store().reverse(told).await? == Reversing::Noted;
         if is_new && stands {
             tracing::error!(payment, kind, "money went back that nobody here asked for: an operator must look");
         }

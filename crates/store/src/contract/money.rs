@@ -1,8 +1,8 @@
 //! Lists of payments and refunds, and what of them an operator should see.
 use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
 pub use doorbuster_core::money::ReversalKind;
-use doorbuster_core::money::{Money, PaymentId, RefundCause};
-use doorbuster_core::{ItemId, Millis};
+use doorbuster_core::money::{Money, Payment, PaymentId, PaymentState, RefundCause};
+use doorbuster_core::{ItemId, Ledger, Millis};
 
 /// Which payments or refunds to list.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,8 @@ pub struct Notice {
 /// What a provider says of money that it took, and that went back without having been asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
+    /// The message's id, which is taken once; `None`: it was found by asking.
+    pub event: Option<String>,
     /// By which provider.
     pub provider: String,
     /// Which payment.
@@ -63,6 +65,23 @@ pub struct Reversal {
 }
 
 impl Reversal {
+    /// Takes its message, once, and not before its payment. `Some`: nothing is to be written.
+    pub(crate) fn take<L: Ledger>(&self, ledger: &mut L, now: Millis) -> Result<Option<Reversing>, L::Error> {
+        if let Some(event) = &self.event
+            && ledger.inbox(&self.provider, event)?
+        {
+            return Ok(Some(Reversing::Known));
+        }
+        let is_it = |payment: &Payment| payment.provider == self.provider && payment.state != PaymentState::Failed;
+        if ledger.payment(&self.payment)?.filter(is_it).is_none() {
+            return Ok(Some(Reversing::NoPayment));
+        }
+        if let Some(event) = &self.event {
+            ledger.insert_inbox(&self.provider, event, now)?;
+        }
+        Ok(None)
+    }
+
     /// What is told of it, as it is written down: the order that its payment named, and how much went back.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = By::actor(Actor::Provider(self.provider.clone()));
@@ -70,6 +89,17 @@ impl Reversal {
         let subject = Subject::Reversal { payment: payment.clone(), order, money, kind: *kind, stands: *stands };
         Event { what: EventType::PaymentReversed, subject, by, at }
     }
+}
+
+/// What writing down a reversal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reversing {
+    /// It is news.
+    Noted,
+    /// It was known, or is our own refund.
+    Known,
+    /// There is no such payment, or it is not known yet: the message was not taken.
+    NoPayment,
 }
 
 /// A reversal that an operator should see: its payment stands for an order still, or is disputed.

@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::{Reversal, ReversalKind, Reversed};
+use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -15,6 +15,7 @@ use super::read::as_limit;
 use super::rows::word;
 use super::run::Again;
 
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
 const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, $2::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $7 AND p.state <> 'failed'
@@ -22,7 +23,8 @@ const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currenc
      ON CONFLICT (payment_id, kind) DO UPDATE
      SET amount_minor = CASE WHEN reversal.amount_minor < excluded.amount_minor THEN excluded.amount_minor ELSE reversal.amount_minor END,
          stands = excluded.stands
-     WHERE reversal.stands <> excluded.stands OR reversal.amount_minor < excluded.amount_minor";
+     WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
+                ELSE reversal.stands AND (reversal.kind = 'disputed' OR reversal.amount_minor = excluded.amount_minor) END";
 const PUT_AS: &str =
     "SELECT p.order_id, r.amount_minor, r.currency FROM reversal r JOIN payment p ON p.id = r.payment_id
      WHERE r.payment_id = $1 AND r.kind = $2";
@@ -42,19 +44,22 @@ fn reversed(row: &Row) -> Result<Reversed, Failure> {
 }
 
 impl Postgres {
-    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<bool> {
+    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<Reversing> {
         let put = move |ledger: &mut PostgresLedger<'_>| {
+            if let Some(nothing) = told.take(ledger, ledger.now)? {
+                return Ok(nothing);
+            }
             let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
             let (kind, now) = (told.kind.as_str(), ledger.now.0);
             let changed =
                 ledger.run(PUT, &[&told.payment.0, &kind, &minor, &currency, &told.stands, &now, &told.provider])?;
             if changed != 1 {
-                return Ok(false);
+                return Ok(Reversing::Known);
             }
             let written = ledger.one(PUT_AS, &[&told.payment.0, &kind], |row| {
                 Ok((row.try_get::<_, String>(0)?, Money { minor: row.try_get(1)?, currency: row.try_get(2)? }))
             })?;
-            let Some((order, money)) = written else { return Ok(true) };
+            let Some((order, money)) = written else { return Ok(Reversing::Noted) };
             // An event takes its order's number, which never changes, from the row in hand: nothing of the order is locked or written here.
             if let Some(id) = TicketId::parse(&order)
                 && let Some(order) = ledger.order(&id)?
@@ -63,7 +68,7 @@ impl Postgres {
             }
             let at = ledger.now;
             ledger.append_event(&told.event(order, money, at))?;
-            Ok(true)
+            Ok(Reversing::Noted)
         };
         self.job(Again::Safe, put).await
     }

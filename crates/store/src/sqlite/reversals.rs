@@ -4,7 +4,7 @@ use rusqlite::params;
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis};
 
-use crate::contract::{Reversal, ReversalKind, Reversed};
+use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -12,6 +12,7 @@ use super::Sqlite;
 use super::read::as_limit;
 use super::rows::word;
 
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
 const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, ?2, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6 FROM payment p
      WHERE p.id = ?1 AND p.provider = ?7 AND p.state <> 'failed'
@@ -19,7 +20,8 @@ const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currenc
      ON CONFLICT (payment_id, kind) DO UPDATE
      SET amount_minor = CASE WHEN reversal.amount_minor < excluded.amount_minor THEN excluded.amount_minor ELSE reversal.amount_minor END,
          stands = excluded.stands
-     WHERE reversal.stands <> excluded.stands OR reversal.amount_minor < excluded.amount_minor";
+     WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
+                ELSE reversal.stands AND (reversal.kind = 'disputed' OR reversal.amount_minor = excluded.amount_minor) END";
 const PUT_AS: &str =
     "SELECT p.order_id, r.amount_minor, r.currency FROM reversal r JOIN payment p ON p.id = r.payment_id
      WHERE r.payment_id = ?1 AND r.kind = ?2";
@@ -28,13 +30,16 @@ const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, 
      WHERE r.stands = 1 AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT ?1";
 
 impl Sqlite {
-    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<bool> {
+    pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<Reversing> {
         self.job(move |ledger| {
+            if let Some(nothing) = told.take(ledger, ledger.now)? {
+                return Ok(nothing);
+            }
             let (minor, currency) = told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
             let (kind, now) = (told.kind.as_str(), ledger.now.0);
             let values = params![told.payment.0, kind, minor, currency, told.stands, now, told.provider];
             if ledger.sql.run(PUT, values)? != 1 {
-                return Ok(false);
+                return Ok(Reversing::Known);
             }
             let written = ledger.sql.one(PUT_AS, params![told.payment.0, kind], |row| {
                 Ok((row.get::<_, String>(0)?, Money { minor: row.get(1)?, currency: row.get(2)? }))
@@ -43,7 +48,7 @@ impl Sqlite {
                 let at = ledger.now;
                 ledger.append_event(&told.event(order, money, at))?;
             }
-            Ok(true)
+            Ok(Reversing::Noted)
         })
         .await
     }

@@ -4,7 +4,7 @@ use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Payment,
 use doorbuster_core::order::Changed;
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::contract::{MoneyPage, MoneyQuery, Reversal, Reversed, Told};
+use crate::contract::{MoneyPage, MoneyQuery, Reversal, Reversed, Reversing, Told};
 
 use super::{Store, StoreResult};
 
@@ -108,8 +108,8 @@ impl Store {
 /// Money that went back without having been asked to.
 impl Store {
     /// Writes down what a provider says of a payment that it took; the payment and its order stay as they are. What is sent back by our own refund is
-    /// none. False: it was known, or there is no such payment.
-    pub async fn reverse(&self, reversal: Reversal) -> StoreResult<bool> {
+    /// none.
+    pub async fn reverse(&self, reversal: Reversal) -> StoreResult<Reversing> {
         match self {
             Self::Sqlite(s) => s.reverse(reversal).await,
             Self::Postgres(s) => Box::pin(s.reverse(reversal)).await,

@@ -73,10 +73,10 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             session: None,
         })),
         "payment.returned" => {
-            Ok(Message::Reversed(reversal(needed(data, "payment")?, ReversalKind::Returned, money(data)?)))
+            Ok(Message::Reversed(reversal(event, needed(data, "payment")?, ReversalKind::Returned, money(data)?)))
         }
         "payment.disputed" => {
-            Ok(Message::Reversed(reversal(needed(data, "payment")?, ReversalKind::Disputed, money(data)?)))
+            Ok(Message::Reversed(reversal(event, needed(data, "payment")?, ReversalKind::Disputed, money(data)?)))
         }
         settled_or_failed => {
             let id = match word(data, "refund")? {
@@ -92,16 +92,16 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             };
             let payment = word(data, "payment").ok().flatten().filter(|_| news == RefundNews::Settled);
             // What is wrong with members that a refund does not need is nobody's loss.
-            let otherwise =
-                payment.map(|payment| reversal(payment, ReversalKind::Returned, money(data).ok().flatten()));
+            let otherwise = payment
+                .map(|payment| reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten()));
             Ok(Message::Refund { event, id, news, otherwise })
         }
     }
 }
 
 /// That money went back without having been asked to.
-fn reversal(payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
-    Reversal { provider: NAME.to_owned(), payment: PaymentId(payment), kind, money, stands: true }
+fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
+    Reversal { event: Some(event), provider: NAME.to_owned(), payment: PaymentId(payment), kind, money, stands: true }
 }
 
 fn wrong(why: impl Into<String>) -> Unread {
@@ -149,6 +149,7 @@ mod tests {
         assert_eq!((told.payment.0.as_str(), told.order.as_str(), told.money), ("pay_1", "ord_x", yuan(100)));
         let body = refund_settled(at, "pay_1", "ord_x", &yuan(100), "ref_1");
         let returned = |money| Reversal {
+            event: Some("m".into()),
             provider: NAME.to_owned(),
             payment: PaymentId("pay_1".into()),
             kind: ReversalKind::Returned,

@@ -91,14 +91,16 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
             let Some(payment) = object["payment_intent"].as_str() else { return Ok(Message::Unused) };
             let lost = matches!(news, RefundNews::CameBack(_));
             let id = RefundId::of(&PaymentId(payment.to_owned()));
-            let otherwise = reversal(object, ReversalKind::Returned, "amount", !lost);
+            let otherwise = reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
             Ok(Message::Refund { event, id, news: RefundNews::Ask { lost }, otherwise })
         }
         // By whomever: what we asked for is known here, and not taken for another's.
-        "charge.refunded" => Ok(reversed(reversal(object, ReversalKind::Returned, "amount_refunded", true))),
+        "charge.refunded" => {
+            Ok(reversed(reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true)))
+        }
         kind if kind.starts_with("charge.dispute.") => {
             let stands = !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
-            Ok(reversed(reversal(object, ReversalKind::Disputed, "amount", stands)))
+            Ok(reversed(reversal(object, Some(event), ReversalKind::Disputed, "amount", stands)))
         }
         _ => Ok(Message::Unused),
     }
@@ -109,10 +111,11 @@ fn reversed(reversal: Option<Reversal>) -> Message {
 }
 
 /// What a charge, a refund or a dispute says of money that went back, `amount` being where it says how much.
-fn reversal(object: &Value, kind: ReversalKind, amount: &str, stands: bool) -> Option<Reversal> {
+fn reversal(object: &Value, event: Option<&str>, kind: ReversalKind, amount: &str, stands: bool) -> Option<Reversal> {
     let currency = object["currency"].as_str().map(str::to_ascii_uppercase).filter(|c| Currency::parse(c).is_some());
     let money = object[amount].as_i64().filter(|minor| *minor >= 0).zip(currency);
     Some(Reversal {
+        event: event.map(str::to_owned),
         provider: NAME.to_owned(),
         payment: PaymentId(plain(object["payment_intent"].as_str()?)),
         kind,
@@ -123,7 +126,7 @@ fn reversal(object: &Value, kind: ReversalKind, amount: &str, stands: bool) -> O
 
 /// What of a charge was given back, as far as it says.
 pub(super) fn given_back(charge: &Value) -> Option<Reversal> {
-    let back = reversal(charge, ReversalKind::Returned, "amount_refunded", true)?;
+    let back = reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
 }
 

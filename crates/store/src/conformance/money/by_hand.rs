@@ -1,11 +1,12 @@
 //! Money that somebody gives back by hand at the provider, beside our refunds.
 use doorbuster_core::event::By;
 use doorbuster_core::limits::REFUND_TRIES_MAX;
-use doorbuster_core::money::{Refund, RefundNews, RefundState};
+use doorbuster_core::money::{Money, PaymentId, Refund, RefundId, RefundNews, RefundState};
 use doorbuster_core::order::Ending;
 
-use super::{PROVIDER, capture, message, of, refunds};
+use super::{PROVIDER, capture, message, of, price, refunds};
 use crate::conformance::Rig;
+use crate::contract::{Reversal, ReversalKind, Reversing};
 
 /// What was given back by hand decides nothing about a refund: its provider is asked at once, and what was over is only looked at.
 pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
@@ -46,5 +47,52 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
     // What came back waits for an operator.
     let back = note(RefundNews::CameBack("the account is closed".to_owned())).await;
     assert_eq!(told("evt_8", true).await, back);
+    rig.adds_up().await;
+}
+
+/// A message about money that went back is taken once, and not before its payment; one that failed takes no other's notice away.
+pub async fn a_reversal_is_taken_once(rig: Rig) {
+    use ReversalKind::{Disputed, Returned};
+    use Reversing::{Known, NoPayment, Noted};
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 2).await;
+    let tell = async |event: &str, kind, minor: Option<i64>, stands| {
+        let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
+        let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
+        rig.store.reverse(Reversal { event, provider, payment, kind, money, stands }).await.expect("writes")
+    };
+    let stands = async || {
+        let all = rig.store.reversals().await.expect("reads");
+        all.iter().map(|found| (found.kind, found.money.minor)).collect::<Vec<_>>()
+    };
+    let early = message(&order, "evt_f", "pay_1");
+    assert!(rig.store.fail_payment(early).await.expect("writes"));
+    assert_eq!(tell("evt_1", Disputed, None, true).await, NoPayment, "nothing was captured");
+    capture(&rig, &message(&order, "evt_0", "pay_1")).await;
+    assert_eq!(tell("evt_1", Disputed, None, true).await, Noted, "it was not taken before its payment");
+    assert_eq!(tell("evt_2", Disputed, None, false).await, Noted, "it was won");
+    assert_eq!(tell("evt_1", Disputed, None, true).await, Known, "the first message comes again");
+    assert_eq!(stands().await, []);
+    // A part of it went back by hand, and another part did not.
+    assert_eq!(tell("evt_3", Returned, Some(40), true).await, Noted);
+    for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
+        assert_eq!(tell(event, Returned, Some(minor), false).await, Known, "that was another one");
+        assert_eq!(stands().await, [(Returned, 40)]);
+    }
+    assert_eq!(tell("evt_6", Returned, Some(40), false).await, Noted);
+    assert_eq!(tell("evt_3", Returned, Some(40), true).await, Known);
+    assert_eq!(stands().await, []);
+    // What names no refund of ours leaves its id to what it says beside that.
+    let no_refund = RefundId::of(&PaymentId("pay_1".to_owned()));
+    for (taken, came) in [("evt_7", Noted), ("evt_7", Known)] {
+        let settled = rig.store.settle_refund(
+            PROVIDER.to_owned(),
+            taken.to_owned(),
+            no_refund.clone(),
+            RefundNews::Ask { lost: false },
+        );
+        assert!(!settled.await.expect("writes"));
+        assert_eq!(tell(taken, Returned, Some(50), true).await, came);
+    }
     rig.adds_up().await;
 }

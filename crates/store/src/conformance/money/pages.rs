@@ -6,7 +6,7 @@ use doorbuster_core::order::Ending;
 
 use super::{capture, message, price};
 use crate::conformance::Rig;
-use crate::contract::{MoneyQuery, Reversal, ReversalKind};
+use crate::contract::{MoneyQuery, Reversal, ReversalKind, Reversing};
 
 /// Payments and refunds are listed page by page, by order, item and notice.
 pub async fn money_is_listed_page_by_page(rig: Rig) {
@@ -100,13 +100,14 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
     }
     rig.clock.pass(1);
     let told = |n: u32, kind, minor: Option<i64>, stands| Reversal {
+        event: None,
         provider: super::PROVIDER.to_owned(),
         payment: PaymentId(format!("pay_{n}")),
         kind,
         money: minor.map(|minor| Money { minor, ..price(1) }),
         stands,
     };
-    let reverse = async |told: Reversal| rig.store.reverse(told).await.expect("writes");
+    let reverse = async |told: Reversal| rig.store.reverse(told).await.expect("writes") == Reversing::Noted;
     let listed = async || {
         let found = rig.store.reversals().await.expect("reads");
         found.iter().map(|r| (r.payment.0.clone(), r.kind, r.money.minor)).collect::<Vec<_>>()

@@ -142,6 +142,8 @@ async fn a_dispute_is_noticed_until_it_is_won() {
     assert_eq!(tell(&app, "evt_2", "charge.dispute.funds_withdrawn", &dispute("under_review")).await.status, 200);
     assert_eq!(notices(&app).await, [("disputed".to_owned(), id.clone())]);
     assert_eq!(tell(&app, "evt_3", "charge.dispute.closed", &dispute("won")).await.json()["outcome"], "noted");
+    let again = tell(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await;
+    assert_eq!(again.json()["outcome"], "repeated", "Stripe sends a message again when it likes");
     assert_eq!((notices(&app).await, read(&app, &id).await["state"].clone()), (vec![], json!("paid")));
     adds_up(&app).await;
 }
