@@ -61,6 +61,9 @@ pub enum EngineError {
     /// What was in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
+    /// A message tells of a payment of ours before it is known that it was made.
+    #[error("the payment is not known yet")]
+    TooEarly,
 }
 
 /// The stock side of the program.

@@ -60,7 +60,12 @@ pub(crate) enum Message {
         otherwise: Option<Reversal>,
     },
     /// Money went back without having been asked to, or did not after all.
-    Reversed(Reversal),
+    Reversed {
+        /// What is said of it.
+        told: Reversal,
+        /// The order that the message names, where it is by our own mark; as it was written.
+        order: Option<String>,
+    },
     /// A checkout takes no money any more.
     Closed {
         /// For which order, as it was written.

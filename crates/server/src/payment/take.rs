@@ -30,11 +30,14 @@ impl Payments {
                 }
                 self.wake_refunds();
                 match otherwise {
-                    Some(reversal) if !is_ours => self.reversed(reversal).await?,
+                    Some(reversal) if !is_ours => noted(self.reversed(reversal).await? == Reversing::Noted),
                     _ => noted(is_ours),
                 }
             }
-            Message::Reversed(reversal) => self.reversed(reversal).await?,
+            Message::Reversed { told, order } => match self.reversed(told).await? {
+                Reversing::NoPayment if self.knows(order).await? => return Err(EngineError::TooEarly),
+                reversing => noted(reversing == Reversing::Noted),
+            },
             Message::Closed { order, session } => match TicketId::parse(&order) {
                 Some(order) => noted(self.engine.store().close_checkout(order, session).await?),
                 None => Outcome::Ignored,
@@ -62,13 +65,19 @@ impl Payments {
     }
 
     /// Takes that money went back without having been asked to: it is written down, and what becomes of the order is for an operator to say.
-    pub(super) async fn reversed(&self, told: Reversal) -> Result<Outcome, EngineError> {
+    async fn reversed(&self, told: Reversal) -> Result<Reversing, EngineError> {
         let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
-        let is_new = self.engine.store().reverse(told).await? == Reversing::Noted;
-        if is_new && stands {
+        let reversing = self.engine.store().reverse(told).await?;
+        if reversing == Reversing::Noted && stands {
             tracing::error!(payment, kind, "money went back that nobody here asked for: an operator must look");
         }
-        Ok(noted(is_new))
+        Ok(reversing)
+    }
+
+    /// Whether this is an order of ours.
+    async fn knows(&self, order: Option<String>) -> Result<bool, EngineError> {
+        let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
+        Ok(self.engine.store().order(id).await?.is_some())
     }
 
     /// Takes payments that were found by asking, and what became of each since: whoever lost the message of one may have lost that it went back, too.

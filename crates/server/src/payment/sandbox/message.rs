@@ -73,10 +73,12 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
             session: None,
         })),
         "payment.returned" => {
-            Ok(Message::Reversed(reversal(event, needed(data, "payment")?, ReversalKind::Returned, money(data)?)))
+            let told = reversal(event, needed(data, "payment")?, ReversalKind::Returned, money(data)?);
+            Ok(Message::Reversed { told, order: word(data, "order").ok().flatten() })
         }
         "payment.disputed" => {
-            Ok(Message::Reversed(reversal(event, needed(data, "payment")?, ReversalKind::Disputed, money(data)?)))
+            let told = reversal(event, needed(data, "payment")?, ReversalKind::Disputed, money(data)?);
+            Ok(Message::Reversed { told, order: word(data, "order").ok().flatten() })
         }
         settled_or_failed => {
             let id = match word(data, "refund")? {
@@ -165,7 +167,10 @@ mod tests {
         let expected = settled(RefundId("ref_1".into()), Some(yuan(100)));
         assert_eq!(read("m", body.as_bytes()), Ok(expected));
         let body = payment("payment.returned", at, "pay_1", "ord_x", &yuan(7));
-        assert_eq!(read("m", body.as_bytes()), Ok(Message::Reversed(returned(Some(yuan(7))))));
+        assert_eq!(
+            read("m", body.as_bytes()),
+            Ok(Message::Reversed { told: returned(Some(yuan(7))), order: Some("ord_x".into()) })
+        );
         let by_payment = br#"{"type":"refund.settled","data":{"payment":"pay_1"}}"#;
         let id = RefundId::of(&PaymentId("pay_1".into()));
         assert_eq!(read("m", by_payment), Ok(settled(id, None)));

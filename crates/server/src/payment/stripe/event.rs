@@ -96,18 +96,20 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         }
         // By whomever: what we asked for is known here, and not taken for another's.
         "charge.refunded" => {
-            Ok(reversed(reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true)))
+            // A charge has the metadata of the payment that it was made for; refunds and disputes have their own.
+            let order = order_of(object).filter(|_| is_ours(object, mark));
+            Ok(reversed(reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true), order))
         }
         kind if kind.starts_with("charge.dispute.") => {
             let stands = !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
-            Ok(reversed(reversal(object, Some(event), ReversalKind::Disputed, "amount", stands)))
+            Ok(reversed(reversal(object, Some(event), ReversalKind::Disputed, "amount", stands), None))
         }
         _ => Ok(Message::Unused),
     }
 }
 
-fn reversed(reversal: Option<Reversal>) -> Message {
-    reversal.map_or(Message::Unused, Message::Reversed)
+fn reversed(told: Option<Reversal>, order: Option<String>) -> Message {
+    told.map_or(Message::Unused, |told| Message::Reversed { told, order })
 }
 
 /// What a charge, a refund or a dispute says of money that went back, `amount` being where it says how much.
@@ -258,12 +260,16 @@ mod tests {
         assert!(settled(event("refund.updated", &ours)));
         let charge =
             json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
-        let Ok(Message::Reversed(back)) = event("charge.refunded", &charge) else { panic!("went back") };
+        let Ok(Message::Reversed { told: back, order: None }) = event("charge.refunded", &charge) else {
+            panic!("went back")
+        };
         assert_eq!((back.payment.0.as_str(), back.money.map(|money| money.minor)), ("pi_1", Some(40)));
         for (status, stands) in [("needs_response", true), ("lost", true), ("won", false)] {
             let dispute =
                 json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
-            let Ok(Message::Reversed(told)) = event("charge.dispute.closed", &dispute) else { panic!("{status}") };
+            let Ok(Message::Reversed { told, .. }) = event("charge.dispute.closed", &dispute) else {
+                panic!("{status}")
+            };
             assert_eq!((told.kind, told.stands), (ReversalKind::Disputed, stands), "{status}");
         }
         assert_eq!(event("charge.dispute.created", &json!({"payment_intent": null})), Ok(Message::Unused));

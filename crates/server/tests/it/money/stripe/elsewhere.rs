@@ -163,6 +163,29 @@ async fn money_that_went_back_before_anybody_heard_of_it_is_noticed_by_asking() 
 }
 
 #[tokio::test]
+async fn money_that_went_back_before_its_capture_was_taken_is_told_of_again() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 2).await;
+    checkout(&app, &id).await;
+    let mut charge = charge("pi_1", 20);
+    for (metadata, verdict) in [
+        (json!({}), "200"),
+        (json!({"order": id, "doorbuster": "another"}), "200"),
+        (json!({"order": "ord_of_nobody", "doorbuster": mark(&stripe)}), "200"),
+        (json!({"order": id, "doorbuster": mark(&stripe)}), "503 unavailable"),
+    ] {
+        charge["metadata"] = metadata;
+        assert_eq!(tell(&app, "evt_1", "charge.refunded", &charge).await.verdict(), verdict, "{charge}");
+    }
+    let capture = paid(&stripe, "cs_test_1", &id, 20);
+    assert_eq!(tell(&app, "evt_2", "checkout.session.completed", &capture).await.json()["outcome"], "paid");
+    assert_eq!(tell(&app, "evt_1", "charge.refunded", &charge).await.json()["outcome"], "noted");
+    assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
+}
+
+#[tokio::test]
 async fn stripe_is_asked_for_checkouts_only_so_often() {
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
