@@ -19,7 +19,7 @@ use crate::failpoint::{self, Point};
 const PAGE: usize = 256;
 /// Checkouts that are asked about at the same time.
 const AT_ONCE: usize = 32;
-/// Between two looks. A hold that ended is told within two seconds.
+/// Between two looks, unless there was more to see than a page. A hold that ended is told within two seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long nobody is asked after an answer that could not be written down.
 const REST: Duration = Duration::from_secs(1);
@@ -47,6 +47,7 @@ impl Payments {
                     Vec::new()
                 }
             };
+            let is_full = waiting.len() == PAGE;
             // They are told until they are answered: those that are asked about already are left out.
             waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
             waiting.reverse();
@@ -61,6 +62,9 @@ impl Payments {
                     if asked.insert(session.clone()) {
                         asking.push(async move { (session, self.ask(checkout, order).await) });
                     }
+                }
+                if reads_on(is_full, waiting.len(), asking.len()) {
+                    break;
                 }
                 tokio::select! {
                     Some((session, answered)) = asking.next(), if !asking.is_empty() => {
@@ -131,6 +135,11 @@ impl Payments {
     }
 }
 
+/// Whether the next page is read at once: there is more than this one had, and more can be asked about.
+fn reads_on(is_full: bool, waiting: usize, asking: usize) -> bool {
+    is_full && waiting == 0 && asking < AT_ONCE
+}
+
 /// How long a checkout that is over waits for its provider's word.
 fn waits_since(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
@@ -148,6 +157,15 @@ fn again_ms(state: OrderState, waited_ms: i64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_page_is_followed_by_the_next_as_soon_as_somebody_can_ask() {
+        assert!(reads_on(true, 0, AT_ONCE - 1) && reads_on(true, 0, 0));
+        assert!(!reads_on(true, 1, 0), "what was read is asked about first");
+        assert!(!reads_on(true, 0, AT_ONCE), "nobody could ask");
+        assert!(!reads_on(false, 0, 0), "there is no more");
+        const { assert!(AT_ONCE < PAGE, "a full page has what is not asked about yet") };
+    }
 
     #[test]
     fn who_says_nothing_is_asked_more_and_more_seldom_and_not_for_ever() {
