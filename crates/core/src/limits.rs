@@ -68,11 +68,17 @@ pub const BREAKER_AFTER: usize = 5;
 /// Longest wait between two tries of an endpoint that is down.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
-/// How long to wait after so many tries in vain: 1 s, doubled with each further one, at most [`BACKOFF_MS_MAX`]. Whoever waits adds their own jitter.
+/// How long to wait after so many tries in vain: 1 s, doubled with each further one, at most [`BACKOFF_MS_MAX`]. Whoever waits spreads it out.
 #[must_use]
 pub fn backoff_ms(tries: u32) -> i64 {
     let doubled = 1_000_i64.checked_shl(tries.saturating_sub(1).min(32)).unwrap_or(BACKOFF_MS_MAX);
     doubled.min(BACKOFF_MS_MAX)
+}
+
+/// Somewhere between three quarters and five quarters of `ms`, by a random `spread`: what failed together is not tried again together.
+#[must_use]
+pub fn spread_out(ms: i64, spread: u32) -> i64 {
+    ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
 }
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Subject};
-use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms};
+use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms, spread_out};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
@@ -375,11 +375,6 @@ impl Desk {
 /// An event that waits behind another one of what it is about.
 fn behind(position: i64, about: &Arc<str>) -> Parcel {
     Parcel { position, about: about.clone(), tries: 0, next_at: Millis(0), error: None, dead: false }
-}
-
-/// Somewhere between three quarters and five quarters of `ms`.
-fn spread_out(ms: i64, spread: u32) -> i64 {
-    ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
 }
 
 const _: () = assert!(BREAKER_AFTER >= 2, "one event that is always refused does not stop the others");

@@ -1,7 +1,7 @@
 //! Money that goes back: decided once for a payment, asked for until the provider took it, settled when it arrived.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
-use crate::limits::{REFUND_TRIES_MAX, backoff_ms};
+use crate::limits::{REFUND_TRIES_MAX, backoff_ms, spread_out};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
@@ -109,7 +109,7 @@ pub fn note_refund<L: Ledger>(
             refund.tries += 1;
             let before = if came_back { CAME_BACK } else { "" };
             refund.error = Some(format!("{before}{error}"));
-            refund.next_at = now.plus(backoff_ms(refund.tries));
+            refund.next_at = now.plus(spread_out(backoff_ms(refund.tries), spread(&refund)));
             if refund.tries >= REFUND_TRIES_MAX && keeps(Rule::RefundTriesBounded) {
                 refund.state = RefundState::Failed;
             }
@@ -124,6 +124,13 @@ pub fn note_refund<L: Ledger>(
     }
     ledger.put_refund(&refund)?;
     Ok(Some(refund))
+}
+
+/// Chance enough for one try of one refund, and the same for whoever notes it.
+fn spread(refund: &Refund) -> u32 {
+    let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Whether its money came back, and the provider did not take it anew since.

@@ -1,10 +1,8 @@
 //! The circuit breaker of one endpoint: after several events in a row failed, it is tried with one at a time until one is taken.
 use std::collections::BTreeSet;
 
-use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, backoff_ms};
+use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, backoff_ms, spread_out};
 use crate::value::Millis;
-
-use super::spread_out;
 
 /// Whether an endpoint counts as down, and when it is tried.
 #[derive(Clone, Debug, Default)]

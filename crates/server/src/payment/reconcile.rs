@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use doorbuster_core::limits::spread_out;
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
 use futures_util::StreamExt;
@@ -105,7 +106,7 @@ impl Payments {
             store.close_checkout(checkout.order, checkout.session).await?;
             return Ok(());
         };
-        store.put_off_checkout(order.id, checkout.session, ms).await?;
+        store.put_off_checkout(order.id, checkout.session, spread_out(ms, rand::random())).await?;
         Ok(())
     }
 

@@ -334,15 +334,19 @@ pub async fn a_refund_is_tried_again_and_given_up(rig: Rig) {
     rig.store.note_refund(second.id, RefundNews::Settled).await.expect("writes");
     assert_eq!((due().await, rig.store.next_refund_due().await.expect("reads")), (vec![], Some(waiting.next_at)));
     rig.clock.pass(500);
+    let mut spread = false;
     for tries in 1..REFUND_TRIES_MAX {
         assert_eq!(due().await, from_ref(&first.id));
         let failed = news(RefundNews::Failed(format!("no {tries}"))).await;
         assert_eq!((failed.tries, failed.error), (tries, Some(format!("no {tries}"))));
-        assert_eq!((failed.next_at, failed.accepted), (rig.clock.now().plus(backoff_ms(tries)), true));
-        rig.clock.pass(backoff_ms(tries) - 1);
+        let (wait, about) = (failed.next_at.0 - rig.clock.now().0, backoff_ms(tries));
+        assert!((about * 3 / 4..=about * 5 / 4).contains(&wait) && failed.accepted, "{wait} is about {about}");
+        spread |= wait != about;
+        rig.clock.pass(wait - 1);
         assert_eq!(due().await, []);
         rig.clock.pass(1);
     }
+    assert!(spread, "what fails together is not asked for together");
     let discard = async || rig.store.discard_refund(first.id.clone(), "paid by hand".to_owned()).await.expect("writes");
     assert!(!discard().await, "it may still succeed");
     assert_eq!(rig.store.retry_refund(first.id.clone()).await.expect("writes"), None);
