@@ -1,6 +1,6 @@
 //! The SQL of the books, which both backends understand: `$1` is the sale, or NULL for all.
 //!
-//! The sums are made here from orders, grants, payments and refunds; the counters that the engine keeps are only compared with them.
+//! The sums are made here from orders, grants, payments and refunds, beside which stands what went back by itself; the counters that the engine keeps are only compared with them.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
@@ -149,6 +149,19 @@ pub(crate) const DIFFERENCES: &[(DifferenceKind, &str)] = &[
             " WHERE r.state = 'failed' AND r.discarded IS NULL",
             of_sale!(),
             " ORDER BY r.seq LIMIT $2"
+        ),
+    ),
+    (
+        // What a bank took back of a payment whose own refund did not arrive went back once, as it should.
+        DifferenceKind::Reversed,
+        concat!(
+            "SELECT o.item_id, p.order_id, p.id,
+                    r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state
+             FROM reversal r JOIN ",
+            its_payment!(),
+            " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id AND f.state = 'settled'))",
+            of_sale!(),
+            " ORDER BY p.seq, r.kind LIMIT $2"
         ),
     ),
 ];

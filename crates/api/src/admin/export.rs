@@ -104,7 +104,7 @@ pub struct ReconciledItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     /// What: `units`, `captured_without_paid_order`, `paid_without_payment`, `wrong_amount`, `paid_twice`, `refund_missing`, `refund_unfounded`,
-    /// `refund_amount`, `refunded_twice` or `refund_failed`.
+    /// `refund_amount`, `refunded_twice`, `refund_failed` or `reversed`.
     pub kind: String,
     /// The sale concerned, if it is one.
     #[schema(required = true)]

@@ -137,6 +137,8 @@ pub enum DifferenceKind {
     RefundedTwice,
     /// A refund that the provider refused for good, and nobody has seen to.
     RefundFailed,
+    /// Money that went back without having been asked to, of a payment that stands for its order, or whose refund arrived as well.
+    Reversed,
 }
 
 impl DifferenceKind {
@@ -154,6 +156,7 @@ impl DifferenceKind {
             Self::RefundAmount => "refund_amount",
             Self::RefundedTwice => "refunded_twice",
             Self::RefundFailed => "refund_failed",
+            Self::Reversed => "reversed",
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::cluster;
 use crate::rig::{Dir, open, open_postgres};
 
 /// Each damage, its repair, and the kind of the difference.
-const DAMAGES: [(&str, &str, &str); 10] = [
+const DAMAGES: [(&str, &str, &str); 12] = [
     ("UPDATE item SET ended = ended + 1", "UPDATE item SET ended = ended - 1", "units"),
     ("UPDATE item SET pool = pool - 1", "UPDATE item SET pool = pool + 1", "units"),
     (
@@ -37,6 +37,16 @@ const DAMAGES: [(&str, &str, &str); 10] = [
     ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund SET payment_id = 'pay_2'", "refund_unfounded"),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
     ("UPDATE refund SET state = 'failed'", "UPDATE refund SET state = 'pending'", "refund_failed"),
+    (
+        "INSERT INTO reversal SELECT id, 'returned', 5, currency, state = 'captured', at FROM payment",
+        "DELETE FROM reversal",
+        "reversed",
+    ),
+    (
+        "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM payment",
+        "DELETE FROM reversal",
+        "reversed",
+    ),
 ];
 
 async fn each_is_named(rig: &Rig, run: impl Fn(&str)) {

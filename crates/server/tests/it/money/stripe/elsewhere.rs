@@ -185,6 +185,35 @@ async fn money_that_went_back_before_its_capture_was_taken_is_told_of_again() {
     assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
 }
 
+/// Kinds of what does not add up.
+async fn differences(app: &TestApp) -> Vec<String> {
+    let report = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
+    let all = report["differences"].as_array().expect("a list");
+    assert_eq!(report["ok"], json!(all.is_empty()), "{report}");
+    all.iter().map(|found| found["kind"].as_str().expect("a word").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn money_that_went_back_by_itself_does_not_add_up_until_it_went_back_once() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let (returned, disputed) = (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
+    assert_eq!(differences(&app).await, [""; 0]);
+    assert_eq!(tell(&app, "evt_1", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"], "noted");
+    assert_eq!(differences(&app).await, ["reversed"]);
+    stripe.refunded_by_hand(20);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(), "200");
+    until("it settles", async || (state(&app, &returned).await == "settled").then_some(())).await;
+    assert_eq!(differences(&app).await, [""; 0], "the order says what became of the money");
+    let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
+    assert_eq!(tell(&app, "evt_2", "charge.dispute.closed", &dispute).await.json()["outcome"], "noted");
+    assert_eq!(differences(&app).await, ["reversed"]);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(), "200");
+    until("it settles", async || (state(&app, &disputed).await == "settled").then_some(())).await;
+    assert_eq!(differences(&app).await, ["reversed"], "it went back twice");
+}
+
 #[tokio::test]
 async fn stripe_is_asked_for_checkouts_only_so_often() {
     let stripe = StandIn::start().await;
