@@ -270,7 +270,7 @@ pub struct HistoryEntry {
     pub state: OrderState,
     /// Who did it: `buyer`, `engine`, `provider:` and its name, `operator:` and the key's id; to buyers just `operator`.
     pub by: String,
-    /// Why, as they said; `null` if they did not.
+    /// Why, as they said; `null` if they did not. To buyers also where an operator did it: what operators write is for operators.
     #[schema(required = true)]
     pub why: Option<String>,
     /// Until when it could be paid after it.
