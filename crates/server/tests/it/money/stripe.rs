@@ -3,6 +3,8 @@
 
 #[path = "stripe/elsewhere.rs"]
 mod elsewhere;
+#[path = "stripe/grace.rs"]
+mod grace;
 #[path = "stripe/later.rs"]
 mod later;
 #[path = "stripe/stand_in.rs"]
@@ -25,14 +27,18 @@ const KEY: &str = "sk_test_a_key_of_the_account";
 const SECRET: &str = "whsec_of_the_endpoint";
 
 async fn start(stripe: &StandIn) -> TestApp {
-    TestApp::with(&[
+    start_with(stripe, &[]).await
+}
+
+async fn start_with(stripe: &StandIn, more: &[(&str, &str)]) -> TestApp {
+    let settings = [
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", KEY),
         ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", SECRET),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", &stripe.address),
         ("DOORBUSTER_PAGE__URL", "https://sale.example"),
-    ])
-    .await
+    ];
+    TestApp::with(&[&settings[..], more].concat()).await
 }
 
 /// `Stripe-Signature` of a body, computed here and not by what is tested.
