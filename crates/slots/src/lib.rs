@@ -68,8 +68,8 @@ pub struct Evidence {
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerSeen>,
-    /// What an operator should know of them.
-    pub warnings: Vec<String>,
+    /// Which of them may not hold slots, and why: since they were opened, when such a server is refused.
+    pub refusals: Vec<String>,
 }
 
 /// The slots of this deployment.
@@ -88,7 +88,7 @@ impl Slots {
         Self::Local(Local::new(key))
     }
 
-    /// Slots in Redis. Every server is looked at: one that evicts keys, is too old or is a replica is refused.
+    /// Slots in Redis. Every server is looked at, also those that a cluster names: one that evicts keys, is too old or is a replica is refused.
     ///
     /// # Errors
     /// When a server cannot be reached (of a cluster: none can), or is refused.

@@ -19,7 +19,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let mut seen = engine.slots().evidence().changes;
     loop {
         seen = engine.slots().changed(seen).await;
-        tracing::warn!(servers = ?engine.slots().evidence().servers, "servers that hold slots changed");
+        let evidence = engine.slots().evidence();
+        tracing::warn!(servers = ?evidence.servers, "servers that hold slots changed");
+        for refusal in evidence.refusals {
+            tracing::error!(refusal, "a server that holds slots would be refused at a start");
+        }
         engine.control().suspect();
     }
 }

@@ -235,9 +235,5 @@ async fn open_redis(options: &EngineOptions, urls: &[SecretString]) -> Result<Sl
         node: options.node,
         bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
     });
-    let slots = slots.await?;
-    for warning in slots.evidence().warnings {
-        tracing::warn!(warning, "a server that holds slots");
-    }
-    Ok(slots)
+    Ok(slots.await?)
 }

@@ -86,7 +86,4 @@ mod tests {
         );
         check("role:master", "role:slave", Some("replica"));
     }
-
-    #[test]
-    fn a_server_without_an_append_only_file_is_warned_of() {}
 }

@@ -40,6 +40,10 @@ impl Link {
         }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// A connection of one's own. Without a time limit for answers it may carry commands that wait.
     pub(super) async fn connect(&self, response_max: Option<Duration>) -> Result<MultiplexedConnection, Fail> {
         let until = *self.down_until.lock().unwrap_or_else(PoisonError::into_inner);

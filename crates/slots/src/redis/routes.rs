@@ -71,9 +71,11 @@ impl Routes {
             opened.push((info, client, looked));
         }
         let is_cluster = opened.iter().any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        if !is_cluster || opened.iter().all(|(.., looked)| looked.is_err()) {
-            // One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time to start.
-            opened.iter().find_map(|(.., looked)| looked.as_ref().err().cloned()).map_or(Ok(()), Err)?;
+        // Of a cluster a server may be away. One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time
+        // to start. One that may not hold slots is refused in any case.
+        let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
+        if let Some(fail) = fails.find(|fail| !is_cluster || matches!(fail, Fail::Refused(_))) {
+            return Err(fail.clone());
         }
         let (manner, _, _) = opened.first().ok_or_else(|| Fail::Refused("slots.urls names no server".to_owned()))?;
         let manner = manner.clone();
@@ -101,8 +103,26 @@ impl Routes {
         routes.set(Map { servers, ranges: Vec::new() });
         if is_cluster {
             routes.refresh().await?;
+            healths = routes.look_at_all(healths).await?;
         }
         Ok((Arc::new(routes), healths))
+    }
+
+    /// What the servers that have slots say of themselves: a cluster's are not all named by the URLs. One that is away is not the reason to refuse.
+    async fn look_at_all(&self, known: Vec<Health>) -> Result<Vec<Health>, Fail> {
+        let mut healths = Vec::new();
+        for server in self.servers() {
+            if let Some(health) = known.iter().find(|health| health.address == server.link.address) {
+                healths.push(health.clone());
+                continue;
+            }
+            match look(server.link.client()).await {
+                Ok((health, _)) => healths.push(health),
+                Err(Fail::Refused(reason)) => return Err(Fail::Refused(reason)),
+                Err(_) => {}
+            }
+        }
+        Ok(healths)
     }
 
     fn server_at(&self, client: Client) -> Arc<Server> {

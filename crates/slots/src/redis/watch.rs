@@ -1,6 +1,7 @@
 //! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss is suspected before it is found.
 //!
-//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It only makes the leader look at once.
+//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It only makes the leader look at once. A server that
+//! came to hold slots and may not (after a failover), or may not any more (its settings were changed), is a change as well: it is told of.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
@@ -36,8 +37,8 @@ impl Watch {
             run_id: h.run_id.clone(),
             replication_id: h.replication_id.clone(),
         };
-        let warnings = seen.iter().filter_map(|h| health::refuse(h).err()).collect();
-        Evidence { changes: *self.changes.borrow(), servers: seen.iter().map(server).collect(), warnings }
+        let refusals = seen.iter().filter_map(|h| health::refuse(h).err()).collect();
+        Evidence { changes: *self.changes.borrow(), servers: seen.iter().map(server).collect(), refusals }
     }
 
     /// Looks until the slots are dropped.
@@ -62,8 +63,9 @@ impl Watch {
             }
         }
         let who = |all: &[Health]| {
-            let mut ids: Vec<_> =
-                all.iter().map(|h| (h.address.clone(), h.run_id.clone(), h.replication_id.clone())).collect();
+            let id =
+                |h: &Health| (h.address.clone(), h.run_id.clone(), h.replication_id.clone(), health::refuse(h).err());
+            let mut ids: Vec<_> = all.iter().map(id).collect();
             ids.sort();
             ids
         };

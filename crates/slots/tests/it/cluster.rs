@@ -179,6 +179,44 @@ async fn take_over(from: impl Fn(&mut Server)) {
     }
 }
 
+#[tokio::test]
+async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named() {
+    let servers = start();
+    let open = |named: Vec<String>| Slots::redis(options(named, "shop"));
+    let evict = |server: &Server, policy: &str| {
+        let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", policy]);
+    };
+    let all: Vec<String> = servers.iter().map(Server::url).collect();
+    for evicts in [&servers[0], &servers[2]] {
+        evict(evicts, "allkeys-lru");
+        for named in [all.clone(), all[..1].to_vec(), all[1..2].to_vec()] {
+            let said = open(named.clone()).await.expect_err("refused").reason;
+            assert!(said.contains(&evicts.port().to_string()) && said.contains("noeviction"), "{named:?}: {said}");
+        }
+        evict(evicts, "noeviction");
+    }
+    // One that may not hold slots any more is told of, once; the others go on.
+    let slots = open(all).await.expect("none of them evicts");
+    let seen = slots.evidence();
+    assert_eq!(seen.refusals, Vec::<String>::new());
+    evict(&servers[1], "volatile-ttl");
+    let changes = tokio::time::timeout(READY_WITHIN, slots.changed(seen.changes)).await.expect("looked at");
+    let now = slots.evidence();
+    assert_eq!((changes, now.changes, now.refusals.len()), (seen.changes + 1, seen.changes + 1, 1), "{now:?}");
+    assert!(now.refusals[0].contains("volatile-ttl"), "{now:?}");
+    evict(&servers[1], "noeviction");
+    tokio::time::timeout(READY_WITHIN, slots.changed(now.changes)).await.expect("looked at");
+    assert_eq!(slots.evidence().refusals, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn of_a_cluster_one_that_is_named_may_be_away() {
+    let mut servers = start();
+    servers[0].kill();
+    let named = servers.iter().map(Server::url).collect();
+    Slots::redis(options(named, "shop")).await.expect("the others answer");
+}
+
 /// Moves the hash slot of a tag, with its keys, to another server.
 fn move_hash_slot(servers: &[Server], tag: &str) {
     let at: u16 = servers[0].ask(&["CLUSTER", "KEYSLOT", tag]);

@@ -48,7 +48,7 @@ async fn servers_are_named_and_one_that_keeps_no_file_is_none_the_worse() {
     let (forgets, keeps) = (Server::start(&[]), Server::start(&["--appendonly", "yes"]));
     let slots = Slots::redis(options(vec![forgets.url(), keeps.url()], "shop")).await.expect("may hold slots");
     let said = slots.evidence();
-    assert_eq!((said.servers.len(), &*said.warnings), (2, &[][..]), "{said:?}");
+    assert_eq!((said.servers.len(), &*said.refusals), (2, &[][..]), "{said:?}");
 }
 
 #[tokio::test]
