@@ -192,7 +192,9 @@ fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<Strin
         place: match &settings.shape {
             Shape::Embedded => Place::Directory(settings.data_dir.clone()),
             Shape::Postgres { store } => Place::Postgres(store.clone()),
-            Shape::Cluster { store, slots } => Place::Cluster { store: store.clone(), slots: slots.clone() },
+            Shape::Cluster { store, slots, wait_replicas } => {
+                Place::Cluster { store: store.clone(), slots: slots.clone(), wait_replicas: *wait_replicas }
+            }
         },
         roles: settings.roles,
         id_key: secrets.id_key.clone(),

@@ -66,6 +66,8 @@ pub enum Shape {
         store: SecretString,
         /// Addresses of the slots' servers.
         slots: Vec<SecretString>,
+        /// Replicas that are waited for before tickets there are told.
+        wait_replicas: u32,
     },
 }
 

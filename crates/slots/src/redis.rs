@@ -52,6 +52,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// How much one slot may hold.
     pub bounds: Bounds,
+    /// Replicas of a server that are waited for, a moment at most, before tickets are told: 0 for none. Nothing is safe because of them.
+    pub wait_replicas: u32,
 }
 
 /// Slots in Redis.
@@ -79,8 +81,8 @@ impl Shared {
 
 impl Redis {
     pub(crate) async fn open(options: RedisOptions) -> Result<Self, SlotError> {
-        let RedisOptions { urls, prefix, id_key, node, bounds } = options;
-        let setting = Arc::new(Setting { prefix, bounds });
+        let RedisOptions { urls, prefix, id_key, node, bounds, wait_replicas } = options;
+        let setting = Arc::new(Setting { prefix, bounds, replicas: wait_replicas });
         let (routes, healths) = Routes::open(&urls, setting.clone()).await?;
         let watch = Arc::new(Watch::new(healths));
         let mut tasks = JoinSet::new();

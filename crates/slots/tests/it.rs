@@ -9,6 +9,7 @@ mod it {
     mod model;
     mod one;
     mod open;
+    mod replicas;
     pub mod server;
     mod several;
     mod shared;

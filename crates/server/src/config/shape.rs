@@ -8,12 +8,14 @@ use super::{Roles, Shape};
 
 /// Slots' servers that one deployment may name.
 const URLS_MAX: usize = 64;
+/// Replicas of one server that answers may wait for.
+const REPLICAS_MAX: u64 = 10;
 
 /// The shape, with the addresses that it needs.
 pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
-            for path in ["store.url", "slots.urls"] {
+            for path in ["store.url", "slots.urls", "slots.wait_replicas"] {
                 if read.is_given(path) {
                     read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
                 }
@@ -21,9 +23,11 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
             Some(Shape::Embedded)
         }
         Some("postgres") => {
-            if read.is_given("slots.urls") {
+            for path in
+                ["slots.urls", "slots.wait_replicas"].into_iter().filter(|path| read.is_given(path)).collect::<Vec<_>>()
+            {
                 read.fault(
-                    "slots.urls",
+                    path,
                     "contradicts shape = \"postgres\", whose slots are in the nodes' memory; remove it, or write shape = \"cluster\"",
                 );
             }
@@ -31,7 +35,8 @@ pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
         }
         Some("cluster") => {
             let (store, slots) = (store(read, "cluster"), slots(read));
-            Some(Shape::Cluster { store: store?, slots: slots? })
+            let wait_replicas = read.whole("slots.wait_replicas", 0..=REPLICAS_MAX)?;
+            Some(Shape::Cluster { store: store?, slots: slots?, wait_replicas: u32::try_from(wait_replicas).ok()? })
         }
         Some(_) => {
             read.fault("shape", "is no shape; write embedded, postgres or cluster");

@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 34] = [
+pub const SETTINGS: [Setting; 35] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -46,6 +46,7 @@ pub const SETTINGS: [Setting; 34] = [
     plain("auth.sign_in_url"),
     secret("store.url"),
     secret("slots.urls"),
+    plain("slots.wait_replicas"),
     plain("payment.provider"),
     plain("payment.sandbox_page"),
     secret("payment.webhook_secret"),

@@ -91,6 +91,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_DATA_DIR", "/dev/null", "data_dir", "is no directory");
     check("DOORBUSTER_STORE__URL", "postgres://x", "store.url", "contradicts");
     check("DOORBUSTER_SLOTS__URLS", "redis://x", "slots.urls", "contradicts");
+    check("DOORBUSTER_SLOTS__WAIT_REPLICAS", "1", "slots.wait_replicas", "contradicts");
     check("DOORBUSTER_AUTH__BUYER_SECRET", "short", "auth.buyer_secret", "32 bytes");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "/no/such/file", "auth.buyer_jwks", "cannot read");
     check("DOORBUSTER_AUTH__BUYER_JWKS", "/etc/passwd", "auth.buyer_jwks", "not a JSON Web Key Set");
@@ -224,15 +225,17 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
     refused("postgres", &[STORE, SLOTS], "slots.urls");
     refused("postgres", &[STORE, ("DOORBUSTER_ROLES", "api,control")], "api and settle together");
     refused("cluster", &[STORE], "slots.urls: must name");
+    refused("postgres", &[STORE, ("DOORBUSTER_SLOTS__WAIT_REPLICAS", "1")], "slots.wait_replicas");
     refused("cluster", &[SLOTS], "store.url: is missing");
+    refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_SLOTS__WAIT_REPLICAS", "11")], "slots.wait_replicas");
     refused("cluster", &[STORE, ("DOORBUSTER_SLOTS__URLS", "http://x:hush@y")], "redis://");
     refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "")], "names none");
     let control = with("postgres", &[STORE, ("DOORBUSTER_ROLES", "control")]).expect("control alone");
     assert!(matches!(control.shape, Shape::Postgres { .. }) && !control.roles.api && control.roles.control);
     let settle = with("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "settle")]).expect("settle alone");
     match settle.shape {
-        Shape::Cluster { store, slots } => {
-            assert_eq!((store.expose_secret(), slots.len()), (STORE.1, 2));
+        Shape::Cluster { store, slots, wait_replicas } => {
+            assert_eq!((store.expose_secret(), slots.len(), wait_replicas), (STORE.1, 2, 0));
             assert_eq!(slots[1].expose_secret(), "redis://b:6379");
         }
         other => panic!("{other:?}"),

@@ -48,6 +48,8 @@ pub enum Place {
         store: SecretString,
         /// The slots'.
         slots: Vec<SecretString>,
+        /// Replicas that are waited for before tickets there are told.
+        wait_replicas: u32,
     },
 }
 
@@ -187,9 +189,9 @@ async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slo
                 Layout::PerNode(options.roles.api.then_some(options.node)),
             ))
         }
-        Place::Cluster { store, slots } => {
+        Place::Cluster { store, slots, wait_replicas } => {
             let store = open_postgres(options, store, sink).await?;
-            Ok((store, open_redis(options, slots).await?, Layout::Shared))
+            Ok((store, open_redis(options, slots, *wait_replicas).await?, Layout::Shared))
         }
     }
 }
@@ -227,13 +229,14 @@ fn prefix(options: &EngineOptions) -> String {
     format!("doorbuster:{deployment:06x}")
 }
 
-async fn open_redis(options: &EngineOptions, urls: &[SecretString]) -> Result<Slots, EngineError> {
+async fn open_redis(options: &EngineOptions, urls: &[SecretString], wait_replicas: u32) -> Result<Slots, EngineError> {
     let slots = Slots::redis(RedisOptions {
         urls: exposed(urls),
         prefix: prefix(options),
         id_key: options.id_key.clone(),
         node: options.node,
         bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+        wait_replicas,
     });
     Ok(slots.await?)
 }

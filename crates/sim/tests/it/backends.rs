@@ -81,6 +81,7 @@ impl Redis {
             id_key: id_key(),
             node: NodeId(1),
             bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+            wait_replicas: 0,
         }
     }
 }

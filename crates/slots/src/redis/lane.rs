@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::fail::{Fail, answer};
 use super::keys::Keys;
-use super::limits::{LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, RESPONSE_MAX, SCRIPT_TICKETS_MAX};
+use super::limits::{LANE_BATCH_MAX, LANE_WAITING_MAX, LANE_WRITES, REPLICAS_WAIT, RESPONSE_MAX, SCRIPT_TICKETS_MAX};
 use super::link::Link;
 use super::script::{By, Script};
 use super::words;
@@ -22,6 +22,8 @@ use super::words;
 pub(super) struct Setting {
     pub(super) prefix: String,
     pub(super) bounds: Bounds,
+    /// Replicas that are waited for before tickets are told.
+    pub(super) replicas: u32,
 }
 
 type Said = Result<TicketAnswer, Fail>;
@@ -102,7 +104,8 @@ impl Writer {
         }
     }
 
-    /// One write of one call for each part, and the answers to the calls.
+    /// One write of one call for each part, and the answers to the calls; behind the calls the wait for replicas, if any are to have the tickets. How
+    /// many have them in time changes nothing: no ticket is a promise, and one that a failover forgets is asked for again.
     async fn write(&mut self, parts: &[Vec<Ask>], by: By) -> Vec<Result<Value, Fail>> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -118,8 +121,13 @@ impl Writer {
             part.iter().for_each(|ask| words::ticket_request(&mut call, &ask.request));
             pipe.add_command(call);
         }
-        match connection.send_packed_commands(&pipe, 0, parts.len()).await {
-            Ok(values) if values.len() == parts.len() => values.into_iter().map(answer).collect(),
+        let mut expected = parts.len();
+        if self.setting.replicas > 0 {
+            pipe.cmd("WAIT").arg(self.setting.replicas).arg(REPLICAS_WAIT.as_millis() as u64);
+            expected += 1;
+        }
+        match connection.send_packed_commands(&pipe, 0, expected).await {
+            Ok(values) if values.len() == expected => values.into_iter().take(parts.len()).map(answer).collect(),
             said => {
                 let fail = said.map_or_else(|e| Fail::of(&e), |_| Fail::Lost("answers are missing".to_owned()));
                 let fail = fail.at(&self.link.address);

@@ -7,6 +7,8 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
 /// The same while the program starts, where nobody waits for an answer yet; then it does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
+/// How long answers wait at most for replicas that are to have the tickets too; then they go out all the same.
+pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// After a server could not be reached, calls to it fail at once for so long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests that wait for one server; at the bound a request fails at once, and nothing was done.
@@ -53,6 +55,7 @@ pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// Oldest version of Redis whose behaviour the scripts were tried on.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
+const _: () = assert!(REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(), "a write that waits is no lost one");
 const _: () = assert!(SCRIPT_TICKETS_MAX <= LANE_BATCH_MAX, "a call fits in a write");
 const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
 const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua passes at most some 8,000 values to one call");

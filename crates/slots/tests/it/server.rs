@@ -168,5 +168,6 @@ pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
         id_key: conformance::id_key(),
         node: NodeId(1),
         bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+        wait_replicas: 0,
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn whole(&mut self, path: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(in crate::config) fn whole(&mut self, path: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let number = match &self.raw.get(path)?.value {
             Value::Whole(number) => u64::try_from(*number).ok(),
             Value::Spelled(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),

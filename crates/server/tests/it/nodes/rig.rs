@@ -55,7 +55,7 @@ impl Home {
         let store = postgres::shared().url(&self.database).into();
         let place = match &self.redis {
             None => Place::Postgres(store),
-            Some(redis) => Place::Cluster { store, slots: vec![redis.url().into()] },
+            Some(redis) => Place::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 },
         };
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let options = EngineOptions {

@@ -1,0 +1,74 @@
+//! Answers that wait until a replica has the tickets too.
+use std::time::{Duration, Instant};
+
+use doorbuster_core::slot::TicketAnswer;
+use doorbuster_core::{Epoch, GrantId};
+use doorbuster_slots::conformance::{request, terms};
+use doorbuster_slots::{RedisOptions, Slots};
+
+use super::faults::SLOT;
+use super::server::{Server, options};
+use super::watch::Watch;
+
+/// How long answers wait for replicas at most, as docs/deploying.md says.
+const BOUND: Duration = Duration::from_millis(50);
+/// How long what a test waits for may take.
+const WITHIN: Duration = Duration::from_secs(60);
+
+async fn open(primary: &Server, wait_replicas: u32, prefix: &str) -> Slots {
+    let options = RedisOptions { wait_replicas, ..options(vec![primary.url()], prefix) };
+    let slots = Slots::redis(options).await.expect("a server that may hold slots");
+    slots.init(SLOT, terms(GrantId(1), Epoch(1), 100)).await.expect("reachable");
+    slots
+}
+
+async fn cut(slots: &Slots, buyer: &str) {
+    let said = slots.ticket(SLOT, &request(buyer, "k", 1, 9)).await;
+    assert!(matches!(said, Ok(TicketAnswer::Cut(_))), "{said:?}");
+}
+
+fn waits(server: &Server) -> u64 {
+    let said: String = server.ask(&["INFO", "commandstats"]);
+    let of_wait = said.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
+    of_wait.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn tickets_are_told_once_replicas_have_them_or_a_moment_later_without_them() {
+    let primary = Server::start_on_port(&["--repl-diskless-sync-delay", "0"]);
+    let mut replica = Server::start_on_port(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
+    let until = Instant::now() + WITHIN;
+    while !primary.ask::<String>(&["INFO", "replication"]).contains("state=online") {
+        assert!(Instant::now() < until, "the replica follows");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let without = open(&primary, 0, "without").await;
+    cut(&without, "a").await;
+    assert_eq!(waits(&primary), 0, "nobody asked for it");
+
+    let slots = open(&primary, 1, "shop").await;
+    cut(&slots, "a").await;
+    assert_eq!(waits(&primary), 1);
+    // Of many that come at once each hears its own answer: the wait's is nobody's.
+    let all = (0..50).map(|i| {
+        let slots = slots.clone();
+        tokio::spawn(async move { cut(&slots, &format!("b{i}")).await })
+    });
+    for one in all.collect::<Vec<_>>() {
+        one.await.expect("no panic");
+    }
+    assert!(waits(&primary) < 51, "one wait for a write, not for a request");
+
+    // One that says nothing is waited for, as long as the bound is, and everybody is told.
+    replica.freeze();
+    let began = Instant::now();
+    cut(&slots, "c").await;
+    assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
+    // One that is gone costs no more.
+    replica.kill();
+    let watch = Watch::start();
+    cut(&slots, "d").await;
+    assert!(watch.elapsed() < BOUND * 10, "{:?}", watch.elapsed());
+    let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
+    assert_eq!((view.n.0, view.available), (53, 47));
+}
