@@ -211,7 +211,7 @@ impl Engine {
     /// Units that an item's slots can hand out at this moment, as far as they can be asked; otherwise all that they were given.
     pub async fn at_hand(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
-        if !self.layout.reaches_all() {
+        if in_slots == 0 || !self.layout.reaches_all() {
             return in_slots;
         }
         let ask = async {

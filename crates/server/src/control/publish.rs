@@ -6,8 +6,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::Phase;
+use doorbuster_core::{Millis, Phase};
 use doorbuster_slots::{Held, Shared, SlotError};
+use doorbuster_store::SaleRow;
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -19,6 +20,8 @@ const EVERY: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(1);
 /// What is not written again is forgotten then: better no numbers than old ones.
 const LIVES: Duration = Duration::from_secs(5);
+/// How long after its end a sale's numbers are still written; then what was written lives out.
+const AFTER_END_MS: i64 = 60_000;
 /// How long the lock is waited for before the next try.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after the Redis was away.
@@ -48,7 +51,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
     while held.is_held() {
-        let sales: Vec<_> = engine.catalogue().sales().filter(|s| s.row.phase != Phase::Draft).cloned().collect();
+        let sales = in_turn(engine);
         written.retain(|name, _| sales.iter().any(|sale| *sale.row.id == **name));
         for sale in sales {
             let is_due = |at: &Instant| at.elapsed() >= AGAIN;
@@ -74,6 +77,25 @@ async fn publish(engine: &Engine, shared: &Shared, held: &Held) -> Result<(), Sl
     Ok(())
 }
 
+/// The sales whose numbers are of interest, those first whose numbers change.
+fn in_turn(engine: &Engine) -> Vec<Arc<SaleState>> {
+    let (catalogue, now) = (engine.catalogue(), engine.now());
+    let mut sales: Vec<_> = catalogue.sales().filter_map(|sale| Some((turn(&sale.row, now)?, sale.clone()))).collect();
+    sales.sort_by_key(|(turn, _)| *turn);
+    sales.into_iter().map(|(_, sale)| sale).collect()
+}
+
+/// How soon a sale's numbers are published, the least first; `None`: not at all. Past sales only add up.
+fn turn(row: &SaleRow, now: Millis) -> Option<u8> {
+    match row.phase {
+        Phase::Open => Some(0),
+        Phase::Paused => Some(1),
+        Phase::Scheduled => Some(2),
+        Phase::Closed => row.closed_at.filter(|at| at.plus(AFTER_END_MS) > now).map(|_| 3),
+        Phase::Draft => None,
+    }
+}
+
 /// Field and value in turn: of the sale, then `item:NAME` with "count start access"; `-` is a count without end.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
@@ -87,4 +109,36 @@ async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
         fields.extend([format!("item:{}", item.row.name), text]);
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_sales_come_first_and_past_ones_not_at_all() {
+        let now = Millis(1_000_000);
+        let turn = |phase, closed_at: Option<i64>| {
+            let row = SaleRow {
+                id: "spring".into(),
+                title: "Spring".into(),
+                phase,
+                starts_at: None,
+                ends_at: None,
+                front_door: "{}".into(),
+                version: 1,
+                created_at: Millis(0),
+                opened_at: None,
+                closed_at: closed_at.map(Millis),
+                draining_until: None,
+                items: Vec::new(),
+            };
+            super::turn(&row, now)
+        };
+        let ended = |ms_ago: i64| turn(Phase::Closed, Some(now.0 - ms_ago));
+        let published =
+            [turn(Phase::Open, None), turn(Phase::Paused, None), turn(Phase::Scheduled, None), ended(AFTER_END_MS - 1)];
+        assert!(published.is_sorted() && published.iter().all(Option::is_some), "{published:?}");
+        assert_eq!([turn(Phase::Draft, None), ended(AFTER_END_MS), turn(Phase::Closed, None)], [None; 3]);
+    }
 }

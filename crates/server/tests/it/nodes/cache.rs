@@ -122,3 +122,23 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3")).await;
     second.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_were_given_nothing_are_not_asked_what_they_have() {
+    let home = Home::cluster();
+    let node = home.node(Roles::ALL).await;
+    let calls = || {
+        let said = home.redis().ask(&["INFO", "commandstats"]);
+        let line = said.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=").map(str::to_owned));
+        line.and_then(|rest| rest.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    node.open_sale(3, 10, Spread::default()).await;
+    assert!(matches!(node.buy("anna", "k", 3).await, Bought::Created(_)));
+    until("all is sold", async || node.gauge().counts().in_slots == 0).await;
+    let before = calls();
+    for _ in 0..1_000 {
+        assert_eq!(node.engine.at_hand(&node.item()).await, 0);
+    }
+    assert!(calls() - before < 1_000, "the leader's own looks, and no other");
+    node.stop().await;
+}
