@@ -26,6 +26,8 @@ mod sales;
 mod serve;
 #[path = "it/several.rs"]
 mod several;
+#[path = "it/slots.rs"]
+mod slots;
 #[path = "../../store/tests/it/watch.rs"]
 mod watch;
 #[path = "it/webhooks.rs"]

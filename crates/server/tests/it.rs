@@ -48,6 +48,8 @@ mod room;
 mod service;
 #[path = "it/several.rs"]
 mod several;
+#[path = "it/spread.rs"]
+mod spread;
 #[path = "it/strict.rs"]
 mod strict;
 #[path = "it/table.rs"]

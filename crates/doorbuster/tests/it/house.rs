@@ -1,7 +1,8 @@
 //! Running the program: once to its end, or as a server that is stopped when the test ends.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -147,6 +148,29 @@ impl House {
     pub fn ask(&self, scratch: &Scratch, arguments: &[&str]) -> Ran {
         let mut command = program(scratch);
         run(command.args(arguments).env("DOORBUSTER_URL", &self.url).env("DOORBUSTER_ADMIN_KEY", KEY))
+    }
+
+    /// A buyer's token.
+    pub fn token(&self, scratch: &Scratch, buyer: &str) -> String {
+        let mut command = program(scratch);
+        let made = run(command.args(["token", "buyer", buyer, "--data-dir"]).arg(&self.data_dir)).fine();
+        made.trim().to_owned()
+    }
+
+    /// Sends a request with this token as the shop's page would; status and body of the answer.
+    pub fn send(&self, token: &str, method: &str, path: &str, lines: &str, body: &str) -> (u16, serde_json::Value) {
+        let address = self.url.strip_prefix("http://").expect("an address");
+        let mut stream = TcpStream::connect(address).expect("the server listens");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{lines}"
+        );
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).expect("it takes it");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(body).expect("JSON"))
     }
 
     /// Sends SIGTERM and waits; the exit code, how long it took, and what it said.

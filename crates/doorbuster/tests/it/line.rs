@@ -1,26 +1,14 @@
 //! A line as operators see it from a shell.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use serde_json::Value;
 
-use crate::house::{House, Scratch, program, run, until};
+use crate::house::{House, Scratch, until};
 
-/// Sends a buyer's request as the shop's page would; the body of its answer.
+/// Sends a buyer's request; the body of its answer.
 fn ask(house: &House, token: &str, method: &str, path: &str, lines: &str, body: &str) -> Value {
-    let address = house.url().strip_prefix("http://").expect("an address");
-    let mut stream = TcpStream::connect(address).expect("the server listens");
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{lines}"
-    );
-    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(request.as_bytes()).expect("it takes it");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 201"), "{answer}");
-    serde_json::from_str(body).expect("JSON")
+    let (status, body) = house.send(token, method, path, lines, body);
+    assert_eq!(status, 201, "{body}");
+    body
 }
 
 #[test]
@@ -31,11 +19,7 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
     let item = "id=phone,title=Phone,stock=1,price=10CNY";
     operate(&["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
     operate(&["sale", "open", "spring"]).fine();
-    let data_dir = house.data_dir().to_str().expect("it is text").to_owned();
-    let token = |name: &str| {
-        let made = run(program(&scratch).args(["token", "buyer", name, "--data-dir", &data_dir])).fine();
-        made.trim().to_owned()
-    };
+    let token = |name: &str| house.token(&scratch, name);
     let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\n";
     let order =
         ask(&house, &token("alice"), "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#);
