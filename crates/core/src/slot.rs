@@ -174,6 +174,12 @@ pub struct Bounds {
     pub recalls: usize,
 }
 
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX }
+    }
+}
+
 /// One slot of one item.
 #[derive(Clone, Debug)]
 pub struct Slot {
@@ -188,8 +194,7 @@ impl Slot {
     /// A slot with no epoch: it cuts nothing until `init`.
     #[must_use]
     pub fn new(item: ItemId) -> Self {
-        let bounds = Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX };
-        Self::bounded(item, bounds)
+        Self::bounded(item, Bounds::default())
     }
 
     /// [`Slot::new`] with other bounds, so that they can be reached in a test.

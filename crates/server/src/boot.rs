@@ -204,6 +204,7 @@ fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<Strin
             // Another one after each start: what a node's last life left is not this one's.
             Shape::Postgres { .. } | Shape::Cluster { .. } => NodeId(rand::random_range(1..1 << 31)),
         },
+        bounds: doorbuster_core::slot::Bounds::default(),
         allow_fsync_off: false,
         on_fatal: Arc::new(move |reason| {
             tracing::error!(reason, "the store failed for good");

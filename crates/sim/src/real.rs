@@ -18,6 +18,7 @@ mod store;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::model::Model;
+use doorbuster_core::slot::Bounds;
 use doorbuster_core::{IdKey, SlotKey};
 use doorbuster_slots::Slots;
 use tokio::runtime::{Builder, Runtime};
@@ -137,5 +138,5 @@ fn compare_one(runtime: &Runtime, seed: u64, all: &mut Compared) -> Result<(), S
     all.transactions += story.trace.len() as u64;
     all.dumps += rules_follow(&story)?;
     all.calls += story.calls.len() as u64;
-    runtime.block_on(slots_follow(&story, async || Ok(Slots::local(id_key()))))
+    runtime.block_on(slots_follow(&story, async || Ok(Slots::local(id_key(), Bounds::default()))))
 }

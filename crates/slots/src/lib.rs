@@ -11,7 +11,7 @@ mod lock;
 mod redis;
 mod shared;
 
-use doorbuster_core::slot::{Applied, Recalled, Request, SlotView, Terms, TicketAnswer};
+use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
@@ -82,10 +82,10 @@ pub enum Slots {
 }
 
 impl Slots {
-    /// Slots in this node's memory: they live as long as the process.
+    /// Slots in this node's memory: they live as long as the process. `bounds` are how much one may hold.
     #[must_use]
-    pub fn local(key: IdKey) -> Self {
-        Self::Local(Local::new(key))
+    pub fn local(key: IdKey, bounds: Bounds) -> Self {
+        Self::Local(Local::new(key, bounds))
     }
 
     /// Slots in Redis. Every server is looked at, also those that a cluster names: one that evicts keys, is too old or is a replica is refused.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use doorbuster_core::slot::{Applied, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
+use doorbuster_core::slot::{Applied, Bounds, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
 use doorbuster_core::{Epoch, Feed, GrantId, IdKey, RecallId, SlotKey};
 use tokio::sync::Notify;
 
@@ -22,6 +22,7 @@ pub struct Local(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     key: IdKey,
+    bounds: Bounds,
     places: RwLock<HashMap<SlotKey, Arc<Place>>>,
     /// Slots with tickets to deliver, each at most once.
     ready: Mutex<VecDeque<SlotKey>>,
@@ -40,8 +41,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Local {
-    pub(crate) fn new(key: IdKey) -> Self {
-        Self(Arc::new(Shared { key, places: RwLock::default(), ready: Mutex::default(), wake: Notify::new() }))
+    pub(crate) fn new(key: IdKey, bounds: Bounds) -> Self {
+        Self(Arc::new(Shared { key, bounds, places: RwLock::default(), ready: Mutex::default(), wake: Notify::new() }))
     }
 
     fn place(&self, slot: SlotKey) -> Option<Arc<Place>> {
@@ -55,7 +56,10 @@ impl Local {
     pub(crate) fn init(&self, slot: SlotKey, terms: Terms) -> Applied {
         let place = {
             let mut places = self.0.places.write().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || Place { slot: Mutex::new(Slot::new(slot.item)), is_ready: AtomicBool::new(false) };
+            let fresh = || Place {
+                slot: Mutex::new(Slot::bounded(slot.item, self.0.bounds)),
+                is_ready: AtomicBool::new(false),
+            };
             places.entry(slot).or_insert_with(|| Arc::new(fresh())).clone()
         };
         lock(&place.slot).init(terms)

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use doorbuster_core::slot::Bounds;
 use doorbuster_core::{Cause, IdKey, ItemId, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
@@ -65,6 +64,8 @@ pub struct EngineOptions {
     pub clock: Clock,
     /// This node.
     pub node: NodeId,
+    /// How much one slot may hold: lower in tests, so that it is reached.
+    pub bounds: Bounds,
     /// Use a PostgreSQL also when it does not sync: for tests.
     pub allow_fsync_off: bool,
     /// Called once when the store has failed for good: the process must end.
@@ -179,13 +180,13 @@ async fn open(options: &EngineOptions, views: &Arc<Views>) -> Result<(Store, Slo
                 sink,
                 on_fatal: options.on_fatal.clone(),
             })?;
-            Ok((store, Slots::local(options.id_key.clone()), Layout::Alone))
+            Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::Alone))
         }
         Place::Postgres(url) => {
             let store = open_postgres(options, url, sink).await?;
             Ok((
                 store,
-                Slots::local(options.id_key.clone()),
+                Slots::local(options.id_key.clone(), options.bounds),
                 Layout::PerNode(options.roles.api.then_some(options.node)),
             ))
         }
@@ -235,7 +236,7 @@ async fn open_redis(options: &EngineOptions, urls: &[SecretString], wait_replica
         prefix: prefix(options),
         id_key: options.id_key.clone(),
         node: options.node,
-        bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+        bounds: options.bounds,
         wait_replicas,
     });
     Ok(slots.await?)

@@ -36,6 +36,7 @@ async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
         id_key: IdKey::new([3; 32]),
         clock,
         node: NodeId(1),
+        bounds: doorbuster_core::slot::Bounds::default(),
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     })

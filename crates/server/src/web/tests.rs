@@ -88,6 +88,7 @@ async fn engine(dir: &Scratch) -> Arc<Engine> {
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
+        bounds: doorbuster_core::slot::Bounds::default(),
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };

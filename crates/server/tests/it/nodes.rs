@@ -21,6 +21,8 @@ mod late;
 pub(crate) mod redis;
 #[path = "nodes/rig.rs"]
 mod rig;
+#[path = "nodes/roll.rs"]
+mod roll;
 
 /// Longer than a lease and what follows from its end.
 const AFTER_LEASE: Duration = Duration::from_secs(12);

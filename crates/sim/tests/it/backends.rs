@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
-use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use doorbuster_core::slot::Bounds;
 use doorbuster_sim::real::{Opening, Story, id_key, slots_follow, store_follows};
 use doorbuster_slots::{RedisOptions, Slots};
@@ -80,7 +79,7 @@ impl Redis {
             prefix: format!("s{}", MADE.fetch_add(1, Ordering::Relaxed)),
             id_key: id_key(),
             node: NodeId(1),
-            bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+            bounds: Bounds::default(),
             wait_replicas: 0,
         }
     }

@@ -2,12 +2,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use doorbuster_core::slot::TicketAnswer;
+use doorbuster_core::slot::{Bounds, TicketAnswer};
 use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey, Token};
 use doorbuster_slots::{Done, Slots, conformance};
 
 async fn slots(_test: &str) -> Slots {
-    Slots::local(conformance::id_key())
+    Slots::local(conformance::id_key(), Bounds::default())
 }
 
 crate::conforms!(slots);
@@ -16,7 +16,7 @@ crate::conforms!(slots);
 #[test]
 fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     const STOCK: u64 = 20_000;
-    let slots = Slots::local(conformance::id_key());
+    let slots = Slots::local(conformance::id_key(), Bounds::default());
     let slot = SlotKey { item: ItemId(1), index: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
     runtime.block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK))).expect("local");

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
-use doorbuster_core::limits::{SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
 use doorbuster_core::slot::Bounds;
 use doorbuster_slots::{RedisOptions, conformance};
 use redis::{Cmd, FromRedisValue};
@@ -167,7 +166,7 @@ pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
         prefix: prefix.to_owned(),
         id_key: conformance::id_key(),
         node: NodeId(1),
-        bounds: Bounds { queue: SLOT_QUEUE_MAX, requests: SLOT_REQUESTS_MAX, recalls: SLOT_RECALLS_MAX },
+        bounds: Bounds::default(),
         wait_replicas: 0,
     }
 }

@@ -3,6 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use doorbuster_core::sale::Step;
+use doorbuster_core::slot::Bounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_server::catalogue::ItemState;
 use doorbuster_server::clock::Clock;
@@ -35,11 +36,12 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 pub(crate) struct Home {
     database: String,
     redis: Option<Redis>,
+    pub(crate) bounds: Bounds,
 }
 
 impl Home {
     pub(crate) fn postgres() -> Self {
-        Self { database: postgres::shared().database(), redis: None }
+        Self { database: postgres::shared().database(), redis: None, bounds: Bounds::default() }
     }
 
     pub(crate) fn cluster() -> Self {
@@ -64,6 +66,7 @@ impl Home {
             id_key: IdKey::new([3; 32]),
             clock: Clock::default(),
             node: NodeId(rand::random_range(1..1 << 31)),
+            bounds: self.bounds,
             allow_fsync_off: true,
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
