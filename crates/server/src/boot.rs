@@ -205,6 +205,7 @@ fn options(settings: &Settings, secrets: &Secrets, failed: oneshot::Sender<Strin
             Shape::Postgres { .. } | Shape::Cluster { .. } => NodeId(rand::random_range(1..1 << 31)),
         },
         bounds: doorbuster_core::slot::Bounds::default(),
+        leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(move |reason| {
             tracing::error!(reason, "the store failed for good");

@@ -74,6 +74,7 @@ pub struct Engine {
     cache: Cache,
     clock: Clock,
     node: NodeId,
+    leads_regardless: bool,
     layout: Layout,
     living: Arc<Living>,
     parked: AtomicUsize,
@@ -184,6 +185,11 @@ impl Engine {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether this node leads whoever else does.
+    pub(crate) fn leads_regardless(&self) -> bool {
+        self.leads_regardless
     }
 
     /// Where slots are.

@@ -64,7 +64,8 @@ pub(crate) async fn lead_now(engine: &Engine, roles: Roles) -> Result<(), Engine
         return Ok(());
     }
     engine.store().beat(engine.node(), LEASE_MS).await?;
-    let leads = roles.control && engine.store().lead(engine.node().0, LEASE_MS).await?;
+    let has_lead = roles.control && engine.store().lead(engine.node().0, LEASE_MS).await?;
+    let leads = has_lead || engine.leads_regardless();
     if control.leads.swap(leads, Ordering::AcqRel) != leads {
         tracing::info!(leads, node = %engine.node(), "the lead changed");
         engine.meter().lead();

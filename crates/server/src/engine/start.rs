@@ -66,6 +66,8 @@ pub struct EngineOptions {
     pub node: NodeId,
     /// How much one slot may hold: lower in tests, so that it is reached.
     pub bounds: Bounds,
+    /// Do the work of one for all whoever else does it: for tests of two leaders at once.
+    pub leads_regardless: bool,
     /// Use a PostgreSQL also when it does not sync: for tests.
     pub allow_fsync_off: bool,
     /// Called once when the store has failed for good: the process must end.
@@ -96,6 +98,7 @@ impl Engine {
             cache,
             clock: options.clock,
             node: options.node,
+            leads_regardless: options.leads_regardless,
             layout,
             living: Arc::default(),
             parked: AtomicUsize::new(0),

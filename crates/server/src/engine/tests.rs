@@ -37,6 +37,7 @@ async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
         clock,
         node: NodeId(1),
         bounds: doorbuster_core::slot::Bounds::default(),
+        leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     })

@@ -252,6 +252,7 @@ mod tests {
             clock: Clock::default(),
             node: NodeId(1),
             bounds: doorbuster_core::slot::Bounds::default(),
+            leads_regardless: false,
             allow_fsync_off: false,
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };

@@ -17,6 +17,8 @@ use rig::{Home, Node, SALE, until};
 mod cache;
 #[path = "nodes/late.rs"]
 mod late;
+#[path = "nodes/leaders.rs"]
+mod leaders;
 #[path = "nodes/redis.rs"]
 pub(crate) mod redis;
 #[path = "nodes/rig.rs"]

@@ -37,11 +37,12 @@ pub(crate) struct Home {
     database: String,
     redis: Option<Redis>,
     pub(crate) bounds: Bounds,
+    pub(crate) all_lead: bool,
 }
 
 impl Home {
     pub(crate) fn postgres() -> Self {
-        Self { database: postgres::shared().database(), redis: None, bounds: Bounds::default() }
+        Self { database: postgres::shared().database(), redis: None, bounds: Bounds::default(), all_lead: false }
     }
 
     pub(crate) fn cluster() -> Self {
@@ -67,6 +68,7 @@ impl Home {
             clock: Clock::default(),
             node: NodeId(rand::random_range(1..1 << 31)),
             bounds: self.bounds,
+            leads_regardless: self.all_lead,
             allow_fsync_off: true,
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };

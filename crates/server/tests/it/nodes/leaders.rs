@@ -1,0 +1,69 @@
+//! Two nodes that both do the work of one for all, all the time: nothing is safe because there is only one.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::{Choose, Phase, Spread};
+use doorbuster_server::config::Roles;
+use doorbuster_server::purchase::Bought;
+
+use super::rig::{Home, Node, until};
+use super::{PATIENCE, is_sold, sell_out, sell_out_from};
+
+const STOCK: u64 = 600;
+
+async fn two_leaders(home: &mut Home, spread: Spread) -> [Node; 2] {
+    home.all_lead = true;
+    let nodes = [home.node(Roles::ALL).await, home.node(Roles::ALL).await];
+    nodes[0].open_sale(STOCK, 10, spread).await;
+    nodes[1].follows(Phase::Open).await;
+    nodes
+}
+
+/// That both took the lead and neither gave it up.
+fn both_led(nodes: [&Node; 2]) {
+    assert_eq!(nodes.map(|node| node.engine.meter().read().leads), [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
+    let mut home = Home::cluster();
+    let spread = Spread { partitions: 4, choose: Choose::Buyer, initial: 20, threshold: 10, refill: 10 };
+    let [first, second] = two_leaders(&mut home, spread).await;
+    let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
+    assert!([&first, &second].iter().all(|node| node.engine.meter().read().refills > 0), "both refill");
+    // Both find that every slot lost its memory.
+    home.redis().flush();
+    let told = sell_out_from(&[&first, &second], STOCK - early).await;
+    is_sold(&first, STOCK, early + told).await;
+    let repairs = first.audit().await.repairs;
+    assert!(repairs >= 1, "slots were begun anew");
+    assert!(second.audit().await.findings.is_empty());
+    both_led([&first, &second]);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_look_after_the_slots_of_both_and_of_one_that_died() {
+    let mut home = Home::postgres();
+    let [first, second] = two_leaders(&mut home, Spread::default()).await;
+    let third = home.node(Roles::ALL).await;
+    third.follows(Phase::Open).await;
+    let selling = Arc::new(AtomicBool::new(false));
+    let (shop, is_selling) = (third.shop(), selling.clone());
+    let dying = tokio::spawn(async move {
+        let bought = shop.buy("kept", "k", 2).await;
+        is_selling.store(true, Ordering::Release);
+        bought
+    });
+    until("the third node sells", async || selling.load(Ordering::Acquire)).await;
+    assert!(matches!(dying.await.expect("no panic"), Bought::Created(_)));
+    third.crash();
+    // Both find its lease lapsed, and sell its units.
+    let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
+    is_sold(&second, STOCK, told + 2).await;
+    both_led([&first, &second]);
+    first.stop().await;
+    second.stop().await;
+}
