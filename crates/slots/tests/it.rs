@@ -1,5 +1,6 @@
 //! Every backend against the conformance suite, the reference slot, and what can happen to it.
 mod it {
+    mod busy;
     mod classic;
     mod cluster;
     mod faults;
