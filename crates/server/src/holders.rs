@@ -4,7 +4,6 @@ mod undecided;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
@@ -19,6 +18,8 @@ use undecided::Undecided;
 pub const HOLDERS_MAX: usize = 16_000_000;
 /// Requests that are looked up in the store at a time though nothing says that they hold an order; whoever comes beside them is asked to come again.
 pub const LOOKED_UP_MAX: usize = 64;
+/// Slots' refusals that the truth is asked about at a time; the others wait for their turn.
+const CONFIRMED_MAX: usize = 16;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
@@ -31,6 +32,7 @@ pub struct Holders {
     /// Something was not remembered.
     full: AtomicBool,
     asking: Semaphore,
+    confirming: Semaphore,
     /// How those that hold one are shown it.
     pub(crate) lanes: Lanes,
     /// How those who ask for places in line are served: a crowd of them holds up nobody who has an order.
@@ -46,6 +48,7 @@ impl Default for Holders {
             count: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             asking: Semaphore::new(LOOKED_UP_MAX),
+            confirming: Semaphore::new(CONFIRMED_MAX),
             lanes: Lanes::default(),
             line_lanes: Lanes::default(),
             undecided: Undecided::default(),
@@ -94,9 +97,9 @@ impl Holders {
         self.asking.try_acquire().ok()
     }
 
-    /// The same, once one is free within so long.
-    pub async fn look_up_within(&self, so_long: Duration) -> Option<SemaphorePermit<'_>> {
-        tokio::time::timeout(so_long, self.asking.acquire()).await.ok()?.ok()
+    /// A place among the few whose refusals are confirmed at a time, once one is free.
+    pub async fn confirm(&self) -> SemaphorePermit<'_> {
+        self.confirming.acquire().await.expect("nobody closes it")
     }
 
     /// Forgets everything; until [`Holders::is_complete`] any request may hold an order.

@@ -7,8 +7,8 @@ use crate::engine::Engine;
 use crate::waiters::About;
 
 impl Engine {
-    /// The last word to a request that was parked as long as it may be. It is put to all of its slots once more, unless one of them cannot be asked and so
-    /// held it up: units may have come that nobody told of, and an earlier try of it may be undecided in any.
+    /// The last word to a request that was parked as long as it may be. One that its slots were short for is put to all of them once more: units may have
+    /// come that nobody told of, and an earlier try of it may be undecided in any. One that a slot refused may have its ticket in another.
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,
@@ -16,12 +16,16 @@ impl Engine {
         mut tries: Tries,
         mut is_short: bool,
     ) -> Bought {
-        if is_short || !tries.unsure {
+        if is_short {
             match self.ask_everywhere(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::Short => {}
                 Attempt::NotReady | Attempt::AskAgain => is_short = false,
             }
+        } else if !tries.unsure
+            && let Some(bought) = self.ticket_anywhere(purchase, request, tries).await
+        {
+            return bought;
         }
         if let Some(refused) = self.refuse_short(purchase, request).await {
             return refused;
@@ -56,6 +60,20 @@ impl Engine {
             }
         }
         Attempt::Short
+    }
+
+    /// What comes of the request's own ticket, if any slot that this node reaches has it. None cuts a new one: whoever may have nothing is told of no more
+    /// than what is known.
+    async fn ticket_anywhere(&self, purchase: &Purchase, request: &Request, tries: Tries) -> Option<Bought> {
+        let known = Request { limit: 0, ..request.clone() };
+        for slot in purchase.item.every_slot(request) {
+            if let Ok(answer @ TicketAnswer::Again(_)) = self.slots().ticket(slot, &known).await
+                && let Attempt::Answer(bought) = self.not_cut(purchase, request, (slot, answer), tries).await
+            {
+                return Some(bought);
+            }
+        }
+        None
     }
 
     /// Says "sold out" if the truth allows it.

@@ -8,6 +8,8 @@ use crate::engine::Engine;
 
 /// The truth is asked about one request's refusal once in so long at most.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long one such question may take, its turn included.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// What the truth said of the buyer's limit not long ago, unless the request holds an order, or may.
@@ -44,11 +46,11 @@ impl Engine {
         if !self.layout().has_elsewhere(purchase.item.slots.len()) {
             return Attempt::Answer(Bought::Refused(refusal));
         }
-        let confirmed = match self.holders().look_up_within(ASK_EVERY).await {
-            Some(_place) => self.confirmed(purchase, request, refusal).await,
-            None => None,
+        let confirmed = async {
+            let _place = self.holders().confirm().await;
+            self.confirmed(purchase, request, refusal).await
         };
-        if let Some(bought) = confirmed {
+        if let Ok(Some(bought)) = tokio::time::timeout(CONFIRM_WITHIN, confirmed).await {
             return Attempt::Answer(bought);
         }
         // Whatever commits from the slot's answer on makes it ask again.

@@ -142,7 +142,7 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
     };
     // Whoever changes an order waits for this.
     let (locks, of) = (home.clone(), database.clone());
-    let lock = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(1); COMMIT";
+    let lock = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT";
     let locking = std::thread::spawn(move || locks.psql(&of, lock));
     let held =
         "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'ExclusiveLock' AND granted";
