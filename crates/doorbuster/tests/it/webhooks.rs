@@ -213,6 +213,54 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
+    let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")]);
+    rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let url = format!("http://{}", rig.address);
+    let ask = |arguments: &[&str]| {
+        let mut command = program(&rig.scratch);
+        run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
+    };
+    // Nobody listens there yet, and once is enough.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.expect("a free port").port().to_string();
+    let address = format!("http://127.0.0.1:{port}/");
+    let added = ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
+    let secret = added["secret"].as_str().expect("a secret");
+    let mut orders = Vec::new();
+    for buyer in ["anna", "bert"] {
+        orders.push(rig.buy(&Wish::new(buyer, "k", "spring", 1)).await.id());
+    }
+    let given_up = async || {
+        let list = rig.shown("/v1/admin/dead-letters").await;
+        list["dead_letters"].as_array().filter(|all| all.len() == 2).cloned()
+    };
+    let letters = rig.until("both are given up", PATIENCE, given_up).await;
+    let of = |order: &str| {
+        let letter = letters.iter().find(|letter| letter["about"].as_str().is_some_and(|about| about.ends_with(order)));
+        letter.and_then(|letter| letter["id"].as_str()).unwrap_or_else(|| panic!("{letters:?}")).to_owned()
+    };
+    let (retried, discarded) = (of(&orders[0]), of(&orders[1]));
+    let listed = ask(&["dead-letter", "list", "--kind", "delivery"]).fine();
+    assert!([&retried, &discarded].iter().all(|letter| listed.contains(*letter)), "{listed}");
+    assert_eq!(ask(&["dead-letter", "list", "--kind", "refund"]).fine(), "Nothing was given up.\n");
+    let mut command = program(&rig.scratch);
+    let listen = ["webhook", "listen", "--port", &port, "--secret", secret, "--json"];
+    let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let _listener = Listener(child);
+    let mut next = || lines.next().expect("it prints").expect("text");
+    assert_eq!(next(), format!("listening on {address}"));
+    assert_eq!(ask(&["dead-letter", "retry", &retried]).fine(), format!("{retried} is tried again.\n"));
+    let told: Value = serde_json::from_str(&next()).expect("JSON");
+    assert_eq!(told["data"]["order"]["id"], json!(orders[0]));
+    let let_be = ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"]).fine();
+    assert_eq!(let_be, format!("{discarded} is let be.\n"));
+    let nothing = async || (ask(&["dead-letter", "list"]).fine() == "Nothing was given up.\n").then_some(());
+    rig.until("nothing is left", PATIENCE, nothing).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits_and_the_rest_goes_on() {
     let rig = Rig::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
     rig.open_sale("spring", &[("phone", 10, 1, 900)]).await;
