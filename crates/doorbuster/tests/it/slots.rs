@@ -57,8 +57,8 @@ fn the_golden_example_is_shown_with_its_numbers() {
     wait_for(&house, &scratch, "rests", ["1", "400", "30", "[370]", "0", "1", "0"], [9_600, 370]);
     let told = house.ask(&scratch, &["sale", "show", "rests", "--slots"]).fine();
     assert!(told.ends_with("30 of 400 granted units are settled.\n"), "{told}");
-    // And one that is.
+    // And one that is: 100 more are allocated (9,500 / 470), and again until the counter that does not sell has no fewer than the threshold.
     open(&house, &scratch, "goes-on", 380);
     sell_thirty(&house, &scratch, "goes-on");
-    wait_for(&house, &scratch, "goes-on", ["1", "500", "30", "[370]", "100", "2", "0"], [9_500, 470]);
+    wait_for(&house, &scratch, "goes-on", ["1", "800", "30", "[370]", "400", "5", "0"], [9_200, 770]);
 }
