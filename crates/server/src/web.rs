@@ -59,6 +59,7 @@ use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
 use failure::Lines;
+use limits::{PING_EVERY, SILENCE_MAX};
 use origin::PageOrigin;
 use pages::Guests;
 use refusals::Refusals;
@@ -96,6 +97,16 @@ pub struct App {
     stopping: AtomicBool,
     /// Ends event streams.
     stop: CancellationToken,
+    silence: Silence,
+}
+
+/// How the other end of a WebSocket is found to be gone.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// Between two pings.
+    ping_every: Duration,
+    /// Without a word, not even a pong.
+    most: Duration,
 }
 
 impl App {
@@ -134,6 +145,7 @@ impl App {
             streams_max: settings.connections_max / 2,
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
+            silence: Silence { ping_every: PING_EVERY, most: SILENCE_MAX },
         })
     }
 

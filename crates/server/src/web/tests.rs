@@ -1,4 +1,4 @@
-//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in.
+//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in; WebSockets whose other end is gone.
 use doorbuster_core::sale::Step;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
 use doorbuster_store::{NewItem, NewSale};
@@ -32,6 +32,10 @@ struct Full {
 
 impl Full {
     async fn start(more: &[(&str, &str)]) -> Self {
+        Self::start_with(more, |app| app.rests = Rests::long(REST)).await
+    }
+
+    async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
         let dir = Scratch::new();
         let flags =
             Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(dir.path().to_owned()), ..Flags::default() };
@@ -44,7 +48,7 @@ impl Full {
         let buyers = Buyers::with_secret(&SECRET.into(), Expected::default());
         let operators = Operators::new(&secrets.admin_key);
         let mut app = App::new(&settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook);
-        Arc::get_mut(&mut app).expect("nobody else has it").rests = Rests::long(REST);
+        change(Arc::get_mut(&mut app).expect("nobody else has it"));
         let purchases = (0..PURCHASES_MAX).map(|_| app.buying.token()).collect();
         let listener = bind(settings.listen).expect("a free port");
         let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
@@ -172,4 +176,57 @@ async fn whoever_came_through_the_general_server_rests_before_the_answer() {
 async fn a_proxys_connection_does_not_rest_in_the_general_server_either() {
     let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     hear(&mut full.ask_generally().await, &mut String::new(), 1).await;
+}
+
+/// A WebSocket of which nothing is read or answered but by the test, past its handshake.
+async fn raw_socket(full: &Full) -> TcpStream {
+    let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
+    let head = format!(
+        "GET /v1/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    );
+    let mut stream = full.send(&head).await;
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\n") {
+        heard.push(stream.read_u8().await.expect("a head"));
+    }
+    assert!(heard.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&heard));
+    stream
+}
+
+/// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings are answered if `answers`.
+async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
+    let mut pings = 0;
+    while let Ok(kind) = stream.read_u8().await {
+        let mut bytes = stream.read_u8().await.expect("a length").into();
+        if bytes == 126 {
+            bytes = stream.read_u16().await.expect("a length").into();
+        }
+        stream.read_exact(&mut vec![0; bytes]).await.expect("a whole frame");
+        if kind == 0x89 {
+            pings += 1;
+            if answers {
+                // A pong, masked with nothing.
+                stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.expect("it reads");
+            }
+            if pings == enough {
+                return pings;
+            }
+        }
+    }
+    pings
+}
+
+#[tokio::test]
+async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
+    let silence = Silence { ping_every: Duration::from_millis(50), most: Duration::from_secs(2) };
+    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let (mut gone, mut there) = (raw_socket(&full).await, raw_socket(&full).await);
+    // It stays for three times as long as a silent one may.
+    let enough = 3 * (silence.most.as_millis() / silence.ping_every.as_millis()) as usize;
+    let both = async { tokio::join!(pings(&mut gone, false, usize::MAX), pings(&mut there, true, enough)) };
+    let (unanswered, answered) = tokio::time::timeout(PATIENCE, both).await.expect("the silent one is dropped");
+    assert!(unanswered > 1 && unanswered < enough, "{unanswered}");
+    assert_eq!(answered, enough, "the other one is still there");
+    assert_eq!(full.app.metrics.sockets.get(), 1);
 }

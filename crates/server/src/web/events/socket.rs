@@ -19,9 +19,7 @@ use super::follow;
 use crate::auth::Shopper;
 use crate::web::App;
 use crate::web::connection::Connection;
-use crate::web::limits::{
-    CLOSE_TIMEOUT, PING_EVERY, SILENCE_MAX, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
-};
+use crate::web::limits::{CLOSE_TIMEOUT, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX};
 use crate::web::refusals::BLOCKED;
 use crate::web::reply::Refused;
 use crate::web::who::{Client, owned};
@@ -112,7 +110,7 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
         }
     }
     let mut heard = Instant::now();
-    let mut ping = interval_at(heard + PING_EVERY, PING_EVERY);
+    let mut ping = interval_at(heard + app.silence.ping_every, app.silence.ping_every);
     loop {
         let message = tokio::select! {
             told = feed.next() => match told {
@@ -128,7 +126,7 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
                 }
             },
             _ = ping.tick() => {
-                if heard.elapsed() > SILENCE_MAX {
+                if heard.elapsed() > app.silence.most {
                     return End::Gone;
                 }
                 Message::Ping(Bytes::new())
