@@ -4,7 +4,7 @@ mod demo;
 mod handles;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -239,7 +239,7 @@ async fn app(settings: &Settings, secrets: &Secrets, engine: &Arc<Engine>) -> Re
 /// Says where the server is, and in a demonstration what there is to see.
 async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeError> {
     let Parts { settings, secrets, engine, .. } = parts;
-    let near = SocketAddr::new(reachable(address.ip()), address.port());
+    let near = SocketAddr::new(seen_from_elsewhere(address.ip()), address.port());
     if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
         let buttons = settings.payment.sandbox_page;
         tracing::warn!(buttons, "payment.provider is the sandbox, which moves no money: orders are paid with none");
@@ -255,7 +255,19 @@ async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeErro
     Ok(())
 }
 
-/// An address that can be gone to, for one that stands for all.
+/// An address that others in the same network can go to, for one that stands for all: the one that this machine would speak to others from. Nothing is
+/// sent to find out.
+fn seen_from_elsewhere(ip: IpAddr) -> IpAddr {
+    // An address that is kept for documents, and so nobody's: whatever is said to it goes the way of everything.
+    let own = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+        socket.local_addr().ok().map(|own| own.ip())
+    };
+    if ip.is_unspecified() { own().unwrap_or_else(|| reachable(ip)) } else { ip }
+}
+
+/// An address that this machine can go to, for one that stands for all.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

@@ -118,7 +118,8 @@ impl House {
         Self::start(command, data_dir)
     }
 
-    fn start(mut command: Command, data_dir: PathBuf) -> Self {
+    /// One that is started in some other way.
+    pub fn start(mut command: Command, data_dir: PathBuf) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut line = String::new();
         let output = child.stdout.take().expect("it is piped");
@@ -159,6 +160,13 @@ impl House {
 
     /// Sends a request with this token as the shop's page would; status and body of the answer.
     pub fn send(&self, token: &str, method: &str, path: &str, lines: &str, body: &str) -> (u16, serde_json::Value) {
+        let (head, body) = self.exchange(token, method, path, lines, body);
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// The same; head and body of the answer as they came.
+    pub fn exchange(&self, token: &str, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
         let address = self.url.strip_prefix("http://").expect("an address");
         let mut stream = TcpStream::connect(address).expect("the server listens");
         let head = format!(
@@ -169,8 +177,7 @@ impl House {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, serde_json::from_str(body).expect("JSON"))
+        (head.to_owned(), body.to_owned())
     }
 
     /// Sends SIGTERM and waits; the exit code, how long it took, and what it said.

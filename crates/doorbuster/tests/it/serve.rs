@@ -1,8 +1,14 @@
 //! `serve`, and the commands over its settings and its data directory.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::house::{House, Scratch, program, run, serve};
+use serde_json::Value;
+
+use crate::house::{House, Scratch, program, run, serve, until};
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
@@ -140,4 +146,124 @@ fn every_shell_gets_its_completions() {
         assert!(run(program(&scratch).args(["completions", shell])).fine().contains("doorbuster"), "{shell}");
     }
     run(program(&scratch).args(["completions", "abacus"])).refused(2);
+}
+
+/// The same command, in a process that may have so many files open.
+fn with_files(command: &Command, files: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null()).stderr(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+#[test]
+fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
+    let scratch = Scratch::new();
+    let data_dir = scratch.join("data");
+    let said = run(&mut with_files(&serve(&scratch, &data_dir), 100)).refused(1);
+    assert!(said.contains("only 100 files") && said.contains("ulimit -n") && said.contains("272"), "{said}");
+    // 256 of them are not for connections.
+    let house = House::start(with_files(&serve(&scratch, &data_dir), 300), data_dir);
+    let address = house.url().strip_prefix("http://").expect("an address").to_owned();
+    let taken: Vec<TcpStream> = (0..44).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    let hear = |mut stream: TcpStream| {
+        let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        // One that is turned away may be closed before it has asked.
+        let _ = stream.write_all(ask.as_bytes());
+        let mut heard = String::new();
+        let _ = stream.read_to_string(&mut heard);
+        heard
+    };
+    let heard = hear(TcpStream::connect(&address).expect("the kernel takes it"));
+    assert!(heard.starts_with("HTTP/1.1 503"), "{heard}");
+    assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
+    let (code, _, said) = house.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the limit of open files (ulimit -n) is 300") && said.contains("44"), "{said}");
+}
+
+#[test]
+fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
+    let scratch = Scratch::new();
+    let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
+    let mut command = serve(&scratch, &data_dir);
+    // A payment provider that nobody is.
+    command.env_remove("DOORBUSTER_PAYMENT__SANDBOX_PAGE").envs([
+        ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
+        ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_doorbuster"),
+        ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", "whsec_doorbuster"),
+        ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://127.0.0.1:1"),
+        ("DOORBUSTER_PAGE__URL", "http://127.0.0.1"),
+    ]);
+    command.stderr(File::create(&log).expect("a fresh directory"));
+    let house = House::start(command, data_dir);
+    let item = "id=phone,title=Phone,stock=9,price=1000EUR,limit=9";
+    house.ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
+    house.ask(&scratch, &["sale", "open", "spring"]).fine();
+    let token = house.token(&scratch, "alice");
+    let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
+    let order = house.send(&token, "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#).1;
+    let path = format!("/v1/orders/{}/checkout", order["id"].as_str().expect("an order"));
+    let ask = |lines: &str| {
+        let (head, _) = house.exchange(&token, "POST", &path, lines, "");
+        let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).map(str::to_owned);
+        (head.split(' ').nth(1).expect("a status").to_owned(), id)
+    };
+    let logged = |id: &str| {
+        let log = std::fs::read_to_string(&log).expect("it is there");
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
+    };
+    // Its own id, if it brings one that can be one; else one that is drawn.
+    for (brings, expected) in
+        [("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")), ("", None), ("X-Request-Id: a b\r\n", None)]
+    {
+        let (status, id) = ask(brings);
+        let id = id.expect("an id");
+        assert_eq!(status, "503");
+        match expected {
+            Some(expected) => assert_eq!(id, expected),
+            None => assert!(id.starts_with("req_") && id.len() == 20, "{id}"),
+        }
+        let lines = logged(&id);
+        assert_eq!(lines.len(), 1, "{id}");
+        let line = &lines[0];
+        assert_eq!((&line["message"], &line["status"]), (&"a request failed".into(), &503.into()), "{line}");
+        assert!(line["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{line}");
+        assert_eq!((&line["method"], &line["client"]), (&"POST".into(), &"127.0.0.1".into()), "{line}");
+    }
+    // What only the client can put right has neither.
+    let (head, _) = house.exchange(&token, "GET", "/v1/orders/none", "X-Request-Id: from-the-shop-2\r\n", "");
+    assert!(head.starts_with("HTTP/1.1 404") && !head.contains("x-request-id"), "{head}");
+    assert!(logged("from-the-shop-2").is_empty());
+}
+
+#[test]
+fn a_demonstration_on_every_address_prints_one_that_others_can_open() {
+    let scratch = Scratch::new();
+    let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
+    let mut command = program(&scratch);
+    command.args(["serve", "--demo", "--listen", "0.0.0.0:0", "--data-dir"]).arg(&data_dir);
+    command.stderr(File::create(&log).expect("a fresh directory"));
+    let house = House::start(command, data_dir);
+    let page = until("it says where the page is", || {
+        let said = std::fs::read_to_string(&log).expect("it is there");
+        let line = said.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
+        line.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok()
+    });
+    // The address that this machine speaks to others from; its own alone where there are no others.
+    let speaks_from = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.connect("198.51.100.1:9").ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    assert_eq!(page.ip(), speaks_from().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    TcpStream::connect(page).expect("it listens there");
+    drop(house);
 }

@@ -99,7 +99,7 @@ impl Service {
         }
         let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
         self.app.metrics.requests.count(route, reply.status().as_u16());
-        if reply.status().is_server_error() {
+        if reply.status().is_server_error() || reply.extensions().get::<Cause>().is_some() {
             self.note(connection.peer, &method, route, &headers, &mut reply);
         }
         reply

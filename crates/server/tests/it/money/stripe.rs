@@ -272,6 +272,7 @@ async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not
     stripe.refuse_sessions(true);
     let refused = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!((refused.verdict().as_str(), &refused.json()["retryable"]), ("409 wrong_state", &json!(false)));
+    assert!(refused.header("x-request-id").is_some(), "why is in the log");
     stripe.refuse_sessions(false);
 }
 
