@@ -1,6 +1,8 @@
 //! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found once stays mended.
 #[path = "it/backends.rs"]
 mod backends;
+#[path = "it/order.rs"]
+mod order;
 #[allow(dead_code, reason = "the store's own tests need more of it")]
 #[path = "../../store/tests/it/cluster.rs"]
 mod postgres;
