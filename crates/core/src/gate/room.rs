@@ -2,7 +2,9 @@
 //!
 //! A line has ranks from 1 on. Those who came before the opening get theirs by the draw, later ones in the order of arrival, and whoever comes again
 //! after a lapsed admission stands at its end. Ranks are called in their order and each once, so a line is known by how far it was called.
-use std::collections::VecDeque;
+mod pace;
+
+pub use pace::{Estimate, Pace};
 
 use crate::value::Millis;
 
@@ -153,58 +155,6 @@ impl Place {
                 if free.is_some_and(|free| position > free) { Told::Gone(position) } else { Told::Waiting(position) }
             }
         }
-    }
-}
-
-/// How long a rate is measured over.
-const WINDOW_MS: i64 = 60_000;
-/// Between two marks.
-const MARK_MS: i64 = 1_000;
-/// A rate is known from so many calls on.
-const CALLS_MIN: u64 = 5;
-
-/// How quickly a line moves.
-#[derive(Clone, Debug, Default)]
-pub struct Pace {
-    marks: VecDeque<(Millis, u64)>,
-}
-
-/// In how many seconds a place is expected to be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
-    /// At the earliest.
-    pub from_secs: u64,
-    /// At the latest.
-    pub to_secs: u64,
-}
-
-impl Pace {
-    /// Notes how far the line was called by now. The first calls, which only fill the shop, count as no pace.
-    pub fn mark(&mut self, now: Millis, called: u64) {
-        if called == 0 || self.marks.back().is_some_and(|&(at, _)| now.0 - at.0 < MARK_MS) {
-            return;
-        }
-        self.marks.push_back((now, called));
-        while self.marks.len() > 2 && self.marks.front().is_some_and(|&(at, _)| now.0 - at.0 > WINDOW_MS) {
-            self.marks.pop_front();
-        }
-    }
-
-    /// When this position is expected to be called: the measured rate, with twice its own uncertainty to both sides. `None`: too little was called
-    /// lately to say.
-    #[must_use]
-    pub fn estimate(&self, position: u64) -> Option<Estimate> {
-        let (&(since, before), &(now, called)) = (self.marks.front()?, self.marks.back()?);
-        let calls = called.saturating_sub(before);
-        let ms = u64::try_from(now.0 - since.0).ok().filter(|ms| *ms > 0)?;
-        if calls < CALLS_MIN {
-            return None;
-        }
-        // Calls come by chance: of n, the square root of n more or fewer might have come as well.
-        let spread = 2 * calls.isqrt();
-        let work = position.saturating_mul(ms);
-        let (quick, slow) = (calls + spread, calls.saturating_sub(spread).max(1));
-        Some(Estimate { from_secs: work / quick / 1_000, to_secs: work.div_ceil(slow).div_ceil(1_000) })
     }
 }
 

@@ -60,25 +60,3 @@ fn each_is_told_what_is_so() {
     check(Some(4), Some(100), Some(9), Told::Lapsed);
     check(Some(4), None, Some(9), Told::Waiting(1));
 }
-
-#[test]
-fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
-    let mut pace = Pace::default();
-    assert_eq!(pace.estimate(1), None);
-    pace.mark(Millis(0), 0);
-    pace.mark(Millis(0), 100);
-    assert_eq!(pace.estimate(1), None, "the first calls are no pace");
-    // Ten a second.
-    for second in 1..=300 {
-        pace.mark(Millis(second * 1_000), 100 + 10 * u64::try_from(second).expect("small"));
-    }
-    assert!(pace.marks.len() <= 62, "bounded");
-    let estimate = pace.estimate(1_000).expect("a rate");
-    assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
-    assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
-    // It stands still: what was measured is forgotten, and nothing is made up.
-    for second in 301..=365 {
-        pace.mark(Millis(second * 1_000), 3_100);
-    }
-    assert_eq!(pace.estimate(1_000), None);
-}

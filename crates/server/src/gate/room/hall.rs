@@ -116,6 +116,7 @@ impl Hall {
         let mut state = self.lock();
         let mut here = Vec::new();
         for place in called {
+            place.until.into_iter().for_each(|until| state.pace.call(until));
             if let Some(held) = state.places.get_mut(&place.buyer) {
                 held.place = place.place(None);
                 here.push(place.buyer.clone());
@@ -157,10 +158,10 @@ impl Hall {
     }
 
     /// Notes how far the line has come.
-    pub(super) fn mark(&self, now: Millis) {
+    pub(super) fn mark(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
-        let called = state.room.as_ref().map_or(0, |room| room.line.called);
-        state.pace.mark(now, called);
+        let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
+        state.pace.mark(now, &line, free, limit);
     }
 
     /// This buyer came.

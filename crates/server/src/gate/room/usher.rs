@@ -63,7 +63,8 @@ async fn look(rooms: &Rooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Resul
             let until = hold(engine, &hall).await?;
             sale.flags.held_until.store(until.0, Ordering::Relaxed);
         }
-        hall.mark(engine.now());
+        let limit = sale.items.iter().map(|item| u64::from(item.row.limit)).max().unwrap_or(1);
+        hall.mark(engine.now(), free(sale), limit);
         if hall.is_news(free(sale), engine.hub().readers(), Instant::now()) {
             engine.hub().publish(Kind::Room(hall.sale().clone()));
         }

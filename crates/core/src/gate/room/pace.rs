@@ -1,0 +1,190 @@
+//! How quickly a line moves, and when it can honestly be said.
+//!
+//! The first calls fill the shop as quickly as calls can be made, and no later ones come like them. So a pace is measured only once the shop is full:
+//! from then on somebody is called when somebody else has bought or has given up.
+use std::collections::VecDeque;
+
+use super::{CALLS_MAX, Line, OUT_MAX};
+use crate::value::Millis;
+
+/// How long a rate is measured over.
+const WINDOW_MS: i64 = 60_000;
+/// It is not told before it was measured for so long.
+const SPAN_MIN_MS: i64 = 20_000;
+/// Between two marks.
+const MARK_MS: i64 = 1_000;
+/// A rate is known from so many calls on.
+const CALLS_MIN: u64 = 5;
+/// The parts of what was measured that are held against each other: calls that come in waves have no rate.
+const PARTS: u64 = 4;
+/// The quickest part is at most so many times as quick as the slowest.
+const UNEVEN_MAX: u64 = 3;
+/// Admissions that end so far apart end in two waves.
+const APART_MS: i64 = 10_000;
+/// Waves that are known.
+const WAVES_MAX: usize = 64;
+/// Nobody is told of a time further ahead than so many times what was measured.
+const AHEAD_MAX: u64 = 2;
+
+/// How far a line had come.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Millis,
+    called: u64,
+    /// Units that nobody held; `None`: without end.
+    free: Option<u64>,
+}
+
+/// So many calls in so many milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    calls: u64,
+    ms: u64,
+}
+
+impl Rate {
+    fn is_above(self, other: Self) -> bool {
+        self.calls.saturating_mul(other.ms) > other.calls.saturating_mul(self.ms)
+    }
+
+    /// How long so many calls take.
+    fn ms(self, calls: u64) -> u64 {
+        calls.saturating_mul(self.ms).div_ceil(self.calls.max(1))
+    }
+}
+
+/// How quickly a line moves.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    marks: VecDeque<Mark>,
+    /// Whose calls were heard of last: the end of their admissions, which all of one step have in common, and how many there are.
+    step: (Millis, u64),
+    /// When many admissions end together, the first and the last of each wave: of those who filled the shop, and of those who were called in their stead.
+    waves: VecDeque<(Millis, Millis)>,
+    is_wave: bool,
+    known: Option<Known>,
+}
+
+/// What the marks say.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    quick: Rate,
+    slow: Rate,
+    /// Positions from here on are called only if more give up than can be told. `None`: all are called some day.
+    up_to: Option<u64>,
+    /// How far ahead may be told.
+    ahead_ms: u64,
+}
+
+/// In how many seconds a place is expected to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// At the earliest.
+    pub from_secs: u64,
+    /// At the latest.
+    pub to_secs: u64,
+}
+
+impl Pace {
+    /// Notes that somebody was called in, until then.
+    pub fn call(&mut self, until: Millis) {
+        if self.step.0 != until {
+            self.step = (until, 0);
+        }
+        self.step.1 += 1;
+        if self.step.1 == CALLS_MAX {
+            self.marks.clear();
+        }
+        if self.step.1 == CALLS_MAX || self.is_wave {
+            match self.waves.back_mut() {
+                Some((_, last)) if until.0 - last.0 < APART_MS => *last = until,
+                _ => self.waves.push_back((until, until)),
+            }
+        }
+    }
+
+    /// Notes how far the line has come, with so many units free of which one buyer may hold `limit`.
+    pub fn mark(&mut self, now: Millis, line: &Line, free: Option<u64>, limit: u64) {
+        while self.waves.len() > WAVES_MAX || self.waves.front().is_some_and(|(_, last)| last.0 + MARK_MS < now.0) {
+            self.waves.pop_front();
+        }
+        self.is_wave = self.waves.front().is_some_and(|(first, _)| first.0 - MARK_MS <= now.0);
+        // A step that called as many as it may was held up by nothing else; and where nobody waits it is the coming that has a pace.
+        let is_full = (1..CALLS_MAX).contains(&self.step.1) && line.waiting() > 0;
+        if !is_full || self.is_wave {
+            self.marks.clear();
+            self.known = None;
+            return;
+        }
+        if self.marks.back().is_some_and(|last| now.0 - last.at.0 < MARK_MS) {
+            return;
+        }
+        self.marks.push_back(Mark { at: now, called: line.called, free });
+        while self.marks.len() > 2 && self.marks.front().is_some_and(|first| now.0 - first.at.0 > WINDOW_MS) {
+            self.marks.pop_front();
+        }
+        self.known = self.measure(limit);
+    }
+
+    /// When this position is expected to be called: the measured rate, with twice its own uncertainty to both sides, and at least as far as it varied.
+    /// `None`: nobody can say.
+    #[must_use]
+    pub fn estimate(&self, position: u64) -> Option<Estimate> {
+        let known = self.known?;
+        let (quick, slow) = (known.quick.ms(position), known.slow.ms(position));
+        if known.up_to.is_some_and(|up_to| position > up_to) || slow > known.ahead_ms {
+            return None;
+        }
+        Some(Estimate { from_secs: quick / 1_000, to_secs: slow.div_ceil(1_000) })
+    }
+
+    fn measure(&self, limit: u64) -> Option<Known> {
+        let (first, last) = (self.marks.front()?, self.marks.back()?);
+        let all = between(first, last)?;
+        if last.at.0 - first.at.0 < SPAN_MIN_MS || all.calls < CALLS_MIN {
+            return None;
+        }
+        // Calls come by chance: of n, the square root of n more or fewer might have come as well.
+        let spread = 2 * all.calls.isqrt();
+        let mut quick = Rate { calls: all.calls + spread, ..all };
+        let mut slow = Rate { calls: all.calls.saturating_sub(spread).max(1), ..all };
+        let part = |n: u64| self.marks.get(usize::try_from(n * (self.marks.len() as u64 - 1) / PARTS).ok()?);
+        for n in 0..PARTS {
+            let rate = between(part(n)?, part(n + 1)?)?;
+            if rate.calls == 0 {
+                return None;
+            }
+            quick = if rate.is_above(quick) { rate } else { quick };
+            slow = if slow.is_above(rate) { rate } else { slow };
+        }
+        if quick.is_above(Rate { calls: UNEVEN_MAX * slow.calls, ..slow }) {
+            return None;
+        }
+        let wave_ms = self.waves.front().and_then(|(first, _)| u64::try_from(first.0 - last.at.0).ok());
+        let ahead_ms = (AHEAD_MAX * all.ms).min(wave_ms.unwrap_or(u64::MAX));
+        Some(Known { quick, slow, up_to: up_to(first, last, slow, limit.max(1)), ahead_ms })
+    }
+}
+
+fn between(from: &Mark, to: &Mark) -> Option<Rate> {
+    let ms = u64::try_from(to.at.0 - from.at.0).ok().filter(|ms| *ms > 0)?;
+    Some(Rate { calls: to.called.saturating_sub(from.called), ms })
+}
+
+/// How many more will be called, as far as can be told.
+fn up_to(first: &Mark, last: &Mark, slow: Rate, limit: u64) -> Option<u64> {
+    let (before, free) = (first.free?, last.free?);
+    if before > OUT_MAX {
+        // As many may be on the way as can be: what they may take is theirs.
+        return Some(free.saturating_sub(OUT_MAX.saturating_mul(limit)) / limit);
+    }
+    // All units are spoken for, and whoever is called comes for one who gave up. That goes on until the last unit is sold.
+    let sold = before.saturating_sub(free);
+    let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
+    let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
+    // Half of it: what few calls say of the end is uncertain.
+    Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! What is told of a line's pace, held against what came.
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::Shop;
+use super::*;
+
+fn line(called: u64) -> Line {
+    Line { entered: 100_000, participants: Some(0), called }
+}
+
+/// A pace after one step that filled the shop.
+fn full() -> Pace {
+    let mut pace = Pace::default();
+    (0..100).for_each(|_| pace.call(Millis(1)));
+    pace
+}
+
+#[test]
+fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
+    let mut pace = full();
+    assert_eq!(pace.estimate(1), None);
+    pace.mark(Millis(0), &line(100), None, 1);
+    assert_eq!(pace.estimate(1), None, "the first calls are no pace");
+    // Ten a second.
+    let ten = |second: i64| 100 + 10 * u64::try_from(second).expect("small");
+    for second in 1..=300 {
+        pace.mark(Millis(second * 1_000), &line(ten(second)), None, 1);
+        assert_eq!(pace.estimate(1).is_some(), second >= 20, "{second}");
+    }
+    assert!(pace.marks.len() <= 62, "bounded");
+    let estimate = pace.estimate(1_000).expect("a rate");
+    assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
+    assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
+    assert_eq!(pace.estimate(10_000), None, "nobody can look so far ahead");
+    // It stands still: what was measured is forgotten, and nothing is made up.
+    for second in 301..=365 {
+        pace.mark(Millis(second * 1_000), &line(3_100), None, 1);
+    }
+    assert_eq!(pace.estimate(1), None);
+}
+
+#[test]
+fn calls_in_waves_have_no_rate() {
+    let mut pace = full();
+    for second in 0..60 {
+        pace.mark(Millis(second * 1_000), &line(if second < 30 { 100 } else { 300 }), Some(1_000), 1);
+    }
+    assert_eq!(pace.estimate(1), None);
+}
+
+#[test]
+fn whoever_fills_the_shop_has_no_pace_and_neither_has_a_line_that_waits_for_comers() {
+    let mut pace = full();
+    let steady = |pace: &mut Pace, from: i64| {
+        for second in from..from + 30 {
+            pace.mark(Millis(second * 1_000), &line(10 * u64::try_from(second).expect("small")), None, 1);
+        }
+    };
+    steady(&mut pace, 0);
+    assert!(pace.estimate(1).is_some());
+    (0..CALLS_MAX).for_each(|_| pace.call(Millis(2)));
+    steady(&mut pace, 100);
+    assert_eq!(pace.estimate(1), None, "as many as can be at once");
+    pace.call(Millis(3));
+    steady(&mut pace, 200);
+    assert!(pace.estimate(1).is_some());
+    let nobody = Line { entered: 7, participants: Some(0), called: 7 };
+    pace.mark(Millis(300_000), &nobody, None, 1);
+    assert_eq!(pace.estimate(1), None);
+}
+
+#[test]
+fn nobody_is_told_who_stands_behind_the_last_unit() {
+    let told = |free: fn(u64) -> u64, limit| {
+        let mut pace = full();
+        for second in 0..=60 {
+            pace.mark(Millis(second * 1_000), &line(second as u64 * 10), Some(free(second as u64)), limit);
+        }
+        move |position| pace.estimate(position).is_some()
+    };
+    // Ten are called in a second, and ten units sold.
+    let it = told(|second| 1_000 - 10 * second, 1);
+    assert!(it(150) && !it(200));
+    // Twice as many units as calls.
+    let it = told(|second| 2_000 - 20 * second, 2);
+    assert!(it(150) && !it(200));
+    // More than can be on the way at once.
+    let it = told(|second| OUT_MAX + 1_000 - 10 * second, 1);
+    assert!(it(400) && !it(401));
+    let it = told(|_| OUT_MAX + 1_000, 2);
+    assert!(!it(1));
+}
+
+/// A sale with a line, of which everything is played through.
+struct Sale {
+    seed: u64,
+    free: Option<u64>,
+    entered: u64,
+    /// One of so many does not come.
+    lost: u64,
+    /// One of so many orders is given back.
+    back: u64,
+}
+
+const TICK_MS: i64 = 250;
+const ADMISSION_MS: i64 = 150_000;
+const END_MS: i64 = 30 * 60_000;
+
+/// What somebody with this rank heard at this time.
+type Heard = (u64, i64, Estimate);
+
+impl Sale {
+    /// When each rank was called, and what they heard.
+    fn play(&self) -> (BTreeMap<u64, i64>, Vec<Heard>) {
+        let (mut pace, mut free) = (Pace::default(), self.free);
+        let mut it = Line { entered: self.entered, participants: Some(self.entered), called: 0 };
+        let (mut called_at, mut heard) = (BTreeMap::new(), Vec::new());
+        // Time and rank: who gives up, who buys, whose unit comes back.
+        let (mut lapses, mut buys, mut returns) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut out, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
+        let mut below = |bound: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            i64::try_from(dice.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound).expect("small")
+        };
+        for now in (0..END_MS).step_by(TICK_MS as usize) {
+            let due = |set: &mut BTreeSet<(i64, u64)>| {
+                let later = set.split_off(&(now + 1, 0));
+                std::mem::replace(set, later)
+            };
+            for (_, rank) in due(&mut buys) {
+                if free.is_none_or(|free| free > 0) {
+                    free = free.map(|free| free - 1);
+                    out -= 1;
+                    used.insert(rank);
+                    if below(self.back) == 0 {
+                        returns.insert((now + 60_000 + below(60_000), rank));
+                    }
+                }
+            }
+            due(&mut returns).iter().for_each(|_| free = free.map(|free| free + 1));
+            for (_, rank) in due(&mut lapses) {
+                out -= u64::from(!used.remove(&rank));
+            }
+            let count = used.len() as u64;
+            let shop = Shop { free, limit: 1, out, used: count, used_units: count };
+            let (before, after) = it.call(shop.calls(&it));
+            for rank in before + 1..=after {
+                called_at.insert(rank, now);
+                pace.call(Millis(now + ADMISSION_MS));
+                lapses.insert((now + ADMISSION_MS, rank));
+                if below(self.lost) != 0 {
+                    buys.insert((now + 2_000 + below(40_000), rank));
+                }
+            }
+            out += after - before;
+            pace.mark(Millis(now), &it, free, 1);
+            if now % 1_000 == 0 {
+                for position in (1..=it.waiting()).step_by(37) {
+                    let waits = free.is_none_or(|free| position <= free);
+                    if let Some(estimate) = pace.estimate(position).filter(|_| waits) {
+                        heard.push((it.called + position, now, estimate));
+                    }
+                }
+            }
+        }
+        (called_at, heard)
+    }
+}
+
+/// Called no sooner than in a third of what was said, and no later than after three times that, nineteen times of twenty. Whoever is never called heard nothing.
+const FACTOR: f64 = 3.0;
+const SLACK_SECS: f64 = 2.0;
+
+#[test]
+fn what_is_told_comes_true() {
+    for seed in 1..=5 {
+        play(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+    }
+}
+
+fn play(seed: u64) {
+    for (name, sale, told_min) in [
+        ("5,000 for 20,000", Sale { seed, free: Some(5_000), entered: 20_000, lost: 5, back: 10 }, 0),
+        ("500 for 20,000", Sale { seed, free: Some(500), entered: 20_000, lost: 3, back: 10 }, 0),
+        ("20,000 for 100,000", Sale { seed, free: Some(20_000), entered: 100_000, lost: 5, back: 10 }, 1_000),
+        ("everybody for ever", Sale { seed, free: None, entered: 100_000, lost: 5, back: 10 }, 1_000),
+    ] {
+        let (called_at, heard) = sale.play();
+        let (mut wrong, mut never) = (Vec::new(), Vec::new());
+        for &(rank, now, estimate) in &heard {
+            let Some(at) = called_at.get(&rank) else {
+                never.push((rank, now, estimate));
+                continue;
+            };
+            let secs = (at - now) as f64 / 1_000.0;
+            let (from, to) = (estimate.from_secs as f64, estimate.to_secs as f64);
+            if secs + SLACK_SECS < from / FACTOR || secs - SLACK_SECS > to * FACTOR {
+                wrong.push((rank, now, estimate, secs));
+            }
+        }
+        assert!(heard.len() >= told_min, "{name}: {} were told something", heard.len());
+        assert!(wrong.len() * 20 <= heard.len(), "{name}: {} of {}: {wrong:?}", wrong.len(), heard.len());
+        assert!(never.is_empty(), "{name}: {} of {}: {never:?}", never.len(), heard.len());
+    }
+}
