@@ -75,12 +75,14 @@ impl Known {
 }
 
 impl Blocks {
-    /// Whether this caller is turned away. It is counted.
-    pub(crate) fn turns_away(&self, address: IpAddr, buyer: &str, now: Millis) -> bool {
+    /// Whether this caller, who has one of these addresses, is turned away. It is counted.
+    pub(crate) fn turns_away(&self, addresses: impl IntoIterator<Item = IpAddr>, buyer: &str, now: Millis) -> bool {
         if !self.are_any.load(Ordering::Acquire) {
             return false;
         }
-        let Some(kind) = self.known.load().kind(address, buyer, now) else { return false };
+        let known = self.known.load();
+        let mut kinds = addresses.into_iter().map(|address| known.kind(address, buyer, now));
+        let Some(kind) = kinds.find_map(|kind| kind) else { return false };
         self.turned_away[kind as usize].fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -155,8 +157,8 @@ mod tests {
             block(BlockKind::Ip, "nonsense", None),
         ]);
         let check = |address: &str, buyer: &str, now: i64, expected: bool| {
-            let address = address.parse().expect("an address");
-            assert_eq!(blocks.turns_away(address, buyer, Millis(now)), expected, "{address} {buyer} {now}");
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(blocks.turns_away([address], buyer, Millis(now)), expected, "{address} {buyer} {now}");
         };
         check("203.0.113.1", "anna", 0, false);
         check("203.0.113.1", "robot", 999, true);
@@ -177,6 +179,6 @@ mod tests {
     #[test]
     fn everybody_is_let_in_where_nobody_is_turned_away() {
         let blocks = Blocks::default();
-        assert!(!blocks.turns_away("192.0.2.1".parse().expect("an address"), "anna", Millis(0)));
+        assert!(!blocks.turns_away("192.0.2.1".parse::<IpAddr>(), "anna", Millis(0)));
     }
 }

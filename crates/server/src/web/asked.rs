@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
 use doorbuster_api::problem::Fault;
 
-use super::client;
+use super::client::{self, Client};
 use crate::auth::{Denied, bearer};
 use crate::config::Cidr;
 use crate::gate::Presented;
@@ -57,8 +57,8 @@ pub(crate) struct Asked<'a> {
     pub pass: Presented<'a>,
     /// How long to wait.
     pub prefer: Prefer,
-    /// Where it comes from, as far as that is believed.
-    pub address: IpAddr,
+    /// Where it comes from.
+    pub client: Client,
 }
 
 impl<'a> Asked<'a> {
@@ -78,7 +78,7 @@ impl<'a> Asked<'a> {
             token: bearer(values(Field::Authorization)),
             pass: Presented::new(values(Field::Pass)),
             prefer: Prefer::parse(values(Field::Prefer)),
-            address: client::nearest(peer, proxies, forwarded, x_forwarded_for),
+            client: client::nearest(peer, proxies, forwarded, x_forwarded_for),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came with the request and may be anything. So entries are
 //! read from the right, and the first that no trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other on as the
-//! client sent it: where both are there and do not name the same address, neither is believed.
+//! client sent it: where both are there and do not name the same address, neither is believed, and whoever is turned away at either of them is turned away.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,11 +10,33 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::Cidr;
+use crate::gate::Caller;
 
 /// The other header of proxies.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Most forwarding entries of a header that are looked at, from the right.
 const ENTRIES_MAX: usize = 32;
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The address, as far as it is believed.
+    pub address: IpAddr,
+    /// What two headers said that do not agree. One of them is the client's.
+    pub said: Option<[IpAddr; 2]>,
+}
+
+impl Client {
+    /// Every address that it may have.
+    pub(crate) fn all(self) -> impl Iterator<Item = IpAddr> {
+        std::iter::once(self.address).chain(self.said.into_iter().flatten())
+    }
+
+    /// This buyer there.
+    pub(crate) fn caller(self, buyer: &str) -> Caller<'_> {
+        Caller { address: self.address, buyer }
+    }
+}
 
 /// The nearest address, counted from the connection outwards, that is not a trusted proxy's. `forwarded` and `x_forwarded_for` are the values of each
 /// header, in the order they were sent; nobody looks at them where no proxy is trusted.
@@ -24,11 +46,12 @@ pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
     trusted: &[Cidr],
     forwarded: impl FnOnce() -> I,
     x_forwarded_for: impl FnOnce() -> I,
-) -> IpAddr {
+) -> Client {
     let peer = peer.to_canonical();
+    let at = |address| Client { address, said: None };
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     if trusted.is_empty() || !is_trusted(peer) {
-        return peer;
+        return at(peer);
     }
     let walk = |values: I, read: fn(&str) -> Option<IpAddr>| {
         let values: Vec<&[u8]> = values.collect();
@@ -44,14 +67,14 @@ pub(crate) fn nearest<'a, I: Iterator<Item = &'a [u8]>>(
         (!values.is_empty()).then_some(nearest)
     };
     match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), plain)) {
-        (Some(one), Some(other)) if one != other => peer,
-        (one, other) => one.or(other).unwrap_or(peer),
+        (Some(one), Some(other)) if one != other => Client { address: peer, said: Some([one, other]) },
+        (one, other) => at(one.or(other).unwrap_or(peer)),
     }
 }
 
-/// The address that a request with these headers comes from.
+/// Where a request with these headers comes from.
 #[must_use]
-pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Client {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
     nearest(peer, trusted, || values(FORWARDED.as_str()), || values(X_FORWARDED_FOR))
 }
@@ -80,8 +103,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
         }
-        let found = address(peer.parse().expect("an address"), &map, &trusted);
-        assert_eq!(found.to_string(), expected, "{peer} {headers:?}");
+        let found = client(peer.parse().expect("an address"), &map, &trusted);
+        assert_eq!(found.address.to_string(), expected, "{peer} {headers:?}");
     }
 
     #[test]
@@ -122,6 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn what_two_headers_say_that_do_not_agree_is_kept() {
+        let headers: HeaderMap = [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "198.51.100.1")]
+            .into_iter()
+            .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
+            .collect();
+        let found = |trusted: &str| {
+            let trusted = [Cidr::parse(trusted).expect("a network")];
+            let all = client("10.0.0.1".parse().expect("an address"), &headers, &trusted).all();
+            all.map(|address| address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("10.0.0.0/8"), ["10.0.0.1", "1.2.3.4", "198.51.100.1"]);
+        assert_eq!(found("10.9.0.0/16"), ["10.0.0.1"], "nobody is trusted");
+    }
+
+    #[test]
     fn no_more_entries_are_looked_at_than_a_bound() {
         let long = vec!["10.0.0.2"; 5_000].join(",");
         check("10.0.0.1", &[("x-forwarded-for", &format!("1.2.3.4,{long}"))], "10.0.0.2");
@@ -132,6 +170,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.2.3.4".parse().expect("a header value"));
         let peer: IpAddr = "10.0.0.1".parse().expect("an address");
-        assert_eq!(address(peer, &headers, &[]), peer);
+        assert_eq!(client(peer, &headers, &[]), Client { address: peer, said: None });
     }
 }

@@ -17,7 +17,6 @@ use super::connection::Connection;
 use super::failure::Cause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
-use super::who::Client;
 use super::{App, client, hot, shared, unread};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
@@ -73,7 +72,7 @@ impl Service {
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(connection.clone());
         }
-        let client = Client(client::address(connection.peer, request.headers(), &self.app.proxies));
+        let client = client::client(connection.peer, request.headers(), &self.app.proxies);
         request.extensions_mut().insert(client);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let has_ways = |uri: &Uri| uri.query().is_some() || uri.path().contains('%');
@@ -113,7 +112,7 @@ impl Service {
         if let Some(Cause(cause)) = cause
             && self.app.lines.may_write(second)
         {
-            let client = client::address(peer, headers, &self.app.proxies);
+            let client = client::client(peer, headers, &self.app.proxies).address;
             tracing::warn!(
                 request_id = id.to_str().unwrap_or_default(),
                 route = route_name(route),

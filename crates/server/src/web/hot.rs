@@ -29,7 +29,7 @@ use super::who::Client;
 use super::{App, input, who, wire};
 use crate::auth::{Denied, Shopper};
 use crate::catalogue::{Catalogue, ItemState, SaleState};
-use crate::gate::{Caller, Entry, Limited, Presented, Route, Standing, enter};
+use crate::gate::{Entry, Limited, Presented, Route, Standing, enter};
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::trace;
 
@@ -103,7 +103,7 @@ where
     let (parts, body) = request.into_parts();
     let bytes = match input::read(&parts.headers, body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(unread) => return app.not_asked(&unread, peer, b""),
+        Err(unread) => return app.not_asked(&unread, Client { address: peer, said: None }, b""),
     };
     let headers: &HeaderMap = &parts.headers;
     let values = |field: Field| headers.get_all(field.name()).iter().map(HeaderValue::as_bytes);
@@ -129,7 +129,7 @@ where
 
 /// The same behind the router, where it stands for the sake of `405` and its `Allow`.
 pub(crate) async fn routed(State(app): State<Arc<App>>, client: Client, request: axum::extract::Request) -> Answer {
-    Ok(purchase(&app, client.0, request).await)
+    Ok(purchase(&app, client.address, request).await)
 }
 
 /// Sells, or says why not, as far as that goes without waiting. `came` is when the request came, by both clocks.
@@ -142,7 +142,7 @@ pub(crate) fn sell(app: &Arc<App>, asked: &Asked<'_>, body: &[u8], came: (Instan
             Step::Goes(Box::pin(async move { trace.run(finish(&app, &going)).await }))
         }
         Ok(Begun::Learns(lesson)) => Step::Learns(lesson),
-        Err(refused) => Step::Sold(Sold::Told(app.not_asked(&refused, asked.address, body))),
+        Err(refused) => Step::Sold(Sold::Told(app.not_asked(&refused, asked.client, body))),
     }
 }
 
@@ -156,7 +156,7 @@ enum Begun {
 /// A purchase that goes on to a slot.
 struct Going {
     purchase: Purchase,
-    address: IpAddr,
+    client: Client,
     standing: Option<Standing>,
     started: Instant,
 }
@@ -208,18 +208,18 @@ fn look(
 ) -> Begun {
     let units = Units::new(units).expect("the contract and the core have the same bounds for units");
     let Entry { buyer, refusal } = enter(&app.gate.passes, sale, item, token, asked.pass, now);
-    let address = asked.address;
+    let client = asked.client;
     let Some(buyer) = buyer else {
         // Nobody proved to be anybody, so nobody's order is looked for.
         let refusal = app.engine.refusal_of_phase(sale).unwrap_or(Refusal::PassInvalid);
         sale.flags.tally.count(refusal.answer());
-        let stand = Stand::new(sale, || app.gate.limits.look(Route::Purchase, Caller { address, buyer: "" }, sale));
+        let stand = Stand::new(sale, || app.gate.limits.look(Route::Purchase, client.caller(""), sale));
         return Begun::Refused(refusal, stand);
     };
-    let caller = Caller { address, buyer: buyer.as_str() };
+    let caller = client.caller(buyer.as_str());
     let mut standing = None;
     let mut kept_out = None;
-    let door = || *kept_out.insert(app.keeps_out(caller, sale, refusal, now, &mut standing));
+    let door = || *kept_out.insert(app.keeps_out((client, caller.buyer), sale, refusal, now, &mut standing));
     if let Some(refusal) = app.engine.glance((caller.buyer, key), sale, item, units, door) {
         sale.flags.tally.count(refusal.answer());
         app.took(sale, started);
@@ -235,11 +235,11 @@ fn look(
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
         true => refusal,
-        false => app.keeps_out(caller, sale, refusal, now, &mut standing),
+        false => app.keeps_out((client, caller.buyer), sale, refusal, now, &mut standing),
     });
     let (buyer, sale, item) = (who::owned(buyer), sale.clone(), item.clone());
     let purchase = Purchase { buyer, key, sale, item, units, wait, door };
-    Begun::Goes(Going { purchase, address, standing, started })
+    Begun::Goes(Going { purchase, client, standing, started })
 }
 
 /// Has the purchase made, and tells of it.
@@ -247,7 +247,7 @@ async fn finish(app: &App, going: &Going) -> Sold {
     let bought = run(app, &going.purchase).await;
     let Purchase { buyer, sale, item, units, .. } = &going.purchase;
     sale.flags.tally.count(bought.answer());
-    let caller = Caller { address: going.address, buyer: buyer.as_str() };
+    let caller = going.client.caller(buyer.as_str());
     let look = || going.standing.unwrap_or_else(|| app.gate.limits.look(Route::Purchase, caller, sale));
     let sold = sold(bought, Stand::new(sale, look), item, buyer.as_str(), *units);
     app.took(sale, going.started);
@@ -278,19 +278,19 @@ impl App {
     /// What the front door has against a purchase: that operators turn the caller away, or what it has against the buyer, or that it is one too many.
     pub(super) fn keeps_out(
         &self,
-        caller: Caller<'_>,
+        (client, buyer): (Client, &str),
         sale: &SaleState,
         against_buyer: Option<Refusal>,
         now: Millis,
         standing: &mut Option<Standing>,
     ) -> Option<Refusal> {
-        if self.gate.blocks.turns_away(caller.address, caller.buyer, now) {
+        if self.gate.blocks.turns_away(client.all(), buyer, now) {
             return Some(Refusal::Blocked);
         }
         if against_buyer.is_some() {
             return against_buyer;
         }
-        match self.gate.limits.ask(Route::Purchase, caller, sale) {
+        match self.gate.limits.ask(Route::Purchase, client.caller(buyer), sale) {
             Ok(stands) => {
                 *standing = Some(stands);
                 None
@@ -310,9 +310,9 @@ impl App {
     }
 
     /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale that nobody knows.
-    fn not_asked(&self, refused: &Problem, address: IpAddr, body: &[u8]) -> Reply {
+    fn not_asked(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
         let mut reply = problem(refused);
-        let (caller, sale) = (Caller { address, buyer: "" }, Wanted::named_sale(body));
+        let (caller, sale) = (client.caller(""), Wanted::named_sale(body));
         self.tell_standing(Route::Purchase, caller, sale.as_deref(), reply.headers_mut());
         reply
     }

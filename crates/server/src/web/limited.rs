@@ -53,7 +53,7 @@ impl OnLimited {
     /// Says in the answer where the caller stands now.
     pub(crate) fn tell(&self, app: &App, response: &mut Response) {
         let buyer = self.buyer.as_ref().map_or("", BuyerId::as_str);
-        let caller = Caller { address: self.client.0, buyer };
+        let caller = self.client.caller(buyer);
         app.tell_standing(self.route, caller, self.sale.as_deref(), response.headers_mut());
     }
 }
@@ -84,7 +84,7 @@ impl App {
     /// # Errors
     /// `403 forbidden`.
     pub(crate) fn not_blocked(&self, client: Client, buyer: &BuyerId) -> Result<(), Problem> {
-        match self.gate.blocks.turns_away(client.0, buyer.as_str(), self.engine.now()) {
+        match self.gate.blocks.turns_away(client.all(), buyer.as_str(), self.engine.now()) {
             true => Err(Problem::forbidden(BLOCKED)),
             false => Ok(()),
         }
@@ -110,7 +110,7 @@ impl App {
         buyer: &BuyerId,
         sale: &SaleState,
     ) -> Result<(), Problem> {
-        let caller = Caller { address: client.0, buyer: buyer.as_str() };
+        let caller = client.caller(buyer.as_str());
         match self.gate.limits.ask(route, caller, sale) {
             Ok(_) => Ok(()),
             Err(Limited { scope, retry_after_secs, .. }) => Err(Problem::rate_limited(scope, retry_after_secs)),

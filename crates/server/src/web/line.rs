@@ -24,7 +24,7 @@ use super::{App, wire};
 use crate::auth::{BuyerName, Shopper};
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{InLine, Leaving, Looked, NotInLine};
-use crate::gate::{Caller, Entry, Presented, enter};
+use crate::gate::{Entry, Presented, enter};
 
 /// `POST /v1/sales/{sale}/items/{item}/line`
 pub(crate) async fn join(
@@ -116,9 +116,8 @@ fn pass_door(
     let pass = Presented::new(headers.get_all(Field::Pass.name()).iter().map(HeaderValue::as_bytes));
     let Entry { refusal: against, .. } =
         enter(&app.gate.passes, sale, item, Some(Shopper { name, standing }), pass, now);
-    let caller = Caller { address: client.0, buyer: buyer.as_str() };
     let refusal = app.engine.refusal_of_phase(sale);
-    match refusal.or_else(|| app.keeps_out(caller, sale, against, now, &mut None)) {
+    match refusal.or_else(|| app.keeps_out((client, buyer.as_str()), sale, against, now, &mut None)) {
         Some(refusal) => Err(refusals::told(&app.engine.if_recent(refusal))),
         None => Ok(()),
     }

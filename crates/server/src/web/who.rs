@@ -1,6 +1,5 @@
 //! Who asks: the checks in front of handlers, and what handlers are told.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
+
+pub(crate) use super::client::Client;
 
 use super::App;
 use super::limits::RETRY_SECS;
@@ -29,10 +30,6 @@ pub(crate) struct Buyer(pub BuyerId);
 /// What the shop says of the buyer of a request, checked in front of the handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known(pub Standing);
-
-/// The address that a request comes from, as far as it is believed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Client(pub IpAddr);
 
 /// The operator of a request, checked in front of the handler.
 #[derive(Clone, Debug)]

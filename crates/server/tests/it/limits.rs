@@ -10,6 +10,8 @@ use crate::watch::Watch;
 
 #[path = "limits/nodes.rs"]
 mod nodes;
+#[path = "limits/proxies.rs"]
+mod proxies;
 
 /// Opens a sale with these limits, and a stock that is sold out by one buyer if it is 1.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {

@@ -11,7 +11,7 @@ use doorbuster_core::{BuyerId, Order, OrderState};
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
-use crate::gate::{Caller, Limited, Route, Rules};
+use crate::gate::{Limited, Route, Rules};
 use crate::payment::Opening;
 use crate::web::failure::{Cause, failed};
 use crate::web::input::{self, Names};
@@ -48,7 +48,7 @@ pub(crate) async fn open(
     });
     let opened = opening.await.map_err(|_| Problem::internal())?.map_err(failed)?;
     let mut reply = answer(&app, &sale, &base, opened)?;
-    let caller = Caller { address: client.0, buyer: caller.as_str() };
+    let caller = client.caller(caller.as_str());
     app.tell_standing(Route::Checkout, caller, Some(&sale), reply.headers_mut());
     Ok(reply)
 }
@@ -94,7 +94,7 @@ fn within_limits(app: &App, client: Client, buyer: &BuyerId, order: &Order) -> R
     let sale = catalogue.item_of(order.item).and_then(|item| catalogue.sale(&item.sale));
     let Some(sale) = sale else { return Ok(()) };
     app.gate.limits.ask_about(Route::Checkout, &order.id.to_string(), Rules::of_order(), sale)?;
-    let caller = Caller { address: client.0, buyer: buyer.as_str() };
+    let caller = client.caller(buyer.as_str());
     app.gate.limits.ask(Route::Checkout, caller, sale).map(drop)
 }
 
