@@ -33,11 +33,16 @@ use table::{Cell, Table};
 
 /// Buyers known behind an address that have its budget once; twice as many have it twice. Up to here an address's limit is as it is set.
 const BUYERS_PER_BUDGET: u64 = 250;
-/// The buyers behind an address are counted anew after so many minutes.
-const CROWD_MINUTES: u32 = 10;
+/// The buyers behind an address are counted anew after so long.
+const CROWD_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
+/// How long a crowd is in use after somebody came, to the table.
+const CROWD_STAYS_NANOS: u64 = 10 * NANOS_PER_SEC;
+/// What crowds and their buyers are hashed with; no route has it.
+const CROWD: u8 = 0xFE;
+const BUYER_OF_CROWD: u8 = 0xFF;
 /// A node tells of what a key used when that is more than this part of the burst: a crowd in which each asks once or twice costs the others nothing.
 const SILENT_PART: u64 = 16;
-const NANOS_PER_MINUTE: u64 = 60_000_000_000;
+const NANOS_PER_SEC: u64 = 1_000_000_000;
 const NANOS_PER_MICRO: u64 = 1_000;
 
 /// What is asked: each has counts of its own.
@@ -102,7 +107,8 @@ pub struct SaleLimits {
 #[derive(Debug, Default)]
 struct Everybody {
     state: AtomicU64,
-    owed_us: AtomicU64,
+    /// What other nodes have not been told of, in nanoseconds of the limit's rate.
+    owed: AtomicU64,
     is_queued: std::sync::atomic::AtomicBool,
 }
 
@@ -120,13 +126,6 @@ pub(crate) struct Limiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<Sharing>,
-}
-
-/// What a key is kept under, and a hash of the buyer for counting crowds.
-#[derive(Clone, Copy)]
-struct Hashed {
-    key: u64,
-    other: u64,
 }
 
 impl Limiter {
@@ -150,29 +149,27 @@ impl Limiter {
 
     fn ask_at(&self, route: Route, caller: Caller<'_>, sale: &SaleState, now: u64) -> Result<Standing, Limited> {
         let mut standing = Standing::default();
-        let hashed = self.hash(route, sale, Scope::Buyer, caller.buyer.as_bytes());
         let mut used = None;
         if let Some(pace) = self.pace(route, sale, Scope::Buyer) {
+            let key = self.hash(route, sale, Scope::Buyer, caller.buyer.as_bytes());
             let cost = pace.cost(1);
-            let turn = self.table.with(hashed.key, now, |cell| self.step(cell, pace, now, cost, hashed.key));
+            let turn = self.table.with(key, now, |cell| self.step(cell, pace, now, cost, key));
             standing.note(Scope::Buyer, pace, state_of(turn), now);
             refuse(turn, Scope::Buyer, standing).inspect_err(|_| sale.refuses(route, Scope::Buyer))?;
-            used = Some((pace, hashed.key, cost));
+            used = Some((pace, key, cost));
         }
         let mut used_here = None;
         if let Some(pace) = self.pace(route, sale, Scope::Ip) {
             let address = self.hash(route, sale, Scope::Ip, &network(caller.address));
-            let (turn, cost) = self.table.with(address.key, now, |cell| {
-                let cost = pace.cost(budgets(cell, hashed.other, now));
-                (self.step(cell, pace, now, cost, address.key), cost)
-            });
+            let cost = pace.cost(self.budgets(caller, now));
+            let turn = self.table.with(address, now, |cell| self.step(cell, pace, now, cost, address));
             standing.note(Scope::Ip, pace, state_of(turn), now);
             if let Err(mut limited) = refuse(turn, Scope::Ip, standing) {
                 self.take_back(used, &mut limited.standing, Scope::Buyer, now);
                 sale.refuses(route, Scope::Ip);
                 return Err(limited);
             }
-            used_here = Some((pace, address.key, cost));
+            used_here = Some((pace, address, cost));
         }
         if let Some(pace) = self.pace(route, sale, Scope::Interface) {
             let turn = self.everybody(route, sale, pace, now);
@@ -194,7 +191,7 @@ impl Limiter {
     pub(crate) fn ask_about(&self, route: Route, thing: &str, pace: Pace, sale: &SaleState) -> Result<(), Limited> {
         let (mut standing, now) = (Standing::default(), self.now());
         // No buyer's name has a control character.
-        let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes()).key;
+        let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
         let pace = self.sharing.as_ref().map_or(pace, |sharing| pace.part(sharing.parts()));
         let turn = self.table.with(key, now, |cell| self.step(cell, pace, now, pace.cost(1), key));
         standing.note(Scope::Buyer, pace, state_of(turn), now);
@@ -204,7 +201,7 @@ impl Limiter {
     /// Where a caller stands, without using anything up.
     pub(crate) fn look(&self, route: Route, caller: Caller<'_>, sale: &SaleState) -> Standing {
         let (mut standing, now) = (Standing::default(), self.now());
-        let known = |hashed: Hashed| self.table.with_known(hashed.key, |cell| cell.state).unwrap_or(0);
+        let known = |key| self.table.with_known(key, |cell| cell.state).unwrap_or(0);
         for scope in SCOPES {
             let Some(pace) = self.pace(route, sale, scope) else { continue };
             let state = match scope {
@@ -240,13 +237,22 @@ impl Limiter {
         })
     }
 
-    fn hash(&self, route: Route, sale: &SaleState, scope: Scope, who: &[u8]) -> Hashed {
+    fn hash(&self, route: Route, sale: &SaleState, scope: Scope, who: &[u8]) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&[route as u8, scope as u8]).update(sale.row.id.as_bytes()).update(b"\0").update(who);
-        let mut both = [0; 16];
-        both.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        let both = u128::from_be_bytes(both);
-        Hashed { key: (both >> 64) as u64, other: both as u64 }
+        first_word(&hasher)
+    }
+
+    /// How many budgets an address has: as many as it has buyers for, whatever they asked for and of which sale. This one is counted among them.
+    fn budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
+        let hash = |what: u8, who: &[u8]| first_word(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who));
+        let buyer = hash(BUYER_OF_CROWD, caller.buyer.as_bytes());
+        let about = self.table.with(hash(CROWD, &network(caller.address)), now, |cell| {
+            // Whoever was here last is forgotten last among those who are at no limit.
+            cell.state = now + CROWD_STAYS_NANOS;
+            count(cell, buyer, now)
+        });
+        u32::try_from(about / BUYERS_PER_BUDGET).unwrap_or(u32::MAX).max(1)
     }
 
     /// One step on a cell.
@@ -254,8 +260,8 @@ impl Limiter {
         let turn = pace.ask(cell.state, now, cost);
         cell.state = state_of(turn);
         if let (Some(sharing), Turn::Taken(_)) = (&self.sharing, turn) {
-            cell.owed_us += cost.div_ceil(NANOS_PER_MICRO);
-            let is_worth_it = cell.owed_us * NANOS_PER_MICRO > pace.reach() / SILENT_PART;
+            cell.rest += cost;
+            let is_worth_it = cell.rest > pace.reach() / SILENT_PART;
             if is_worth_it && !cell.is_queued {
                 cell.is_queued = sharing.owe(Owed::Cell { key, reach_us: pace.reach() / NANOS_PER_MICRO });
             }
@@ -273,9 +279,9 @@ impl Limiter {
             Some(state_of(turn))
         });
         if let (Some(sharing), Turn::Taken(_)) = (&self.sharing, turn) {
-            everybody.owed_us.fetch_add(cost.div_ceil(NANOS_PER_MICRO), Ordering::AcqRel);
+            everybody.owed.fetch_add(cost, Ordering::AcqRel);
             if !everybody.is_queued.swap(true, Ordering::AcqRel) {
-                let key = self.hash(route, sale, Scope::Interface, b"").key;
+                let key = self.hash(route, sale, Scope::Interface, b"");
                 let flags = sale.flags.clone();
                 let owed = Owed::Everybody { key, flags, route, reach_us: pace.reach() / NANOS_PER_MICRO };
                 if !sharing.owe(owed) {
@@ -291,7 +297,7 @@ impl Limiter {
         let Some((pace, key, cost)) = used else { return };
         let state = self.table.with_known(key, |cell| {
             cell.state = gcra::give_back(cell.state, cost);
-            cell.owed_us = cell.owed_us.saturating_sub(cost.div_ceil(NANOS_PER_MICRO));
+            cell.rest = cell.rest.saturating_sub(cost);
             cell.state
         });
         standing.note(scope, pace, state.unwrap_or(0), now);
@@ -304,15 +310,23 @@ impl SaleState {
     }
 }
 
-/// How many budgets an address has: as many as it has buyers for. This one is counted among them.
-fn budgets(cell: &mut Cell, buyer: u64, now: u64) -> u32 {
-    // The word has 23 bits for it, which is sixteen years.
-    let minute = (now / NANOS_PER_MINUTE) as u32;
-    if minute.saturating_sub(cell.minute) >= CROWD_MINUTES {
-        (cell.minute, cell.crowd) = (minute, Crowd::default());
+/// About how many buyers an address has, by those of this period or of the one before, whichever are more. This one is counted among them.
+fn count(cell: &mut Cell, buyer: u64, now: u64) -> u64 {
+    let period = now / CROWD_PERIOD_NANOS + 1;
+    let (known, mut before) = (cell.rest >> u32::BITS, cell.rest & u64::from(u32::MAX));
+    if known != period {
+        before = if known + 1 == period { cell.crowd.about() } else { 0 };
+        cell.crowd = Crowd::default();
     }
     cell.crowd = cell.crowd.with(buyer);
-    u32::try_from(cell.crowd.about() / BUYERS_PER_BUDGET).unwrap_or(u32::MAX).max(1)
+    cell.rest = period << u32::BITS | before;
+    cell.crowd.about().max(before)
+}
+
+fn first_word(hasher: &blake3::Hasher) -> u64 {
+    let mut word = [0; 8];
+    hasher.finalize_xof().fill(&mut word);
+    u64::from_be_bytes(word)
 }
 
 fn state_of(turn: Turn) -> u64 {

@@ -112,7 +112,7 @@ impl Sharing {
         true
     }
 
-    fn take(&self) -> Vec<Owed> {
+    pub(super) fn take(&self) -> Vec<Owed> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = queue.len().saturating_sub(BATCH_KEYS_MAX);
         queue.split_off(rest)
@@ -160,33 +160,37 @@ impl Limiter {
     }
 
     /// What is owed, which from here on is on its way.
-    fn charge(&self, owed: &Owed) -> Charge {
+    pub(super) fn charge(&self, owed: &Owed) -> Charge {
         match owed {
             Owed::Cell { key, reach_us } => {
                 let taken = self.table.with_known(*key, |cell| {
                     cell.is_queued = false;
-                    std::mem::take(&mut cell.owed_us)
+                    std::mem::take(&mut cell.rest)
                 });
-                Charge { key: *key, used_us: taken.unwrap_or(0), reach_us: *reach_us }
+                Charge { key: *key, used_us: taken.unwrap_or(0).div_ceil(NANOS_PER_MICRO), reach_us: *reach_us }
             }
             Owed::Everybody { key, flags, route, reach_us } => {
                 let everybody = &flags.limits.everybody[*route as usize];
                 everybody.is_queued.store(false, Ordering::Release);
-                Charge { key: *key, used_us: everybody.owed_us.swap(0, Ordering::AcqRel), reach_us: *reach_us }
+                Charge {
+                    key: *key,
+                    used_us: everybody.owed.swap(0, Ordering::AcqRel).div_ceil(NANOS_PER_MICRO),
+                    reach_us: *reach_us,
+                }
             }
         }
     }
 
     /// All nodes together are so far ahead; on top of that comes what was used here meanwhile.
     fn hear(&self, owed: &Owed, sent_at: u64, ahead_us: u64) {
-        let all = |owed_us: u64| sent_at + (ahead_us + owed_us) * NANOS_PER_MICRO;
+        let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
         match owed {
             Owed::Cell { key, .. } => {
-                self.table.with_known(*key, |cell| cell.state = cell.state.max(all(cell.owed_us)));
+                self.table.with_known(*key, |cell| cell.state = cell.state.max(all(cell.rest)));
             }
             Owed::Everybody { flags, route, .. } => {
                 let everybody = &flags.limits.everybody[*route as usize];
-                let told = all(everybody.owed_us.load(Ordering::Acquire));
+                let told = all(everybody.owed.load(Ordering::Acquire));
                 everybody.state.fetch_max(told, Ordering::AcqRel);
             }
         }

@@ -26,11 +26,9 @@ const BYTES_MAX: usize = 32 << 20;
 const _: () = assert!(SHARDS.is_power_of_two() && SETS.is_power_of_two(), "a key's set is found by its bits");
 const _: () = assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table is as small as it is said to be");
 
-/// Bits of [`Cell::owed_us`].
-const OWED_BITS: u32 = 40;
-const OWED_MAX: u64 = (1 << OWED_BITS) - 1;
-const QUEUED: u64 = 1 << OWED_BITS;
-const MINUTE_SHIFT: u32 = OWED_BITS + 1;
+/// What [`Cell::rest`] holds at most; the bit above it says whether the cell is queued.
+const REST_MAX: u64 = QUEUED - 1;
+const QUEUED: u64 = 1 << 63;
 
 /// Keys, states, crowds and the rest of eight cells, each kind side by side: a look at the keys touches one line of memory.
 type Set = [[u64; WAYS]; 4];
@@ -40,30 +38,22 @@ type Set = [[u64; WAYS]; 4];
 pub(crate) struct Cell {
     /// State of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was made.
     pub state: u64,
-    /// Buyers seen behind an address.
+    /// Buyers seen behind an address, in a cell that counts them.
     pub crowd: Crowd,
-    /// The minute in which they began to be counted.
-    pub minute: u32,
-    /// What other nodes have not been told of, in microseconds of the limit's rate.
-    pub owed_us: u64,
+    /// What other nodes have not been told of, in nanoseconds of the limit's rate. In a cell that counts buyers, since when it does, and how many there were before.
+    pub rest: u64,
     /// Whether it waits to be told.
     pub is_queued: bool,
 }
 
 impl Cell {
     fn unpack(state: u64, crowd: u64, rest: u64) -> Self {
-        Self {
-            state,
-            crowd: Crowd(crowd),
-            minute: (rest >> MINUTE_SHIFT) as u32,
-            owed_us: rest & OWED_MAX,
-            is_queued: rest & QUEUED != 0,
-        }
+        Self { state, crowd: Crowd(crowd), rest: rest & REST_MAX, is_queued: rest & QUEUED != 0 }
     }
 
-    fn rest(&self) -> u64 {
+    fn packed(&self) -> u64 {
         let queued = if self.is_queued { QUEUED } else { 0 };
-        u64::from(self.minute) << MINUTE_SHIFT | queued | self.owed_us.min(OWED_MAX)
+        queued | self.rest.min(REST_MAX)
     }
 }
 
@@ -101,7 +91,7 @@ impl Table {
             }
         };
         let told = step(&mut cell);
-        (keys[at], states[at], crowds[at], rests[at]) = (key, cell.state, cell.crowd.0, cell.rest());
+        (keys[at], states[at], crowds[at], rests[at]) = (key, cell.state, cell.crowd.0, cell.packed());
         told
     }
 
@@ -116,7 +106,7 @@ impl Table {
         let at = keys.iter().position(|&known| known == key)?;
         let mut cell = Cell::unpack(states[at], crowds[at], rests[at]);
         let told = step(&mut cell);
-        (states[at], crowds[at], rests[at]) = (cell.state, cell.crowd.0, cell.rest());
+        (states[at], crowds[at], rests[at]) = (cell.state, cell.crowd.0, cell.packed());
         Some(told)
     }
 
@@ -174,19 +164,15 @@ mod tests {
     #[test]
     fn a_cell_is_kept_as_it_was_left() {
         let table = Table::default();
-        let cell = Cell { state: 7, crowd: Crowd(u64::MAX), minute: 1 << 22, owed_us: OWED_MAX, is_queued: true };
+        let cell = Cell { state: 7, crowd: Crowd(u64::MAX), rest: REST_MAX, is_queued: true };
         for key in [0, 1, u64::MAX] {
             table.with(key, 0, |kept| *kept = cell);
             assert_eq!(table.with(key, 0, |kept| *kept), cell);
             assert_eq!(table.with_known(key, |kept| *kept), Some(cell));
         }
         assert_eq!(table.with_known(99, |kept| *kept), None);
-        table.with(5, 0, |kept| kept.owed_us = OWED_MAX + 5);
-        assert_eq!(
-            table.with(5, 0, |kept| *kept),
-            Cell { owed_us: OWED_MAX, ..Cell::default() },
-            "it stays at its bound"
-        );
+        table.with(5, 0, |kept| kept.rest = REST_MAX + 5);
+        assert_eq!(table.with(5, 0, |kept| *kept), Cell { rest: REST_MAX, ..Cell::default() }, "it stays at its bound");
     }
 
     #[test]

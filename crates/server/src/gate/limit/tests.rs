@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use doorbuster_api::problem::Scope;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
+use doorbuster_slots::Shared;
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
-use super::{Caller, Limited, Limiter, Route, Standing};
+use super::{Caller, Limited, Limiter, Route, Sharing, Standing};
 use crate::catalogue::{Catalogue, SaleState};
 use crate::layout::Layout;
 
@@ -155,6 +156,42 @@ fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not()
     assert_eq!(school, 1_000, "up to a bound an address has the limit that is set");
     let network = let_in("192.0.2.3", &mut (0..2_000).map(|n| format!("customer-{n}")));
     assert!(network > 1_200, "{network}");
+}
+
+#[test]
+fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_at_least() {
+    let limits = r#"{"buyer":null,"ip":{"burst":1000,"per_minute":1}}"#;
+    let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
+    let names: Vec<String> = (0..1_000).map(|n| format!("customer-{n}")).collect();
+    let let_in = |route, sale: &SaleState, secs: u64| {
+        let ask = |name: &&String| limiter.ask_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok();
+        // One of them, as often as it goes.
+        (0..9_000).map(|_| &names[0]).filter(ask).count()
+    };
+    for name in &names {
+        let _ = limiter.ask_at(Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
+    }
+    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "known from their passes");
+    assert!(let_in(Route::Purchase, &autumn, 605) > 1_900, "in another sale, and after the counting began anew");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "nobody came for long");
+}
+
+#[test]
+fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
+    let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
+    let sharing = Sharing::new(shared, Arc::default());
+    let limiter = Limiter::new(&IdKey::new([7; 32]), Some(sharing));
+    // 60.002 microseconds each.
+    let fast = r#"{"burst":1000,"per_minute":999983}"#;
+    let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
+    for _ in 0..1_000 {
+        assert!(limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+    }
+    let told = limiter.sharing().expect("it is shared").take();
+    assert_eq!(told.len(), 2);
+    for owed in &told {
+        assert_eq!(limiter.charge(owed).used_us, 60_002, "{owed:?}");
+    }
 }
 
 #[test]
