@@ -14,6 +14,7 @@ use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use crate::at_limit::AtLimit;
+use crate::gate::room::Arrivals;
 use crate::gate::{Route, Rules, SaleLimits};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
@@ -164,6 +165,8 @@ pub struct SaleFlags {
     pub tally: Tally,
     /// What everybody together asked for, and what was too much.
     pub limits: SaleLimits,
+    /// Who came to a waiting room that opens by itself, or past it.
+    pub arrivals: Arrivals,
     /// Until when the waiting room is open that opens by itself, as of the last look at it.
     pub held_until: AtomicI64,
     /// Number of the last status event.

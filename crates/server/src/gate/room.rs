@@ -3,6 +3,7 @@
 //! Places are rows of the store; a node keeps those of its own visitors in memory, so that asking for one costs no lookup, and learns from the rows
 //! whom any node called in. Whoever leads calls in, by one transaction that any number of nodes may try at once: nothing is safe because one leads.
 
+mod arrivals;
 mod desk;
 mod hall;
 mod limits;
@@ -26,6 +27,7 @@ use super::pass::Masters;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use desk::Desk;
+pub(crate) use arrivals::Arrivals;
 use hall::Hall;
 
 /// What the key of place tokens is derived for.
@@ -104,7 +106,7 @@ impl Rooms {
     /// When the room is full, or the store is away.
     pub async fn enter(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Result<(bool, Shown), RoomError> {
         let hall = self.hall(&sale.row.id);
-        hall.arrive(buyer);
+        sale.flags.arrivals.note(buyer.as_str());
         // A place in memory that has not lapsed is the place; the store is not asked again by a reload.
         if let Some(shown) = self.glimpse(engine, sale, buyer) {
             return Ok((false, shown));
@@ -161,7 +163,7 @@ impl Rooms {
             Room::Off => return Ok(Admission::Free),
             Room::Auto => {
                 let hall = self.hall(&sale.row.id);
-                hall.arrive(buyer);
+                sale.flags.arrivals.note(buyer.as_str());
                 if !hall.is_held(engine.now()) {
                     return Ok(Admission::Free);
                 }

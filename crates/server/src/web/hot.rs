@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use bytes::Bytes;
 use doorbuster_api::body::{Purchase as Wanted, with_key};
+use doorbuster_api::gate::Room;
 use doorbuster_api::header::Prefer;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
@@ -292,6 +293,10 @@ impl App {
         }
         match self.gate.limits.ask(Route::Purchase, client.caller(buyer), sale) {
             Ok(stands) => {
+                // The room may have to open for them; while it is open they come to the line.
+                if sale.door.waiting_room == Room::Auto && !sale.is_held(now) {
+                    sale.flags.arrivals.note(buyer);
+                }
                 *standing = Some(stands);
                 None
             }

@@ -2,6 +2,8 @@
 
 #[path = "room/crowd.rs"]
 mod crowd;
+#[path = "room/nodes.rs"]
+mod nodes;
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,6 @@ use serde_json::{Value, json};
 use crate::app::{PATIENCE, TestApp, sale};
 use crate::events::{Socket, next, socket};
 use crate::http::Reply;
-use crate::postgres::Cluster;
 
 /// Announces a sale with a waiting room.
 async fn announce(app: &TestApp, stock: Value, limit: u32) {
@@ -262,93 +263,6 @@ async fn a_room_that_opens_by_itself_lets_a_few_pass() {
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     until(&app, "bert", "is called in", is("admitted")).await;
     assert_eq!(buy(&app, "bert").await.verdict(), "201");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_from_before_the_room_opened_by_itself_leads_to_the_line() {
-    let home = Cluster::start(&[]);
-    let database = home.database();
-    let app = node(&home, &database).await;
-    let mut sale = sale("spring", 1_000.into(), 1_000);
-    sale["front_door"] = json!({"waiting_room": "auto", "pass": "required"});
-    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
-    app.step("spring", "open").await;
-    let ask = async |buyer: &str| {
-        let bearer = crate::app::bearer(buyer);
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-        app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await
-    };
-    let pass = async |buyer: &str| ask(buyer).await.json()["pass"].as_str().expect("a pass").to_owned();
-    let order = async |buyer: &str, key: &str, pass: &str| {
-        let purchase = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
-        app.buy_with(buyer, key, &[("Purchase-Pass", pass)], &purchase).await.verdict()
-    };
-    let (anna, bert) = (pass("anna").await, pass("bert").await);
-    assert_eq!(order("anna", "k", &anna).await, "201", "the room is not open");
-    // As a node does where too many come.
-    assert_eq!(enter(&app, "dora").await.verdict(), "201");
-    let soon = "UPDATE waiting_room SET open_until = (extract(epoch FROM now()) * 1000)::bigint + 60000";
-    home.psql(&database, soon).expect("the room is there");
-    let (begun, mut tries) = (Instant::now(), 0);
-    loop {
-        tries += 1;
-        match order("bert", &format!("k{tries}"), &bert).await.as_str() {
-            "403 waiting_room" => break,
-            told => assert!(told == "201" && begun.elapsed() < PATIENCE, "{told} at {tries}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(order("anna", "k", &anna).await, "200", "an order is an order");
-    assert_eq!(ask("bert").await.verdict(), "403 waiting_room");
-    enter(&app, "bert").await;
-    until(&app, "bert", "is called in", is("admitted")).await;
-    let called = pass("bert").await;
-    assert_eq!(order("bert", "called", &called).await, "201");
-    assert_eq!(order("bert", "again", &bert).await, "403 waiting_room", "the other one is as it was");
-}
-
-/// A server of shape `postgres` on this database.
-async fn node(home: &Cluster, database: &str) -> TestApp {
-    let url = crate::several::address(home, database);
-    TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())]).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_share_a_room() {
-    let home = Cluster::start(&[]);
-    let database = home.database();
-    let nodes = [node(&home, &database).await, node(&home, &database).await];
-    announce(&nodes[0], 3.into(), 1).await;
-    let buyers: Vec<String> = (0..8).map(|n| format!("b{n}")).collect();
-    for (n, buyer) in buyers.iter().enumerate() {
-        let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
-        let place = enter(here, buyer).await;
-        assert_eq!(place.verdict(), "201", "{}", place.text());
-        assert_eq!(enter(there, buyer).await.json(), place.json(), "the same place at the other node");
-    }
-    assert_eq!(draw(&nodes[0]).await["commitment"], draw(&nodes[1]).await["commitment"]);
-    nodes[1].step("spring", "open").await;
-    let begun = Instant::now();
-    let seed = loop {
-        // A cache may have kept what was so a second ago; so may a node.
-        match draw(&nodes[0]).await["seed"].as_str() {
-            Some(seed) => break seed.to_owned(),
-            None => assert!(begun.elapsed() < PATIENCE, "the first node hears of the opening"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    let order = drawn(&seed, &buyers);
-    for node in &nodes {
-        for (at, buyer) in order.iter().enumerate() {
-            let state = match at {
-                0..3 => "admitted",
-                3..6 => "waiting",
-                _ => "gone",
-            };
-            let place = until(node, buyer, "is told", |place| place["state"] == state).await;
-            assert_eq!(place["position"], if at < 3 { Value::Null } else { json!(at - 2) }, "{buyer}: {place}");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,6 @@
 //! One sale's waiting room in a node's memory: its row as last read, the places of those who came here, the lots of its draw.
 
-use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::gate::draw::Lot;
@@ -11,8 +9,8 @@ use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{WaitingPlace, WaitingRoom};
 use tokio::time::Instant;
 
-use super::RoomCounts;
-use super::limits::{ARRIVALS_COUNTED_MAX, ARRIVALS_PER_SEC_MAX, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC};
+use super::limits::{ARRIVALS_COUNTED_MAX, ARRIVALS_PER_SEC_MAX, FRESH_FOR, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC};
+use super::{Arrivals, RoomCounts};
 
 /// A place in memory.
 #[derive(Clone, Copy, Debug)]
@@ -35,25 +33,17 @@ struct State {
     told: Option<(Instant, Line, Option<u64>)>,
 }
 
-/// Who came since arrivals were last counted, by a hash that nobody can choose. However often one buyer asks, that is one who came.
-#[derive(Debug, Default)]
-struct Arrivals {
-    buyers: HashSet<u64>,
-    secret: RandomState,
-}
-
 /// A hall: where visitors of one sale wait.
 #[derive(Debug)]
 pub(super) struct Hall {
     sale: Arc<str>,
-    arrivals: Mutex<Arrivals>,
     state: Mutex<State>,
     drawing: tokio::sync::Mutex<()>,
 }
 
 impl Hall {
     pub(super) fn new(sale: Arc<str>) -> Self {
-        Self { sale, arrivals: Mutex::default(), state: Mutex::default(), drawing: tokio::sync::Mutex::default() }
+        Self { sale, state: Mutex::default(), drawing: tokio::sync::Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,34 +154,19 @@ impl Hall {
         state.pace.mark(now, &line, free, limit);
     }
 
-    /// This buyer came.
-    pub(super) fn arrive(&self, buyer: &BuyerId) {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        // So many are too many by any count.
-        if arrivals.buyers.len() < ARRIVALS_COUNTED_MAX {
-            let hash = arrivals.secret.hash_one(buyer);
-            arrivals.buyers.insert(hash);
-        }
-    }
-
-    /// How many buyers came since this was last asked.
-    fn count_arrivals(&self) -> usize {
-        std::mem::take(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).buyers).len()
-    }
-
     /// Whether more buyers came here in the last second than this node's part of those who can be let in, of so many nodes. Asked more often, it says no.
-    pub(super) fn is_pressed(&self, at: Instant, nodes: u64) -> bool {
+    pub(super) fn is_pressed(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) = state.counted.map(|since| at.saturating_duration_since(since).as_millis()) else {
             state.counted = Some(at);
-            self.count_arrivals();
+            arrivals.take();
             return false;
         };
         if since < 1_000 {
             return false;
         }
         state.counted = Some(at);
-        let came = self.count_arrivals();
+        let came = arrivals.take();
         came >= ARRIVALS_COUNTED_MAX
             || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(ARRIVALS_PER_SEC_MAX) * since
     }

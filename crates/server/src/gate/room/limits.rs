@@ -12,6 +12,8 @@ pub(super) const DESK_BATCH_MAX: usize = 500;
 pub(super) const PLACES_MAX: usize = 2_000_000;
 /// Between two looks at the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
+/// So long a place that waited at the last look is believed to wait: the time from one look to the next, and what a look may take.
+pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// Of so many looks one is taken while no sale with a room is open.
 pub(super) const IDLE_TICKS: u32 = 4;
 /// Rows that are read at once when whom others called in, or the lots of a draw, are read.

@@ -60,7 +60,7 @@ async fn look(rooms: &Rooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Resul
             call(rooms, engine, sale, &hall).await?;
         }
         if sale.door.waiting_room == Room::Auto {
-            let until = hold(engine, &hall).await?;
+            let until = hold(engine, sale, &hall).await?;
             sale.flags.held_until.store(until.0, Ordering::Relaxed);
         }
         let limit = sale.items.iter().map(|item| u64::from(item.row.limit)).max().unwrap_or(1);
@@ -118,11 +118,11 @@ fn tell(engine: &Engine, hall: &Hall, called: &[WaitingPlace]) {
 }
 
 /// Opens a room when too many come, and keeps it open while somebody is in line. Until when it is open.
-async fn hold(engine: &Engine, hall: &Hall) -> StoreResult<Millis> {
+async fn hold(engine: &Engine, sale: &SaleState, hall: &Hall) -> StoreResult<Millis> {
     let hold_ms = i64::try_from(HOLD.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = hall.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    let is_needed = hall.is_pressed(Instant::now(), engine.nodes())
+    let is_needed = hall.is_pressed(&sale.flags.arrivals, Instant::now(), engine.nodes())
         || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {
         engine.store().hold_room(hall.sale(), hold_ms).await?;
