@@ -22,6 +22,7 @@ use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::gate::room::{Estimate, Told};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use doorbuster_store::{Entered, StoreError, WaitingRoom};
+use tokio::time::Instant;
 
 use super::pass::Masters;
 use crate::catalogue::SaleState;
@@ -170,14 +171,18 @@ impl Rooms {
             }
             Room::Always => {}
         }
-        if let Some(Told::Admitted(until)) = self.glimpse(engine, sale, buyer).map(|shown| shown.told) {
+        let known = self.glimpse(engine, sale, buyer).map(|shown| shown.told);
+        if let Some(Told::Admitted(until)) = known {
             return Ok(Admission::Until(until));
         }
         if sale.row.phase.is_before_opening() {
             return Ok(Admission::Wait);
         }
-        // Another node may have called in a buyer whom this one knows as waiting, or does not know.
         let hall = self.hall(&sale.row.id);
+        // Whoever stands behind all that were called waits. Another node may have called in since whom this one saw so long ago, or does not know.
+        if known.is_some() && hall.is_fresh(Instant::now()) {
+            return Ok(Admission::Wait);
+        }
         let until = match self.desk.ask(hall.sale(), buyer, false).await? {
             Some(Entered::Known(place)) => place.until.filter(|until| *until > engine.now()),
             _ => None,
@@ -238,6 +243,12 @@ impl Rooms {
         let (told, estimate) = hall.tell(buyer, free(sale), engine.now())?;
         if sale.row.phase == Phase::Closed {
             return Some(self.over(sale, buyer));
+    /// Places that this node looked for in the store because its memory did not say enough.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.desk.looks()
+    }
+
         }
         Some(Shown { token: self.token(&sale.row.id, buyer), told, estimate })
     }

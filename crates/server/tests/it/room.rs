@@ -283,3 +283,27 @@ async fn who_took_part_is_told_to_operators_once_the_draw_is_made() {
     assert_eq!(app.admin("GET", path, None).await.text(), format!("rank,buyer\r\n{lines}"));
     assert_eq!(app.buyer("anna", "GET", path).await.verdict(), "401 unauthenticated");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_is_refused_a_pass_from_memory() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    app.step("spring", "open").await;
+    for buyer in ["a", "b"] {
+        assert_eq!(enter(&app, buyer).await.verdict(), "201");
+    }
+    until(&app, "a", "is called in", is("admitted")).await;
+    until(&app, "b", "waits", is("waiting")).await;
+    let looks = async || {
+        let metrics = app.get("/metrics").await.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_looks_total "));
+        line.and_then(|count| count.parse::<u64>().ok()).expect("it is there")
+    };
+    let before = looks().await;
+    for _ in 0..50 {
+        assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
+    }
+    // Where the machine stood still for a moment the node looks again.
+    let after = looks().await;
+    assert!(after - before < 10, "the store was asked {} times", after - before);
+}

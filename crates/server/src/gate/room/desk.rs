@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::Seed;
@@ -27,12 +28,13 @@ struct Asked {
 pub(super) struct Desk {
     queue: mpsc::Sender<Asked>,
     waiting: Mutex<mpsc::Receiver<Asked>>,
+    looks: AtomicU64,
 }
 
 impl Desk {
     pub(super) fn new() -> Self {
         let (queue, waiting) = mpsc::channel(DESK_MAX);
-        Self { queue, waiting: Mutex::new(waiting) }
+        Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
     /// Takes a place or looks for it. What comes back is in the sale's hall by then. `None`: there is no place.
@@ -42,11 +44,19 @@ impl Desk {
         buyer: &BuyerId,
         enters: bool,
     ) -> Result<Option<Entered>, RoomError> {
+        if !enters {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+        }
         let (answer, answered) = oneshot::channel();
         let asked = Asked { sale: sale.clone(), buyer: buyer.clone(), enters, answer };
         self.queue.try_send(asked).map_err(|_| RoomError::Busy)?;
         // The desk is dropped only with the program.
         Ok(answered.await.map_err(|_| RoomError::Busy)??)
+    }
+
+    /// Places that were looked for in the store.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// Serves until it is dropped.

@@ -28,6 +28,10 @@ struct State {
     /// Ranks up to which whoever was called in is known here.
     heard: Option<u64>,
     pace: Pace,
+    /// There is no row, as of the last look for it.
+    has_none: bool,
+    /// When the row was last read.
+    read: Option<Instant>,
     /// When arrivals were last counted.
     counted: Option<Instant>,
     told: Option<(Instant, Line, Option<u64>)>,
@@ -80,6 +84,26 @@ impl Hall {
             // Who comes later is read with what became of the place; who is here already may have been called in.
             state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
         }
+    }
+
+    /// There is no row.
+    pub(super) fn know_none(&self) {
+        self.lock().has_none = true;
+    }
+
+    /// Whether there was no row when it was looked for.
+    pub(super) fn has_none(&self) -> bool {
+        self.lock().has_none
+    }
+
+    /// Notes that the row was read, and whoever was called in by then, no earlier than at this instant.
+    pub(super) fn read_at(&self, at: Instant) {
+        self.lock().read = Some(at);
+    }
+
+    /// Whether that was just now.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
     /// Whether the draw is closed and its ranks are known here.

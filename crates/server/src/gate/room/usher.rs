@@ -44,6 +44,7 @@ fn with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
 
 async fn look(rooms: &Rooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Result<(), RoomError> {
     let names = sales.iter().map(|sale| sale.row.id.clone()).collect();
+    let looked_at = Instant::now();
     let rows = engine.store().rooms(names).await?;
     for sale in sales {
         let hall = rooms.hall(&sale.row.id);
@@ -56,6 +57,7 @@ async fn look(rooms: &Rooms, engine: &Engine, sales: &[Arc<SaleState>]) -> Resul
         };
         rooms.drawn(engine, sale, &hall).await?;
         follow(engine, &hall, &room).await?;
+        hall.read_at(looked_at);
         if sale.row.phase == Phase::Open && engine.control().leads() && !sale.is_draining() {
             call(rooms, engine, sale, &hall).await?;
         }

@@ -188,6 +188,8 @@ fn rooms(app: &App, text: &mut Text) {
     let called = "Places that were called in, by whichever node.";
     show("doorbuster_waiting_room_called_total", Kind::Counter, called, |room| room.called);
     show("doorbuster_waiting_room_places", Kind::Gauge, "Places in this node's memory.", |room| room.in_memory);
+    let looks = "Places that were looked for in the store because memory did not say enough.";
+    text.metric("doorbuster_waiting_room_looks_total", Kind::Counter, looks).sample(&[], app.gate.room.looks());
 }
 
 async fn money(app: &App, text: &mut Text) {
