@@ -27,8 +27,8 @@ use tokio::time::Instant;
 use super::pass::Masters;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
-use desk::Desk;
 pub(crate) use arrivals::Arrivals;
+use desk::Desk;
 use hall::Hall;
 
 /// What the key of place tokens is derived for.
@@ -214,6 +214,22 @@ impl Rooms {
         Ok(room)
     }
 
+    /// Whether a sale that has no room any more had one.
+    ///
+    /// # Errors
+    /// When the store has to be asked and is away.
+    pub async fn was_open(&self, engine: &Engine, sale: &SaleState) -> Result<bool, RoomError> {
+        let hall = self.hall(&sale.row.id);
+        // A hall of a sale without a room lives until the next tick; so long it is not looked for again.
+        if hall.room().is_none() && !hall.has_none() {
+            match engine.store().rooms(vec![sale.row.id.clone()]).await?.pop() {
+                Some(room) => hall.know(&room),
+                None => hall.know_none(),
+            }
+        }
+        Ok(hall.room().is_some())
+    }
+
     /// Works at the desk, calls in and tells, until it is dropped.
     pub(crate) async fn tend(&self, engine: &Engine) {
         tokio::join!(self.desk.work(self, engine), usher::run(self, engine));
@@ -225,6 +241,12 @@ impl Rooms {
         let mut counts: Vec<_> = self.all_halls().iter().map(|hall| hall.counts()).collect();
         counts.sort_by(|a, b| a.sale.cmp(&b.sale));
         counts
+    }
+
+    /// Places that this node looked for in the store because its memory did not say enough.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.desk.looks()
     }
 
     /// After the opening, ranks are known as soon as the draw is closed and its lots are read.
@@ -243,12 +265,6 @@ impl Rooms {
         let (told, estimate) = hall.tell(buyer, free(sale), engine.now())?;
         if sale.row.phase == Phase::Closed {
             return Some(self.over(sale, buyer));
-    /// Places that this node looked for in the store because its memory did not say enough.
-    #[must_use]
-    pub fn looks(&self) -> u64 {
-        self.desk.looks()
-    }
-
         }
         Some(Shown { token: self.token(&sale.row.id, buyer), told, estimate })
     }

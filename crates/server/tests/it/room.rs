@@ -285,6 +285,33 @@ async fn who_took_part_is_told_to_operators_once_the_draw_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
+    let app = TestApp::start().await;
+    app.make_sale("other", 1.into(), 1).await;
+    announce(&app, 1.into(), 1).await;
+    assert_eq!(enter(&app, "anna").await.verdict(), "201");
+    app.step("spring", "open").await;
+    let before = draw(&app).await;
+    assert!(before["seed"].is_string(), "{before}");
+    let csv = "/v1/admin/sales/spring/draw.csv";
+    let list = app.admin("GET", csv, None).await.text();
+    let off = json!({"front_door": {"waiting_room": "off"}});
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(off)).await.verdict(), "200");
+    assert_eq!(enter(&app, "bert").await.verdict(), "404 not_found");
+    assert_eq!(draw(&app).await, before);
+    assert_eq!(app.admin("GET", csv, None).await.text(), list);
+    app.step("spring", "close").await;
+    // A node that knows nothing of it yet.
+    let dir = app.stop().await;
+    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
+    assert_eq!(draw(&app).await, before);
+    app.step("other", "open").await;
+    for _ in 0..3 {
+        assert_eq!(app.get("/v1/sales/other/draw").await.verdict(), "404 not_found", "it never had one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_is_refused_a_pass_from_memory() {
     let app = TestApp::start().await;
     announce(&app, 1.into(), 1).await;

@@ -11,6 +11,7 @@ use doorbuster_api::problem::Problem;
 use doorbuster_core::gate::draw::{ALGORITHM, Lot};
 use doorbuster_core::gate::room::Told;
 use doorbuster_core::{BuyerId, Phase};
+use doorbuster_store::WaitingRoom;
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
@@ -65,8 +66,7 @@ pub(crate) async fn get(
 
 /// `GET /v1/sales/{sale}/draw`
 pub(crate) async fn draw(State(app): State<Arc<App>>, Names([sale]): Names<1>) -> Answer {
-    let sale = with_room(&app, &sale).await?;
-    let room = app.gate.room.draw(&app.engine, &sale).await.map_err(refused)?;
+    let (_, room) = with_draw(&app, &sale).await?;
     let drawn = room.line.participants;
     let draw = Draw {
         commitment: room.seed.commitment(),
@@ -84,8 +84,7 @@ struct At(u64, Option<Lot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
 pub(crate) async fn export(State(app): State<Arc<App>>, Names([sale]): Names<1>) -> Answer {
-    let sale = with_room(&app, &sale).await?;
-    let room = app.gate.room.draw(&app.engine, &sale).await.map_err(refused)?;
+    let (sale, room) = with_draw(&app, &sale).await?;
     if room.line.participants.is_none() {
         return Err(Problem::wrong_state(sale.row.phase.as_str(), "the draw is made when the sale opens").into());
     }
@@ -138,9 +137,23 @@ pub(crate) fn event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Even
 async fn with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let sale = shown_or_new(app, name).await?;
     if sale.door.waiting_room.is_off() {
-        return Err(Problem::not_found("this sale has no waiting room"));
+        return Err(no_room());
     }
     Ok(sale)
+}
+
+/// The sale of this name and its room, if it has one or had one: what was promised of a draw can be checked for good.
+async fn with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
+    let sale = shown_or_new(app, name).await?;
+    if sale.door.waiting_room.is_off() && !app.gate.room.was_open(&app.engine, &sale).await.map_err(refused)? {
+        return Err(no_room().into());
+    }
+    let room = app.gate.room.draw(&app.engine, &sale).await.map_err(refused)?;
+    Ok((sale, room))
+}
+
+fn no_room() -> Problem {
+    Problem::not_found("this sale has no waiting room")
 }
 
 fn place(shown: Shown) -> WaitingPlace {
