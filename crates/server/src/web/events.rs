@@ -15,18 +15,18 @@ use doorbuster_core::BuyerId;
 
 use super::App;
 use super::limits::STREAM_RETRY_SECS;
-use super::sales::shown;
+use super::sales::shown_or_new;
 use super::who::Client;
 use feed::Feed;
 
 /// Begins to follow the buyer's orders and the sales that the query asks for.
-fn follow(app: &Arc<App>, client: Client, buyer: BuyerId, query: Option<&str>) -> Result<Feed, Problem> {
+async fn follow(app: &Arc<App>, client: Client, buyer: BuyerId, query: Option<&str>) -> Result<Feed, Problem> {
     // Before the look: a block in between is heard of.
     let blocks = app.gate.blocks.changes();
     app.not_blocked(client, &buyer)?;
     let sales = followed_sales(query.unwrap_or_default())?;
     for sale in &sales {
-        shown(app, sale)?;
+        shown_or_new(app, sale).await?;
     }
     let feed = Feed::new(app.clone(), (client, buyer), sales, blocks);
     feed.ok_or_else(|| Problem::rate_limited(Scope::Buyer, STREAM_RETRY_SECS))

@@ -8,7 +8,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::header::names;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
-use doorbuster_core::{Phase, TicketId};
+use doorbuster_core::TicketId;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,6 +18,7 @@ use super::input::Names;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, json};
 use super::router::get;
+use super::sales::shown_or_new;
 use super::{App, assets, input, payment};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
@@ -42,9 +43,9 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// The page of a sale, whichever it is. That there is none is known without asking the store.
+/// The page of a sale, whichever it is, though another node made it just now.
 async fn sale(State(app): State<Arc<App>>, Names([name]): Names<1>, headers: HeaderMap) -> Answer {
-    let is_there = app.engine.catalogue().sale(&name).is_some_and(|sale| sale.row.phase != Phase::Draft);
+    let is_there = shown_or_new(&app, &name).await.is_ok();
     one(&app, is_there, "sale.html", &headers)
 }
 

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::app::{ADMIN_KEY, PATIENCE, TestApp};
+use crate::events::socket;
 use crate::http::request;
 use crate::postgres::Cluster;
 use crate::watch::Watch;
@@ -26,6 +27,29 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     let settings =
         [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str()), ("DOORBUSTER_ROLES", roles)];
     TestApp::with(&settings).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sale_has_its_page_and_its_events_though_the_notice_of_it_is_lost() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = server(&home, &database, "api,settle,control").await;
+    for n in 0..6 {
+        let id = format!("sale{n}");
+        app.make_sale(&id, 20.into(), 10).await;
+        // As another node does, but for the notice.
+        let scheduled = format!(
+            "BEGIN; UPDATE sale SET phase = 'scheduled', starts_at = 4000000000000 WHERE id = '{id}';
+             UPDATE catalogue SET changed = pg_current_xact_id(), writer = 4242; COMMIT"
+        );
+        home.psql(&database, &scheduled).expect("the sale is there");
+        match n % 2 {
+            0 => assert_eq!(app.get(&format!("/sale/{id}")).await.status, 200, "the page of {id}"),
+            _ => drop(socket(&app, "anna", &format!("?sale={id}")).await),
+        }
+    }
+    assert_eq!(app.get("/sale/none").await.status, 404);
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,7 @@ pub(crate) async fn stream(
     client: Client,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let feed = follow(&app, client, buyer, query.as_deref())?;
+    let mut feed = follow(&app, client, buyer, query.as_deref()).await?;
     let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
     first.extend(feed.statuses().await.iter().map(|json| format!("data: {json}\n\n")));
     let stream = Stream { feed, first, ping_at: Instant::now() + PING_EVERY, _present: app.metrics.streams.enter() };
