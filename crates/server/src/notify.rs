@@ -156,6 +156,12 @@ impl Hub {
         }
     }
 
+    /// Whether this buyer reads.
+    #[must_use]
+    pub fn reads(&self, buyer: &BuyerId) -> bool {
+        self.readers() > 0 && self.0.readers.lock().unwrap_or_else(PoisonError::into_inner).buyers.contains_key(buyer)
+    }
+
     /// Readers now.
     #[must_use]
     pub fn readers(&self) -> usize {

@@ -53,6 +53,8 @@ pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
 /// What a WebSocket may have waiting in its own write buffer, in bytes; events wait in the hub.
 pub(crate) const WS_WRITE_BYTES_MAX: usize = 256 * 1024;
+/// How long a stream that begins waits for its buyer's places in waiting rooms.
+pub(crate) const PLACES_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a reader that is dropped has to take the close frame.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -125,14 +125,17 @@ impl Hall {
         }
     }
 
-    /// Takes in who was called in; those of them who are known here.
-    pub(super) fn hear(&self, called: &[WaitingPlace]) -> Vec<BuyerId> {
+    /// Takes in who was called in; those of them who are known here, or `reads` here and came to another node.
+    pub(super) fn hear(&self, called: &[WaitingPlace], reads: impl Fn(&BuyerId) -> bool) -> Vec<BuyerId> {
         let mut state = self.lock();
         let mut here = Vec::new();
         for place in called {
             place.until.into_iter().for_each(|until| state.pace.call(until));
             if let Some(held) = state.places.get_mut(&place.buyer) {
                 held.place = place.place(None);
+                here.push(place.buyer.clone());
+            } else if state.places.len() < PLACES_MAX && reads(&place.buyer) {
+                state.places.insert(place.buyer.clone(), Held { lot: place.lot, place: place.place(None) });
                 here.push(place.buyer.clone());
             }
             state.heard = state.heard.max(place.rank);

@@ -61,7 +61,7 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
     hall.know(&room(20, Some(20), 3));
     assert_eq!(told(&hall, order[0], 9), None);
     let called: Vec<_> = (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
-    assert_eq!(hall.hear(&called).len(), 3);
+    assert_eq!(hall.hear(&called, |_| false).len(), 3);
     assert_eq!((told(&hall, order[2], 0), hall.heard()), (Some(Told::Admitted(Millis(2_000))), 3));
     assert_eq!(told(&hall, order[3], 9), Some(Told::Waiting(1)));
     // An old reading takes nothing back.

@@ -114,7 +114,7 @@ async fn call(rooms: &Rooms, engine: &Engine, sale: &SaleState, hall: &Hall) -> 
 
 /// Tells those who were called in.
 fn tell(engine: &Engine, hall: &Hall, called: &[WaitingPlace]) {
-    for buyer in hall.hear(called) {
+    for buyer in hall.hear(called, |buyer| engine.hub().reads(buyer)) {
         engine.hub().publish(Kind::Place { sale: hall.sale().clone(), buyer });
     }
 }

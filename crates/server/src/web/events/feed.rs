@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use doorbuster_api::event::Event;
 use doorbuster_api::order::AnyOrder;
-use doorbuster_core::BuyerId;
+use doorbuster_core::{BuyerId, Phase};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
+use crate::catalogue::SaleState;
 use crate::notify::{Kind, Next, Subscription};
 use crate::web::gate::room;
+use crate::web::limits::PLACES_TIMEOUT;
 use crate::web::sales::shown;
 use crate::web::who::Client;
 use crate::web::{App, wire};
@@ -67,6 +70,20 @@ impl Feed {
             }
         }
         statuses
+    }
+
+    /// The buyer's place in the waiting room of each sale that has one. It may have been taken at another node, so it is looked for, once and together with
+    /// whoever comes now; from then on this node knows it.
+    pub(super) async fn places(&mut self) -> Vec<String> {
+        let sales: Vec<_> = self.sales.iter().filter_map(|sale| shown(&self.app, sale).ok()).collect();
+        let waits = |sale: &&Arc<SaleState>| !sale.door.waiting_room.is_off() && sale.row.phase != Phase::Closed;
+        let sales: Vec<_> = sales.iter().filter(waits).collect();
+        let looks = sales.iter().map(|sale| self.app.gate.room.look(&self.app.engine, sale, &self.buyer));
+        // Events are hints: a reader is not kept waiting for a store that is away.
+        let _ = tokio::time::timeout(PLACES_TIMEOUT, join_all(looks)).await;
+        let places: Vec<Event> = sales.iter().filter_map(|sale| room::event(&self.app, sale, &self.buyer)).collect();
+        self.place = places.last().cloned();
+        places.iter().map(json).collect()
     }
 
     /// Waits for the next event. Dropping the future loses nothing.

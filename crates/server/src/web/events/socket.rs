@@ -104,6 +104,7 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
     let app = feed.app().clone();
     let mut first = vec![feed.hello()];
     first.extend(feed.statuses().await);
+    first.extend(feed.places().await);
     for json in first {
         if socket.send(Message::Text(json.into())).await.is_err() {
             return End::Gone;

@@ -41,7 +41,9 @@ pub(crate) async fn stream(
 ) -> Answer {
     let mut feed = follow(&app, client, buyer, query.as_deref()).await?;
     let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
-    first.extend(feed.statuses().await.iter().map(|json| format!("data: {json}\n\n")));
+    for json in feed.statuses().await.into_iter().chain(feed.places().await) {
+        first.push_back(format!("data: {json}\n\n"));
+    }
     let stream = Stream { feed, first, ping_at: Instant::now() + PING_EVERY, _present: app.metrics.streams.enter() };
     let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{announce, buy, draw, drawn, enter, is, until};
+use super::{announce, buy, draw, drawn, enter, is, told, until};
 use crate::app::{PATIENCE, TestApp, sale};
+use crate::events::{next, socket};
 use crate::postgres::Cluster;
 
 /// A server of shape `postgres` on this database.
@@ -93,6 +94,29 @@ async fn a_pass_from_before_the_room_opened_by_itself_leads_to_the_line() {
     let called = pass("bert").await;
     assert_eq!(order("bert", "called", &called).await, "201");
     assert_eq!(order("bert", "again", &bert).await, "403 waiting_room", "the other one is as it was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_tells_of_a_place_that_was_taken_at_another_node() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database).await, node(&home, &database).await);
+    announce(&first, 2.into(), 1).await;
+    let place = enter(&first, "anna").await.json();
+    // It says what is followed, and this node may hear of the sale now.
+    let mut anna = socket(&second, "anna", "?sale=spring").await;
+    assert_eq!(next(&mut anna).await["type"], "status");
+    let event = next(&mut anna).await;
+    assert_eq!((&event["type"], &event["sale"]), (&json!("waiting_room"), &json!("spring")), "{event}");
+    assert_eq!((&event["place"], &event["state"]), (&place["place"], &json!("before")));
+    // One more takes a place there after a stream began here, which follows no sale.
+    let mut bert = socket(&second, "bert", "").await;
+    assert_eq!(enter(&first, "bert").await.verdict(), "201");
+    first.step("spring", "open").await;
+    for (buyer, events) in [("anna", &mut anna), ("bert", &mut bert)] {
+        let admitted = until(&first, buyer, "is called in", is("admitted")).await;
+        told(events, &admitted).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
