@@ -50,6 +50,9 @@ pub enum RefundNews {
     },
     /// The money arrived.
     Settled,
+    /// So much of it arrived, in minor units. If that is less than all of it, the rest was given back by hand: how far all of it is, only the
+    /// provider's answer to a question says.
+    Arrived(i64),
     /// It refused, or could not be reached.
     Failed(String),
     /// It took the request, and the money came back, or never left: it does nothing more by itself, even if it said before that the money arrived.
@@ -69,6 +72,10 @@ pub fn note_refund<L: Ledger>(
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(mut refund) = ledger.refund(id)? else { return Ok(None) };
+    let news = match news {
+        RefundNews::Arrived(minor) if *minor < refund.money.minor => &RefundNews::Accepted { again_ms: 0 },
+        news => news,
+    };
     let came_back = has_come_back(&refund);
     let is_over = match refund.state {
         RefundState::Pending => false,
@@ -100,7 +107,7 @@ pub fn note_refund<L: Ledger>(
             refund.error = None;
             refund.next_at = now.plus(*again_ms);
         }
-        RefundNews::Settled => {
+        RefundNews::Settled | RefundNews::Arrived(_) => {
             refund.state = RefundState::Settled;
             refund.error = None;
             refund.settled_at = Some(now);
@@ -166,7 +173,7 @@ pub fn settle_refund<L: Ledger>(
     ledger.insert_inbox(provider, event, now)?;
     let waits = refund.state == RefundState::Pending && has_come_back(&refund);
     // It may be news of what came back.
-    let is_old = waits && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled);
+    let is_old = waits && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_));
     let news = if is_old { &RefundNews::Ask { lost: false } } else { news };
     Ok(note_refund(ledger, id, news, now)?.is_some())
 }

@@ -76,7 +76,7 @@ impl Payments {
         let news = asked.unwrap_or_else(|error| RefundNews::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect()));
         self.meter.refund(match &news {
             RefundNews::Accepted { .. } | RefundNews::Ask { .. } => RefundStep::Accepted,
-            RefundNews::Settled => RefundStep::Settled,
+            RefundNews::Settled | RefundNews::Arrived(_) => RefundStep::Settled,
             RefundNews::Failed(_) | RefundNews::CameBack(_) => RefundStep::Failed,
         });
         let noted = self.engine.store().note_refund(refund.id, news).await?;

@@ -123,10 +123,13 @@ impl Stripe {
         // said that nothing is on its way, and Stripe itself refunds no payment beyond what was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
-            Some(_) => match live(&self.refunds_of(&refund.payment).await?, refund) {
-                Some(made) => return Ok(event::news(made)),
-                None => format!("{}_{}", refund.id.0, refund.next_at.0),
-            },
+            Some(_) => {
+                let all = self.refunds_of(&refund.payment).await?;
+                match how_far(&all, refund).filter(|_| back(&all) >= refund.money.minor) {
+                    Some(news) => return Ok(news),
+                    None => format!("{}_{}", refund.id.0, refund.next_at.0),
+                }
+            }
         };
         let form = [
             ("payment_intent", refund.payment.0.clone()),
@@ -147,18 +150,7 @@ impl Stripe {
             return Ok(RefundNews::Settled);
         }
         let all = self.refunds_of(&refund.payment).await?;
-        if let Some(made) = live(&all, refund) {
-            return Ok(event::news(made));
-        }
-        if back(&all) >= refund.money.minor {
-            return Ok(RefundNews::Settled);
-        }
-        // What is left came to nothing.
-        let ours = all.iter().find(|made| is_ours(made, refund));
-        match ours.or_else(|| all.iter().find(|made| is_whole(made, refund))) {
-            Some(made) => Ok(event::news(made)),
-            None => Err(ProviderError::away("Stripe knows of no such refund")),
-        }
+        how_far(&all, refund).ok_or_else(|| ProviderError::away("Stripe knows of no such refund"))
     }
 
     /// Every refund of this payment.
@@ -193,17 +185,39 @@ fn is_whole(made: &Value, refund: &Refund) -> bool {
     made["amount"].as_i64() == Some(refund.money.minor)
 }
 
-/// What of a payment arrived or is on its way back, in all of its refunds.
-fn back(all: &[Value]) -> i64 {
-    let lives = |made: &&Value| !matches!(made["status"].as_str(), Some("failed" | "canceled"));
-    all.iter().filter(lives).filter_map(|made| made["amount"].as_i64()).sum()
+fn has_arrived(made: &Value) -> bool {
+    made["status"].as_str() == Some("succeeded")
 }
 
-/// The refund at Stripe that arrived or is on its way: ours, or one of the whole that somebody made by hand.
-fn live<'a>(all: &'a [Value], refund: &Refund) -> Option<&'a Value> {
-    let lives = |made: &&Value| !matches!(made["status"].as_str(), Some("failed" | "canceled"));
-    let ours = all.iter().find(|made| lives(made) && is_ours(made, refund));
-    ours.or_else(|| all.iter().find(|made| lives(made) && is_whole(made, refund)))
+/// Whether it arrived or is on its way.
+fn lives(made: &Value) -> bool {
+    !matches!(made["status"].as_str(), Some("failed" | "canceled"))
+}
+
+/// What of a payment arrived or is on its way back, in all of its refunds.
+fn back(all: &[Value]) -> i64 {
+    sum(all, lives)
+}
+
+fn sum(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
+    all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
+}
+
+/// How far a refund is, by all refunds of its payment: of what somebody gave back by hand ours is only the rest. `None`: there is none of it.
+fn how_far(all: &[Value], refund: &Refund) -> Option<RefundNews> {
+    let ours = || all.iter().filter(|made| is_ours(made, refund));
+    if sum(all, has_arrived) >= refund.money.minor {
+        return Some(RefundNews::Settled);
+    }
+    if back(all) >= refund.money.minor || ours().any(|made| lives(made) && !has_arrived(made)) {
+        return Some(RefundNews::Accepted { again_ms: ASK_AGAIN_MS });
+    }
+    if ours().any(has_arrived) {
+        return Some(RefundNews::CameBack("a part that was given back by hand did not arrive".to_owned()));
+    }
+    // What is left came to nothing.
+    let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
+    made.map(event::news)
 }
 
 fn nonsense(name: &str) -> ProviderError {

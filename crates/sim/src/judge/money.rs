@@ -148,7 +148,7 @@ impl Judge {
                 // Of money that came back a message may tell old news: the provider is asked.
                 let is_old = |was: &Refund| was.state == RefundState::Pending && came_back(was);
                 if before.refund.as_ref().is_some_and(is_old)
-                    && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled)
+                    && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_))
                 {
                     let waits = now.is_some_and(|now| now.state == RefundState::Pending && came_back(now));
                     return self.check(waits, "refund", || format!("{:?}, {news:?}: {now:?}", before.refund));
@@ -205,7 +205,8 @@ impl Judge {
         }
         let wanted = match news {
             RefundNews::Accepted { .. } => RefundState::Pending,
-            RefundNews::Settled => RefundState::Settled,
+            RefundNews::Arrived(minor) if *minor < was.money.minor => RefundState::Pending,
+            RefundNews::Settled | RefundNews::Arrived(_) => RefundState::Settled,
             RefundNews::Failed(_) if was.tries + 1 >= REFUND_TRIES => RefundState::Failed,
             RefundNews::Failed(_) => was.state,
             RefundNews::CameBack(_) => RefundState::Failed,

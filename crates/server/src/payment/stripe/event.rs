@@ -85,6 +85,11 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
+                // Ours may be of what was left of the payment.
+                let news = match object["amount"].as_i64().filter(|_| news == RefundNews::Settled) {
+                    Some(minor) => RefundNews::Arrived(minor),
+                    None => news,
+                };
                 return Ok(Message::Refund { event, id: RefundId(id.to_owned()), news, otherwise: None });
             }
             // Made by hand: it may be of a part of the payment, or of all that ours would send.
@@ -258,6 +263,9 @@ mod tests {
         ours["metadata"] = json!({"refund": "ref_1"});
         let settled = |said| matches!(said, Ok(Message::Refund { otherwise: None, news: RefundNews::Settled, .. }));
         assert!(settled(event("refund.updated", &ours)));
+        ours["amount"] = json!(12);
+        let Ok(Message::Refund { news, .. }) = event("refund.updated", &ours) else { panic!("ours") };
+        assert_eq!(news, RefundNews::Arrived(12));
         let charge =
             json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
         let Ok(Message::Reversed { told: back, order: None }) = event("charge.refunded", &charge) else {

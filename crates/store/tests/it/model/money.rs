@@ -41,6 +41,7 @@ fn news() -> impl Strategy<Value = RefundNews> {
     prop_oneof![
         Just(RefundNews::Accepted { again_ms: 30 }),
         Just(RefundNews::Settled),
+        select(vec![1, 100_000]).prop_map(RefundNews::Arrived),
         Just(RefundNews::Failed("no answer".to_owned())),
         Just(RefundNews::CameBack("the account is closed".to_owned())),
         any::<bool>().prop_map(|lost| RefundNews::Ask { lost }),

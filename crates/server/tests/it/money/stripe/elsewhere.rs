@@ -128,6 +128,63 @@ async fn a_refund_of_the_whole_by_hand_that_fails_is_not_ours_that_arrived() {
     until("an operator is to look", async || (state(&app, &id).await == "failed").then_some(())).await;
 }
 
+/// Our refund, as Stripe tells of it.
+async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
+    let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    json!({"id": "re_1", "object": "refund", "payment_intent": "pi_1", "amount": amount, "currency": "cny", "status": status,
+           "metadata": {"refund": row["refund"]}})
+}
+
+/// What an operator has asked for anew is what was lost, and all of it arrives.
+async fn the_lost_part_is_sent(app: &TestApp, stripe: &StandIn, id: &str) {
+    until("an operator is to look", async || (state(app, id).await == "failed").then_some(())).await;
+    let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();
+    let letter = dead["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
+    let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
+    assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
+    until("the lost part is asked for", async || (stripe.sent("POST", "/v1/refunds").len() == 2).then_some(())).await;
+    assert_eq!(stripe.amounts(), [8, 12]);
+    assert_eq!(tell(app, "evt_part", "refund.updated", &ours(app, 8, "pending").await).await.status, 200);
+    assert_eq!(state(app, id).await, "pending");
+    stripe.refunds_are("succeeded");
+    assert_eq!(tell(app, "evt_rest", "refund.updated", &ours(app, 8, "succeeded").await).await.status, 200);
+    until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
+    adds_up(app).await;
+}
+
+#[tokio::test]
+async fn a_part_given_back_by_hand_that_fails_after_the_rest_arrived_is_missed() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.refunded_in_part(8, 20);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
+    stripe.refunds_are("succeeded");
+    assert_eq!(tell(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await).await.status, 200);
+    until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    stripe.by_hand_is("failed");
+    assert_eq!(tell(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"], "noted");
+    the_lost_part_is_sent(&app, &stripe, &id).await;
+}
+
+#[tokio::test]
+async fn a_part_given_back_by_hand_that_fails_before_the_rest_arrived_is_missed() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.refunded_in_part(8, 20);
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
+    stripe.by_hand_is("failed");
+    assert_eq!(tell(&app, "evt_1", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"], "noted");
+    stripe.refunds_are("succeeded");
+    assert_eq!(tell(&app, "evt_2", "refund.updated", &ours(&app, 12, "succeeded").await).await.status, 200);
+    the_lost_part_is_sent(&app, &stripe, &id).await;
+}
+
 #[tokio::test]
 async fn a_dispute_is_noticed_until_it_is_won() {
     let stripe = StandIn::start().await;

@@ -34,7 +34,7 @@ struct State {
     by_hand: i64,
     /// How far that is.
     by_hand_is: &'static str,
-    /// What every payment is of, where only a part of it was given back by hand.
+    /// What every payment is of: what the last session asks for, unless said otherwise.
     paid: i64,
     refuses_sessions: bool,
 }
@@ -115,6 +115,14 @@ impl StandIn {
         self.with(|state| state.by_hand_is = status);
     }
 
+    /// What refunds of ours are of, the least first.
+    pub(super) fn amounts(&self) -> Vec<i64> {
+        let amounts = |state: &mut State| state.refunds.values().filter_map(|made| made["amount"].as_i64()).collect();
+        let mut all: Vec<i64> = self.with(amounts);
+        all.sort_unstable();
+        all
+    }
+
     /// Forgets what it was sent so far.
     pub(super) fn forget(&self) {
         self.with(|state| state.sent.clear());
@@ -151,10 +159,13 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
 fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
     let refused =
         |code: &str| (400, json!({"error": {"type": "invalid_request_error", "code": code, "message": "no"}}));
+    let field = |name: &str| sent.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let number = |name: &str| field(name).and_then(|value| value.parse::<i64>().ok());
+    let price = number("line_items[0][quantity]").zip(number("line_items[0][price_data][unit_amount]"));
+    state.paid = price.map_or(state.paid, |(units, each)| units * each);
     if state.fails {
         return (500, json!({"error": {"type": "api_error", "message": "out of order"}}));
     }
-    let field = |name: &str| sent.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let parts: Vec<&str> = sent.path.trim_start_matches('/').split('/').collect();
     match (sent.method.as_str(), parts.as_slice()) {
         ("POST", ["v1", "checkout", "sessions"]) if state.refuses_sessions => refused("amount_too_small"),
@@ -185,8 +196,15 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         ("POST", ["v1", "refunds"]) if state.refuses_refunds => refused("charge_already_refunded"),
         ("POST", ["v1", "refunds"]) => {
             let key = sent.key.clone().unwrap_or_default();
-            let refund = json!({"id": "re_1", "object": "refund", "status": "pending", "payment_intent": field("payment_intent"),
-                                "amount": state.paid - state.by_hand, "metadata": {"refund": field("metadata[refund]")}});
+            // Of what is left: what failed is there again.
+            let payment = field("payment_intent");
+            let lives = |status: &str| !matches!(status, "failed" | "canceled");
+            let of_it = state.refunds.values().filter(|made| made["payment_intent"].as_str() == payment.as_deref());
+            let made = of_it.filter(|made| made["status"].as_str().is_some_and(lives));
+            let gone: i64 = made.filter_map(|made| made["amount"].as_i64()).sum();
+            let by_hand = if lives(state.by_hand_is) { state.by_hand } else { 0 };
+            let refund = json!({"id": "re_1", "object": "refund", "status": "pending", "payment_intent": payment,
+                                "amount": state.paid - by_hand - gone, "metadata": {"refund": field("metadata[refund]")}});
             // The same key is the same refund.
             (200, state.refunds.entry(key).or_insert(refund).clone())
         }
