@@ -5,6 +5,7 @@
 mod api;
 mod event;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::money::{Capture, PaymentId, Refund, RefundNews};
@@ -40,6 +41,8 @@ pub(crate) struct Stripe {
     keys: Vec<SigningKey>,
     /// What this installation knows its own sessions by: others may use the same account.
     mark: String,
+    /// Whether it was said that the key may not read payments.
+    has_warned: AtomicBool,
 }
 
 impl Stripe {
@@ -48,7 +51,8 @@ impl Stripe {
         use secrecy::ExposeSecret;
         // Stripe signs with the secret as it is written, prefix and all.
         let keys = settings.webhook_secrets.iter().map(|secret| SigningKey::new(secret.expose_secret().as_bytes()));
-        Self { keys: keys.collect(), api: Api::new(&settings.api_url, settings.secret_key.clone()), mark }
+        let api = Api::new(&settings.api_url, settings.secret_key.clone());
+        Self { keys: keys.collect(), api, mark, has_warned: AtomicBool::new(false) }
     }
 
     /// See [`super::provider::Provider::open`].
@@ -90,7 +94,7 @@ impl Stripe {
         let path = format!("/v1/checkout/sessions/{}", escaped(session));
         let said = match self.api.post(&format!("{path}/expire"), &[], None).await {
             // Only an open session can be closed: it was paid, or is over already.
-            Err(error) if error.is_refusal => self.api.get(&format!("{path}?{WITH_PAYMENT}")).await?,
+            Err(error) if error.is_refusal => self.session(&path).await?,
             said => said?,
         };
         let payment = &said["payment_intent"];
@@ -110,6 +114,21 @@ impl Stripe {
             }
             (Some("complete" | "open"), _) => Ok(Standing::Undecided),
             _ => Err(nonsense("status")),
+        }
+    }
+
+    /// A session with its payment, or without that where the key may not read it: whether it was paid is known all the same.
+    async fn session(&self, path: &str) -> Result<Value, ProviderError> {
+        match self.api.get(&format!("{path}?{WITH_PAYMENT}")).await {
+            Err(error) if error.is_forbidden => {
+                let said = self.api.get(path).await?;
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    let error = ProviderError::from(error);
+                    tracing::warn!(%error, "Stripe's key may not read payment intents and charges: what was given back by hand may not be known");
+                }
+                Ok(said)
+            }
+            said => Ok(said?),
         }
     }
 

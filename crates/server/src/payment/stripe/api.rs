@@ -24,6 +24,8 @@ const MESSAGE_CHARS_MAX: usize = 200;
 pub(super) struct ApiError {
     /// Stripe understood it and said no: asking again changes nothing.
     pub is_refusal: bool,
+    /// The key is not allowed to ask this.
+    pub is_forbidden: bool,
     /// Stripe's code for it.
     pub code: Option<String>,
     message: String,
@@ -78,6 +80,7 @@ impl Api {
         let request = request.bearer_auth(self.key.expose_secret()).header("stripe-version", VERSION);
         let away = |error: &dyn std::fmt::Display| ApiError {
             is_refusal: false,
+            is_forbidden: false,
             code: None,
             message: format!("Stripe cannot be asked: {error}"),
         };
@@ -99,6 +102,7 @@ impl Api {
         Err(ApiError {
             // 409: the same key is in work; 429: too many; both are to be sent again.
             is_refusal: status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
+            is_forbidden: matches!(status.as_u16(), 401 | 403),
             code: word("code").map(str::to_owned),
             message: format!("Stripe answers {}: {message}", status.as_u16()),
         })

@@ -55,3 +55,21 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
     assert_eq!(tell(&app, "evt_4", "checkout.session.completed", &event).await.json()["outcome"], "paid");
     adds_up(&app).await;
 }
+
+#[tokio::test]
+async fn a_key_that_may_not_read_payments_finds_what_was_paid() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
+    stripe.hide_payments();
+    let id = order(&app, "anna", "k", 2).await;
+    checkout(&app, &id).await;
+    stripe.put("cs_test_1", gone_through(&stripe, &id, "requires_payment_method"));
+    let asked = async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(3);
+    until("it is asked again", asked).await;
+    assert_eq!(read(&app, &id).await["state"], "reserved", "whether that payment may still succeed is not to be seen");
+    stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
+    until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
+    adds_up(&app).await;
+}

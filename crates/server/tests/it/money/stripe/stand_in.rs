@@ -37,6 +37,7 @@ struct State {
     /// What every payment is of: what the last session asks for, unless said otherwise.
     paid: i64,
     refuses_sessions: bool,
+    hides_payments: bool,
 }
 
 /// The stand-in; it ends with the test.
@@ -93,6 +94,11 @@ impl StandIn {
     /// Whether no session can be made.
     pub(super) fn refuse_sessions(&self, refuses: bool) {
         self.with(|state| state.refuses_sessions = refuses);
+    }
+
+    /// From now on the key may not read payments.
+    pub(super) fn hide_payments(&self) {
+        self.with(|state| state.hides_payments = true);
     }
 
     /// Every refund so far is in this state from now on.
@@ -187,6 +193,10 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
                 (200, session)
             }
         },
+        ("GET", ["v1", "checkout", "sessions", _]) if state.hides_payments && field("expand[0]").is_some() => (
+            403,
+            json!({"error": {"type": "invalid_request_error", "message": "the key does not have the permission"}}),
+        ),
         ("GET", ["v1", "checkout", "sessions", id]) => match state.sessions.get(*id) {
             Some(session) => (200, read_session(session, field("expand[0]").as_deref(), state.by_hand)),
             None => {
