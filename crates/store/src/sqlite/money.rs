@@ -125,13 +125,15 @@ pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Ref
     sql.one(concat!("SELECT ", refund_columns!(), " FROM refund WHERE id = ?1"), params![id.0], refund_row)
 }
 
+// One that is asked for again was not seen to.
 pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> {
     sql.run(
         "INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, error,
                              at, settled_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, accepted = excluded.accepted, tries = excluded.tries,
-                                        next_at = excluded.next_at, error = excluded.error, settled_at = excluded.settled_at",
+                                        next_at = excluded.next_at, error = excluded.error, settled_at = excluded.settled_at,
+                                        discarded = CASE WHEN excluded.state = 'failed' THEN discarded END",
         params![
             refund.id.0,
             refund.payment.0,
@@ -150,15 +152,6 @@ pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> 
         ],
     )?;
     Ok(())
-}
-
-fn retry(ledger: &mut SqliteLedger<'_>, id: &RefundId) -> Done<Option<Refund>> {
-    let now = ledger.now;
-    let again = money::retry_refund(ledger, id, now)?;
-    if again.is_some() {
-        ledger.sql.run("UPDATE refund SET discarded = NULL WHERE id = ?1", params![id.0])?;
-    }
-    Ok(again)
 }
 
 fn discard(sql: &mut Statements<'_>, id: &RefundId, why: &str) -> Done<bool> {
@@ -290,7 +283,11 @@ impl Sqlite {
     }
 
     pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
-        self.job(move |ledger| retry(ledger, &id)).await
+        self.job(move |ledger| {
+            let now = ledger.now;
+            money::retry_refund(ledger, &id, now)
+        })
+        .await
     }
 
     pub(crate) async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {

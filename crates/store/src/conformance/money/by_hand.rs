@@ -50,6 +50,34 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
     rig.adds_up().await;
 }
 
+/// A refund that an operator let be, of which there is news after all, is looked at again if it fails anew.
+pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 2).await;
+    capture(&rig, &message(&order, "evt_1", "pay_1")).await;
+    rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    let id = refunds(&rig, of(&order)).await.remove(0).id;
+    let note = async |news| rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund");
+    let dead = async || rig.store.dead_counts().await.expect("reads").refunds;
+    let give_up = async || {
+        for _ in 0..REFUND_TRIES_MAX {
+            note(RefundNews::Failed("away".to_owned())).await;
+        }
+        dead().await
+    };
+    assert_eq!(give_up().await, 1);
+    assert!(rig.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    assert_eq!(dead().await, 0);
+    note(RefundNews::Accepted { again_ms: 5 }).await;
+    assert_eq!(give_up().await, 1, "it was taken after all, and failed");
+    assert!(rig.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    note(RefundNews::CameBack("the account is closed".to_owned())).await;
+    assert_eq!(dead().await, 0, "it was seen to");
+    rig.store.retry_refund(id.clone()).await.expect("writes").expect("it was given up");
+    assert_eq!(give_up().await, 1, "it was asked for again");
+    rig.adds_up().await;
+}
+
 /// A message about money that went back is taken once, and not before its payment; one that failed takes no other's notice away.
 pub async fn a_reversal_is_taken_once(rig: Rig) {
     use ReversalKind::{Disputed, Returned};
