@@ -93,8 +93,11 @@ pub fn note_refund<L: Ledger>(
     }
     match news {
         RefundNews::Ask { .. } => {
-            // What was over is only looked at: nothing of it is sent anew without an operator.
-            refund.accepted |= refund.state != RefundState::Pending;
+            // What was over is only looked at: nothing of it is sent anew without an operator. One question in vain is not the last one.
+            if refund.state != RefundState::Pending {
+                refund.accepted = true;
+                refund.tries = 0;
+            }
             refund.state = RefundState::Pending;
             refund.settled_at = None;
             refund.next_at = now;

@@ -36,13 +36,17 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
     let settled = note(RefundNews::Settled).await;
     assert_eq!(told("evt_4", false).await, settled);
     asks(&told("evt_5", true).await, true);
-    // One that was given up is asked about once, and stays given up if that is in vain.
+    // One that was given up is asked about again, as often as any, and stays given up if that is in vain.
     note(RefundNews::Settled).await;
     asks(&told("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
         note(failed()).await;
     }
     asks(&told("evt_7", false).await, true);
+    for tries in 1..REFUND_TRIES_MAX {
+        let refund = note(failed()).await;
+        assert_eq!((refund.state, refund.tries), (RefundState::Pending, tries));
+    }
     assert_eq!(note(failed()).await.state, RefundState::Failed);
     // What came back waits for an operator.
     let back = note(RefundNews::CameBack("the account is closed".to_owned())).await;
