@@ -136,6 +136,20 @@ pub fn note_refund<L: Ledger>(
     Ok(Some(refund))
 }
 
+/// Takes what a provider answered about a refund that it was asked about as it was `asked`. What was said of the refund meanwhile may be newer than
+/// the answer: that stays, and the provider is asked again when it says so. `None`: there is no such refund; else the refund as it is now.
+pub fn answer_refund<L: Ledger>(
+    ledger: &mut L,
+    asked: &Refund,
+    news: &RefundNews,
+    now: Millis,
+) -> Result<Option<Refund>, L::Error> {
+    match ledger.refund(&asked.id)? {
+        Some(refund) if refund != *asked => Ok(Some(refund)),
+        _ => note_refund(ledger, &asked.id, news, now),
+    }
+}
+
 /// Chance enough for one try of one refund, and the same for whoever notes it.
 fn spread(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());

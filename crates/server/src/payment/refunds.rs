@@ -79,7 +79,7 @@ impl Payments {
             RefundNews::Settled | RefundNews::Arrived(_) => RefundStep::Settled,
             RefundNews::Failed(_) | RefundNews::CameBack(_) => RefundStep::Failed,
         });
-        let noted = self.engine.store().note_refund(refund.id, news).await?;
+        let noted = self.engine.store().answer_refund(refund, news).await?;
         failpoint::pass(Point::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();

@@ -102,6 +102,14 @@ impl Postgres {
         self.job(Again::Safe, note).await
     }
 
+    pub(crate) async fn answer_refund(&self, asked: Refund, news: RefundNews) -> StoreResult<Option<Refund>> {
+        let answer = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            money::answer_refund(ledger, &asked, &news, now)
+        };
+        self.job(Again::Safe, answer).await
+    }
+
     pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         let retry = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;

@@ -282,6 +282,14 @@ impl Sqlite {
         .await
     }
 
+    pub(crate) async fn answer_refund(&self, asked: Refund, news: RefundNews) -> StoreResult<Option<Refund>> {
+        self.job(move |ledger| {
+            let now = ledger.now;
+            money::answer_refund(ledger, &asked, &news, now)
+        })
+        .await
+    }
+
     pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;

@@ -48,6 +48,14 @@ impl Store {
         }
     }
 
+    /// See [`doorbuster_core::money::answer_refund`].
+    pub async fn answer_refund(&self, asked: Refund, news: RefundNews) -> StoreResult<Option<Refund>> {
+        match self {
+            Self::Sqlite(s) => s.answer_refund(asked, news).await,
+            Self::Postgres(s) => Box::pin(s.answer_refund(asked, news)).await,
+        }
+    }
+
     /// See [`doorbuster_core::money::retry_refund`]. One that was discarded is taken up again.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         match self {

@@ -82,6 +82,32 @@ pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(rig: Rig
     rig.adds_up().await;
 }
 
+/// What a provider answered before somebody's refund by hand failed does not settle ours: it is asked again.
+pub async fn an_answer_that_is_older_than_a_message_is_not_taken(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 2).await;
+    capture(&rig, &message(&order, "evt_1", "pay_1")).await;
+    rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    let due = async || rig.store.refunds_due(9).await.expect("reads").pop();
+    let answer = async |asked: &Refund, news| {
+        rig.store.answer_refund(asked.clone(), news).await.expect("writes").expect("a refund")
+    };
+    let asked = due().await.expect("it is due");
+    rig.clock.pass(1);
+    let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
+    let told = rig.store.settle_refund(provider, event, asked.id.clone(), RefundNews::Ask { lost: true });
+    assert!(told.await.expect("writes"));
+    let again = due().await.expect("it is due still");
+    for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }, RefundNews::Failed("away".to_owned())] {
+        assert_eq!(answer(&asked, late).await, again, "the answer is older");
+    }
+    assert_eq!(due().await.as_ref(), Some(&again));
+    assert_eq!(answer(&again, RefundNews::Settled).await.state, RefundState::Settled);
+    let nobodys = Refund { id: RefundId("re_none".to_owned()), ..again };
+    assert_eq!(rig.store.answer_refund(nobodys, RefundNews::Settled).await.expect("writes"), None);
+    rig.adds_up().await;
+}
+
 /// A message about money that went back is taken once, and not before its payment; one that failed takes no other's notice away.
 pub async fn a_reversal_is_taken_once(rig: Rig) {
     use ReversalKind::{Disputed, Returned};
