@@ -156,6 +156,8 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
+            // Of the rest: whether all of it arrived, all refunds of the payment say. A key gets the same answer again, whatever failed since.
+            Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => self.look(refund).await,
             Ok(made) => Ok(event::news(&made)),
             // Somebody refunded it by hand, or our key was forgotten: what there is counts.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => self.look(refund).await,

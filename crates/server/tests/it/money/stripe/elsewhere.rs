@@ -186,6 +186,18 @@ async fn a_part_given_back_by_hand_that_fails_before_the_rest_arrived_is_missed(
 }
 
 #[tokio::test]
+async fn a_part_given_back_by_hand_that_fails_before_stripes_answer_was_taken_is_missed() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = bought(&app, &stripe, "k", "pi_1").await;
+    stripe.refunded_in_part(8, 20);
+    stripe.by_hand_fails_next();
+    assert_eq!(app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(), "200");
+    the_lost_part_is_sent(&app, &stripe, &id).await;
+}
+
+#[tokio::test]
 async fn a_dispute_is_noticed_until_it_is_won() {
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;

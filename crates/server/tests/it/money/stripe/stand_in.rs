@@ -38,6 +38,8 @@ struct State {
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
+    /// Whether the next refund arrives at once, and what was refunded by hand fails then.
+    by_hand_fails_next: bool,
 }
 
 /// The stand-in; it ends with the test.
@@ -129,6 +131,11 @@ impl StandIn {
         all
     }
 
+    /// The next refund arrives at once, and what was refunded by hand fails then.
+    pub(super) fn by_hand_fails_next(&self) {
+        self.with(|state| state.by_hand_fails_next = true);
+    }
+
     /// Forgets what it was sent so far.
     pub(super) fn forget(&self) {
         self.with(|state| state.sent.clear());
@@ -213,7 +220,14 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
             let made = of_it.filter(|made| made["status"].as_str().is_some_and(lives));
             let gone: i64 = made.filter_map(|made| made["amount"].as_i64()).sum();
             let by_hand = if lives(state.by_hand_is) { state.by_hand } else { 0 };
-            let refund = json!({"id": "re_1", "object": "refund", "status": "pending", "payment_intent": payment,
+            let status = match std::mem::take(&mut state.by_hand_fails_next) {
+                true => {
+                    state.by_hand_is = "failed";
+                    "succeeded"
+                }
+                false => "pending",
+            };
+            let refund = json!({"id": "re_1", "object": "refund", "status": status, "payment_intent": payment,
                                 "amount": state.paid - by_hand - gone, "metadata": {"refund": field("metadata[refund]")}});
             // The same key is the same refund.
             (200, state.refunds.entry(key).or_insert(refund).clone())
