@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
 use doorbuster_core::sale::Step;
-use doorbuster_core::slot::{Request, Terms, TicketAnswer};
+use doorbuster_core::slot::{Bounds, Request, Terms, TicketAnswer};
 use doorbuster_core::{
     BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units, Verdict,
 };
@@ -79,7 +79,7 @@ async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration>
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|reason| eprintln!("bench: the store failed: {reason}")),
     })?;
-    let slots = Slots::local(key.clone());
+    let slots = Slots::local(key.clone(), Bounds::default());
     let slot = open(&store, &slots, names.len() as u64).await?;
     let places = Arc::new(Semaphore::new(UNDER_WAY));
     let start = Instant::now();
