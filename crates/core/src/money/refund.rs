@@ -137,7 +137,8 @@ pub fn note_refund<L: Ledger>(
 }
 
 /// Takes what a provider answered about a refund that it was asked about as it was `asked`. What was said of the refund meanwhile may be newer than
-/// the answer: that stays, and the provider is asked again when it says so. `None`: there is no such refund; else the refund as it is now.
+/// the answer: that stays, and the provider is asked again when it says so. A try in vain says nothing that could be old, and counts. `None`: there
+/// is no such refund; else the refund as it is now.
 pub fn answer_refund<L: Ledger>(
     ledger: &mut L,
     asked: &Refund,
@@ -145,7 +146,15 @@ pub fn answer_refund<L: Ledger>(
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     match ledger.refund(&asked.id)? {
-        Some(refund) if refund != *asked => Ok(Some(refund)),
+        Some(mut refund) if refund != *asked && !matches!(news, RefundNews::Failed(_)) => {
+            let took = matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled);
+            if took && refund.state == RefundState::Pending && !has_come_back(&refund) {
+                // The provider took the request at any rate: how far that is, is the question from now on.
+                refund.accepted = true;
+                ledger.put_refund(&refund)?;
+            }
+            Ok(Some(refund))
+        }
         _ => note_refund(ledger, &asked.id, news, now),
     }
 }

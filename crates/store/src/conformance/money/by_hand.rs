@@ -98,10 +98,15 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(rig: Rig) {
     let told = rig.store.settle_refund(provider, event, asked.id.clone(), RefundNews::Ask { lost: true });
     assert!(told.await.expect("writes"));
     let again = due().await.expect("it is due still");
-    for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }, RefundNews::Failed("away".to_owned())] {
-        assert_eq!(answer(&asked, late).await, again, "the answer is older");
+    let back = RefundNews::CameBack("the account is closed".to_owned());
+    assert_eq!(answer(&asked, back).await, again, "the answer is older");
+    let again = Refund { accepted: true, ..again };
+    for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }] {
+        assert_eq!(answer(&asked, late).await, again, "the provider took it, and is asked how far it is");
     }
     assert_eq!(due().await.as_ref(), Some(&again));
+    let again = answer(&asked, RefundNews::Failed("away".to_owned())).await;
+    assert_eq!((again.state, again.tries), (RefundState::Pending, 1), "it was asked in vain");
     assert_eq!(answer(&again, RefundNews::Settled).await.state, RefundState::Settled);
     let nobodys = Refund { id: RefundId("re_none".to_owned()), ..again };
     assert_eq!(rig.store.answer_refund(nobodys, RefundNews::Settled).await.expect("writes"), None);
