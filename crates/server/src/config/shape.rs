@@ -11,25 +11,28 @@ const URLS_MAX: usize = 64;
 /// Replicas of one server that answers may wait for.
 const REPLICAS_MAX: u64 = 10;
 
+/// Whether somebody wants this of servers of slots: none to wait for is what the default file says.
+fn is_asked_for(read: &mut Reader<'_>, path: &'static str) -> bool {
+    read.is_given(path) && (path != "slots.wait_replicas" || read.whole(path, 0..=REPLICAS_MAX) != Some(0))
+}
+
 /// The shape, with the addresses that it needs.
 pub(super) fn shape(read: &mut Reader<'_>) -> Option<Shape> {
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
             for path in ["store.url", "slots.urls", "slots.wait_replicas"] {
-                if read.is_given(path) {
+                if is_asked_for(read, path) {
                     read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
                 }
             }
             Some(Shape::Embedded)
         }
         Some("postgres") => {
-            for path in
-                ["slots.urls", "slots.wait_replicas"].into_iter().filter(|path| read.is_given(path)).collect::<Vec<_>>()
-            {
-                read.fault(
-                    path,
-                    "contradicts shape = \"postgres\", whose slots are in the nodes' memory; remove it, or write shape = \"cluster\"",
-                );
+            for path in ["slots.urls", "slots.wait_replicas"] {
+                if is_asked_for(read, path) {
+                    let why = "contradicts shape = \"postgres\", whose slots are in the nodes' memory; remove it, or write shape = \"cluster\"";
+                    read.fault(path, why);
+                }
             }
             Some(Shape::Postgres { store: store(read, "postgres")? })
         }
