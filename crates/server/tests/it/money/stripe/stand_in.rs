@@ -212,25 +212,9 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         },
         ("POST", ["v1", "refunds"]) if state.refuses_refunds => refused("charge_already_refunded"),
         ("POST", ["v1", "refunds"]) => {
-            let key = sent.key.clone().unwrap_or_default();
-            // Of what is left: what failed is there again.
-            let payment = field("payment_intent");
-            let lives = |status: &str| !matches!(status, "failed" | "canceled");
-            let of_it = state.refunds.values().filter(|made| made["payment_intent"].as_str() == payment.as_deref());
-            let made = of_it.filter(|made| made["status"].as_str().is_some_and(lives));
-            let gone: i64 = made.filter_map(|made| made["amount"].as_i64()).sum();
-            let by_hand = if lives(state.by_hand_is) { state.by_hand } else { 0 };
-            let status = match std::mem::take(&mut state.by_hand_fails_next) {
-                true => {
-                    state.by_hand_is = "failed";
-                    "succeeded"
-                }
-                false => "pending",
-            };
-            let refund = json!({"id": "re_1", "object": "refund", "status": status, "payment_intent": payment,
-                                "amount": state.paid - by_hand - gone, "metadata": {"refund": field("metadata[refund]")}});
+            let refund = give_back(state, field("payment_intent"), field("metadata[refund]"));
             // The same key is the same refund.
-            (200, state.refunds.entry(key).or_insert(refund).clone())
+            (200, state.refunds.entry(sent.key.clone().unwrap_or_default()).or_insert(refund).clone())
         }
         ("GET", ["v1", "refunds"]) => {
             let by_hand = json!({"id": "re_9", "object": "refund", "status": state.by_hand_is, "amount": state.by_hand, "currency": "cny",
@@ -241,6 +225,24 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         }
         _ => (404, json!({"error": {"type": "invalid_request_error", "message": "no such path"}})),
     }
+}
+
+/// A refund of what is left of a payment: what failed is there again.
+fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> Value {
+    let lives = |status: &str| !matches!(status, "failed" | "canceled");
+    let of_it = state.refunds.values().filter(|made| made["payment_intent"].as_str() == payment.as_deref());
+    let made = of_it.filter(|made| made["status"].as_str().is_some_and(lives));
+    let gone: i64 = made.filter_map(|made| made["amount"].as_i64()).sum();
+    let by_hand = if lives(state.by_hand_is) { state.by_hand } else { 0 };
+    let status = match std::mem::take(&mut state.by_hand_fails_next) {
+        true => {
+            state.by_hand_is = "failed";
+            "succeeded"
+        }
+        false => "pending",
+    };
+    json!({"id": "re_1", "object": "refund", "status": status, "payment_intent": payment,
+                        "amount": state.paid - by_hand - gone, "metadata": {"refund": id}})
 }
 
 /// A session with its payment as its id, or as it is where that was asked for.
