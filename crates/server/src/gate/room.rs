@@ -179,8 +179,9 @@ impl Rooms {
             return Ok(Admission::Wait);
         }
         let hall = self.hall(&sale.row.id);
-        // Whoever stands behind all that were called waits. Another node may have called in since whom this one saw so long ago, or does not know.
-        if known.is_some() && hall.is_fresh(Instant::now()) {
+        // Whoever stands behind all that were called waits, as the node knows that calls them in. Others are behind it by a moment, in which their visitor may
+        // have been called and told so.
+        if known.is_some() && engine.control().leads() && hall.is_fresh(Instant::now()) {
             return Ok(Admission::Wait);
         }
         let until = match self.desk.ask(hall.sale(), buyer, false).await? {

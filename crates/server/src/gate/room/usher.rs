@@ -124,8 +124,9 @@ async fn hold(engine: &Engine, sale: &SaleState, hall: &Hall) -> StoreResult<Mil
     let hold_ms = i64::try_from(HOLD.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = hall.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    let is_needed = hall.is_pressed(&sale.flags.arrivals, Instant::now(), engine.nodes())
-        || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
+    // Counted in any case. Whoever comes to an empty shop hears so, and needs no line.
+    let is_pressed = hall.is_pressed(&sale.flags.arrivals, Instant::now(), engine.nodes()) && free(sale) != Some(0);
+    let is_needed = is_pressed || (left_ms > 0 && room.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {
         engine.store().hold_room(hall.sale(), hold_ms).await?;
         return Ok(engine.now().plus(hold_ms));

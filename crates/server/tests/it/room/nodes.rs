@@ -119,12 +119,9 @@ async fn a_stream_tells_of_a_place_that_was_taken_at_another_node() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_at_the_button_opens_the_room() {
-    let home = Cluster::start(&[]);
-    let database = home.database();
-    let app = node(&home, &database).await;
-    let mut sale = sale("spring", 1_000.into(), 1);
+/// What 600 buyers hear who have passes and press one after the other, up to the first who is sent to the line; of an installation where that are too many.
+async fn crowd_at_the_button(app: &TestApp, (home, database): (&Cluster, &str), stock: u64) -> Vec<String> {
+    let mut sale = sale("spring", stock.into(), 1);
     sale["front_door"] = json!({"waiting_room": "auto", "pass": "required"});
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
     app.step("spring", "open").await;
@@ -144,7 +141,7 @@ async fn a_crowd_at_the_button_opens_the_room() {
     }
     // Of a hundred nodes each looks after twenty who come in a second; the others of this installation are silent. Who came for passes is forgotten by then.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    home.psql(&database, "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60099) n")
+    home.psql(database, "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60099) n")
         .expect("a table");
     let begun = Instant::now();
     while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 100") {
@@ -159,8 +156,27 @@ async fn a_crowd_at_the_button_opens_the_room() {
             break;
         }
     }
+    verdicts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_the_button_opens_the_room() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = node(&home, &database).await;
+    let mut verdicts = crowd_at_the_button(&app, (&home, &database), 1_000).await;
     let last = verdicts.pop();
     assert_eq!(last.as_deref(), Some("403 waiting_room"), "after {}", verdicts.len());
     assert!(verdicts.iter().all(|verdict| verdict == "201"), "{verdicts:?}");
-    assert_eq!(buy(&app, &buyers[599]).await.verdict(), "403 waiting_room", "and leads them to the line");
+    assert_eq!(buy(&app, "b599").await.verdict(), "403 waiting_room", "and leads them to the line");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_the_button_of_an_empty_shop_hears_that_it_is_empty() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = node(&home, &database).await;
+    let verdicts = crowd_at_the_button(&app, (&home, &database), 1).await;
+    assert_eq!((verdicts.len(), verdicts[0].as_str()), (600, "201"));
+    assert!(verdicts[1..].iter().all(|verdict| verdict == "409 sold_out"), "{verdicts:?}");
 }
