@@ -15,6 +15,13 @@ use crate::engine::{Engine, EngineError};
 const EVERY: Duration = Duration::from_secs(5);
 /// An audit reads every order, so it pauses this many times as long as it took: it never costs more than a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
+/// Tickets that this node settles in a [`LOOK`] from which there is a rush, and an audit lets it pass: while the audit reads, an embedded store cannot carry its log
+/// into the database, and buyers wait for a disk that has more to do.
+const RUSH: u64 = 1_000;
+/// How long it looks whether there is one.
+const LOOK: Duration = Duration::from_secs(1);
+/// An audit that waited so long for the end of a rush is made in it.
+const RUSH_MAX: Duration = Duration::from_secs(30);
 
 /// What the audit saw.
 #[derive(Clone, Debug)]
@@ -59,7 +66,8 @@ pub struct ItemAudit {
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut pause = EVERY;
     loop {
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause - LOOK).await;
+        rush_passed(|| engine.meter().read().tickets).await;
         if !engine.control().leads() {
             continue;
         }
@@ -69,6 +77,19 @@ pub(super) async fn run(engine: Arc<Engine>) {
             Err(error) => tracing::warn!(%error, "the audit could not be made"),
         }
         pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
+    }
+}
+
+/// Returns after the first [`LOOK`] in which fewer than [`RUSH`] tickets were settled, of which `settled` tells how many there were ever; after [`RUSH_MAX`] anyway.
+async fn rush_passed(settled: impl Fn() -> u64) {
+    let begun = Instant::now();
+    let mut seen = settled();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let before = std::mem::replace(&mut seen, settled());
+        if seen - before < RUSH || begun.elapsed() >= RUSH_MAX {
+            return;
+        }
     }
 }
 
@@ -120,5 +141,25 @@ impl Engine {
             reversals: self.store().reversals().await?,
             items: items.collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds that an audit waits where so many tickets are settled in each second.
+    async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
+        let begun = Instant::now();
+        rush_passed(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;
+        begun.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_waits_for_the_end_of_a_rush_but_not_for_ever() {
+        assert_eq!(waits(|_| 0).await, 1, "nobody buys");
+        assert_eq!(waits(|_| RUSH - 1).await, 1, "a few do");
+        assert_eq!(waits(|second| if second < 7 { RUSH } else { 3 }).await, 8, "until it is quiet");
+        assert_eq!(waits(|_| 50_000).await, RUSH_MAX.as_secs(), "a crowd for an hour");
     }
 }
