@@ -21,6 +21,8 @@ mod life;
 mod limits;
 #[path = "it/line.rs"]
 mod line;
+#[path = "it/mangled.rs"]
+mod mangled;
 #[path = "it/money.rs"]
 mod money;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
