@@ -28,6 +28,8 @@ mod serve;
 mod several;
 #[path = "it/slots.rs"]
 mod slots;
+#[path = "it/traces.rs"]
+mod traces;
 #[path = "../../store/tests/it/watch.rs"]
 mod watch;
 #[path = "it/webhooks.rs"]

@@ -101,6 +101,8 @@ pub(crate) async fn part<T>(name: &'static str, work: impl Future<Output = T>) -
 
 /// Settles a batch, in a trace if it is sampled.
 pub(crate) async fn batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
+    // Numbers in traces have a sign: one without is sent as text.
+    let tickets = i64::try_from(tickets).unwrap_or(i64::MAX);
     match is_sampled() {
         true => work.instrument(info_span!(target: TARGET, parent: None, "settle", tickets)).await,
         false => work.await,

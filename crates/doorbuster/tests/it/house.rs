@@ -44,7 +44,8 @@ impl Drop for Scratch {
 /// The program, without settings of whoever runs the tests, its temporary files in `scratch`.
 pub fn program(scratch: &Scratch) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_")) {
+    let ours = |name: &str| ["DOORBUSTER_", "OTEL_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command.env("TMPDIR", &scratch.0).env("HOME", &scratch.0).env_remove("XDG_DATA_HOME").stdin(Stdio::null());

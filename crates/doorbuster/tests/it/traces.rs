@@ -1,0 +1,192 @@
+//! Traces as a collector gets them: the program sells with a private receiver of OTLP over HTTP beside it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use crate::house::{House, Scratch, serve};
+
+/// A span as it came.
+#[derive(Debug, Default)]
+struct Span {
+    trace: Vec<u8>,
+    id: Vec<u8>,
+    parent: Vec<u8>,
+    name: String,
+    nanos: [u64; 2],
+    attributes: Vec<(String, Value)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Value {
+    Text(String),
+    Number(u64),
+    Other,
+}
+
+/// What a field of a message in protocol buffers holds.
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first().expect("a number ends");
+        *bytes = rest;
+        number |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            break;
+        }
+    }
+    number
+}
+
+/// The fields of a message, each with its number.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        let length = match key & 7 {
+            0 => {
+                found.push((key >> 3, Field::Number(varint(&mut bytes))));
+                continue;
+            }
+            1 => 8,
+            2 => varint(&mut bytes) as usize,
+            5 => 4,
+            other => panic!("wire type {other}"),
+        };
+        let (value, rest) = bytes.split_at(length);
+        bytes = rest;
+        let fixed = || value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        found.push((key >> 3, if key & 7 == 2 { Field::Bytes(value) } else { Field::Number(fixed()) }));
+    }
+    found
+}
+
+/// The messages that a message holds in the field of this number.
+fn inner(bytes: &[u8], number: u64) -> Vec<&[u8]> {
+    let of_it = |(found, field)| match field {
+        Field::Bytes(bytes) if found == number => Some(bytes),
+        _ => None,
+    };
+    fields(bytes).into_iter().filter_map(of_it).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn attribute(bytes: &[u8]) -> (String, Value) {
+    let value = inner(bytes, 2).first().and_then(|value| fields(value).into_iter().next());
+    let value = match value {
+        Some((1, Field::Bytes(bytes))) => Value::Text(text(bytes)),
+        Some((3, Field::Number(number))) => Value::Number(number),
+        _ => Value::Other,
+    };
+    (text(inner(bytes, 1)[0]), value)
+}
+
+fn span(bytes: &[u8]) -> Span {
+    let mut span = Span::default();
+    for (number, field) in fields(bytes) {
+        match (number, field) {
+            (1, Field::Bytes(id)) => span.trace = id.to_vec(),
+            (2, Field::Bytes(id)) => span.id = id.to_vec(),
+            (4, Field::Bytes(id)) => span.parent = id.to_vec(),
+            (5, Field::Bytes(name)) => span.name = text(name),
+            (7, Field::Number(nanos)) => span.nanos[0] = nanos,
+            (8, Field::Number(nanos)) => span.nanos[1] = nanos,
+            (9, Field::Bytes(pair)) => span.attributes.push(attribute(pair)),
+            _ => {}
+        }
+    }
+    span
+}
+
+/// A collector: its address, and what was posted to it, path and body.
+fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let (keep, kept) = channel();
+    // Waits for callers until the tests end; each speaks once.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.expect("a caller"));
+            let (mut path, mut length) = (String::new(), 0);
+            stream.read_line(&mut path).expect("a line");
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).expect("a line");
+                match line.trim().to_ascii_lowercase().split_once(": ") {
+                    Some(("content-length", number)) => length = number.parse().expect("a number"),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("a body");
+            // Before the answer: what was answered is there to be looked at.
+            if keep.send((path, body)).is_err() {
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.get_mut().write_all(answer).expect("it listens");
+        }
+    });
+    (address, kept)
+}
+
+/// Sells one unit with this share of purchases sampled, and stops; what a collector got.
+fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
+    let scratch = Scratch::new();
+    let (address, got) = collector();
+    let data_dir = scratch.join("data");
+    let mut command = serve(&scratch, &data_dir);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("OTEL_TRACES_SAMPLER_ARG", share);
+    command.env("OTEL_SERVICE_NAME", "spring-shop").env("NO_PROXY", "127.0.0.1");
+    let house = House::start(command, data_dir);
+    let item = "id=phone,title=Phone,stock=1,price=10CNY";
+    house.ask(&scratch, &["sale", "create", "drop", "--title", "Drop", "--item", item]).fine();
+    house.ask(&scratch, &["sale", "open", "drop"]).fine();
+    let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
+    let body = r#"{"sale":"drop","item":"phone","units":1}"#;
+    let (status, said) = house.send(&house.token(&scratch, "anna"), "POST", "/v1/orders", lines, body);
+    assert_eq!(status, 201, "{said}");
+    // What is still kept is sent before it ends.
+    let (code, _, said) = house.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    got.try_iter().collect()
+}
+
+#[test]
+fn a_collector_gets_the_spans_of_a_sampled_purchase_and_of_its_batch() {
+    let got = sell("1");
+    assert!(!got.is_empty() && got.iter().all(|(path, _)| path.starts_with("POST /v1/traces ")), "{got:?}");
+    let resources: Vec<&[u8]> = got.iter().flat_map(|(_, body)| inner(body, 1)).collect();
+    for resource in &resources {
+        let attributes: Vec<_> = inner(inner(resource, 1)[0], 1).into_iter().map(attribute).collect();
+        let name = ("service.name".to_owned(), Value::Text("spring-shop".to_owned()));
+        assert!(attributes.contains(&name), "{attributes:?}");
+    }
+    let scopes = resources.into_iter().flat_map(|resource| inner(resource, 2));
+    let mut spans: Vec<Span> = scopes.flat_map(|scope| inner(scope, 2)).map(span).collect();
+    spans.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["purchase", "settle", "ticket and verdict"], "{spans:#?}");
+    let [purchase, settle, part] = &spans[..] else { unreachable!("three names, three spans") };
+    assert!(purchase.parent.is_empty() && settle.parent.is_empty(), "{spans:#?}");
+    assert_eq!((&part.trace, &part.parent), (&purchase.trace, &purchase.id), "{spans:#?}");
+    let within = purchase.nanos[0] <= part.nanos[0] && part.nanos[1] <= purchase.nanos[1];
+    assert!(within && part.nanos[0] < part.nanos[1], "{spans:#?}");
+    assert!(settle.trace != purchase.trace, "{spans:#?}");
+    assert!(settle.attributes.contains(&("tickets".to_owned(), Value::Number(1))), "{settle:#?}");
+}
+
+#[test]
+fn a_purchase_that_is_not_sampled_is_not_sent() {
+    assert_eq!(sell("0"), []);
+}
