@@ -10,6 +10,8 @@ pub(crate) enum Fail {
     Elsewhere(String),
     /// Nothing was done: the server does not know the script.
     NoScript,
+    /// Nothing was done: the server runs somebody's long script.
+    Busy(String),
     /// Nothing was done, and asking again changes nothing.
     Refused(String),
     /// The answer did not come: it may have been done.
@@ -40,10 +42,9 @@ impl Fail {
                 Self::Elsewhere(said)
             }
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(said),
+            None if code == "BUSY" => Self::Busy(said),
             // Said of a script's first write, so that nothing was written.
-            None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "NOAUTH" | "DOORBUSTER") => {
-                Self::Refused(said)
-            }
+            None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => Self::Refused(said),
             // Said of a queue that is not there, no longer there, or something else.
             None if matches!(code, "NOGROUP" | "UNBLOCKED" | "WRONGTYPE") => Self::Refused(said),
             _ => Self::Lost(said),
@@ -55,9 +56,15 @@ impl Fail {
         match self {
             Self::Elsewhere(reason) => Self::Elsewhere(format!("{address}: {reason}")),
             Self::NoScript => Self::NoScript,
+            Self::Busy(reason) => Self::Busy(format!("{address}: {reason}")),
             Self::Refused(reason) => Self::Refused(format!("{address}: {reason}")),
             Self::Lost(reason) => Self::Lost(format!("{address}: {reason}")),
         }
+    }
+
+    /// Whether the same server may answer a while later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Elsewhere(_) | Self::Busy(_))
     }
 
     /// Whether the connection is of no more use.
@@ -69,7 +76,9 @@ impl Fail {
 impl From<Fail> for SlotError {
     fn from(fail: Fail) -> Self {
         match fail {
-            Fail::Elsewhere(reason) | Fail::Refused(reason) => Self { reason, may_have_happened: false },
+            Fail::Elsewhere(reason) | Fail::Busy(reason) | Fail::Refused(reason) => {
+                Self { reason, may_have_happened: false }
+            }
             Fail::NoScript => Self { reason: "the server forgets the scripts".to_owned(), may_have_happened: false },
             Fail::Lost(reason) => Self { reason, may_have_happened: true },
         }

@@ -5,8 +5,11 @@ use std::time::Duration;
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer; then the effect may have happened or not, and the connection is given up.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// The same while the program starts, where nobody waits for an answer yet; then it does not start.
+/// The same while the program starts, where nobody waits for an answer yet; then it does not start. As long a server that is busy or reads its file is
+/// asked again.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
+/// Between two times that it is asked.
+pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// How long answers wait at most for replicas that are to have the tickets too; then they go out all the same.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// After a server could not be reached, calls to it fail at once for so long.

@@ -50,8 +50,8 @@ impl Reader {
         loop {
             let Err(fail) = self.read(&mut connection).await;
             match fail {
-                // No queue, or none yet: whoever gives the slot a grant makes it.
-                Fail::Refused(_) => tokio::time::sleep(READ_PAUSE).await,
+                // No queue, or none yet: whoever gives the slot a grant makes it. Or nobody is heard at this moment.
+                Fail::Refused(_) | Fail::Busy(_) => tokio::time::sleep(READ_PAUSE).await,
                 fail => {
                     link.disturb();
                     return Err(fail);

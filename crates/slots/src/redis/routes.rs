@@ -5,14 +5,16 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
+use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::fail::{Fail, answer, strange};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
 use super::lane::{Lane, Setting};
-use super::limits::OPEN_MAX;
+use super::limits::{OPEN_MAX, OPEN_PAUSE};
 use super::link::{Link, connect};
 use super::script::Scripts;
 use super::words::{array, number, text};
@@ -63,15 +65,16 @@ impl Routes {
         urls.sort();
         urls.dedup();
         let refused = |error: redis::RedisError| Fail::Refused(format!("slots.urls: {error}"));
+        let until = Instant::now() + OPEN_MAX;
         let mut opened = Vec::new();
         for url in &urls {
             let info = url.as_str().into_connection_info().map_err(refused)?;
             let client = Client::open(info.clone()).map_err(refused)?;
-            let looked = look(&client).await;
+            let looked = look(&client, until).await;
             opened.push((info, client, looked));
         }
         let is_cluster = opened.iter().any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // Of a cluster a server may be away. One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time
+        // Of a cluster a server may be away, or busy all the time. One unreachable server of several plain ones is a part of the stock that cannot be sold: not the time
         // to start. One that may not hold slots is refused in any case.
         let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
         if let Some(fail) = fails.find(|fail| !is_cluster || matches!(fail, Fail::Refused(_))) {
@@ -102,21 +105,21 @@ impl Routes {
         let servers = clients.into_iter().map(|client| routes.server_at(client)).collect();
         routes.set(Map { servers, ranges: Vec::new() });
         if is_cluster {
-            routes.refresh().await?;
-            healths = routes.look_at_all(healths).await?;
+            patiently(until, async || routes.refresh().await).await?;
+            healths = routes.look_at_all(healths, until).await?;
         }
         Ok((Arc::new(routes), healths))
     }
 
     /// What the servers that have slots say of themselves: a cluster's are not all named by the URLs. One that is away is not the reason to refuse.
-    async fn look_at_all(&self, known: Vec<Health>) -> Result<Vec<Health>, Fail> {
+    async fn look_at_all(&self, known: Vec<Health>, until: Instant) -> Result<Vec<Health>, Fail> {
         let mut healths = Vec::new();
         for server in self.servers() {
             if let Some(health) = known.iter().find(|health| health.address == server.link.address) {
                 healths.push(health.clone());
                 continue;
             }
-            match look(server.link.client()).await {
+            match look(server.link.client(), until).await {
                 Ok((health, _)) => healths.push(health),
                 Err(Fail::Refused(reason)) => return Err(Fail::Refused(reason)),
                 Err(_) => {}
@@ -231,16 +234,31 @@ impl Routes {
     }
 }
 
-/// What a server says of itself, and the scripts' digests once they are loaded there.
-async fn look(client: &Client) -> Result<(Health, Scripts), Fail> {
+/// What a server says of itself, and the scripts' digests once they are loaded there. One that cannot be reached is not waited for, one that does
+/// nothing yet is.
+async fn look(client: &Client, until: Instant) -> Result<(Health, Scripts), Fail> {
     let mut connection = connect(client, Some(OPEN_MAX)).await?;
     let address = client.get_connection_info().addr().to_string();
+    patiently(until, async || look_over(&mut connection, &address).await).await
+}
+
+async fn look_over(connection: &mut MultiplexedConnection, address: &str) -> Result<(Health, Scripts), Fail> {
     let said = connection.send_packed_command(Cmd::new().arg("INFO")).await;
-    let said = said.map_err(|e| Fail::of(&e)).and_then(answer).map_err(|fail| fail.at(&address))?;
-    let health = Health::read(&address, text(&said)?);
+    let said = said.map_err(|e| Fail::of(&e)).and_then(answer).map_err(|fail| fail.at(address))?;
+    let health = Health::read(address, text(&said)?);
     health::refuse(&health).map_err(Fail::Refused)?;
-    let scripts = Scripts::load(&mut connection).await.map_err(|fail| fail.at(&address))?;
+    let scripts = Scripts::load(connection).await.map_err(|fail| fail.at(address))?;
     Ok((health, scripts))
+}
+
+/// Asks again and again while the answer may be another a moment later, until then.
+async fn patiently<T>(until: Instant, mut ask: impl AsyncFnMut() -> Result<T, Fail>) -> Result<T, Fail> {
+    loop {
+        match ask().await {
+            Err(fail) if fail.may_pass() && Instant::now() < until => tokio::time::sleep(OPEN_PAUSE).await,
+            said => return said,
+        }
+    }
 }
 
 fn host_of(manner: &ConnectionInfo) -> String {

@@ -1,4 +1,5 @@
 //! Servers that answer, and do nothing yet: one that runs somebody's long script, and one that reads its file. Nothing was done then, and they sell on.
+//! Who starts meanwhile asks again for a while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -6,20 +7,58 @@ use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::conformance::{request, terms};
 use doorbuster_slots::{SlotError, Slots};
 
+use super::cluster;
 use super::faults::SLOT;
 use super::server::{Server, options};
 
 /// How long what a test waits for may take.
 const WITHIN: Duration = Duration::from_secs(60);
 const STOCK: u64 = 1_000;
-/// Runs for a second and a half, as a careless operator's might.
+/// Runs for so many milliseconds, as a careless operator's might.
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
-     local from = now() while now() < from + 1500 do end return 1";
+     local from = now() while now() < from + ARGV[1] do end return 1";
+/// Servers say BUSY soon, and read their file slowly.
+const SLOW: [&str; 6] =
+    ["--busy-reply-threshold", "20", "--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"];
 
 async fn open(server: &Server) -> Slots {
     let slots = Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), STOCK)).await.expect("reachable");
     slots
+}
+
+/// Writes a file that takes a second and a half to read.
+fn fill(server: &Server) {
+    for n in 0..300 {
+        let _: () = server.ask(&["SET", &format!("somebody-elses-{n}"), &"x".repeat(100)]);
+    }
+    let _: () = server.ask(&["SAVE"]);
+}
+
+/// Waits until a server says this.
+fn wait_for(url: &str, word: &str) {
+    let client = redis::Client::open(url).expect("a URL");
+    let says = || {
+        let mut connection = client.get_connection().ok()?;
+        redis::cmd("PING").query::<String>(&mut connection).err()?.code().map(str::to_owned)
+    };
+    let began = Instant::now();
+    while says().as_deref() != Some(word) {
+        assert!(began.elapsed() < WITHIN, "{url} never says {word}");
+    }
+}
+
+/// Runs a script there for so long, and waits until nobody else is heard.
+fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
+    let at = url.clone();
+    let running = std::thread::spawn(move || {
+        let mut connection = redis::Client::open(at).expect("a URL").get_connection().expect("reachable");
+        let script = redis::cmd("EVAL").arg(LONG_SCRIPT).arg(0).arg(millis).exec(&mut connection);
+        // The server may end before its script does.
+        drop(script);
+    });
+    wait_for(&url, "BUSY");
+    running
 }
 
 /// Requests of one buyer after the other, until `done`; the tickets' numbers, and what was said instead of one.
@@ -57,25 +96,19 @@ async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotEr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_runs_a_long_script_refuses_and_goes_on() {
-    let server = Server::start(&["--busy-reply-threshold", "20"]);
+    let server = Server::start(&SLOW);
     let slots = open(&server).await;
-    let running = std::thread::spawn(move || {
-        let _: u64 = server.ask(&["EVAL", LONG_SCRIPT, "0"]);
-        server
-    });
+    let running = keep_busy(server.url(), 1_500);
     let (cut, failed) = ask_until(&slots, || running.is_finished()).await;
-    let _server = running.join().expect("the script ends");
+    running.join().expect("the script ends");
     is_none_the_worse(&slots, "BUSY", cut.len() as u64, &failed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_reads_its_file_refuses_and_goes_on() {
-    let mut server = Server::start(&["--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"]);
+    let mut server = Server::start(&SLOW);
     let slots = open(&server).await;
-    for n in 0..300 {
-        let _: () = server.ask(&["SET", &format!("somebody-elses-{n}"), &"x".repeat(100)]);
-    }
-    let _: () = server.ask(&["SAVE"]);
+    fill(&server);
     let seen = slots.evidence().changes;
     // Whatever is cut after this is cut by the server that comes back.
     server.kill();
@@ -87,4 +120,53 @@ async fn a_server_that_reads_its_file_refuses_and_goes_on() {
     let _server = starting.join().expect("it is up");
     is_none_the_worse(&slots, "LOADING", cut.len() as u64, &failed).await;
     tokio::time::timeout(WITHIN, slots.changed(seen)).await.expect("another run id");
+}
+
+async fn start(urls: Vec<String>) -> Result<Slots, SlotError> {
+    Slots::redis(options(urls, "shop")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_server_that_runs_a_long_script() {
+    let (alone, servers) = (Server::start(&SLOW), cluster::start());
+    let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
+    let named: Vec<String> = servers.iter().map(Server::url).collect();
+    // One by itself; one of a cluster, which is named or not.
+    for (urls, busy, all) in
+        [(vec![alone.url()], &alone, 1), (named.clone(), &servers[1], 3), (named[..1].to_vec(), &servers[1], 3)]
+    {
+        let running = keep_busy(busy.url(), 1_500);
+        let slots = start(urls).await.expect("it is waited for");
+        assert_eq!(slots.evidence().servers.len(), all);
+        running.join().expect("the script ends");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_server_that_reads_its_file() {
+    let mut server = Server::start(&SLOW);
+    fill(&server);
+    let url = server.url();
+    server.kill();
+    let starting = std::thread::spawn(move || {
+        server.restart();
+        server
+    });
+    wait_for(&url, "LOADING");
+    start(vec![url]).await.expect("it is waited for");
+    drop(starting.join().expect("it is up"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stays_busy_counts_as_away() {
+    let servers = cluster::start();
+    let _: () = servers[0].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
+    let named: Vec<String> = servers.iter().map(Server::url).collect();
+    let running = keep_busy(named[0].clone(), 600_000);
+    let (all, alone) = tokio::join!(start(named.clone()), start(named[..1].to_vec()));
+    assert_eq!(all.expect("the others answer").evidence().servers.len(), 2);
+    let said = alone.expect_err("nobody answers").reason;
+    assert!(said.contains("BUSY") && said.contains(&servers[0].port().to_string()), "{said}");
+    drop(servers);
+    running.join().expect("the script ends with its server");
 }
