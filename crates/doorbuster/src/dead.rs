@@ -1,7 +1,9 @@
-//! `dead-letter`: lists what was given up over the admin API, has it tried again, lets it be.
+//! `dead-letter`: lists and shows what was given up over the admin API, has it tried again, lets it be.
 
 use comfy_table::Cell;
-use doorbuster_api::admin::dead_letters::{DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo, SeenToState};
+use doorbuster_api::admin::dead_letters::{
+    DeadKind, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead, ManySeenTo, SeenTo, SeenToState,
+};
 
 use crate::cli::{DeadArgs, DeadCommand, Which};
 use crate::client::{self, Client, Path};
@@ -23,6 +25,10 @@ pub fn run(args: DeadArgs) -> Outcome {
                 pairs.extend(kind.map(|kind| ("kind", kind.as_str())));
                 pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
                 client.tell(client.get(Path(&LETTERS, &pairs)).await, list)
+            }
+            DeadCommand::Show { letter } => {
+                let path = [LETTERS[0], LETTERS[1], LETTERS[2], &letter];
+                client.tell(client.get(Path::of(&path)).await, show)
             }
             DeadCommand::Retry { which: Which { letter: Some(letter), .. } } => {
                 let path = [LETTERS[0], LETTERS[1], LETTERS[2], &letter, "retry"];
@@ -97,4 +103,38 @@ fn list(list: &DeadLetterList) -> String {
         rows.add_row(cells.map(Cell::new));
     }
     table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+fn show(detail: &DeadLetterDetail) -> String {
+    let letter = &detail.letter;
+    let mut rows = table::report();
+    let tries = letter.tries.to_string();
+    let (kind, at) = (letter.kind.as_str(), letter.at.to_string());
+    let lines =
+        [("dead letter", letter.id.as_str()), ("kind", kind), ("about", &letter.about), ("error", &letter.error)];
+    rows.add_rows(lines.into_iter().chain([("tries", tries.as_str()), ("when", at.as_str())]).map(<[&str; 2]>::from));
+    for (name, text) in [("endpoint", &letter.endpoint), ("event", &letter.event), ("type", &letter.what)] {
+        rows.add_rows(text.iter().map(|text| [name, text]));
+    }
+    if let Some(refund) = &detail.refund {
+        let (amount, cause) = (table::money(&refund.amount), refund.cause.as_str());
+        rows.add_rows([
+            ["payment", &refund.payment],
+            ["amount", &amount],
+            ["cause", cause],
+            ["provider", &refund.provider],
+        ]);
+    }
+    if let Some(DeadRequest { sale, item, buyer, units }) = &detail.request {
+        let asked = format!("{} of {item} in {sale}", table::units((*units).into()));
+        rows.add_rows([["asked for", asked.as_str()], ["by", buyer]]);
+    }
+    let message = match &detail.message {
+        Some(message) => format!("{message:#}\n"),
+        None if letter.kind == DeadKind::Delivery => {
+            "Its message is not to be had: the event is forgotten or cannot be read.\n".into()
+        }
+        None => String::new(),
+    };
+    format!("{rows}\n{message}")
 }

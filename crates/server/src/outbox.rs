@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use doorbuster_brokers::Address;
 use doorbuster_core::outbox::Bounds;
-use doorbuster_store::{Endpoint, EndpointKind, StoreError};
+use doorbuster_store::{Endpoint, EndpointKind, StoreError, Told};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -44,6 +44,7 @@ pub(crate) use broker::shown as shown_address;
 use broker::{BrokerGuard, Brokers};
 use guard::Guard;
 pub(crate) use meter::{Meter, Sent};
+use sink::Message;
 use webhook::Webhooks;
 
 /// Endpoints of a deployment; more are refused.
@@ -108,6 +109,17 @@ impl Outbox {
         let url = guard::check(text, &self.guard)?;
         self.guard.look_up(&url).await?;
         Ok((EndpointKind::Webhook, url.to_string()))
+    }
+
+    /// What is said of this event. `None`: its item is not known here.
+    pub(crate) async fn message(&self, told: &Told) -> Option<Message> {
+        let message = body::message(&self.engine.catalogue(), told);
+        if message.is_some() {
+            return message;
+        }
+        // Another node may have made the sale just now.
+        drop(self.engine.catch_up().await);
+        body::message(&self.engine.catalogue(), told)
     }
 
     /// What was counted.

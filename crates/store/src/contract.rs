@@ -29,7 +29,7 @@ pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
 pub use outbox::{
     Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange,
-    EndpointKind, EndpointSecret, Forget, NewEndpoint, OutboxPage, Redelivery, Rotation, Standing,
+    EndpointKind, EndpointSecret, Forget, Held, NewEndpoint, OutboxPage, Redelivery, Rotation, Standing,
 };
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
 pub use told::{Read, Told, Unreadable};

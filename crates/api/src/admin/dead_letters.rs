@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::payments::Refund;
 use crate::body::{self, read};
 use crate::problem::Problem;
 use crate::value::Time;
@@ -69,6 +70,42 @@ pub struct DeadLetter {
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
+}
+
+/// A dead letter with what it holds: an event has a `message`, a refund a `refund`, a ticket a `request`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "it answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
+    "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "sale.opened",
+    "message": {"id": "evt_0000000000000042_f2aa95665c", "type": "sale.opened", "timestamp": "2026-11-20T10:00:00.000Z", "data": {"sale": "spring"}},
+    "refund": null, "request": null
+})))]
+pub struct DeadLetterDetail {
+    /// The dead letter as it is listed; its members stand beside the other three.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// What webhooks are told of the event; a broker gets its data in an envelope of its own. `null` also when the event is forgotten or cannot be read.
+    #[schema(required = true, value_type = Option<Object>)]
+    pub message: Option<serde_json::Value>,
+    /// The refund that a provider did not make.
+    #[schema(required = true)]
+    pub refund: Option<Refund>,
+    /// The request that could not be decided.
+    #[schema(required = true)]
+    pub request: Option<DeadRequest>,
+}
+
+/// A request that could not be decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadRequest {
+    /// Of which sale.
+    pub sale: String,
+    /// What was asked for.
+    pub item: String,
+    /// By whom.
+    pub buyer: String,
+    /// How many.
+    pub units: u32,
 }
 
 /// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each newest first.

@@ -3,7 +3,7 @@
 use super::answer::{json, ok};
 use super::operating::{RUNNING, VIEWING};
 use super::{Answer, Auth, Body, Content, Endpoint, Method, Param, Shape};
-use crate::admin::dead_letters::{DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo};
+use crate::admin::dead_letters::{DeadLetterDetail, DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo};
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
     CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
@@ -103,6 +103,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             order, each newest first.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         answers: &[ok::<DeadLetterList>("A page of dead letters.")],
+        ..VIEWING
+    },
+    Endpoint {
+        path: "/v1/admin/dead-letters/{letter}",
+        id: "get_dead_letter",
+        summary: "Read a dead letter with what it holds",
+        description: "Of an event the message that the endpoint did not take, of a refund its payment and amount, of a ticket its request.",
+        answers: &[ok::<DeadLetterDetail>("The dead letter.")],
         ..VIEWING
     },
     Endpoint {

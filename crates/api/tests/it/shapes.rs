@@ -3,7 +3,7 @@
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
-use doorbuster_api::admin::dead_letters::{DeadLetter, Discard, ManySeenTo, SeenTo};
+use doorbuster_api::admin::dead_letters::{DeadLetter, DeadLetterDetail, Discard, ManySeenTo, SeenTo};
 use doorbuster_api::admin::erasures::{Erasure, NewErasure};
 use doorbuster_api::admin::export::Reconciliation;
 use doorbuster_api::admin::keys::{CreatedKey, NewKey};
@@ -137,6 +137,7 @@ fn operating(shape: &str, json: &str) {
         "Delivery" => check::<Delivery>(json),
         "Redelivery" => check_request(Redelivery::from_json, json),
         "DeadLetter" => check::<DeadLetter>(json),
+        "DeadLetterDetail" => check::<DeadLetterDetail>(json),
         "Discard" => check_request(Discard::from_json, json),
         "ManySeenTo" => check::<ManySeenTo>(json),
         "SeenTo" => check::<SeenTo>(json),

@@ -56,6 +56,12 @@ pub enum DeadCommand {
         #[arg(long)]
         cursor: Option<String>,
     },
+    /// Show one, with the message, refund or request that it holds.
+    #[command(after_help = "Example:\n  doorbuster dead-letter show dlv_7")]
+    Show {
+        /// The dead letter's id.
+        letter: String,
+    },
     /// Try one again, from the first try on, or many.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"

@@ -203,6 +203,7 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     assert!(ask(&["webhook", "endpoint", "remove", &id]).refused(1).ends_with("(not_found).\n"));
     assert!(ask(&["webhook", "listen", "--secret", "mine"]).refused(2).contains("whsec_"));
     assert!(ask(&["dead-letter", "retry", "dlv_1"]).refused(1).ends_with("(not_found).\n"));
+    assert!(ask(&["dead-letter", "show", "dlv_1"]).refused(1).ends_with("(not_found).\n"));
     let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
     assert!(discarded.refused(1).ends_with("(not_found).\n"));
     assert_eq!(ask(&["dead-letter", "retry", "--all"]).fine(), "0 are tried again.\n");
@@ -244,6 +245,13 @@ async fn what_was_given_up_is_tried_again_and_let_be_from_a_shell() {
     let listed = ask(&["dead-letter", "list", "--kind", "delivery"]).fine();
     assert!([&retried, &discarded].iter().all(|letter| listed.contains(*letter)), "{listed}");
     assert_eq!(ask(&["dead-letter", "list", "--kind", "refund"]).fine(), "Nothing was given up.\n");
+    let whole = ask(&["dead-letter", "show", &retried, "--json"]).json();
+    assert_eq!((&whole["id"], &whole["message"]["type"]), (&json!(retried), &json!("order.reserved")));
+    assert_eq!(whole["message"]["data"]["order"]["id"], json!(orders[0]));
+    let shown = ask(&["dead-letter", "show", &retried]).fine();
+    for part in [&retried, "order.reserved", whole["error"].as_str().expect("why"), "\"data\": {"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
     let mut command = program(&rig.scratch);
     let listen = ["webhook", "listen", "--port", &port, "--secret", secret, "--json"];
     let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
@@ -289,6 +297,8 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
     let letter = letter.await;
     assert_eq!((&letter["type"], &letter["about"]), (&json!("sale.opened"), &json!("sale:spring")));
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")), "{letter}");
+    let shown = rig.shown(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"))).await;
+    assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "there is nothing to show");
     let waits = rig.until("what only a later program knows is tried again", PATIENCE, async || {
         let list = rig.shown(&deliveries).await;
         list["deliveries"]

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::body;
 use super::meter::Sent;
 use super::sink::Refusal;
 use super::{Outbox, POLL_EVERY};
@@ -326,13 +325,7 @@ async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<
         }
         Err(unreadable) => return Err(Unsent::Unreadable(format!("its row cannot be read: {}", unreadable.reason))),
     };
-    let mut message = body::message(&engine.catalogue(), told);
-    if message.is_none() {
-        // Another node may have made the sale just now.
-        drop(engine.catch_up().await);
-        message = body::message(&engine.catalogue(), told);
-    }
-    match message {
+    match outbox.message(told).await {
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
         None => Err(Refusal::new("the event's item is not known here").into()),
     }

@@ -125,6 +125,7 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "list_deliveries" => on(filter, admin::webhook_endpoints::deliveries),
         "redeliver" => on(filter, admin::webhook_endpoints::redeliver),
         "list_dead_letters" => on(filter, admin::dead_letters::list),
+        "get_dead_letter" => on(filter, admin::dead_letters::get),
         "retry_dead_letter" => on(filter, admin::dead_letters::retry),
         "discard_dead_letter" => on(filter, admin::dead_letters::discard),
         "retry_dead_letters" => on(filter, admin::dead_letters::retry_many),

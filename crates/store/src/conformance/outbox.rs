@@ -9,7 +9,7 @@ use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
 use super::Rig;
 use crate::contract::{
     DeadCounts, DeadId, DeadKind, DeadOutcome, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind,
-    EndpointSecret, Forget, NewEndpoint, Read, Redelivery, Rotation, Told,
+    EndpointSecret, Forget, Held, NewEndpoint, Read, Redelivery, Rotation, Told,
 };
 
 const MOST: usize = 3;
@@ -217,6 +217,11 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
     let of: Vec<_> = letters.iter().filter_map(|dead| dead.delivery.clone()).map(|(_, at, _)| at).collect();
     assert_eq!((of, rest.next), (vec![at[2], at[1], at[0]], None), "newest first");
     assert_eq!((letters[0].reason.as_str(), letters[0].about.as_str(), letters[0].tries), ("500", "a", 1));
+    let show = async |id: &DeadId| rig.store.dead_letter(id.clone()).await.expect("reads");
+    for (letter, event) in letters.iter().zip(events.iter().rev()) {
+        let Some((dead, Held::Event(Some(read)))) = show(&letter.id).await else { panic!("it holds its event") };
+        assert_eq!((&dead, read.as_ref().as_ref().expect("a row as it was written")), (*letter, event));
+    }
     let retry = async |id: &DeadId, most| rig.store.retry_dead(id.clone(), most).await.expect("writes");
     assert_eq!(retry(&letters[0].id, 0).await, DeadOutcome::Full);
     assert_eq!(retry(&letters[0].id, 1).await, DeadOutcome::Done);
@@ -236,7 +241,10 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(rig: Rig) {
     for id in [DeadId::Delivery(i64::MAX), DeadId::Ticket(nothing)] {
         assert_eq!(retry(&id, 9).await, DeadOutcome::NotFound);
         assert!(!discard(&id).await);
+        assert!(show(&id).await.is_none());
     }
+    assert!(show(&letters[0].id).await.is_none() && show(&letters[1].id).await.is_none(), "they were seen to");
+    assert!(show(&letters[2].id).await.is_some());
     for kind in [DeadKind::Refund, DeadKind::Ticket] {
         assert_eq!(rig.store.dead(kind, None, 9).await.expect("reads").rows, []);
     }

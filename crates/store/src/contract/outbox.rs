@@ -1,9 +1,11 @@
 //! Who is told of events, what they were not told yet, and what was given up.
 use std::fmt;
 
-use doorbuster_core::money::RefundId;
+use doorbuster_core::money::{Refund, RefundId};
 use doorbuster_core::outbox::Wanted;
-use doorbuster_core::{Millis, TicketId};
+use doorbuster_core::{ItemId, Millis, TicketId};
+
+use super::Read;
 
 /// What an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -293,6 +295,17 @@ pub enum DeadId {
     Ticket(TicketId),
 }
 
+impl DeadId {
+    /// Of which kind it is.
+    pub(crate) fn kind(&self) -> DeadKind {
+        match self {
+            Self::Delivery(_) => DeadKind::Delivery,
+            Self::Refund(_) => DeadKind::Refund,
+            Self::Ticket(_) => DeadKind::Ticket,
+        }
+    }
+}
+
 /// Something that was given up and that nobody has seen to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
@@ -312,6 +325,24 @@ pub struct Dead {
 
 /// To whom, which event, and what happened and when, unless the event is forgotten.
 pub type DeadDelivery = (String, i64, Option<(String, Millis)>);
+
+/// What a dead letter holds.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// The event that an endpoint did not take; `None`: it is forgotten.
+    Event(Option<Box<Read>>),
+    /// The refund that a provider did not make.
+    Refund(Box<Refund>),
+    /// The request that could not be decided.
+    Request {
+        /// What was asked for.
+        item: ItemId,
+        /// By whom.
+        buyer: String,
+        /// How many.
+        units: u32,
+    },
+}
 
 /// What an operator's word on a dead letter came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

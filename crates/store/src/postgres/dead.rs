@@ -1,10 +1,10 @@
 //! What was given up, in PostgreSQL: deliveries, refunds and tickets that an operator must see to; and what is forgotten after a while.
 use tokio_postgres::Row;
 
-use doorbuster_core::Millis;
 use doorbuster_core::money::RefundId;
+use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, OutboxPage};
+use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, Held, OutboxPage};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::outbox::{TOLD_AT, glimpse, page, pending_count};
 use super::read::as_limit;
+use super::rows::money::refund_columns;
 use super::rows::{self, number, small};
 use super::run::Again;
 
@@ -121,16 +122,58 @@ fn forget(ledger: &PostgresLedger<'_>, what: &Forget, limit: usize) -> Done<u64>
 /// Reads a dead letter and its place in the list.
 type Read = fn(&Row) -> Done<(i64, Dead)>;
 
+fn list(kind: DeadKind) -> (&'static str, Read) {
+    match kind {
+        DeadKind::Delivery => (DELIVERIES, delivery),
+        DeadKind::Refund => (REFUNDS, refund),
+        DeadKind::Ticket => (TICKETS, ticket),
+    }
+}
+
 impl Postgres {
     pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
-        let (sql, read): (_, Read) = match kind {
-            DeadKind::Delivery => (DELIVERIES, delivery),
-            DeadKind::Refund => (REFUNDS, refund),
-            DeadKind::Ticket => (TICKETS, ticket),
-        };
+        let (sql, read) = list(kind);
         let found = page(self.all(sql, &[&after, &as_limit(limit + 1)], read).await?, limit, |(seq, _)| *seq);
         Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
+    }
+
+    pub(crate) async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
+        let seq = |row: &Row| Ok(row.try_get::<_, i64>(0)?);
+        let place = match &id {
+            DeadId::Delivery(seq) => Some(*seq),
+            DeadId::Refund(id) => self.one("SELECT seq FROM refund WHERE id = $1", &[&id.0], seq).await?,
+            DeadId::Ticket(ticket) => {
+                let sought = "SELECT seq FROM dead_letter WHERE ticket = $1";
+                self.one(sought, &[&ticket.text().as_str()], seq).await?
+            }
+        };
+        let Some(place) = place else { return Ok(None) };
+        let (sql, read) = list(id.kind());
+        let found = self.one(sql, &[&place.saturating_add(1), &as_limit(1)], read).await?.map(|(_, dead)| dead);
+        let Some(dead) = found.filter(|dead| dead.id == id) else { return Ok(None) };
+        let held = self.held(&dead, place).await?;
+        Ok(held.map(|held| (dead, held)))
+    }
+
+    /// What a dead letter holds, unless it went since it was found.
+    async fn held(&self, dead: &Dead, place: i64) -> StoreResult<Option<Held>> {
+        const REFUND: &str = concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1");
+        const REQUEST: &str = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = $1";
+        let request = |row: &Row| {
+            let units = small(row, 2, "number of units")?;
+            Ok(Held::Request { item: ItemId(row.try_get(0)?), buyer: row.try_get(1)?, units })
+        };
+        match dead {
+            Dead { id: DeadId::Refund(id), .. } => {
+                let refund = self.one(REFUND, &[&id.0], rows::money::refund).await?;
+                Ok(refund.map(|refund| Held::Refund(Box::new(refund))))
+            }
+            Dead { delivery: Some((_, position, _)), .. } => {
+                Ok(Some(Held::Event(self.told_at(*position).await?.map(Box::new))))
+            }
+            Dead { .. } => self.one(REQUEST, &[&place], request).await,
+        }
     }
 
     pub(crate) async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {

@@ -1,16 +1,17 @@
 //! What was given up, in SQLite: deliveries, refunds and tickets that an operator must see to; and what is forgotten after a while.
 use rusqlite::params;
 
-use doorbuster_core::Millis;
 use doorbuster_core::money::RefundId;
+use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, OutboxPage};
+use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, Held, OutboxPage};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
+use super::money;
 use super::outbox::{glimpse, page, pending_count, told_at};
 use super::read::as_limit;
 use super::rows::{self, number};
@@ -70,6 +71,40 @@ fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
             Ok((row.get(0)?, Dead { id: DeadId::Ticket(ticket), reason, about, at, tries: 1, delivery: None }))
         },
     )
+}
+
+fn list(sql: &mut Statements<'_>, kind: DeadKind, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+    match kind {
+        DeadKind::Delivery => deliveries(sql, after, limit),
+        DeadKind::Refund => refunds(sql, after, limit),
+        DeadKind::Ticket => tickets(sql, after, limit),
+    }
+}
+
+/// One dead letter, found at its place in the list, and what it holds.
+fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
+    let place = match id {
+        DeadId::Delivery(seq) => Some(*seq),
+        DeadId::Refund(id) => sql.one("SELECT seq FROM refund WHERE id = ?1", params![id.0], |row| Ok(row.get(0)?))?,
+        DeadId::Ticket(ticket) => {
+            let sought = "SELECT seq FROM dead_letter WHERE ticket = ?1";
+            sql.one(sought, params![ticket.text().as_str()], |row| Ok(row.get(0)?))?
+        }
+    };
+    let Some(place) = place else { return Ok(None) };
+    let found = list(sql, id.kind(), place.saturating_add(1), 1)?.into_iter().map(|(_, dead)| dead);
+    let Some(dead) = found.filter(|dead| dead.id == *id).last() else { return Ok(None) };
+    let held = match &dead {
+        Dead { id: DeadId::Refund(id), .. } => money::refund(sql, id)?.map(|refund| Held::Refund(Box::new(refund))),
+        Dead { delivery: Some((_, position, _)), .. } => Some(Held::Event(told_at(sql, *position)?.map(Box::new))),
+        Dead { .. } => {
+            let sought = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = ?1";
+            sql.one(sought, params![place], |row| {
+                Ok(Held::Request { item: ItemId(row.get(0)?), buyer: row.get(1)?, units: row.get(2)? })
+            })?
+        }
+    };
+    Ok(held.map(|held| (dead, held)))
 }
 
 fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadId, most: usize) -> Done<DeadOutcome> {
@@ -156,15 +191,14 @@ impl Sqlite {
     pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         self.read(move |sql| {
-            let read = match kind {
-                DeadKind::Delivery => deliveries,
-                DeadKind::Refund => refunds,
-                DeadKind::Ticket => tickets,
-            };
-            let found = page(read(sql, after, as_limit(limit + 1))?, limit, |(seq, _)| *seq);
+            let found = page(list(sql, kind, after, as_limit(limit + 1))?, limit, |(seq, _)| *seq);
             Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
         })
         .await
+    }
+
+    pub(crate) async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
+        self.read(move |sql| letter(sql, &id)).await
     }
 
     pub(crate) async fn retry_dead(&self, id: DeadId, most: usize) -> StoreResult<DeadOutcome> {

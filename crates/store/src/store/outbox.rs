@@ -3,7 +3,7 @@ use doorbuster_core::NodeId;
 use doorbuster_core::outbox::{Note, Parcel, Progress};
 
 use crate::contract::{
-    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, Forget,
+    Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, Forget, Held,
     NewEndpoint, OutboxPage, Read, Redelivery, Standing,
 };
 
@@ -153,6 +153,14 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.dead(kind, after, limit).await,
             Self::Postgres(s) => Box::pin(s.dead(kind, after, limit)).await,
+        }
+    }
+
+    /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen to it.
+    pub async fn dead_letter(&self, id: DeadId) -> StoreResult<Option<(Dead, Held)>> {
+        match self {
+            Self::Sqlite(s) => s.dead_letter(id).await,
+            Self::Postgres(s) => Box::pin(s.dead_letter(id)).await,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::{Grant, Seq, Ticket, TicketId, Verdict};
 use doorbuster_store::conformance::{Clock, Rig, Told, id_key};
-use doorbuster_store::{BackupError, OpenError, Store, StoreError};
+use doorbuster_store::{BackupError, DeadId, Held, OpenError, Store, StoreError};
 
 use crate::cluster::{self, Cluster};
 use crate::nodes::told;
@@ -154,6 +154,9 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
         let id = id_key().id_of(&tickets[3]);
         assert_eq!(letters.iter().map(|l| l.ticket).collect::<Vec<_>>(), [id], "{round}");
         assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
+        let (_, held) = rig.store.dead_letter(DeadId::Ticket(id)).await.expect("reads").expect("it is there");
+        let Held::Request { item, buyer, units } = held else { panic!("{held:?}") };
+        assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
         let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
         assert_eq!(feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(), [(Some(id), 1)], "credited once");
     }

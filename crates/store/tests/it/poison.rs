@@ -1,7 +1,7 @@
 //! A ticket that can never settle is given up alone; a job that fails, or panics, is undone alone.
 use doorbuster_core::{Cause, Seq, Verdict};
 use doorbuster_store::conformance::{Rig, id_key};
-use doorbuster_store::{PatchOutcome, SaleRow, StoreError};
+use doorbuster_store::{DeadId, Held, PatchOutcome, SaleRow, StoreError};
 
 use crate::rig::{Dir, open};
 
@@ -42,6 +42,10 @@ async fn a_poisonous_ticket_is_returned_and_the_rest_settles() {
     let ticket = id_key().id_of(&rig.ticket(&grant, 4, "poison", "k", 1));
     assert_eq!(letters.iter().map(|l| (l.ticket, l.at)).collect::<Vec<_>>(), [(ticket, rig.clock.now())]);
     assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
+    let (dead, held) = rig.store.dead_letter(DeadId::Ticket(ticket)).await.expect("reads").expect("it is there");
+    assert_eq!((&dead.reason, dead.about), (&letters[0].reason, ticket.to_string()));
+    let Held::Request { item, buyer, units } = held else { panic!("{held:?}") };
+    assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
     let feed = rig.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     assert_eq!(feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(), [(Some(ticket), 1)], "credited");
     rig.expect_units(grant.slot.item, 0, 4, 6, 0).await;

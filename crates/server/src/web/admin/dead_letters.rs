@@ -1,10 +1,11 @@
-//! What was given up: listed, tried again, let be. One list over deliveries, refunds and tickets.
+//! What was given up: listed, shown, tried again, let be. One list over deliveries, refunds and tickets.
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetter, DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo, SeenToState,
+    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadRequest, Discard, ManyDead, ManySeenTo, SeenTo,
+    SeenToState,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -13,9 +14,9 @@ use doorbuster_api::query::DeadLetterQuery;
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
-use doorbuster_store::{Dead, DeadId, DeadOutcome};
+use doorbuster_store::{Dead, DeadId, DeadOutcome, Held, Read};
 use http::StatusCode;
-use serde_json::json as object;
+use serde_json::{Value, json as object};
 
 use super::note;
 use crate::auth::Operator;
@@ -61,6 +62,38 @@ async fn page(app: &App, query: &DeadLetterQuery) -> Result<(Vec<(DeadKind, Dead
         }
     }
     Ok((all, next_cursor))
+}
+
+/// `GET /v1/admin/dead-letters/{letter}`
+pub(crate) async fn get(State(app): State<Arc<App>>, Names([letter]): Names<1>) -> Answer {
+    let id = id(&letter)?;
+    let kind = match id {
+        DeadId::Delivery(_) => DeadKind::Delivery,
+        DeadId::Refund(_) => DeadKind::Refund,
+        DeadId::Ticket(_) => DeadKind::Ticket,
+    };
+    let (dead, held) = app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
+    let mut detail = DeadLetterDetail { letter: shown(kind, &dead), message: None, refund: None, request: None };
+    match held {
+        Held::Event(read) => detail.message = message(&app, read.as_deref()).await,
+        Held::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
+        Held::Request { item, buyer, units } => {
+            let catalogue = app.engine.catalogue();
+            detail.request = catalogue.item_of(item).map(|item| DeadRequest {
+                sale: item.sale.to_string(),
+                item: item.row.name.clone(),
+                buyer,
+                units,
+            });
+        }
+    }
+    Ok(json(StatusCode::OK, &detail))
+}
+
+/// What is said of an event that can be read, as it is sent.
+async fn message(app: &App, read: Option<&Read>) -> Option<Value> {
+    let message = app.outbox.message(read?.as_ref().ok()?).await?;
+    serde_json::from_slice(&message.body).ok()
 }
 
 /// `POST /v1/admin/dead-letters/retry`

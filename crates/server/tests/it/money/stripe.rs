@@ -214,6 +214,12 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
     assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
     let letter = dead.json()["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
+    let shown = app.admin("GET", &format!("/v1/admin/dead-letters/{letter}"), None).await.json();
+    assert_eq!(
+        (&shown["id"], &shown["refund"]),
+        (&json!(letter), &failed),
+        "with its payment, amount, cause and last error"
+    );
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
     let asked = until("it is asked for anew", async || stripe.sent("POST", "/v1/refunds").into_iter().nth(1)).await;

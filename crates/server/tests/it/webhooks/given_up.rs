@@ -89,3 +89,33 @@ async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
         .json();
     assert_eq!(kept["deliveries"][0]["reason"], "a test shop", "{kept}");
 }
+
+#[tokio::test]
+async fn one_that_was_given_up_is_shown_with_the_message_that_its_endpoint_heard() {
+    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
+    let app = TestApp::with(&settings).await;
+    let shop = Receiver::with(|_, _| Answer::Status(400)).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    add(&app, &shop.url(), json!(["order.reserved"])).await;
+    for n in 0..2 {
+        buy(&app, n).await;
+    }
+    let list = "/v1/admin/dead-letters";
+    app.until(list, "both are given up", |list| list["dead_letters"].as_array().is_some_and(|all| all.len() == 2))
+        .await;
+    let listed = app.admin("GET", list, None).await.json()["dead_letters"].clone();
+    for letter in listed.as_array().expect("a list") {
+        let id = letter["id"].as_str().expect("an id");
+        let mut shown = app.admin("GET", &format!("{list}/{id}"), None).await.json();
+        let parts = shown.as_object_mut().expect("an object");
+        let heard = shop.heard().into_iter().find(|heard| Some(heard.id().as_str()) == letter["event"].as_str());
+        assert_eq!(parts.remove("message"), heard.map(|heard| heard.json()), "what the endpoint heard");
+        assert_eq!([parts.remove("refund"), parts.remove("request")], [Some(json!(null)), Some(json!(null))]);
+        assert_eq!(&shown, letter, "and what the list says of it");
+    }
+    let id = listed[0]["id"].as_str().expect("an id");
+    app.admin("POST", &format!("{list}/{id}/discard"), None).await;
+    for gone in [id, "dlv_99999", "dlv_x", "ref_1", "ord_1", "x"] {
+        assert_eq!(app.admin("GET", &format!("{list}/{gone}"), None).await.verdict(), "404 not_found", "{gone}");
+    }
+}

@@ -6,7 +6,7 @@ use doorbuster_core::order::Ending;
 
 use super::{PROVIDER, capture, message, of, price, refunds};
 use crate::conformance::Rig;
-use crate::contract::{Reversal, ReversalKind, Reversing};
+use crate::contract::{DeadId, Held, Reversal, ReversalKind, Reversing};
 
 /// What was given back by hand decides nothing about a refund: its provider is asked at once, and what was over is only looked at.
 pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
@@ -69,9 +69,15 @@ pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(rig: Rig
         }
         dead().await
     };
+    let show = async || rig.store.dead_letter(DeadId::Refund(id.clone())).await.expect("reads");
+    assert!(show().await.is_none(), "it is not given up yet");
     assert_eq!(give_up().await, 1);
+    let Some((letter, Held::Refund(refund))) = show().await else { panic!("it holds its refund") };
+    assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
+    assert_eq!(*refund, refunds(&rig, of(&order)).await.remove(0));
     assert!(rig.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
     assert_eq!(dead().await, 0);
+    assert!(show().await.is_none(), "it was seen to");
     note(RefundNews::Accepted { again_ms: 5 }).await;
     assert_eq!(give_up().await, 1, "it was taken after all, and failed");
     assert!(rig.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
@@ -122,7 +128,10 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     let tell = async |event: &str, kind, minor: Option<i64>, stands| {
         let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
-        rig.store.reverse(Reversal { event, provider, payment, kind, money, stands }).await.expect("writes")
+        rig.store
+            .reverse(Reversal { event, provider, payment, kind, money, stands })
+            .await
+            .expect("writes")
     };
     let stands = async || {
         let all = rig.store.reversals().await.expect("reads");
