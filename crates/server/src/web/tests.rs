@@ -43,11 +43,7 @@ impl Full {
         told.extend_from_slice(more);
         let settings = load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
         let settings = settings.expect("valid settings");
-        let engine = engine(&dir).await;
-        let secrets = secrets::prepare(&settings).await.expect("a fresh directory");
-        let buyers = Buyers::with_secret(&SECRET.into(), Expected::default());
-        let operators = Operators::new(&secrets.admin_key);
-        let mut app = App::new(&settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook);
+        let mut app = app(&dir, &settings, 100).await;
         change(Arc::get_mut(&mut app).expect("nobody else has it"));
         let purchases = (0..PURCHASES_MAX).map(|_| app.buying.token()).collect();
         let listener = bind(settings.listen).expect("a free port");
@@ -85,7 +81,16 @@ impl Full {
     }
 }
 
-async fn engine(dir: &Scratch) -> Arc<Engine> {
+/// What a server of these settings serves: a sale with so many phones, one for each buyer.
+pub(super) async fn app(dir: &Scratch, settings: &Settings, stock: u64) -> Arc<App> {
+    let engine = engine(dir, stock).await;
+    let secrets = secrets::prepare(settings).await.expect("a fresh directory");
+    let buyers = Buyers::with_secret(&SECRET.into(), Expected::default());
+    let operators = Operators::new(&secrets.admin_key);
+    App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
+}
+
+async fn engine(dir: &Scratch, stock: u64) -> Arc<Engine> {
     let options = EngineOptions {
         place: Place::Directory(dir.path().to_owned()),
         roles: crate::config::Roles::ALL,
@@ -108,7 +113,7 @@ async fn engine(dir: &Scratch) -> Arc<Engine> {
         list_price_minor: None,
         limit: 1,
         hold_ms: 900_000,
-        stock: Stock::Counted(100),
+        stock: Stock::Counted(stock),
         spread: Spread::default(),
     };
     let sale = NewSale {

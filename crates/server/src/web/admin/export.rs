@@ -2,6 +2,8 @@
 
 mod csv;
 mod ledger;
+#[cfg(test)]
+mod pages;
 pub(crate) mod reconciliation;
 
 use std::sync::Arc;

@@ -1,0 +1,118 @@
+//! Exports of more rows than are read at once, while rows are written.
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::time::Duration;
+
+use doorbuster_core::event::By;
+use doorbuster_core::order::Ending;
+use doorbuster_core::{BuyerId, Order, RequestKey, Units};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+
+use super::*;
+use crate::config::{Flags, load};
+use crate::purchase::{Bought, Purchase};
+use crate::scratch::Scratch;
+use crate::web::tests;
+
+/// Two pages and a bit of a third.
+const MANY: usize = 2 * EXPORT_PAGE + 100;
+const STOCK: u64 = 9_999;
+
+async fn start(dir: &Scratch) -> Arc<App> {
+    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+    let told = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop, long enough for anyone".into());
+    let settings = load(&flags, [told].into_iter()).expect("valid settings");
+    tests::app(dir, &settings, STOCK).await
+}
+
+/// Orders of so many buyers, who come at once.
+async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
+    let (sale, item) = {
+        let catalogue = app.engine.catalogue();
+        let sale = catalogue.sale("spring").cloned().expect("it is open");
+        let item = sale.items[0].clone();
+        (sale, item)
+    };
+    let wishes = buyers.map(|n| {
+        let (buyer, key) = (BuyerId::new(&format!("buyer-{n}")), RequestKey::new("k"));
+        let (buyer, key, units) = (buyer.expect("a name"), key.expect("a key"), Units::new(1).expect("one"));
+        let wait = Duration::from_secs(30);
+        Purchase { buyer, key, sale: sale.clone(), item: item.clone(), units, wait, door: None }
+    });
+    let wishes: Vec<_> = wishes.collect();
+    let bought = join_all(wishes.iter().map(|wish| app.engine.buy(wish))).await;
+    let order = |bought| match bought {
+        Bought::Created(order) => order,
+        other => panic!("expected an order, got {other:?}"),
+    };
+    bought.into_iter().map(order).collect()
+}
+
+fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
+    orders.into_iter().map(|order| order.id.to_string()).collect()
+}
+
+/// An export's lines, each as its cells by their names, and the orders that came while it was written: after each of its first pages a few are bought, and
+/// one that was read is given up, as is one that was not.
+async fn while_rows_are_written(
+    app: &Arc<App>,
+    which: Export,
+    before: &mut Vec<Order>,
+) -> Vec<HashMap<String, String>> {
+    let reply = export(app.clone(), Some("sale=spring"), which).expect("it begins");
+    let ReplyBody::Routed(body) = reply.into_body() else { panic!("it is streamed") };
+    let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
+    while let Some(page) = pages.next().await {
+        text += std::str::from_utf8(&page.expect("it is whole")).expect("text");
+        count += 1;
+        if count > 2 {
+            continue;
+        }
+        let next = before.len();
+        for at in [count, next - count] {
+            let gone = app.engine.store().end_order(before[at].id, Ending::Cancel, By::ENGINE.clone()).await;
+            gone.expect("writes");
+        }
+        before.extend(crowd(app, next..next + 50).await);
+    }
+    assert!(count > 2, "it has pages: {count}");
+    let mut lines = text.lines();
+    let names: Vec<_> = lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
+    lines.map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_order_is_exported_once_while_others_come_and_go() {
+    let dir = Scratch::new();
+    let app = start(&dir).await;
+    let mut orders = crowd(&app, 0..MANY).await;
+    let lines = while_rows_are_written(&app, Export::Orders, &mut orders).await;
+    let exported: BTreeSet<String> = lines.iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(exported.len(), lines.len(), "none twice");
+    assert!(exported == ids(&orders), "none is lost, and those that came before the last page are in it");
+    app.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
+    let dir = Scratch::new();
+    let app = start(&dir).await;
+    let mut orders = crowd(&app, 0..MANY).await;
+    let lines = while_rows_are_written(&app, Export::Ledger, &mut orders).await;
+    let moved = |movement: &str| {
+        let all = lines.iter().filter(|line| line["movement"] == movement);
+        all.map(|line| line["order"].clone()).collect::<Vec<_>>()
+    };
+    let (reserved, cancelled) = (moved("reserved"), moved("cancelled"));
+    assert_eq!(lines.len(), 1 + reserved.len() + cancelled.len());
+    assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "none is lost");
+    assert_eq!(reserved.len(), orders.len(), "none twice");
+    assert_eq!(cancelled.iter().collect::<BTreeSet<_>>().len(), cancelled.len(), "none twice");
+    assert_eq!(cancelled.len(), 4, "those that were given up before the last page");
+    let held = orders.len() - cancelled.len();
+    let last = lines.last().expect("lines");
+    let cell = |name: &str| last[name].parse::<usize>().expect("a number");
+    assert_eq!([cell("total"), cell("free"), cell("held")], [STOCK as usize, STOCK as usize - held, held]);
+    app.engine.stop().await;
+}
