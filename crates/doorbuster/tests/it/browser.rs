@@ -20,6 +20,8 @@ mod live;
 mod passes;
 #[path = "browser/paying.rs"]
 mod paying;
+#[path = "browser/polling.rs"]
+mod polling;
 #[path = "browser/room.rs"]
 mod room;
 #[path = "browser/tab.rs"]
