@@ -174,7 +174,8 @@ impl Sandbox {
             };
             let money = Some(money.clone());
             let back = paid.reversal();
-            let back = back.map(|kind| Reversal { event: None, provider, payment, kind, money, stands: true });
+            let back =
+                back.map(|kind| Reversal { event: None, provider, payment, kind, money, stands: true, dispute: None });
             Found { told, back }
         };
         Ok(Standing::Paid(paid.into_iter().map(found).collect()))

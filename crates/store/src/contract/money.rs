@@ -62,6 +62,8 @@ pub struct Reversal {
     pub money: Option<Money>,
     /// False: it came to nothing, and the money is there.
     pub stands: bool,
+    /// The provider's id of the dispute, if it is one that has an id: once it came to nothing, what was said of it before and is heard later changes nothing.
+    pub dispute: Option<String>,
 }
 
 impl Reversal {
@@ -78,6 +80,14 @@ impl Reversal {
         }
         if let Some(event) = &self.event {
             ledger.insert_inbox(&self.provider, event, now)?;
+        }
+        if let Some(dispute) = &self.dispute {
+            let end = format!("{dispute} is over");
+            match ledger.inbox(&self.provider, &end)? {
+                true => return Ok(Some(Reversing::Known)),
+                false if !self.stands => ledger.insert_inbox(&self.provider, &end, now)?,
+                false => {}
+            }
         }
         Ok(None)
     }

@@ -103,7 +103,8 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Message, Unread> {
 
 /// That money went back without having been asked to.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
-    Reversal { event: Some(event), provider: NAME.to_owned(), payment: PaymentId(payment), kind, money, stands: true }
+    let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
+    Reversal { event, provider, payment, kind, money, stands: true, dispute: None }
 }
 
 fn wrong(why: impl Into<String>) -> Unread {
@@ -157,6 +158,7 @@ mod tests {
             kind: ReversalKind::Returned,
             money,
             stands: true,
+            dispute: None,
         };
         let settled = |id, money| Message::Refund {
             event: "m".into(),

@@ -128,6 +128,7 @@ fn reversal(object: &Value, event: Option<&str>, kind: ReversalKind, amount: &st
         kind,
         money: money.map(|(minor, currency)| Money { minor, currency }),
         stands,
+        dispute: object["id"].as_str().filter(|_| kind == ReversalKind::Disputed).map(plain),
     })
 }
 

@@ -129,7 +129,7 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
         let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
         rig.store
-            .reverse(Reversal { event, provider, payment, kind, money, stands })
+            .reverse(Reversal { event, provider, payment, kind, money, stands, dispute: None })
             .await
             .expect("writes")
     };

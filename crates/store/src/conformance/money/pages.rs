@@ -106,6 +106,7 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
         kind,
         money: minor.map(|minor| Money { minor, ..price(1) }),
         stands,
+        dispute: None,
     };
     let reverse = async |told: Reversal| rig.store.reverse(told).await.expect("writes") == Reversing::Noted;
     let listed = async || {

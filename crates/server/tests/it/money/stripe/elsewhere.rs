@@ -218,6 +218,38 @@ async fn a_dispute_is_noticed_until_it_is_won() {
 }
 
 #[tokio::test]
+async fn a_dispute_whose_end_is_heard_of_first_is_over() {
+    let stripe = StandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let (won, lost) = (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
+    let dispute = |id: &str, payment: &str, status: &str| json!({"id": id, "payment_intent": payment, "amount": 20, "currency": "cny", "status": status});
+    for (nth, (kind, status, outcome)) in [
+        ("closed", "won", "noted"),
+        ("funds_withdrawn", "under_review", "repeated"),
+        ("created", "needs_response", "repeated"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let event = dispute("dp_1", "pi_1", status);
+        let told = tell(&app, &format!("evt_won_{nth}"), &format!("charge.dispute.{kind}"), &event).await;
+        assert_eq!((told.status, told.json()["outcome"].clone()), (200, json!(outcome)), "{kind}");
+        assert_eq!(notices(&app).await, [], "{kind}");
+    }
+    for (nth, (kind, status)) in [("closed", "lost"), ("created", "needs_response")].into_iter().enumerate() {
+        let event = dispute("dp_2", "pi_2", status);
+        let told = tell(&app, &format!("evt_lost_{nth}"), &format!("charge.dispute.{kind}"), &event).await;
+        assert_eq!(told.status, 200, "{}", told.text());
+    }
+    assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
+    // Another one about the first payment is another one.
+    tell(&app, "evt_other", "charge.dispute.created", &dispute("dp_3", "pi_1", "needs_response")).await;
+    assert!(notices(&app).await.contains(&("disputed".to_owned(), won)));
+    adds_up(&app).await;
+}
+
+#[tokio::test]
 async fn money_that_went_back_before_anybody_heard_of_it_is_noticed_by_asking() {
     let stripe = StandIn::start().await;
     let app = start(&stripe).await;
