@@ -57,6 +57,15 @@ pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 
+/// Least effort of a proof of work, in keys that a device tries on the average; less: `422`.
+pub const POW_EFFORT_MIN: u32 = 100;
+
+/// Largest effort of a proof of work; more: `422`. At a key a millisecond, which is a slow phone, the unluckiest need 80 seconds of the two minutes.
+pub const POW_EFFORT_MAX: u32 = 50_000;
+
+/// Effort of a proof of work where a sale names none.
+pub const POW_EFFORT_DEFAULT: u32 = 5_000;
+
 /// Longest address of an endpoint that is told what happens, in bytes; longer: `422`.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 

@@ -33,7 +33,14 @@ pub struct Effort {
 
 impl Effort {
     /// What buyers' devices are asked for.
-    pub const USUAL: Self = Self { rounds: 1_000, keys_min: 2_000, keys_max: 8_000 };
+    pub const USUAL: Self = Self::of(5_000);
+
+    /// So many keys on the average: no fewer than two fifths of them, and no more than eight fifths. A key costs the same whatever the effort, for the
+    /// device and for the server.
+    #[must_use]
+    pub const fn of(keys: u32) -> Self {
+        Self { rounds: 1_000, keys_min: keys.saturating_mul(2) / 5, keys_max: keys.saturating_mul(8) / 5 }
+    }
 }
 
 /// The keys by which a challenge is known as one's own. Every node of a deployment has the same.
@@ -150,6 +157,15 @@ mod tests {
             let payload = solved(&work);
             assert!((EASY.keys_min..=EASY.keys_max).contains(&payload.solution.counter));
             assert!(keys.check(&wire(&payload), &work.mark));
+        }
+    }
+
+    #[test]
+    fn an_effort_is_an_average() {
+        assert_eq!(Effort::USUAL, Effort { rounds: 1_000, keys_min: 2_000, keys_max: 8_000 });
+        for keys in [0, 1, 100, 50_000, u32::MAX] {
+            let Effort { keys_min, keys_max, .. } = Effort::of(keys);
+            assert!(keys_min <= keys_max, "{keys}");
         }
     }
 

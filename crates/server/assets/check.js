@@ -6,7 +6,6 @@ import { now } from '/assets/clock.js';
 import { browser } from '/assets/store.js';
 
 const NUDGE_PX = 2, SPOKEN_SHARE = .25;
-const TRIES_MAX = 8_000; /* what the server's usual work takes at most; only the bar hangs on it */
 const dialog = $('#check'), range = $('#slide'), typed = $('#typed'), piece = $('#piece');
 const tabs = [$('#tab-seen'), $('#tab-work')];
 let work = null;      /* what it is for: { sale, token, kind, attempt, refused } */
@@ -170,7 +169,7 @@ async function startWork() {
     $('#work').value = 100; put($('#work-text'), text('check.done'));
     send({ altcha: data.payload });
   };
-  worker.postMessage({ challenge: challenge.altcha, most: TRIES_MAX });
+  worker.postMessage({ challenge: challenge.altcha, most: challenge.tries_max });
 }
 
 /* ----- the answer ----- */

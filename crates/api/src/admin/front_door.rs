@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 
 use crate::body::{Change, Faults, Object, read};
 use crate::gate::{Asked, ChallengeKind, Room};
-use crate::limits::LIMIT_MAX;
+use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use crate::problem::{Fault, Place, Problem};
 
 /// What a sale asks of its buyers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[schema(examples(json!({
-    "pass": "required", "challenge": "off", "members_only": false, "min_level": 0, "access_codes": "off",
+    "pass": "required", "challenge": "off", "pow_effort": 5000, "members_only": false, "min_level": 0, "access_codes": "off",
     "waiting_room": "off", "limits": {"buyer": {"burst": 5, "per_minute": 60}, "ip": null}
 })))]
 pub struct FrontDoor {
@@ -21,6 +21,9 @@ pub struct FrontDoor {
     pub pass: Asked,
     /// Which challenge is asked for.
     pub challenge: ChallengeKind,
+    /// How many keys a device tries on the average for a proof of work.
+    #[schema(value_type = u32, minimum = 100, maximum = 50_000)]
+    pub pow_effort: PowEffort,
     /// Whether only members may buy.
     pub members_only: bool,
     /// Lowest level that may buy.
@@ -31,6 +34,22 @@ pub struct FrontDoor {
     pub waiting_room: Room,
     /// How often may be asked.
     pub limits: Limits,
+}
+
+/// How much work a proof of work is, in keys that a device tries on the average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PowEffort(pub u32);
+
+impl PowEffort {
+    /// What is asked for where a sale names nothing else.
+    pub const DEFAULT: Self = Self(POW_EFFORT_DEFAULT);
+}
+
+impl Default for PowEffort {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// How often may be asked, each by its own measure.
@@ -79,6 +98,7 @@ impl FrontDoor {
     pub const SHUT: Self = Self {
         pass: Asked::Required,
         challenge: ChallengeKind::Off,
+        pow_effort: PowEffort::DEFAULT,
         members_only: true,
         min_level: u8::MAX,
         access_codes: Asked::Required,
@@ -142,6 +162,7 @@ impl<'de> Deserialize<'de> for LimitSetting {
 pub struct FrontDoorPatch {
     pass: Change<Asked>,
     challenge: Change<ChallengeKind>,
+    pow_effort: Change<PowEffort>,
     members_only: Change<bool>,
     min_level: Change<u8>,
     access_codes: Change<Asked>,
@@ -181,6 +202,7 @@ impl FrontDoorPatch {
         Ok(FrontDoor {
             pass: changed(self.pass, before.pass),
             challenge: changed(self.challenge, before.challenge),
+            pow_effort: changed(self.pow_effort, before.pow_effort),
             members_only: changed(self.members_only, before.members_only),
             min_level: changed(self.min_level, before.min_level),
             access_codes: changed(self.access_codes, before.access_codes),
@@ -220,7 +242,8 @@ fn limit(name: &str, change: Change<LimitPatch>, before: LimitSetting) -> Result
     }))
 }
 
-const MEMBERS: &[&str] = &["pass", "challenge", "members_only", "min_level", "access_codes", "waiting_room", "limits"];
+const MEMBERS: &[&str] =
+    &["pass", "challenge", "pow_effort", "members_only", "min_level", "access_codes", "waiting_room", "limits"];
 const LIMITS: &[&str] = &["buyer", "ip", "interface"];
 const LIMIT: &[&str] = &["burst", "per_minute"];
 
@@ -229,6 +252,7 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
     let pass = door.optional("pass", Asked::Off, asked);
     let challenge = door.optional("challenge", ChallengeKind::Off, challenge);
+    let pow_effort = door.optional("pow_effort", PowEffort::DEFAULT, pow_effort);
     let members_only = door.optional("members_only", false, read::boolean);
     let min_level = door.optional("min_level", 0, level);
     let access_codes = door.optional("access_codes", Asked::Off, asked);
@@ -237,6 +261,7 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
     Some(FrontDoor {
         pass: pass?,
         challenge: challenge?,
+        pow_effort: pow_effort?,
         members_only: members_only?,
         min_level: min_level?,
         access_codes: access_codes?,
@@ -250,6 +275,7 @@ pub(super) fn read_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> 
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
     let pass = door.patched("pass", asked);
     let challenge = door.patched("challenge", challenge);
+    let pow_effort = door.patched("pow_effort", pow_effort);
     let members_only = door.patched("members_only", read::boolean);
     let min_level = door.patched("min_level", level);
     let access_codes = door.patched("access_codes", asked);
@@ -258,6 +284,7 @@ pub(super) fn read_patch(raw: &RawValue, pointer: &str, faults: &mut Faults) -> 
     Some(FrontDoorPatch {
         pass: pass?,
         challenge: challenge?,
+        pow_effort: pow_effort?,
         members_only: members_only?,
         min_level: min_level?,
         access_codes: access_codes?,
@@ -283,6 +310,10 @@ fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Room> {
     const WORDS: [&str; 3] = [Room::Off.as_str(), Room::Auto.as_str(), Room::Always.as_str()];
     let word = read::word(&WORDS)(raw, pointer, faults)?;
     Room::ALL.into_iter().find(|room| room.as_str() == word)
+}
+
+fn pow_effort(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<PowEffort> {
+    read::count(POW_EFFORT_MIN..=POW_EFFORT_MAX)(raw, pointer, faults).map(PowEffort)
 }
 
 fn level(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<u8> {

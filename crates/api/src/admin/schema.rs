@@ -130,10 +130,17 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
         .description(Some("How often may be asked; left out: the default, `null`: no limit."));
     let level = ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));
+    let effort = ObjectBuilder::new()
+        .schema_type(kind(Type::Integer))
+        .minimum(Some(crate::limits::POW_EFFORT_MIN))
+        .maximum(Some(crate::limits::POW_EFFORT_MAX))
+        .description(Some("How many keys a device tries on the average for a proof of work."));
+    let effort = if is_patch { effort } else { effort.default(Some(crate::limits::POW_EFFORT_DEFAULT.into())) };
     ObjectBuilder::new()
         .schema_type(kind(Type::Object))
         .property("pass", word(&["off", "required"]))
         .property("challenge", word(&["off", "image", "slider", "pow"]))
+        .property("pow_effort", effort)
         .property("members_only", ObjectBuilder::new().schema_type(kind(Type::Boolean)))
         .property("min_level", level)
         .property("access_codes", word(&["off", "required"]))

@@ -1,6 +1,6 @@
 //! What operators may send, and what they are told when it is wrong.
 
-use super::front_door::{FrontDoor, Limit, LimitSetting, Limits};
+use super::front_door::{FrontDoor, Limit, LimitSetting, Limits, PowEffort};
 use super::keys::{NewKey, Role};
 use super::new_sale::NewSale;
 use super::sale_patch::{ItemPatch, SalePatch};
@@ -162,6 +162,13 @@ fn every_word_of_a_front_door_is_read() {
         ],
     );
     door(r#"{"min_level":256}"#, &[("/front_door/min_level", "must be a whole number from 0 to 255")]);
+    for right in [100, 5_000, 50_000] {
+        door(&format!(r#"{{"pow_effort":{right}}}"#), &[]);
+    }
+    for wrong in ["99", "50001", "0", "-1", "1e3"] {
+        let expected = [("/front_door/pow_effort", "must be a whole number from 100 to 50000")];
+        door(&format!(r#"{{"pow_effort":{wrong}}}"#), &expected);
+    }
     door(r#"{"members_only":1}"#, &[("/front_door/members_only", "must be true or false")]);
     door(r#"{"colour":"red"}"#, &[("/front_door/colour", "is not known")]);
     door("null", &[("/front_door", "must be an object, not null")]);
@@ -175,7 +182,7 @@ fn a_front_door_is_kept_word_for_word() {
         assert_eq!(door.to_json(), kept, "{json}");
         assert_eq!(FrontDoor::parse(kept), Some(door), "{json}");
     };
-    let rest = r#""members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off""#;
+    let rest = r#""pow_effort":5000,"members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off""#;
     check("{}", &format!(r#"{{"pass":"off","challenge":"off",{rest},"limits":{{}}}}"#));
     check(
         r#"{"pass":"required","limits":{"ip":null,"interface":{"burst":2,"per_minute":3}}}"#,
@@ -183,7 +190,12 @@ fn a_front_door_is_kept_word_for_word() {
             r#"{{"pass":"required","challenge":"off",{rest},"limits":{{"ip":null,"interface":{{"burst":2,"per_minute":3}}}}}}"#
         ),
     );
+    check(
+        r#"{"challenge":"pow","pow_effort":20000}"#,
+        &format!(r#"{{"pass":"off","challenge":"pow",{},"limits":{{}}}}"#, rest.replace("5000", "20000")),
+    );
     assert_eq!(FrontDoor::parse("{}"), Some(FrontDoor::default()));
+    assert_eq!(FrontDoor::parse("{}").map(|door| door.pow_effort.0), Some(5_000), "a row from before it could be set");
     assert_eq!(FrontDoor::parse(r#"{"pass":"sometimes"}"#), None);
     assert!(FrontDoor::SHUT.needs_pass() && !FrontDoor::SHUT.is_off() && FrontDoor::default().is_off());
 }
@@ -202,6 +214,7 @@ fn a_patch_of_a_front_door_merges_member_by_member() {
     check("{}", before);
     check(r#"{"pass":"required"}"#, FrontDoor { pass: Asked::Required, ..before });
     check(r#"{"min_level":null,"pass":null}"#, FrontDoor { min_level: 0, ..before });
+    check(r#"{"pow_effort":100}"#, FrontDoor { pow_effort: PowEffort(100), ..before });
     check(r#"{"limits":null}"#, FrontDoor { limits: Limits::default(), ..before });
     let limits = |buyer, ip| FrontDoor { limits: Limits { buyer, ip, ..Limits::default() }, ..before };
     check(r#"{"limits":{"ip":null}}"#, limits(limit(1, 2), LimitSetting::None));

@@ -56,6 +56,8 @@ pub enum Challenge {
         /// The protocol's own challenge.
         #[schema(value_type = Object)]
         altcha: serde_json::Value,
+        /// Most keys that may have to be tried: what a bar of progress needs.
+        tries_max: u32,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use doorbuster_api::limits::{CODE_USES_MAX, CODES_AT_ONCE_MAX};
+use doorbuster_api::limits::{CODE_USES_MAX, CODES_AT_ONCE_MAX, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use doorbuster_api::value::Time;
 use serde_json::{Map, Value};
 
@@ -13,6 +13,7 @@ use super::values;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale edit spring --pass required --challenge slider
+  doorbuster sale edit spring --challenge pow --pow-effort 20000
   doorbuster sale edit spring --members-only true --min-level 3
   doorbuster sale edit spring --limit buyer=5/60 --limit ip=none
   doorbuster sale edit spring --limit default
@@ -36,6 +37,10 @@ pub struct EditArgs {
     /// What has to be solved for a pass.
     #[arg(long, value_name = "KIND", value_parser = ["off", "image", "slider", "pow"])]
     pub challenge: Option<String>,
+    /// How many keys a device tries on the average for a proof of work.
+    #[arg(long, value_name = "KEYS",
+          value_parser = clap::value_parser!(u32).range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
+    pub pow_effort: Option<u32>,
     /// Whether only members may buy.
     #[arg(long, value_name = "BOOL")]
     pub members_only: Option<bool>,
@@ -54,8 +59,8 @@ pub struct EditArgs {
     pub limit: Vec<LimitWord>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "title", "starts_at", "ends_at", "pass", "challenge", "members_only", "min_level", "access_codes",
-        "waiting_room", "limit",
+        "title", "starts_at", "ends_at", "pass", "challenge", "pow_effort", "members_only", "min_level",
+        "access_codes", "waiting_room", "limit",
     ])]
     pub file: Option<PathBuf>,
 }
@@ -73,6 +78,7 @@ impl EditArgs {
         for (member, word) in words {
             door.extend(word.as_ref().map(|word| (member.to_owned(), word.as_str().into())));
         }
+        door.extend(self.pow_effort.map(|keys| ("pow_effort".to_owned(), keys.into())));
         door.extend(self.members_only.map(|only| ("members_only".to_owned(), only.into())));
         door.extend(self.min_level.map(|level| ("min_level".to_owned(), level.into())));
         if !self.limit.is_empty() {

@@ -1,7 +1,7 @@
 //! Sales as people read them.
 
 use comfy_table::Cell;
-use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting};
+use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting, PowEffort};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
 use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList, StockRow};
 use doorbuster_api::sale::Phase;
@@ -57,7 +57,7 @@ pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
 
-/// What buyers have to bring, in a line; nothing where nothing is asked and every limit is at its default.
+/// What buyers have to bring, in a line; nothing where nothing is asked and everything else is at its default.
 pub fn door(door: &FrontDoor) -> String {
     let mut asked = Vec::new();
     let words = [
@@ -67,6 +67,9 @@ pub fn door(door: &FrontDoor) -> String {
         ("waiting room", door.waiting_room.as_str()),
     ];
     asked.extend(words.iter().filter(|(_, word)| *word != "off").map(|(what, word)| format!("{what} {word}")));
+    if door.pow_effort != PowEffort::DEFAULT {
+        asked.push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));
+    }
     if door.members_only {
         asked.push("members only".into());
     }

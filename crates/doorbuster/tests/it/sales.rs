@@ -97,6 +97,10 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
     let told = ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")]).fine();
     assert_eq!(told, "spring is changed.\nFront door: access codes required.\n");
 
+    let told = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).fine();
+    assert!(told.ends_with("Front door: access codes required, proof of work of 20,000 keys.\n"), "{told}");
+    assert!(ask(&["sale", "edit", "spring", "--pow-effort", "99"]).refused(2).contains("--pow-effort"));
+
     let codes = ask(&["sale", "codes", "spring", "--count", "3", "--uses", "2"]).fine();
     assert_eq!(codes.lines().count(), 3, "{codes}");
     assert!(codes.lines().all(|code| code.len() == 19), "{codes}");

@@ -8,8 +8,9 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use doorbuster_api::admin::front_door::PowEffort;
 use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
-use doorbuster_challenge::{WorkKeys, is_in_place, normalised};
+use doorbuster_challenge::{Effort, WorkKeys, is_in_place, normalised};
 use doorbuster_core::{BuyerId, IdKey, Millis, Phase};
 use doorbuster_store::{Spending, Spent, Store, StoreError};
 
@@ -19,7 +20,7 @@ use crate::engine::Engine;
 pub(crate) use seal::Kind;
 use seal::{Sealed, Seals};
 pub(crate) use studio::Shown;
-use studio::{Made, Studio};
+use studio::{Made, PICTURES, Studio, Wish};
 
 /// How long a challenge may be answered.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
@@ -29,6 +30,9 @@ pub(crate) const MISSES_MAX: u32 = 10;
 pub(crate) const MISSES_MS: i64 = 300_000;
 /// How long before a sale opens its challenges are drawn in advance.
 const AHEAD_MS: i64 = 600_000;
+
+const _: () =
+    assert!(Effort::of(PowEffort::DEFAULT.0).keys_max == Effort::USUAL.keys_max, "what is usual is what is measured");
 
 /// Why an answer did not count. The challenge is spent all the same.
 #[derive(Debug, thiserror::Error)]
@@ -111,16 +115,23 @@ impl Challenges {
         Self { seals: Seals::new(masters, id_key), work, studio, outcomes: Default::default() }
     }
 
-    /// A challenge of this kind for this buyer. `None`: more are asked for than can be drawn.
-    pub(crate) async fn offer(&self, now: Millis, sale: &str, buyer: &BuyerId, kind: ChallengeKind) -> Option<Offer> {
-        let kind = match kind {
-            ChallengeKind::Image => Kind::Image,
-            ChallengeKind::Slider => Kind::Slider,
-            ChallengeKind::Pow | ChallengeKind::Off => Kind::Work,
+    /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked for than can be drawn.
+    pub(crate) async fn offer(
+        &self,
+        now: Millis,
+        sale: &str,
+        buyer: &BuyerId,
+        kind: ChallengeKind,
+        effort: PowEffort,
+    ) -> Option<Offer> {
+        let wish = match kind {
+            ChallengeKind::Image => Wish::Image,
+            ChallengeKind::Slider => Wish::Slider,
+            ChallengeKind::Pow | ChallengeKind::Off => Wish::Work(Effort::of(effort.0)),
         };
-        let Made { shown, answer } = self.studio.take(kind).await?;
+        let Made { shown, answer } = self.studio.take(wish).await?;
         let until = now.plus(CHALLENGE_MS);
-        let sealed = Sealed { id: rand::random(), kind, until, answer };
+        let sealed = Sealed { id: rand::random(), kind: wish.kind(), until, answer };
         Some(Offer { token: self.seals.seal(&sealed, sale, buyer.as_str()), until, shown })
     }
 
@@ -186,9 +197,9 @@ impl Challenges {
         self.studio.drawn(kind)
     }
 
-    /// Has those kinds drawn in advance that a sale asks for, or will soon, and no others.
+    /// Has those pictures drawn in advance that a sale asks for, or will soon, and no others.
     pub(crate) fn prepare(&self, catalogue: &Catalogue, now: Millis) {
-        let mut wanted = [false; Kind::ALL.len()];
+        let mut wanted = [false; PICTURES];
         for sale in catalogue.sales() {
             let is_near = match sale.row.phase {
                 Phase::Open | Phase::Paused => true,
@@ -196,16 +207,12 @@ impl Challenges {
                 Phase::Draft | Phase::Closed => false,
             };
             let kind = match sale.door.challenge {
-                ChallengeKind::Off => continue,
+                // Work is no picture, and made in a moment.
+                ChallengeKind::Off | ChallengeKind::Pow => continue,
                 ChallengeKind::Image => Kind::Image,
                 ChallengeKind::Slider => Kind::Slider,
-                ChallengeKind::Pow => Kind::Work,
             };
-            if is_near {
-                // Whoever cannot see asks for work.
-                wanted[kind as usize] = true;
-                wanted[Kind::Work as usize] = true;
-            }
+            wanted[kind as usize] |= is_near;
         }
         self.studio.want(wanted);
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
@@ -135,6 +135,51 @@ async fn a_challenge_is_its_buyers_and_its_sales_alone() {
     assert_eq!(answer(&app, "anna", "spring", &other, &solved).await, "403 challenge_failed", "another one's answer");
     assert_eq!(answer(&app, "anna", "spring", &other, &worked(&other)).await, "403 challenge_failed", "which spent it");
     assert_eq!(answer(&app, "anna", "spring", &asked, &solved).await, "201", "strangers spent nothing");
+}
+
+/// How many keys a device tried for this answer.
+fn tried(answer: &Value) -> u64 {
+    let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
+    let payload: Value = serde_json::from_slice(&payload).expect("JSON");
+    payload["solution"]["counter"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
+    let app = TestApp::start().await;
+    open(&app, "spring", "pow").await;
+    open(&app, "autumn", "image").await;
+    let set = async |effort: Value| {
+        let changed =
+            app.admin("PATCH", "/v1/admin/sales/spring", Some(json!({"front_door": {"pow_effort": effort}}))).await;
+        assert_eq!(changed.verdict(), "200", "{}", changed.text());
+        changed.json()["front_door"]["pow_effort"].clone()
+    };
+    let ask = async |sale: &str| challenge(&app, "anna", sale, json!({"kind": "pow"})).await;
+    assert_eq!(ask("spring").await["tries_max"], 8_000, "the usual");
+    assert_eq!(set(json!(100)).await, 100);
+    let easy = ask("spring").await;
+    assert_eq!(easy["tries_max"], 160);
+    let little = worked(&easy);
+    assert!((40..=160).contains(&tried(&little)), "{}", tried(&little));
+    assert_eq!(set(json!(1_000)).await, 1_000);
+    let hard = ask("spring").await;
+    assert_eq!((&hard["tries_max"], &ask("autumn").await["tries_max"]), (&json!(1_600), &json!(8_000)), "one sale's");
+    assert_eq!(answer(&app, "anna", "spring", &hard, &little).await, "403 challenge_failed", "work for an easier one");
+    let hard = ask("spring").await;
+    let much = worked(&hard);
+    assert!((400..=1_600).contains(&tried(&much)), "{}", tried(&much));
+    assert_eq!(answer(&app, "anna", "spring", &hard, &much).await, "201");
+    assert_eq!(answer(&app, "anna", "spring", &easy, &little).await, "201", "what was given out before counts");
+    assert_eq!(set(Value::Null).await, 5_000, "the default is back");
+    assert_eq!(ask("spring").await["tries_max"], 8_000);
+    for wrong in [99, 50_001] {
+        let wrong = json!({"front_door": {"pow_effort": wrong}});
+        let refused = app.admin("PATCH", "/v1/admin/sales/spring", Some(wrong)).await;
+        assert_eq!(refused.verdict(), "422 invalid_request");
+        assert_eq!(refused.json()["errors"][0]["pointer"], "/front_door/pow_effort");
+    }
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ async fn a_sale_is_made_with_its_defaults_and_its_name_is_taken_then() {
             "items": [{"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"},
                        "stock": "unlimited", "limit_per_buyer": 3, "hold_secs": 900, "description": "", "image": null,
                        "list_price": null}],
-            "front_door": {"pass": "off", "challenge": "off", "members_only": false, "min_level": 0,
+            "front_door": {"pass": "off", "challenge": "off", "pow_effort": 5000, "members_only": false, "min_level": 0,
                            "access_codes": "off", "waiting_room": "off", "limits": {}}
         })
     );

@@ -45,7 +45,7 @@ pub(crate) async fn create(
     }
     app.admit(Route::Challenge, client, &buyer, &sale)?;
     let kind = asked.kind.unwrap_or(sale.door.challenge);
-    let offered = app.gate.challenges.offer(app.engine.now(), &sale.row.id, &buyer, kind).await;
+    let offered = app.gate.challenges.offer(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort).await;
     let Offer { token, until, shown } = offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
     Ok(json(StatusCode::CREATED, &written(token, wire::time(until), shown)))
 }
@@ -59,7 +59,7 @@ fn written(challenge: String, expires_at: Time, shown: Shown) -> Challenge {
             let (width, height) = (PUZZLE_WIDTH, PUZZLE_HEIGHT);
             Challenge::Slider { challenge, expires_at, background, piece, width, height, piece_y }
         }
-        Shown::Work { altcha } => Challenge::Pow { challenge, expires_at, altcha },
+        Shown::Work { altcha, tries_max } => Challenge::Pow { challenge, expires_at, altcha, tries_max },
     }
 }
 
