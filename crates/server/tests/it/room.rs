@@ -187,6 +187,51 @@ async fn told(events: &mut Socket, place: &Value) {
     }
 }
 
+/// Places that were looked for in the store.
+async fn looks(app: &TestApp) -> u64 {
+    let metrics = app.get("/metrics").await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_looks_total "));
+    line.and_then(|count| count.parse::<u64>().ok()).expect("it is there")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_look_for_places_no_more_often_than_pages_may() {
+    let app = TestApp::start().await;
+    let limits = json!({"buyer": {"burst": 2, "per_minute": 1}});
+    for (id, room) in [("spring", "always"), ("autumn", "auto")] {
+        let mut body = sale(id, 1.into(), 1);
+        body["front_door"] = json!({"waiting_room": room, "limits": limits});
+        assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
+        app.step(id, "open").await;
+    }
+    // What is told first is told after the looks.
+    let listen = async |buyer: &str, query: &str| {
+        let mut events = socket(&app, buyer, query).await;
+        assert_eq!(next(&mut events).await["type"], "status");
+        events
+    };
+    let before = looks(&app).await;
+    for _ in 0..6 {
+        listen("anna", "?sale=autumn").await;
+    }
+    assert_eq!(looks(&app).await, before, "a room that is not open is nobody's to look into");
+    for _ in 0..6 {
+        listen("anna", "?sale=spring").await;
+    }
+    assert_eq!(looks(&app).await, before + 2, "as often as the sale's limit says");
+    let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
+    assert_eq!(page.verdict(), "429 rate_limited", "a page is counted together with them");
+    // Whoever has used up the limit is told what this node knows.
+    assert_eq!(enter(&app, "bert").await.verdict(), "201");
+    let mut events = listen("bert", "?sale=spring").await;
+    while next(&mut events).await["state"] != "admitted" {}
+    for _ in 0..3 {
+        let mut again = listen("bert", "?sale=spring").await;
+        assert_eq!(next(&mut again).await["state"], "admitted");
+    }
+    assert_eq!(looks(&app).await, before + 2);
+}
+
 /// Fetches a pass and buys with it.
 async fn buy(app: &TestApp, buyer: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
@@ -321,16 +366,11 @@ async fn whoever_waits_is_refused_a_pass_from_memory() {
     }
     until(&app, "a", "is called in", is("admitted")).await;
     until(&app, "b", "waits", is("waiting")).await;
-    let looks = async || {
-        let metrics = app.get("/metrics").await.text();
-        let line = metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_looks_total "));
-        line.and_then(|count| count.parse::<u64>().ok()).expect("it is there")
-    };
-    let before = looks().await;
+    let before = looks(&app).await;
     for _ in 0..50 {
         assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
     }
     // Where the machine stood still for a moment the node looks again.
-    let after = looks().await;
+    let after = looks(&app).await;
     assert!(after - before < 10, "the store was asked {} times", after - before);
 }

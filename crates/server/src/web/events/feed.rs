@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use doorbuster_api::event::Event;
+use doorbuster_api::gate::Room;
 use doorbuster_api::order::AnyOrder;
 use doorbuster_core::{BuyerId, Phase};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::catalogue::SaleState;
+use crate::gate::Route;
 use crate::notify::{Kind, Next, Subscription};
 use crate::web::gate::room;
 use crate::web::limits::PLACES_TIMEOUT;
@@ -73,12 +75,21 @@ impl Feed {
     }
 
     /// The buyer's place in the waiting room of each sale that has one. It may have been taken at another node, so it is looked for, once and together with
-    /// whoever comes now; from then on this node knows it.
+    /// whoever comes now; from then on this node knows it. Looks are counted as those that a page takes; past the limit, what this node knows is told.
     pub(super) async fn places(&mut self) -> Vec<String> {
-        let sales: Vec<_> = self.sales.iter().filter_map(|sale| shown(&self.app, sale).ok()).collect();
-        let waits = |sale: &&Arc<SaleState>| !sale.door.waiting_room.is_off() && sale.row.phase != Phase::Closed;
-        let sales: Vec<_> = sales.iter().filter(waits).collect();
-        let looks = sales.iter().map(|sale| self.app.gate.room.look(&self.app.engine, sale, &self.buyer));
+        let now = self.app.engine.now();
+        let waits = |sale: &Arc<SaleState>| match sale.door.waiting_room {
+            Room::Off => false,
+            Room::Auto => sale.is_held(now),
+            Room::Always => sale.row.phase != Phase::Closed,
+        };
+        let sales: Vec<_> = self.sales.iter().filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
+        let is_to_be_looked_for = |sale: &&Arc<SaleState>| {
+            self.app.gate.room.glimpse(&self.app.engine, sale, &self.buyer).is_none()
+                && self.app.let_in(Route::Room, self.client, &self.buyer, sale).is_ok()
+        };
+        let looks = sales.iter().filter(is_to_be_looked_for);
+        let looks = looks.map(|sale| self.app.gate.room.look(&self.app.engine, sale, &self.buyer));
         // Events are hints: a reader is not kept waiting for a store that is away.
         let _ = tokio::time::timeout(PLACES_TIMEOUT, join_all(looks)).await;
         let places: Vec<Event> = sales.iter().filter_map(|sale| room::event(&self.app, sale, &self.buyer)).collect();
