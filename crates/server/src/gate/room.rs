@@ -149,10 +149,8 @@ impl Rooms {
     #[must_use]
     pub fn glimpse(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Option<Shown> {
         let hall = self.known_hall(&sale.row.id)?;
-        if hall.is_drawn() == sale.row.phase.is_before_opening() {
-            return None;
-        }
-        self.shown(engine, sale, &hall, buyer)
+        let can_tell = hall.can_tell(buyer, sale.row.phase.is_before_opening());
+        can_tell.then(|| self.shown(engine, sale, &hall, buyer)).flatten()
     }
 
     /// Whether a buyer may go on to a pass.

@@ -152,6 +152,13 @@ impl Hall {
         self.lock().heard.unwrap_or(0)
     }
 
+    /// Whether what is known here of the line goes with the sale's phase, as it must where a place is told by its rank. Of whoever was called in nothing else
+    /// has to be known.
+    pub(super) fn can_tell(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
+        let is_called = |held: &Held| held.place.until.is_some();
+        self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
+    }
+
     /// What the buyer is told. `None`: what is known here is not enough, or the place has lapsed.
     pub(super) fn tell(&self, buyer: &BuyerId, free: Option<u64>, now: Millis) -> Option<(Told, Option<Estimate>)> {
         let state = self.lock();

@@ -71,6 +71,21 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
 }
 
 #[test]
+fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
+    let hall = Hall::new("spring".into());
+    hall.learn(&place("anna", None, None));
+    hall.know(&room(2, None, 0));
+    assert!(hall.can_tell(&buyer("anna"), true) && !hall.can_tell(&buyer("anna"), false), "the sale has opened since");
+    hall.know(&room(2, Some(2), 1));
+    assert_eq!(hall.hear(&[place("bert", Some(1), Some(2_000))], |_| true), [buyer("bert")]);
+    for is_before_opening in [false, true] {
+        assert!(hall.can_tell(&buyer("bert"), is_before_opening));
+    }
+    assert_eq!(told(&hall, "bert", 9), Some(Told::Admitted(Millis(2_000))));
+    assert!(!hall.can_tell(&buyer("anna"), false), "her rank is not known yet");
+}
+
+#[test]
 fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     let (hall, came) = (Hall::new("spring".into()), Arrivals::default());
     let start = Instant::now();
