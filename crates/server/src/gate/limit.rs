@@ -35,7 +35,7 @@ use table::{Cell, Table};
 const BUYERS_PER_BUDGET: u64 = 250;
 /// The buyers behind an address are counted anew after so long.
 const CROWD_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// How long a crowd is in use after somebody came, to the table.
+/// How long a crowd that has more than one budget is in use after somebody came, to the table.
 const CROWD_STAYS_NANOS: u64 = 10 * NANOS_PER_SEC;
 /// What crowds and their buyers are hashed with; no route has it.
 const CROWD: u8 = 0xFE;
@@ -247,12 +247,13 @@ impl Limiter {
     fn budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| first_word(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who));
         let buyer = hash(BUYER_OF_CROWD, caller.buyer.as_bytes());
-        let about = self.table.with(hash(CROWD, &network(caller.address)), now, |cell| {
-            // Whoever was here last is forgotten last among those who are at no limit.
-            cell.state = now + CROWD_STAYS_NANOS;
-            count(cell, buyer, now)
-        });
-        u32::try_from(about / BUYERS_PER_BUDGET).unwrap_or(u32::MAX).max(1)
+        self.table.with(hash(CROWD, &network(caller.address)), now, |cell| {
+            let budgets = u32::try_from(count(cell, buyer, now) / BUYERS_PER_BUDGET).unwrap_or(u32::MAX).max(1);
+            // Without a crowd nobody behind an address misses what is forgotten of it, and addresses are to be had in any number: they push nobody out who
+            // has used up anything. Buyers are not: few addresses have a crowd, and it takes hundreds of buyers to count it anew.
+            cell.state = if budgets > 1 { now + CROWD_STAYS_NANOS } else { now };
+            budgets
+        })
     }
 
     /// One step on a cell.

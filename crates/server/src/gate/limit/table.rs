@@ -3,7 +3,8 @@
 //! The table is made of sets of eight cells; a key belongs to one set, found by a keyed hash, so that nobody can choose whose set it is. A key that is not
 //! there takes the cell of its set that is full again soonest: nearly always one that is full again, so that nothing is lost. Only when all eight are
 //! in use does one that is not lose its state, and then the one that has used the least: whoever is at a limit is the last to be forgotten, and would need
-//! as many others at theirs as the table has cells. Such losses are counted.
+//! as many others at theirs as the table has cells. Such losses are counted. What is counted of an address takes a cell too; one with a crowd behind it
+//! ranks as if it were at a limit for some seconds, any other as if it had used nothing.
 //!
 //! A set is changed under the short lock of its shard, in which nothing waits. A shard's memory is taken when it is first needed.
 

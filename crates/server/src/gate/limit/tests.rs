@@ -177,6 +177,40 @@ fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_
 }
 
 #[test]
+fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten() {
+    // Ten a second: whoever is at this limit is at it for half a second.
+    let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
+    let (limiter, sale) = (&limiter(), sale("spring", limits));
+    let ask = |address, buyer: &str| limiter.ask_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
+    let robots: Vec<String> = (0..500).map(|n| format!("robot-{n}")).collect();
+    for robot in &robots {
+        assert_eq!((0..9).filter(|_| ask("192.0.2.1", robot).is_ok()).count(), 5);
+    }
+    let budgets = |buyer: &str| limiter.budgets(caller("192.0.2.2", buyer), SECOND);
+    for n in 0..2_000 {
+        budgets(&format!("customer-{n}"));
+    }
+    let before = budgets("customer-0");
+    assert!(before > 4, "{before}");
+    // As many as the table has cells, each with a network of its own.
+    std::thread::scope(|scope| {
+        for part in 0..4_u64 {
+            let flood = move || {
+                for n in (0..1 << 18).map(|n| part << 18 | n) {
+                    let address =
+                        IpAddr::V6(std::net::Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) | u128::from(n) << 64));
+                    limiter.budgets(Caller { address, buyer: "somebody" }, SECOND);
+                }
+            };
+            scope.spawn(flood);
+        }
+    });
+    assert!(robots.iter().all(|robot| scope(ask("192.0.2.1", robot)) == Some(Scope::Buyer)), "none got a new burst");
+    assert_eq!(budgets("customer-0"), before);
+    assert_eq!(limiter.lost(), 0, "what was forgotten counted for nothing");
+}
+
+#[test]
 fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
     let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
     let sharing = Sharing::new(shared, Arc::default());
