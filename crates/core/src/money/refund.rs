@@ -137,7 +137,7 @@ pub fn note_refund<L: Ledger>(
 }
 
 /// Takes what a provider answered about a refund that it was asked about as it was `asked`. What was said of the refund meanwhile may be newer than
-/// the answer: that stays, and the provider is asked again when it says so. A try in vain says nothing that could be old, and counts. `None`: there
+/// the answer: that stays, and the provider is asked again where the two differ. A try in vain says nothing that could be old, and counts. `None`: there
 /// is no such refund; else the refund as it is now.
 pub fn answer_refund<L: Ledger>(
     ledger: &mut L,
@@ -145,18 +145,20 @@ pub fn answer_refund<L: Ledger>(
     news: &RefundNews,
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
-    match ledger.refund(&asked.id)? {
-        Some(mut refund) if refund != *asked && !matches!(news, RefundNews::Failed(_)) => {
-            let took = matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled);
-            if took && refund.state == RefundState::Pending && !has_come_back(&refund) {
-                // The provider took the request at any rate: how far that is, is the question from now on.
-                refund.accepted = true;
-                ledger.put_refund(&refund)?;
-            }
-            Ok(Some(refund))
-        }
-        _ => note_refund(ledger, &asked.id, news, now),
+    let Some(refund) = ledger.refund(&asked.id)? else { return Ok(None) };
+    if refund == *asked {
+        return note_refund(ledger, &asked.id, news, now);
     }
+    let news = match news {
+        RefundNews::Failed(_) => news,
+        // The provider took the request at any rate: how far that is, is the question from now on.
+        RefundNews::Accepted { .. } | RefundNews::Settled if !has_come_back(&refund) => {
+            &RefundNews::Accepted { again_ms: 0 }
+        }
+        RefundNews::CameBack(_) if refund.state == RefundState::Settled => &RefundNews::Ask { lost: true },
+        _ => return Ok(Some(refund)),
+    };
+    note_refund(ledger, &asked.id, news, now)
 }
 
 /// Chance enough for one try of one refund, and the same for whoever notes it.

@@ -105,7 +105,7 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(rig: Rig) {
     assert!(told.await.expect("writes"));
     let again = due().await.expect("it is due still");
     let back = RefundNews::CameBack("the account is closed".to_owned());
-    assert_eq!(answer(&asked, back).await, again, "the answer is older");
+    assert_eq!(answer(&asked, back.clone()).await, again, "the answer is older");
     let again = Refund { accepted: true, ..again };
     for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }] {
         assert_eq!(answer(&asked, late).await, again, "the provider took it, and is asked how far it is");
@@ -113,9 +113,57 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(rig: Rig) {
     assert_eq!(due().await.as_ref(), Some(&again));
     let again = answer(&asked, RefundNews::Failed("away".to_owned())).await;
     assert_eq!((again.state, again.tries), (RefundState::Pending, 1), "it was asked in vain");
-    assert_eq!(answer(&again, RefundNews::Settled).await.state, RefundState::Settled);
+    let settled = answer(&again, RefundNews::Settled).await;
+    assert_eq!(settled.state, RefundState::Settled);
+    rig.clock.pass(1);
+    for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }] {
+        assert_eq!(answer(&asked, late).await, settled, "it arrived");
+    }
+    // Either may be the older one: only the provider knows.
+    let lost = answer(&asked, back).await;
+    assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
+    assert_eq!(due().await, Some(lost));
     let nobodys = Refund { id: RefundId("re_none".to_owned()), ..again };
     assert_eq!(rig.store.answer_refund(nobodys, RefundNews::Settled).await.expect("writes"), None);
+    rig.adds_up().await;
+}
+
+/// A refund that was asked for in vain for the last time while the provider took it is asked about, and has all of its tries for that.
+pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(rig: Rig) {
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 2).await;
+    capture(&rig, &message(&order, "evt_1", "pay_1")).await;
+    rig.store.end_order(order.id, Ending::Refund, By::ENGINE.clone()).await.expect("writes");
+    let id = refunds(&rig, of(&order)).await.remove(0).id;
+    let note = async |news| rig.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund");
+    let now = async || refunds(&rig, of(&order)).await.remove(0);
+    let took = async |asked: Refund| {
+        rig.clock.pass(1);
+        let answer = rig.store.answer_refund(asked, RefundNews::Accepted { again_ms: 5 });
+        let refund = answer.await.expect("writes").expect("a refund");
+        let is_due = refund.state == RefundState::Pending && refund.next_at == rig.clock.now();
+        assert!(is_due && refund.accepted && refund.tries == 0 && refund.error.is_none(), "{refund:?}");
+    };
+    for _ in 1..REFUND_TRIES_MAX {
+        note(RefundNews::Failed("away".to_owned())).await;
+    }
+    // It becomes due anew while it is asked for.
+    let asked = now().await;
+    rig.clock.pass(1);
+    note(RefundNews::Ask { lost: false }).await;
+    took(asked).await;
+    for _ in 1..REFUND_TRIES_MAX {
+        note(RefundNews::Failed("away".to_owned())).await;
+    }
+    // Two ask for it, and the other one gives it up.
+    let asked = now().await;
+    assert_eq!(note(RefundNews::Failed("away".to_owned())).await.state, RefundState::Failed);
+    took(asked).await;
+    // What came back after it was taken waits for an operator.
+    let asked = now().await;
+    let back = note(RefundNews::CameBack("the account is closed".to_owned())).await;
+    let late = rig.store.answer_refund(asked, RefundNews::Settled).await.expect("writes");
+    assert_eq!(late, Some(back));
     rig.adds_up().await;
 }
 
