@@ -16,12 +16,14 @@ use super::rows::word;
 use super::run::Again;
 
 /// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
+/// What was taken back counts for nothing afterwards.
 const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, $2::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $7 AND p.state <> 'failed'
        AND ($2::text = 'disputed' OR NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id))
      ON CONFLICT (payment_id, kind) DO UPDATE
-     SET amount_minor = CASE WHEN reversal.amount_minor < excluded.amount_minor THEN excluded.amount_minor ELSE reversal.amount_minor END,
+     SET amount_minor = CASE WHEN reversal.stands AND reversal.amount_minor > excluded.amount_minor
+                             THEN reversal.amount_minor ELSE excluded.amount_minor END,
          stands = excluded.stands
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND (reversal.kind = 'disputed' OR reversal.amount_minor = excluded.amount_minor) END";

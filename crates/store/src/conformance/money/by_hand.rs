@@ -202,6 +202,12 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     assert_eq!(tell("evt_6", Returned, Some(40), false).await, Noted);
     assert_eq!(tell("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
+    // Less went back after that, and is told as what it is; more is added to it.
+    for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
+        assert_eq!(tell(event, Returned, Some(minor), true).await, Noted);
+        assert_eq!(stands().await, [(Returned, minor)]);
+    }
+    assert_eq!(tell("evt_10", Returned, Some(70), false).await, Noted);
     // What names no refund of ours leaves its id to what it says beside that.
     let no_refund = RefundId::of(&PaymentId("pay_1".to_owned()));
     for (taken, came) in [("evt_7", Noted), ("evt_7", Known)] {
