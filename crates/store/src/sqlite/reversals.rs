@@ -12,7 +12,7 @@ use super::Sqlite;
 use super::read::as_limit;
 use super::rows::word;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one, nor a dispute that was won.
 /// What was taken back counts for nothing afterwards.
 const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, ?2, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6 FROM payment p
@@ -23,7 +23,7 @@ const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currenc
                              THEN reversal.amount_minor ELSE excluded.amount_minor END,
          stands = excluded.stands
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
-                ELSE reversal.stands AND (reversal.kind = 'disputed' OR reversal.amount_minor = excluded.amount_minor) END";
+                ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END";
 const PUT_AS: &str =
     "SELECT p.order_id, r.amount_minor, r.currency FROM reversal r JOIN payment p ON p.id = r.payment_id
      WHERE r.payment_id = ?1 AND r.kind = ?2";

@@ -222,3 +222,30 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     }
     rig.adds_up().await;
 }
+
+/// Of two disputes of one payment, the one that is won does not take away the notice of the other.
+pub async fn a_dispute_that_is_won_takes_back_no_other(rig: Rig) {
+    use Reversing::{Known, Noted};
+    let grant = rig.slot(10, 10, 4).await;
+    let order = rig.reserve(&grant, 1, "anna", 2).await;
+    capture(&rig, &message(&order, "evt_1", "pay_1")).await;
+    let tell = async |event: &str, minor: Option<i64>, stands| {
+        let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
+        let (provider, payment, kind) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
+        rig.store.reverse(Reversal { event, provider, payment, kind, money, stands }).await.expect("writes")
+    };
+    let stands = async || rig.store.reversals().await.expect("reads").first().map(|found| found.money.minor);
+    assert_eq!(tell("evt_2", Some(60), true).await, Noted);
+    assert_eq!(tell("evt_3", Some(40), true).await, Known, "as much is known to have gone");
+    assert_eq!(tell("evt_4", Some(60), true).await, Known, "it was lost");
+    assert_eq!(tell("evt_5", Some(40), false).await, Known, "the other one was won");
+    assert_eq!(stands().await, Some(60));
+    assert_eq!(tell("evt_6", Some(60), false).await, Noted);
+    assert_eq!(stands().await, None);
+    // One that does not say how much is of all of it.
+    assert_eq!(tell("evt_7", None, true).await, Noted);
+    assert_eq!(stands().await, Some(price(2).minor));
+    assert_eq!(tell("evt_8", None, false).await, Noted);
+    assert_eq!(stands().await, None);
+    rig.adds_up().await;
+}
