@@ -266,16 +266,10 @@ impl Engine {
     ) -> Attempt {
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
-            TicketAnswer::Again(cut) => match self.waiters().join(cut.token) {
-                Some(verdict) => {
-                    let asker = Asker { is_first: false, until: tries.verdict };
-                    return self.wait(purchase, &cut, verdict, asker).await;
-                }
-                None => return self.find(purchase, &cut).await,
-            },
+            TicketAnswer::Again(cut) => return self.again(purchase, &cut, tries).await,
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => {
-                return self.refused_by_slot(purchase, request, Refusal::KeyReused).await;
+                return self.refused_by_slot(purchase, request, Refusal::KeyReused, tries).await;
             }
             // The share of an order that ended before this request came is on its way to the slot. Any node may bring it.
             TicketAnswer::LimitReached { .. } if purchase.item.work.feed.is_behind(slot, tries.told) => {
@@ -287,12 +281,23 @@ impl Engine {
             }
             TicketAnswer::LimitReached { used } => {
                 let refusal = Refusal::LimitReached { limit: purchase.item.row.limit, used };
-                return self.refused_by_slot(purchase, request, refusal).await;
+                return self.refused_by_slot(purchase, request, refusal, tries).await;
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,
             TicketAnswer::Stopped => UNAVAILABLE,
         })
+    }
+
+    /// The verdict of a ticket that was cut for an earlier try.
+    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt {
+        match self.waiters().join(cut.token) {
+            Some(verdict) => {
+                let asker = Asker { is_first: false, until: tries.verdict };
+                self.wait(purchase, cut, verdict, asker).await
+            }
+            None => self.find(purchase, cut).await,
+        }
     }
 
     /// The verdict of a ticket that nobody on this node waits for any more.

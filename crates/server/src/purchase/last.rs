@@ -64,11 +64,11 @@ impl Engine {
 
     /// What comes of the request's own ticket, if any slot that this node reaches has it. None cuts a new one: whoever may have nothing is told of no more
     /// than what is known.
-    async fn ticket_anywhere(&self, purchase: &Purchase, request: &Request, tries: Tries) -> Option<Bought> {
+    pub(super) async fn ticket_anywhere(&self, purchase: &Purchase, request: &Request, tries: Tries) -> Option<Bought> {
         let known = Request { limit: 0, ..request.clone() };
         for slot in purchase.item.every_slot(request) {
-            if let Ok(answer @ TicketAnswer::Again(_)) = self.slots().ticket(slot, &known).await
-                && let Attempt::Answer(bought) = self.not_cut(purchase, request, (slot, answer), tries).await
+            if let Ok(TicketAnswer::Again(cut)) = self.slots().ticket(slot, &known).await
+                && let Attempt::Answer(bought) = self.again(purchase, &cut, tries).await
             {
                 return Some(bought);
             }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use doorbuster_core::slot::Request;
 
-use super::{Attempt, Bought, Purchase, Refusal, UNAVAILABLE};
+use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
 use crate::engine::Engine;
 
 /// The truth is asked about one request's refusal once in so long at most.
@@ -38,8 +38,14 @@ impl Engine {
     }
 
     /// What a slot's refusal comes to. A slot knows what was asked of it; where an item has others, the request may hold an order by another one, and what
-    /// stands in its way may be undecided. There the truth has the last word, and until it has it the request waits.
-    pub(super) async fn refused_by_slot(&self, purchase: &Purchase, request: &Request, refusal: Refusal) -> Attempt {
+    /// stands in its way may be undecided. There the truth has the last word, and until it has it the request waits. A ticket of its own comes before that.
+    pub(super) async fn refused_by_slot(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        refusal: Refusal,
+        tries: Tries,
+    ) -> Attempt {
         if let Some(bought) = self.remembered(purchase, request).await {
             return Attempt::Answer(bought);
         }
@@ -51,7 +57,13 @@ impl Engine {
             self.confirmed(purchase, request, refusal).await
         };
         if let Ok(Some(bought)) = tokio::time::timeout(CONFIRM_WITHIN, confirmed).await {
-            return Attempt::Answer(bought);
+            let own = match bought {
+                Bought::Refused(Refusal::LimitReached { .. }) => {
+                    Box::pin(self.ticket_anywhere(purchase, request, tries)).await
+                }
+                _ => None,
+            };
+            return Attempt::Answer(own.unwrap_or(bought));
         }
         // Whatever commits from the slot's answer on makes it ask again.
         tokio::time::sleep(ASK_EVERY).await;

@@ -274,3 +274,36 @@ async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_
     assert_eq!(again, first);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_limit_that_the_truth_tells() {
+    let dir = Scratch::new();
+    let selling = engine(&dir).await;
+    spread_sale(&selling, 40, 10, Spread { choose: Choose::RoundRobin, ..over(2) }).await;
+    bought(&selling, "anna", "held", 1).await;
+    selling.stop().await;
+    // Slots that begin anew know nothing of that order.
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    for &slot in &item.slots {
+        while engine.slots().view(slot).await.expect("local").is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let waiting = engine.clone();
+    let first = tokio::spawn(async move { buy(&waiting, "anna", "k", 10).await });
+    while engine.queued(&item).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
+        let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
+        assert!(matches!(queued, Bought::Queued { .. }), "{queued:?}");
+    }
+    let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
+    let limit = Bought::Refused(Refusal::LimitReached { limit: 10, used: 1 });
+    assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "it has no ticket");
+    let first = first.await.expect("no panic");
+    assert!(matches!(first, Bought::Queued { .. }), "nothing is settled: {first:?}");
+    assert_eq!(again, first);
+    engine.stop().await;
+}
