@@ -92,8 +92,8 @@ fn letter(sql: &mut Statements<'_>, id: &DeadId) -> Done<Option<(Dead, Held)>> {
         }
     };
     let Some(place) = place else { return Ok(None) };
-    let found = list(sql, id.kind(), place.saturating_add(1), 1)?.into_iter().map(|(_, dead)| dead);
-    let Some(dead) = found.filter(|dead| dead.id == *id).last() else { return Ok(None) };
+    let found = list(sql, id.kind(), place.saturating_add(1), 1)?.pop();
+    let Some((_, dead)) = found.filter(|(_, dead)| dead.id == *id) else { return Ok(None) };
     let held = match &dead {
         Dead { id: DeadId::Refund(id), .. } => money::refund(sql, id)?.map(|refund| Held::Refund(Box::new(refund))),
         Dead { delivery: Some((_, position, _)), .. } => Some(Held::Event(told_at(sql, *position)?.map(Box::new))),

@@ -17,13 +17,13 @@ use crate::web::tests;
 
 /// Two pages and a bit of a third.
 const MANY: usize = 2 * EXPORT_PAGE + 100;
-const STOCK: u64 = 9_999;
+const STOCK: usize = 9_999;
 
 async fn start(dir: &Scratch) -> Arc<App> {
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
     let told = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop, long enough for anyone".into());
     let settings = load(&flags, [told].into_iter()).expect("valid settings");
-    tests::app(dir, &settings, STOCK).await
+    tests::app(dir, &settings, STOCK as u64).await
 }
 
 /// Orders of so many buyers, who come at once.
@@ -113,6 +113,6 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     let held = orders.len() - cancelled.len();
     let last = lines.last().expect("lines");
     let cell = |name: &str| last[name].parse::<usize>().expect("a number");
-    assert_eq!([cell("total"), cell("free"), cell("held")], [STOCK as usize, STOCK as usize - held, held]);
+    assert_eq!([cell("total"), cell("free"), cell("held")], [STOCK, STOCK - held, held]);
     app.engine.stop().await;
 }
