@@ -3,6 +3,8 @@
 //! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000), and as many headers without end are thrown meanwhile.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -25,6 +27,10 @@ const BOMBERS: usize = 8;
 const HALF_BODIES: usize = 50;
 /// A body that has not come after this is not waited for, on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
+/// Buyers at once, five times as many as keep one worker busy.
+const OVERLOAD: usize = 500;
+/// Dead WebSockets beside them, and as many slow heads at any time.
+const ATTACKERS: usize = 200;
 /// Longer than any of them may stay.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Memory that one of these clients may cost, in KiB.
@@ -169,6 +175,65 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     assert!(silent < most, "silence was waited for {silent:?}");
     assert!(bodies < BODY_WITHIN, "half a body was waited for {bodies:?}");
     assert_eq!(rig.buy(&Wish::new("late", "k", "spring", 1)).await.verdict(), "201");
+    drop(sleeping);
+    rig.audit(None).await;
+}
+
+/// Has one client come after the other, until there have been enough.
+async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) -> Vec<F::Output> {
+    let mut came = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        came.push(come().await);
+    }
+    came
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clients() {
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let idle = IDLE_SECS.to_string();
+    let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
+    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
+    pulse.beat(Duration::from_millis(500)).await;
+    let before = pulse.beat(Duration::from_millis(1_500)).await;
+
+    // Whoever is let go comes again, so that all kinds are there all the time.
+    let sleeping = sleepers(&rig, ATTACKERS).await;
+    let (stop, address) = (Arc::new(AtomicBool::new(false)), rig.address);
+    let slow = |number: usize| {
+        let half = format!("POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a").into_bytes();
+        let come = move || {
+            let half = half.clone();
+            async move {
+                let Ok(wire) = Wire::connect(address).await else { return };
+                trickle(wire, half, Duration::from_millis(400)).await.expect("no panic");
+            }
+        };
+        tokio::spawn(again(stop.clone(), come))
+    };
+    let slow: Vec<_> = (0..ATTACKERS).map(slow).collect();
+    let bomb = move || async move { throw(address, 1).await.expect("no panic") };
+    let bombers: Vec<_> = (0..BOMBERS).map(|_| tokio::spawn(again(stop.clone(), bomb))).collect();
+    let p99_max = before.p99 * 5 + Duration::from_millis(250);
+    let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
+    let (answers, meanwhile) = pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
+    assert_eq!(rig.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
+    stop.store(true, Ordering::Relaxed);
+
+    let (mut came, mut refused, mut reset) = (0, 0, 0);
+    for one in slow {
+        came += one.await.expect("no panic").len();
+    }
+    for bomber in bombers {
+        for (some, others) in bomber.await.expect("each is refused") {
+            (refused, reset) = (refused + some, reset + others);
+        }
+    }
+    println!("{before:?}, meanwhile {meanwhile:?}, {answers} answers; {came} slow heads, {refused} + {reset} bombs");
+    assert!(came > ATTACKERS && refused > reset && refused > BOMBERS, "{came} slow heads, {refused} + {reset} bombs");
+    assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
+    assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
     drop(sleeping);
     rig.audit(None).await;
 }
