@@ -91,7 +91,7 @@ impl Engine {
 
     /// Moves at most `units` from the item's slots to its pool; returns how many it moved. What only another node reaches is asked for: that node
     /// moves it.
-    pub(super) async fn recall(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
+    pub(crate) async fn recall(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
         // Credits of returned tickets are on their way to the slots, and the caller holds the lock of whoever would bring them.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.sources(item, grants).await?;

@@ -1,4 +1,5 @@
 //! The stock side without HTTP: a small crowd at the real store and the real slot.
+mod order;
 mod spread;
 mod undecided;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use doorbuster_core::order::Changed;
 use doorbuster_core::sale::Step;
+use doorbuster_core::slot::Bounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
@@ -30,13 +32,17 @@ async fn engine_with(dir: &Scratch, roles: Roles) -> Arc<Engine> {
 }
 
 async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
+    engine_bounded(dir, roles, clock, Bounds::default()).await
+}
+
+async fn engine_bounded(dir: &Scratch, roles: Roles, clock: Clock, bounds: Bounds) -> Arc<Engine> {
     Engine::start(EngineOptions {
         place: Place::Directory(dir.path().to_owned()),
         roles,
         id_key: IdKey::new([3; 32]),
         clock,
         node: NodeId(1),
-        bounds: doorbuster_core::slot::Bounds::default(),
+        bounds,
         leads_regardless: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
