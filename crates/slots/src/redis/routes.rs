@@ -105,7 +105,9 @@ impl Routes {
         let servers = clients.into_iter().map(|client| routes.server_at(client)).collect();
         routes.set(Map { servers, ranges: Vec::new() });
         if is_cluster {
-            patiently(until, async || routes.refresh().await).await?;
+            while let Err(fail) = routes.refresh().await {
+                rest(fail, until).await?;
+            }
             healths = routes.look_at_all(healths, until).await?;
         }
         Ok((Arc::new(routes), healths))
@@ -239,7 +241,12 @@ impl Routes {
 async fn look(client: &Client, until: Instant) -> Result<(Health, Scripts), Fail> {
     let mut connection = connect(client, Some(OPEN_MAX)).await?;
     let address = client.get_connection_info().addr().to_string();
-    patiently(until, async || look_over(&mut connection, &address).await).await
+    loop {
+        match look_over(&mut connection, &address).await {
+            Ok(looked) => return Ok(looked),
+            Err(fail) => rest(fail, until).await?,
+        }
+    }
 }
 
 async fn look_over(connection: &mut MultiplexedConnection, address: &str) -> Result<(Health, Scripts), Fail> {
@@ -251,14 +258,13 @@ async fn look_over(connection: &mut MultiplexedConnection, address: &str) -> Res
     Ok((health, scripts))
 }
 
-/// Asks again and again while the answer may be another a moment later, until then.
-async fn patiently<T>(until: Instant, mut ask: impl AsyncFnMut() -> Result<T, Fail>) -> Result<T, Fail> {
-    loop {
-        match ask().await {
-            Err(fail) if fail.may_pass() && Instant::now() < until => tokio::time::sleep(OPEN_PAUSE).await,
-            said => return said,
-        }
+/// Rests for a moment after a failure that may pass; gives back any other, and every one after `until`.
+async fn rest(fail: Fail, until: Instant) -> Result<(), Fail> {
+    if !fail.may_pass() || Instant::now() >= until {
+        return Err(fail);
     }
+    tokio::time::sleep(OPEN_PAUSE).await;
+    Ok(())
 }
 
 fn host_of(manner: &ConnectionInfo) -> String {
