@@ -2,6 +2,8 @@
 
 #[path = "it/again.rs"]
 mod again;
+#[path = "it/ahead.rs"]
+mod ahead;
 #[path = "it/audit.rs"]
 mod audit;
 #[path = "it/books.rs"]

@@ -1,0 +1,49 @@
+//! A database one version ahead: a node of this version goes on with it, another one starts, and both leave alone what only a newer version writes.
+use doorbuster_core::OrderState;
+use doorbuster_core::event::By;
+use doorbuster_core::order::Ending;
+
+use crate::cluster;
+use crate::nodes::two;
+use crate::rig::open_postgres;
+
+/// A version that adds a column to every table, which every row so far has.
+const LATER: &str = "DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migration' LOOP
+        EXECUTE format('ALTER TABLE %I ADD COLUMN later text DEFAULT ''newer''', name);
+        EXECUTE format('ALTER TABLE %I ALTER COLUMN later DROP DEFAULT', name);
+    END LOOP; END $$;
+    INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later' FROM schema_migration";
+/// How many rows have it, in tables whose rows change and stay.
+const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
+    (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later) FROM quota)";
+
+#[tokio::test]
+async fn what_only_a_newer_version_writes_is_left_alone() {
+    let (runs, other, database) = two().await;
+    other.store.close().await;
+    let cluster = cluster::shared();
+    let grant = runs.slot(10, 8, 5).await;
+    let item = grant.slot.item;
+    let first = runs.reserve(&grant, 1, "anna", 2).await;
+    let second = runs.reserve(&grant, 2, "anna", 1).await;
+    runs.reserve(&grant, 3, "anna", 1).await;
+    cluster.psql(&database, LATER).expect("a newer version migrates");
+    let left = cluster.psql(&database, LEFT).expect("a query");
+    assert_eq!(left.trim(), "1|1|1|3|1");
+    let starts = open_postgres(&cluster.url(&database), 3).await;
+    for (rig, order, n) in [(&runs, &first, 4), (&starts, &second, 5)] {
+        let new = rig.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
+        let read = rig.store.order(new.id).await.expect("reads").expect("it is there");
+        assert_eq!((read.units, read.state), (new.units, OrderState::Reserved));
+        rig.store.end_order(order.id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+        let ended = rig.store.order(order.id).await.expect("reads").expect("it is there");
+        assert_eq!(ended.state, OrderState::Cancelled);
+    }
+    // What was cancelled is in the pool again.
+    starts.expect_units(item, 5, 2, 3, 0).await;
+    assert_eq!(cluster.psql(&database, LEFT).expect("a query"), left);
+    for rig in [runs, starts] {
+        rig.store.close().await;
+    }
+}
