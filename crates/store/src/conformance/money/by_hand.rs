@@ -232,7 +232,10 @@ pub async fn a_dispute_that_is_won_takes_back_no_other(rig: Rig) {
     let tell = async |event: &str, minor: Option<i64>, stands| {
         let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment, kind) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
-        rig.store.reverse(Reversal { event, provider, payment, kind, money, stands }).await.expect("writes")
+        rig.store
+            .reverse(Reversal { event, provider, payment, kind, money, stands, dispute: None })
+            .await
+            .expect("writes")
     };
     let stands = async || rig.store.reversals().await.expect("reads").first().map(|found| found.money.minor);
     assert_eq!(tell("evt_2", Some(60), true).await, Noted);

@@ -22,7 +22,7 @@ const STOCK: usize = 9_999;
 async fn start(dir: &Scratch) -> Arc<App> {
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
     let told = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop, long enough for anyone".into());
-    let settings = load(&flags, [told].into_iter()).expect("valid settings");
+    let settings = load(&flags, [told]).expect("valid settings");
     tests::app(dir, &settings, STOCK as u64).await
 }
 
