@@ -18,7 +18,7 @@ use crate::watch::Watch;
 /// A WebSocket of a client.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-async fn open(
+pub(crate) async fn open(
     app: &TestApp,
     query: &str,
     headers: &[(&'static str, &str)],
