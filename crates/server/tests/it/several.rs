@@ -76,11 +76,13 @@ async fn what_one_server_wrote_the_others_show_at_once() {
         let begun = Watch::start();
         let bought = loop {
             let told = first.buy("anna", &key, &id, "phone", 3).await;
-            if told.verdict() == "201" || begun.elapsed() > Duration::from_secs(1) {
+            if told.status == 201 || told.status == 200 || begun.elapsed() > PATIENCE {
                 break told;
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        assert_eq!(bought.verdict(), "201", "{}", bought.text());
+        // Whoever was told to wait finds the order when asking again.
+        assert!(matches!(bought.status, 200 | 201), "{}", bought.text());
         let order = bought.json()["id"].as_str().expect("an id").to_owned();
         let seen = second.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
         assert_eq!((seen.verdict().as_str(), seen.json()["state"].as_str()), ("200", Some("reserved")));
@@ -96,7 +98,7 @@ async fn what_one_server_wrote_the_others_show_at_once() {
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
     let begun = Watch::start();
     while list().await != "401 unauthenticated" {
-        assert!(begun.elapsed() < Duration::from_secs(3), "a key deleted at another server");
+        assert!(begun.elapsed() < PATIENCE, "a key deleted at another server");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(control.get("/healthz").await.verdict(), "200");

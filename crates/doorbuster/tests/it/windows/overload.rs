@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Wire, Wish};
 use super::faults::Faults;
-use super::pulse::{Pulse, Served};
+use super::pulse::{Pulse, Served, TIMES_MAX};
 use super::rig::Rig;
 
 /// Connections that the server takes.
@@ -86,14 +86,19 @@ async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
         let Outside { served, told, closed } = one.await.expect("nothing but the answers of the contract");
         met = Outside { served: met.served + served, told: met.told + told, closed: met.closed + closed };
     }
-    println!("{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB");
+    // Once more without them: the machine may have become slower meanwhile.
+    let (after, cost_after) = measured(&rig, &mut pulse).await;
+    println!(
+        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB, {after:?} {cost_after:?}"
+    );
     assert!(met.told > 5 * PLACES, "the server was not too small: {met:?}");
     assert!(met.closed * 10 < met.told, "hardly anybody is sent away without a word: {met:?}");
     // By processor time, as the crowd of this test and whatever else runs use the same machine.
     let contacts = answers + met.served + met.told + met.closed;
     let each = |cost: Duration, of: usize| cost.as_secs_f64() / of as f64;
-    let (each_before, each) = (each(cost_before, before.answers), each(cost, contacts));
-    assert!(each < each_before * 1.3, "to be sent away costs more than to be served: {each} s, before {each_before} s");
+    let served = each(cost_before, before.answers).max(each(cost_after, after.answers));
+    let each = each(cost, contacts);
+    assert!(each < served * 1.3, "to be sent away costs more than to be served: {each} s, served {served} s");
     assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     // The crowd goes, and there is room again at once.
@@ -116,16 +121,25 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let mut few = Pulse::enter(&rig, "spring", 100).await;
     few.beat(Duration::from_millis(500)).await;
-    let (before, cost_before) = measured(&rig, &mut few).await;
     let memory = rig.resident_kib();
     let mut many = Pulse::enter(&rig, "spring", 500).await;
-    let (meanwhile, cost) = measured(&rig, &mut many).await;
-    let grown = rig.resident_kib().saturating_sub(memory);
-    println!("{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
-    let each = |cost: Duration, served: Served| cost.as_secs_f64() / served.answers as f64;
-    let (each_before, each) = (each(cost_before, before), each(cost, meanwhile));
-    assert!(each < each_before * 1.5, "an answer costs {each} s, before {each_before} s");
-    assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
+    many.beat(Duration::from_millis(500)).await;
+    let mut told = Vec::new();
+    let each = |(served, cost): (Served, Duration)| cost.as_secs_f64() / served.answers as f64;
+    // A machine may become slower between the two; what the server does wrong stays.
+    let grown = loop {
+        let before = measured(&rig, &mut few).await;
+        let (meanwhile, cost) = measured(&rig, &mut many).await;
+        let grown = rig.resident_kib().saturating_sub(memory);
+        println!("{before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
+        assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
+        let (each_before, each) = (each(before), each((meanwhile, cost)));
+        if each < each_before * 1.5 {
+            break grown;
+        }
+        told.push(format!("an answer costs {each} s, before {each_before} s"));
+        assert!(told.len() < TIMES_MAX, "{told:?}");
+    };
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     rig.audit(None).await;
 }

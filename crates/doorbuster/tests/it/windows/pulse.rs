@@ -9,7 +9,7 @@ use super::rig::Rig;
 use crate::watch::Watch;
 
 /// Times that buyers are looked at before they are called badly served.
-const TIMES_MAX: usize = 4;
+pub const TIMES_MAX: usize = 4;
 
 /// Between two looks at the watch.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

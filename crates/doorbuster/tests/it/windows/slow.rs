@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -191,7 +191,8 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let idle = IDLE_SECS.to_string();
+    // A buyer who is served waits for the slowest of all before asking again.
+    let idle = (IDLE_SECS * 3).to_string();
     let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
@@ -201,13 +202,16 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     // Whoever is let go comes again, so that all kinds are there all the time.
     let sleeping = sleepers(&rig, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), rig.address);
+    let let_go = Arc::new(AtomicUsize::new(0));
     let slow = |number: usize| {
         let half = format!("POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a").into_bytes();
+        let let_go = let_go.clone();
         let come = move || {
-            let half = half.clone();
+            let (half, let_go) = (half.clone(), let_go.clone());
             async move {
                 let Ok(wire) = Wire::connect(address).await else { return };
                 trickle(wire, half, Duration::from_millis(400)).await.expect("no panic");
+                let_go.fetch_add(1, Ordering::Relaxed);
             }
         };
         tokio::spawn(again(stop.clone(), come))
@@ -219,6 +223,8 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
     let (answers, meanwhile) = pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
     assert_eq!(rig.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
+    let come_again = async || (let_go.load(Ordering::Relaxed) > ATTACKERS).then_some(());
+    rig.until("slow heads are let go, and come again", PATIENCE, come_again).await;
     stop.store(true, Ordering::Relaxed);
 
     let (mut came, mut refused, mut reset) = (0, 0, 0);

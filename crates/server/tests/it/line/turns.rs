@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{LINE, PATIENCE};
 use crate::app::TestApp;
+use crate::watch::Watch;
 use crate::webhooks::receiver::Receiver;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,7 +54,7 @@ async fn a_unit_that_goes_from_hand_to_hand_waits_for_no_clock() {
         let id = app.joined(&buyer).await;
         places.push((buyer, id));
     }
-    let begun = Instant::now();
+    let begun = Watch::start();
     for (buyer, id) in places {
         app.cancel(&held.0, &held.1).await;
         app.becomes(&buyer, &id, "reserved").await;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::rig::{Home, Node, SALE, until};
+use crate::app::PATIENCE;
 use crate::watch::Watch;
 
 /// Requests that name what nobody knows.
@@ -50,8 +51,13 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     // One loader of both nodes.
     assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
     home.redis().end();
-    // The first calls find the connection broken.
-    let (took, read) = misses(&[&a, &b]).await;
+    // The first calls find the connection broken. The last reading may have taken so long that none is due yet.
+    let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
+    while read == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the store is read without the Redis");
+        let again = misses(&[&a, &b]).await;
+        (took, read) = (took + again.0, read + again.1);
+    }
     println!("the same without the Redis in {took:?}: {read} times");
     assert!((1..=2 * at_most(took)).contains(&read), "{read} in {took:?}");
     a.crash();

@@ -8,6 +8,7 @@ use super::{announce, buy, draw, drawn, enter, is, told, until};
 use crate::app::{PATIENCE, TestApp, sale};
 use crate::events::{next, socket};
 use crate::postgres::Cluster;
+use crate::watch::Watch;
 
 /// A server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
@@ -139,12 +140,15 @@ async fn crowd_at_the_button(app: &TestApp, (home, database): (&Cluster, &str), 
         assert_eq!(pass.verdict(), "201", "{}", pass.text());
         passes.push(pass.json()["pass"].as_str().expect("a pass").to_owned());
     }
-    // Of a hundred nodes each looks after twenty who come in a second; the others of this installation are silent. Who came for passes is forgotten by then.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    home.psql(database, "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60099) n")
+    // Of a thousand nodes each looks after two who come in a second; the others of this installation are silent. Who came for passes is forgotten by then.
+    let quiet = Watch::start();
+    while quiet.elapsed() < Duration::from_secs(2) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    home.psql(database, "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n")
         .expect("a table");
     let begun = Instant::now();
-    while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 100") {
+    while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 1000") {
         assert!(begun.elapsed() < PATIENCE, "the node knows of the others");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
