@@ -60,7 +60,7 @@ impl Meter {
         add(if is_away { &self.away } else { &self.asked });
     }
 
-    /// How long the checkout that waits longest has waited to be closed.
+    /// How long units have waited for a checkout to be closed, of those that wait longest.
     pub(crate) fn lag(&self, ms: i64) {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
@@ -85,7 +85,7 @@ impl Meter {
         (get(&self.asked), get(&self.away))
     }
 
-    /// Seconds that the checkout which waits longest has waited to be closed.
+    /// Seconds that units have waited for a checkout to be closed, of those that wait longest.
     pub(crate) fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

@@ -89,8 +89,7 @@ impl Payments {
     /// Checkouts that are over, those of orders that wait for it first.
     async fn to_ask(&self) -> Result<Vec<(Checkout, Order)>, EngineError> {
         let found = self.engine.store().checkouts_to_close(PAGE).await?;
-        let now = self.engine.now();
-        self.meter.lag(found.iter().map(|(_, order)| waits_since(order, now)).max().unwrap_or(0).max(0));
+        self.meter.lag(lag_ms(found.iter().map(|(_, order)| order), self.engine.now()));
         Ok(found)
     }
 
@@ -149,6 +148,16 @@ fn reads_on(is_full: bool, waiting: usize, asking: usize) -> bool {
 /// How long a checkout that is over waits for its provider's word.
 fn waits_since(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
+}
+
+/// How long units have waited for it. An order that ended gave its units back: its provider may be silent for weeks.
+fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
+    orders
+        .filter(|order| order.state == OrderState::Reserved)
+        .map(|order| waits_since(order, now))
+        .max()
+        .unwrap_or(0)
+        .max(0)
 }
 
 /// When to ask again about a checkout that has waited for so long.
@@ -268,6 +277,18 @@ mod tests {
         let kept = engine.store().keep_checkout(checkout.clone()).await.expect("writes");
         assert_eq!(kept, CheckoutKept::Kept(checkout.clone()));
         (engine, checkout, order)
+    }
+
+    #[tokio::test]
+    async fn units_that_wait_make_the_lag_and_silence_about_ended_orders_does_not() {
+        let dir = Scratch::new();
+        let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
+        let now = order.pay_by.plus(7_000);
+        let ended = Order { state: OrderState::Cancelled, ended_at: Some(now.plus(-3_600_000)), ..order.clone() };
+        assert_eq!(lag_ms([&ended].into_iter(), now), 0);
+        assert_eq!(lag_ms([&ended, &order].into_iter(), now), 7_000);
+        assert_eq!(lag_ms([&order].into_iter(), order.pay_by.plus(-1)), 0, "its time is not over");
+        engine.stop().await;
     }
 
     /// Stripe at this address, which says of every session that it is not decided.

@@ -210,7 +210,7 @@ async fn money(app: &App, text: &mut Text) {
     text.metric(
         "doorbuster_checkouts_lag_seconds",
         Kind::Gauge,
-        "How long the checkout that waits longest has waited to be closed.",
+        "How long units have waited for a checkout to be closed, of those that wait longest.",
     )
     .sample(&[], meter.lag_secs());
     // The store may be away: then it is missing rather than wrong.
