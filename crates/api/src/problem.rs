@@ -254,7 +254,7 @@ impl Problem {
     /// `409`: with what the buyer already has, the request passes the limit.
     #[must_use]
     pub fn limit_reached(limit: u32, used: u32) -> Self {
-        Self::with(Code::LimitReached, "more than one buyer may have of this item", More::Limit { limit, used })
+        Self::with(Code::LimitReached, "more than a buyer may have of this item", More::Limit { limit, used })
     }
 
     /// `409`: the sale opens later, at `opens_at` if that is fixed.

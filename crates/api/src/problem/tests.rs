@@ -17,7 +17,7 @@ fn each_code_carries_its_members() {
     );
     check(
         &Problem::limit_reached(10, 7),
-        r#"{"type":"/docs#limit_reached","title":"Limit reached","status":409,"code":"limit_reached","detail":"more than one buyer may have of this item","retryable":false,"limit":10,"used":7}"#,
+        r#"{"type":"/docs#limit_reached","title":"Limit reached","status":409,"code":"limit_reached","detail":"more than a buyer may have of this item","retryable":false,"limit":10,"used":7}"#,
     );
     check(
         &Problem::not_started(None),
