@@ -24,6 +24,8 @@ pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// After how long without a word the servers of a Redis Cluster hold one of them for dead, in milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
+/// Servers that do not know each other after so long meet again.
+pub(super) const MEET_AGAIN: Duration = Duration::from_secs(3);
 /// Bytes of a server's log that are shown when it failed.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 /// Bytes that a proxy reads at once.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::error::ClusterError;
-use super::limits::{BUS_AFTER, LOOK_EVERY, NODE_TIMEOUT_MS, READY_WITHIN};
+use super::limits::{BUS_AFTER, LOOK_EVERY, MEET_AGAIN, NODE_TIMEOUT_MS, READY_WITHIN};
 use super::place::Place;
 use super::process::{Process, Start, find};
 use super::{ports, resp};
@@ -177,19 +177,31 @@ impl Redis {
             server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
             server.ask(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
         }
-        for server in &self.servers[1..] {
-            let bus = (server.port + BUS_AFTER).to_string();
-            primaries[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &server.port.to_string(), &bus])?;
-        }
-        self.until("they know each other", |server| {
-            server.ask(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&format!("nodes:{}\r", self.servers.len())))
-        })?;
+        self.meet()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.ask(&["CLUSTER", "MYID"])?;
             // A server that was met a moment ago may not yet have been heard of everywhere.
             until("a replica knows its primary", || replica.ask(&["CLUSTER", "REPLICATE", &id]).is_ok())?;
         }
         self.until_healthy()
+    }
+
+    /// Makes them known to each other. A server forgets one that it only just met and that says nothing for a second, as when the machine stops
+    /// them all for a while: then they meet again.
+    fn meet(&self) -> Result<(), ClusterError> {
+        let known = format!("cluster_known_nodes:{}\r", self.servers.len());
+        let knows = |server: &Server| server.ask(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known));
+        let mut met = None::<Instant>;
+        until("they know each other", || {
+            if met.is_none_or(|met| met.elapsed() > MEET_AGAIN) {
+                met = Some(Instant::now());
+                for server in &self.servers[1..] {
+                    let bus = (server.port + BUS_AFTER).to_string();
+                    drop(self.servers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &server.port.to_string(), &bus]));
+                }
+            }
+            self.servers.iter().all(knows)
+        })
     }
 
     /// Waits until every shard has its primary and a replica that follows it, and all agree that all is well.

@@ -1,5 +1,4 @@
 //! Slots on a Redis Cluster of three primaries: the conformance suite, and slots that move.
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -12,23 +11,43 @@ use super::storm::storm;
 
 /// How long the servers may need to agree.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+const PRIMARIES: usize = 3;
+const HASH_SLOTS: usize = 16_384;
+/// After how long without a word the servers of a cluster miss one of them, in milliseconds: by then they also forget whom they only just met. Long,
+/// as a machine may stop them all for a while; short where one is to be replaced, once they know each other.
+const MISSED_AFTER_MS: &str = "30000";
+const REPLACED_AFTER_MS: &str = "4000";
 
 /// Three primaries, each with so many replicas.
 fn start_with(replicas: usize) -> Vec<Server> {
-    // Only who is to be replaced is missed soon: servers without a replica stay, though the machine stops them all for a while.
-    let missed_after = if replicas > 0 { "4000" } else { "30000" };
     let arguments =
-        ["--cluster-enabled", "yes", "--cluster-node-timeout", missed_after, "--repl-diskless-sync-delay", "0"];
-    let servers: Vec<Server> = (0..3 * (replicas + 1)).map(|_| Server::start_on_port(&arguments)).collect();
-    let places: Vec<String> = servers.iter().map(|s| format!("127.0.0.1:{}", s.port())).collect();
-    let replicas = replicas.to_string();
-    let arguments = ["--cluster", "create", "--cluster-yes", "--cluster-replicas", &replicas];
-    let made = Command::new("redis-cli").args(arguments).args(&places).output();
-    let made = made.expect("redis-cli is installed");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    wait_until("the servers agree", || {
-        servers.iter().all(|s| s.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
-    });
+        ["--cluster-enabled", "yes", "--cluster-node-timeout", MISSED_AFTER_MS, "--repl-diskless-sync-delay", "0"];
+    let servers: Vec<Server> = (0..PRIMARIES * (replicas + 1)).map(|_| Server::start_on_port(&arguments)).collect();
+    let (primaries, others) = servers.split_at(PRIMARIES);
+    for (i, server) in primaries.iter().enumerate() {
+        let (first, last) = (i * HASH_SLOTS / PRIMARIES, (i + 1) * HASH_SLOTS / PRIMARIES - 1);
+        let _: () = server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(i + 1).to_string()]);
+        let _: () = server.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+    }
+    for server in &servers[1..] {
+        let _: () = servers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string()]);
+    }
+    let all = format!("cluster_known_nodes:{}\r", servers.len());
+    let says = |server: &Server, what: &str| server.ask::<String>(&["CLUSTER", "INFO"]).contains(what);
+    wait_until("the servers know each other", || servers.iter().all(|server| says(server, &all)));
+    for (i, server) in others.iter().enumerate() {
+        let id: String = primaries[i % PRIMARIES].ask(&["CLUSTER", "MYID"]);
+        // It may not know yet that this one is a primary.
+        wait_until("a replica follows", || server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok());
+    }
+    let whole = |server: &Server| {
+        server.ask::<String>(&["CLUSTER", "NODES"]).lines().filter(|line| line.contains("slave")).count()
+            == others.len()
+    };
+    wait_until("the servers agree", || servers.iter().all(|s| says(s, "cluster_state:ok\r") && whole(s)));
+    for server in servers.iter().filter(|_| replicas > 0) {
+        let _: () = server.ask(&["CONFIG", "SET", "cluster-node-timeout", REPLACED_AFTER_MS]);
+    }
     servers
 }
 

@@ -130,7 +130,8 @@ impl Server {
     }
 
     pub fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let mut connection = redis::Client::open(self.url())?.get_connection()?;
+        let mut connection = redis::Client::open(self.url())?.get_connection_with_timeout(READY_WITHIN)?;
+        connection.set_read_timeout(Some(READY_WITHIN))?;
         let mut command = Cmd::new();
         words.iter().for_each(|word| drop(command.arg(word).args_iter()));
         command.query(&mut connection)
