@@ -59,7 +59,7 @@ use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
 use failure::Lines;
-use limits::{PING_EVERY, SILENCE_MAX};
+use limits::{PING_EVERY, UNANSWERED_PINGS_MAX};
 use origin::PageOrigin;
 use pages::Guests;
 use refusals::Refusals;
@@ -105,8 +105,8 @@ pub struct App {
 struct Silence {
     /// Between two pings.
     ping_every: Duration,
-    /// Without a word, not even a pong.
-    most: Duration,
+    /// Without a word since, not even a pong.
+    pings_max: u32,
 }
 
 impl App {
@@ -145,7 +145,7 @@ impl App {
             streams_max: settings.connections_max / 2,
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
-            silence: Silence { ping_every: PING_EVERY, most: SILENCE_MAX },
+            silence: Silence { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
         })
     }
 

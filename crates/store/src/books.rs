@@ -157,7 +157,7 @@ pub(crate) const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
                     r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state
-             FROM reversal r JOIN ",
+             FROM went_back r JOIN ",
             its_payment!(),
             " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id AND f.state = 'settled'))",
             of_sale!(),

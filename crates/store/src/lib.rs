@@ -19,7 +19,7 @@ mod store;
 pub use contract::{
     AdjustOutcome, Adjusted, Adjustment, AdminKey, AdminRole, BackupError, Block, BlockKind, BlocksMark, BookPage,
     Books, Check, CodeCounts, CodesOutcome, CommitSink, Committed, Dead, DeadCounts, DeadId, DeadKind, DeadLetter,
-    DeadOutcome, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState, Difference, DifferenceKind, Endpoint,
+    DeadOutcome, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState, Difference, DifferenceKind, Dispute, Endpoint,
     EndpointChange, EndpointKind, EndpointSecret, Entered, Erased, Finding, Forget, Held, HeldBack, Holds, ItemBooks,
     ItemCounts, ItemRow, LinePlace, LineServed, MoneyPage, MoneyQuery, MoneySums, Moves, NewEndpoint, NewItem, NewSale,
     Notice, OpenError, Opening, OrderMoved, OrderPage, OrderQuery, OutboxPage, PatchOutcome, PostgresOptions, Read,

@@ -239,8 +239,12 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-const REVERSALS: &str =
-    "SELECT payment_id, kind, amount_minor, currency FROM reversal WHERE stands ORDER BY at DESC, payment_id, kind";
+/// Disputes by their ids, and of earlier programs' notes of disputes those of payments that have none.
+const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
+         (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
+          WHERE kind <> 'disputed' OR NOT EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = r.payment_id)
+          UNION ALL SELECT payment_id, 'disputed', amount_minor, currency, stands, at FROM dispute) told
+     WHERE stands ORDER BY at DESC, payment_id, kind, amount_minor";
 
 fn reversal(row: &Row<'_>) -> rusqlite::Result<Reversal> {
     Ok(Reversal { payment: row.get(0)?, kind: row.get(1)?, minor: row.get(2)?, currency: row.get(3)? })

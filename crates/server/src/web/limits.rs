@@ -45,8 +45,9 @@ pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Between two pings of an event stream.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
-/// A WebSocket from which nothing came for so long, not even a pong, is closed.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(65);
+/// A WebSocket from which nothing came since so many pings, not even a pong, is closed when the next is due. Pings are counted and not time, so that nobody
+/// is taken for gone because this program stood still.
+pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
 /// Largest message that a WebSocket may send us, in bytes; a larger one closes it. Nothing that is sent is used.
 pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// Read and write buffers of a WebSocket, in bytes.

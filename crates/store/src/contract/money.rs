@@ -62,34 +62,44 @@ pub struct Reversal {
     pub money: Option<Money>,
     /// False: it came to nothing, and the money is there.
     pub stands: bool,
-    /// The provider's id of the dispute, if it is one that has an id: once it came to nothing, what was said of it before and is heard later changes nothing.
-    pub dispute: Option<String>,
+    /// Which dispute it is, where its provider says so.
+    pub dispute: Option<Dispute>,
+}
+
+/// A dispute, and when its provider said what is told of it: what it said before and is heard later changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispute {
+    /// The provider's id, unique among those of a payment.
+    pub id: String,
+    /// By the provider's clock.
+    pub said_at: Millis,
 }
 
 impl Reversal {
-    /// Takes its message, once, and not before its payment. `Some`: nothing is to be written.
-    pub(crate) fn take<L: Ledger>(&self, ledger: &mut L, now: Millis) -> Result<Option<Reversing>, L::Error> {
+    /// Takes its message, once, and not before its payment, which it gives; or what it comes to when nothing is to be written.
+    pub(crate) fn take<L: Ledger>(&self, ledger: &mut L, now: Millis) -> Result<Result<Payment, Reversing>, L::Error> {
         if let Some(event) = &self.event
             && ledger.inbox(&self.provider, event)?
         {
-            return Ok(Some(Reversing::Known));
+            return Ok(Err(Reversing::Known));
         }
         let is_it = |payment: &Payment| payment.provider == self.provider && payment.state != PaymentState::Failed;
-        if ledger.payment(&self.payment)?.filter(is_it).is_none() {
-            return Ok(Some(Reversing::NoPayment));
-        }
+        let Some(payment) = ledger.payment(&self.payment)?.filter(is_it) else { return Ok(Err(Reversing::NoPayment)) };
         if let Some(event) = &self.event {
             ledger.insert_inbox(&self.provider, event, now)?;
         }
-        if let Some(dispute) = &self.dispute {
-            let end = format!("{dispute} is over");
-            match ledger.inbox(&self.provider, &end)? {
-                true => return Ok(Some(Reversing::Known)),
-                false if !self.stands => ledger.insert_inbox(&self.provider, &end, now)?,
-                false => {}
-            }
-        }
-        Ok(None)
+        Ok(Ok(payment))
+    }
+
+    /// The dispute that it is told of. One without an id is the payment's only one, and what is heard last of it is believed.
+    pub(crate) fn dispute(&self, now: Millis) -> Option<Dispute> {
+        let disputed = self.kind == ReversalKind::Disputed;
+        disputed.then(|| self.dispute.clone().unwrap_or(Dispute { id: String::new(), said_at: now }))
+    }
+
+    /// Whether a dispute that is written down as so much is told of, by what was known of it and whether that stood.
+    pub(crate) fn is_news(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
+        before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
 
     /// What is told of it, as it is written down: the order that its payment named, and how much went back.

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (5, "money", include_str!("../../migrations/postgres/0005_money.sql")),
     (6, "reversals", include_str!("../../migrations/postgres/0006_reversals.sql")),
     (7, "expiry", include_str!("../../migrations/postgres/0007_expiry.sql")),
+    (8, "disputes", include_str!("../../migrations/postgres/0008_disputes.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

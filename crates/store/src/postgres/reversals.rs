@@ -1,10 +1,11 @@
 //! Money that went back at a provider without having been asked to, in PostgreSQL.
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
+use crate::contract::{Dispute, Reversal, ReversalKind, Reversed, Reversing};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -15,23 +16,30 @@ use super::read::as_limit;
 use super::rows::word;
 use super::run::Again;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one, nor a dispute that was won.
+/// What came to nothing takes back what is known to have gone, and no more: a refund that failed says nothing of another one.
 /// What was taken back counts for nothing afterwards.
-const PUT: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
-     SELECT p.id, $2::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
-     WHERE p.id = $1 AND p.provider = $7 AND p.state <> 'failed'
-       AND ($2::text = 'disputed' OR NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id))
+const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
+     SELECT p.id, 'returned', coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
+     WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
      ON CONFLICT (payment_id, kind) DO UPDATE
      SET amount_minor = CASE WHEN reversal.stands AND reversal.amount_minor > excluded.amount_minor
                              THEN reversal.amount_minor ELSE excluded.amount_minor END,
          stands = excluded.stands
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
-                ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END";
-const PUT_AS: &str =
-    "SELECT p.order_id, r.amount_minor, r.currency FROM reversal r JOIN payment p ON p.id = r.payment_id
-     WHERE r.payment_id = $1 AND r.kind = $2";
+                ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
+     RETURNING amount_minor, currency";
+/// What was said last is believed, and of what was said in the same moment that it came to nothing.
+const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
+     SELECT p.id, $7::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint, $8::bigint FROM payment p
+     WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed'
+     ON CONFLICT (payment_id, id) DO UPDATE
+     SET amount_minor = excluded.amount_minor, currency = excluded.currency, stands = excluded.stands, said_at = excluded.said_at
+     WHERE dispute.said_at < excluded.said_at
+        OR dispute.said_at = excluded.said_at AND (dispute.stands OR NOT excluded.stands)
+     RETURNING amount_minor, currency";
+const KNOWN: &str = "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = $1 AND id = $2";
 const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
-     FROM reversal r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+     FROM went_back r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT $1";
 
 fn reversed(row: &Row) -> Result<Reversed, Failure> {
@@ -45,31 +53,40 @@ fn reversed(row: &Row) -> Result<Reversed, Failure> {
     })
 }
 
+fn money(row: &Row) -> Result<Money, Failure> {
+    Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? })
+}
+
+/// Writes down what is told; how much that is by now, if it is news.
+fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
+    let Reversal { payment, provider, stands, .. } = told;
+    let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
+    let Some(Dispute { id, said_at }) = told.dispute(ledger.now) else {
+        return ledger.one(RETURNED, &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0], money);
+    };
+    let before = ledger.one(KNOWN, &[&payment.0, &id], |row| Ok((money(row)?, row.try_get(2)?)))?;
+    let values: [&(dyn ToSql + Sync); 8] =
+        [&payment.0, provider, &minor, &currency, stands, &ledger.now.0, &id, &said_at.0];
+    let written = ledger.one(DISPUTED, &values, money)?;
+    Ok(written.filter(|written| told.is_news(before, written)))
+}
+
 impl Postgres {
     pub(crate) async fn reverse(&self, told: Reversal) -> StoreResult<Reversing> {
         let put = move |ledger: &mut PostgresLedger<'_>| {
-            if let Some(nothing) = told.take(ledger, ledger.now)? {
-                return Ok(nothing);
-            }
-            let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
-            let (kind, now) = (told.kind.as_str(), ledger.now.0);
-            let changed =
-                ledger.run(PUT, &[&told.payment.0, &kind, &minor, &currency, &told.stands, &now, &told.provider])?;
-            if changed != 1 {
-                return Ok(Reversing::Known);
-            }
-            let written = ledger.one(PUT_AS, &[&told.payment.0, &kind], |row| {
-                Ok((row.try_get::<_, String>(0)?, Money { minor: row.try_get(1)?, currency: row.try_get(2)? }))
-            })?;
-            let Some((order, money)) = written else { return Ok(Reversing::Noted) };
+            let payment = match told.take(ledger, ledger.now)? {
+                Ok(payment) => payment,
+                Err(nothing) => return Ok(nothing),
+            };
+            let Some(money) = write(ledger, &told)? else { return Ok(Reversing::Known) };
             // An event takes its order's number, which never changes, from the row in hand: nothing of the order is locked or written here.
-            if let Some(id) = TicketId::parse(&order)
+            if let Some(id) = TicketId::parse(&payment.order)
                 && let Some(order) = ledger.order(&id)?
             {
                 ledger.held.keep_order(order);
             }
             let at = ledger.now;
-            ledger.append_event(&told.event(order, money, at))?;
+            ledger.append_event(&told.event(payment.order, money, at))?;
             Ok(Reversing::Noted)
         };
         self.job(Again::Safe, put).await

@@ -88,7 +88,7 @@ every! {
         a_late_payment_for_what_is_gone_is_refunded, a_failed_payment_may_succeed_yet, a_refunded_order_refunds_its_payment,
         a_refund_is_tried_again_and_given_up;
     by_hand:
-        what_is_given_back_by_hand_hurries_a_question, a_refund_that_was_let_be_is_a_dead_letter_again_after_news, an_answer_that_is_older_than_a_message_is_not_taken, a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up, a_reversal_is_taken_once, a_dispute_that_is_won_takes_back_no_other;
+        what_is_given_back_by_hand_hurries_a_question, a_refund_that_was_let_be_is_a_dead_letter_again_after_news, an_answer_that_is_older_than_a_message_is_not_taken, a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up, a_reversal_is_taken_once, each_dispute_is_as_its_provider_said_last;
     pages:
         money_is_listed_page_by_page, a_document_is_swapped_by_one, money_that_went_back_is_noticed;
     checkouts:

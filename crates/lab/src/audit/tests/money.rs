@@ -57,9 +57,16 @@ fn money_that_goes_back_wrongly_is_found() {
 fn money_that_went_back_by_itself_is_a_notice_while_somebody_should_look() {
     let shop = Shop::good();
     shop.run(
-        "INSERT INTO reversal VALUES ('pay_bob', 'returned', 60, 'CNY', 1, 7), ('pay_bob', 'disputed', 100, 'CNY', 1, 8),
-                                     ('pay_dan', 'disputed', 20, 'CNY', 0, 9), ('pay_rob', 'returned', 40, 'CNY', 1, 9)",
+        "INSERT INTO reversal VALUES ('pay_bob', 'returned', 60, 'CNY', 1, 7), ('pay_bob', 'disputed', 30, 'CNY', 1, 8),
+                                     ('pay_dan', 'disputed', 20, 'CNY', 1, 9), ('pay_rob', 'returned', 40, 'CNY', 1, 9)",
     );
+    // Its own rows are believed, where a payment has any; what an earlier program noted stands until then.
+    shop.run(
+        "INSERT INTO dispute VALUES ('pay_bob', 'dp_1', 100, 'CNY', 1, 5, 8), ('pay_bob', 'dp_2', 40, 'CNY', 0, 5, 8)",
+    );
+    let report = audit(&shop);
+    assert_eq!(report.audit.notices.iter().filter(|notice| notice.kind == "disputed").count(), 2, "{report:?}");
+    shop.run("INSERT INTO dispute VALUES ('pay_dan', 'dp_3', 20, 'CNY', 0, 5, 8)");
     let report = audit(&shop);
     assert_eq!(found(&report), []);
     let notices: Vec<_> = report.audit.notices.iter().map(|notice| (&*notice.kind, &*notice.detail)).collect();

@@ -9,10 +9,11 @@ use crate::cluster::{Place, Postgres};
 const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0001_truth.sql"),
     include_str!("../../../../store/migrations/postgres/0005_money.sql"),
-    include_str!("../../../../store/migrations/postgres/0006_reversals.sql")
+    include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
+    include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
 /// Tables that the auditor reads, parents first, and columns that only PostgreSQL has and insists on.
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),
     ("slot_grant", ""),
@@ -27,6 +28,7 @@ const TABLES: [(&str, &str); 15] = [
     ("payment", ""),
     ("refund", ""),
     ("reversal", ""),
+    ("dispute", ""),
     ("waitlist", ""),
 ];
 /// Columns that are flags there and numbers here.

@@ -12,7 +12,8 @@ use super::super::order_id::{self, Parts};
 const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/V1__truth.sql"),
     include_str!("../../../../store/migrations/V4__money.sql"),
-    include_str!("../../../../store/migrations/V5__reversals.sql")
+    include_str!("../../../../store/migrations/V5__reversals.sql"),
+    include_str!("../../../../store/migrations/V6__disputes.sql")
 );
 
 /// When the sale opened.
@@ -71,7 +72,8 @@ impl Shop {
             let names = tables.query_map([], |row| row.get(0)).expect("names of tables");
             names.collect::<Result<_, _>>().expect("names are text")
         };
-        shop.run("PRAGMA foreign_keys = OFF");
+        // A view is none the worse while its table is gone for a moment.
+        shop.run("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON");
         for name in names {
             shop.run(&format!(
                 "ALTER TABLE {name} RENAME TO strict_{name};

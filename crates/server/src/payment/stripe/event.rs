@@ -3,7 +3,7 @@ use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundNews};
-use doorbuster_store::{Reversal, ReversalKind};
+use doorbuster_store::{Dispute, Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -107,7 +107,10 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         }
         kind if kind.starts_with("charge.dispute.") => {
             let stands = !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
-            Ok(reversed(reversal(object, Some(event), ReversalKind::Disputed, "amount", stands), None))
+            let said_at = root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
+            let dispute = object["id"].as_str().map(plain).zip(said_at).map(|(id, said_at)| Dispute { id, said_at });
+            let told = reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
+            Ok(reversed(told.map(|told| Reversal { dispute, ..told }), None))
         }
         _ => Ok(Message::Unused),
     }
@@ -128,7 +131,7 @@ fn reversal(object: &Value, event: Option<&str>, kind: ReversalKind, amount: &st
         kind,
         money: money.map(|(minor, currency)| Money { minor, currency }),
         stands,
-        dispute: object["id"].as_str().filter(|_| kind == ReversalKind::Disputed).map(plain),
+        dispute: None,
     })
 }
 

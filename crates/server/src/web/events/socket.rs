@@ -12,7 +12,7 @@ use doorbuster_api::event::{BEARER_SUBPROTOCOL_PREFIX, SUBPROTOCOL};
 use doorbuster_api::problem::{Fault, Place, Problem};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::feed::{Feed, Told};
 use super::follow;
@@ -110,8 +110,9 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
             return End::Gone;
         }
     }
-    let mut heard = Instant::now();
-    let mut ping = interval_at(heard + app.silence.ping_every, app.silence.ping_every);
+    let mut ping = interval_at(Instant::now() + app.silence.ping_every, app.silence.ping_every);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unanswered = 0;
     loop {
         let message = tokio::select! {
             told = feed.next() => match told {
@@ -122,14 +123,15 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
             came = socket.recv() => match came {
                 Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return End::Gone,
                 Some(Ok(_)) => {
-                    heard = Instant::now();
+                    unanswered = 0;
                     continue;
                 }
             },
             _ = ping.tick() => {
-                if heard.elapsed() > app.silence.most {
+                if unanswered == app.silence.pings_max {
                     return End::Gone;
                 }
+                unanswered += 1;
                 Message::Ping(Bytes::new())
             }
             () = app.stop.cancelled() => return End::Told(GOING_AWAY, "the server is stopping"),

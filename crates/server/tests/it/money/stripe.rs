@@ -55,7 +55,13 @@ async fn send(app: &TestApp, body: &str, header: &str) -> Reply {
 }
 
 async fn tell(app: &TestApp, id: &str, kind: &str, object: &Value) -> Reply {
-    let body = json!({"id": id, "object": "event", "type": kind, "data": {"object": object}}).to_string();
+    tell_of(app, id, kind, object, now_secs()).await
+}
+
+/// The same of something that happened at this time.
+async fn tell_of(app: &TestApp, id: &str, kind: &str, object: &Value, created: u64) -> Reply {
+    let event = json!({"id": id, "object": "event", "type": kind, "created": created, "data": {"object": object}});
+    let body = event.to_string();
     let proof = header(&body, now_secs(), SECRET);
     send(app, &body, &proof).await
 }

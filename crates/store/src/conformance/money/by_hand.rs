@@ -1,4 +1,5 @@
 //! Money that somebody gives back by hand at the provider, beside our refunds.
+use doorbuster_core::Millis;
 use doorbuster_core::event::By;
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{Money, PaymentId, Refund, RefundId, RefundNews, RefundState};
@@ -6,7 +7,7 @@ use doorbuster_core::order::Ending;
 
 use super::{PROVIDER, capture, message, of, price, refunds};
 use crate::conformance::Rig;
-use crate::contract::{DeadId, Held, Reversal, ReversalKind, Reversing};
+use crate::contract::{DeadId, Dispute, Held, Reversal, ReversalKind, Reversing};
 
 /// What was given back by hand decides nothing about a refund: its provider is asked at once, and what was over is only looked at.
 pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
@@ -223,32 +224,62 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     rig.adds_up().await;
 }
 
-/// Of two disputes of one payment, the one that is won does not take away the notice of the other.
-pub async fn a_dispute_that_is_won_takes_back_no_other(rig: Rig) {
+/// Each dispute of a payment is known by itself, and what its provider said last is believed, in whatever order that is heard.
+pub async fn each_dispute_is_as_its_provider_said_last(rig: Rig) {
     use Reversing::{Known, Noted};
     let grant = rig.slot(10, 10, 4).await;
     let order = rig.reserve(&grant, 1, "anna", 2).await;
-    capture(&rig, &message(&order, "evt_1", "pay_1")).await;
-    let tell = async |event: &str, minor: Option<i64>, stands| {
-        let (event, money) = (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
+    capture(&rig, &message(&order, "evt_0", "pay_1")).await;
+    let heard = std::cell::Cell::new(0);
+    let tell = async |dispute: Option<(&str, i64)>, minor: Option<i64>, stands| {
+        heard.set(heard.get() + 1);
+        let (event, money) = (Some(format!("evt_{}", heard.get())), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment, kind) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
-        rig.store
-            .reverse(Reversal { event, provider, payment, kind, money, stands, dispute: None })
-            .await
-            .expect("writes")
+        let dispute = dispute.map(|(id, at)| Dispute { id: id.to_owned(), said_at: Millis(at) });
+        let told = Reversal { event, provider, payment, kind, money, stands, dispute };
+        rig.store.reverse(told).await.expect("writes")
     };
-    let stands = async || rig.store.reversals().await.expect("reads").first().map(|found| found.money.minor);
-    assert_eq!(tell("evt_2", Some(60), true).await, Noted);
-    assert_eq!(tell("evt_3", Some(40), true).await, Known, "as much is known to have gone");
-    assert_eq!(tell("evt_4", Some(60), true).await, Known, "it was lost");
-    assert_eq!(tell("evt_5", Some(40), false).await, Known, "the other one was won");
-    assert_eq!(stands().await, Some(60));
-    assert_eq!(tell("evt_6", Some(60), false).await, Noted);
-    assert_eq!(stands().await, None);
-    // One that does not say how much is of all of it.
-    assert_eq!(tell("evt_7", None, true).await, Noted);
-    assert_eq!(stands().await, Some(price(2).minor));
-    assert_eq!(tell("evt_8", None, false).await, Noted);
-    assert_eq!(stands().await, None);
+    let stands = async || {
+        let found = rig.store.reversals().await.expect("reads");
+        let mut minors: Vec<i64> = found.iter().map(|found| found.money.minor).collect();
+        minors.sort_unstable();
+        minors
+    };
+    // Two at once, of different amounts and then of the same; each ends by itself.
+    assert_eq!(tell(Some(("dp_1", 10)), Some(60), true).await, Noted);
+    assert_eq!(tell(Some(("dp_2", 11)), Some(40), true).await, Noted);
+    assert_eq!(tell(Some(("dp_3", 12)), Some(40), true).await, Noted);
+    assert_eq!(stands().await, [40, 40, 60]);
+    assert_eq!(tell(Some(("dp_1", 20)), Some(60), false).await, Noted);
+    assert_eq!(stands().await, [40, 40]);
+    assert_eq!(tell(Some(("dp_2", 20)), Some(40), false).await, Noted);
+    assert_eq!(stands().await, [40]);
+    // What is heard late changes nothing; what is said later does, also after an end.
+    assert_eq!(tell(Some(("dp_1", 15)), Some(60), true).await, Known);
+    assert_eq!(stands().await, [40]);
+    assert_eq!(tell(Some(("dp_1", 30)), Some(50), true).await, Noted, "lost after all");
+    assert_eq!(tell(Some(("dp_1", 31)), Some(50), true).await, Known, "nothing new");
+    assert_eq!(stands().await, [40, 50]);
+    assert_eq!(tell(Some(("dp_1", 32)), Some(55), true).await, Noted, "more of it");
+    assert_eq!(tell(Some(("dp_1", 29)), Some(55), false).await, Known, "an old end");
+    assert_eq!(stands().await, [40, 55]);
+    // Of one moment the end is the last, whichever is heard first. One whose end is heard first was never more.
+    assert_eq!(tell(Some(("dp_1", 32)), Some(55), false).await, Noted);
+    assert_eq!(tell(Some(("dp_4", 40)), Some(70), false).await, Noted);
+    for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
+        assert_eq!(tell(Some(dispute), Some(minor), true).await, Known);
+    }
+    assert_eq!(tell(Some(("dp_3", 40)), Some(40), false).await, Noted);
+    assert_eq!(stands().await, [0; 0]);
+    // One without an id, or that does not say how much, is of all of it, and what is heard last is believed.
+    assert_eq!(tell(None, None, true).await, Noted);
+    assert_eq!(tell(None, None, true).await, Known);
+    assert_eq!(stands().await, [price(2).minor]);
+    assert_eq!(tell(None, None, false).await, Noted);
+    rig.clock.pass(1);
+    assert_eq!(tell(None, None, true).await, Noted);
+    assert_eq!(stands().await, [price(2).minor]);
+    assert_eq!(tell(None, None, false).await, Noted);
+    assert_eq!(stands().await, [0; 0]);
     rig.adds_up().await;
 }

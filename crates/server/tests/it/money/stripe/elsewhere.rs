@@ -224,22 +224,29 @@ async fn a_dispute_whose_end_is_heard_of_first_is_over() {
     open_sale(&app, 10.into(), 10, 900).await;
     let (won, lost) = (bought(&app, &stripe, "k", "pi_1").await, bought(&app, &stripe, "l", "pi_2").await);
     let dispute = |id: &str, payment: &str, status: &str| json!({"id": id, "payment_intent": payment, "amount": 20, "currency": "cny", "status": status});
-    for (nth, (kind, status, outcome)) in [
-        ("closed", "won", "noted"),
-        ("funds_withdrawn", "under_review", "repeated"),
-        ("created", "needs_response", "repeated"),
+    let now = now_secs();
+    for (nth, (kind, status, ago, outcome)) in [
+        ("closed", "won", 5, "noted"),
+        ("funds_withdrawn", "under_review", 5, "repeated"),
+        ("created", "needs_response", 60, "repeated"),
     ]
     .into_iter()
     .enumerate()
     {
         let event = dispute("dp_1", "pi_1", status);
-        let told = tell(&app, &format!("evt_won_{nth}"), &format!("charge.dispute.{kind}"), &event).await;
+        let (id, kind) = (format!("evt_won_{nth}"), format!("charge.dispute.{kind}"));
+        let told = tell_of(&app, &id, &kind, &event, now - ago).await;
         assert_eq!((told.status, told.json()["outcome"].clone()), (200, json!(outcome)), "{kind}");
         assert_eq!(notices(&app).await, [], "{kind}");
     }
-    for (nth, (kind, status)) in [("closed", "lost"), ("created", "needs_response")].into_iter().enumerate() {
+    for (nth, (kind, status, ago)) in
+        [("closed", "lost", 5), ("created", "needs_response", 60), ("closed", "warning_closed", 30)]
+            .into_iter()
+            .enumerate()
+    {
         let event = dispute("dp_2", "pi_2", status);
-        let told = tell(&app, &format!("evt_lost_{nth}"), &format!("charge.dispute.{kind}"), &event).await;
+        let (id, kind) = (format!("evt_lost_{nth}"), format!("charge.dispute.{kind}"));
+        let told = tell_of(&app, &id, &kind, &event, now - ago).await;
         assert_eq!(told.status, 200, "{}", told.text());
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
