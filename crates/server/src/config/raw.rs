@@ -97,7 +97,11 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            let detail = format!("is not TOML: {}", error.to_string().trim_end());
+            // The line itself is not shown: it may hold a secret.
+            let before = error.span().map_or("", |span| &text[..span.start]);
+            let (line, column) =
+                (before.split('\n').count(), before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
+            let detail = format!("is not TOML: line {line}, column {column}: {}", error.message());
             return faults.push(SettingFault { setting: origin.to_string(), detail });
         }
     };

@@ -1,5 +1,7 @@
 //! What the layers make of each other, and what refuses to start.
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -272,4 +274,50 @@ fn stripe_is_configured_whole_and_alone() {
         let error = load(&Flags::default(), environment(&told)).expect_err(value).to_string();
         assert!(error.contains(wanted), "{name}={value}: {error}");
     }
+}
+
+/// Every setting that there is, changed here and there: it is read, or refused with what is wrong and where, and no secret is told either way.
+#[test]
+fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
+    const FILES: usize = 2_000;
+    const CHANGES_MAX: usize = 3;
+    const SECRET: &str = "not-for-anybodys-eyes-not-for-anybodys-eyes";
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.');
+    let setting = |line: &'static str| {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        Some(line).filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| is_name(name)))
+    };
+    let lines = DEFAULT_FILE.lines().filter_map(setting).map(|line| line.replace("…", SECRET));
+    let right = lines.collect::<Vec<_>>().join("\n");
+    assert!(right.parse::<toml::Table>().is_ok() && right.matches(SECRET).count() >= 5, "{right}");
+    let plain = DEFAULT_FILE.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    let seed = rand::random();
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..FILES {
+        let mut bytes = if rng.random() { right.clone() } else { plain.clone() }.into_bytes();
+        for _ in 0..rng.random_range(1..=CHANGES_MAX) {
+            let at = rng.random_range(0..bytes.len());
+            match rng.random_range(0..4) {
+                0 => bytes[at] = rng.random_range(0..0x7f),
+                1 => bytes.insert(at, b"\"'[]{}=,.#\n\\ 0aZ-"[rng.random_range(0..17)]),
+                2 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let text = String::from_utf8(bytes).expect("ASCII");
+        let (_dir, flags) = file(&text);
+        let (shown, loaded) = show(&flags, environment(&[]));
+        let said = format!("{shown}{}", loaded.as_ref().err().map_or_else(String::new, ToString::to_string));
+        assert!(!said.contains(SECRET), "seed {seed}: {said}\nof\n{text}");
+        match loaded {
+            Ok(()) => read += 1,
+            Err(SettingsError(faults)) => {
+                refused += 1;
+                let whole = |fault: &SettingFault| !fault.setting.is_empty() && !fault.detail.is_empty();
+                assert!(!faults.is_empty() && faults.iter().all(whole), "seed {seed}: {faults:?}\nof\n{text}");
+            }
+        }
+    }
+    assert!(read.min(refused) > FILES / 100, "{read} were read, {refused} refused");
 }

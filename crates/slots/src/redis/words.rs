@@ -169,6 +169,13 @@ fn units_of(units: u64) -> Option<Units> {
 mod tests {
     use super::*;
     use doorbuster_core::ItemId;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    fn a_word() -> impl Strategy<Value = String> {
+        prop_oneof![30 => "[0-9]{1,9}", 1 => "[0-9]{9,21}", 1 => "-?[a-z]{0,3}", 1 => "\\PC{0,4}"]
+    }
 
     #[test]
     fn a_position_is_its_entrys_id_in_one_word() {
@@ -183,5 +190,39 @@ mod tests {
             assert!(ticket(slot, 1, carried).is_none(), "{carried}");
         }
         assert!(ticket(slot, 1, "9223372036854775807 2 3 4 5 b k").is_some());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Whatever lies in a queue is a ticket that says what the entry says, or none.
+        #[test]
+        fn a_mangled_entry_is_the_ticket_that_it_says_or_none(
+            id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
+            // Mostly seven numbers, which are one: names of buyers and keys may be numbers too.
+            words in prop_oneof![9 => vec(a_word(), 7), 1 => vec(a_word(), 0..9)],
+            name in "t|\\PC{0,3}",
+            cut in any::<Index>(),
+        ) {
+            let carried = words.join(" ");
+            let fields = vec![Value::BulkString(name.into_bytes()), Value::BulkString(carried.clone().into_bytes())];
+            let slot = SlotKey { item: ItemId(1), index: 0 };
+            if let Some(Delivery { at, ticket: t }) = delivery(slot, &id, Value::Array(fields.clone())) {
+                let number = |text: &str| text.parse::<u64>().expect("it was read");
+                let (epoch, n) = id.split_once('-').expect("it was read");
+                prop_assert_eq!(entry_id(at), format!("{}-{}", number(epoch), number(n)));
+                prop_assert_eq!(t.n.0, number(n));
+                let says: Vec<u64> = words[..5].iter().map(|word| number(word)).collect();
+                let until = u64::try_from(t.decide_by.0).expect("it was read as one");
+                prop_assert_eq!(vec![t.grant.0, t.units.get().into(), until, t.token.0, t.node.0.into()], says);
+                prop_assert_eq!((t.buyer.as_str(), t.key.as_str()), (&*words[5], &*words[6]));
+            }
+            // An entry that lacks something, or has another form.
+            let less = fields[..cut.index(2)].to_vec();
+            prop_assert!(delivery(slot, &id, Value::Array(less)).is_none());
+            for other in [Value::Nil, Value::Int(3), Value::BulkString(carried.into_bytes())] {
+                prop_assert!(delivery(slot, &id, other).is_none());
+            }
+        }
     }
 }
