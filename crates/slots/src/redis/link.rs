@@ -98,6 +98,10 @@ pub(super) async fn connect(client: &Client, response_max: Option<Duration>) -> 
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(Fail::Refused(format!("{}: {error}", address())))
         }
+        // Whoever runs somebody's long script does not change to the URL's database, and the client keeps only the words of that.
+        Ok(Err(error)) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError) => {
+            Err(Fail::Busy(format!("{}: {error}", address())))
+        }
         Ok(Err(error)) => Err(Fail::Elsewhere(format!("{}: {error}", address()))),
         Err(_) => Err(Fail::Elsewhere(format!("{} does not accept a connection", address()))),
     }

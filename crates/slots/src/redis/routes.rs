@@ -239,8 +239,13 @@ impl Routes {
 /// What a server says of itself, and the scripts' digests once they are loaded there. One that cannot be reached is not waited for, one that does
 /// nothing yet is.
 async fn look(client: &Client, until: Instant) -> Result<(Health, Scripts), Fail> {
-    let mut connection = connect(client, Some(OPEN_MAX)).await?;
     let address = client.get_connection_info().addr().to_string();
+    let mut connection = loop {
+        match connect(client, Some(OPEN_MAX)).await {
+            Err(fail @ Fail::Busy(_)) => rest(fail, until).await?,
+            made => break made?,
+        }
+    };
     loop {
         match look_over(&mut connection, &address).await {
             Ok(looked) => return Ok(looked),

@@ -131,10 +131,14 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // One by itself; one of a cluster, which is named or not.
-    for (urls, busy, all) in
-        [(vec![alone.url()], &alone, 1), (named.clone(), &servers[1], 3), (named[..1].to_vec(), &servers[1], 3)]
-    {
+    // One by itself, also where a database of it is named; one of a cluster, which is named or not.
+    let database = format!("{}?db=1", alone.url());
+    for (urls, busy, all) in [
+        (vec![alone.url()], &alone, 1),
+        (vec![database], &alone, 1),
+        (named.clone(), &servers[1], 3),
+        (named[..1].to_vec(), &servers[1], 3),
+    ] {
         let running = keep_busy(busy.url(), 1_500);
         let slots = start(urls).await.expect("it is waited for");
         assert_eq!(slots.evidence().servers.len(), all);
