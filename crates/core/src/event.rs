@@ -172,6 +172,8 @@ pub enum Subject {
         money: Money,
         /// How.
         kind: ReversalKind,
+        /// The provider's id of the dispute, if it has one.
+        dispute: Option<String>,
         /// False: it came to nothing, and the money is there.
         stands: bool,
     },

@@ -61,9 +61,9 @@ pub(crate) fn data(subject: &Subject) -> Option<String> {
             let (minor, currency) = (money.minor, &money.currency);
             json!({"payment": payment.0, "order": order, "amount_minor": minor, "currency": currency, "cause": cause.as_str()})
         }
-        Subject::Reversal { payment, order, money, kind, stands } => {
+        Subject::Reversal { payment, order, money, kind, dispute, stands } => {
             let (minor, currency, kind) = (money.minor, &money.currency, kind.as_str());
-            json!({"payment": payment.0, "order": order, "amount_minor": minor, "currency": currency, "kind": kind, "stands": stands})
+            json!({"payment": payment.0, "order": order, "amount_minor": minor, "currency": currency, "kind": kind, "dispute": dispute, "stands": stands})
         }
         Subject::Order(_) | Subject::Item(_) | Subject::Sale(_) => return None,
     };
@@ -166,6 +166,7 @@ fn reversal(document: &Value) -> Option<Subject> {
         order: text(document, "order")?.to_owned(),
         money: money(document)?,
         kind: ReversalKind::parse(text(document, "kind")?)?,
+        dispute: text(document, "dispute").map(str::to_owned),
         stands: document.get("stands")?.as_bool()?,
     })
 }

@@ -132,7 +132,7 @@ pub enum ReversalKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "payment": "pay_1", "order": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
-    "amount": {"amount_minor": 100, "currency": "CNY"}, "kind": "disputed", "stands": true, "provider": "sandbox"
+    "amount": {"amount_minor": 100, "currency": "CNY"}, "kind": "disputed", "dispute": "dp_1", "stands": true, "provider": "stripe"
 })))]
 pub struct Reversal {
     /// The provider's id of the payment.
@@ -143,6 +143,8 @@ pub struct Reversal {
     pub amount: Money,
     /// `returned`: given back at the provider's own console; `disputed`: by the buyer's bank.
     pub kind: ReversalKind,
+    /// The provider's id of the dispute; `null` where it has none. A payment may have several.
+    pub dispute: Option<String>,
     /// `false`: it came to nothing, and the money is there.
     pub stands: bool,
     /// By which provider.

@@ -97,11 +97,13 @@ fn read_file(raw: &mut Raw, text: &str, origin: &Origin, faults: &mut Vec<Settin
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // The line itself is not shown: it may hold a secret.
+            // Neither the line nor a value is shown: it may be a secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) =
                 (before.split('\n').count(), before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
-            let detail = format!("is not TOML: line {line}, column {column}: {}", error.message());
+            let what = Some(error.message()).filter(|said| !said.starts_with("invalid type"));
+            let what = what.unwrap_or("a value that no setting takes");
+            let detail = format!("is not TOML: line {line}, column {column}: {what}");
             return faults.push(SettingFault { setting: origin.to_string(), detail });
         }
     };

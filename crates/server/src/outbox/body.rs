@@ -60,7 +60,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
 
 /// What a provider said of a payment, as it was written with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
-    let Subject::Reversal { payment, order, money, kind, stands } = &event.subject else { return None };
+    let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else { return None };
     let kind = match kind {
         money::ReversalKind::Returned => ReversalKind::Returned,
         money::ReversalKind::Disputed => ReversalKind::Disputed,
@@ -70,6 +70,7 @@ fn reversal(event: &Event) -> Option<Reversal> {
         order: order.clone(),
         amount: wire::amount(money.minor, &money.currency),
         kind,
+        dispute: dispute.clone(),
         stands: *stands,
         provider: provider(event),
     })

@@ -98,8 +98,8 @@ pub(super) async fn connect(client: &Client, response_max: Option<Duration>) -> 
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(Fail::Refused(format!("{}: {error}", address())))
         }
-        // Whoever runs somebody's long script does not change to the URL's database, and the client keeps only the words of that.
-        Ok(Err(error)) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError) => {
+        // Whoever runs somebody's long script does not change to the URL's database; of that the client keeps only the words.
+        Ok(Err(error)) if error.detail().is_some_and(|said| said.contains("is busy running a script")) => {
             Err(Fail::Busy(format!("{}: {error}", address())))
         }
         Ok(Err(error)) => Err(Fail::Elsewhere(format!("{}: {error}", address()))),

@@ -71,8 +71,8 @@ pub struct Reversal {
 pub struct Dispute {
     /// The provider's id, unique among those of a payment.
     pub id: String,
-    /// By the provider's clock.
-    pub said_at: Millis,
+    /// By the provider's clock; `None`: when it is heard.
+    pub said_at: Option<Millis>,
 }
 
 impl Reversal {
@@ -92,9 +92,9 @@ impl Reversal {
     }
 
     /// The dispute that it is told of. One without an id is the payment's only one, and what is heard last of it is believed.
-    pub(crate) fn dispute(&self, now: Millis) -> Option<Dispute> {
-        let disputed = self.kind == ReversalKind::Disputed;
-        disputed.then(|| self.dispute.clone().unwrap_or(Dispute { id: String::new(), said_at: now }))
+    pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
+        let Dispute { id, said_at } = self.dispute.clone().unwrap_or(Dispute { id: String::new(), said_at: None });
+        (self.kind == ReversalKind::Disputed).then(|| (id, said_at.unwrap_or(now)))
     }
 
     /// Whether a dispute that is written down as so much is told of, by what was known of it and whether that stood.
@@ -105,8 +105,9 @@ impl Reversal {
     /// What is told of it, as it is written down: the order that its payment named, and how much went back.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = By::actor(Actor::Provider(self.provider.clone()));
-        let Self { payment, kind, stands, .. } = self;
-        let subject = Subject::Reversal { payment: payment.clone(), order, money, kind: *kind, stands: *stands };
+        let dispute = self.dispute.as_ref().map(|dispute| dispute.id.clone());
+        let (payment, kind, stands) = (self.payment.clone(), self.kind, self.stands);
+        let subject = Subject::Reversal { payment, order, money, kind, dispute, stands };
         Event { what: EventType::PaymentReversed, subject, by, at }
     }
 }

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-use crate::contract::{Dispute, Reversal, ReversalKind, Reversed, Reversing};
+use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -61,7 +61,7 @@ fn money(row: &Row) -> Result<Money, Failure> {
 fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
-    let Some(Dispute { id, said_at }) = told.dispute(ledger.now) else {
+    let Some((id, said_at)) = told.dispute(ledger.now) else {
         return ledger.one(RETURNED, &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0], money);
     };
     let before = ledger.one(KNOWN, &[&payment.0, &id], |row| Ok((money(row)?, row.try_get(2)?)))?;

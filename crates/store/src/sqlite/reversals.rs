@@ -4,7 +4,7 @@ use rusqlite::{Row, params};
 use doorbuster_core::money::{Money, PaymentId};
 use doorbuster_core::{ItemId, Ledger, Millis};
 
-use crate::contract::{Dispute, Reversal, ReversalKind, Reversed, Reversing};
+use crate::contract::{Reversal, ReversalKind, Reversed, Reversing};
 use crate::limits::NOTICES_MAX;
 use crate::store::StoreResult;
 
@@ -48,7 +48,7 @@ fn money(row: &Row<'_>) -> Result<Money, Failure> {
 fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) = told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
-    let Some(Dispute { id, said_at }) = told.dispute(ledger.now) else {
+    let Some((id, said_at)) = told.dispute(ledger.now) else {
         return ledger.sql.one(RETURNED, params![payment.0, provider, minor, currency, stands, ledger.now.0], money);
     };
     let before = ledger.sql.one(KNOWN, params![payment.0, id], |row| Ok((money(row)?, row.get(2)?)))?;

@@ -17,6 +17,8 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Sessions that are killed in the middle of something.
 const KILLS: usize = 25;
+/// Nobody is killed any more after so long, also where a test failed meanwhile.
+const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 fn batches(rig: &Rig, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
     let ticket = |n: u64| rig.ticket(grant, n, &format!("buyer-{n}"), "k", 1);
@@ -51,8 +53,8 @@ async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
     let killer = tokio::task::spawn_blocking({
         let (stop, database) = (Arc::clone(&stop), database.clone());
         move || {
-            let mut kills = 0_usize;
-            while !stop.load(Ordering::SeqCst) && kills < KILLS {
+            let (mut kills, until) = (0_usize, Instant::now() + KILLS_WITHIN);
+            while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {
                 let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                                SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
                                       AND state <> 'idle' ORDER BY random() LIMIT 1) s";

@@ -23,6 +23,8 @@ const SOON: Duration = Duration::from_secs(5);
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Sessions that are killed.
 const KILLS: usize = 15;
+/// Nobody is killed any more after so long, also where a test failed meanwhile.
+const KILLS_WITHIN: Duration = Duration::from_secs(300);
 /// Units that come back; and buyers who wait for one, of as many units as are held at first.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
@@ -83,8 +85,8 @@ fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
                           AND state <> 'idle' ORDER BY random() LIMIT 1) s";
-    let mut kills = 0;
-    while !stop.load(Ordering::SeqCst) && kills < KILLS {
+    let (mut kills, until) = (0, Instant::now() + KILLS_WITHIN);
+    while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {
         let killed = cluster::shared().psql(database, sql).expect("a session of its own");
         kills += killed.trim().parse::<usize>().expect("a count");
         std::thread::sleep(Duration::from_millis(15));

@@ -23,6 +23,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 /// Sessions that are killed in the middle of something.
 const KILLS: usize = 25;
+/// Nobody is killed any more after so long, also where a test failed meanwhile.
+const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
@@ -100,8 +102,8 @@ fn kill(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
                           AND state <> 'idle' ORDER BY random() LIMIT 1) s";
-    let mut kills = 0;
-    while !stop.load(Ordering::SeqCst) && kills < KILLS {
+    let (mut kills, until) = (0, Instant::now() + KILLS_WITHIN);
+    while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {
         let killed = cluster::shared().psql(database, sql).expect("a session of its own");
         kills += killed.trim().parse::<usize>().expect("a count");
         std::thread::sleep(Duration::from_millis(10));

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -66,13 +67,24 @@ impl Driver {
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
-        let mut lines = BufReader::new(keeper.stdout.as_mut().expect("it is piped")).lines();
-        let line = lines.find_map(|line| Some(line.ok()?.strip_prefix(READY)?.trim_end_matches('.').to_owned()));
-        let port = line.and_then(|port| port.parse().ok()).expect("chromedriver does not start: run scripts/setup");
+        let lines = BufReader::new(keeper.stdout.take().expect("it is piped")).lines();
+        let (tell, told) = std::sync::mpsc::channel();
+        // Read to its end, so that nobody there is held up by what is said later.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some(port) = line.strip_prefix(READY) {
+                    let _ = tell.send(port.trim_end_matches('.').parse::<u16>());
+                }
+            }
+        });
+        let port = told.recv_timeout(START_WITHIN).ok().and_then(Result::ok);
+        let port = port.expect("chromedriver does not start: run scripts/setup");
         Self { address: SocketAddr::from(([127, 0, 0, 1], port)), _keeper: Mutex::new(keeper) }
     }
 }
 
+/// How long it may need for that.
+const START_WITHIN: Duration = Duration::from_secs(120);
 const READY: &str = "ChromeDriver was started successfully on port ";
 
 /// A browser of chromedriver's.

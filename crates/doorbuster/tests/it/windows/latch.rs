@@ -82,7 +82,7 @@ async fn have_it_once(rig: Arc<Rig>, asked: Arc<Barrier>, number: usize) -> usiz
     for refused in 0.. {
         let reply = wire.ask(&wish.bytes()).await.expect("an answer");
         if refused == 0 {
-            asked.wait().await;
+            tokio::time::timeout(Duration::from_secs(60), asked.wait()).await.expect("everybody asks");
         }
         match &*reply.verdict() {
             "201" => {

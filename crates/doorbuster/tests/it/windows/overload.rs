@@ -132,12 +132,12 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
         let (meanwhile, cost) = measured(&rig, &mut many).await;
         let grown = rig.resident_kib().saturating_sub(memory);
         println!("{before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
-        assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
+        let few_are_sent_away = meanwhile.later * 100 < meanwhile.answers;
         let (each_before, each) = (each(before), each((meanwhile, cost)));
-        if each < each_before * 1.5 {
+        if few_are_sent_away && each < each_before * 1.5 {
             break grown;
         }
-        told.push(format!("an answer costs {each} s, before {each_before} s"));
+        told.push(format!("an answer costs {each} s, before {each_before} s; {meanwhile:?}"));
         assert!(told.len() < TIMES_MAX, "{told:?}");
     };
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
@@ -149,7 +149,7 @@ async fn whoever_asks_again_at_once_is_heard_in_turn() {
     let (rig, faults) = Faults::rig(&[("DOORBUSTER_WORKERS", "1")]);
     rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
     // Tickets are cut and none is settled, until the oldest has waited for too long.
-    faults.slow_disk(Duration::from_secs(9));
+    faults.slow_disk(Duration::from_secs(60));
     let wish =
         |buyer: &str, key: u64| Wish::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n");
     let full = AtomicU64::new(0);

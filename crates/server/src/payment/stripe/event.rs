@@ -108,7 +108,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<Message, Unread> {
         kind if kind.starts_with("charge.dispute.") => {
             let stands = !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
             let said_at = root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
-            let dispute = object["id"].as_str().map(plain).zip(said_at).map(|(id, said_at)| Dispute { id, said_at });
+            let dispute = object["id"].as_str().map(|id| Dispute { id: plain(id), said_at });
             let told = reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
             Ok(reversed(told.map(|told| Reversal { dispute, ..told }), None))
         }

@@ -109,7 +109,7 @@ async fn joined_at(app: &TestApp, buyer: &str) -> String {
 async fn in_a_cluster_a_hold_that_lapses_is_heard_of_where_the_next_in_line_listens() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let (leader, here) = pair(&home, &slots).await;
-    let first = leader.held_out(1, 0, 3).await;
+    let first = leader.held_out(1, 0, 8).await;
     let b = joined_at(&here, "b").await;
     let mut events = socket(&here, "b", "").await;
     let begun = Instant::now();

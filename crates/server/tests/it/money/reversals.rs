@@ -29,7 +29,7 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
     let told: Vec<Value> =
         heard.iter().filter(|one| one.what() == "payment.reversed").map(|one| one.json()["data"].clone()).collect();
     let expected = |kind: &str, minor: i64| {
-        json!({"reversal": {"payment": "pay_1", "order": id, "amount": {"amount_minor": minor, "currency": "CNY"}, "kind": kind, "stands": true,
+        json!({"reversal": {"payment": "pay_1", "order": id, "amount": {"amount_minor": minor, "currency": "CNY"}, "kind": kind, "dispute": null, "stands": true,
                             "provider": "sandbox"}})
     };
     assert_eq!(told, [expected("returned", 4), expected("disputed", 10)], "each once, in their order");

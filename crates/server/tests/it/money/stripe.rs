@@ -10,9 +10,8 @@ mod later;
 #[path = "stripe/stand_in.rs"]
 mod stand_in;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -316,9 +315,14 @@ fn python() -> Option<PathBuf> {
     if has_it() {
         return Some(python);
     }
-    let made = Command::new("python3").arg("-m").arg("venv").arg(&dir).output().ok()?;
+    let bounded = |program: &Path| {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "5", "120"]).arg(program);
+        command
+    };
+    let made = bounded(Path::new("python3")).arg("-m").arg("venv").arg(&dir).output().ok()?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--timeout", "10", "stripe"];
-    let installed = made.status.success() && Command::new(&python).args(install).output().ok()?.status.success();
+    let installed = made.status.success() && bounded(&python).args(install).output().ok()?.status.success();
     (installed && has_it()).then_some(python)
 }
 
@@ -357,9 +361,9 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let mut given = given;
     given["api"] = json!(theirs.address);
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/money/stripe/official.py");
-    let running = tokio::task::spawn_blocking(move || Command::new(python).arg(script).arg(given.to_string()).output());
-    let ran = tokio::time::timeout(Duration::from_secs(240), running).await.expect("in time").expect("no panic");
-    let ran = ran.expect("it starts");
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "240"]).arg(python).arg(script).arg(given.to_string());
+    let ran = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     for path in [
         "/v1/checkout/sessions",

@@ -79,8 +79,21 @@ async fn hears_an_order(dir: PathBuf, mut command: Command) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_in_python_verifies_a_real_message() {
     let dir = scratch();
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", "lib", "standardwebhooks"];
-    if !install(&dir, Command::new("python3").args(pip)) {
+    let pip = [
+        "-k",
+        "5",
+        "120",
+        "python3",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--target",
+        "lib",
+        "standardwebhooks",
+    ];
+    if !install(&dir, Command::new("timeout").args(pip)) {
         return;
     }
     std::fs::write(dir.join("receiver.py"), example("python")).expect("it can be written");
@@ -92,8 +105,20 @@ async fn the_example_in_python_verifies_a_real_message() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_in_javascript_verifies_a_real_message() {
     let dir = scratch();
-    let npm = ["install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", "standardwebhooks"];
-    if !install(&dir, Command::new("npm").args(npm)) {
+    let npm = [
+        "-k",
+        "5",
+        "120",
+        "npm",
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        ".",
+        "standardwebhooks",
+    ];
+    if !install(&dir, Command::new("timeout").args(npm)) {
         return;
     }
     std::fs::write(dir.join("receiver.mjs"), example("js")).expect("it can be written");

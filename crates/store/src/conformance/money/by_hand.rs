@@ -1,6 +1,6 @@
 //! Money that somebody gives back by hand at the provider, beside our refunds.
 use doorbuster_core::Millis;
-use doorbuster_core::event::By;
+use doorbuster_core::event::{By, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{Money, PaymentId, Refund, RefundId, RefundNews, RefundState};
 use doorbuster_core::order::Ending;
@@ -235,7 +235,7 @@ pub async fn each_dispute_is_as_its_provider_said_last(rig: Rig) {
         heard.set(heard.get() + 1);
         let (event, money) = (Some(format!("evt_{}", heard.get())), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment, kind) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
-        let dispute = dispute.map(|(id, at)| Dispute { id: id.to_owned(), said_at: Millis(at) });
+        let dispute = dispute.map(|(id, at)| Dispute { id: id.to_owned(), said_at: Some(Millis(at)) });
         let told = Reversal { event, provider, payment, kind, money, stands, dispute };
         rig.store.reverse(told).await.expect("writes")
     };
@@ -281,5 +281,14 @@ pub async fn each_dispute_is_as_its_provider_said_last(rig: Rig) {
     assert_eq!(stands().await, [price(2).minor]);
     assert_eq!(tell(None, None, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
+    // Each is told under its id.
+    let history = rig.store.history(order.id).await.expect("reads");
+    let told = history.into_iter().filter_map(|it| match it.event.subject {
+        Subject::Reversal { dispute, money, stands, .. } => Some((dispute, money.minor, stands)),
+        _ => None,
+    });
+    let of = |n: u32, minor, stands| (Some(format!("dp_{n}")), minor, stands);
+    let first = [of(1, 60, true), of(2, 40, true), of(3, 40, true), of(1, 60, false), of(2, 40, false)];
+    assert_eq!(told.take(5).collect::<Vec<_>>(), first);
     rig.adds_up().await;
 }

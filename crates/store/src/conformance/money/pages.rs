@@ -135,7 +135,8 @@ pub async fn money_that_went_back_is_noticed(rig: Rig) {
     let mut told = Vec::new();
     for order in &orders {
         for it in rig.store.history(order.id).await.expect("reads") {
-            if let Subject::Reversal { payment, order: named, money, kind, stands } = it.event.subject {
+            if let Subject::Reversal { payment, order: named, money, kind, dispute, stands } = it.event.subject {
+                assert_eq!(dispute, None);
                 assert_eq!((it.event.what, named), (EventType::PaymentReversed, order.id.to_string()));
                 assert_eq!(it.event.by, By::actor(Actor::Provider(super::PROVIDER.to_owned())));
                 told.push((payment.0, kind, money, stands));
