@@ -20,7 +20,7 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
     operate(&["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
     operate(&["sale", "open", "spring"]).fine();
     let token = |name: &str| house.token(&scratch, name);
-    let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\nPrefer: wait=15\r\n";
+    let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\n";
     let order =
         ask(&house, &token("alice"), "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#);
     let place = ask(&house, &token("bob"), "POST", "/v1/sales/spring/items/phone/line", "Idempotency-Key: k\r\n", "");

@@ -207,7 +207,7 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
     house.ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
     house.ask(&scratch, &["sale", "open", "spring"]).fine();
     let token = house.token(&scratch, "alice");
-    let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\nPrefer: wait=15\r\n";
+    let lines = "Idempotency-Key: k\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
     let order = house.send(&token, "POST", "/v1/orders", lines, r#"{"sale":"spring","item":"phone","units":1}"#).1;
     let path = format!("/v1/orders/{}/checkout", order["id"].as_str().expect("an order"));
     let ask = |lines: &str| {

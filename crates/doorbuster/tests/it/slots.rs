@@ -40,7 +40,7 @@ fn wait_for(house: &House, scratch: &Scratch, sale: &str, slot: [&str; 7], place
 fn sell_thirty(house: &House, scratch: &Scratch, sale: &str) {
     for buyer in ["anna", "bert", "carl"] {
         let body = format!(r#"{{"sale":"{sale}","item":"phone","units":10}}"#);
-        let lines = format!("Idempotency-Key: {sale}\r\nContent-Type: application/json\r\nPrefer: wait=15\r\n");
+        let lines = format!("Idempotency-Key: {sale}\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n");
         let (status, said) = house.send(&house.token(scratch, buyer), "POST", "/v1/orders", &lines, &body);
         assert_eq!(status, 201, "{said}");
     }

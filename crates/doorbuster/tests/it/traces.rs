@@ -152,7 +152,7 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     let item = "id=phone,title=Phone,stock=1,price=10CNY";
     house.ask(&scratch, &["sale", "create", "drop", "--title", "Drop", "--item", item]).fine();
     house.ask(&scratch, &["sale", "open", "drop"]).fine();
-    let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=15\r\n";
+    let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
     let body = r#"{"sale":"drop","item":"phone","units":1}"#;
     let (status, said) = house.send(&house.token(&scratch, "anna"), "POST", "/v1/orders", lines, body);
     assert_eq!(status, 201, "{said}");

@@ -21,7 +21,7 @@ use crate::holders::LOOKED_UP_MAX;
 use crate::purchase::{Bought, Purchase, Refusal};
 use crate::scratch::Scratch;
 
-const WAIT: Duration = Duration::from_secs(15);
+const WAIT: Duration = Duration::from_secs(5);
 
 async fn engine(dir: &Scratch) -> Arc<Engine> {
     engine_with(dir, Roles::ALL).await

@@ -236,3 +236,16 @@ async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
     assert_eq!(answered, enough, "the other one is still there");
     assert_eq!(full.app.metrics.sockets.get(), 1);
 }
+
+#[tokio::test]
+async fn a_server_that_stood_still_keeps_whoever_answers() {
+    let silence = Silence { ping_every: Duration::from_millis(50), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let mut there = raw_socket(&full).await;
+    for _ in 0..5 {
+        assert_eq!(tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"), 2);
+        // All of this test is one thread: nothing is pinged, answered or heard meanwhile.
+        std::thread::sleep(10 * silence.ping_every);
+    }
+    assert_eq!(tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"), 2);
+}

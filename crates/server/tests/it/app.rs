@@ -19,7 +19,7 @@ pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The configured operators' key.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
 /// What purchases ask for: to wait for the order for longer than a machine stops for a while.
-pub(crate) const PATIENT: (&str, &str) = ("Prefer", "wait=15");
+pub(crate) const PATIENT: (&str, &str) = ("Prefer", "wait=5");
 /// For whatever comes by itself, on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Long after any test.
@@ -146,9 +146,6 @@ impl TestApp {
         let mut headers =
             vec![("Authorization", bearer.as_str()), ("Idempotency-Key", key), ("Content-Type", "application/json")];
         headers.extend_from_slice(more);
-        if more.iter().all(|(name, _)| *name != PATIENT.0) {
-            headers.push(PATIENT);
-        }
         self.call("POST", "/v1/orders", &headers, body.as_bytes()).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, PATIENT, TestApp, bearer, sale};
+use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::watch::Watch;
 
 #[tokio::test]
@@ -251,7 +251,6 @@ async fn a_crowd_gets_exactly_what_there_is() {
                         ("Authorization", bearer.as_str()),
                         ("Idempotency-Key", "k"),
                         ("Content-Type", "application/json"),
-                        PATIENT,
                     ];
                     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
                     wire.send(&crate::http::request("POST", "/v1/orders", &headers, body)).await;

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use doorbuster_server::boot::ServeError;
 use serde_json::json;
 
-use crate::app::{PATIENT, TestApp, bearer};
+use crate::app::{TestApp, bearer};
 use crate::http::{Wire, request};
 use crate::watch::Watch;
 
 fn purchase(buyer: &str) -> Vec<u8> {
     let bearer = bearer(buyer);
-    let key = ("Idempotency-Key", "k");
-    let headers = [("Authorization", bearer.as_str()), key, ("Content-Type", "application/json"), PATIENT];
+    let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", "k"), ("Content-Type", "application/json")];
     request("POST", "/v1/orders", &headers, br#"{"sale":"spring","item":"phone","units":1}"#)
 }
 

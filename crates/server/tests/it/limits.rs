@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENT, TestApp, bearer, sale};
+use crate::app::{TestApp, bearer, sale};
 use crate::http::{Reply, Wire, request};
 use crate::watch::Watch;
 
@@ -56,7 +56,6 @@ async fn press(apps: &[&TestApp], each: u32, buyer: impl Fn(u32) -> String) -> (
                     ("Authorization", bearer.as_str()),
                     ("Idempotency-Key", &key),
                     ("Content-Type", "application/json"),
-                    PATIENT,
                 ];
                 let body = br#"{"sale":"spring","item":"phone","units":1}"#;
                 wire.send(&request("POST", "/v1/orders", &headers, body)).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use doorbuster_server::auth::{NewToken, token};
 use serde_json::{Value, json};
 
-use crate::app::{FAR, PATIENCE, PATIENT, SECRET, TestApp, bearer, sale};
+use crate::app::{FAR, PATIENCE, SECRET, TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::watch::Watch;
 
@@ -67,7 +67,7 @@ impl TestApp {
 
     /// Buys one phone with these headers beside the key.
     async fn order(&self, key: &str, headers: &[(&str, &str)], sale: &str, item: &str) -> Reply {
-        let mut all = vec![("Idempotency-Key", key), ("Content-Type", "application/json"), PATIENT];
+        let mut all = vec![("Idempotency-Key", key), ("Content-Type", "application/json")];
         all.extend_from_slice(headers);
         let body = json!({"sale": sale, "item": item, "units": 1}).to_string();
         self.call("POST", "/v1/orders", &all, body.as_bytes()).await

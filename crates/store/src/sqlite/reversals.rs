@@ -26,13 +26,13 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// What was said last is believed, and of what was said in the same moment that it came to nothing.
+/// What was said last is believed, and of what was said in the same moment that it came to nothing; without an id, what is heard last, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, ?7, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6, ?8 FROM payment p
      WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed'
      ON CONFLICT (payment_id, id) DO UPDATE
      SET amount_minor = excluded.amount_minor, currency = excluded.currency, stands = excluded.stands, said_at = excluded.said_at
-     WHERE dispute.said_at < excluded.said_at
+     WHERE dispute.id = '' OR dispute.said_at < excluded.said_at
         OR dispute.said_at = excluded.said_at AND (dispute.stands OR NOT excluded.stands)
      RETURNING amount_minor, currency";
 const KNOWN: &str = "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = ?1 AND id = ?2";

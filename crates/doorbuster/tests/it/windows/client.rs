@@ -14,7 +14,7 @@ pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Long after any test, also one that moves a clock.
 const FAR: i64 = 4_000_000_000;
 /// What purchases ask for: to wait for the order for longer than a machine stops for a while. How long is waited when nobody says so is seen where the disk is slow.
-const PATIENT: &str = "Prefer: wait=15\r\n";
+const PATIENT: &str = "Prefer: wait=5\r\n";
 /// Longest wait for an answer: longer than the server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(45);
 

@@ -19,7 +19,7 @@ const FILLED_WITHIN: Duration = Duration::from_secs(300);
 /// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in time all the same.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// Looks while it does.
-const LOOKS: u32 = 15;
+const LOOKS: u32 = 40;
 
 /// Storms until the server is gone.
 async fn storm_to_the_end(rig: &Rig) -> Record {

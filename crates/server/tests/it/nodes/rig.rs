@@ -21,7 +21,7 @@ use crate::postgres;
 use crate::watch::Watch;
 
 pub(crate) const SALE: &str = "spring";
-const WAIT: Duration = Duration::from_secs(15);
+const WAIT: Duration = Duration::from_secs(5);
 
 /// Asks until `holds`.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {

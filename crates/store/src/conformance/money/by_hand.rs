@@ -276,7 +276,6 @@ pub async fn each_dispute_is_as_its_provider_said_last(rig: Rig) {
     assert_eq!(tell(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);
     assert_eq!(tell(None, None, false).await, Noted);
-    rig.clock.pass(1);
     assert_eq!(tell(None, None, true).await, Noted);
     assert_eq!(stands().await, [price(2).minor]);
     assert_eq!(tell(None, None, false).await, Noted);
