@@ -6,7 +6,7 @@ use crate::cluster;
 use crate::rig::{Dir, open, open_postgres};
 
 /// Each damage, its repair, and the kind of the difference.
-const DAMAGES: [(&str, &str, &str); 12] = [
+const DAMAGES: [(&str, &str, &str); 13] = [
     ("UPDATE item SET ended = ended + 1", "UPDATE item SET ended = ended - 1", "units"),
     ("UPDATE item SET pool = pool - 1", "UPDATE item SET pool = pool + 1", "units"),
     (
@@ -43,8 +43,14 @@ const DAMAGES: [(&str, &str, &str); 12] = [
         "reversed",
     ),
     (
+        "INSERT INTO dispute SELECT id, 'dp_1', 5, currency, state = 'captured', at, at FROM payment",
+        "DELETE FROM dispute",
+        "reversed",
+    ),
+    // What an earlier program noted of a dispute stands until its payment has one with an id.
+    (
         "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM payment",
-        "DELETE FROM reversal",
+        "INSERT INTO dispute SELECT id, 'dp_1', 5, currency, state <> state, at, at FROM payment",
         "reversed",
     ),
 ];
