@@ -3,14 +3,18 @@
 //! A node's catalogue has every sale, and is told of every change: what buyers ask for is answered from it. An id that is not there is either no
 //! sale's, or one that was made elsewhere a moment ago. Which of the two is read from the store: by one request of a node at a time, by one node of a
 //! cluster at a time, and not again for as long as the answer "there is nothing new" is remembered: here, and where nodes share a Redis, there. That
-//! is one short marker for all unknown ids, so that random ones cost no memory and no more reads than one. `docs/caching.md` has the whole picture.
+//! is one short marker for all unknown ids, so that random ones cost no memory and no more reads than one.
+//!
+//! Where something is new, one node reads all of it and leaves a copy in that Redis, which the others take. `docs/caching.md` has the whole picture.
+mod copy;
 mod numbers;
 
 use std::time::Duration;
 
 use doorbuster_slots::{Held, Locks, Shared, SlotError};
+use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use numbers::Numbers;
 
@@ -24,7 +28,7 @@ const BUSY_PARTS: u32 = 10;
 const OTHER_READS_MAX: Duration = Duration::from_millis(50);
 /// Between two looks whether it is done.
 const OTHER_READS_POLL: Duration = Duration::from_millis(2);
-/// Of the lock, and of the key in the shared Redis.
+/// Of the lock under which is looked whether there is something new, and of the keys in the shared Redis.
 const NAME: &str = "catalogue";
 
 /// What a node keeps for it.
@@ -36,14 +40,56 @@ pub(crate) struct Cache {
     looked: Mutex<Option<(Instant, Duration)>>,
 }
 
-/// What the other nodes know.
-enum Told {
-    /// The newest reading of the truth is what this node has.
-    Same,
-    /// It is something else.
+/// What nodes have one of them read.
+trait Wanted {
+    /// What the others take from it.
+    type Found;
+    /// The lock that it takes.
+    const LOCK: &'static str;
+
+    /// What another node left.
+    async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<Self::Found>, SlotError>;
+}
+
+enum Left<T> {
+    /// What is wanted.
+    This(T),
+    /// Something else, which shows that it is of no use to wait.
     Other,
-    /// Nobody read it just now.
+    /// Nothing of use.
     Nothing,
+}
+
+/// Whether the newest reading of the truth is what this node has.
+struct News;
+
+impl Wanted for News {
+    type Found = ();
+    const LOCK: &'static str = NAME;
+
+    async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<()>, SlotError> {
+        let said = shared.get(&key(shared)).await?;
+        Ok(match said {
+            None => Left::Nothing,
+            Some(mark) if mark == engine.catalogue().mark().to_string().into_bytes() => Left::This(()),
+            Some(_) => Left::Other,
+        })
+    }
+}
+
+/// All sales of this version.
+struct Sales<'a> {
+    version: &'a str,
+}
+
+impl Wanted for Sales<'_> {
+    type Found = CatalogueRows;
+    const LOCK: &'static str = "catalogue:sales";
+
+    async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<CatalogueRows>, SlotError> {
+        let found = copy::get(shared, engine.id_key(), self.version).await?;
+        Ok(found.map_or(Left::Nothing, Left::This))
+    }
 }
 
 impl Cache {
@@ -62,9 +108,9 @@ impl Cache {
             drop(engine.catch_up().await);
             return;
         };
-        let Some(held) = reads(engine, shared, locks).await else { return };
+        let Turn::Reads(held) = one_reads(engine, (shared, locks), &News).await else { return };
         let read = engine.catch_up().await;
-        if let Reads::Alone(held) = held {
+        if let Some(held) = held {
             if read.is_ok() && held.is_held() {
                 let mark = engine.catalogue().mark().to_string();
                 // Not written: others read for themselves.
@@ -73,41 +119,59 @@ impl Cache {
             held.release().await;
         }
     }
-}
 
-/// How this node reads.
-enum Reads {
-    /// For all of them.
-    Alone(Held),
-    /// For itself.
-    Too,
-}
-
-/// Whether this node has to read the store. `None`: there is nothing new.
-async fn reads(engine: &Engine, shared: &Shared, locks: &Locks) -> Option<Reads> {
-    let until = Instant::now() + OTHER_READS_MAX;
-    loop {
-        match told(engine, shared).await {
-            Ok(Told::Same) => return None,
-            Ok(Told::Nothing) => {}
-            // Another node knows more, or the Redis is away.
-            Ok(Told::Other) | Err(_) => return Some(Reads::Too),
-        }
-        match locks.try_take(NAME).await {
-            Ok(Some(held)) => return Some(Reads::Alone(held)),
-            Ok(None) if Instant::now() < until => tokio::time::sleep(OTHER_READS_POLL).await,
-            Ok(None) | Err(_) => return Some(Reads::Too),
+    /// All sales as of this version, which the truth has just named, or of a later one: another node's copy, else the truth.
+    pub(crate) async fn rows(&self, engine: &Engine, version: &str) -> Result<CatalogueRows, StoreError> {
+        let Some((shared, locks)) = self.shared() else { return read(engine).await };
+        match one_reads(engine, (shared, locks), &Sales { version }).await {
+            Turn::There(rows) => Ok(rows),
+            Turn::Reads(None) => read(engine).await,
+            Turn::Reads(Some(held)) => {
+                let rows = read(engine).await;
+                if let Ok(rows) = &rows {
+                    copy::put(shared, engine.id_key(), rows).await;
+                }
+                held.release().await;
+                rows
+            }
         }
     }
 }
 
-async fn told(engine: &Engine, shared: &Shared) -> Result<Told, SlotError> {
-    let said = shared.get(&key(shared)).await?;
-    Ok(match said {
-        None => Told::Nothing,
-        Some(mark) if mark == engine.catalogue().mark().to_string().into_bytes() => Told::Same,
-        Some(_) => Told::Other,
-    })
+async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
+    engine.meter().read_all();
+    engine.store().catalogue().await
+}
+
+/// Whose turn it is.
+enum Turn<T> {
+    /// Nobody's: another node left what was asked for.
+    There(T),
+    /// This node reads the truth: for all of them while it has the lock, else for itself.
+    Reads(Option<Held>),
+}
+
+/// Has one node of several read what all of them want, and the others wait for it a little; whoever cannot ask them reads for itself.
+async fn one_reads<W: Wanted>(engine: &Engine, (shared, locks): (&Shared, &Locks), wanted: &W) -> Turn<W::Found> {
+    let (until, mut held) = (Instant::now() + OTHER_READS_MAX, None);
+    loop {
+        match timeout(OTHER_READS_MAX, wanted.left(engine, shared)).await {
+            Ok(Ok(Left::This(found))) => {
+                if let Some(held) = held {
+                    Held::release(held).await;
+                }
+                return Turn::There(found);
+            }
+            Ok(Ok(Left::Nothing)) if held.is_none() => {}
+            // The lock is had and nobody was faster; or another node knows more; or the Redis is away.
+            _ => return Turn::Reads(held),
+        }
+        match locks.try_take(W::LOCK).await {
+            Ok(Some(taken)) => held = Some(taken),
+            Ok(None) if Instant::now() < until => tokio::time::sleep(OTHER_READS_POLL).await,
+            Ok(None) | Err(_) => return Turn::Reads(None),
+        }
+    }
 }
 
 fn key(shared: &Shared) -> String {

@@ -35,6 +35,7 @@ use crate::engine::{Engine, Jobs};
 pub use adjust::Adjusted;
 pub use audit::{AuditView, FindingView, ItemAudit};
 pub(crate) use lead::lead_now;
+pub(crate) use reload::LastLook;
 pub(crate) use tend::{tend, tend_all};
 
 /// Why an item is to be tended.

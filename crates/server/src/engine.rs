@@ -19,14 +19,13 @@ use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
 use doorbuster_slots::{Shared, SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
-use crate::control::Control;
+use crate::control::{Control, LastLook};
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::Meter;
@@ -82,8 +81,8 @@ pub struct Engine {
     drained: Notify,
     /// Held for the moment in which a changed catalogue is swapped in.
     changing: Mutex<()>,
-    /// When the newest reading of the catalogue began.
-    read_at: tokio::sync::Mutex<Option<Instant>>,
+    /// The newest look for changes of the catalogue.
+    looked: tokio::sync::Mutex<LastLook>,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -291,8 +290,8 @@ impl Engine {
         });
     }
 
-    pub(crate) fn read_at(&self) -> &tokio::sync::Mutex<Option<Instant>> {
-        &self.read_at
+    pub(crate) fn looked(&self) -> &tokio::sync::Mutex<LastLook> {
+        &self.looked
     }
 
     pub(crate) fn drained(&self) -> &Notify {

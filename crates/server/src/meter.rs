@@ -21,6 +21,7 @@ pub struct Meter {
     asked_again: AtomicU64,
     reloads: AtomicU64,
     looks: AtomicU64,
+    read_all: AtomicU64,
     pictures: AtomicU64,
 }
 
@@ -53,8 +54,10 @@ pub struct Reading {
     pub asked_again: u64,
     /// Sales that were read again because another node changed them.
     pub reloads: u64,
-    /// Readings of the catalogue, in which others' changes are found.
+    /// Looks at the truth for changes of the catalogue by others.
     pub looks: u64,
+    /// Readings of all sales from the truth, since there was one.
+    pub read_all: u64,
     /// Pictures of sales that were made anew for readers.
     pub pictures: u64,
 }
@@ -114,7 +117,12 @@ impl Meter {
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The catalogue is read.
+    /// All sales are read.
+    pub fn read_all(&self) {
+        self.read_all.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The truth is asked whether there is another catalogue.
     pub fn look(&self) {
         self.looks.fetch_add(1, Ordering::Relaxed);
     }
@@ -143,6 +151,7 @@ impl Meter {
             asked_again: get(&self.asked_again),
             reloads: get(&self.reloads),
             looks: get(&self.looks),
+            read_all: get(&self.read_all),
             pictures: get(&self.pictures),
         }
     }

@@ -123,6 +123,16 @@ pub struct SaleRow {
     pub items: Vec<ItemRow>,
 }
 
+/// Every sale, as one snapshot of the store shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueRows {
+    /// Another one after each commit that changes a row of a sale, or how an item is described; never one that was there before. Empty where one process has the
+    /// store for itself, and so knows what it changed.
+    pub version: String,
+    /// Newest first.
+    pub sales: Vec<SaleRow>,
+}
+
 /// A sale to be created, as a draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSale {

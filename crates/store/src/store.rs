@@ -11,8 +11,9 @@ use doorbuster_core::sale::Step;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, BackupError, Check, DeleteOutcome, ItemCounts, NewSale, OpenError,
-    PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    AdjustOutcome, Adjustment, AdminKey, BackupError, CatalogueRows, Check, DeleteOutcome, ItemCounts, NewSale,
+    OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome,
+    StoreError,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -129,9 +130,22 @@ impl Store {
 impl Store {
     /// Every sale, newest first.
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
+        Ok(self.catalogue().await?.sales)
+    }
+
+    /// Every sale, and of which version that is.
+    pub async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         match self {
-            Self::Sqlite(s) => s.sales().await,
-            Self::Postgres(s) => Box::pin(s.sales()).await,
+            Self::Sqlite(s) => s.catalogue().await,
+            Self::Postgres(s) => Box::pin(s.catalogue()).await,
+        }
+    }
+
+    /// The version that [`Store::catalogue`] would have, for the price of one row.
+    pub async fn catalogue_version(&self) -> StoreResult<String> {
+        match self {
+            Self::Sqlite(_) => Ok(String::new()),
+            Self::Postgres(s) => Box::pin(s.catalogue_version()).await,
         }
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::{ItemId, Phase};
+use doorbuster_store::{CatalogueRows, SaleRow};
 use tokio::time::Instant;
 
+use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
 
 /// Pause after a failure.
@@ -22,12 +24,27 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-async fn reload(engine: &Engine) -> Result<(), EngineError> {
+/// The newest look for changes of the catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct LastLook {
+    /// When it began.
+    began: Option<Instant>,
+    /// The version that this node has all of.
+    version: Option<String>,
+}
+
+/// Takes in what others changed since this version; the version that this node has all of then.
+async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().look();
-    let rows = engine.store().sales().await?;
-    let catalogue = engine.catalogue().clone();
-    let there: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    let gone: Vec<Arc<str>> = catalogue
+    // Kept from before the truth is asked: whatever is put here meanwhile may be newer than what is read.
+    let known = engine.catalogue().clone();
+    let version = engine.store().catalogue_version().await?;
+    if since == Some(version.as_str()) {
+        return Ok(Some(version));
+    }
+    let CatalogueRows { version, sales } = engine.cache().rows(engine, &version).await?;
+    let there: HashSet<&str> = sales.iter().map(|row| row.id.as_str()).collect();
+    let gone: Vec<Arc<str>> = known
         .sales()
         .filter(|sale| !there.contains(sale.row.id.as_str()))
         .map(|sale| sale.row.id.as_str().into())
@@ -38,29 +55,38 @@ async fn reload(engine: &Engine) -> Result<(), EngineError> {
             engine.change_catalogue(|c| c.remove(&id));
         }
     }
-    for row in rows.into_iter().filter(|row| catalogue.sale(&row.id).is_none_or(|known| known.row != *row)) {
-        reload_one(engine, &row.id).await?;
+    let mut has_all = true;
+    for row in sales {
+        let before = known.sale(&row.id);
+        if before.is_none_or(|before| before.row != row) {
+            has_all &= reload_one(engine, row, before).await?;
+        }
     }
-    Ok(())
+    Ok(has_all.then_some(version))
 }
 
-/// Reads one sale again, unless it is being changed here: whoever does has it read again in the end.
-async fn reload_one(engine: &Engine, id: &str) -> Result<(), EngineError> {
-    let flags = engine.catalogue().sale(id).map(|sale| sale.flags.clone());
+/// Takes in one sale that was read again, unless it is being changed here: then whoever does has it read once more in the end.
+async fn reload_one(engine: &Engine, row: SaleRow, before: Option<&Arc<SaleState>>) -> Result<bool, EngineError> {
+    let id = row.id.clone();
     {
-        let _alone = match &flags {
-            Some(flags) => match flags.operating.try_lock() {
-                Ok(alone) => Some(alone),
-                Err(_) => return Ok(()),
-            },
+        let _alone = match before.map(|before| before.flags.operating.try_lock()) {
+            Some(Ok(alone)) => Some(alone),
+            Some(Err(_)) => return Ok(false),
             None => None,
         };
-        let Some(row) = engine.store().sale(id).await? else { return Ok(()) };
+        let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
+        let row = match is_untouched {
+            true => Some(row),
+            // It was put here since: what was read may be older.
+            false => engine.store().sale(&id).await?,
+        };
+        let Some(row) = row else { return Ok(true) };
         engine.meter().reload();
         engine.take_in(row).await?;
     }
     // Whoever follows a drain takes the sale for itself.
-    follow(engine, id).await
+    follow(engine, &id).await?;
+    Ok(true)
 }
 
 /// What another node's step asks of the slots that only this node reaches.
@@ -92,11 +118,11 @@ impl Engine {
             return Ok(());
         }
         let asked = Instant::now();
-        let mut read = self.read_at().lock().await;
-        if read.is_none_or(|began| began < asked) {
+        let mut looked = self.looked().lock().await;
+        if looked.began.is_none_or(|began| began < asked) {
             let began = Instant::now();
-            reload(self).await?;
-            *read = Some(began);
+            looked.version = reload(self, looked.version.as_deref()).await?;
+            looked.began = Some(began);
         }
         Ok(())
     }

@@ -105,7 +105,7 @@ impl Engine {
             meter: Meter::default(),
             drained: Notify::new(),
             changing: Mutex::default(),
-            read_at: tokio::sync::Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -39,6 +39,45 @@ pub async fn the_catalogue_is_newest_first(rig: Rig) {
     assert_eq!(sales[1], rig.store.sale("a").await.expect("reads").expect("created"));
 }
 
+/// The catalogue has another version after each change of it, and the same after anything else. A store that one process has for itself has none.
+pub async fn the_catalogue_has_another_version_after_each_change(rig: Rig) {
+    let store = &rig.store;
+    let version = async || {
+        let (read, asked) = (store.catalogue().await.expect("reads"), store.catalogue_version().await.expect("reads"));
+        assert_eq!(read.version, asked);
+        assert_eq!(read.sales, store.sales().await.expect("reads"));
+        asked
+    };
+    let mut seen = vec![version().await];
+    let alone = seen[0].is_empty();
+    let sale = create(&rig, "spring").await;
+    seen.push(version().await);
+    let patch = |sale: &mut SaleRow| {
+        sale.title = "New".to_owned();
+        Ok(())
+    };
+    let patched = store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
+    assert!(matches!(patched, PatchOutcome::Done(_)));
+    seen.push(version().await);
+    let spread = Spread { partitions: 2, ..Spread::default() };
+    store.set_spread(sale.items[0].id, spread).await.expect("writes");
+    seen.push(version().await);
+    store.step_sale("spring", Step::Schedule).await.expect("writes");
+    seen.push(version().await);
+    store.drain_sale("spring", 60_000).await.expect("writes");
+    seen.push(version().await);
+    store.step_sale("spring", Step::Close).await.expect("writes");
+    seen.push(version().await);
+    create(&rig, "summer").await;
+    seen.push(version().await);
+    store.delete_sale("summer", None).await.expect("writes");
+    seen.push(version().await);
+    let several: std::collections::HashSet<_> = seen.iter().collect();
+    assert_eq!(several.len(), if alone { 1 } else { seen.len() }, "{seen:?}");
+    assert_eq!(store.delete_sale("autumn", None).await.expect("writes"), DeleteOutcome::NotFound);
+    assert_eq!(Some(&version().await), seen.last(), "nothing was changed");
+}
+
 /// A patch changes what it may, raises the version, and holds against others by it.
 pub async fn a_patch_raises_the_version(rig: Rig) {
     let before = create(&rig, "spring").await;

@@ -8,8 +8,8 @@ use doorbuster_core::stock::{self, Adjusted};
 use doorbuster_core::{Cause, Choose, GrantId, ItemId, Ledger, Millis, Spread};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
-    SpreadOutcome, StepOutcome,
+    AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch,
+    SaleRow, SpreadOutcome, StepOutcome,
 };
 use crate::events::sale_event;
 use crate::store::StoreResult;
@@ -23,12 +23,32 @@ use super::run::Again;
 
 type Done<T> = Result<T, Failure>;
 
+macro_rules! sale_columns {
+    () => {
+        "s.id, s.title, s.phase, s.starts_at, s.ends_at, s.front_door, s.version, s.created_at, s.opened_at, s.closed_at,
+         i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency, i.list_price_minor, i.limit_per_buyer,
+         i.hold_ms, i.total IS NOT NULL, i.partitions, i.choose, i.spread_initial, i.spread_threshold, i.spread_refill,
+         s.draining_until"
+    };
+}
 /// A sale in each row, with one of its items if it has any.
-const SALES: &str = "SELECT s.id, s.title, s.phase, s.starts_at, s.ends_at, s.front_door, s.version, s.created_at, s.opened_at, s.closed_at,
-            i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency, i.list_price_minor, i.limit_per_buyer,
-            i.hold_ms, i.total IS NOT NULL, i.partitions, i.choose, i.spread_initial, i.spread_threshold, i.spread_refill,
-            s.draining_until
-     FROM sale s LEFT JOIN item i ON i.sale_id = s.id";
+const SALES: &str = concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
+/// The database's history, and the transaction that changed the catalogue last: a promoted standby counts transactions anew where it stood. Changes wait for
+/// each other at this row, so it names no transaction twice.
+macro_rules! version {
+    () => {
+        "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
+    };
+}
+const VERSION: &str = concat!("SELECT ", version!());
+/// All of them, newest first, each row with the version.
+const CATALOGUE: &str = concat!(
+    "SELECT ",
+    sale_columns!(),
+    ", ",
+    version!(),
+    " LEFT JOIN sale s ON true LEFT JOIN item i ON i.sale_id = s.id ORDER BY s.seq DESC, i.id"
+);
 const LOCK_SALE: &str = "SELECT FROM sale WHERE id = $1 FOR UPDATE";
 
 fn sale_row(row: &Row) -> Done<SaleRow> {
@@ -103,8 +123,20 @@ fn locked(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
 }
 
 impl Postgres {
-    pub(crate) async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
-        Ok(gather(self.all(&format!("{SALES} ORDER BY s.seq DESC, i.id"), &[], pair).await?))
+    pub(crate) async fn catalogue(&self) -> StoreResult<CatalogueRows> {
+        let mut version = String::new();
+        let read = |row: &Row| {
+            version = row.try_get(27)?;
+            // A shop without a sale has a row all the same.
+            row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
+        };
+        let pairs = self.all(CATALOGUE, &[], read).await?;
+        Ok(CatalogueRows { version, sales: gather(pairs.into_iter().flatten().collect()) })
+    }
+
+    pub(crate) async fn catalogue_version(&self) -> StoreResult<String> {
+        let versions = self.all(VERSION, &[], |row| Ok(row.try_get(0)?)).await?;
+        Ok(versions.into_iter().next().unwrap_or_default())
     }
 
     pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {

@@ -11,8 +11,8 @@ use doorbuster_core::{
 };
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, Check, DeadLetter, DeleteOutcome, ItemCounts, Moves, NewSale, OrderPage,
-    OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadLetter, DeleteOutcome, ItemCounts, Moves, NewSale,
+    OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 use crate::store::StoreResult;
 
@@ -29,8 +29,8 @@ impl Sqlite {
         self.write(1, move |txn| txn.attempt(|ledger| work(ledger))).await
     }
 
-    pub(crate) async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
-        self.read(sales::all).await
+    pub(crate) async fn catalogue(&self) -> StoreResult<CatalogueRows> {
+        Ok(CatalogueRows { version: String::new(), sales: self.read(sales::all).await? })
     }
 
     pub(crate) async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {

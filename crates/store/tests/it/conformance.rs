@@ -67,7 +67,8 @@ every! {
         a_recall_to_the_pool_happens_once, a_recall_for_a_slot_reaches_it, a_recall_for_a_closed_slot_goes_to_the_pool,
         a_recall_is_clamped, moves_are_counted, closing_finishes_recalls, a_recall_of_nothing_is_not_begun;
     sales:
-        a_created_sale_is_a_draft, the_catalogue_is_newest_first, a_patch_raises_the_version, a_refused_patch_changes_nothing,
+        a_created_sale_is_a_draft, the_catalogue_is_newest_first,
+        the_catalogue_has_another_version_after_each_change, a_patch_raises_the_version, a_refused_patch_changes_nothing,
         a_patch_cannot_reach_what_is_the_stores, only_a_draft_is_deleted, a_sale_walks_through_its_phases,
         counts_are_asked_for_by_item, keys_come_and_go, one_node_leads_at_a_time, actions_are_noted,
         a_spread_changes_before_the_sale_opens, nodes_live_as_long_as_they_beat;

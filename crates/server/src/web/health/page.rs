@@ -5,7 +5,7 @@ use doorbuster_store::BlockKind;
 
 use crate::gate::room::RoomCounts;
 use crate::gate::{ChallengeKind, Outcome, Route, SCOPES, Sharing};
-use crate::meter::BATCH_BOUNDS;
+use crate::meter::{BATCH_BOUNDS, Reading};
 use crate::metrics::{Kind, Text};
 use crate::tally::Answer;
 use crate::web::App;
@@ -219,16 +219,8 @@ async fn money(app: &App, text: &mut Text) {
     }
 }
 
-async fn engine(app: &App, text: &mut Text) {
-    let reading = app.engine.meter().read();
-    let depth = queue_depth(app).await;
-    text.metric("doorbuster_settle_queue_tickets", Kind::Gauge, "Tickets cut and not settled.").sample(&[], depth);
-    text.metric("doorbuster_settle_batch_tickets", Kind::Histogram, "Tickets settled in one commit.").buckets(
-        &BATCH_BOUNDS,
-        &reading.batches,
-        reading.tickets,
-    );
-    let numbers = [
+fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
+    [
         (
             "doorbuster_tickets_settled_total",
             "Tickets settled: requests that came as far as the store.",
@@ -248,13 +240,29 @@ async fn engine(app: &App, text: &mut Text) {
         ("doorbuster_sales_read_again_total", "Sales read again because another node changed them.", reading.reloads),
         (
             "doorbuster_catalogue_readings_total",
-            "Readings of the catalogue that look for others' changes.",
+            "Looks at the truth for others' changes of the catalogue.",
             reading.looks,
+        ),
+        (
+            "doorbuster_catalogue_reloads_total",
+            "Times that this node read all sales from the truth, for itself and for others.",
+            reading.read_all,
         ),
         ("doorbuster_pictures_total", "Pictures of sales that were made anew for readers.", reading.pictures),
         ("doorbuster_audit_findings_total", "Findings of the continuous audit; any is an alarm.", reading.findings),
-    ];
-    for (name, help, number) in numbers {
+    ]
+}
+
+async fn engine(app: &App, text: &mut Text) {
+    let reading = app.engine.meter().read();
+    let depth = queue_depth(app).await;
+    text.metric("doorbuster_settle_queue_tickets", Kind::Gauge, "Tickets cut and not settled.").sample(&[], depth);
+    text.metric("doorbuster_settle_batch_tickets", Kind::Histogram, "Tickets settled in one commit.").buckets(
+        &BATCH_BOUNDS,
+        &reading.batches,
+        reading.tickets,
+    );
+    for (name, help, number) in counters(&reading) {
         text.metric(name, Kind::Counter, help).sample(&[], number);
     }
     text.metric("doorbuster_leads", Kind::Gauge, "1 while this node does the work of one for all.")

@@ -7,6 +7,8 @@ use doorbuster_core::sale::Step;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::Bought;
+use doorbuster_store::NewSale;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -96,6 +98,92 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
     stop.store(true, Ordering::Release);
     flood.await.expect("no panic");
     assert!(matches!(b.buy("anna", "k", 1).await, Bought::Created(_)));
+    a.stop().await;
+    b.stop().await;
+}
+
+/// How often these nodes read all sales from the truth.
+fn read_all(nodes: &[Node]) -> u64 {
+    nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
+}
+
+/// A sale of a shop that has others.
+fn another(number: usize) -> NewSale {
+    NewSale {
+        id: format!("other-{number}"),
+        title: "Another".to_owned(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".to_owned(),
+        items: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy() {
+    let home = Home::cluster();
+    let mut nodes = Vec::new();
+    for _ in 0..4 {
+        nodes.push(home.node(Roles::ALL).await);
+    }
+    const CHANGES: usize = 20;
+    let before = read_all(&nodes);
+    for number in 0..CHANGES {
+        nodes[0].engine.create_sale(another(number)).await.expect("a store").expect("a free id");
+        let looks = nodes.iter().map(|node| node.engine.catch_up());
+        for looked in join_all(looks).await {
+            looked.expect("a store");
+        }
+        for node in &nodes {
+            assert!(node.engine.catalogue().sale(&format!("other-{number}")).is_some());
+        }
+    }
+    let read = read_all(&nodes) - before;
+    println!("{CHANGES} changes at four nodes: all sales were read {read} times");
+    // Each by one of them; a few more where a machine is so busy that one does not wait for another any longer.
+    assert!((1..=2 * CHANGES as u64).contains(&read), "{read}");
+    // Nothing is read where nothing was changed.
+    let before = read_all(&nodes);
+    for node in &nodes {
+        node.engine.catch_up().await.expect("a store");
+    }
+    assert_eq!(read_all(&nodes), before);
+    // What the copy says of a sale is what the truth says.
+    nodes[1].open_sale(20, 10, Spread::default()).await;
+    for node in &nodes {
+        node.follows(Phase::Open).await;
+        let truth = node.engine.store().sale(SALE).await.expect("a store").expect("a sale");
+        assert_eq!(node.engine.catalogue().sale(SALE).expect("known").row, truth);
+    }
+    home.redis().end();
+    nodes[0].engine.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
+    for node in &nodes {
+        node.engine.catch_up().await.expect("a store");
+        assert!(node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(), "without the Redis");
+    }
+    for node in nodes {
+        node.crash();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_not_of_this_catalogue_is_not_believed() {
+    let home = Home::cluster();
+    let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    a.engine.create_sale(another(1)).await.expect("a store").expect("a free id");
+    a.engine.catch_up().await.expect("a store");
+    let key = home.redis().ask(&["KEYS", "*}:catalogue:sales"]).trim().to_owned();
+    assert!(!key.is_empty() && !key.contains('\n'), "{key:?}");
+    let old = home.redis().ask(&["GET", &key]).trim_end().to_owned();
+    for left in [old.as_str(), "", "no copy", r#"{"stamp":"0000000000000000","sales":[]}"#] {
+        a.engine.delete_sale("other-1", None).await.expect("a store");
+        home.redis().ask(&["SET", &key, left]);
+        b.engine.catch_up().await.expect("a store");
+        assert!(b.engine.catalogue().sale("other-1").is_none(), "{left}");
+        a.engine.create_sale(another(1)).await.expect("a store").expect("a free id");
+        b.engine.catch_up().await.expect("a store");
+        assert!(b.engine.catalogue().sale("other-1").is_some(), "{left}");
+    }
     a.stop().await;
     b.stop().await;
 }
