@@ -1,9 +1,12 @@
 //! The hub of events: hints for buyers' browsers about their own orders and about sales. `GET` is the truth.
 //!
 //! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is dropped, and nobody else is slowed.
+//!
+//! The last of what buyers were told of their orders is kept for those who come back and say up to where they had heard.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::{BuyerId, ItemId, Order, TicketId, Units, Verdict};
 use tokio::sync::Notify;
@@ -13,6 +16,12 @@ pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// What one waiting event is counted as: about its size on the wire.
 const EVENT_BYTES: usize = 512;
 const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
+/// Events of buyers' orders that are kept for those who come back, over the whole node.
+const KEPT_MAX: usize = 4_096;
+/// Of these, how many one who comes back gets at most.
+const MISSED_MAX: usize = 256;
+/// So long after the last reader left they are still kept.
+const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// An event, as the web side renders it.
 #[derive(Clone, Debug)]
@@ -61,6 +70,17 @@ struct Mailbox {
     wake: Notify,
 }
 
+impl Kind {
+    /// Whose order it tells of.
+    fn buyer(&self) -> Option<&BuyerId> {
+        match self {
+            Self::Order(order) => Some(&order.buyer),
+            Self::Refused { buyer, .. } => Some(buyer),
+            Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
+        }
+    }
+}
+
 impl Mailbox {
     fn push(&self, event: Event) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,17 +104,33 @@ impl Mailbox {
 struct Readers {
     buyers: HashMap<BuyerId, Vec<Weak<Mailbox>>>,
     sales: HashMap<Arc<str>, Vec<Weak<Mailbox>>>,
+    /// Of buyers' orders, the newest last.
+    kept: VecDeque<Event>,
+    /// Of the newest event.
+    last_id: u64,
 }
 
 /// Where events are published and read.
 #[derive(Clone, Debug, Default)]
 pub struct Hub(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     readers: Mutex<Readers>,
-    next_id: AtomicU64,
     count: AtomicUsize,
+    made_at: Instant,
+    /// Until when after that, in milliseconds, events are kept though nobody reads.
+    kept_until_ms: AtomicU64,
+}
+
+impl Default for Shared {
+    /// Ids begin at the present time in microseconds: they rise over restarts, too, and stay exact in JavaScript.
+    fn default() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last_id = u64::try_from(since_1970.as_micros()).unwrap_or_default();
+        let readers = Mutex::new(Readers { last_id, ..Readers::default() });
+        Self { readers, count: AtomicUsize::default(), made_at: Instant::now(), kept_until_ms: AtomicU64::default() }
+    }
 }
 
 /// What a reader gets next.
@@ -116,43 +152,75 @@ pub struct Subscription {
 }
 
 impl Hub {
-    /// A reader of one buyer's orders and of some sales' status. `None`: the buyer has `most` already.
+    /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event `after` gets first what is kept of the buyer's orders since.
+    /// `None`: the buyer has `most` already.
     #[must_use]
-    pub fn subscribe(&self, buyer: Option<BuyerId>, sales: Vec<String>, most: usize) -> Option<Subscription> {
+    pub fn subscribe(
+        &self,
+        buyer: Option<BuyerId>,
+        sales: Vec<String>,
+        most: usize,
+        after: Option<u64>,
+    ) -> Option<Subscription> {
         let mailbox = Arc::new(Mailbox::default());
         let sales: Vec<Arc<str>> = sales.into_iter().map(Arc::from).collect();
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_heard = self.is_heard();
         if let Some(buyer) = &buyer {
             let boxes = readers.buyers.entry(buyer.clone()).or_default();
             if boxes.len() >= most {
                 return None;
             }
             boxes.push(Arc::downgrade(&mailbox));
+            // Nobody read for a while, so nothing was kept either.
+            if !is_heard {
+                readers.kept.clear();
+            }
+            let after = after.unwrap_or(u64::MAX);
+            let missed = readers.kept.iter().rev().take_while(|event| event.id > after);
+            let missed: Vec<_> = missed.filter(|event| event.kind.buyer() == Some(buyer)).take(MISSED_MAX).collect();
+            missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
         for sale in &sales {
             readers.sales.entry(sale.clone()).or_default().push(Arc::downgrade(&mailbox));
         }
-        drop(readers);
         self.0.count.fetch_add(1, Ordering::Relaxed);
+        drop(readers);
         Some(Subscription { mailbox, hub: self.clone(), buyer, sales })
     }
 
     /// Tells whoever asked for it.
     pub fn publish(&self, kind: Kind) {
-        if self.readers() == 0 {
+        if !self.is_heard() {
             return;
         }
-        let readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let boxes = match &kind {
             Kind::Order(order) => readers.buyers.get(&order.buyer),
             Kind::Refused { buyer, .. } | Kind::Place { buyer, .. } => readers.buyers.get(buyer),
             Kind::Status(sale) | Kind::Room(sale) => readers.sales.get(sale),
         };
         let boxes: Vec<_> = boxes.into_iter().flatten().filter_map(Weak::upgrade).collect();
+        readers.last_id += 1;
+        let event = Event { id: readers.last_id, kind };
+        if event.kind.buyer().is_some() {
+            if readers.kept.len() >= KEPT_MAX {
+                readers.kept.pop_front();
+            }
+            readers.kept.push_back(event.clone());
+        }
         drop(readers);
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         for mailbox in boxes {
-            mailbox.push(Event { id, kind: kind.clone() });
+            mailbox.push(event.clone());
+        }
+    }
+
+    /// Whether anybody reads, or may come back for what is said now.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.readers() > 0 || {
+            let until_ms = self.0.kept_until_ms.load(Ordering::Relaxed);
+            until_ms > 0 && self.0.made_at.elapsed() < Duration::from_millis(until_ms)
         }
     }
 
@@ -187,9 +255,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.0.count.fetch_sub(1, Ordering::Relaxed);
         let mine = Arc::downgrade(&self.mailbox);
         let mut readers = self.hub.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = self.hub.0.made_at.elapsed() + KEPT_FOR;
+        self.hub.0.kept_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.hub.0.count.fetch_sub(1, Ordering::Relaxed);
         if let Some(buyer) = &self.buyer
             && let Some(boxes) = readers.buyers.get_mut(buyer)
         {
@@ -216,13 +286,13 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_dropped_and_status_is_folded() {
         let hub = Hub::default();
-        let mut reader = hub.subscribe(None, vec!["spring".into()], 1).expect("nobody's");
+        let mut reader = hub.subscribe(None, vec!["spring".into()], 1, None).expect("nobody's");
         for _ in 0..BACKLOG_MAX * 2 {
             hub.publish(Kind::Status("spring".into()));
         }
         assert!(matches!(reader.next().await, Next::Event(_)));
         let buyer = BuyerId::new("anna").expect("a buyer");
-        let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1).expect("the first");
+        let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
         let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
         let units = Units::new(1).expect("in range");
         for _ in 0..=BACKLOG_MAX {
@@ -232,5 +302,48 @@ mod tests {
         assert!(matches!(slow.next().await, Next::Lagged));
         drop((reader, slow));
         assert_eq!(hub.readers(), 0);
+    }
+
+    fn refused(buyer: &BuyerId) -> Kind {
+        let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
+        let units = Units::new(1).expect("in range");
+        Kind::Refused { id, item: ItemId(1), buyer: buyer.clone(), units, verdict: Verdict::Unavailable }
+    }
+
+    /// The ids that wait for a reader.
+    fn waiting(reader: &Subscription) -> Vec<u64> {
+        reader.mailbox.events.lock().expect("not poisoned").iter().map(|event| event.id).collect()
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
+        let hub = Hub::default();
+        let [anna, bert] = ["anna", "bert"].map(|name| BuyerId::new(name).expect("a buyer"));
+        let read = |buyer: &BuyerId, after| hub.subscribe(Some(buyer.clone()), vec![], 1, after).expect("the first");
+        hub.publish(refused(&anna));
+        let first = read(&anna, Some(0));
+        assert!(waiting(&first).is_empty(), "nobody had read: nothing was kept");
+        hub.publish(refused(&anna));
+        let heard = waiting(&first)[0];
+        drop(first);
+        for buyer in [&anna, &bert, &anna] {
+            hub.publish(refused(buyer));
+        }
+        hub.publish(Kind::Status("spring".into()));
+        assert_eq!(waiting(&read(&anna, Some(heard))), [heard + 1, heard + 3]);
+        assert_eq!(waiting(&read(&anna, Some(heard + 3))), [0; 0]);
+        assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader");
+        assert_eq!(waiting(&read(&bert, Some(0))), [heard + 2]);
+        for _ in 0..KEPT_MAX * 2 {
+            hub.publish(refused(&anna));
+        }
+        assert_eq!(hub.0.readers.lock().expect("not poisoned").kept.len(), KEPT_MAX);
+        let newest = waiting(&read(&anna, Some(heard)));
+        assert_eq!(newest.len(), MISSED_MAX);
+        assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("not poisoned").last_id));
+        // After a while without readers what was kept has a gap.
+        hub.0.kept_until_ms.store(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
     }
 }

@@ -73,7 +73,7 @@ fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     let (id, verdict) = (resolved.id, resolved.verdict);
     let told = engine.waiters().tell(ticket.token, resolved);
     // Of another node's tickets that node hears by itself.
-    if refused && ticket.node == engine.node() && !matches!(told, Told::Heard) && engine.hub().readers() > 0 {
+    if refused && ticket.node == engine.node() && !matches!(told, Told::Heard) && engine.hub().is_heard() {
         let (item, units) = (ticket.item, ticket.units);
         engine.hub().publish(Kind::Refused { id, item, buyer: ticket.buyer.clone(), units, verdict });
     }

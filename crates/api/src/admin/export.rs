@@ -59,15 +59,20 @@ pub struct MoneySums {
     /// Which.
     pub currency: Currency,
     /// What providers captured.
-    pub captured: i64,
+    #[schema(value_type = i64)]
+    pub captured: i128,
     /// Of that, what stands for paid orders.
-    pub standing: i64,
+    #[schema(value_type = i64)]
+    pub standing: i128,
     /// What went back.
-    pub refunded: i64,
+    #[schema(value_type = i64)]
+    pub refunded: i128,
     /// What is on its way back.
-    pub pending: i64,
+    #[schema(value_type = i64)]
+    pub pending: i128,
     /// What was to go back, and the provider refused it for good.
-    pub failed: i64,
+    #[schema(value_type = i64)]
+    pub failed: i128,
 }
 
 /// Units and money of one item. Units are added up from grants and orders: `total = pool + in_slots + held + paid`.

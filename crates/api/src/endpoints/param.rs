@@ -190,7 +190,7 @@ impl Param {
             Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
             Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
             Self::LastEventId => {
-                "The id of the last event received, when a stream is taken up again. Events are not kept: the stream begins with the present status all the same."
+                "The id of the last event received, when a stream is taken up again: what is kept of the buyer's orders since is told first."
             }
         }
     }
@@ -218,7 +218,7 @@ impl Param {
             Self::Prefer => "wait=2".into(),
             Self::PurchasePass => "AfPcAaH7hTgAAaH7hqyAAQdhbm5h0n8m0B2sT9zjzqTb3rT3Qw".into(),
             Self::IfMatch | Self::IfNoneMatch => "\"3\"".into(),
-            Self::LastEventId => "42".into(),
+            Self::LastEventId => "1795000000000042".into(),
         }
     }
 

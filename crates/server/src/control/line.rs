@@ -94,7 +94,7 @@ async fn serve(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
 
 /// Tells whoever was passed over and listens here; others read it. Who got an order is told of it as of any.
 async fn tell(engine: &Engine, place: Place) -> Result<(), EngineError> {
-    if engine.hub().readers() == 0 {
+    if !engine.hub().is_heard() {
         return Ok(());
     }
     let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };

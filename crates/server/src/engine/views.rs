@@ -66,7 +66,7 @@ impl Views {
                     let (id, verdict) = (resolved.id, resolved.verdict);
                     self.hub.publish(Kind::Refused { id, item, buyer, units, verdict });
                 }
-                Told::Unknown if refused && self.hub.readers() > 0 => self.control.refused_elsewhere(resolved.id),
+                Told::Unknown if refused && self.hub.is_heard() => self.control.refused_elsewhere(resolved.id),
                 Told::Heard | Told::Unheard(_) | Told::Unknown => {}
             }
         }
@@ -76,7 +76,7 @@ impl Views {
         if committed.events {
             self.control.happen();
         }
-        if self.hub.readers() > 0 {
+        if self.hub.is_heard() {
             for order in &committed.orders {
                 self.hub.publish(Kind::Order(Arc::new(order.clone())));
             }

@@ -93,7 +93,7 @@ impl Payments {
 
     /// Has the buyer's page look again, though the order itself is as it was. No more than a hint: it looks by itself too.
     async fn hint(&self, order: &str) {
-        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().readers() > 0) else { return };
+        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().is_heard()) else { return };
         if let Ok(Some(order)) = self.engine.store().order(id).await {
             self.engine.hub().publish(Kind::Order(Arc::new(order)));
         }

@@ -19,8 +19,13 @@ use super::sales::shown_or_new;
 use super::who::Client;
 use feed::Feed;
 
-/// Begins to follow the buyer's orders and the sales that the query asks for.
-async fn follow(app: &Arc<App>, client: Client, buyer: BuyerId, query: Option<&str>) -> Result<Feed, Problem> {
+/// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales that the query asks for.
+async fn follow(
+    app: &Arc<App>,
+    (client, buyer): (Client, BuyerId),
+    query: Option<&str>,
+    after: Option<u64>,
+) -> Result<Feed, Problem> {
     // Before the look: a block in between is heard of.
     let blocks = app.gate.blocks.changes();
     app.not_blocked(client, &buyer)?;
@@ -28,6 +33,6 @@ async fn follow(app: &Arc<App>, client: Client, buyer: BuyerId, query: Option<&s
     for sale in &sales {
         shown_or_new(app, sale).await?;
     }
-    let feed = Feed::new(app.clone(), (client, buyer), sales, blocks);
+    let feed = Feed::new(app.clone(), (client, buyer), sales, blocks, after);
     feed.ok_or_else(|| Problem::rate_limited(Scope::Buyer, STREAM_RETRY_SECS))
 }

@@ -181,14 +181,26 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
         (&json!("status"), &json!("spring")),
         "what may have changed"
     );
+    // Gone while the order is cancelled, and others' are made.
+    drop((wire, text));
     let id = placed["id"].as_str().expect("an id");
     assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
-    loop {
-        let (_, event) = sent(&mut wire, &mut text).await;
-        if event["type"] == "order" {
-            assert_eq!(event["order"]["state"], "cancelled");
-            break;
-        }
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    let next_order = async |last: &str| {
+        let (mut wire, mut text) = stream(&app, "/v1/events", &[("Last-Event-ID", last)]).await;
+        let again = app.buy("anna", &format!("behind-{last}"), "spring", "phone", 1).await.json();
+        let (first_id, first) = sent(&mut wire, &mut text).await;
+        let id = again["id"].as_str().expect("an id");
+        assert_eq!(app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+        (first_id.expect("an id"), first["order"].clone(), again)
+    };
+    let (id, first, _) = next_order(&last.to_string()).await;
+    assert!(id > last, "ids rise");
+    assert_eq!((&first["id"], &first["state"]), (&placed["id"], &json!("cancelled")));
+    // What is no id of ours, or the newest: only what happens from now on.
+    for none in ["later", "-1", "18446744073709551616", "9007199254740991"] {
+        let (_, first, again) = next_order(none).await;
+        assert_eq!(first["id"], again["id"], "{none}");
     }
 }
 

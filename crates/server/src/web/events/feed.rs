@@ -43,14 +43,15 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// `None`: the buyer has as many as one may have.
+    /// Begins with what is kept of the buyer's orders since the event `after`. `None`: the buyer has as many streams as one may have.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer): (Client, BuyerId),
         sales: Vec<String>,
         blocks: watch::Receiver<()>,
+        after: Option<u64>,
     ) -> Option<Self> {
-        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone(), app.streams_max)?;
+        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone(), app.streams_max, after)?;
         Some(Self { app, subscription, client, buyer, blocks, sales, place: None })
     }
 

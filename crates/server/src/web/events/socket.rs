@@ -45,7 +45,7 @@ pub(crate) async fn socket(
         let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
         return Err(Problem::invalid_request(vec![fault]).into());
     };
-    let feed = follow(&app, client, buyer, query.as_deref()).await?;
+    let feed = follow(&app, (client, buyer), query.as_deref(), None).await?;
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(WS_MESSAGE_BYTES_MAX)

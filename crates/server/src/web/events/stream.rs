@@ -11,7 +11,7 @@ use axum::extract::{RawQuery, State};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Told};
@@ -22,6 +22,8 @@ use crate::web::limits::PING_EVERY;
 use crate::web::reply::{Answer, ReplyBody};
 use crate::web::who::{Buyer, Client};
 
+/// The last event that whoever comes back has heard.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// A proxy that would gather the stream before passing it on is asked not to.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -38,8 +40,11 @@ pub(crate) async fn stream(
     Buyer(buyer): Buyer,
     client: Client,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Answer {
-    let mut feed = follow(&app, client, buyer, query.as_deref()).await?;
+    // Whatever else stands there is none of our ids.
+    let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
+    let mut feed = follow(&app, (client, buyer), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
     for json in feed.statuses().await.into_iter().chain(feed.places().await) {
         first.push_back(format!("data: {json}\n\n"));
