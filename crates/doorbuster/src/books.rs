@@ -106,8 +106,12 @@ fn told(report: &Reconciliation) -> String {
     let mut rows = table::with_header(&names);
     let mut line = |sale: &str, item: &str, due: Option<i64>, sums: &MoneySums| {
         let mut cells = vec![Cell::new(sale), Cell::new(item)];
-        let whole = |amount_minor| table::money(&Money { amount_minor, currency: sums.currency });
-        cells.push(table::number(due.map_or_else(|| "–".into(), whole)));
+        // A sum may be longer than any amount.
+        let whole = |minor: i128| match i64::try_from(minor) {
+            Ok(amount_minor) => table::money(&Money { amount_minor, currency: sums.currency }),
+            Err(_) => format!("{minor} minor units of {}", sums.currency),
+        };
+        cells.push(table::number(due.map_or_else(|| "–".into(), |minor| whole(minor.into()))));
         let all = [sums.captured, sums.standing, sums.refunded, sums.pending, sums.failed];
         cells.extend(all.map(|minor| table::number(whole(minor))));
         rows.add_row(cells);

@@ -19,21 +19,49 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Columns: item (NULL: of no order), currency, captured, standing, refunded, pending, failed.
-pub(crate) const MONEY: &str = "
-    SELECT o.item_id, p.currency, CAST(sum(p.amount_minor) AS bigint),
-           CAST(sum(CASE p.state WHEN 'captured' THEN p.amount_minor ELSE 0 END) AS bigint),
-           CAST(coalesce(sum(r.settled), 0) AS bigint), CAST(coalesce(sum(r.pending), 0) AS bigint), CAST(coalesce(sum(r.failed), 0) AS bigint)
-    FROM payment p
+/// Two columns: the sum of an amount's parts above and below [`PART`]. Sums of amounts may be longer than any amount.
+macro_rules! sum_of {
+    ($amount:literal) => {
+        concat!(
+            "CAST(coalesce(sum(",
+            $amount,
+            " / 1000000000), 0) AS bigint), CAST(coalesce(sum(",
+            $amount,
+            " % 1000000000), 0) AS bigint)"
+        )
+    };
+}
+/// Where [`sum_of`] parts amounts.
+const PART: i128 = 1_000_000_000;
+
+/// What [`sum_of`] found.
+pub(crate) fn sum(above: i64, below: i64) -> i128 {
+    i128::from(above) * PART + i128::from(below)
+}
+
+/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded, pending, failed. A payment has one refund at most.
+pub(crate) const MONEY: &str = concat!(
+    "SELECT o.item_id, p.currency, ",
+    sum_of!("p.amount_minor"),
+    ", ",
+    sum_of!("CASE p.state WHEN 'captured' THEN p.amount_minor ELSE 0 END"),
+    ", ",
+    sum_of!("coalesce(r.settled, 0)"),
+    ", ",
+    sum_of!("coalesce(r.pending, 0)"),
+    ", ",
+    sum_of!("coalesce(r.failed, 0)"),
+    " FROM payment p
          LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
          LEFT JOIN item i ON i.id = o.item_id
-         LEFT JOIN (SELECT payment_id, sum(CASE state WHEN 'settled' THEN amount_minor ELSE 0 END) AS settled,
-                           sum(CASE state WHEN 'pending' THEN amount_minor ELSE 0 END) AS pending,
-                           sum(CASE state WHEN 'failed' THEN amount_minor ELSE 0 END) AS failed
+         LEFT JOIN (SELECT payment_id, CAST(sum(CASE state WHEN 'settled' THEN amount_minor ELSE 0 END) AS bigint) AS settled,
+                           CAST(sum(CASE state WHEN 'pending' THEN amount_minor ELSE 0 END) AS bigint) AS pending,
+                           CAST(sum(CASE state WHEN 'failed' THEN amount_minor ELSE 0 END) AS bigint) AS failed
                     FROM refund GROUP BY payment_id) r ON r.payment_id = p.id
     WHERE p.state <> 'failed' AND (CAST($1 AS text) IS NULL OR i.sale_id = $1)
     GROUP BY o.item_id, p.currency
-    ORDER BY o.item_id, p.currency";
+    ORDER BY o.item_id, p.currency"
+);
 
 /// A payment with its order and item, under the names that all queries use, and those of the sale.
 macro_rules! payments {

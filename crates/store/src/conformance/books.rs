@@ -134,9 +134,19 @@ pub async fn money_for_nothing_is_elsewhere(rig: Rig) {
         order: "no order".to_owned(),
         money: Money { minor: 7, currency: "EUR".to_owned() },
     };
-    assert!(matches!(rig.store.capture(told, true).await.expect("writes"), Captured::Refund(_)));
+    assert!(matches!(rig.store.capture(told.clone(), true).await.expect("writes"), Captured::Refund(_)));
     let found = books(&rig, None).await;
     assert_eq!(found.elsewhere.iter().map(|sums| (sums.captured, sums.pending)).collect::<Vec<_>>(), [(7, 7)]);
     assert_eq!(found.differences, []);
     assert_eq!(books(&rig, Some("sale-0")).await.elsewhere, []);
+    // Sums are longer than any amount.
+    for payment in ["most", "more"] {
+        let money = Money { minor: i64::MAX, currency: "EUR".to_owned() };
+        let (event, payment) = (payment.to_owned(), PaymentId(payment.to_owned()));
+        let told = Capture { event, payment, money, ..told.clone() };
+        assert!(matches!(rig.store.capture(told, true).await.expect("writes"), Captured::Refund(_)));
+    }
+    let found = books(&rig, None).await;
+    let all = 2 * i128::from(i64::MAX) + 7;
+    assert_eq!(found.elsewhere.iter().map(|sums| (sums.captured, sums.pending)).collect::<Vec<_>>(), [(all, all)]);
 }

@@ -103,15 +103,15 @@ pub struct MoneySums {
     /// ISO 4217.
     pub currency: String,
     /// What providers captured.
-    pub captured: i64,
+    pub captured: i128,
     /// Of that, what stands for paid orders.
-    pub standing: i64,
+    pub standing: i128,
     /// What went back.
-    pub refunded: i64,
+    pub refunded: i128,
     /// What is on its way back.
-    pub pending: i64,
+    pub pending: i128,
     /// What was to go back and did not.
-    pub failed: i64,
+    pub failed: i128,
 }
 
 /// How something does not add up.

@@ -43,13 +43,14 @@ fn item(row: &Row) -> Done<ItemRow> {
 }
 
 fn money(row: &Row) -> Done<(Option<ItemId>, MoneySums)> {
+    let sum = |at| Done::Ok(books::sum(row.try_get(at)?, row.try_get(at + 1)?));
     let sums = MoneySums {
         currency: row.try_get(1)?,
-        captured: row.try_get(2)?,
-        standing: row.try_get(3)?,
-        refunded: row.try_get(4)?,
-        pending: row.try_get(5)?,
-        failed: row.try_get(6)?,
+        captured: sum(2)?,
+        standing: sum(4)?,
+        refunded: sum(6)?,
+        pending: sum(8)?,
+        failed: sum(10)?,
     };
     Ok((row.try_get::<_, Option<i64>>(0)?.map(ItemId), sums))
 }

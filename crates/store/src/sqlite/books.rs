@@ -43,13 +43,14 @@ fn item(row: &Row<'_>) -> Done<ItemRow> {
 }
 
 fn money(row: &Row<'_>) -> Done<(Option<ItemId>, MoneySums)> {
+    let sum = |at| Done::Ok(books::sum(row.get(at)?, row.get(at + 1)?));
     let sums = MoneySums {
         currency: row.get(1)?,
-        captured: row.get(2)?,
-        standing: row.get(3)?,
-        refunded: row.get(4)?,
-        pending: row.get(5)?,
-        failed: row.get(6)?,
+        captured: sum(2)?,
+        standing: sum(4)?,
+        refunded: sum(6)?,
+        pending: sum(8)?,
+        failed: sum(10)?,
     };
     Ok((row.get::<_, Option<i64>>(0)?.map(ItemId), sums))
 }
