@@ -65,6 +65,10 @@ pub const DELIVERY_WINDOW: usize = 256;
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// Events that fail with no success between them until an endpoint counts as down, and is only tried with one at a time.
 pub const BREAKER_AFTER: usize = 5;
+/// How often in a row an endpoint that is down is tried with the same event.
+pub const BREAKER_EACH: u32 = 3;
+/// How many tries of an endpoint that is down follow each other after the same wait, before it doubles: one that fails for a moment is told soon after.
+pub const BREAKER_SAME: u32 = 4;
 /// Longest wait between two tries of an endpoint that is down.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 

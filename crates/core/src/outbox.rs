@@ -159,8 +159,8 @@ impl Desk {
 
     /// The next event to send now, which is on its way from then on.
     pub fn next(&mut self, now: Millis) -> Option<i64> {
-        let (at, counts) = if self.breaker.is_open() {
-            (self.probe(now)?, false)
+        let at = if self.breaker.is_open() {
+            self.probe(now)?
         } else {
             let retries = self.flying.keys().filter(|at| self.rows.contains_key(at)).count();
             // Those that failed before leave half of the places to others, as long as there are others.
@@ -170,7 +170,7 @@ impl Desk {
                 return None;
             }
             let first = if retries < self.bounds.at_once.div_ceil(2) { of_rows(self) } else { None };
-            (first.or_else(|| self.fresh_ready(0)).or_else(|| of_rows(self))?, true)
+            first.or_else(|| self.fresh_ready(0)).or_else(|| of_rows(self))?
         };
         let about = match (self.rows.get(&at), self.window.get_mut(&at)) {
             (Some(row), _) => row.parcel.about.clone(),
@@ -183,7 +183,7 @@ impl Desk {
             (None, None) => unreachable!("what is ready is a row or was read"),
         };
         // A try before its time, of an endpoint that is down, costs an event nothing.
-        let counts = counts || self.rows.get(&at).is_some_and(|row| row.parcel.next_at <= now);
+        let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.flying.insert(at, (about, counts));
         Some(at)
     }

@@ -1,7 +1,7 @@
 //! The circuit breaker of one endpoint: after several events in a row failed, it is tried with one at a time until one is taken.
 use std::collections::BTreeSet;
 
-use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, backoff_ms, spread_out};
+use crate::limits::{BREAKER_AFTER, BREAKER_EACH, BREAKER_PAUSE_MAX_MS, BREAKER_SAME, backoff_ms, spread_out};
 use crate::value::Millis;
 
 /// Whether an endpoint counts as down, and when it is tried.
@@ -12,6 +12,8 @@ pub(super) struct Breaker {
     /// Failures since it opened.
     probes: u32,
     probe_at: Option<Millis>,
+    /// What it was last tried with, and how often in a row.
+    same: Option<(i64, u32)>,
     /// The row that it was last tried with, and whether the last try was with a row.
     last: i64,
     /// The new event that it was last tried with.
@@ -40,9 +42,10 @@ impl Breaker {
         if self.failed.len() < BREAKER_AFTER {
             self.failed.insert(position);
         }
-        if self.failed.len() >= BREAKER_AFTER {
+        // What was on its way when it opened says nothing new.
+        if self.failed.len() >= BREAKER_AFTER && self.probe_at.is_none_or(|at| at <= now) {
             self.probes = self.probes.saturating_add(1);
-            let pause = backoff_ms(self.probes).min(BREAKER_PAUSE_MAX_MS);
+            let pause = backoff_ms(self.probes.div_ceil(BREAKER_SAME)).min(BREAKER_PAUSE_MAX_MS);
             self.probe_at = Some(now.plus(spread_out(pause, spread)));
         }
     }
@@ -57,8 +60,22 @@ impl Breaker {
         self.last_fresh
     }
 
-    /// What it is tried with: something new and a row by turns, the rows one after another.
+    /// What it is tried with: something new and a row by turns, the rows one after another. Each a few times, so that an endpoint which takes an event only
+    /// after some tries is found to be up; and no more often than that, since an event may be refused for itself.
     pub(super) fn choose(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
+        if let Some((at, times)) = self.same
+            && times < BREAKER_EACH
+            && (rows.contains(&at) || fresh == Some(at))
+        {
+            self.same = Some((at, times + 1));
+            return Some(at);
+        }
+        let chosen = self.choose_another(fresh, rows)?;
+        self.same = Some((chosen, 1));
+        Some(chosen)
+    }
+
+    fn choose_another(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         let row = rows.iter().find(|at| **at > self.last).or(rows.first()).copied();
         let chosen = match (fresh, row) {
             (Some(fresh), Some(row)) => {
