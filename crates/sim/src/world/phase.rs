@@ -63,7 +63,8 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.truth.open_grant(place.at) else { return true };
-        let Some(view) = place.slot.view() else { return !grant.acked };
+        // A grant that was opened with units may have been handed out though nobody wrote down that it was begun: its slot may have died since.
+        let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         let same = view.grant == grant.id && view.epoch == grant.epoch;
         view.stopped && same && view.unacknowledged == 0 && view.n.0 == grant.resolved
     }
