@@ -34,6 +34,14 @@ pub(crate) fn object<'a, T>(
     faults.verdict(found)
 }
 
+/// Reads the body of a request that has nothing to say: none, or an object without members.
+///
+/// # Errors
+/// `400` or `422`.
+pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
+    if bytes.is_empty() { Ok(()) } else { object(bytes, &[], |_| Some(())) }
+}
+
 /// A body and the `Idempotency-Key` beside it, with the faults of both in one answer.
 ///
 /// # Errors

@@ -180,9 +180,13 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Nobody,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            Code::MalformedRequest | Code::UnsupportedMediaType => self.body.is_some(),
+            Code::UnsupportedMediaType => self.body.is_some(),
+            // What has nothing to say must not say anything.
+            Code::MalformedRequest => self.body.is_some() || self.method == Method::Post,
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
-            Code::InvalidRequest => self.body.is_some() || self.params.iter().any(|param| param.can_be_wrong()),
+            Code::InvalidRequest => {
+                self.implies(Code::MalformedRequest) || self.params.iter().any(|param| param.can_be_wrong())
+            }
             Code::PreconditionFailed => takes(&[Param::IfMatch]),
             Code::Overloaded | Code::Unavailable => api,
             _ => false,

@@ -94,7 +94,7 @@ fn probe(plan: &StormPlan, target: &Target) -> Result<(), StormError> {
 
 /// Runs the workers to their end and adds up what they counted.
 fn weather(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Tally, StormError> {
-    let (done_tx, done_rx) = mpsc::channel();
+    let (done_tx, done_rx) = mpsc::sync_channel(shared.workers());
     let mut threads = Vec::with_capacity(shared.workers());
     for index in 0..shared.workers() {
         let (shared, done) = (Arc::clone(shared), done_tx.clone());

@@ -60,8 +60,8 @@ pub enum EngineError {
     /// What was in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A message tells of a payment of ours before it is known that it was made.
-    #[error("the payment is not known yet")]
+    /// A message tells of a payment of ours before it is known that it was made, or of an order before it is decided.
+    #[error("what a message is about is not known or not decided yet")]
     TooEarly,
 }
 

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use doorbuster_core::{BuyerId, ItemId, Order, TicketId, Units, Verdict};
+use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
 use tokio::sync::Notify;
 
 /// What may wait for one slow reader; past it the reader is dropped.
@@ -111,7 +111,7 @@ struct Readers {
 }
 
 /// Where events are published and read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Hub(Arc<Shared>);
 
 #[derive(Debug)]
@@ -123,11 +123,8 @@ struct Shared {
     kept_until_ms: AtomicU64,
 }
 
-impl Default for Shared {
-    /// Ids begin at the present time in microseconds: they rise over restarts, too, and stay exact in JavaScript.
-    fn default() -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let last_id = u64::try_from(since_1970.as_micros()).unwrap_or_default();
+impl Shared {
+    fn new(last_id: u64) -> Self {
         let readers = Mutex::new(Readers { last_id, ..Readers::default() });
         Self { readers, count: AtomicUsize::default(), made_at: Instant::now(), kept_until_ms: AtomicU64::default() }
     }
@@ -152,6 +149,12 @@ pub struct Subscription {
 }
 
 impl Hub {
+    /// A hub that begins at this time. Ids are microseconds at first, and rise by one with each event: over restarts, too, and exact in JavaScript.
+    #[must_use]
+    pub fn new(now: Millis) -> Self {
+        Self(Arc::new(Shared::new(now.0.unsigned_abs().saturating_mul(1_000))))
+    }
+
     /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event `after` gets first what is kept of the buyer's orders since.
     /// `None`: the buyer has `most` already.
     #[must_use]
@@ -285,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_is_dropped_and_status_is_folded() {
-        let hub = Hub::default();
+        let hub = Hub::new(Millis(1_795_000_000_000));
         let mut reader = hub.subscribe(None, vec!["spring".into()], 1, None).expect("nobody's");
         for _ in 0..BACKLOG_MAX * 2 {
             hub.publish(Kind::Status("spring".into()));
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
-        let hub = Hub::default();
+        let hub = Hub::new(Millis(1_795_000_000_000));
         let [anna, bert] = ["anna", "bert"].map(|name| BuyerId::new(name).expect("a buyer"));
         let read = |buyer: &BuyerId, after| hub.subscribe(Some(buyer.clone()), vec![], 1, after).expect("the first");
         hub.publish(refused(&anna));

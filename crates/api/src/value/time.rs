@@ -44,6 +44,11 @@ impl Time {
         // A uniform spelling for the calendar to check: whole seconds here, the fraction by hand.
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
+        if head.ends_with("60") {
+            // A leap second is the last of a day in UTC; the calendar has none, so it is the first instant of the next.
+            let midnight = (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
+            return (midnight <= Self::MAX.0).then_some(Self(midnight));
+        }
         let digits = format!("{:0<3}", &fraction[..fraction.len().min(3)]);
         let millis = seconds.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
         (Self::MIN.0..=Self::MAX.0).contains(&millis).then_some(Self(millis))
@@ -79,7 +84,8 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
         None => ("", rest),
     };
     let zulu = matches!(offset, "Z" | "z");
-    (zulu || fits(b"+dd:dd", offset.as_bytes())).then_some((head, fraction, offset))
+    let is_of_a_day = || offset[1..3] < *"24" && offset[4..6] < *"60";
+    (zulu || (fits(b"+dd:dd", offset.as_bytes()) && is_of_a_day())).then_some((head, fraction, offset))
 }
 
 impl fmt::Display for Time {
@@ -145,8 +151,14 @@ mod tests {
         check("0000-01-01T00:00:00Z", Some("0000-01-01T00:00:00.000Z"));
         check("9999-12-30T22:00:00.000Z", Some("9999-12-30T22:00:00.000Z"));
         check("9999-12-31T00:00:00.000+02:00", Some("9999-12-30T22:00:00.000Z"));
-        check("2016-12-31T23:59:60Z", Some("2016-12-31T23:59:59.000Z"));
+        check("2026-11-20T10:00:00+23:59", Some("2026-11-19T10:01:00.000Z"));
+        check("2016-12-31T23:59:60Z", Some("2017-01-01T00:00:00.000Z"));
+        check("2017-01-01T00:59:60.9+01:00", Some("2017-01-01T00:00:00.000Z"));
 
+        check("2026-11-20T10:00:60Z", None);
+        check("2026-11-20T10:00:00+24:00", None);
+        check("2026-11-20T10:00:00+25:00", None);
+        check("2026-11-20T10:00:00+01:60", None);
         check("0000-01-01T00:00:00+01:00", None);
         check("9999-12-31T23:59:59.999Z", None);
         check("9999-12-31T23:59:59-01:00", None);

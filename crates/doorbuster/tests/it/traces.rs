@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use crate::house::{House, Scratch, serve};
@@ -111,7 +111,7 @@ fn span(bytes: &[u8]) -> Span {
 fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
-    let (keep, kept) = channel();
+    let (keep, kept) = sync_channel(1_000);
     // Waits for callers until the tests end; each speaks once.
     thread::spawn(move || {
         for stream in listener.incoming() {

@@ -83,7 +83,7 @@ impl Engine {
         let views = Arc::new(Views {
             catalogue: ArcSwap::default(),
             holders: Holders::default(),
-            hub: Hub::default(),
+            hub: Hub::new(options.clock.now()),
             control: Control::default(),
             waiters: Waiters::default(),
             key: options.id_key.clone(),

@@ -50,6 +50,9 @@ impl Payments {
 
     /// Takes a captured payment: its order is paid by it, or its money goes back.
     pub(super) async fn captured(&self, told: Capture) -> Result<Outcome, EngineError> {
+        if self.is_undecided(&told.order).await? {
+            return Err(EngineError::TooEarly);
+        }
         Ok(match self.engine.capture(told).await? {
             Captured::Paid(_) => Outcome::Paid,
             Captured::Refund(refund) => {
@@ -62,6 +65,15 @@ impl Payments {
             // The last try writes something in any case.
             Captured::Lacks { .. } => Outcome::Ignored,
         })
+    }
+
+    /// Whether this may become an order of ours any moment: its ticket was cut, and has no verdict yet.
+    async fn is_undecided(&self, order: &str) -> Result<bool, EngineError> {
+        let Some(id) = TicketId::parse(order) else { return Ok(false) };
+        // What it says of itself is enough here: the message was verified, and is only asked for again.
+        let Some(parts) = id.parts().filter(|parts| self.engine.now() <= parts.decide_by) else { return Ok(false) };
+        let store = self.engine.store();
+        Ok(store.verdict(id).await?.is_none() && store.grant(parts.grant).await?.is_some_and(|it| !it.slot.is_line()))
     }
 
     /// Takes that money went back without having been asked to: it is written down, and what becomes of the order is for an operator to say.

@@ -25,9 +25,10 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
         EngineError::Drain => {
             Problem::unavailable("what is in flight has not settled yet; send the same request again", RETRY_SECS)
         }
-        EngineError::TooEarly => {
-            Problem::unavailable("its payment is not known yet; send the same message again", RETRY_SECS)
-        }
+        EngineError::TooEarly => Problem::unavailable(
+            "what it is about is not known or not decided yet; send the same message again",
+            RETRY_SECS,
+        ),
         EngineError::Store(_) => Problem::unavailable("the store is away; send the same request again", RETRY_SECS),
         EngineError::Slot(_) => Problem::unavailable("the slots are away; send the same request again", RETRY_SECS),
     };

@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use bytes::{Bytes, BytesMut};
+use doorbuster_api::body::nothing;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::problem::Problem;
 use http::header::{CONTENT_TYPE, EXPECT};
@@ -25,6 +26,17 @@ where
 {
     let (parts, body) = request.into_parts();
     read(&parts.headers, body, bytes_max).await
+}
+
+/// Reads the body of a request that has nothing to say beside its address.
+///
+/// # Errors
+/// As [`body`]; `400` or `422` when it says something all the same.
+pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
+where
+    B: Body<Data = Bytes>,
+{
+    nothing(&body(request, bytes_max).await?)
 }
 
 /// The same from the parts of a request.

@@ -36,7 +36,7 @@ pub(crate) async fn join(
     request: axum::extract::Request,
 ) -> Answer {
     let headers = request.headers().clone();
-    input::body(request, BODY_BYTES_MAX).await?;
+    input::no_body(request, BODY_BYTES_MAX).await?;
     let key = key(&headers)?;
     let (sale, item) = found(&app, &sale, &item).await?;
     let told = match app.engine.order_in_line(&item, &buyer, &key).await.map_err(failed)? {

@@ -103,7 +103,7 @@ pub(crate) async fn cancel(
     Names([order]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    input::body(request, BODY_BYTES_MAX).await?;
+    input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     match look(&app, id, Some(&buyer)).await? {
         AnyOrder::Order(_) => end(&app, id, By::BUYER.clone()).await,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, bearer, sale};
+use crate::app::{ADMIN_KEY, PATIENCE, TestApp, bearer, sale};
 use crate::watch::Watch;
 
 #[tokio::test]
@@ -306,4 +306,34 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
         "201",
         "an order that ends makes room at once"
     );
+}
+
+#[tokio::test]
+async fn what_has_nothing_to_say_must_not_say_anything() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 10.into(), 10).await;
+    let (anna, admin) = (bearer("anna"), format!("Bearer {ADMIN_KEY}"));
+    let check = async |who: &str, path: &str, body: &[u8], expected: &str| {
+        let headers = [("Authorization", who), ("Content-Type", "application/json")];
+        let said = app.call("POST", path, &headers, body).await;
+        assert_eq!(said.verdict(), expected, "{path} {}", String::from_utf8_lossy(body));
+    };
+    let wrong: [(&[u8], &str); 4] = [
+        (b"{\"x\":1}", "422 invalid_request"),
+        (b"[]", "400 malformed_request"),
+        (b"x", "400 malformed_request"),
+        (b"\xff", "400 malformed_request"),
+    ];
+    for (body, expected) in wrong {
+        check(&admin, "/v1/admin/sales/spring/open", body, expected).await;
+        check(&anna, "/v1/sales/spring/waiting-room", body, expected).await;
+    }
+    check(&admin, "/v1/admin/sales/spring/open", b"{}", "200").await;
+    let id = app.buy("anna", "k", "spring", "phone", 1).await.json()["id"].as_str().expect("an id").to_owned();
+    for (body, expected) in wrong {
+        check(&anna, &format!("/v1/orders/{id}/checkout"), body, expected).await;
+        check(&anna, &format!("/v1/orders/{id}/cancel"), body, expected).await;
+    }
+    assert_eq!(app.buyer("anna", "GET", &format!("/v1/orders/{id}")).await.json()["state"], "reserved");
+    check(&anna, &format!("/v1/orders/{id}/cancel"), b"{}", "200").await;
 }

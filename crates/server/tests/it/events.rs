@@ -143,14 +143,23 @@ async fn what_a_socket_sends_is_bounded_and_not_used() {
     small.send(Message::Ping(vec![1, 2].into())).await.expect("it is taken");
     let pong = tokio::time::timeout(PATIENCE, small.next()).await.expect("in time").expect("open").expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
+    // The frame that each of these ends with. A closed one says why, one that closes is answered.
+    let farewell = async |mut socket: Socket| {
+        let mut last = None;
+        while let Some(Ok(message)) = socket.next().await {
+            assert!(!message.is_text(), "{message}");
+            last = Some(message);
+        }
+        last
+    };
+    small.send(Message::Close(None)).await.expect("it is taken");
+    let answered = tokio::time::timeout(PATIENCE, farewell(small)).await.expect("it ends");
+    assert_eq!(answered, Some(Message::Close(None)));
     let mut large = socket(&app, "anna", "").await;
     large.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
-    let ended = async {
-        while let Some(Ok(message)) = large.next().await {
-            assert!(!message.is_text(), "{message}")
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.expect("a message over the bound ends the socket");
+    let told = tokio::time::timeout(PATIENCE, farewell(large)).await.expect("a message over the bound ends the socket");
+    let Some(Message::Close(Some(frame))) = told else { panic!("{told:?}") };
+    assert_eq!(u16::from(frame.code), 1002);
     assert_eq!(app.get("/healthz").await.verdict(), "200");
 }
 

@@ -19,9 +19,9 @@ fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
 }
 
 /// Holds the writer inside a job until the sender is dropped; returns once it is there.
-async fn hold_writer(rig: &Rig) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+async fn hold_writer(rig: &Rig) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
     let sale = rig.store.sales().await.expect("reads").remove(0).id;
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(1);
     let (there, arrived) = tokio::sync::oneshot::channel();
     let store = rig.store.clone();
     let held = tokio::spawn(async move {

@@ -1,4 +1,6 @@
 //! Every event to a receiver that fails as it likes, by a driver that dies.
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// What a store has of an endpoint.

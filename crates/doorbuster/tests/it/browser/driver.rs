@@ -68,12 +68,12 @@ impl Driver {
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
         let lines = BufReader::new(keeper.stdout.take().expect("it is piped")).lines();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
         // Read to its end, so that nobody there is held up by what is said later.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {
-                    let _ = tell.send(port.trim_end_matches('.').parse::<u16>());
+                    let _ = tell.try_send(port.trim_end_matches('.').parse::<u16>());
                 }
             }
         });

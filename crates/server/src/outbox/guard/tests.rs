@@ -1,7 +1,7 @@
 //! Every way to write an address that is not public.
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use super::*;
 
@@ -124,7 +124,7 @@ async fn a_name_that_points_inside_is_no_way_in() {
 #[tokio::test]
 async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() {
     let (guard, begun) = (closed(), Arc::new(AtomicUsize::new(0)));
-    let (hold, held) = channel::<()>();
+    let (hold, held) = sync_channel::<()>(1);
     let held = Arc::new(Mutex::new(held));
     let stuck = || {
         let (guard, begun, held) = (guard.clone(), begun.clone(), held.clone());

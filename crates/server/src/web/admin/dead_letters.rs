@@ -167,7 +167,7 @@ pub(crate) async fn retry(
     Names([letter]): Names<1>,
     request: Request,
 ) -> Answer {
-    input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let id = id(&letter)?;
     match app.engine.store().retry_dead(id.clone(), DELIVERIES_PENDING_MAX).await.map_err(failed)? {
         DeadOutcome::Done => {}

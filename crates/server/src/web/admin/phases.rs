@@ -27,7 +27,7 @@ pub(crate) async fn step(
     Names([name]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let before = sale(&app, &name)?;
     if step == Step::Schedule && before.row.phase == Phase::Draft {
         let opens_later = before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());

@@ -28,6 +28,8 @@ use crate::web::who::{Client, owned};
 const TRY_AGAIN_LATER: u16 = 1013;
 /// Close code: this end does not want to.
 const POLICY_VIOLATION: u16 = 1008;
+/// Close code: what came is no message, or longer than one may be.
+const PROTOCOL_ERROR: u16 = 1002;
 /// Close code: this end is going away.
 const GOING_AWAY: u16 = 1001;
 
@@ -75,6 +77,8 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<Shopper, Problem> {
 enum End {
     /// The other end is gone.
     Gone,
+    /// The other end closes it, and is told that this was heard.
+    Closed,
     /// It is told this.
     Told(u16, &'static str),
 }
@@ -84,10 +88,19 @@ async fn run(mut socket: WebSocket, mut feed: Feed, connection: Arc<Connection>)
     let end = serve(&mut socket, &mut feed).await;
     // What waited in the hub is given up before the farewell, which may take its time.
     drop(feed);
-    if let End::Told(code, reason) = end {
-        let frame = CloseFrame { code, reason: reason.into() };
+    let last = match end {
+        End::Gone => return,
+        End::Closed => None,
+        End::Told(code, reason) => Some(Message::Close(Some(CloseFrame { code, reason: reason.into() }))),
+    };
+    {
         let farewell = async {
-            if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            let sent = match last {
+                Some(last) => socket.send(last).await,
+                // The answer to its frame waits to be written already.
+                None => Ok(()),
+            };
+            if sent.is_ok() {
                 while let Some(Ok(_)) = socket.recv().await {}
             }
         };
@@ -121,7 +134,10 @@ async fn serve(socket: &mut WebSocket, feed: &mut Feed) -> End {
                 Told::TurnedAway => return End::Told(POLICY_VIOLATION, BLOCKED),
             },
             came = socket.recv() => match came {
-                Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return End::Gone,
+                Some(Ok(Message::Close(_))) => return End::Closed,
+                // Also a connection that is gone: then it cannot be told.
+                Some(Err(_)) => return End::Told(PROTOCOL_ERROR, "not a message that is taken here"),
+                None => return End::Gone,
                 Some(Ok(_)) => {
                     unanswered = 0;
                     continue;

@@ -39,7 +39,7 @@ pub(crate) async fn enter(
     Names([sale]): Names<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    input::body(request, BODY_BYTES_MAX).await?;
+    input::no_body(request, BODY_BYTES_MAX).await?;
     let sale = with_room(&app, &sale).await?;
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());

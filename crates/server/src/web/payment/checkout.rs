@@ -33,7 +33,7 @@ pub(crate) async fn open(
     request: axum::extract::Request,
 ) -> Answer {
     let base = app.payments.base(host(request.headers()));
-    input::body(request, BODY_BYTES_MAX).await?;
+    input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     let sale = match look(&app, id, Some(&buyer)).await? {
         AnyOrder::Order(order) => order.sale,

@@ -35,6 +35,33 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
+    let app = start().await;
+    open_sale(&app, 100.into(), 100, 900).await;
+    let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    for round in 0..20 {
+        let key = format!("k{round}");
+        let queued = app.buy_with("anna", &key, &[("Prefer", "respond-async")], &body).await;
+        assert_eq!(queued.verdict(), "202", "{}", queued.text());
+        let id = queued.json()["id"].as_str().expect("an id").to_owned();
+        let message = captured(&format!("pay_{round}"), &id, 10);
+        loop {
+            let told = tell(&app, &format!("msg_{round}"), &message).await;
+            match told.verdict().as_str() {
+                "503 unavailable" => assert!(told.header("retry-after").is_some()),
+                verdict => {
+                    assert_eq!((verdict, &told.json()["outcome"]), ("200", &json!("paid")), "{}", told.text());
+                    break;
+                }
+            }
+        }
+        assert_eq!(read(&app, &id).await["state"], "paid");
+        assert!(refunds(&app, &id).await.is_empty());
+    }
+    adds_up(&app).await;
+}
+
+#[tokio::test]
 async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

@@ -138,8 +138,8 @@ impl Node {
     }
 
     /// The same until it is told to go on, by a word or by an end of the channel.
-    pub(crate) fn stand_still_until_told(&self) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
-        let (go_on, told) = std::sync::mpsc::channel();
+    pub(crate) fn stand_still_until_told(&self) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
+        let (go_on, told) = std::sync::mpsc::sync_channel(1);
         let handle = self.runtime.get().expect("it lives").handle().clone();
         let stands = handle.spawn(async move {
             let _ = told.recv();

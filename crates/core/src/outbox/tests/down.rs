@@ -1,0 +1,117 @@
+//! An endpoint that is down: what it is tried with, how soon it is found to be up, and what is given up.
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::limits::{BREAKER_EACH, BREAKER_SAME};
+
+#[test]
+fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_with_each() {
+    let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
+    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut now = AT;
+    while !desk.is_open() {
+        for at in sent(&mut desk, now) {
+            desk.done(at, failed(), now, 0);
+        }
+        desk.go();
+        desk.gone();
+        now = now.plus(1);
+    }
+    let (mut pauses, mut tried) = (Vec::new(), Vec::<i64>::new());
+    for _ in 0..10 * BREAKER_SAME {
+        let due = desk.due().expect("it is tried again");
+        pauses.push(due.0 - now.0);
+        now = due;
+        let one = sent(&mut desk, now);
+        assert_eq!(one.len(), 1);
+        tried.extend(&one);
+        // Before its time, so that it stays: what is given up is in another test.
+        desk.rows.values_mut().for_each(|row| row.parcel.next_at = now.plus(1));
+        desk.flying.values_mut().for_each(|flying| flying.1 = false);
+        desk.done(one[0], failed(), now, 0);
+        desk.go();
+        desk.gone();
+        assert!(desk.rows.len() <= bounds().pending);
+    }
+    for same in tried.chunk_by(|a, b| a == b) {
+        assert_eq!(same.len().min(BREAKER_EACH as usize), same.len(), "{tried:?}");
+    }
+    assert!(tried.iter().collect::<BTreeSet<_>>().len() > 4, "{tried:?}");
+    let (first, last) = (&pauses[..BREAKER_SAME as usize - 1], pauses[pauses.len() - 1]);
+    assert!(first.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
+    assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
+    now = desk.due().expect("it is tried again");
+    let tried = sent(&mut desk, now);
+    desk.done(tried[0], Outcome::Told, now, 0);
+    assert!(!desk.is_open());
+    assert_eq!(sent(&mut desk, now).len(), bounds().at_once, "what failed need not wait now that it is up again");
+}
+
+/// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its try)` says. How long it took until each was told or dead, at most
+/// an hour, and how many were dead.
+fn drive(bounds: Bounds, events: i64, mut takes: impl FnMut(i64, u32) -> bool) -> (i64, usize) {
+    let mut desk = Desk::new(bounds, 0, Vec::new());
+    (1..=events).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    let (mut now, mut tries, mut told, mut dead) = (AT, HashMap::new(), 0, 0);
+    while told + dead < events as usize && now.0 - AT.0 < 3_600_000 {
+        for at in sent(&mut desk, now) {
+            let tried: &mut u32 = tries.entry(at).or_default();
+            *tried += 1;
+            let is_taken = takes(at, *tried);
+            told += usize::from(is_taken);
+            let note = desk.done(at, if is_taken { Outcome::Told } else { failed() }, now, u32::MAX / 2);
+            dead += usize::from(matches!(note, Some(Note::Again(parcel)) if parcel.dead));
+        }
+        if let Some(progress) = desk.go() {
+            dead += progress.failed.iter().filter(|parcel| parcel.dead).count();
+            desk.gone();
+        }
+        now = desk.due().unwrap_or(now).max(now.plus(5));
+    }
+    (now.0 - AT.0, dead)
+}
+
+fn as_served() -> Bounds {
+    Bounds { tries: 20, refusals: 6, refused_ms: 600_000, at_once: 8, window: 256, pending: 1_000 }
+}
+
+#[test]
+fn an_endpoint_that_takes_an_event_only_after_some_tries_hears_all_soon() {
+    for wanted in 1..=BREAKER_EACH {
+        let (took, dead) = drive(as_served(), 24, |_, tried| tried >= wanted);
+        assert!(took < 30_000 && dead == 0, "taken at try {wanted}: {took} ms, {dead} dead");
+    }
+    // Well after ten requests, whichever they were.
+    let mut asked = 0;
+    let (took, dead) = drive(as_served(), 24, |_, _| {
+        asked += 1;
+        asked > 10
+    });
+    assert!(took < 10_000 && dead == 0, "{took} ms, {dead} dead");
+}
+
+#[test]
+fn what_an_endpoint_that_is_down_never_takes_is_given_up_after_its_tries() {
+    let (took, dead) = drive(Bounds { tries: 1, ..as_served() }, 20, |_, _| false);
+    assert!(dead == 20 && took < 600_000, "{took} ms, {dead} dead");
+    let (took, dead) = drive(Bounds { tries: 3, ..as_served() }, 20, |_, _| false);
+    assert!(dead == 20, "{took} ms, {dead} dead");
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_tried_with_each_new_event_in_its_turn() {
+    let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
+    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut now, mut fresh) = (AT, BTreeSet::new());
+    for _ in 0..20 {
+        for at in sent(&mut desk, now) {
+            let is_new = desk.is_open() && !desk.rows.contains_key(&at);
+            fresh.extend(is_new.then_some(at));
+            desk.done(at, failed(), now, 0);
+        }
+        desk.go();
+        desk.gone();
+        now = desk.due().unwrap_or(now).max(now.plus(1));
+    }
+    assert!(fresh.len() > 1, "one that is refused for itself does not stand in the way: {fresh:?}");
+}
