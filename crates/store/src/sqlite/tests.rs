@@ -1,6 +1,6 @@
 //! A long log, whoever reads an old snapshot of it, and threads that panic.
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use rusqlite::params;
@@ -31,7 +31,7 @@ impl Rig {
     fn open() -> Self {
         let name = format!("doorbuster-log-{}-{:?}", std::process::id(), thread::current().id());
         let dir = std::env::temp_dir().join(name);
-        let (tells, told) = channel();
+        let (tells, told) = sync_channel(10_000);
         let options = SqliteOptions {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
@@ -145,7 +145,7 @@ async fn under_an_old_snapshot_the_log_grows_and_nobody_waits_for_its_end() {
 
 #[test]
 fn a_thread_that_panics_fails_the_store() {
-    let (told, reasons) = channel();
+    let (told, reasons) = sync_channel(1_000);
     let shared = Arc::new(Shared {
         id_key: IdKey::new([5; 32]),
         clock: Arc::new(|| Millis(1)),
