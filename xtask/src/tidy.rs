@@ -61,7 +61,18 @@ fn check(root: &Path) -> Result<Vec<String>> {
     check_arrows(root, &mut found)?;
     check_failpoints(root, &mut found)?;
     check_documents(root, &mut found)?;
+    check_readme(root, &mut found)?;
     Ok(found)
+}
+
+/// What a newcomer is told to type first is what there is: whoever reads no further, and whatever runs it, gets the sale and the tests.
+fn check_readme(root: &Path, found: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(root.join("README.md"))?;
+    let first = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+    if first != Some("cargo run --release -- demo\nscripts/test\n") {
+        found.push("README.md: its first shell block is the demo and the tests, and nothing else".to_owned());
+    }
+    Ok(())
 }
 
 fn tracked(root: &Path) -> Result<Vec<String>> {

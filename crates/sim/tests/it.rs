@@ -18,6 +18,8 @@ use doorbuster_sim::{mutants, profile, real};
 const SEEDS: u64 = 20_000;
 /// Seeds within which most rules' removal is noticed.
 const MUTANT_SEEDS: u64 = 5_000;
+/// And of these most within so many.
+const SOON_SEEDS: u64 = 2_000;
 /// Lists that are run against the real store and real slots too.
 const REAL_LISTS: u64 = 2_000;
 /// Rules that few seeds reach, each with a directed list.
@@ -131,6 +133,8 @@ fn the_removal_of_each_rule_is_noticed() {
     assert!(Rule::ALL.len() >= 138);
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule).collect();
     assert!(missed.is_empty(), "gone and not noticed: {missed:?}");
+    let soon = all.iter().filter(|k| k.seeds.is_some_and(|seeds| seeds <= SOON_SEEDS)).count();
+    assert!(soon * 2 > all.len(), "{soon} of {} within {SOON_SEEDS} seeds", all.len());
     let rare: Vec<_> = all.iter().filter(|k| k.seeds.is_none()).map(|k| k.rule).collect();
     assert!(rare.len() <= RARE_MAX, "too few seeds notice {rare:?}");
 }

@@ -20,6 +20,8 @@ mod overload;
 mod poison;
 #[path = "windows/pulse.rs"]
 mod pulse;
+#[path = "windows/reads.rs"]
+mod reads;
 #[path = "windows/requests.rs"]
 mod requests;
 #[path = "windows/rig.rs"]

@@ -8,6 +8,7 @@ pub const BUYERS_MAX: u32 = 10_000_000;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Connections when none are asked for.
 pub const CONNECTIONS_DEFAULT: usize = 512;
+const _: () = assert!(CONNECTIONS_DEFAULT >= 500, "a crowd");
 /// File handles that are not connections: standard streams, event loops, answers file, listeners.
 pub const HANDLES_SPARE: u64 = 64;
 /// Worker threads by default, at most: a generator should leave the cores to the server.

@@ -1,10 +1,11 @@
 /* Faults that a test injects into a running server: loaded before the C library, it lies about the wall clock and lets
- * syncs of files be slow or fail. What it does is set in a file that both processes map; see faults.rs. */
+ * syncs of files be slow or fail. It also counts the locks that are taken of files. What it does is set in a file that both processes map; see faults.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 
 enum {
     LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, SYNC_LINGER_MS, LOG_SYNCED,
-    WORDS
+    LOCKS, WORDS
 };
 
 static _Atomic int64_t nothing[WORDS];
@@ -24,11 +25,14 @@ static _Atomic int64_t *page = nothing;
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
+static int (*real_fcntl)(int, int, ...);
 
 __attribute__((constructor)) static void begin(void) {
     real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+    real_fcntl = dlsym(RTLD_NEXT, "fcntl64");
+    if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl");
     const char *name = getenv("FAULTS");
     int file = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0) return;
@@ -97,3 +101,27 @@ static int sync_file(int (*real)(int), int file) {
 
 int fsync(int file) { return sync_file(real_fsync, file); }
 int fdatasync(int file) { return sync_file(real_fdatasync, file); }
+
+/* Whoever reads or writes an SQLite file takes a lock of it first. */
+static int control(int file, int command, void *with) {
+    if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl64");
+    if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl");
+    if (command == F_SETLK) page[LOCKS]++;
+    return real_fcntl(file, command, with);
+}
+
+int fcntl(int file, int command, ...) {
+    va_list list;
+    va_start(list, command);
+    void *with = va_arg(list, void *);
+    va_end(list);
+    return control(file, command, with);
+}
+
+int fcntl64(int file, int command, ...) {
+    va_list list;
+    va_start(list, command);
+    void *with = va_arg(list, void *);
+    va_end(list);
+    return control(file, command, with);
+}

@@ -18,7 +18,8 @@ const SYNCS_DONE: u64 = 4;
 const SYNCS_AFTER: u64 = 6;
 const SYNC_LINGER_MS: u64 = 7;
 const LOG_SYNCED: u64 = 8;
-const WORDS: u64 = 9;
+const LOCKS: u64 = 9;
+const WORDS: u64 = 10;
 
 /// What is wrong with a server's machine.
 pub struct Faults(File);
@@ -83,6 +84,11 @@ impl Faults {
     /// Syncs that were tried after one had failed.
     pub fn syncs_after_failure(&self) -> i64 {
         self.get(SYNCS_AFTER)
+    }
+
+    /// Locks of files that were taken or given back so far: the store's files are read and written under them.
+    pub fn locks(&self) -> i64 {
+        self.get(LOCKS)
     }
 
     /// What a power cut does to the store of a server that was killed: what was written to its log and not synced is gone.
