@@ -96,6 +96,12 @@ impl Waiters {
         })
     }
 
+    /// What the ticket of this token is about, while its verdict is to come.
+    #[must_use]
+    pub fn about(&self, token: Token) -> Option<About> {
+        self.with(token, |map| map.get(&token).map(|entry| entry.about.clone()))
+    }
+
     /// Tells everybody, and says whether anybody listened.
     pub fn tell(&self, token: Token, resolved: Resolved) -> Told {
         let Some(entry) = self.with(token, |map| map.remove(&token)) else { return Told::Unknown };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admin::payments::Payment;
-use crate::order::{HistoryEntry, Order, RefusedOrder, WaitingOrder};
+use crate::order::{HistoryEntry, Order, QueuedOrder, RefusedOrder, WaitingOrder};
 
 /// An order with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,13 +29,15 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// Whatever an order's id stands for now, as operators see it; `state` tells which. What is queued is not found: without its buyer an id
-/// proves nothing.
+/// Whatever an order's id stands for now, as operators see it; `state` tells which. What is queued at another node is not found: without its
+/// buyer an id proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {
     /// It became an order.
     Order(OrderDetail),
+    /// The verdict is still to come.
+    Queued(QueuedOrder),
     /// The verdict was no.
     Refused(RefusedOrder),
     /// It is a place in line.

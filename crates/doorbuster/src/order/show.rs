@@ -72,6 +72,14 @@ pub fn refunds(list: &RefundList) -> String {
 pub fn one(order: &AnyOrderDetail) -> String {
     match order {
         AnyOrderDetail::Order(detail) => whole(detail),
+        AnyOrderDetail::Queued(queued) => format!(
+            "{}, for {} of {} by {}, is queued and decided by {}.\n",
+            queued.id,
+            table::units(queued.units.into()),
+            queued.item,
+            queued.buyer,
+            queued.decide_by
+        ),
         AnyOrderDetail::Refused(refused) => format!(
             "{}, for {} of {}, was refused ({}).\n",
             refused.id,

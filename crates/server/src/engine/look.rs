@@ -22,6 +22,8 @@ pub enum Looked {
     Queued {
         /// Of which item.
         item: Arc<ItemState>,
+        /// Whose.
+        buyer: BuyerId,
         /// How many.
         units: Units,
         /// The verdict's last instant.
@@ -67,6 +69,9 @@ impl Engine {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(Looked::NotFound) };
+        // Without its buyer an id proves nothing; whose request waits on this node is known here. Looked up first: what has its verdict waits no more.
+        let waits = self.views.waiters.about(parts.token).map(|about| about.buyer);
+        let waits = waits.filter(|waits| self.views.key.open(&id, waits.as_str()).is_some());
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
             // Of a buyer who was erased it is not theirs any more, though the id still proves that it was.
@@ -80,6 +85,7 @@ impl Engine {
         if grant.slot.is_line() {
             return self.look_in_line(id, grant.slot.item, buyer).await;
         }
+        let buyer = buyer.or(waits.as_ref());
         if resolved.is_none()
             && let Some(buyer) = buyer
             && self.now() > parts.decide_by
@@ -96,8 +102,9 @@ impl Engine {
         let Some(item) = self.item_or_new(grant.slot.item).await? else { return Ok(Looked::NotFound) };
         Ok(match (resolved, buyer) {
             (Some(resolved), _) => Looked::Refused { item, units: parts.units, verdict: resolved.verdict },
-            (None, Some(_)) => Looked::Queued { item, units: parts.units, decide_by: parts.decide_by },
-            // Without its buyer an id does not prove itself.
+            (None, Some(buyer)) => {
+                Looked::Queued { item, buyer: buyer.clone(), units: parts.units, decide_by: parts.decide_by }
+            }
             (None, None) => Looked::NotFound,
         })
     }

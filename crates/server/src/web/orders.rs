@@ -141,7 +141,9 @@ pub(crate) fn shown(app: &App, id: TicketId, looked: Looked, buyer: Option<&Buye
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match looked {
         Looked::Order(order) => AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(nothing)?),
-        Looked::Queued { item, units, decide_by } => AnyOrder::Queued(wire::queued(id, name, &item, units, decide_by)),
+        Looked::Queued { item, buyer, units, decide_by } => {
+            AnyOrder::Queued(wire::queued(id, buyer.as_str(), &item, units, decide_by))
+        }
         Looked::Refused { item, units, verdict } => {
             AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
         }

@@ -113,6 +113,11 @@ async fn prefer_says_how_long_to_wait() {
     assert_eq!((&queued["state"], &queued["units"]), (&json!("queued"), &json!(1)));
     assert!(queued["decide_by"].is_string() && reply.header("retry-after").is_some());
     let location = reply.header("location").expect("Location").to_owned();
+    for path in [location.clone(), location.replace("/v1/", "/v1/admin/")] {
+        let read = app.admin("GET", &path, None).await;
+        assert_eq!(read.verdict(), "200", "{path}: an operator finds it whether or not it is decided");
+        assert_eq!((&read.json()["id"], &read.json()["buyer"]), (&queued["id"], &json!("async")), "{path}");
+    }
     let begun = Watch::start();
     loop {
         let read = app.buyer("async", "GET", &location).await;

@@ -61,8 +61,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Names([order]): Names<1>) -
             let payments = of_order(&app, id).await?;
             AnyOrderDetail::Order(OrderDetail { history: wire::history(&told, false), order, payments })
         }
-        // Nobody finds it without its buyer.
-        AnyOrder::Queued(_) => return Err(Problem::not_found("there is no such order").into()),
+        AnyOrder::Queued(queued) => AnyOrderDetail::Queued(queued),
         AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
         AnyOrder::Waiting(waiting) => AnyOrderDetail::Waiting(waiting),
     };
