@@ -14,7 +14,7 @@ use std::time::Duration;
 use doorbuster_slots::{Held, Locks, Shared, SlotError};
 use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 pub use numbers::Numbers;
 
@@ -87,8 +87,7 @@ impl Wanted for Sales<'_> {
     const LOCK: &'static str = "catalogue:sales";
 
     async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<CatalogueRows>, SlotError> {
-        let found = copy::get(shared, engine.id_key(), self.version).await?;
-        Ok(found.map_or(Left::Nothing, Left::This))
+        copy::get(shared, engine.id_key(), self.version).await
     }
 }
 
@@ -128,10 +127,15 @@ impl Cache {
             Turn::Reads(None) => read(engine).await,
             Turn::Reads(Some(held)) => {
                 let rows = read(engine).await;
-                if let Ok(rows) = &rows {
-                    copy::put(shared, engine.id_key(), rows).await;
-                }
-                held.release().await;
+                let parcel = rows.as_ref().ok().map(|rows| copy::Parcel::of(shared, engine.id_key(), rows));
+                let shared = shared.clone();
+                // Beside: what was read is shown here at once, however long a Redis takes.
+                engine.tasks().spawn(async move {
+                    if let Some(parcel) = parcel {
+                        parcel.leave(&shared).await;
+                    }
+                    held.release().await;
+                });
                 rows
             }
         }
@@ -155,21 +159,17 @@ enum Turn<T> {
 async fn one_reads<W: Wanted>(engine: &Engine, (shared, locks): (&Shared, &Locks), wanted: &W) -> Turn<W::Found> {
     let (until, mut held) = (Instant::now() + OTHER_READS_MAX, None);
     loop {
-        match timeout(OTHER_READS_MAX, wanted.left(engine, shared)).await {
-            Ok(Ok(Left::This(found))) => {
-                if let Some(held) = held {
-                    Held::release(held).await;
-                }
-                return Turn::There(found);
-            }
+        match timeout_at(until, wanted.left(engine, shared)).await {
+            // A lock that was taken for nothing goes beside.
+            Ok(Ok(Left::This(found))) => return Turn::There(found),
             Ok(Ok(Left::Nothing)) if held.is_none() => {}
             // The lock is had and nobody was faster; or another node knows more; or the Redis is away.
             _ => return Turn::Reads(held),
         }
-        match locks.try_take(W::LOCK).await {
-            Ok(Some(taken)) => held = Some(taken),
-            Ok(None) if Instant::now() < until => tokio::time::sleep(OTHER_READS_POLL).await,
-            Ok(None) | Err(_) => return Turn::Reads(None),
+        match timeout_at(until, locks.try_take(W::LOCK)).await {
+            Ok(Ok(Some(taken))) => held = Some(taken),
+            Ok(Ok(None)) if Instant::now() < until => tokio::time::sleep(OTHER_READS_POLL).await,
+            Ok(Ok(None) | Err(_)) | Err(_) => return Turn::Reads(None),
         }
     }
 }

@@ -94,8 +94,16 @@ impl Engine {
     }
 
     /// Takes a sale's row into the catalogue; `counts` are for items that are not known yet.
-    pub(crate) fn put(&self, row: SaleRow, counts: &[ItemCounts]) {
-        self.change_catalogue(|c| c.put(row, counts, &self.views.key, self.layout));
+    /// Shows this row; one that `is_new` only if no sale of its id is shown. Whether it did.
+    pub(crate) fn put(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
+        let mut is_put = false;
+        self.change_catalogue(|c| {
+            is_put = !is_new || c.sale(&row.id).is_none();
+            if is_put {
+                c.put(row, counts, &self.views.key, self.layout);
+            }
+        });
+        is_put
     }
 
     pub(crate) fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
@@ -288,6 +296,11 @@ impl Engine {
                 () = tokio::time::sleep(pause) => views.control.wake(item),
             }
         });
+    }
+
+    /// Where work goes that nobody waits for; it is done before the engine has stopped.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     pub(crate) fn looked(&self) -> &tokio::sync::Mutex<LastLook> {

@@ -144,6 +144,8 @@ pub enum Next {
 pub struct Subscription {
     mailbox: Arc<Mailbox>,
     hub: Hub,
+    /// The event behind which it begins.
+    since: u64,
     buyer: Option<BuyerId>,
     sales: Vec<Arc<str>>,
 }
@@ -168,28 +170,29 @@ impl Hub {
         let mailbox = Arc::new(Mailbox::default());
         let sales: Vec<Arc<str>> = sales.into_iter().map(Arc::from).collect();
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_heard = self.is_heard();
+        // Nobody read for a while, so nothing was kept either.
+        if !self.is_heard() {
+            readers.kept.clear();
+        }
+        let since = after.filter(|after| *after <= readers.last_id).unwrap_or(readers.last_id);
         if let Some(buyer) = &buyer {
             let boxes = readers.buyers.entry(buyer.clone()).or_default();
             if boxes.len() >= most {
                 return None;
             }
             boxes.push(Arc::downgrade(&mailbox));
-            // Nobody read for a while, so nothing was kept either.
-            if !is_heard {
-                readers.kept.clear();
-            }
-            let after = after.unwrap_or(u64::MAX);
-            let missed = readers.kept.iter().rev().take_while(|event| event.id > after);
+            let from =
+                after.map_or(readers.kept.len(), |after| readers.kept.partition_point(|event| event.id <= after));
+            let missed = readers.kept.range(from..).rev();
             let missed: Vec<_> = missed.filter(|event| event.kind.buyer() == Some(buyer)).take(MISSED_MAX).collect();
             missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
         for sale in &sales {
             readers.sales.entry(sale.clone()).or_default().push(Arc::downgrade(&mailbox));
         }
-        self.0.count.fetch_add(1, Ordering::Relaxed);
+        self.0.count.fetch_add(1, Ordering::Release);
         drop(readers);
-        Some(Subscription { mailbox, hub: self.clone(), buyer, sales })
+        Some(Subscription { since, mailbox, hub: self.clone(), buyer, sales })
     }
 
     /// Tells whoever asked for it.
@@ -212,10 +215,16 @@ impl Hub {
             }
             readers.kept.push_back(event.clone());
         }
-        drop(readers);
+        // Before others publish: what a reader has heard up to is all that there was.
         for mailbox in boxes {
             mailbox.push(event.clone());
         }
+    }
+
+    /// Forgets what is kept of a buyer.
+    pub fn forget(&self, buyer: &BuyerId) {
+        let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
     /// Whether anybody reads, or may come back for what is said now.
@@ -236,11 +245,17 @@ impl Hub {
     /// Readers now.
     #[must_use]
     pub fn readers(&self) -> usize {
-        self.0.count.load(Ordering::Relaxed)
+        self.0.count.load(Ordering::Acquire)
     }
 }
 
 impl Subscription {
+    /// The event behind which it begins: whoever comes back without having heard another one goes on from here.
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Waits for the next event. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Next {
         loop {
@@ -262,7 +277,7 @@ impl Drop for Subscription {
         let mut readers = self.hub.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let until = self.hub.0.made_at.elapsed() + KEPT_FOR;
         self.hub.0.kept_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.hub.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.hub.0.count.fetch_sub(1, Ordering::Release);
         if let Some(buyer) = &self.buyer
             && let Some(boxes) = readers.buyers.get_mut(buyer)
         {

@@ -11,7 +11,7 @@
 //! | `PREFIX:{shared}:limit:…` | string | a limit's state | until it says what no state says |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
-//! | `PREFIX:{shared}:catalogue:sales` | string | all sales as JSON, and the version that they are of; at most 1 MiB | 10 min |
+//! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
 //!
 //! What stands in braces is the hash tag: one script may touch all of them.
 use std::collections::HashMap;

@@ -39,25 +39,57 @@ pub(crate) fn sum(above: i64, below: i64) -> i128 {
     i128::from(above) * PART + i128::from(below)
 }
 
-/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded, pending, failed. A payment has one refund at most.
+/// The two columns of a payment's refunds in this state.
+macro_rules! refunds_of {
+    ($state:literal) => {
+        concat!(
+            "CAST(sum(CASE state WHEN '",
+            $state,
+            "' THEN amount_minor ELSE 0 END / 1000000000) AS bigint) AS ",
+            $state,
+            "_above, ",
+            "CAST(sum(CASE state WHEN '",
+            $state,
+            "' THEN amount_minor ELSE 0 END % 1000000000) AS bigint) AS ",
+            $state,
+            "_below"
+        )
+    };
+}
+macro_rules! refunded {
+    ($state:literal) => {
+        concat!(
+            "CAST(coalesce(sum(r.",
+            $state,
+            "_above), 0) AS bigint), CAST(coalesce(sum(r.",
+            $state,
+            "_below), 0) AS bigint)"
+        )
+    };
+}
+
+/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded, pending, failed.
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
     sum_of!("p.amount_minor"),
     ", ",
     sum_of!("CASE p.state WHEN 'captured' THEN p.amount_minor ELSE 0 END"),
     ", ",
-    sum_of!("coalesce(r.settled, 0)"),
+    refunded!("settled"),
     ", ",
-    sum_of!("coalesce(r.pending, 0)"),
+    refunded!("pending"),
     ", ",
-    sum_of!("coalesce(r.failed, 0)"),
+    refunded!("failed"),
     " FROM payment p
          LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
          LEFT JOIN item i ON i.id = o.item_id
-         LEFT JOIN (SELECT payment_id, CAST(sum(CASE state WHEN 'settled' THEN amount_minor ELSE 0 END) AS bigint) AS settled,
-                           CAST(sum(CASE state WHEN 'pending' THEN amount_minor ELSE 0 END) AS bigint) AS pending,
-                           CAST(sum(CASE state WHEN 'failed' THEN amount_minor ELSE 0 END) AS bigint) AS failed
-                    FROM refund GROUP BY payment_id) r ON r.payment_id = p.id
+         LEFT JOIN (SELECT payment_id, ",
+    refunds_of!("settled"),
+    ", ",
+    refunds_of!("pending"),
+    ", ",
+    refunds_of!("failed"),
+    " FROM refund GROUP BY payment_id) r ON r.payment_id = p.id
     WHERE p.state <> 'failed' AND (CAST($1 AS text) IS NULL OR i.sale_id = $1)
     GROUP BY o.item_id, p.currency
     ORDER BY o.item_id, p.currency"

@@ -59,19 +59,19 @@ pub struct MoneySums {
     /// Which.
     pub currency: Currency,
     /// What providers captured.
-    #[schema(value_type = i64)]
+    #[schema(schema_with = crate::admin::schema::sum)]
     pub captured: i128,
     /// Of that, what stands for paid orders.
-    #[schema(value_type = i64)]
+    #[schema(schema_with = crate::admin::schema::sum)]
     pub standing: i128,
     /// What went back.
-    #[schema(value_type = i64)]
+    #[schema(schema_with = crate::admin::schema::sum)]
     pub refunded: i128,
     /// What is on its way back.
-    #[schema(value_type = i64)]
+    #[schema(schema_with = crate::admin::schema::sum)]
     pub pending: i128,
     /// What was to go back, and the provider refused it for good.
-    #[schema(value_type = i64)]
+    #[schema(schema_with = crate::admin::schema::sum)]
     pub failed: i128,
 }
 

@@ -7,6 +7,11 @@ use utoipa::openapi::{ObjectBuilder, Schema, Type};
 use crate::limits::{DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX};
 use crate::value::{Currency, NAME_PATTERN};
 
+/// A sum of amounts in minor units, which may be longer than any of them.
+pub(crate) fn sum() -> Schema {
+    ObjectBuilder::new().schema_type(Type::Integer).into()
+}
+
 /// A name that people choose.
 pub(crate) fn name() -> Schema {
     ObjectBuilder::new()

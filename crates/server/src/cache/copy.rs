@@ -1,6 +1,7 @@
 //! A copy of the catalogue in the Redis that nodes share: whoever reads the truth leaves it there, the others take it.
 //!
-//! It is used only under the very version that the truth has just named, so it cannot be behind; it goes by itself, and what is too large for it is read by each node.
+//! It lies under a name of its own for each version, and is used only under the very version that the truth has just named, so it cannot be behind. It proves
+//! itself by the deployment's secret, it goes by itself, and what is too large for it is read by each node.
 use std::time::Duration;
 
 use doorbuster_core::{Choose, IdKey, ItemId, Millis, Phase, Spread};
@@ -8,65 +9,79 @@ use doorbuster_slots::{Shared, SlotError};
 use doorbuster_store::{CatalogueRows, ItemRow, SaleRow};
 use serde::{Deserialize, Serialize};
 
-use super::NAME;
+use super::{Left, NAME};
 
-/// What a copy looks like; nodes of another version of the program may write another one under the same key.
+/// What a copy looks like; nodes of another version of the program may write others.
 const FORMAT: &str = "catalogue 1";
-/// How long it is kept. A node that starts later reads the truth.
-const LIVES: Duration = Duration::from_secs(600);
+/// How long it is kept: until every node that hears of a change has it. One that starts later reads the truth.
+const LIVES: Duration = Duration::from_secs(10);
 /// The longest copy, in bytes: the same server decides about stock, and must not be kept from it.
-const SIZE_MAX: usize = 1 << 20;
+const SIZE_MAX: usize = 256 * 1024;
+/// Digits of the proof that stands before the copy.
+const PROOF_DIGITS: usize = 32;
+/// What lies in the place of a copy that would be too long: nobody need wait for it.
+const TOO_LONG: &[u8] = b"-";
 
-/// The copy of this version, if that is the one that is there.
-pub(super) async fn get(shared: &Shared, key: &IdKey, version: &str) -> Result<Option<CatalogueRows>, SlotError> {
-    let Some(bytes) = shared.get(&name(shared)).await? else { return Ok(None) };
-    Ok(parse(&bytes, key, version))
+/// The copy of this version, if it is there.
+pub(super) async fn get(shared: &Shared, key: &IdKey, version: &str) -> Result<Left<CatalogueRows>, SlotError> {
+    let Some(bytes) = shared.get(&name(shared, key, version)).await? else { return Ok(Left::Nothing) };
+    Ok(parse(&bytes, key, version).map_or(Left::Other, Left::This))
 }
 
-/// Leaves a copy for others. Not written: they read for themselves.
-pub(super) async fn put(shared: &Shared, key: &IdKey, rows: &CatalogueRows) {
-    if let Some(bytes) = text(key, rows) {
-        drop(shared.set(&name(shared), &bytes, LIVES).await);
+/// What others are to find of these rows.
+pub(super) struct Parcel {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Parcel {
+    pub(super) fn of(shared: &Shared, key: &IdKey, rows: &CatalogueRows) -> Self {
+        let bytes = text(key, rows).unwrap_or_else(|| TOO_LONG.to_vec());
+        Self { name: name(shared, key, &rows.version), bytes }
+    }
+
+    /// Leaves it for them. Not written: they read for themselves.
+    pub(super) async fn leave(self, shared: &Shared) {
+        drop(shared.set(&self.name, &self.bytes, LIVES).await);
     }
 }
 
-fn name(shared: &Shared) -> String {
-    shared.key(NAME, "sales")
+/// Another database, and another format, has other names for its versions.
+fn name(shared: &Shared, key: &IdKey, version: &str) -> String {
+    let stamp = format!("sales:{:032x}", key.request_hash(FORMAT, version).0);
+    shared.key(NAME, &stamp)
 }
 
-/// What a version is called here. Another database, and another format, has other names.
-fn stamp(key: &IdKey, version: &str) -> String {
-    format!("{:016x}", key.request_hash(FORMAT, version).half())
+/// What nobody can write who has not the secret.
+fn proof(key: &IdKey, version: &str, copy: &str) -> String {
+    format!("{:0PROOF_DIGITS$x}", key.request_hash(&format!("{FORMAT} {version}"), copy).0)
 }
 
 fn text(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
-    let copy = Copy { stamp: stamp(key, &rows.version), sales: rows.sales.iter().map(Sale::of).collect() };
-    serde_json::to_vec(&copy).ok().filter(|bytes| bytes.len() <= SIZE_MAX)
+    let words =
+        |sale: &SaleRow| sale.front_door.len() + sale.items.iter().map(|item| item.description.len()).sum::<usize>();
+    if rows.sales.iter().map(words).sum::<usize>() > SIZE_MAX {
+        return None;
+    }
+    let copy = serde_json::to_string(&Copy { sales: rows.sales.iter().map(Sale::of).collect() }).ok()?;
+    let bytes = [proof(key, &rows.version, &copy).as_bytes(), copy.as_bytes()].concat();
+    (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
 
 /// One that cannot be read is as good as none.
 fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
-    if bytes.len() > SIZE_MAX {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SIZE_MAX)?;
+    let (found, copy) = text.split_at_checked(PROOF_DIGITS)?;
+    if found != proof(key, version, copy) {
         return None;
     }
-    let Stamp { stamp: found } = serde_json::from_slice(bytes).ok()?;
-    if found != stamp(key, version) {
-        return None;
-    }
-    let copy: Copy = serde_json::from_slice(bytes).ok()?;
+    let copy: Copy = serde_json::from_str(copy).ok()?;
     let sales = copy.sales.into_iter().map(Sale::row).collect::<Option<Vec<_>>>()?;
     Some(CatalogueRows { version: version.to_owned(), sales })
 }
 
-/// Which copy it is, whatever else it holds.
-#[derive(Deserialize)]
-struct Stamp {
-    stamp: String,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Copy {
-    stamp: String,
     sales: Vec<Sale>,
 }
 
@@ -255,12 +270,18 @@ mod tests {
         assert_eq!(parse(&bytes, &key(), "00000002/77"), None, "another version");
         assert_eq!(parse(&bytes, &IdKey::new([6; 32]), &rows.version), None, "another database");
         assert_eq!(parse(&bytes[..bytes.len() - 1], &key(), &rows.version), None, "half of one");
-        let strange = String::from_utf8(bytes).expect("text").replace("\"open\"", "\"ajar\"");
-        assert_eq!(parse(strange.as_bytes(), &key(), &rows.version), None, "a phase that nobody knows");
+        for nothing in [TOO_LONG, b"", b"{}", "抢".repeat(20).as_bytes()] {
+            assert_eq!(parse(nothing, &key(), &rows.version), None);
+        }
+        let changed = String::from_utf8(bytes).expect("text").replace("\"price_minor\":10,", "\"price_minor\":11,");
+        assert_eq!(parse(changed.as_bytes(), &key(), &rows.version), None, "somebody else's price");
     }
 
     #[test]
     fn a_copy_is_no_longer_than_it_may_be() {
         assert_eq!(text(&key(), &rows(SIZE_MAX)), None);
+        let mut long = rows(1);
+        long.sales[0].items[0].description = "d".repeat(SIZE_MAX + 1);
+        assert_eq!(text(&key(), &long), None);
     }
 }

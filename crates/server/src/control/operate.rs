@@ -41,7 +41,7 @@ impl Engine {
     /// When the store is away.
     pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
         let Some(row) = self.store().create_sale(sale).await? else { return Ok(None) };
-        self.take_in(row.clone()).await?;
+        self.take_in_new(row.clone()).await?;
         Ok(Some(row))
     }
 
@@ -153,22 +153,34 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Puts a new or changed row into the catalogue and tells whoever watches it.
+    /// Puts a changed row into the catalogue and tells whoever watches it. The caller has the sale for itself.
     pub(super) async fn take_in(&self, row: SaleRow) -> Result<(), EngineError> {
-        let items: Vec<_> = row.items.iter().map(|i| i.id).collect();
-        let is_new = self.catalogue().sale(&row.id).is_none();
-        let counts = match is_new {
-            true => self.store().counts(Some(items.clone())).await?,
-            false => Vec::new(),
+        self.show(row, false).await.map(drop)
+    }
+
+    /// The same of a new sale, which nobody can have for itself yet. False: it was put here meanwhile, and that may be the newer one.
+    pub(super) async fn take_in_new(&self, row: SaleRow) -> Result<bool, EngineError> {
+        self.show(row, true).await
+    }
+
+    async fn show(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
+        // Also a known sale may have items that are not: it was deleted elsewhere, and made again.
+        let known = self.catalogue().clone();
+        let items: Vec<_> = row.items.iter().map(|i| i.id).filter(|id| known.item_of(*id).is_none()).collect();
+        let counts = match items.is_empty() {
+            true => Vec::new(),
+            false => self.store().counts(Some(items.clone())).await?,
         };
         let id: std::sync::Arc<str> = row.id.as_str().into();
-        self.put(row, &counts);
-        if is_new {
+        if !self.put(row, &counts, is_new) {
+            return Ok(false);
+        }
+        if !items.is_empty() {
             // Another node's commits came before there was a place to show them.
             self.read_counts(items).await?;
         }
         self.control().announce(&id);
         self.control().retime();
-        Ok(())
+        Ok(true)
     }
 }

@@ -75,14 +75,21 @@ async fn reload_one(engine: &Engine, row: SaleRow, before: Option<&Arc<SaleState
             None => None,
         };
         let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
-        let row = match is_untouched {
-            true => Some(row),
+        let is_shown = match (before, is_untouched) {
+            (Some(_), true) => engine.take_in(row).await.map(|()| true)?,
             // It was put here since: what was read may be older.
-            false => engine.store().sale(&id).await?,
+            (Some(_), false) => match engine.store().sale(&id).await? {
+                Some(row) => engine.take_in(row).await.map(|()| true)?,
+                None => return Ok(true),
+            },
+            (None, _) => engine.take_in_new(row).await?,
         };
-        let Some(row) = row else { return Ok(true) };
+        if !is_shown {
+            // It was made here at the same time, and which of the two is newer is not known: once more, now that it is known.
+            engine.control().reload();
+            return Ok(false);
+        }
         engine.meter().reload();
-        engine.take_in(row).await?;
     }
     // Whoever follows a drain takes the sale for itself.
     follow(engine, &id).await?;

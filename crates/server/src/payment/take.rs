@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
+use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
 use doorbuster_store::{Reversal, Reversing};
 
@@ -71,7 +72,8 @@ impl Payments {
     async fn is_undecided(&self, order: &str) -> Result<bool, EngineError> {
         let Some(id) = TicketId::parse(order) else { return Ok(false) };
         // What it says of itself is enough here: the message was verified, and is only asked for again.
-        let Some(parts) = id.parts().filter(|parts| self.engine.now() <= parts.decide_by) else { return Ok(false) };
+        let (now, most) = (self.engine.now(), self.engine.now().plus(2 * DECIDE_WITHIN_MS));
+        let Some(parts) = id.parts().filter(|it| (now..=most).contains(&it.decide_by)) else { return Ok(false) };
         let store = self.engine.store();
         Ok(store.verdict(id).await?.is_none() && store.grant(parts.grant).await?.is_some_and(|it| !it.slot.is_line()))
     }

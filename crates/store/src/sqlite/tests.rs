@@ -36,7 +36,10 @@ impl Rig {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
             clock: Arc::new(|| Millis(1)),
-            sink: Arc::new(move |_| tells.send(Instant::now()).expect("the test listens")),
+            // A test that does not listen for long misses some.
+            sink: Arc::new(move |_| {
+                let _ = tells.try_send(Instant::now());
+            }),
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let store = Sqlite::open_bounded(options, LONG).expect("opens");

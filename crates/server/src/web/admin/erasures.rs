@@ -38,6 +38,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
     }
     let mut all = Erased::default();
     let erased = erase(&app, &buyer, &mut all).await;
+    app.engine.hub().forget(&buyer);
     // Who did it and when; a part that was done before the store went away as well.
     note(&app, &by, "buyer.erase", &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other})).await;
     erased?;

@@ -59,6 +59,11 @@ impl Feed {
         &self.app
     }
 
+    /// The event behind which the stream begins.
+    pub(super) fn since(&self) -> u64 {
+        self.subscription.since()
+    }
+
     /// The first event of every stream.
     pub(super) fn hello(&self) -> String {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })

@@ -45,7 +45,7 @@ pub(crate) async fn stream(
     // Whatever else stands there is none of our ids.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer), query.as_deref(), after).await?;
-    let mut first = VecDeque::from([format!("data: {}\n\n", feed.hello())]);
+    let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);
     for json in feed.statuses().await.into_iter().chain(feed.places().await) {
         first.push_back(format!("data: {json}\n\n"));
     }

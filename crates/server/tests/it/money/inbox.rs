@@ -6,7 +6,8 @@ use super::{
     KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send, signature, start, tell,
     tell_text,
 };
-use crate::app::TestApp;
+use crate::app::{PATIENCE, TestApp};
+use crate::watch::Watch;
 
 #[tokio::test]
 async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
@@ -44,8 +45,9 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
         let queued = app.buy_with("anna", &key, &[("Prefer", "respond-async")], &body).await;
         assert_eq!(queued.verdict(), "202", "{}", queued.text());
         let id = queued.json()["id"].as_str().expect("an id").to_owned();
-        let message = captured(&format!("pay_{round}"), &id, 10);
+        let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Watch::start());
         loop {
+            assert!(begun.elapsed() < PATIENCE, "it is decided in the end");
             let told = tell(&app, &format!("msg_{round}"), &message).await;
             match told.verdict().as_str() {
                 "503 unavailable" => assert!(told.header("retry-after").is_some()),

@@ -12,12 +12,14 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::rig::{Home, Node, SALE, until};
+use super::rig::{Home, Node, SALE, phone, until};
 use crate::app::PATIENCE;
 use crate::watch::Watch;
 
 /// Requests that name what nobody knows.
 const MISSES: usize = 10_000;
+/// So long a node waits for another one's reading.
+const OTHER_READS_MAX: Duration = Duration::from_millis(50);
 /// Between two readings of the store, on a node or in a cluster.
 const NOTHING_NEW: Duration = Duration::from_millis(10);
 
@@ -127,8 +129,9 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
         nodes.push(home.node(Roles::ALL).await);
     }
     const CHANGES: usize = 20;
-    let before = read_all(&nodes);
+    let (mut quick, mut read) = (0, 0);
     for number in 0..CHANGES {
+        let (before, begun) = (read_all(&nodes), Instant::now());
         nodes[0].engine.create_sale(another(number)).await.expect("a store").expect("a free id");
         let looks = nodes.iter().map(|node| node.engine.catch_up());
         for looked in join_all(looks).await {
@@ -137,11 +140,15 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
         for node in &nodes {
             assert!(node.engine.catalogue().sale(&format!("other-{number}")).is_some());
         }
+        let round = read_all(&nodes) - before;
+        assert!((1..=4).contains(&round), "{round}");
+        // Nobody waited so long for another one that it read for itself.
+        if begun.elapsed() < OTHER_READS_MAX {
+            (quick, read) = (quick + 1, read + round);
+        }
     }
-    let read = read_all(&nodes) - before;
-    println!("{CHANGES} changes at four nodes: all sales were read {read} times");
-    // Each by one of them; a few more where a machine is so busy that one does not wait for another any longer.
-    assert!((1..=2 * CHANGES as u64).contains(&read), "{read}");
+    println!("{quick} of {CHANGES} changes at four nodes went quickly: all sales were read {read} times for these");
+    assert!(read <= quick + quick / 4, "{read} for {quick}");
     // Nothing is read where nothing was changed.
     let before = read_all(&nodes);
     for node in &nodes {
@@ -167,23 +174,22 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_is_not_of_this_catalogue_is_not_believed() {
+async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
     let home = Home::cluster();
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
-    a.engine.create_sale(another(1)).await.expect("a store").expect("a free id");
-    a.engine.catch_up().await.expect("a store");
-    let key = home.redis().ask(&["KEYS", "*}:catalogue:sales"]).trim().to_owned();
-    assert!(!key.is_empty() && !key.contains('\n'), "{key:?}");
-    let old = home.redis().ask(&["GET", &key]).trim_end().to_owned();
-    for left in [old.as_str(), "", "no copy", r#"{"stamp":"0000000000000000","sales":[]}"#] {
-        a.engine.delete_sale("other-1", None).await.expect("a store");
-        home.redis().ask(&["SET", &key, left]);
-        b.engine.catch_up().await.expect("a store");
-        assert!(b.engine.catalogue().sale("other-1").is_none(), "{left}");
-        a.engine.create_sale(another(1)).await.expect("a store").expect("a free id");
-        b.engine.catch_up().await.expect("a store");
-        assert!(b.engine.catalogue().sale("other-1").is_some(), "{left}");
-    }
+    a.open_sale(20, 10, Spread::default()).await;
+    b.follows(Phase::Open).await;
+    let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
+    a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
+    b.engine.catch_up().await.expect("a store");
+    // Nobody looks in between.
+    let looked = b.engine.clone();
+    let store = a.engine.store();
+    store.delete_sale("other-1", None).await.expect("a store");
+    store.create_sale(draft()).await.expect("a store").expect("a free id");
+    looked.catch_up().await.expect("a store");
+    let sale = b.engine.catalogue().sale("other-1").cloned().expect("it is there");
+    assert_eq!(sale.items.len(), 1);
     a.stop().await;
     b.stop().await;
 }

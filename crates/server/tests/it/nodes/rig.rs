@@ -83,6 +83,23 @@ pub(crate) struct Node {
     runtime: OnceLock<Runtime>,
 }
 
+/// An item of this stock.
+pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
+    NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit,
+        hold_ms: 900_000,
+        stock: Stock::Counted(stock),
+        spread: Spread::default(),
+    }
+}
+
 /// A node as its buyers see it.
 #[derive(Clone)]
 pub(crate) struct Shop {
@@ -167,19 +184,7 @@ impl Node {
     }
 
     pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
-        let item = NewItem {
-            name: "phone".into(),
-            title: "Phone".into(),
-            description: String::new(),
-            image: None,
-            price_minor: 10,
-            currency: "CNY".into(),
-            list_price_minor: None,
-            limit,
-            hold_ms: 900_000,
-            stock: Stock::Counted(stock),
-            spread: Spread::default(),
-        };
+        let item = phone(stock, limit);
         let sale = NewSale {
             id: SALE.into(),
             title: "Spring".into(),
