@@ -69,9 +69,8 @@ impl Engine {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(Looked::NotFound) };
-        // Without its buyer an id proves nothing; whose request waits on this node is known here. Looked up first: what has its verdict waits no more.
-        let waits = self.views.waiters.about(parts.token).map(|about| about.buyer);
-        let waits = waits.filter(|waits| self.views.key.open(&id, waits.as_str()).is_some());
+        // Looked up first: what has its verdict waits no more.
+        let waits = self.waits_here(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
             // Of a buyer who was erased it is not theirs any more, though the id still proves that it was.
@@ -107,6 +106,13 @@ impl Engine {
             }
             (None, None) => Looked::NotFound,
         })
+    }
+
+    /// Whose request it is, if its ticket was cut on this node and has no verdict yet: without its buyer an id proves nothing.
+    #[must_use]
+    pub fn waits_here(&self, id: TicketId) -> Option<BuyerId> {
+        let buyer = self.views.waiters.about(id.parts()?.token)?.buyer;
+        self.views.key.open(&id, buyer.as_str()).map(|_| buyer)
     }
 
     /// The item of this number, though another node made it just now.

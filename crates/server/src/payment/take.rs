@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
-use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
 use doorbuster_store::{Reversal, Reversing};
 
@@ -51,7 +50,8 @@ impl Payments {
 
     /// Takes a captured payment: its order is paid by it, or its money goes back.
     pub(super) async fn captured(&self, told: Capture) -> Result<Outcome, EngineError> {
-        if self.is_undecided(&told.order).await? {
+        // It may become an order any moment.
+        if TicketId::parse(&told.order).and_then(|id| self.engine.waits_here(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
         Ok(match self.engine.capture(told).await? {
@@ -66,16 +66,6 @@ impl Payments {
             // The last try writes something in any case.
             Captured::Lacks { .. } => Outcome::Ignored,
         })
-    }
-
-    /// Whether this may become an order of ours any moment: its ticket was cut, and has no verdict yet.
-    async fn is_undecided(&self, order: &str) -> Result<bool, EngineError> {
-        let Some(id) = TicketId::parse(order) else { return Ok(false) };
-        // What it says of itself is enough here: the message was verified, and is only asked for again.
-        let (now, most) = (self.engine.now(), self.engine.now().plus(2 * DECIDE_WITHIN_MS));
-        let Some(parts) = id.parts().filter(|it| (now..=most).contains(&it.decide_by)) else { return Ok(false) };
-        let store = self.engine.store();
-        Ok(store.verdict(id).await?.is_none() && store.grant(parts.grant).await?.is_some_and(|it| !it.slot.is_line()))
     }
 
     /// Takes that money went back without having been asked to: it is written down, and what becomes of the order is for an operator to say.

@@ -59,6 +59,11 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
         }
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
+        // One that is nearly the same is nobody's, and goes back at once.
+        let last = if id.ends_with('A') { "B" } else { "A" };
+        let other = format!("{}{last}", &id[..id.len() - 1]);
+        let told = tell(&app, &format!("other_{round}"), &captured(&format!("pay_o{round}"), &other, 10)).await;
+        assert_eq!((told.verdict().as_str(), &told.json()["outcome"]), ("200", &json!("refunded")), "{}", told.text());
     }
     adds_up(&app).await;
 }
