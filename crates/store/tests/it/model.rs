@@ -1,4 +1,5 @@
 //! Random lists of transactions on a backend and on the model: the same answers, the same rows, after each.
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use doorbuster_core::event::{By, Event, Subject};
@@ -92,6 +93,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// Orders in the order of their making.
     made: Vec<TicketId>,
+    /// Orders as the store expired them last. Of those that are due at the same instant any may be first.
+    expired: RefCell<Vec<TicketId>>,
 }
 
 impl World {
@@ -138,7 +141,9 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
         let waits = if asks { PROVIDER_GRACE_MS } else { 0 };
         due.extend(ledger.order(made)?.map(|o| (o.pay_by.plus(waits), o.id)));
     }
-    due.sort_by_key(|(due, _)| *due);
+    let expired = world.expired.borrow();
+    let place = |id: &TicketId| expired.iter().position(|it| it == id);
+    due.sort_by_key(|(due, id)| (*due, place(id)));
     let mut expired = Vec::new();
     for (_, id) in due {
         if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, world.now)? {
@@ -254,7 +259,11 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             Some(t) => said(store.pay_order(id(t)).await.expect("writes")),
             None => String::new(),
         },
-        Op::ExpireDue => said(store.expire_due(1_000).await.expect("writes")),
+        Op::ExpireDue => {
+            let expired = store.expire_due(1_000).await.expect("writes");
+            world.expired.replace(expired.iter().map(|order| order.id).collect());
+            said(expired)
+        }
         Op::OnSale(item, on) => {
             let step = if *on { Step::Resume } else { Step::Pause };
             store.step_sale(&format!("sale-{item}"), step).await.expect("writes");
@@ -278,7 +287,7 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     let mut model = Model::default();
     model.items.extend(items(ids).map(|item| (item.id, item)));
     model.prices.extend(ids.map(|id| (id, money::price())));
-    (World { now, items: ids, tickets: Vec::new(), made: Vec::new() }, model)
+    (World { now, items: ids, tickets: Vec::new(), made: Vec::new(), expired: RefCell::default() }, model)
 }
 
 /// Runs the transaction on the model, and notes its orders and whether its sale is on.
