@@ -10,6 +10,7 @@ mod last;
 mod limit;
 mod park;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
 use doorbuster_core::{BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
+use futures_util::future;
+use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -68,13 +71,15 @@ struct Tries {
 }
 
 /// One attempt at the slot.
-enum Attempt {
+enum Attempt<'a> {
     /// An answer.
     Answer(Bought),
     /// The slot is short, though units may yet be had.
     Short,
     /// The slot has no epoch yet.
     NotReady,
+    /// What the slot refuses for is not decided yet: worth another try when the item's next commit is heard of.
+    Undecided(Pin<Box<Notified<'a>>>),
     /// The ticket was returned because its grant is gone, and nobody heard its id: ask again.
     AskAgain,
 }
@@ -172,9 +177,14 @@ impl Engine {
             let progress = purchase.item.gauge.progress().notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
+            let mut commit = None;
             let is_short = match self.attempt(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
+                Attempt::Undecided(next) => {
+                    commit = Some(next);
+                    false
+                }
                 Attempt::Short => true,
                 // Once is enough: a ticket that is returned twice is not the slot's fault.
                 Attempt::AskAgain if asked_again => return UNAVAILABLE,
@@ -201,13 +211,19 @@ impl Engine {
                     None => return OVERLOADED,
                 }
             }
-            if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, progress).await.is_err() {
+            let news = async {
+                match commit {
+                    Some(commit) => drop(future::select(progress, commit).await),
+                    None => progress.await,
+                }
+            };
+            if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, news).await.is_err() {
                 return Box::pin(self.parked_too_long(purchase, request, tries, is_short)).await;
             }
         }
     }
 
-    async fn attempt(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
+    async fn attempt<'a>(&self, purchase: &'a Purchase, request: &Request, tries: &mut Tries) -> Attempt<'a> {
         let Some(home) = purchase.item.home(request) else {
             tries.unsure = true;
             return Attempt::NotReady;
@@ -241,14 +257,14 @@ impl Engine {
     }
 
     /// What a slot's answer comes to.
-    async fn heed(
+    async fn heed<'a>(
         &self,
-        purchase: &Purchase,
+        purchase: &'a Purchase,
         request: &Request,
         answered: &(SlotKey, TicketAnswer),
         (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
         tries: &Tries,
-    ) -> Attempt {
+    ) -> Attempt<'a> {
         let TicketAnswer::Cut(cut) = &answered.1 else {
             drop(entry);
             return Box::pin(self.not_cut(purchase, request, *answered, *tries)).await;
@@ -257,13 +273,13 @@ impl Engine {
         self.wait(purchase, cut, verdict, Asker { is_first: true, until: tries.verdict }).await
     }
 
-    async fn not_cut(
+    async fn not_cut<'a>(
         &self,
-        purchase: &Purchase,
+        purchase: &'a Purchase,
         request: &Request,
         (slot, answer): (SlotKey, TicketAnswer),
         tries: Tries,
-    ) -> Attempt {
+    ) -> Attempt<'a> {
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
             TicketAnswer::Again(cut) => return self.again(purchase, &cut, tries).await,
@@ -290,7 +306,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that was cut for an earlier try.
-    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt {
+    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt<'static> {
         match self.waiters().join(cut.token) {
             Some(verdict) => {
                 let asker = Asker { is_first: false, until: tries.verdict };
@@ -301,7 +317,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that nobody on this node waits for any more.
-    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt {
+    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt<'static> {
         let id = self.id_of(purchase, cut);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
@@ -321,7 +337,7 @@ impl Engine {
         cut: &Cut,
         verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
-    ) -> Attempt {
+    ) -> Attempt<'static> {
         // Who does not want to wait gets a place, however quick the settler is.
         let heard = match asker.until > Instant::now() {
             true => self.hear(purchase, cut, verdict, asker).await,

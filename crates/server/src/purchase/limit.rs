@@ -39,19 +39,22 @@ impl Engine {
 
     /// What a slot's refusal comes to. A slot knows what was asked of it; where an item has others, the request may hold an order by another one, and what
     /// stands in its way may be undecided. There the truth has the last word, and until it has it the request waits. A ticket of its own comes before that.
-    pub(super) async fn refused_by_slot(
+    pub(super) async fn refused_by_slot<'a>(
         &self,
-        purchase: &Purchase,
+        purchase: &'a Purchase,
         request: &Request,
         refusal: Refusal,
         tries: Tries,
-    ) -> Attempt {
+    ) -> Attempt<'a> {
         if let Some(bought) = self.remembered(purchase, request).await {
             return Attempt::Answer(bought);
         }
         if !self.layout().has_elsewhere(purchase.item.slots.len()) {
             return Attempt::Answer(Bought::Refused(refusal));
         }
+        // Enabled before the truth is asked: what commits after its answer is not missed.
+        let mut commit = Box::pin(purchase.item.gauge.changed().notified());
+        commit.as_mut().enable();
         let confirmed = async {
             let _place = self.holders().confirm().await;
             self.confirmed(purchase, request, refusal).await
@@ -65,9 +68,8 @@ impl Engine {
             };
             return Attempt::Answer(own.unwrap_or(bought));
         }
-        // Whatever commits from the slot's answer on makes it ask again.
         tokio::time::sleep(ASK_EVERY).await;
-        Attempt::NotReady
+        Attempt::Undecided(commit)
     }
 
     /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked for.

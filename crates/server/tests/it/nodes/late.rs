@@ -216,3 +216,41 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
     first.stop().await;
     second.stop().await;
 }
+
+/// A buyer's second request, made while the first is undecided at the same node, and its own answer: what decides it is heard of at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
+    const SOON: Duration = Duration::from_millis(600);
+    let home = Home::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.follows(Phase::Open).await;
+    assert!(matches!(second.buy("kept", "k", 1).await, Bought::Created(_)), "the second node has a share");
+    // Where the database took its time nothing is shown: once more with another buyer.
+    for n in 0.. {
+        assert!(n < 20, "the database answers soon");
+        let buyer = format!("b{n}");
+        let locked = home.lock_orders();
+        let (shop, of) = (second.shop(), buyer.clone());
+        let decided = tokio::spawn(async move { shop.buy(&of, "first", 1).await });
+        until("the first is queued", async || second.queued().await == 1).await;
+        let asked = Watch::start();
+        let (shop, of) = (second.shop(), buyer.clone());
+        let waits = tokio::spawn(async move { (shop.buy(&of, "second", 1).await, asked.elapsed()) });
+        until("the second waits, or was answered", async || second.parked() == 1 || waits.is_finished()).await;
+        locked.release();
+        let decided = decided.await.expect("no panic");
+        assert!(matches!(decided, Bought::Created(_)), "{decided:?}");
+        let decided_after = asked.elapsed();
+        let (heard, after) = waits.await.expect("no panic");
+        if decided_after < SOON {
+            assert!(
+                matches!(heard, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
+                "{heard:?} after {after:?}"
+            );
+            break;
+        }
+    }
+    first.stop().await;
+    second.stop().await;
+}

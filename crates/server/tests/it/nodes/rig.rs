@@ -1,4 +1,5 @@
 //! Engines with an event loop of their own each, so that one can die without a word while the others go on.
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,6 +54,22 @@ impl Home {
         self.redis.as_ref().expect("a cluster")
     }
 
+    /// Keeps whatever changes an order waiting.
+    pub(crate) fn lock_orders(&self) -> Locked {
+        const LOCK: &str = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(60)";
+        const HELD: &str =
+            "SELECT pid FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'ExclusiveLock' AND granted";
+        let database = self.database.clone();
+        let locking = std::thread::spawn(move || postgres::shared().psql(&database, LOCK));
+        let mut held_by = String::new();
+        let began = Watch::start();
+        while held_by.is_empty() {
+            assert!(began.elapsed() < PATIENCE, "the orders are locked");
+            held_by = postgres::shared().psql(&self.database, HELD).expect("the database answers").trim().to_owned();
+        }
+        Locked { held_by, locking }
+    }
+
     /// Starts a node.
     pub(crate) async fn node(&self, roles: Roles) -> Node {
         let store = postgres::shared().url(&self.database).into();
@@ -74,6 +91,20 @@ impl Home {
         };
         let engine = runtime.spawn(Engine::start(options)).await.expect("no panic").expect("the servers are there");
         Node { engine, runtime: OnceLock::from(runtime) }
+    }
+}
+
+/// Orders that nobody may change yet.
+pub(crate) struct Locked {
+    held_by: String,
+    locking: std::thread::JoinHandle<Result<String, String>>,
+}
+
+impl Locked {
+    pub(crate) fn release(self) {
+        let end = format!("SELECT pg_terminate_backend({})", self.held_by);
+        postgres::shared().psql("postgres", &end).expect("the database answers");
+        self.locking.join().expect("no panic").expect_err("its connection was ended");
     }
 }
 
@@ -173,6 +204,11 @@ impl Node {
     /// Tickets in this node's reach that wait for their verdicts.
     pub(crate) async fn queued(&self) -> u64 {
         self.engine.queued(&self.item()).await
+    }
+
+    /// Requests that wait at this node for something to happen.
+    pub(crate) fn parked(&self) -> usize {
+        self.engine.parked().load(Ordering::Acquire)
     }
 
     pub(crate) async fn counts(&self) -> ItemCounts {
