@@ -168,6 +168,17 @@ async fn run(
         tokio::join!(served, app.tend());
     };
     let mut serving = std::pin::pin!(serving);
+    let asked_to_stop = async {
+        asked_to_stop.await;
+        if !settings.stop_notice.is_zero() {
+            tracing::info!(
+                for_secs = settings.stop_notice.as_secs(),
+                "asked to stop: not ready any more, and served all the same"
+            );
+            app.give_notice();
+            tokio::time::sleep(settings.stop_notice).await;
+        }
+    };
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),

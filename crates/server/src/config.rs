@@ -139,6 +139,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// How long a connection may be idle, or take for a request head.
     pub idle: Duration,
+    /// How long the server goes on, not ready any more, once it was asked to stop.
+    pub stop_notice: Duration,
     /// How to log.
     pub log: LogSettings,
     /// Whether this is a demonstration: sample sale, guests.

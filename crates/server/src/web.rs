@@ -94,6 +94,8 @@ pub struct App {
     buying: TaskTracker,
     /// Most event streams of one buyer: half of the connections, so that one token cannot hold them all.
     streams_max: usize,
+    /// Asked to stop: not ready any more.
+    noticed: AtomicBool,
     stopping: AtomicBool,
     /// Ends event streams.
     stop: CancellationToken,
@@ -143,6 +145,7 @@ impl App {
             keys_read: tokio::sync::Mutex::default(),
             buying: TaskTracker::new(),
             streams_max: settings.connections_max / 2,
+            noticed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             silence: Silence { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
@@ -198,8 +201,14 @@ impl App {
         }
     }
 
-    /// From now on the program is stopping: it is not ready any more, and event streams end.
+    /// From now on the program is not ready any more, and goes on all the same.
+    pub fn give_notice(&self) {
+        self.noticed.store(true, Ordering::Release);
+    }
+
+    /// From now on the program is stopping: nothing is answered on a connection after what it asks now, and event streams end.
     pub fn begin_to_stop(&self) {
+        self.give_notice();
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
     }

@@ -32,7 +32,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/readyz",
         id: "readiness",
         summary: "Tell whether the process is to be sent requests",
-        description: "`503` with `reasons` while the truth store is away or the process is stopping.",
+        description: "`503` with `reasons` while the truth store is away, or once the process was asked to stop and gives notice of it.",
         answers: &[ok::<Health>("It is.")],
         codes: &[Code::Unavailable],
         ..SERVICE

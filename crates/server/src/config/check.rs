@@ -51,6 +51,7 @@ pub(super) fn check(
     let broker_hosts = broker_hosts(&mut read);
     let connections_max = read.whole("limits.connections", 16..=1_000_000).map(|number| clamp(number).get());
     let idle = read.whole("limits.idle_secs", 1..=3600).map(Duration::from_secs);
+    let stop_notice = read.whole("limits.stop_notice_secs", 0..=300).map(Duration::from_secs);
     let log = log(&mut read);
     let settings = (|| {
         Some(Settings {
@@ -73,6 +74,7 @@ pub(super) fn check(
             broker_hosts,
             connections_max: connections_max?,
             idle: idle?,
+            stop_notice: stop_notice?,
             log: log?,
             demo,
         })

@@ -165,6 +165,29 @@ async fn servers_that_share_a_truth_have_the_same_secrets_and_write_them_nowhere
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_not_ready_while_its_store_is_away() {
+    let home = Cluster::start(&[]);
+    let app = server(&home, &home.database(), "api,settle,control").await;
+    app.open_sale("spring", 20.into(), 10).await;
+    assert_eq!(app.get("/readyz").await.verdict(), "200");
+    home.crash();
+    let told = app.get("/readyz").await;
+    assert_eq!(told.verdict(), "503 unavailable");
+    assert!(told.header("retry-after").is_some());
+    let reasons = told.json()["reasons"].as_array().expect("a list").clone();
+    assert!(!reasons.is_empty() && reasons.iter().all(|reason| reason != "stopping"), "{reasons:?}");
+    assert_eq!(app.get("/healthz").await.verdict(), "200", "it is alive");
+    home.restart();
+    let begun = Watch::start();
+    while app.get("/readyz").await.verdict() != "200" {
+        assert!(begun.elapsed() < PATIENCE, "it is ready again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(app.buy("anna", "k", "spring", "phone", 3).await.status / 100, 2, "and sells");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
     let home = Arc::new(Cluster::start(&[]));
     let database = home.database();
