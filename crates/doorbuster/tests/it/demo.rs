@@ -58,6 +58,21 @@ fn a_demo_adds_up_for_any_numbers() {
 }
 
 #[test]
+fn the_same_seed_is_the_same_crowd() {
+    let buyers = |seed: &str| {
+        let scratch = Scratch::new();
+        demo(&scratch, &["--buyers", "60", "--connections", "1", "--keep", "--seed", seed]);
+        let [kept] = &scratch.entries()[..] else { panic!("one directory: {:?}", scratch.entries()) };
+        let answers = std::fs::read_to_string(kept.join("answers.jsonl")).expect("it was kept");
+        let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+        answers.lines().map(line).map(|answer| [answer["buyer"].clone(), answer["status"].clone()]).collect::<Vec<_>>()
+    };
+    let (first, again, another) = (buyers("7"), buyers("7"), buyers("8"));
+    assert_eq!((first.len(), &first), (60, &again), "in the same order, with the same luck");
+    assert!(first.iter().all(|[buyer, _]| another.iter().all(|[other, _]| buyer != other)), "{another:?}");
+}
+
+#[test]
 fn the_table_of_a_demo_ends_with_its_verdict() {
     let scratch = Scratch::new();
     let told = run(program(&scratch).args(["demo", "--buyers", "50", "--stock", "101"])).fine();

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::house::{House, Scratch, program, run, serve, until};
+use crate::house::{House, KEY, Scratch, program, run, serve, until, wait};
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
@@ -125,6 +125,37 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
 }
 
 #[test]
+fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
+    let scratch = Scratch::new();
+    let house = House::open(&scratch);
+    let item = "id=a,stock=1000000,price=1EUR";
+    house.ask(&scratch, &["sale", "create", "spring", "--title", "T", "--item", item]).fine();
+    house.ask(&scratch, &["sale", "open", "spring"]).fine();
+    let mut storm = program(&scratch);
+    storm.args(["storm", "--sale", "spring", "--item", "a", "--buyers", "1000000", "--url", house.url(), "--data-dir"]);
+    let mut storm = storm.arg(house.data_dir()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let sold = || {
+        let stock = house.send(KEY, "GET", "/v1/admin/sales/spring/stock", "", "").1;
+        stock["items"][0]["held"].as_u64().expect("a number")
+    };
+    until("the crowd buys", || (sold() > 500).then_some(()));
+    for n in 0..3 {
+        let copy = scratch.join(&format!("copy-{n}.sqlite3"));
+        let before = sold();
+        let mut backup = program(&scratch);
+        run(backup.arg("backup").arg(&copy).arg("--data-dir").arg(house.data_dir())).fine();
+        let after = sold();
+        assert!(before < after, "it sells while it is copied: {before}, {after}");
+        let audited = run(program(&scratch).args(["audit", "--json", "--store"]).arg(&copy));
+        audited.fine();
+        let held = audited.json()["items"][0]["held"].as_u64().expect("a number");
+        assert!((before..=after).contains(&held), "{before}, {held}, {after}");
+    }
+    storm.kill().expect("it is ours");
+    wait(&mut storm);
+}
+
+#[test]
 fn what_is_no_store_is_not_touched() {
     let scratch = Scratch::new();
     let data_dir = scratch.join("data");
@@ -150,8 +181,13 @@ fn every_shell_gets_its_completions() {
 
 /// The same command, in a process that may have so many files open.
 fn with_files(command: &Command, files: u32) -> Command {
+    with_limit(command, &format!("ulimit -n {files}"))
+}
+
+/// The same command, in a process with this limit.
+fn with_limit(command: &Command, limit: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(command.get_program());
     shell.args(command.get_args()).stdin(Stdio::null()).stderr(Stdio::piped());
     for (name, value) in command.get_envs() {
         match value {
@@ -186,6 +222,64 @@ fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
     let (code, _, said) = house.terminate();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the limit of open files (ulimit -n) is 300") && said.contains("44"), "{said}");
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
+    let scratch = Scratch::new();
+    let data_dir = scratch.join("data");
+    let house = House::start(with_limit(&serve(&scratch, &data_dir), "ulimit -Sn 300 && ulimit -Hn 700"), data_dir);
+    let address = house.url().strip_prefix("http://").expect("an address").to_owned();
+    // 256 of 700 are not for connections; 300 would leave 44.
+    let taken: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    let hear = |mut stream: TcpStream| {
+        let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).expect("it is open");
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).expect("it answers");
+        heard
+    };
+    assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
+    let (code, _, said) = house.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the limit of open files (ulimit -n) is 700") && said.contains("444"), "{said}");
+}
+
+#[test]
+fn a_demonstration_sells_to_whoever_comes() {
+    let scratch = Scratch::new();
+    let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
+    let mut command = program(&scratch);
+    command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
+    command.stderr(File::create(&log).expect("a fresh directory"));
+    let begun = Instant::now();
+    let house = House::start(command, data_dir);
+    let said = std::fs::read_to_string(&log).expect("it is there");
+    let word = |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
+    assert_eq!(word("sale page:"), format!("{}/sale/demo   opens in 20 s", house.url()));
+    assert_eq!(word("all sales:"), format!("{}/", house.url()));
+    let key = word("operator's key:");
+    let show = || house.send(key, "GET", "/v1/admin/sales/demo", "", "").1;
+    assert_eq!(show()["phase"], "scheduled");
+    let guests: Vec<String> = (0..51)
+        .map(|_| house.send("", "POST", "/demo/guest", "", "").1["token"].as_str().expect("a token").to_owned())
+        .collect();
+    let lines = "Idempotency-Key: press\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
+    let buy =
+        |guest: &str| house.send(guest, "POST", "/v1/orders", lines, r#"{"sale":"demo","item":"lamp","units":1}"#);
+    let (status, told) = buy(&guests[0]);
+    assert_eq!((status, &told["code"]), (409, &"not_started".into()), "{told}");
+    until("it opens", || (show()["phase"] == "open").then_some(()));
+    assert!(begun.elapsed() >= Duration::from_secs(20), "{:?}", begun.elapsed());
+    let told: Vec<(u16, Value)> = guests.iter().map(|guest| buy(guest)).collect();
+    let orders = told.iter().filter(|(status, _)| *status == 201).count();
+    assert_eq!(orders, 40, "forty were made: {told:?}");
+    assert!(told.iter().all(|(status, told)| *status == 201 || told["code"] == "sold_out"), "{told:?}");
+    // The first gives theirs back, and whoever found none has it.
+    let id = told[0].1["id"].as_str().expect("an order");
+    assert_eq!(house.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0, 200);
+    until("the unit is back", || (buy(&guests[50]).0 == 201).then_some(()));
+    run(program(&scratch).args(["audit", "--store"]).arg(house.data_dir())).fine();
 }
 
 #[test]
