@@ -15,6 +15,7 @@ mod settling;
 mod shop;
 mod slot;
 mod start;
+mod tickets;
 mod views;
 
 use anyhow::{Result, bail};
@@ -35,7 +36,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 13] = [
+const GROUPS: [(&[&str], Measure); 14] = [
     (&["R1"], refusals::measure),
     (&["R1D"], door::measure),
     (&["R2", "R3"], orders::measure),
@@ -49,6 +50,7 @@ const GROUPS: [(&[&str], Measure); 13] = [
     (&["R11"], start::measure),
     (&["D5"], expiry::measure),
     (&["V1"], views::measure),
+    (&["S1"], tickets::measure),
 ];
 
 /// The groups that these names ask for, in their order; all without a name.

@@ -62,6 +62,10 @@ pub const CONNECTIONS: usize = 10_000;
 pub const TICKETS: usize = 400_000;
 /// The same with `--quick`.
 pub const TICKETS_QUICK: usize = 50_000;
+/// Tickets cut in one round by a slot alone.
+pub const CUTS: u32 = 500_000;
+/// The same with `--quick`.
+pub const CUTS_QUICK: u32 = 50_000;
 /// Rows that the peer inserts in one transaction.
 pub const PEER_BATCH: usize = 1_000;
 

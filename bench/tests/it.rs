@@ -1,6 +1,8 @@
 //! The benches as a program. That it is asked here has the program built, which some unit tests start beside themselves.
 use std::process::Command;
 
+use serde_json::Value;
+
 #[test]
 fn its_help_names_the_figures() {
     let said = Command::new(env!("CARGO_BIN_EXE_doorbuster-bench"))
@@ -9,4 +11,19 @@ fn its_help_names_the_figures() {
         .expect("it was built for this test");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("R1") && said.contains("--rounds"), "{said}");
+}
+
+#[test]
+fn a_figure_is_measured_and_its_result_is_checked() {
+    // What it measures is in the program itself: any file will do for a server.
+    let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
+    let ran = Command::new(bench).args(["S1", "--quick", "--json", "--server", bench]).output().expect("it starts");
+    let said: Value = serde_json::from_slice(&ran.stdout)
+        .unwrap_or_else(|_| panic!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr)));
+    let figures = said["figures"].as_array().expect("a list");
+    assert_eq!(figures.len(), 2, "{said}");
+    for figure in figures {
+        assert!(figure["value"].as_f64().is_some_and(|value| value > 0.0), "{figure}");
+        assert_ne!(figure["verdict"], "invalid", "{figure}");
+    }
 }

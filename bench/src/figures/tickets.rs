@@ -1,0 +1,173 @@
+//! S1: how many tickets a slot in memory cuts; and the lock that it stands behind, against a task that owns it and is asked through a channel.
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::slot::{Bounds, Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::{BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units};
+use doorbuster_slots::{Done, Slots};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+
+use super::or_invalid;
+use crate::figure::{Figure, Target, alternate, median};
+use crate::limits::{CUTS, CUTS_QUICK};
+use crate::setting::Setting;
+
+const ALONE: &str = "tickets of a slot in memory, one thread";
+const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
+const BESIDE: &str = "the same, 64 requests at a time on two threads";
+const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
+const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
+/// Tickets that are taken and acknowledged at once, as a settler does.
+const BATCH: usize = SETTLE_BATCH_MAX;
+/// Requests that are on their way at once.
+const UNDER_WAY: usize = 64;
+
+/// Measures S1.
+pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
+    vec![or_invalid("S1", ALONE, RATE, alone(setting)), or_invalid("S1", BESIDE, RATIO, beside(setting))]
+}
+
+/// From the first ticket to the last acknowledgement, all by one thread.
+fn alone(setting: &Setting) -> Result<Figure> {
+    let requests = requests(setting)?;
+    let runtime = Builder::new_current_thread().build()?;
+    let mut rates = Vec::new();
+    for round in 0..=setting.rounds {
+        let rate = runtime.block_on(cut_and_acknowledge(&requests))?;
+        // The first warms up.
+        if round > 0 {
+            rates.push(rate);
+        }
+    }
+    let figure = Figure::new("S1", ALONE, RATE).plain(median(&rates), "/s");
+    let note = format!("{} different buyers; cut, taken in batches of {BATCH} and acknowledged", requests.len());
+    Ok(Figure { rounds: rates, ..figure }.note(note))
+}
+
+async fn cut_and_acknowledge(requests: &[Request]) -> Result<f64> {
+    let slots = slots(requests.len()).await?;
+    let began = Instant::now();
+    for some in requests.chunks(BATCH) {
+        for request in some {
+            ensure!(matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Cut(_)), "a ticket for each");
+        }
+        let taken = slots.take(BATCH).await?;
+        let done = |taken: &doorbuster_slots::Taken| Done {
+            slot: taken.slot,
+            at: taken.delivery.at,
+            token: taken.delivery.ticket.token,
+        };
+        slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await?;
+    }
+    let rate = requests.len() as f64 / began.elapsed().as_secs_f64();
+    let view = slots.view(SLOT).await?.context("it has an epoch")?;
+    ensure!((view.available, view.unacknowledged) == (0, 0), "{view:?}");
+    Ok(rate)
+}
+
+/// Tickets alone, of requests that come beside each other: a short lock against one owner.
+fn beside(setting: &Setting) -> Result<Figure> {
+    let requests = Arc::new(requests(setting)?);
+    let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
+    let compared = alternate(setting.rounds, || by_lock(&runtime, &requests), || by_owner(&runtime, &requests))?;
+    Ok(Figure::new("S1", BESIDE, RATIO).compared(&compared, "/s", "by an owner /s"))
+}
+
+fn by_lock(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
+    let slots = runtime.block_on(slots(requests.len()))?;
+    timed(runtime, requests, move |request| {
+        let slots = slots.clone();
+        async move { slots.ticket(SLOT, &request).await.ok() }
+    })
+}
+
+fn by_owner(runtime: &Runtime, requests: &Arc<Vec<Request>>) -> Result<f64> {
+    let (ask, mut asked) = mpsc::channel::<(Request, oneshot::Sender<TicketAnswer>)>(UNDER_WAY);
+    let mut slot = Slot::bounded(SLOT.item, bounds(requests.len()));
+    slot.init(terms(requests.len()));
+    runtime.spawn(async move {
+        while let Some((request, answer)) = asked.recv().await {
+            let _ = answer.send(slot.ticket(&request));
+        }
+    });
+    timed(runtime, requests, move |request| {
+        let ask = ask.clone();
+        async move {
+            let (answer, answered) = oneshot::channel();
+            ask.send((request, answer)).await.ok()?;
+            answered.await.ok()
+        }
+    })
+}
+
+/// Tickets a second where `ask` gets each.
+fn timed<F>(
+    runtime: &Runtime,
+    requests: &Arc<Vec<Request>>,
+    ask: impl Fn(Request) -> F + Send + Clone + 'static,
+) -> Result<f64>
+where
+    F: Future<Output = Option<TicketAnswer>> + Send,
+{
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..UNDER_WAY)
+        .map(|first| {
+            let (requests, ask) = (requests.clone(), ask.clone());
+            runtime.spawn(async move {
+                let mut cut = 0;
+                for request in requests.iter().skip(first).step_by(UNDER_WAY) {
+                    cut += usize::from(matches!(ask(request.clone()).await, Some(TicketAnswer::Cut(_))));
+                }
+                cut
+            })
+        })
+        .collect();
+    let mut cut = 0;
+    for task in tasks {
+        cut += runtime.block_on(task)?;
+    }
+    let rate = requests.len() as f64 / began.elapsed().as_secs_f64();
+    ensure!(cut == requests.len(), "{cut} tickets of {}", requests.len());
+    Ok(rate)
+}
+
+async fn slots(stock: usize) -> Result<Slots> {
+    let slots = Slots::local(key(), bounds(stock));
+    slots.init(SLOT, terms(stock)).await?;
+    Ok(slots)
+}
+
+fn bounds(requests: usize) -> Bounds {
+    Bounds { queue: requests, requests, ..Bounds::default() }
+}
+
+fn terms(stock: usize) -> Terms {
+    Terms { grant: GrantId(1), epoch: Epoch(1), counted: true, available: stock as u64, threshold: 0 }
+}
+
+fn key() -> IdKey {
+    IdKey::new([7; 32])
+}
+
+/// One unit for each of so many buyers.
+fn requests(setting: &Setting) -> Result<Vec<Request>> {
+    let key = key();
+    let request = |number: u32| {
+        let name = format!("buyer-{number:08}");
+        Ok(Request {
+            token: Token(u64::from(number)),
+            buyer_hash: key.buyer_hash(&name),
+            request: key.request_hash(&name, &name),
+            buyer: BuyerId::new(&name).context("a name")?,
+            key: RequestKey::new(&name).context("a key")?,
+            units: Units::new(1).context("one is in range")?,
+            limit: 1,
+            decide_by: Millis(1),
+            node: NodeId(1),
+        })
+    };
+    (0..if setting.quick { CUTS_QUICK } else { CUTS }).map(request).collect()
+}
