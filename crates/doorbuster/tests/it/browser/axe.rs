@@ -151,6 +151,11 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         faults.slow_disk(Duration::ZERO);
         tab.says(STATE, "1 reserved for you").await;
         inspect(&tab, "reserved").await;
+        let tab = visit("plenty", "dora", "1").await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.click("#act").await;
+        tab.says(BUY, "Press again in ").await;
+        inspect(&tab, "resting").await;
         let tab = visit("open", "ben", "3").await;
         tab.says(STATE, "Only 2 left right now").await;
         inspect(&tab, "fewer than asked for").await;
@@ -201,6 +206,12 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.go(&link(rig.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
         tab.says("#state", "付款时间已过").await;
         inspect(&tab, "expired").await;
+        // Its last quarter.
+        sale(&rig, "soon", json!({"hold_secs": 16})).await;
+        let ending = buy(&rig, "ann", "soon", 1).await;
+        tab.go(&link(rig.address, &format!("/order/{ending}?lang=en"), "ann")).await;
+        tab.says("#state", "Little time left").await;
+        inspect(&tab, "ending").await;
         tab.go(&link(rig.address, "/order/ord_nothing", "ann")).await;
         inspect(&tab, "no such order").await;
     })
