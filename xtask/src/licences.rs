@@ -1,4 +1,4 @@
-//! Licences of every package in the dependency tree, read from `cargo metadata`: works offline.
+//! Licences and sources of every package in the dependency tree, read from `cargo metadata`: works offline.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -21,7 +21,7 @@ const ALLOWED: [&str; 14] = [
     "CDLA-Permissive-2.0",
 ];
 
-/// Fails on a package whose licence is not allowed.
+/// Fails on a package whose licence is not allowed, or that comes from elsewhere than a registry.
 pub fn run() -> Result<()> {
     let output = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])
@@ -37,8 +37,21 @@ pub fn run() -> Result<()> {
     if !bad.is_empty() {
         bail!("licences that are not on the list:\n{}", bad.join("\n"));
     }
-    println!("licences: {} packages, all allowed", packages.len());
+    let strange: Vec<String> = packages
+        .iter()
+        .filter(|p| !is_known(&p["source"]))
+        .map(|p| format!("{} {}: {}", p["name"], p["version"], p["source"]))
+        .collect();
+    if !strange.is_empty() {
+        bail!("packages from elsewhere than a registry:\n{}", strange.join("\n"));
+    }
+    println!("licences: {} packages, all allowed, none from elsewhere than a registry", packages.len());
     Ok(())
+}
+
+/// Of this repository, or of a registry whose checksum the lock file has; not a branch that may be another one tomorrow.
+fn is_known(source: &Value) -> bool {
+    source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }
 
 fn allowed(expression: &str) -> bool {
@@ -52,7 +65,19 @@ fn allowed(expression: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::allowed;
+    use serde_json::{Value, json};
+
+    use super::{allowed, is_known};
+
+    #[test]
+    fn packages_come_from_here_or_from_a_registry() {
+        for good in [Value::Null, json!("registry+https://registry.example/index")] {
+            assert!(is_known(&good), "{good}");
+        }
+        for bad in [json!("git+https://git.example/fork?rev=1#1"), json!(1)] {
+            assert!(!is_known(&bad), "{bad}");
+        }
+    }
 
     #[test]
     fn expressions_are_read_as_alternatives_and_conjunctions() {

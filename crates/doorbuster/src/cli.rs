@@ -90,28 +90,4 @@ pub enum Command {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_definitions_hold_together() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_and_argument_has_help() {
-        fn check(command: &clap::Command, path: &str) {
-            let path = format!("{path} {}", command.get_name());
-            assert!(command.get_about().is_some(), "{path} says what it does");
-            for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some() || argument.is_hide_set(), "{path} {argument} is explained");
-            }
-            for inner in command.get_subcommands() {
-                check(inner, &path);
-            }
-        }
-        check(&Cli::command(), "");
-    }
-}
+mod tests;

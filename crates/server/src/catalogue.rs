@@ -48,6 +48,8 @@ pub struct ItemState {
 pub struct ItemWork {
     /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on the store's rows.
     pub tending: tokio::sync::Mutex<()>,
+    /// Some task waits for that already, and will see whatever was committed by then: one is enough.
+    pub awaits_tending: AtomicBool,
     /// Whether a slot is behind what the truth has for it.
     pub feed: FeedMarks,
     /// What its parked requests wait for.

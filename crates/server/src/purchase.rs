@@ -10,7 +10,6 @@ mod last;
 mod limit;
 mod park;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::slot::{Cut, Request, TicketAnswer};
 use doorbuster_core::{BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict};
-use futures_util::future;
-use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -30,7 +27,7 @@ use crate::waiters::{About, Opened};
 pub use answer::{Bought, Refusal};
 pub use hear::OpenGrants;
 use hear::Silence;
-use park::{Asker, Parked, Until, Wanted};
+use park::{Asker, Parked, Until, Wanted, serves};
 
 /// Seconds after which a refused request that may be sent again should be.
 pub(crate) const RETRY_SECS: u32 = 1;
@@ -71,15 +68,13 @@ struct Tries {
 }
 
 /// One attempt at the slot.
-enum Attempt<'a> {
+enum Attempt {
     /// An answer.
     Answer(Bought),
     /// The slot is short, though units may yet be had.
     Short,
-    /// The slot has no epoch yet.
+    /// The slot has no epoch yet, or what it refuses for is not decided yet: worth another try when the item's next commit is heard of.
     NotReady,
-    /// What the slot refuses for is not decided yet: worth another try when the item's next commit is heard of.
-    Undecided(Pin<Box<Notified<'a>>>),
     /// The ticket was returned because its grant is gone, and nobody heard its id: ask again.
     AskAgain,
 }
@@ -171,20 +166,27 @@ impl Engine {
         let mut parked = None;
         let mut wanted = None;
         let mut asked_again = false;
+        let mut by_commit = false;
         let mut tries = Tries { verdict: until.verdict, told: purchase.item.work.feed.told(), unsure: false };
         loop {
             // Enabled before the slot is asked: what happens after its answer is not missed.
             let progress = purchase.item.gauge.progress().notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let mut commit = None;
+            let commit = purchase.item.gauge.changed().notified();
+            tokio::pin!(commit);
+            if by_commit {
+                commit.as_mut().enable();
+            }
+            let is_last = Instant::now() >= until.parked;
             let is_short = match self.attempt(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
-                Attempt::NotReady => false,
-                Attempt::Undecided(next) => {
-                    commit = Some(next);
-                    false
+                // Once more at once: from here on no commit is missed.
+                Attempt::NotReady if !by_commit => {
+                    by_commit = true;
+                    continue;
                 }
+                Attempt::NotReady => false,
                 Attempt::Short => true,
                 // Once is enough: a ticket that is returned twice is not the slot's fault.
                 Attempt::AskAgain if asked_again => return UNAVAILABLE,
@@ -193,9 +195,10 @@ impl Engine {
                     self.meter().ask_again();
                     request.token = Token(rand::random::<u64>() >> 16);
                     request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
-                    false
+                    continue;
                 }
             };
+            by_commit = !is_short;
             if is_short {
                 purchase.item.gauge.park(purchase.units.get());
                 if let Some(bought) = self.refuse_short(purchase, request).await {
@@ -212,18 +215,19 @@ impl Engine {
                 }
             }
             let news = async {
-                match commit {
-                    Some(commit) => drop(future::select(progress, commit).await),
-                    None => progress.await,
+                match by_commit {
+                    true => Box::pin(park::commit_or(progress, commit)).await,
+                    false => progress.await,
                 }
             };
-            if Instant::now() >= until.parked || tokio::time::timeout_at(until.parked, news).await.is_err() {
+            let is_over = tokio::time::timeout_at(until.parked, news).await.is_err();
+            if is_last || is_over && is_short {
                 return Box::pin(self.parked_too_long(purchase, request, tries, is_short)).await;
             }
         }
     }
 
-    async fn attempt<'a>(&self, purchase: &'a Purchase, request: &Request, tries: &mut Tries) -> Attempt<'a> {
+    async fn attempt(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
         let Some(home) = purchase.item.home(request) else {
             tries.unsure = true;
             return Attempt::NotReady;
@@ -257,14 +261,14 @@ impl Engine {
     }
 
     /// What a slot's answer comes to.
-    async fn heed<'a>(
+    async fn heed(
         &self,
-        purchase: &'a Purchase,
+        purchase: &Purchase,
         request: &Request,
         answered: &(SlotKey, TicketAnswer),
         (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
         tries: &Tries,
-    ) -> Attempt<'a> {
+    ) -> Attempt {
         let TicketAnswer::Cut(cut) = &answered.1 else {
             drop(entry);
             return Box::pin(self.not_cut(purchase, request, *answered, *tries)).await;
@@ -273,13 +277,13 @@ impl Engine {
         self.wait(purchase, cut, verdict, Asker { is_first: true, until: tries.verdict }).await
     }
 
-    async fn not_cut<'a>(
+    async fn not_cut(
         &self,
-        purchase: &'a Purchase,
+        purchase: &Purchase,
         request: &Request,
         (slot, answer): (SlotKey, TicketAnswer),
         tries: Tries,
-    ) -> Attempt<'a> {
+    ) -> Attempt {
         Attempt::Answer(match answer {
             TicketAnswer::Cut(_) => UNAVAILABLE,
             TicketAnswer::Again(cut) => return self.again(purchase, &cut, tries).await,
@@ -306,7 +310,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that was cut for an earlier try.
-    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt<'static> {
+    async fn again(&self, purchase: &Purchase, cut: &Cut, tries: Tries) -> Attempt {
         match self.waiters().join(cut.token) {
             Some(verdict) => {
                 let asker = Asker { is_first: false, until: tries.verdict };
@@ -317,7 +321,7 @@ impl Engine {
     }
 
     /// The verdict of a ticket that nobody on this node waits for any more.
-    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt<'static> {
+    async fn find(&self, purchase: &Purchase, cut: &Cut) -> Attempt {
         let id = self.id_of(purchase, cut);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
@@ -337,7 +341,7 @@ impl Engine {
         cut: &Cut,
         verdict: oneshot::Receiver<Resolved>,
         asker: Asker,
-    ) -> Attempt<'static> {
+    ) -> Attempt {
         // Who does not want to wait gets a place, however quick the settler is.
         let heard = match asker.until > Instant::now() {
             true => self.hear(purchase, cut, verdict, asker).await,
@@ -389,12 +393,4 @@ impl Engine {
         };
         self.id_key().seal(&parts, buyer)
     }
-}
-
-/// Whether a slot's answer is one for the request, rather than that it has none for now.
-fn serves(answer: &TicketAnswer) -> bool {
-    matches!(
-        answer,
-        TicketAnswer::Cut(_) | TicketAnswer::Again(_) | TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. }
-    )
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use doorbuster_core::rules::Rule;
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Broken, SimPlan, run, run_case, run_seed};
-use doorbuster_sim::{mutants, profile, real};
+use doorbuster_sim::{mutants, op, profile, real};
 
 /// Seeds, unless `DOORBUSTER_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 20_000;
@@ -125,6 +125,20 @@ fn seeds_find_nothing_and_reach_everything() {
     assert!(found.is_empty(), "{} seeds found something, such as {found:#?}", report.broken.len());
     let missed: Vec<_> = REACHED.iter().filter(|what| !report.reached.contains_key(**what)).collect();
     assert!(missed.is_empty() || wanted_seeds() < SEEDS, "never reached: {missed:?}");
+}
+
+#[test]
+fn every_kind_of_operation_is_drawn() {
+    // Whatever a kind is for is attacked only while seeds have it.
+    const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver DeliverMany Lose Delay Late Repeat Take \
+        Redeliver Poison Open Refill Tend Feed Look Recall RecallAgain ServeParked Adjust Pause Resume Close Drain \
+        Roll Unstop Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
+        Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives RetryRefund Extend \
+        Wait Tell Endpoint CrashTeller Line";
+    let kind = |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
+    let drawn: BTreeSet<String> =
+        (0..2_000).flat_map(|seed| profile::case(seed).ops.iter().map(kind).collect::<Vec<_>>()).collect();
+    assert_eq!(drawn, KINDS.split_whitespace().map(str::to_owned).collect());
 }
 
 #[test]

@@ -182,9 +182,14 @@ impl House {
     }
 
     /// Sends SIGTERM and waits; the exit code, how long it took, and what it said.
-    pub fn terminate(mut self) -> (Option<i32>, Duration, String) {
+    pub fn terminate(self) -> (Option<i32>, Duration, String) {
+        self.end_by("TERM")
+    }
+
+    /// The same with the signal of this name.
+    pub fn end_by(mut self, name: &str) -> (Option<i32>, Duration, String) {
         let started = Instant::now();
-        signal(&self.child, "TERM");
+        signal(&self.child, name);
         let code = wait(&mut self.child);
         let mut said = String::new();
         let _ = self.child.stderr.take().map(|mut log| log.read_to_string(&mut said));

@@ -37,6 +37,43 @@ fn the_log_of_a_storm_names_no_buyer() {
     }
 }
 
+/// Lines of a log that may be about the server and its sale, however many come: far fewer than requests of any one kind below.
+const LINES_MAX: usize = 60;
+
+#[test]
+fn no_line_is_written_for_a_request_whatever_comes_of_it() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let house = House::logging(&scratch, File::create(&log).expect("it can be written"));
+    let item = "id=phone,title=Phone,stock=200,price=10CNY,limit=1";
+    house.ask(&scratch, &["sale", "create", "spring", "--title", "Spring drop", "--item", item]).fine();
+    house.ask(&scratch, &["sale", "open", "spring"]).fine();
+    let mut crowd = program(&scratch);
+    crowd.args(["storm", "--sale", "spring", "--item", "phone", "--units", "1", "--buyers", "400", "--json"]);
+    let told = run(crowd.args(["--url", house.url(), "--data-dir"]).arg(house.data_dir()));
+    told.fine();
+    assert_eq!(told.json()["answers"], json!({"reserved": 200, "sold_out": 200}), "{}", told.out());
+    let (token, key) = (house.token(&scratch, NAME), "Idempotency-Key: k\r\n");
+    let json = format!("{key}Content-Type: application/json\r\n");
+    let (one, none) =
+        (r#"{"sale":"spring","item":"phone","units":1}"#, r#"{"sale":"spring","item":"phone","units":0}"#);
+    for (token, lines, body, expected) in [
+        ("nobody", json.as_str(), one, 401),
+        (token.as_str(), json.as_str(), one, 409),
+        (token.as_str(), json.as_str(), none, 422),
+        (token.as_str(), key, one, 415),
+    ] {
+        for _ in 0..100 {
+            let (status, told) = house.send(token, "POST", "/v1/orders", lines, body);
+            assert_eq!(status, expected, "{told}");
+        }
+    }
+    assert_eq!(house.terminate().0, Some(0));
+    let log = std::fs::read_to_string(log).expect("it was written");
+    let lines = log.lines().count();
+    assert!((2..=LINES_MAX).contains(&lines), "{lines} lines:\n{log}");
+}
+
 /// A shop that takes nothing; where it is.
 async fn closed_shop() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

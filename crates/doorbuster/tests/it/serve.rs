@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::house::{House, KEY, Scratch, program, run, serve, until, wait};
+use crate::house::{House, KEY, Scratch, program, run, serve, until};
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
@@ -73,10 +73,31 @@ fn the_default_settings_are_settings() {
 
 #[test]
 fn a_server_that_is_asked_to_stop_ends_well_and_soon() {
-    let scratch = Scratch::new();
-    let (code, took, said) = House::open(&scratch).terminate();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    for name in ["TERM", "INT"] {
+        let scratch = Scratch::new();
+        let (code, took, said) = House::open(&scratch).end_by(name);
+        assert_eq!(code, Some(0), "{name}: {said}");
+        assert!(took < Duration::from_secs(10), "{name}: {took:?}");
+    }
+}
+
+#[test]
+fn the_log_has_the_form_that_is_asked_for() {
+    // Nobody has a terminal here, for whom it would be text unasked.
+    for (form, is_json) in [("text", false), ("json", true), ("auto", true)] {
+        let scratch = Scratch::new();
+        let (data_dir, log) = (scratch.join("data"), scratch.join("log"));
+        let mut command = serve(&scratch, &data_dir);
+        // What it logs at its usual level: that it serves, and that it stops.
+        command.args(["--log-format", form]).env_remove("DOORBUSTER_LOG__FILTER");
+        command.stderr(File::create(&log).expect("a fresh directory"));
+        assert_eq!(House::start(command, data_dir).terminate().0, Some(0), "{form}");
+        let said = std::fs::read_to_string(&log).expect("it is there");
+        assert!(said.contains("serving"), "{form}: {said}");
+        for line in said.lines() {
+            assert_eq!(serde_json::from_str::<Value>(line).is_ok(), is_json, "{form}: {line}");
+        }
+    }
 }
 
 #[test]
@@ -124,6 +145,16 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
     run(program(&scratch).args(["audit", "--store"]).arg(&restored)).fine();
 }
 
+/// A program that is killed when the test ends, however it does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
     let scratch = Scratch::new();
@@ -133,7 +164,8 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
     house.ask(&scratch, &["sale", "open", "spring"]).fine();
     let mut storm = program(&scratch);
     storm.args(["storm", "--sale", "spring", "--item", "a", "--buyers", "1000000", "--url", house.url(), "--data-dir"]);
-    let mut storm = storm.arg(house.data_dir()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let storm = storm.arg(house.data_dir()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let _storm = Killed(storm);
     let sold = || {
         let stock = house.send(KEY, "GET", "/v1/admin/sales/spring/stock", "", "").1;
         stock["items"][0]["held"].as_u64().expect("a number")
@@ -151,8 +183,6 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
         let held = audited.json()["items"][0]["held"].as_u64().expect("a number");
         assert!((before..=after).contains(&held), "{before}, {held}, {after}");
     }
-    storm.kill().expect("it is ours");
-    wait(&mut storm);
 }
 
 #[test]
@@ -264,7 +294,7 @@ fn a_demonstration_sells_to_whoever_comes() {
     let guests: Vec<String> = (0..51)
         .map(|_| house.send("", "POST", "/demo/guest", "", "").1["token"].as_str().expect("a token").to_owned())
         .collect();
-    let lines = "Idempotency-Key: press\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
+    let lines = "Idempotency-Key: press\r\nContent-Type: application/json\r\nPrefer: wait=30\r\n";
     let buy =
         |guest: &str| house.send(guest, "POST", "/v1/orders", lines, r#"{"sale":"demo","item":"lamp","units":1}"#);
     let (status, told) = buy(&guests[0]);

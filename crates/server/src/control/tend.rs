@@ -55,7 +55,15 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 if why == Why::Pool && !is_low(&engine, &item).await {
                     return;
                 }
-                if let Err(error) = tend(&engine, &item).await {
+                // Whoever waits for the item already will see what this is about.
+                if item.work.awaits_tending.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+                let alone = item.work.tending.lock().await;
+                item.work.awaits_tending.store(false, Ordering::Release);
+                let tended = tend_locked(&engine, &item).await;
+                drop(alone);
+                if let Err(error) = tended {
                     tracing::warn!(%error, item = %id, "a slot could not be tended yet");
                     tokio::time::sleep(RETRY).await;
                     engine.control().wake(id);

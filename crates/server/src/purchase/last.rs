@@ -20,7 +20,7 @@ impl Engine {
             match self.ask_everywhere(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::Short => {}
-                Attempt::NotReady | Attempt::Undecided(_) | Attempt::AskAgain => is_short = false,
+                Attempt::NotReady | Attempt::AskAgain => is_short = false,
             }
         } else if !tries.unsure
             && let Some(bought) = self.ticket_anywhere(purchase, request, tries).await
@@ -49,13 +49,13 @@ impl Engine {
     }
 
     /// Puts the request to every slot of its item that this node reaches, its own first, until one serves it.
-    async fn ask_everywhere<'a>(&self, purchase: &'a Purchase, request: &Request, tries: &mut Tries) -> Attempt<'a> {
+    async fn ask_everywhere(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
         for slot in purchase.item.every_slot(request) {
             let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
             let answer = self.slots().ticket(slot, request).await.unwrap_or(TicketAnswer::NoEpoch);
             match self.heed(purchase, request, &(slot, answer), (verdict, entry), tries).await {
                 Attempt::Short => {}
-                Attempt::NotReady | Attempt::Undecided(_) => tries.unsure = true,
+                Attempt::NotReady => tries.unsure = true,
                 other => return other,
             }
         }

@@ -6,8 +6,6 @@ use doorbuster_core::slot::Request;
 use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
 use crate::engine::Engine;
 
-/// The truth is asked about one request's refusal once in so long at most.
-const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How long one such question may take, its turn included.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
@@ -39,22 +37,19 @@ impl Engine {
 
     /// What a slot's refusal comes to. A slot knows what was asked of it; where an item has others, the request may hold an order by another one, and what
     /// stands in its way may be undecided. There the truth has the last word, and until it has it the request waits. A ticket of its own comes before that.
-    pub(super) async fn refused_by_slot<'a>(
+    pub(super) async fn refused_by_slot(
         &self,
-        purchase: &'a Purchase,
+        purchase: &Purchase,
         request: &Request,
         refusal: Refusal,
         tries: Tries,
-    ) -> Attempt<'a> {
+    ) -> Attempt {
         if let Some(bought) = self.remembered(purchase, request).await {
             return Attempt::Answer(bought);
         }
         if !self.layout().has_elsewhere(purchase.item.slots.len()) {
             return Attempt::Answer(Bought::Refused(refusal));
         }
-        // Enabled before the truth is asked: what commits after its answer is not missed.
-        let mut commit = Box::pin(purchase.item.gauge.changed().notified());
-        commit.as_mut().enable();
         let confirmed = async {
             let _place = self.holders().confirm().await;
             self.confirmed(purchase, request, refusal).await
@@ -68,8 +63,9 @@ impl Engine {
             };
             return Attempt::Answer(own.unwrap_or(bought));
         }
-        tokio::time::sleep(ASK_EVERY).await;
-        Attempt::Undecided(commit)
+        // Whatever commits makes it ask again. What was given back may be on its way to the slot, and any node may bring it.
+        self.control().wake(purchase.item.row.id);
+        Attempt::NotReady
     }
 
     /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked for.

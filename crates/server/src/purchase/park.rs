@@ -1,9 +1,11 @@
-//! How long a request may take, and the bounded places in which it waits.
+//! How long a request may take, what it waits for, and the bounded places in which it waits.
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
-use doorbuster_core::slot::Request;
+use doorbuster_core::slot::{Request, TicketAnswer};
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
@@ -23,6 +25,18 @@ impl Until {
     pub(super) fn from_now(wait: Duration) -> Self {
         let now = Instant::now();
         Self { parked: now + Duration::from_millis(PARK_MS as u64), verdict: now + wait }
+    }
+}
+
+/// A parked request that waits for commits asks again once in so long at most: of an item that sells they come by the hundred.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Waits for a commit of the item, or for its progress.
+pub(super) async fn commit_or(progress: Pin<&mut Notified<'_>>, commit: Pin<&mut Notified<'_>>) {
+    tokio::time::sleep(ASK_EVERY).await;
+    tokio::select! {
+        () = progress => {}
+        () = commit => {}
     }
 }
 
@@ -78,4 +92,12 @@ impl Drop for Wanted<'_> {
             self.engine.control().wake(self.item.row.id);
         }
     }
+}
+
+/// Whether a slot's answer is one for the request, rather than that it has none for now.
+pub(super) fn serves(answer: &TicketAnswer) -> bool {
+    matches!(
+        answer,
+        TicketAnswer::Cut(_) | TicketAnswer::Again(_) | TicketAnswer::KeyReused | TicketAnswer::LimitReached { .. }
+    )
 }

@@ -1,7 +1,7 @@
 //! What machines ask: health, readiness, metrics, the contract as a document.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -19,26 +19,25 @@ async fn health_and_readiness_are_told() {
 
 #[tokio::test]
 async fn a_server_that_is_asked_to_stop_gives_notice_and_serves_meanwhile() {
-    let mut app = TestApp::with(&[("DOORBUSTER_LIMITS__STOP_NOTICE_SECS", "4")]).await;
+    const NOTICE: Duration = Duration::from_secs(8);
+    let mut app = TestApp::with(&[("DOORBUSTER_LIMITS__STOP_NOTICE_SECS", "8")]).await;
     app.open_sale("spring", 1.into(), 1).await;
     assert_eq!(app.get("/readyz").await.verdict(), "200");
-    let asked = Watch::start();
-    let mut ended = app.ask_to_stop();
+    let asked = Instant::now();
+    let ended = app.ask_to_stop();
     let told = loop {
         let told = app.get("/readyz").await;
         if told.status != 200 {
             break told;
         }
-        assert!(asked.elapsed() < Duration::from_secs(3), "it is not ready any more");
+        assert!(asked.elapsed() < NOTICE, "it is not ready any more");
     };
     assert_eq!((told.verdict().as_str(), &told.json()["reasons"]), ("503 unavailable", &json!(["stopping"])));
     assert!(told.header("retry-after").is_some());
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(app.get("/healthz").await.verdict(), "200");
-    let early = tokio::time::timeout(Duration::from_millis(500), &mut ended).await;
-    assert!(early.is_err() || asked.elapsed() >= Duration::from_secs(4), "it ended before its time");
     ended.await.expect("no panic").expect("a good end");
-    assert!(asked.elapsed() >= Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= NOTICE, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Strictness: whatever is wrong with a request is named, nothing is guessed, and nothing is done.
 
+use std::time::Duration;
+
+use doorbuster_server::auth::{NewToken, token};
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, bearer, sale};
+use crate::app::{FAR, PATIENT, SECRET, TestApp, bearer, sale};
 use crate::http::request;
 
 /// Every pointer, header and parameter that a problem names.
@@ -78,6 +81,85 @@ async fn a_wrong_key_or_type_or_size_is_told_before_who_asks() {
     let known = bearer("anna");
     let with = [("Authorization", known.as_str()), json_type, ("Idempotency-Key", &"k".repeat(64))];
     check(&with, body, "201").await;
+}
+
+/// Opens a sale with this front door.
+async fn open_with(app: &TestApp, id: &str, stock: u32, door: Value) {
+    let mut body = sale(id, stock.into(), 100);
+    body["front_door"] = door;
+    let made = app.admin("POST", "/v1/admin/sales", Some(body)).await;
+    assert_eq!(made.verdict(), "201", "{id}: {}", made.text());
+    app.step(id, "open").await;
+}
+
+#[tokio::test]
+async fn the_first_check_that_fails_answers() {
+    let app = TestApp::start().await;
+    let claims = NewToken { exp: FAR, member: true, ..NewToken::new("anna", 0, Duration::ZERO) };
+    let (anna, member) = (bearer("anna"), format!("Bearer {}", token(SECRET.as_bytes(), &claims)));
+    let json_type = ("Content-Type", "application/json");
+    let by = |who, key| vec![json_type, ("Authorization", who), ("Idempotency-Key", key)];
+    let order = |sale: &str, item: &str, units: u32| json!({"sale": sale, "item": item, "units": units}).to_string();
+    let ask = async |headers: &[(&str, &str)], body: &str| {
+        app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
+    };
+    // Each fault is met alone here, so that below there are two.
+    for id in ["spring", "resting", "over"] {
+        app.open_sale(id, 100.into(), 100).await;
+    }
+    app.make_sale("draft", 100.into(), 100).await;
+    assert_eq!(app.buy("anna", "used", "spring", "phone", 2).await.verdict(), "201");
+    assert_eq!(app.buy("anna", "kept", "over", "phone", 1).await.verdict(), "201");
+    app.step("resting", "pause").await;
+    app.step("over", "close").await;
+    assert_eq!(ask(&by(&anna, "new"), &order("resting", "phone", 1)).await, "409 paused");
+    assert_eq!(ask(&by(&anna, "new"), &order("over", "phone", 1)).await, "409 ended");
+    open_with(&app, "shut", 100, json!({"pass": "required"})).await;
+    assert_eq!(ask(&by(&anna, "new"), &order("shut", "phone", 1)).await, "403 pass_required");
+    app.step("shut", "pause").await;
+    // One purchase is all that is let in for a minute.
+    let one = json!({"buyer": {"burst": 1, "per_minute": 1}});
+    for (id, stock, members_only, who) in [
+        ("narrow", 100, false, &anna),
+        ("narrow-resting", 100, false, &anna),
+        ("members", 100, true, &member),
+        ("scarce", 1, false, &anna),
+    ] {
+        open_with(&app, id, stock, json!({"members_only": members_only, "limits": one})).await;
+        let first = [by(who, id), vec![PATIENT]].concat();
+        assert_eq!(ask(&first, &order(id, "phone", 1)).await, "201", "{id}");
+        assert_eq!(ask(&by(who, "new"), &order(id, "phone", 1)).await, "429 rate_limited", "{id}");
+    }
+    app.step("narrow-resting", "pause").await;
+    assert_eq!(app.buy("bert", "new", "scarce", "phone", 1).await.verdict(), "409 sold_out");
+
+    let key = ("Idempotency-Key", "new");
+    let with_pass = [by(&anna, "new"), vec![("Purchase-Pass", "none")]].concat();
+    for (what, headers, body, expected) in [
+        ("bytes, who", vec![json_type, key], "{".to_owned(), "400 malformed_request"),
+        ("size, who", vec![json_type, key], " ".repeat(16 * 1024 + 1), "413 body_too_large"),
+        ("type, who", vec![key], order("spring", "phone", 1), "415 unsupported_media_type"),
+        ("members, who", vec![json_type, key], order("spring", "phone", 0), "422 invalid_request"),
+        ("no key, who", vec![json_type], order("spring", "phone", 1), "422 invalid_request"),
+        ("who, sale", vec![json_type, key], order("none", "phone", 1), "401 unauthenticated"),
+        ("who, draft", by("Bearer nonsense", "new"), order("draft", "phone", 1), "401 unauthenticated"),
+        ("who, item", vec![json_type, key], order("spring", "none", 1), "401 unauthenticated"),
+        ("sale, key", by(&anna, "used"), order("none", "phone", 2), "404 not_found"),
+        ("draft, key", by(&anna, "used"), order("draft", "phone", 2), "404 not_found"),
+        ("item, key", by(&anna, "used"), order("spring", "none", 2), "404 not_found"),
+        ("key, phase", by(&anna, "used"), order("resting", "phone", 2), "422 idempotency_key_reused"),
+        ("known key, phase", by(&anna, "kept"), order("over", "phone", 1), "200"),
+        ("phase, pass", by(&anna, "new"), order("shut", "phone", 1), "409 paused"),
+        ("phase, limits", by(&anna, "new"), order("narrow-resting", "phone", 1), "409 paused"),
+        ("eligibility, limits", by(&anna, "new"), order("members", "phone", 1), "403 not_eligible"),
+        ("pass, limits", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
+        ("limits, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
+    ] {
+        // Over the quick way and over the general server.
+        for more in [&[][..], &[("Connection", "close")]] {
+            assert_eq!(ask(&[headers.as_slice(), more].concat(), &body).await, expected, "{what} {more:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Bounds, Recalled, TicketAnswer};
-use doorbuster_core::{Counter, Epoch, Feed, GrantId, ItemId, RecallId, Seq, SlotKey, Token};
+use doorbuster_core::{Counter, Epoch, Feed, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token};
 use doorbuster_slots::{Done, Slots, Taken, conformance};
 
 async fn slots(_test: &str) -> Slots {
@@ -75,79 +75,116 @@ impl Drop for Works<'_> {
     }
 }
 
+/// A slot that several threads use at once, and what they did.
+struct Attacked {
+    slots: Slots,
+    slot: SlotKey,
+    /// Tickets that were cut.
+    cut: AtomicU64,
+    /// Threads that may yet change the slot.
+    working: AtomicU64,
+}
+
+impl Attacked {
+    const BUYERS: u64 = 50;
+    const KEYS: u64 = 40;
+    const LIMIT: u32 = 25;
+    const STOCK: u64 = 100;
+    const STEPS: u64 = 400;
+    const REFILL: u64 = 5;
+    const GRANT: GrantId = GrantId(1);
+    const EPOCH: Epoch = Epoch(1);
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers")
+    }
+
+    /// Each buyer asks under each key, twice, so that what was refused is asked for again.
+    fn ask(&self, thread: u64) {
+        let _works = Works(&self.working);
+        let runtime = Self::runtime();
+        for i in (0..Self::BUYERS * Self::KEYS).chain(0..Self::BUYERS * Self::KEYS) {
+            let (buyer, key) = (format!("b{}", i % Self::BUYERS), format!("k{}", i / Self::BUYERS));
+            let mut request = conformance::request(&buyer, &key, 1, Self::LIMIT);
+            request.token = Token(thread << 32 | self.cut.load(Ordering::Relaxed) << 16 | i);
+            match runtime.block_on(self.slots.ticket(self.slot, &request)).expect("local") {
+                TicketAnswer::Cut(_) => drop(self.cut.fetch_add(1, Ordering::Relaxed)),
+                TicketAnswer::Again(_) | TicketAnswer::Short { .. } => {}
+                TicketAnswer::LimitReached { used } => assert_eq!(used, Self::LIMIT),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Brings units and takes some away, step by step; how many were taken away.
+    fn refill_and_recall(&self) -> u64 {
+        let _works = Works(&self.working);
+        let runtime = Self::runtime();
+        let mut recalled = 0;
+        for step in 1..=Self::STEPS {
+            let row = Feed {
+                grant: Self::GRANT,
+                seq: Seq(step),
+                ticket: None,
+                buyer: None,
+                key: None,
+                units: Self::REFILL,
+                counter: Counter::A,
+                quota_delta: 0,
+                cause: FeedCause::Refill,
+            };
+            let applied = runtime.block_on(self.slots.apply(self.slot, Self::EPOCH, &[row])).expect("local");
+            assert_eq!(applied, Applied::At(Seq(step)));
+            let recall = self.slots.recall(self.slot, RecallId(step), Self::GRANT, Self::EPOCH, 2);
+            match runtime.block_on(recall).expect("local") {
+                Recalled::Taken(units) => recalled += units,
+                Recalled::Refused => panic!("it has room for as many"),
+            }
+        }
+        recalled
+    }
+
+    /// Takes and acknowledges until nobody cuts any more.
+    fn settle(&self) -> Vec<Arc<Ticket>> {
+        let runtime = Self::runtime();
+        let mut taken = Vec::new();
+        while self.working.load(Ordering::Acquire) > 0 || (taken.len() as u64) < self.cut.load(Ordering::Acquire) {
+            // A ticket may be taken before it is counted.
+            if taken.len() as u64 >= self.cut.load(Ordering::Acquire) {
+                std::thread::yield_now();
+                continue;
+            }
+            let batch = runtime.block_on(self.slots.take(64)).expect("local");
+            let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+            runtime.block_on(self.slots.acknowledge(&batch.iter().map(done).collect::<Vec<_>>())).expect("local");
+            taken.extend(batch.into_iter().map(|t| t.delivery.ticket));
+        }
+        taken
+    }
+}
+
 /// The same requests come by four threads at once, while units are brought and taken away and a settler works: a request has one ticket, a buyer no more than
 /// the limit, and every unit is accounted for.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
-    const BUYERS: u64 = 50;
-    const KEYS: u64 = 40;
-    const LIMIT: u32 = 25;
-    const STEPS: u64 = 400;
-    const GRANT: GrantId = GrantId(1);
-    const EPOCH: Epoch = Epoch(1);
-    let slots = Slots::local(conformance::id_key(), Bounds { recalls: STEPS as usize, ..Bounds::default() });
-    let slot = SlotKey { item: ItemId(1), index: 0 };
-    let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
-    runtime().block_on(slots.init(slot, conformance::terms(GRANT, EPOCH, 100))).expect("local");
-    let (cut, working) = (AtomicU64::new(0), AtomicU64::new(5));
-    let (mut recalled, mut taken) = (0, Vec::new());
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (slots, cut, working) = (&slots, &cut, &working);
-            scope.spawn(move || {
-                let _works = Works(working);
-                let runtime = runtime();
-                // Twice each, so that what was refused is asked for again.
-                for i in (0..BUYERS * KEYS).chain(0..BUYERS * KEYS) {
-                    let (buyer, key) = (format!("b{}", i % BUYERS), format!("k{}", i / BUYERS));
-                    let mut request = conformance::request(&buyer, &key, 1, LIMIT);
-                    request.token = Token(thread << 32 | cut.load(Ordering::Relaxed) << 16 | i);
-                    match runtime.block_on(slots.ticket(slot, &request)).expect("local") {
-                        TicketAnswer::Cut(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
-                        TicketAnswer::Again(_) | TicketAnswer::Short { .. } => {}
-                        TicketAnswer::LimitReached { used } => assert_eq!(used, LIMIT),
-                        other => panic!("{other:?}"),
-                    }
-                }
-            });
+    let bounds = Bounds { recalls: Attacked::STEPS as usize, ..Bounds::default() };
+    let attacked = Attacked {
+        slots: Slots::local(conformance::id_key(), bounds),
+        slot: SlotKey { item: ItemId(1), index: 0 },
+        cut: AtomicU64::new(0),
+        working: AtomicU64::new(5),
+    };
+    let Attacked { slots, slot, .. } = &attacked;
+    let terms = conformance::terms(Attacked::GRANT, Attacked::EPOCH, Attacked::STOCK);
+    Attacked::runtime().block_on(slots.init(*slot, terms)).expect("local");
+    let (taken, recalled) = std::thread::scope(|scope| {
+        let buyers: Vec<_> = (0..4).map(|thread| (thread, &attacked)).collect();
+        for (thread, attacked) in buyers {
+            scope.spawn(move || attacked.ask(thread));
         }
-        scope.spawn(|| {
-            let _works = Works(&working);
-            let runtime = runtime();
-            for step in 1..=STEPS {
-                let row = Feed {
-                    grant: GRANT,
-                    seq: Seq(step),
-                    ticket: None,
-                    buyer: None,
-                    key: None,
-                    units: 5,
-                    counter: Counter::A,
-                    quota_delta: 0,
-                    cause: FeedCause::Refill,
-                };
-                let applied = runtime.block_on(slots.apply(slot, EPOCH, &[row])).expect("local");
-                assert_eq!(applied, Applied::At(Seq(step)));
-                match runtime.block_on(slots.recall(slot, RecallId(step), GRANT, EPOCH, 2)).expect("local") {
-                    Recalled::Taken(units) => recalled += units,
-                    Recalled::Refused => panic!("it has room for {STEPS}"),
-                }
-            }
-        });
-        scope.spawn(|| {
-            let runtime = runtime();
-            while working.load(Ordering::Acquire) > 0 || (taken.len() as u64) < cut.load(Ordering::Acquire) {
-                // A ticket may be taken before it is counted.
-                if taken.len() as u64 >= cut.load(Ordering::Acquire) {
-                    std::thread::yield_now();
-                    continue;
-                }
-                let batch = runtime.block_on(slots.take(64)).expect("local");
-                let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
-                runtime.block_on(slots.acknowledge(&batch.iter().map(done).collect::<Vec<_>>())).expect("local");
-                taken.extend(batch.into_iter().map(|t| t.delivery.ticket));
-            }
-        });
+        let refills = scope.spawn(|| attacked.refill_and_recall());
+        let settler = scope.spawn(|| attacked.settle());
+        (settler.join().expect("no panic"), refills.join().expect("no panic"))
     });
     let mut requests = HashSet::new();
     let mut used = HashMap::<_, u32>::new();
@@ -155,9 +192,11 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
         assert!(requests.insert((&ticket.buyer, &ticket.key)), "one ticket for each request: {ticket:?}");
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
-    assert!(used.values().all(|&used| used <= LIMIT), "{used:?}");
-    let view = runtime().block_on(slots.view(slot)).expect("local").expect("has an epoch");
-    assert_eq!((view.unacknowledged, view.n.0), (0, taken.len() as u64));
-    assert_eq!(view.available + taken.len() as u64 + recalled, 100 + 5 * STEPS, "every unit is accounted for");
-    assert!(recalled > 0 && taken.len() > 100, "{recalled} recalled, {} cut", taken.len());
+    assert!(used.values().all(|&used| used <= Attacked::LIMIT), "{used:?}");
+    let (view, cut) = (Attacked::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
+    let view = view.expect("has an epoch");
+    assert_eq!((view.unacknowledged, view.n.0), (0, cut));
+    let units = Attacked::STOCK + Attacked::REFILL * Attacked::STEPS;
+    assert_eq!(view.available + cut + recalled, units, "every unit is accounted for");
+    assert!(recalled > 0 && cut >= Attacked::STOCK, "{recalled} recalled, {cut} cut");
 }

@@ -6,6 +6,7 @@ mod front;
 #[path = "axe/paying.rs"]
 mod paying;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -37,6 +38,8 @@ const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop enlarged four times.
 const NARROW: u32 = 320;
+/// Names the folder for pictures of every state, where somebody wants to see them.
+const SHOTS: &str = "DOORBUSTER_SHOTS";
 
 /// A window in which every page can be looked at.
 async fn tab(browser: &Browser) -> Tab<'_> {
@@ -52,6 +55,7 @@ async fn inspect(tab: &Tab<'_>, state: &str) {
         for width in WIDTHS {
             tab.width(width).await;
             let found = tab.run(&LOOK.replace('$', rules)).await;
+            keep_picture(tab, &format!("{state}-{width}-{scheme}.png")).await;
             assert_eq!(found["violations"], json!([]), "{state}, {width} px, {scheme}");
             assert!(found["rules"].as_u64() >= Some(rules_min), "{state}: {} rules applied", found["rules"]);
         }
@@ -59,6 +63,40 @@ async fn inspect(tab: &Tab<'_>, state: &str) {
     tab.width(NARROW).await;
     let wide = tab.eval(WIDEST).await;
     assert!(wide.as_u64() <= Some(u64::from(NARROW)), "{state} is {wide} px wide on a screen of {NARROW} px");
+}
+
+/// Keeps a picture of the whole page, if they are wanted.
+async fn keep_picture(tab: &Tab<'_>, name: &str) {
+    let Some(folder) = std::env::var_os(SHOTS).map(PathBuf::from) else { return };
+    let metrics = tab.protocol("Page.getLayoutMetrics", json!({})).await;
+    let size = &metrics["cssContentSize"];
+    let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
+    let whole = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
+    let taken = tab.protocol("Page.captureScreenshot", whole).await;
+    let png = decoded(taken["data"].as_str().expect("a picture"));
+    assert!(png.starts_with(b"\x89PNG"), "{name} is no picture");
+    std::fs::create_dir_all(&folder).expect("a folder for pictures");
+    std::fs::write(folder.join(name), png).expect("it can be written");
+}
+
+/// The bytes that a text in base64 stands for.
+fn decoded(base64: &str) -> Vec<u8> {
+    let digit = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => panic!("{letter} is no letter of base64"),
+    };
+    let fours = base64.trim_end_matches('=').as_bytes().chunks(4);
+    let bytes = fours.flat_map(|four| {
+        let bits = four.iter().fold(0_u32, |bits, letter| (bits << 6) | u32::from(digit(*letter)));
+        // Of a shorter last four, the bits that are there come first.
+        let bytes = (bits << (6 * (4 - four.len()))).to_be_bytes();
+        bytes.into_iter().skip(1).take(four.len() - 1)
+    });
+    bytes.collect()
 }
 
 /// Buys as another visitor would, elsewhere; gives the order's id.
@@ -99,7 +137,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         for (name, query, place, words) in states {
             tab.go(&link(rig.address, &format!("/sale/{name}{query}"), "ann").replace("bulb#", "bulb&")).await;
             tab.says(place, words).await;
-            inspect(&tab, name).await;
+            inspect(&tab, &format!("a sale, {name}")).await;
         }
         tab.go(&link(rig.address, "/sale/held?lang=en", "ann")).await;
         tab.click("#act").await;
@@ -164,7 +202,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         tab.says(STATE, "You have 1 of your 4").await;
         inspect(&tab, "a part of the limit").await;
         brief.says(STATE, "Time to pay is over").await;
-        inspect(&brief, "expired").await;
+        inspect(&brief, "too late to pay").await;
         buy(&rig, "ann", "plenty", 4).await;
         let tab = visit("plenty", "ann", "1").await;
         tab.says(STATE, "You have your 4").await;
@@ -187,14 +225,14 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         let tab = tab(browser).await;
         tab.go(&link(door.address, &format!("/order/{order}"), "ann")).await;
         tab.says("#state", "Reserved for you").await;
-        inspect(&tab, "reserved").await;
+        inspect(&tab, "an order").await;
         tab.click("#side").await;
         tab.until("document.querySelector('dialog').open").await;
         inspect(&tab, "the question").await;
         tab.click("dialog button[value=keep]").await;
         door.set(Mode::Shut);
         tab.says("#side", "Try now").await;
-        inspect(&tab, "not connected").await;
+        inspect(&tab, "an order, not connected").await;
         door.set(Mode::Open);
         // It may have come back by itself by now.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
@@ -205,9 +243,9 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         inspect(&tab, "cancelled").await;
         tab.go(&link(rig.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
         tab.says("#state", "付款时间已过").await;
-        inspect(&tab, "expired").await;
+        inspect(&tab, "an order in Chinese, expired").await;
         // Its last quarter.
-        sale(&rig, "soon", json!({"hold_secs": 16})).await;
+        sale(&rig, "soon", json!({"hold_secs": 40})).await;
         let ending = buy(&rig, "ann", "soon", 1).await;
         tab.go(&link(rig.address, &format!("/order/{ending}?lang=en"), "ann")).await;
         tab.says("#state", "Little time left").await;

@@ -27,6 +27,20 @@ const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
+/// From here on, what a screen reader is told is noted with its moment, which an observer would learn later where the machine stands still; and what the button says.
+const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
+    const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
+    Object.defineProperty(document.querySelector('#announce'), 'textContent', {
+      get, set(words) { told.push([words, performance.now()]); set.call(this, words); } });
+    new MutationObserver(() => drawn.push(button.textContent)).observe(button, { childList: true, characterData: true, subtree: true });
+    arguments[0]();";
+/// Notes what the page asks for, and when its question is answered.
+const NOTE_WHAT_IS_ASKED: &str = "const ask = fetch; window.asked = [];
+    window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
+    document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
+    arguments[0]();";
+/// Between two announcements that are no verdicts: five seconds, by a timer of whole milliseconds.
+const APART_MS: f64 = 4_995.0;
 /// How much later than the start the button may wake: the page's clock knows the server's to within an answer's way.
 const LATE_MS: f64 = 500.0;
 /// And how much earlier, which it may never.
@@ -75,6 +89,45 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&rig, &soon).await, ["reserved"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_five_seconds() {
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        let (soon, ()) = in_time(45, async |soon, secs| {
+            draft(&rig, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
+            rig.step(&soon, "schedule").await;
+            tab.go(&link(rig.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.run(NOTE_WHAT_IS_TOLD).await;
+            // A page that came too late, or stood still in that second, has nothing to say then: another start is waited for.
+            while tab.eval("drawn.includes('Opens in 00:10')").await != true {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        tab.until("told.at(-1)?.[0].startsWith('The doors are open')").await;
+        let opened = async || (rig.shown(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open").then_some(());
+        rig.until("the server has opened it", PATIENCE, opened).await;
+        streams(&rig, 1).await;
+        // What happens right after something else is told later.
+        rig.step(&soon, "pause").await;
+        tab.until("told.at(-1)[0].startsWith('The shop has paused the sale')").await;
+        rig.step(&soon, "resume").await;
+        tab.until("told.at(-1)[0].startsWith('The doors are open')").await;
+        let told: Vec<(String, f64)> = serde_json::from_value(tab.eval("told").await).expect("words with moments");
+        let words = told.iter().map(|(words, _)| words.as_str());
+        let counted: Vec<_> = words.filter(|words| words.ends_with(" seconds")).collect();
+        let from_30 = tab.eval("drawn.includes('Opens in 00:30')").await == true;
+        let due = ["Opens in 30 seconds", "Opens in 10 seconds"];
+        assert_eq!(counted, due[usize::from(!from_30)..], "of {told:?}");
+        assert!(told.windows(2).all(|pair| pair[1].1 - pair[0].1 >= APART_MS), "{told:?}");
+        let regions =
+            "document.querySelectorAll('[role=status], [role=alert], [aria-live]:not([aria-live=off])').length";
+        assert_eq!(tab.eval(regions).await, 1);
     })
     .await;
 }
@@ -174,6 +227,36 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         assert_eq!(states(&rig, "last").await, ["reserved", "cancelled"]);
         ann.click("#go").await;
         ann.says(BUY, "None left right now").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_question_before_cancelling_is_answered_by_keys_and_esc_cancels_nothing() {
+    let rig = Rig::start();
+    sale(&rig, "open", json!({})).await;
+    let bought = rig.buy(&Wish::new("ann", "k", "open", 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(rig.address, &format!("/order/{}", bought.id()), "ann")).await;
+        tab.says("#side", "Cancel order").await;
+        tab.run(NOTE_WHAT_IS_ASKED).await;
+        tab.keys_to("#side", "\u{e007}").await;
+        tab.until("document.querySelector('#sure:modal')?.contains(document.activeElement)").await;
+        tab.keys("\u{e00c}").await;
+        tab.until("window.answered && document.activeElement.id === 'side'").await;
+        assert_eq!(tab.eval("document.querySelector('#sure').open").await, false);
+        assert_eq!(tab.eval("asked.filter(path => path.endsWith('/cancel'))").await, json!([]));
+        assert_eq!(states(&rig, "open").await, ["reserved"]);
+
+        tab.keys("\u{e007}").await;
+        tab.until("document.activeElement.value === 'keep'").await;
+        tab.keys("\u{e004}").await;
+        tab.until("document.activeElement.value === 'yes'").await;
+        tab.keys("\u{e007}").await;
+        tab.says("#state", "Order cancelled").await;
+        assert_eq!(states(&rig, "open").await, ["cancelled"]);
     })
     .await;
 }

@@ -4,7 +4,12 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{BUY, STATE, demonstration, link, plain, sale, states};
+use crate::windows::client::request;
 use crate::windows::rig::Rig;
+
+/// Notes what the page's policy stops, from the beginning.
+const NOTE_BREACHES: &str = "window.breaches = [];
+    addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
 #[tokio::test]
 async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
@@ -143,6 +148,31 @@ async fn without_javascript_every_page_says_what_is_needed() {
             assert!(seen.starts_with(words) && seen.contains("需要启用 JavaScript"), "{path}: {seen}");
             assert!(!seen.contains("Buy now") && !seen.contains('…'), "nothing is shown that does not work: {seen}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_documentation_shows_every_operation_and_takes_nothing_from_elsewhere() {
+    let rig = Rig::start();
+    let contract = rig.ask(&request("GET", "/openapi.json", "", None)).await.json();
+    let paths = contract["paths"].as_object().expect("paths").values();
+    let operations = paths.flat_map(|path| path.as_object().expect("operations").values());
+    let operations = operations.filter(|operation| operation["operationId"].is_string()).count();
+    assert!(operations > 0, "{contract}");
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        tab.before_all(NOTE_BREACHES).await;
+        tab.load(&plain(rig.address, "/docs")).await;
+        tab.until(&format!("document.querySelectorAll('#endpoints .opblock').length === {operations}")).await;
+        tab.click("#endpoints .opblock-summary-control").await;
+        tab.until("document.querySelector('#endpoints .opblock.is-open .opblock-body')?.checkVisibility()").await;
+        assert_eq!(tab.eval("breaches").await, json!([]));
+        let loaded = tab.eval("performance.getEntriesByType('resource').map(entry => entry.name)").await;
+        let loaded: Vec<String> = serde_json::from_value(loaded).expect("addresses");
+        assert!(loaded.contains(&plain(rig.address, "/openapi.json")), "{loaded:?}");
+        let own = plain(rig.address, "/");
+        assert!(loaded.iter().all(|address| address.starts_with(own.as_str())), "{loaded:?}");
     })
     .await;
 }

@@ -4,12 +4,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::client::Wish;
+use serde_json::json;
+
+use super::client::{SECRET, Wish};
 use super::deal::May;
 use super::faults::Faults;
 use super::rig::Rig;
 use super::storm::{self, Plan, Record};
-use crate::house::Scratch;
+use crate::house::{Scratch, program, run};
 use crate::watch::Watch;
 
 /// A server whose disk failed ends within this.
@@ -20,6 +22,12 @@ const FILLED_WITHIN: Duration = Duration::from_secs(300);
 const HELD_UP: Duration = Duration::from_secs(8);
 /// Looks while it does.
 const LOOKS: u32 = 40;
+/// Buyers of a storm that meets a slow disk.
+const STORMING: u64 = 50;
+/// So many of them listen for their verdict before the disk is quick again.
+const LISTENING: u64 = 10;
+/// They do within this, with the start of their program and the two seconds that each of them waits first.
+const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Storms until the server is gone.
 async fn storm_to_the_end(rig: &Rig) -> Record {
@@ -152,6 +160,35 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     }
     assert_eq!(rig.stock("spring").await.held, 30);
     rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_from_another_process_hears_by_event_what_a_slow_disk_held_up() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 100, 1, 900)]).await;
+    let (secret, answers) = (rig.scratch.join("secret"), rig.scratch.join("answers.jsonl"));
+    std::fs::write(&secret, SECRET).expect("a fresh name");
+    let (url, buyers) = (format!("http://{}", rig.address), STORMING.to_string());
+    let mut storm = program(&rig.scratch);
+    storm.args(["storm", "--json", "--sale", "spring", "--item", "phone", "--url", &url]);
+    // A connection for each, so that all of them have their tickets at once.
+    storm.args(["--buyers", &buyers, "--connections", &buyers]);
+    storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
+    faults.slow_disk(HELD_UP);
+    let storm = tokio::task::spawn_blocking(move || run(&mut storm));
+    let listening = async || (rig.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
+    rig.until("buyers with a place in the queue listen", LISTEN_WITHIN, listening).await;
+    faults.slow_disk(Duration::ZERO);
+    let stormed = storm.await.expect("the program runs");
+    stormed.fine();
+    let report = stormed.json();
+    let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name} of {report}"));
+    assert_eq!(report["answers"], json!({"reserved": STORMING}), "{report}");
+    assert_eq!((number("buyers"), number("lost_answers")), (STORMING, 0), "{report}");
+    assert!(number("queued") >= LISTENING && number("told_by_event") > 0, "{report}");
+    assert_eq!(number("told_by_event") + number("told_by_poll"), number("queued"), "{report}");
+    assert_eq!(rig.stock("spring").await.held, STORMING);
+    rig.audit(Some(answers.as_path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,6 +28,15 @@ const IMPATIENT: usize = 64;
 /// Of those that were refused, one worker hears so many again in a second.
 const HEARD_AGAIN_PER_SEC: f64 = 5_000.0;
 
+/// Refusals, and acceptances, whose cost is compared: many, as the kernel counts processor time in hundredths of a second.
+const REFUSED: usize = 10_000;
+/// See [`REFUSED`].
+const ACCEPTED: u64 = 4_000;
+/// Orders that were accepted are on the disk within this, on a slow machine too.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// Nobody waits for a commit: many orders share one, as in a crowd, and an acceptance is as cheap as it can be.
+const ASYNC: &str = "Prefer: respond-async\r\n";
+
 /// What those outside met.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
@@ -141,6 +150,50 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
         assert!(told.len() < TIMES_MAX, "{told:?}");
     };
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
+    rig.audit(None).await;
+}
+
+/// The server's processor time for each of these requests, which are sent one after another over one connection, until so many units are held.
+async fn cost_each(rig: &Rig, requests: &[Vec<u8>], expected: &str, held: u64) -> f64 {
+    let (mut wire, busy) = (rig.wire().await, rig.busy());
+    for request in requests {
+        loop {
+            let reply = wire.ask(request).await.expect("the connection is kept");
+            match &*reply.verdict() {
+                verdict if verdict == expected => break,
+                // The machine stood still.
+                "503 overloaded" | "503 unavailable" => tokio::time::sleep(AGAIN).await,
+                other => panic!("{other}: {reply}"),
+            }
+        }
+    }
+    let settled = async || (rig.stock("spring").await.held == held).then_some(());
+    rig.until("everything that was accepted is settled", SETTLED_WITHIN, settled).await;
+    (rig.busy() - busy).as_secs_f64() / requests.len() as f64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
+    let rig = Rig::with(&[("DOORBUSTER_WORKERS", "1")]);
+    rig.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
+    // The same buyer for both: whom a token names costs the same.
+    let wish = Wish::new("anna", "k", "spring", 1);
+    let refused = vec![wish.clone().item("gone").with(ASYNC); REFUSED];
+    let (mut held, mut told) = (0, Vec::new());
+    // Other work on the machine comes and goes; what the server does wrong stays.
+    loop {
+        let accepted: Vec<_> =
+            (held..held + ACCEPTED).map(|number| wish.key(&format!("k{number}")).with(ASYNC)).collect();
+        held += ACCEPTED;
+        let acceptance = cost_each(&rig, &accepted, "202", held).await;
+        let refusal = cost_each(&rig, &refused, "409 sold_out", held).await;
+        told.push(format!("a refusal costs {refusal} s, an acceptance {acceptance} s"));
+        println!("{told:?}");
+        if refusal < acceptance {
+            break;
+        }
+        assert!(told.len() < TIMES_MAX, "{told:?}");
+    }
     rig.audit(None).await;
 }
 

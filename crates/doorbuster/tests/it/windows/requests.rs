@@ -14,6 +14,8 @@ const SOON: Duration = Duration::from_secs(10);
 const HELD_UP: Duration = Duration::from_secs(8);
 /// For a server to notice that a client is gone. Whether it has cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
+/// Who does not wait gets a place, however quick the disk is.
+const ASYNC: &str = "Prefer: respond-async\r\n";
 
 fn hang_up(stream: TcpStream, reset: bool) {
     if reset {
@@ -123,6 +125,34 @@ async fn the_same_request_many_times_at_once_is_one_order() {
         let other = Wish { units: 2, ..wish };
         assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
     }
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_verdict_is_not_out_hears_the_same_id_each_time() {
+    let (rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 10, 10, 900)]).await;
+    let (wish, before) = (Wish::new("anna", "k", "spring", 2), available(&rig, "spring").await);
+    let other = Wish { units: 3, ..wish.clone() };
+    faults.slow_disk(HELD_UP);
+    let first = rig.ask(&wish.with(ASYNC)).await;
+    assert_eq!((&*first.verdict(), &first.json()["state"]), ("202", &json!("queued")), "{first}");
+    for _ in 0..2 {
+        assert_eq!(rig.ask(&other.with(ASYNC)).await.verdict(), "422 idempotency_key_reused");
+        let again = rig.ask(&wish.with(ASYNC)).await;
+        assert_eq!((again.verdict(), again.json()), (first.verdict(), first.json()));
+    }
+    assert_eq!(available(&rig, "spring").await, before - 2, "its units are taken once");
+    assert!(rig.orders("spring").await.is_empty(), "not committed yet");
+    faults.slow_disk(Duration::ZERO);
+    let look = wish.order("GET", &first.id(), "");
+    let decided = async || (rig.ask(&look).await.json()["state"] == "reserved").then_some(());
+    rig.until("the order is there under this id", SOON, decided).await;
+    let again = rig.buy(&wish).await;
+    assert!(again.is_replay() && again.id() == first.id(), "{again}, and first {first}");
+    assert_eq!(rig.buy(&other).await.verdict(), "422 idempotency_key_reused");
+    assert_eq!(rig.orders("spring").await.len(), 1);
+    assert_eq!(rig.stock("spring").await, Stock { total: 10, pool: 0, in_slots: 8, held: 2, paid: 0 });
     rig.audit(None).await;
 }
 

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::client::{Reply, Wish};
 use super::deal::May;
 use super::faults::Faults;
-use super::requests::at_once;
-use super::rig::{Rig, adjustment};
+use super::requests::{at_once, available};
+use super::rig::{Rig, adjustment, operator};
 use super::storm::{self, Became, Plan};
 
 /// A storm lasts so long at least, and until it has shown what it is to show.
@@ -21,6 +21,12 @@ const LOOKS_MIN: usize = 60;
 /// Changes of the total that are made, at least, and pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
+/// What a healthy server does at once it does within this, on a slow machine too.
+const SOON: Duration = Duration::from_secs(10);
+/// How long the disk holds a commit up if nobody lets it go: a pause waits for eight seconds.
+const HELD_UP: Duration = Duration::from_secs(7);
+/// Looks while it does.
+const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_changes_it() {
@@ -91,6 +97,50 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     let replies = at_once(&rig, wishes).await;
     let verdicts: Vec<_> = replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
     assert!(verdicts.is_empty(), "{} of {free} units: {verdicts:?}", verdicts.len());
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
+    let (rig, faults) = Faults::rig(&[]);
+    for (step, phase, over) in [("pause", "paused", "409 paused"), ("close", "closed", "409 ended")] {
+        let sale = format!("to-{step}");
+        let wish = |buyer: &str, units: u32| Wish::new(&format!("{buyer}-{step}"), "k", &sale, units);
+        rig.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
+        let (first, before) = (wish("first", 1), available(&rig, &sale).await);
+        let (mut wire, mut console) = (rig.wire().await, rig.wire().await);
+        // One ticket is being committed, and another one waits for the next commit.
+        faults.slow_disk(HELD_UP);
+        wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("it is sent");
+        let cut = async || (available(&rig, &sale).await < before).then_some(());
+        rig.until("the ticket is cut", SOON, cut).await;
+        let next = wish("next", 1);
+        let queued = rig.ask(&next.with("Prefer: respond-async\r\n")).await;
+        assert_eq!(queued.verdict(), "202", "{queued}");
+        let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
+        let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
+        // Whoever asks for more than the limit gets no ticket, also before the server has read that.
+        let greedy = wish("greedy", 2);
+        let begun = async || (rig.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
+        rig.until("nothing new is sold", SOON, begun).await;
+        let second = wish("second", 1);
+        for _ in 0..LOOKS {
+            assert_eq!(rig.buy(&second).await.verdict(), "503 unavailable", "{step}");
+            assert!(!stepping.is_finished(), "{step}: told while tickets were in flight");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(rig.orders(&sale).await.is_empty(), "{step}: not committed yet");
+        faults.slow_disk(Duration::ZERO);
+        let stepped = stepping.await.expect("it is answered");
+        assert_eq!((stepped.status, &stepped.json()["phase"]), (200, &json!(phase)), "{stepped}");
+        assert_eq!(rig.orders(&sale).await.len(), 2, "{step}: everything that was in flight is an order by now");
+        let stock = rig.stock(&sale).await;
+        assert_eq!((stock.held, stock.in_slots), (2, 0), "{step}");
+        assert_eq!(wire.reply().await.expect("an answer").verdict(), "201", "{step}");
+        let told = rig.ask(&next.order("GET", &queued.id(), "")).await;
+        assert_eq!(told.json()["state"], "reserved", "{step}: {told}");
+        assert_eq!(rig.buy(&second).await.verdict(), over);
+    }
     rig.audit(None).await;
 }
 
