@@ -11,6 +11,11 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::rig::{Home, Node, SALE, until};
 use crate::watch::Watch;
 
+/// What happens within this is to be heard of by a request that waits for a second.
+const SOON: Duration = Duration::from_millis(600);
+/// A request that hears nothing asks once more when its second is over.
+const LAST: Duration = Duration::from_millis(950);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
     let home = Home::cluster();
@@ -220,7 +225,6 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
 /// A buyer's second request, made while the first is undecided at the same node, and its own answer: what decides it is heard of at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
-    const SOON: Duration = Duration::from_millis(600);
     let home = Home::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread::default()).await;
@@ -230,7 +234,7 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
     for n in 0.. {
         assert!(n < 20, "the database answers soon");
         let buyer = format!("b{n}");
-        let locked = home.lock_orders();
+        let locked = home.lock("orders");
         let (shop, of) = (second.shop(), buyer.clone());
         let decided = tokio::spawn(async move { shop.buy(&of, "first", 1).await });
         until("the first is queued", async || second.queued().await == 1).await;
@@ -249,6 +253,7 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
                 matches!(heard, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
                 "{heard:?} after {after:?}"
             );
+            assert!(after < LAST, "in the last moment: {after:?}, decided after {decided_after:?}");
             break;
         }
     }
@@ -259,31 +264,29 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
 /// A buyer at a node that does not lead, after the opening and before any slot has its first units: they are heard of when they are there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_comes_before_the_first_units_is_served_as_soon_as_they_are_there() {
-    const SOON: Duration = Duration::from_millis(700);
     let home = Home::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
-    home.redis().refuse_writes(true);
-    first.open_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
+    first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
+    // The sale is open for all to see before its slots have their grants.
+    let locked = home.lock("slot_grant");
+    let engine = first.engine.clone();
+    let opened = tokio::spawn(async move { engine.step_sale(SALE, Step::Open).await });
     second.follows(Phase::Open).await;
     let asked = Instant::now();
     let shop = second.shop();
     let waits = tokio::spawn(async move { (shop.buy("anna", "k", 1).await, asked.elapsed()) });
     until("it waits, or was answered", async || second.parked() == 1 || waits.is_finished()).await;
-    home.redis().refuse_writes(false);
-    until("the units are there", async || {
-        matches!(first.buy("bert", "k", 1).await, Bought::Created(_) | Bought::Replayed(_))
-    })
-    .await;
+    locked.release();
+    let opened = opened.await.expect("no panic");
+    assert!(matches!(opened, Ok(StepOutcome::Done { .. })), "{opened:?}");
+    until("units are there", async || first.counts().await.in_slots > 0).await;
     let there_after = asked.elapsed();
     let (heard, after) = waits.await.expect("no panic");
-    // Where the servers took their time nothing is shown but that it is asked to come again.
+    // Where the servers took their time nothing is shown but that it may be asked to come again.
     match there_after < SOON {
         true => {
             assert!(matches!(heard, Bought::Created(_)), "{heard:?} after {after:?}, units after {there_after:?}");
-            assert!(
-                after < Duration::from_millis(950),
-                "not in the last moment: {after:?}, units after {there_after:?}"
-            );
+            assert!(after < LAST, "in the last moment: {after:?}, units after {there_after:?}");
         }
         false => {
             assert!(matches!(heard, Bought::Created(_) | Bought::Refused(Refusal::Unavailable { .. })), "{heard:?}")

@@ -54,18 +54,19 @@ impl Home {
         self.redis.as_ref().expect("a cluster")
     }
 
-    /// Keeps whatever changes an order waiting.
-    pub(crate) fn lock_orders(&self) -> Locked {
-        const LOCK: &str = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(60)";
-        const HELD: &str =
-            "SELECT pid FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'ExclusiveLock' AND granted";
+    /// Keeps whatever changes rows of this table waiting.
+    pub(crate) fn lock(&self, table: &str) -> Locked {
         let database = self.database.clone();
-        let locking = std::thread::spawn(move || postgres::shared().psql(&database, LOCK));
+        let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
+        let locking = std::thread::spawn(move || postgres::shared().psql(&database, &lock));
+        let held = format!(
+            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'ExclusiveLock' AND granted"
+        );
         let mut held_by = String::new();
         let began = Watch::start();
         while held_by.is_empty() {
-            assert!(began.elapsed() < PATIENCE, "the orders are locked");
-            held_by = postgres::shared().psql(&self.database, HELD).expect("the database answers").trim().to_owned();
+            assert!(began.elapsed() < PATIENCE, "{table} is locked");
+            held_by = postgres::shared().psql(&self.database, &held).expect("the database answers").trim().to_owned();
         }
         Locked { held_by, locking }
     }
@@ -94,7 +95,7 @@ impl Home {
     }
 }
 
-/// Orders that nobody may change yet.
+/// Rows that nobody may change yet.
 pub(crate) struct Locked {
     held_by: String,
     locking: std::thread::JoinHandle<Result<String, String>>,
@@ -220,6 +221,12 @@ impl Node {
     }
 
     pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
+        self.make_sale(stock, limit, spread).await;
+        self.step(Step::Open).await;
+    }
+
+    /// Makes a draft.
+    pub(crate) async fn make_sale(&self, stock: u64, limit: u32, spread: Spread) {
         let item = phone(stock, limit);
         let sale = NewSale {
             id: SALE.into(),
@@ -232,7 +239,6 @@ impl Node {
         self.engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
         let set = self.engine.set_spread(&self.item(), spread).await.expect("the store is there");
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
-        self.step(Step::Open).await;
     }
 
     pub(crate) async fn step(&self, step: Step) {
