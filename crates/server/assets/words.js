@@ -46,5 +46,6 @@ let spoken = 0;
 export function countAloud(words, seconds) {
   if (!SPOKEN_AT.includes(seconds) || spoken === seconds) return;
   spoken = seconds;
-  announce(words + ' ' + (seconds >= 60 ? text('say.min', { n: seconds / 60 }) : text('say.sec', { n: seconds })));
+  const rest = seconds < 60 ? text('say.sec', { n: seconds }) : text(seconds === 60 ? 'say.min1' : 'say.min', { n: seconds / 60 });
+  announce(words + ' ' + rest);
 }
