@@ -73,8 +73,10 @@ enum Attempt {
     Answer(Bought),
     /// The slot is short, though units may yet be had.
     Short,
-    /// The slot has no epoch yet, or what it refuses for is not decided yet: worth another try when the item's next commit is heard of.
+    /// The slot has no epoch yet: worth another try when the item's next commit is heard of.
     NotReady,
+    /// What the slot refuses for is not decided yet: the same.
+    Undecided,
     /// The ticket was returned because its grant is gone, and nobody heard its id: ask again.
     AskAgain,
 }
@@ -166,27 +168,23 @@ impl Engine {
         let mut parked = None;
         let mut wanted = None;
         let mut asked_again = false;
-        let mut by_commit = false;
+        let mut undecided = 0;
         let mut tries = Tries { verdict: until.verdict, told: purchase.item.work.feed.told(), unsure: false };
         loop {
-            // Enabled before the slot is asked: what happens after its answer is not missed.
+            // Made before the slot is asked: what happens after its answer is not missed.
             let progress = purchase.item.gauge.progress().notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
             let commit = purchase.item.gauge.changed().notified();
-            tokio::pin!(commit);
-            if by_commit {
-                commit.as_mut().enable();
-            }
-            let is_last = Instant::now() >= until.parked;
             let is_short = match self.attempt(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
-                // Once more at once: from here on no commit is missed.
-                Attempt::NotReady if !by_commit => {
-                    by_commit = true;
-                    continue;
-                }
                 Attempt::NotReady => false,
+                Attempt::Undecided => {
+                    undecided += 1;
+                    // Decided by now, perhaps, and what was given back is on its way to the slot: any node may bring it.
+                    if undecided == 2 {
+                        self.control().wake(purchase.item.row.id);
+                    }
+                    false
+                }
                 Attempt::Short => true,
                 // Once is enough: a ticket that is returned twice is not the slot's fault.
                 Attempt::AskAgain if asked_again => return UNAVAILABLE,
@@ -195,10 +193,9 @@ impl Engine {
                     self.meter().ask_again();
                     request.token = Token(rand::random::<u64>() >> 16);
                     request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
-                    continue;
+                    false
                 }
             };
-            by_commit = !is_short;
             if is_short {
                 purchase.item.gauge.park(purchase.units.get());
                 if let Some(bought) = self.refuse_short(purchase, request).await {
@@ -215,13 +212,14 @@ impl Engine {
                 }
             }
             let news = async {
-                match by_commit {
-                    true => Box::pin(park::commit_or(progress, commit)).await,
-                    false => progress.await,
+                match is_short {
+                    true => progress.await,
+                    false => Box::pin(park::commit_or(progress, commit)).await,
                 }
             };
-            let is_over = tokio::time::timeout_at(until.parked, news).await.is_err();
-            if is_last || is_over && is_short {
+            // Whoever is not short asks once more in the last moment: what it waits for may have happened without a word.
+            let is_late = Instant::now() >= until.parked;
+            if is_late || tokio::time::timeout_at(until.parked, news).await.is_err() && is_short {
                 return Box::pin(self.parked_too_long(purchase, request, tries, is_short)).await;
             }
         }

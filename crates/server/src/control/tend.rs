@@ -60,7 +60,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
                     return;
                 }
                 let alone = item.work.tending.lock().await;
-                item.work.awaits_tending.store(false, Ordering::Release);
+                item.work.awaits_tending.swap(false, Ordering::AcqRel);
+                // As it is now: whoever changed it meanwhile left it to this task.
+                let item = engine.catalogue().item_of(id).cloned().unwrap_or(item.clone());
                 let tended = tend_locked(&engine, &item).await;
                 drop(alone);
                 if let Err(error) = tended {

@@ -81,7 +81,7 @@ impl Engine {
                 Some(Bought::Refused(Refusal::KeyReused))
             }
             Attempt::Answer(bought) => Some(bought),
-            Attempt::Short | Attempt::NotReady | Attempt::AskAgain => {
+            Attempt::Short | Attempt::NotReady | Attempt::Undecided | Attempt::AskAgain => {
                 self.holders().undecided.forget(request);
                 None
             }

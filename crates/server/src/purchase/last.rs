@@ -20,7 +20,7 @@ impl Engine {
             match self.ask_everywhere(purchase, request, &mut tries).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::Short => {}
-                Attempt::NotReady | Attempt::AskAgain => is_short = false,
+                Attempt::NotReady | Attempt::Undecided | Attempt::AskAgain => is_short = false,
             }
         } else if !tries.unsure
             && let Some(bought) = self.ticket_anywhere(purchase, request, tries).await
@@ -55,7 +55,7 @@ impl Engine {
             let answer = self.slots().ticket(slot, request).await.unwrap_or(TicketAnswer::NoEpoch);
             match self.heed(purchase, request, &(slot, answer), (verdict, entry), tries).await {
                 Attempt::Short => {}
-                Attempt::NotReady => tries.unsure = true,
+                Attempt::NotReady | Attempt::Undecided => tries.unsure = true,
                 other => return other,
             }
         }

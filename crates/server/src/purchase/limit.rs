@@ -63,9 +63,8 @@ impl Engine {
             };
             return Attempt::Answer(own.unwrap_or(bought));
         }
-        // Whatever commits makes it ask again. What was given back may be on its way to the slot, and any node may bring it.
-        self.control().wake(purchase.item.row.id);
-        Attempt::NotReady
+        // Whatever commits makes it ask again.
+        Attempt::Undecided
     }
 
     /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked for.

@@ -1,5 +1,4 @@
 //! How long a request may take, what it waits for, and the bounded places in which it waits.
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ impl Until {
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for a commit of the item, or for its progress.
-pub(super) async fn commit_or(progress: Pin<&mut Notified<'_>>, commit: Pin<&mut Notified<'_>>) {
+pub(super) async fn commit_or(progress: Notified<'_>, commit: Notified<'_>) {
     tokio::time::sleep(ASK_EVERY).await;
     tokio::select! {
         () = progress => {}

@@ -2,6 +2,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{Applied, Bounds, Recalled, TicketAnswer};
@@ -65,6 +66,9 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     let view = runtime.block_on(slots.view(slot)).expect("local").expect("has an epoch");
     assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }
+
+/// How long a ticket that was cut may take to be delivered.
+const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A thread at work, until it ends or panics.
 struct Works<'a>(&'a AtomicU64);
@@ -146,7 +150,7 @@ impl Attacked {
 
     /// Takes and acknowledges until nobody cuts any more.
     fn settle(&self) -> Vec<Arc<Ticket>> {
-        let runtime = Self::runtime();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut taken = Vec::new();
         while self.working.load(Ordering::Acquire) > 0 || (taken.len() as u64) < self.cut.load(Ordering::Acquire) {
             // A ticket may be taken before it is counted.
@@ -154,7 +158,8 @@ impl Attacked {
                 std::thread::yield_now();
                 continue;
             }
-            let batch = runtime.block_on(self.slots.take(64)).expect("local");
+            let take = runtime.block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
+            let batch = take.expect("what was cut is delivered").expect("local");
             let done = |t: &Taken| Done { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
             runtime.block_on(self.slots.acknowledge(&batch.iter().map(done).collect::<Vec<_>>())).expect("local");
             taken.extend(batch.into_iter().map(|t| t.delivery.ticket));
