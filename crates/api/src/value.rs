@@ -4,6 +4,7 @@ mod money;
 mod stock;
 mod time;
 
+pub(crate) use money::assigned_currency;
 pub use money::{Currency, Money};
 pub use stock::Stock;
 pub use time::Time;

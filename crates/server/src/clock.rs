@@ -1,7 +1,8 @@
 //! The store's clock: wall time at start, carried on by the monotonic clock, pulled gently towards the wall.
 //!
-//! A step of the wall clock beyond [`STEP_MAX_MS`] is not followed: an alarm is raised and expiry rests until the two agree again or the
-//! program is started anew. So no unpaid order expires early and no sale opens early because somebody set a clock.
+//! At a step of the wall clock beyond [`STEP_MAX_MS`] an alarm is raised and expiry rests until the two agree again or the program is started
+//! anew. One beyond [`HEAL_MAX_MS`] is not followed; a smaller one, as after a machine slept, is, gently. So no unpaid order expires early, and no sale
+//! opens early by more than that, because somebody set a clock.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -10,7 +11,7 @@ use doorbuster_core::Millis;
 
 /// A difference between wall and store clock beyond which the wall clock is not believed.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// A difference beyond which the store's clock is not even pulled: no sale opens early because somebody set a clock.
+/// A difference beyond which the store's clock is not even pulled: no sale opens an hour early because somebody set a clock.
 const HEAL_MAX_MS: i64 = 60_000;
 /// How far one [`Clock::discipline`] moves the store's clock at most.
 const PULL_MAX_MS: i64 = 20;
@@ -71,7 +72,7 @@ impl Clock {
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // Under the alarm too, so that a machine that slept for seconds heals in minutes; a real step is not followed at all.
+        // Under the alarm too, so that a machine that slept for seconds heals in minutes; a larger step is not followed at all.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }

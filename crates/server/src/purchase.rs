@@ -4,6 +4,7 @@
 //! for the ticket's verdict. Nothing here needs the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
 //! dropped future changes nothing.
 mod answer;
+mod fresh;
 mod hear;
 mod held;
 mod last;
@@ -22,12 +23,12 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
-use crate::waiters::{About, Opened};
+use crate::waiters::Opened;
 
 pub use answer::{Bought, Refusal};
 pub use hear::OpenGrants;
 use hear::Silence;
-use park::{Asker, Parked, Until, Wanted, serves};
+use park::Asker;
 
 /// Seconds after which a refused request that may be sent again should be.
 pub(crate) const RETRY_SECS: u32 = 1;
@@ -157,104 +158,6 @@ impl Engine {
             limit: purchase.item.row.limit,
             decide_by: self.now().plus(DECIDE_WITHIN_MS),
             node: self.node(),
-        }
-    }
-
-    async fn buy_fresh(&self, purchase: &Purchase, request: &mut Request) -> Bought {
-        if let Some(bought) = self.at_limit(purchase, request).await {
-            return bought;
-        }
-        let until = Until::from_now(purchase.wait);
-        let mut parked = None;
-        let mut wanted = None;
-        let mut asked_again = false;
-        let mut undecided = 0;
-        let mut tries = Tries { verdict: until.verdict, told: purchase.item.work.feed.told(), unsure: false };
-        loop {
-            // Made before the slot is asked: what happens after its answer is not missed.
-            let progress = purchase.item.gauge.progress().notified();
-            let commit = purchase.item.gauge.changed().notified();
-            let is_short = match self.attempt(purchase, request, &mut tries).await {
-                Attempt::Answer(bought) => return bought,
-                Attempt::NotReady => false,
-                Attempt::Undecided => {
-                    undecided += 1;
-                    // Decided by now, perhaps, and what was given back is on its way to the slot: any node may bring it.
-                    if undecided == 2 {
-                        self.control().wake(purchase.item.row.id);
-                    }
-                    false
-                }
-                Attempt::Short => true,
-                // Once is enough: a ticket that is returned twice is not the slot's fault.
-                Attempt::AskAgain if asked_again => return UNAVAILABLE,
-                Attempt::AskAgain => {
-                    asked_again = true;
-                    self.meter().ask_again();
-                    request.token = Token(rand::random::<u64>() >> 16);
-                    request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
-                    false
-                }
-            };
-            if is_short {
-                purchase.item.gauge.park(purchase.units.get());
-                if let Some(bought) = self.refuse_short(purchase, request).await {
-                    return bought;
-                }
-                if wanted.is_none() {
-                    wanted = Wanted::enter(self, &purchase.item, request);
-                }
-            }
-            if parked.is_none() {
-                match Parked::enter(self) {
-                    Some(place) => parked = Some(place),
-                    None => return OVERLOADED,
-                }
-            }
-            let news = async {
-                match is_short {
-                    true => progress.await,
-                    false => Box::pin(park::commit_or(progress, commit)).await,
-                }
-            };
-            // Whoever is not short asks once more in the last moment: what it waits for may have happened without a word.
-            let is_late = Instant::now() >= until.parked;
-            if is_late || tokio::time::timeout_at(until.parked, news).await.is_err() && is_short {
-                return Box::pin(self.parked_too_long(purchase, request, tries, is_short)).await;
-            }
-        }
-    }
-
-    async fn attempt(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
-        let Some(home) = purchase.item.home(request) else {
-            tries.unsure = true;
-            return Attempt::NotReady;
-        };
-        let waiter = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
-        let answer = self.ask(&purchase.item, home, request, tries).await;
-        self.heed(purchase, request, &answer, waiter, tries).await
-    }
-
-    /// Asks the request's own slot, and another one when that cannot serve it now. Which one answered so.
-    async fn ask(
-        &self,
-        item: &ItemState,
-        home: SlotKey,
-        request: &Request,
-        tries: &mut Tries,
-    ) -> (SlotKey, TicketAnswer) {
-        let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);
-        tries.unsure |= first == TicketAnswer::NoEpoch;
-        if serves(&first) {
-            return (home, first);
-        }
-        let Some(other) = item.elsewhere(home, request) else { return (home, first) };
-        let second = self.slots().ticket(other, request).await.unwrap_or(TicketAnswer::NoEpoch);
-        tries.unsure |= second == TicketAnswer::NoEpoch;
-        // If either is short, units may yet be gathered.
-        match serves(&second) || matches!(second, TicketAnswer::Short { .. }) {
-            true => (other, second),
-            false => (home, first),
         }
     }
 

@@ -59,7 +59,7 @@ use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
 use failure::Lines;
-use limits::{PING_EVERY, UNANSWERED_PINGS_MAX};
+use limits::{PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use origin::PageOrigin;
 use pages::Guests;
 use refusals::Refusals;
@@ -100,12 +100,14 @@ pub struct App {
     /// Ends event streams.
     stop: CancellationToken,
     silence: Silence,
+    /// How long the other end of a connection may take nothing.
+    write_stall: Duration,
 }
 
 /// How the other end of a WebSocket is found to be gone.
 #[derive(Clone, Copy, Debug)]
 struct Silence {
-    /// Between two pings.
+    /// Between two pings, of other event streams too.
     ping_every: Duration,
     /// Without a word since, not even a pong.
     pings_max: u32,
@@ -149,6 +151,7 @@ impl App {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             silence: Silence { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
+            write_stall: WRITE_STALL,
         })
     }
 

@@ -10,6 +10,8 @@ mod buying;
 mod challenges;
 #[path = "it/events.rs"]
 mod events;
+#[path = "it/frugal.rs"]
+mod frugal;
 #[path = "it/http.rs"]
 mod http;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]

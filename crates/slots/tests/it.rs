@@ -11,6 +11,7 @@ mod it {
     mod one;
     mod open;
     mod replicas;
+    mod schedules;
     pub mod server;
     mod several;
     mod shared;

@@ -22,6 +22,10 @@ pub const CHECKPOINT_REST_PART: i64 = 100;
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// How long it rests.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
+/// How long it is tried to carry the log of a store that is taken away into its file.
+pub const CARRY_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks of a writer without work at whether its files are where they were; one that has work looks after each commit.
+pub const FILES_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a connection waits for a lock that a foreign process holds on the file; past it the job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps; past it the least used one is prepared again.

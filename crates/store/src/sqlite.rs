@@ -40,6 +40,7 @@ mod open;
 mod operators;
 mod orders;
 mod outbox;
+mod present;
 mod read;
 mod reversals;
 mod room;
@@ -57,6 +58,7 @@ pub use dump::Memory;
 pub use failure::Failure;
 pub use ledger::SqliteLedger;
 
+use present::Present;
 use read::Reader;
 use shared::Shared;
 use txn::Txn;
@@ -85,7 +87,8 @@ impl Sqlite {
     fn open_bounded(options: SqliteOptions, log_pages_max: i64) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
-        let conn = open::writer(&dir)?;
+        let conn = open::writer(&dir, &lock)?;
+        let files = Present::remember(&dir, &lock)?;
         let (failed, carries, closed) = (OnceLock::new(), false.into(), false.into());
         let shared = Arc::new(Shared { id_key, clock, sink, on_fatal, log_pages_max, failed, carries, closed });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
@@ -108,7 +111,7 @@ impl Sqlite {
         let (carrier, shared_too, data_too) = (open::checkpointer(&dir)?, Arc::clone(&shared), Arc::clone(&data));
         let carrier = spawn("store-checkpoint", &shared, move || carry_log(carrier, &data_too, &woken, &shared_too))?;
         let (jobs, shared_too) = (write_jobs, Arc::clone(&shared));
-        let writer = writer::Writer { conn, jobs, shared: shared_too, checkpoint: wake, carrier, data, lock };
+        let writer = writer::Writer { conn, jobs, shared: shared_too, checkpoint: wake, carrier, data, files, lock };
         spawn("store-write", &shared, move || {
             writer.run();
             drop(writer_lives);
@@ -213,7 +216,7 @@ fn carry_log(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Share
     while woken.recv().is_ok() && shared.health().is_ok() {
         let moved = carried("NOOP").and_then(|before| Ok(carried("PASSIVE")? != before));
         let done = moved.map_err(Failure::from).and_then(|moved| match shared.health() {
-            Ok(()) if moved => data.sync_data().map_err(|error| Failure::Lost(error.to_string())),
+            Ok(()) if moved => data.sync_data().map_err(|error| Failure::Unsynced(error.to_string())),
             // After a failed sync elsewhere there is nothing more to be made durable.
             _ => Ok(()),
         });

@@ -20,6 +20,8 @@ mod erase;
 mod events;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/gone.rs"]
+mod gone;
 #[path = "it/group.rs"]
 mod group;
 #[path = "it/line.rs"]

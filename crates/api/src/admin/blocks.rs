@@ -1,9 +1,14 @@
 //! Buyers and addresses that are turned away.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::{self, read};
+use crate::limits::NAME_MAX;
 use crate::problem::Problem;
 use crate::value::Time;
 
@@ -38,25 +43,60 @@ impl BlockKind {
 }
 
 /// Somebody to be turned away.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({
-    "kind": "ip", "value": "192.0.2.0/24", "expires_at": "2026-11-20T12:00:00.000Z", "reason": "a farm of robots"
-})))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewBlock {
     /// Whether a buyer or addresses.
     pub kind: BlockKind,
     /// The buyer's id; or an address, or a network like `192.0.2.0/24`.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[!-~]+$")]
     pub value: String,
     /// Until when; left out or `null`: for good.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
     pub expires_at: Option<Time>,
     /// Why, for other operators.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[schema(schema_with = crate::admin::schema::title, required = false)]
     pub reason: String,
+}
+
+impl PartialSchema for NewBlock {
+    fn schema() -> RefOr<Schema> {
+        let until = || {
+            OneOfBuilder::new()
+                .item(Time::schema())
+                .item(ObjectBuilder::new().schema_type(Type::Null))
+                .description(Some("Until when; left out or `null`: for good."))
+        };
+        let block = |kind: BlockKind, value: Schema| {
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .property("kind", ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind.as_str()])))
+                .required("kind")
+                .property("value", value)
+                .required("value")
+                .property("expires_at", until())
+                .property("reason", super::schema::title())
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        let network = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^[0-9A-Fa-f:./]+$"))
+            .max_length(Some(NAME_MAX))
+            .description(Some("An address, or a network like `192.0.2.0/24`."));
+        OneOfBuilder::new()
+            .item(block(BlockKind::Buyer, super::schema::name()))
+            .item(block(BlockKind::Ip, network.into()))
+            .description(Some("Somebody to be turned away: a buyer by id, or addresses."))
+            .examples([serde_json::json!({
+                "kind": "ip", "value": "192.0.2.0/24", "expires_at": "2026-11-20T12:00:00.000Z",
+                "reason": "a farm of robots"
+            })])
+            .into()
+    }
+}
+
+impl ToSchema for NewBlock {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("NewBlock")
+    }
 }
 
 impl NewBlock {

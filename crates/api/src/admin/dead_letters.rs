@@ -1,7 +1,11 @@
 //! What was given up and waits for an operator.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::payments::Refund;
 use crate::body::{self, read};
@@ -142,20 +146,63 @@ impl Discard {
 }
 
 /// Which dead letters are seen to at once: those of one endpoint, or all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({"endpoint": "end_8Qm2Zr0aT1kP"})))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ManyDead {
     /// Only events that this endpoint did not take.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
     pub endpoint: Option<String>,
     /// `true`: all of them; else `endpoint` is needed.
     pub all: bool,
     /// Why, for other operators. Needed to discard, and nowhere else.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = crate::admin::schema::title, required = false)]
     pub reason: Option<String>,
+}
+
+/// What [`ManyDead::to_retry`] reads, in the document.
+#[derive(Clone, Copy, Debug)]
+pub struct ManyToRetry;
+
+impl PartialSchema for ManyToRetry {
+    fn schema() -> RefOr<Schema> {
+        let shape = many(|object| object).description(Some("Those of one endpoint, or all, are tried again."));
+        shape.examples([serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP"})]).into()
+    }
+}
+
+impl ToSchema for ManyToRetry {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ManyToRetry")
+    }
+}
+
+/// What [`ManyDead::to_discard`] reads, in the document.
+#[derive(Clone, Copy, Debug)]
+pub struct ManyToDiscard;
+
+impl PartialSchema for ManyToDiscard {
+    fn schema() -> RefOr<Schema> {
+        let shape = many(|object| object.property("reason", super::schema::title()).required("reason"));
+        let shape = shape.description(Some("Those of one endpoint, or all, are let be, and why."));
+        let example =
+            serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
+        shape.examples([example]).into()
+    }
+}
+
+impl ToSchema for ManyToDiscard {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ManyToDiscard")
+    }
+}
+
+/// Either an endpoint or all, with what else there is to say.
+fn many(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
+    let object = || more(ObjectBuilder::new().schema_type(Type::Object));
+    let all = |value: bool| ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value]));
+    let closed = |shape: ObjectBuilder| shape.additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    let of_one = object().property("endpoint", super::schema::name()).required("endpoint").property("all", all(false));
+    let of_all = object().property("all", all(true)).required("all");
+    OneOfBuilder::new().item(closed(of_one)).item(closed(of_all))
 }
 
 impl ManyDead {
@@ -181,7 +228,7 @@ impl ManyDead {
     fn read(body: &mut body::Object<'_, '_>, reason: Option<String>) -> Option<Self> {
         let endpoint = body.optional("endpoint", None, read::some(read::name));
         let all = body.optional("all", false, read::boolean);
-        let (endpoint, all) = (endpoint?.map(std::borrow::Cow::into_owned), all?);
+        let (endpoint, all) = (endpoint?.map(Cow::into_owned), all?);
         if endpoint.is_some() == all {
             body.fault("endpoint", "write endpoint, or all = true");
             return None;

@@ -1,7 +1,11 @@
 //! Payments and refunds as operators see them, and what operators say when they change an order.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::{self, read};
 use crate::limits::EXTEND_SECS_MAX;
@@ -232,22 +236,47 @@ pub enum Until {
 }
 
 /// More time to pay for an order: one of `secs` and `pay_by`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({"secs": 600, "reason": "the bank is slow"})))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Extension {
     /// So many seconds after the order's present `pay_by`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, minimum = 1, maximum = 2_592_000)]
     pub secs: Option<u32>,
     /// Or this instant, later than the present `pay_by`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
     pub pay_by: Option<Time>,
     /// Why, for the order's history.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = crate::admin::schema::title, required = false)]
     pub reason: Option<String>,
+}
+
+impl PartialSchema for Extension {
+    fn schema() -> RefOr<Schema> {
+        let secs = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(EXTEND_SECS_MAX))
+            .description(Some("So many seconds after the order's present `pay_by`."));
+        let by = |member: &str, value: RefOr<Schema>| {
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .property(member, value)
+                .required(member)
+                .property("reason", super::schema::title())
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        OneOfBuilder::new()
+            .item(by("secs", secs.into()))
+            .item(by("pay_by", Time::schema()))
+            .description(Some("More time to pay for an order: `secs`, or a `pay_by` later than the present one."))
+            .examples([serde_json::json!({"secs": 600, "reason": "the bank is slow"})])
+            .into()
+    }
+}
+
+impl ToSchema for Extension {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Extension")
+    }
 }
 
 impl Extension {

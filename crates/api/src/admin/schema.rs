@@ -1,11 +1,10 @@
 //! Schemas of the members that operators send, where a Rust type alone does not say what is allowed.
 
-use utoipa::PartialSchema;
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Schema, Type};
 
 use crate::limits::{DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX};
-use crate::value::{Currency, NAME_PATTERN};
+use crate::value::{NAME_PATTERN, assigned_currency};
 
 /// A sum of amounts in minor units, which may be longer than any of them.
 pub(crate) fn sum() -> Schema {
@@ -83,7 +82,7 @@ fn price_object(kind: SchemaType) -> ObjectBuilder {
         .schema_type(kind)
         .property("amount_minor", amount)
         .required("amount_minor")
-        .property("currency", Currency::schema())
+        .property("currency", assigned_currency())
         .required("currency")
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
         .examples([serde_json::json!({"amount_minor": 10, "currency": "CNY"})])

@@ -17,6 +17,7 @@ fn types() -> Schema {
         .items(RefOr::T(word.into()))
         .min_items(Some(1))
         .max_items(Some(EventType::ALL.len()))
+        .unique_items(true)
         .description(Some("The types that it is told of, or `[\"*\"]` for all of them, also those that come later."))
         .into()
 }
@@ -105,7 +106,7 @@ pub struct WebhookEndpointPatch {
     pub types: Option<Vec<String>>,
     /// Whether it is told anything. What happens while it is not is told once it is again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
 }
 

@@ -3,7 +3,9 @@
 use super::answer::{json, ok};
 use super::operating::{RUNNING, VIEWING};
 use super::{Answer, Auth, Body, Content, Endpoint, Method, Param, Shape};
-use crate::admin::dead_letters::{DeadLetterDetail, DeadLetterList, Discard, ManyDead, ManySeenTo, SeenTo};
+use crate::admin::dead_letters::{
+    DeadLetterDetail, DeadLetterList, Discard, ManySeenTo, ManyToDiscard, ManyToRetry, SeenTo,
+};
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
     CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint,
@@ -141,7 +143,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Try many again",
         description: "Those of one endpoint, or all, newest first: at most `limit` are looked at in one call, and `next_cursor` goes on from there.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
-        body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyDead>() }),
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyToRetry>() }),
         answers: &[ok::<ManySeenTo>("How many are tried again.")],
         ..RUNNING
     },
@@ -152,7 +154,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Let many be",
         description: "As the above, and `reason` is kept with each.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
-        body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyDead>() }),
+        body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyToDiscard>() }),
         answers: &[ok::<ManySeenTo>("How many are let be.")],
         ..RUNNING
     },

@@ -1,8 +1,12 @@
 //! Purchase passes: what a buyer brings for one, and the pass.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::{self, Faults, Object, read};
 use crate::limits::{ACCESS_CODE_CHARS_MAX, ANSWER_BYTES_MAX, CHALLENGE_BYTES_MAX};
@@ -32,7 +36,7 @@ pub struct NewPass {
 }
 
 /// The answer to a challenge: exactly one of these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChallengeAnswer {
     /// To `image`: the letters and digits.
@@ -45,6 +49,33 @@ pub enum ChallengeAnswer {
 
 /// Furthest that a piece may be said to have been moved.
 const X_MAX: u32 = 10_000;
+
+impl PartialSchema for ChallengeAnswer {
+    fn schema() -> RefOr<Schema> {
+        let only = |member: &str, value: ObjectBuilder, description: &str| {
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .property(member, value.description(Some(description)))
+                .required(member)
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        let text =
+            || ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(ANSWER_BYTES_MAX));
+        let x = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(X_MAX));
+        OneOfBuilder::new()
+            .item(only("text", text(), "To `image`: the letters and digits."))
+            .item(only("x", x, "To `slider`: how far the piece was moved, in pixels from the left."))
+            .item(only("altcha", text(), "To `pow`: the payload that an ALTCHA widget makes."))
+            .description(Some("The answer to a challenge: exactly one of these."))
+            .into()
+    }
+}
+
+impl ToSchema for ChallengeAnswer {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ChallengeAnswer")
+    }
+}
 
 impl NewPass {
     /// Reads the body of `POST /v1/sales/{sale}/passes`.

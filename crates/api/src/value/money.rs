@@ -96,6 +96,16 @@ impl PartialSchema for Currency {
     }
 }
 
+/// What the currency of a new price may be.
+pub(crate) fn assigned_currency() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(ASSIGNED.split(' ')))
+        .description(Some("ISO 4217 code of money with a minor unit."))
+        .examples(["CNY"])
+        .into()
+}
+
 impl ToSchema for Currency {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("Currency")

@@ -1,8 +1,12 @@
 //! `demo` and `audit`: sales that add up, whatever their numbers, and nothing left behind.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 use crate::house::{Scratch, program, run, signal, until, wait};
@@ -143,6 +147,83 @@ fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
     let told = audit(false);
     told.refused(1);
     assert!(told.out().contains("ord_forged") && told.out().ends_with("1 finding.\n"), "{}", told.out());
+}
+
+#[test]
+fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
+    let scratch = Scratch::new();
+    let mut command = program(&scratch);
+    // So many that the crowd is there still when the first units are sold.
+    command.args(["demo", "--json", "--buyers", "50000"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    // The crowd comes when the sale is open; before that nobody else may touch the store.
+    let file = until("a crowd at work", || {
+        let work = scratch.entries().pop()?;
+        work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
+    });
+    let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it is there");
+    store.busy_timeout(Duration::from_secs(60)).expect("it can be set");
+    // A unit out of nowhere, behind everybody's back.
+    let forge = "UPDATE item SET pool = pool + 1 WHERE EXISTS (SELECT 1 FROM orders)";
+    until("a unit too many", || {
+        assert!(child.try_wait().expect("it is ours").is_none(), "it ended before anything was sold");
+        (store.execute(forge, []).expect("it can be written") == 1).then_some(())
+    });
+    drop(store);
+    let ended = child.wait_with_output().expect("it is ours");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+    assert_eq!(ended.status.code(), Some(1), "{report}{told}");
+    assert_eq!((&report["ok"], &report["audit"]["ok"]), (&json!(false), &json!(false)), "{report}");
+    assert_eq!(report["audit"]["findings"][0]["rule"], json!("I2"), "{report}");
+    assert!(told.contains("doorbuster: it does not add up: the auditor found I2"), "{told}");
+    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
+}
+
+/// What the metric of this name counts on a page of metrics, over all its labels.
+fn counted(page: &str, name: &str) -> u64 {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+        rest.rsplit(' ').next()?.parse::<u64>().ok()
+    };
+    page.lines().filter_map(value).sum()
+}
+
+/// The page of metrics of the server there; `None` when it does not answer.
+fn metrics(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    Some(page)
+}
+
+#[test]
+fn a_demo_keeps_its_connections_all_the_while() {
+    let scratch = Scratch::new();
+    let mut command = program(&scratch);
+    // More buyers than will have come when this has seen enough.
+    command.args(["demo", "--json", "--buyers", "300000"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let address: SocketAddr = until("its server says where it listens", || {
+        let log = std::fs::read_to_string(scratch.entries().pop()?.join("server.log")).ok()?;
+        log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+    });
+    let (mut looks, mut most) = (0_u64, 0_u64);
+    let accepted = until("thousands have their answers", || {
+        looks += 1;
+        let page = metrics(address)?;
+        most = most.max(counted(&page, "doorbuster_http_connections"));
+        let answers = counted(&page, "doorbuster_purchases_total");
+        (answers >= 10_000).then(|| counted(&page, "doorbuster_http_connections_accepted_total"))
+    });
+    signal(&child, "INT");
+    assert_eq!(wait(&mut child), Some(1));
+    assert!(most >= 500, "{most} at once");
+    // Each look is a connection too. A few may have been begun anew; one for each answer would be thousands.
+    assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them looks");
+    assert_eq!(scratch.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! `serve`, and the commands over its settings and its data directory.
 
+#[path = "serve/key.rs"]
+mod key;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};

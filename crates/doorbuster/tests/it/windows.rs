@@ -1,15 +1,23 @@
 //! What must survive: each test opens one window in which a promise could be lost or a unit sold twice, on the real process.
 
+#[path = "windows/audit.rs"]
+mod audit;
 #[path = "windows/client.rs"]
 pub mod client;
 #[path = "windows/clock.rs"]
 mod clock;
 #[path = "windows/deal.rs"]
 pub mod deal;
+#[path = "windows/decide.rs"]
+mod decide;
 #[path = "windows/disk.rs"]
 mod disk;
+#[path = "windows/failing.rs"]
+mod failing;
 #[path = "windows/faults.rs"]
 pub mod faults;
+#[path = "windows/gone.rs"]
+mod gone;
 #[path = "windows/latch.rs"]
 mod latch;
 #[path = "windows/limits.rs"]

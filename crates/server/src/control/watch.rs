@@ -41,7 +41,7 @@ fn discipline(engine: &Engine) {
     if engine.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,
-            "the machine's clock was stepped: it is not followed, and nothing expires until it agrees again"
+            "the machine's clock was stepped: nothing expires until the program's agrees with it again, and a step of more than a minute is not followed"
         );
     }
 }

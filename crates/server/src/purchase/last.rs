@@ -1,10 +1,39 @@
 //! What a request hears that its slots were short for: never "sold out" while it holds an order, or an earlier try of it may be undecided.
+use std::time::Duration;
+
 use doorbuster_core::refuse::SoldOut;
 use doorbuster_core::slot::{Request, TicketAnswer};
+use tokio::time::{Instant, timeout};
 
+use super::park::Places;
 use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
 use crate::engine::Engine;
 use crate::waiters::About;
+
+/// How long a request that asks all slots waits for each: one that hangs is passed over, as one that cannot be asked is.
+const ASK_ONE_WITHIN: Duration = Duration::from_millis(250);
+/// And for all of them. Who may have a ticket in one that was not asked hears nothing final.
+const ASK_ALL_WITHIN: Duration = Duration::from_secs(1);
+
+/// The time for asking all slots.
+#[derive(Default)]
+struct Asking {
+    spent: Duration,
+}
+
+impl Asking {
+    fn is_over(&self) -> bool {
+        self.spent >= ASK_ALL_WITHIN
+    }
+
+    /// One slot's answer; `None`: it did not come in time.
+    async fn one<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
+        let asked = Instant::now();
+        let heard = timeout(ASK_ONE_WITHIN, answer).await;
+        self.spent += asked.elapsed();
+        heard.ok()
+    }
+}
 
 impl Engine {
     /// The last word to a request that was parked as long as it may be. One that its slots were short for is put to all of them once more: units may have
@@ -13,11 +42,11 @@ impl Engine {
         &self,
         purchase: &Purchase,
         request: &Request,
-        mut tries: Tries,
+        (mut tries, places): (Tries, &mut Places<'_>),
         mut is_short: bool,
     ) -> Bought {
         if is_short {
-            match self.ask_everywhere(purchase, request, &mut tries).await {
+            match self.ask_everywhere(purchase, request, &mut tries, places).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::Short => {}
                 Attempt::NotReady | Attempt::Undecided | Attempt::AskAgain => is_short = false,
@@ -49,10 +78,23 @@ impl Engine {
     }
 
     /// Puts the request to every slot of its item that this node reaches, its own first, until one serves it.
-    async fn ask_everywhere(&self, purchase: &Purchase, request: &Request, tries: &mut Tries) -> Attempt {
+    async fn ask_everywhere(
+        &self,
+        purchase: &Purchase,
+        request: &Request,
+        tries: &mut Tries,
+        places: &mut Places<'_>,
+    ) -> Attempt {
+        let mut asking = Asking::default();
         for slot in purchase.item.every_slot(request) {
+            if asking.is_over() {
+                tries.unsure = true;
+                break;
+            }
             let (verdict, entry) = self.waiters().open(request.token, About::of(purchase.item.row.id, request));
-            let answer = self.slots().ticket(slot, request).await.unwrap_or(TicketAnswer::NoEpoch);
+            let answer = asking.one(self.slots().ticket(slot, request)).await;
+            let answer = answer.and_then(Result::ok).unwrap_or(TicketAnswer::NoEpoch);
+            places.leave_with(&answer);
             match self.heed(purchase, request, &(slot, answer), (verdict, entry), tries).await {
                 Attempt::Short => {}
                 Attempt::NotReady | Attempt::Undecided => tries.unsure = true,
@@ -66,8 +108,12 @@ impl Engine {
     /// than what is known.
     pub(super) async fn ticket_anywhere(&self, purchase: &Purchase, request: &Request, tries: Tries) -> Option<Bought> {
         let known = Request { limit: 0, ..request.clone() };
+        let mut asking = Asking::default();
         for slot in purchase.item.every_slot(request) {
-            if let Ok(TicketAnswer::Again(cut)) = self.slots().ticket(slot, &known).await
+            if asking.is_over() {
+                return Some(UNAVAILABLE);
+            }
+            if let Some(Ok(TicketAnswer::Again(cut))) = asking.one(self.slots().ticket(slot, &known)).await
                 && let Attempt::Answer(bought) = self.again(purchase, &cut, tries).await
             {
                 return Some(bought);

@@ -27,15 +27,40 @@ impl Until {
     }
 }
 
-/// A parked request that waits for commits asks again once in so long at most: of an item that sells they come by the hundred.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+/// A request that waits asks again at the first news, and then more and more seldom: of an item that sells they come by the hundred.
+const PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
-/// Waits for a commit of the item, or for its progress.
-pub(super) async fn commit_or(progress: Notified<'_>, commit: Notified<'_>) {
-    tokio::time::sleep(ASK_EVERY).await;
-    tokio::select! {
-        () = progress => {}
-        () = commit => {}
+/// What happens to an item from now on.
+pub(super) struct News<'a> {
+    progress: Notified<'a>,
+    commit: Notified<'a>,
+}
+
+impl<'a> News<'a> {
+    pub(super) fn of(item: &'a ItemState) -> Self {
+        Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
+    }
+
+    /// Returns when it is worth asking again, which was done so many times: after any commit, or what was told of as progress. Whoever is short waits for
+    /// units, and hears of progress at once; where they are gathered for it, of nothing else.
+    pub(super) async fn worth_another_try(self, is_short: bool, is_gathered_for: bool, waits: usize) {
+        let Self { progress, commit } = self;
+        let pace = PACE_MS.get(waits).or(PACE_MS.last()).copied().unwrap_or_default();
+        let paced = tokio::time::sleep(Duration::from_millis(pace));
+        match (is_short, is_gathered_for) {
+            (true, true) => progress.await,
+            (true, false) => tokio::select! {
+                () = progress => {}
+                () = async { paced.await; commit.await } => {}
+            },
+            (false, _) => {
+                paced.await;
+                tokio::select! {
+                    () = progress => {}
+                    () = commit => {}
+                }
+            }
+        }
     }
 }
 
@@ -47,11 +72,47 @@ pub(super) struct Asker {
     pub(super) until: Instant,
 }
 
+/// The places in which a request waits for another try.
+#[derive(Default)]
+pub(super) struct Places<'a> {
+    parked: Option<Parked<'a>>,
+    wanted: Option<Wanted<'a>>,
+}
+
+impl<'a> Places<'a> {
+    /// Takes a place among the parked, and one in the line for the last units if that is what is missing. False: there is none among the parked.
+    pub(super) fn stand(&mut self, engine: &'a Engine, item: &'a ItemState, request: &Request, is_short: bool) -> bool {
+        if is_short && self.wanted.is_none() {
+            self.wanted = Wanted::enter(engine, item, request);
+        }
+        if self.parked.is_none() {
+            self.parked = Parked::enter(engine);
+        }
+        self.parked.is_some()
+    }
+
+    /// Nothing is to be gathered for whoever may not have it.
+    pub(super) fn leave_line(&mut self) {
+        self.wanted = None;
+    }
+
+    pub(super) fn is_gathered_for(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// Whoever has a ticket leaves the places to others.
+    pub(super) fn leave_with(&mut self, answer: &TicketAnswer) {
+        if matches!(answer, TicketAnswer::Cut(_) | TicketAnswer::Again(_)) {
+            *self = Self::default();
+        }
+    }
+}
+
 /// A bounded place among the parked.
-pub(super) struct Parked<'a>(&'a Engine);
+struct Parked<'a>(&'a Engine);
 
 impl<'a> Parked<'a> {
-    pub(super) fn enter(engine: &'a Engine) -> Option<Self> {
+    fn enter(engine: &'a Engine) -> Option<Self> {
         let before = engine.parked().fetch_add(1, Ordering::AcqRel);
         let place = Self(engine);
         (before < PARKED_MAX).then_some(place)
@@ -65,7 +126,7 @@ impl Drop for Parked<'_> {
 }
 
 /// A place in the line of those for whom an item's last units are gathered.
-pub(super) struct Wanted<'a> {
+struct Wanted<'a> {
     engine: &'a Engine,
     item: &'a ItemState,
     place: Option<Waiting<'a>>,
@@ -73,7 +134,7 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// Stands in line and asks for units; `None`: there is nowhere to gather from, neither another slot nor the pool.
-    pub(super) fn enter(engine: &'a Engine, item: &'a ItemState, request: &Request) -> Option<Self> {
+    fn enter(engine: &'a Engine, item: &'a ItemState, request: &Request) -> Option<Self> {
         if !engine.layout().has_elsewhere(item.slots.len()) && item.gauge.open_pool() == 0 {
             return None;
         }

@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::ready;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use doorbuster_api::problem::Problem;
 use futures_util::FutureExt;
@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use super::dispatch::fault;
 use super::hot::{self, Learned, Sold, Step};
-use super::limits::{QUICK_BYTES_MAX, QUICK_ROOM_BYTES, WRITE_STALL};
+use super::limits::{QUICK_BYTES_MAX, QUICK_ROOM_BYTES};
 use super::reply::problem;
 use head::{Came, came};
 
@@ -97,7 +97,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                 if since.elapsed() >= connection.idle {
                     if room.windows(4).any(|end| end == b"\r\n\r\n") {
                         let (told, _) = told(connection, Some(late()), date.set(app.engine.now()), true);
-                        write(&mut stream, told).await.ok()?;
+                        write(&mut stream, told, app.write_stall).await.ok()?;
                     }
                     return None;
                 }
@@ -118,7 +118,7 @@ async fn tell(
 ) -> Option<bool> {
     let rest = connection.service.app.rest_after(connection.peer, sold.as_ref());
     let (told, stays) = told(connection, sold, date, false);
-    write(stream, told).await.ok()?;
+    write(stream, told, connection.service.app.write_stall).await.ok()?;
     if !stays {
         return None;
     }
@@ -172,8 +172,8 @@ fn told(connection: &Connection, sold: Option<Sold>, date: &Date, is_last: bool)
     (out, !is_last)
 }
 
-/// Writes all of `bytes`, which nearly always fit at once.
-async fn write(stream: &mut TcpStream, bytes: Vec<u8>) -> io::Result<()> {
+/// Writes all of `bytes`, which nearly always fit at once; those that do not may take as long as `stall`.
+async fn write(stream: &mut TcpStream, bytes: Vec<u8>, stall: Duration) -> io::Result<()> {
     let written = match stream.try_write(&bytes) {
         Ok(written) if written == bytes.len() => return Ok(()),
         Ok(written) => written,
@@ -181,5 +181,5 @@ async fn write(stream: &mut TcpStream, bytes: Vec<u8>) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     // Boxed, so that a connection keeps no room for what nearly never happens.
-    Box::pin(tokio::time::timeout(WRITE_STALL, stream.write_all(&bytes[written..]))).await?
+    Box::pin(tokio::time::timeout(stall, stream.write_all(&bytes[written..]))).await?
 }

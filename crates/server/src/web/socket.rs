@@ -7,29 +7,30 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::limits::WRITE_STALL;
-
-/// A TCP connection whose writes fail when they make no progress for [`WRITE_STALL`].
+/// A TCP connection whose writes fail when they make no progress for so long.
 pub(crate) struct Socket {
     stream: TcpStream,
     /// What was read before and is to be read again.
     before: Bytes,
     /// Whether the other end was seen to send nothing more.
     ended: bool,
+    /// How long a write may make no progress.
+    stall: Duration,
     /// Only there while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     /// A connection on which `before` came already.
-    pub(crate) fn new(stream: TcpStream, before: Vec<u8>) -> Self {
-        Self { stream, before: before.into(), ended: false, stalled: None }
+    pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
+        Self { stream, before: before.into(), ended: false, stall, stalled: None }
     }
 
     /// What a write came to, with the clock that runs while one waits.
@@ -38,7 +39,7 @@ impl Socket {
             self.stalled = None;
             return wrote;
         }
-        let fresh = || Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_STALL));
+        let fresh = || Box::pin(tokio::time::sleep_until(Instant::now() + self.stall));
         ready!(self.stalled.get_or_insert_with(fresh).as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the other end takes nothing")))
     }

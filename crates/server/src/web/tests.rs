@@ -15,6 +15,8 @@ use crate::engine::{EngineOptions, Place};
 use crate::scratch::Scratch;
 use crate::secrets;
 
+mod slow;
+
 const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// For whatever comes by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);

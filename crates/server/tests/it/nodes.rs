@@ -19,6 +19,8 @@ mod cache;
 mod late;
 #[path = "nodes/leaders.rs"]
 mod leaders;
+#[path = "nodes/patience.rs"]
+mod patience;
 #[path = "nodes/redis.rs"]
 pub(crate) mod redis;
 #[path = "nodes/rig.rs"]

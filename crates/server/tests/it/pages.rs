@@ -1,12 +1,18 @@
 //! Pages and what they load: the same for everyone, hashed, compressed, under a strict policy; guests in demonstrations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use serde_json::json;
 
 use crate::app::TestApp;
 use crate::http::Reply;
+
+/// What no sentence speaks of. Orders and payments are the end of it here: what comes after them is the shop's to promise.
+const NEVER: [&str; 21] = [
+    "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮", "收据", "发票", "小票",
+    "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
+];
 
 fn guarded(reply: &Reply) {
     let policy = reply.header("content-security-policy").expect("a policy");
@@ -27,6 +33,53 @@ fn named(text: &str) -> BTreeSet<String> {
         .filter(|name| name.contains('.'))
         .map(|name| format!("/assets/{name}"))
         .collect()
+}
+
+/// Every sentence of a language, by its key. In its script there are comments, one object, and text in single quotes with nothing escaped.
+fn words(language: &str) -> BTreeMap<String, String> {
+    let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
+    let script = std::fs::read_to_string(file).expect("it is there");
+    let (_, mut rest) = script.split_once("export default {").expect("one object");
+    let (mut quoted, mut between) = (Vec::new(), String::new());
+    while let Some(at) = rest.find(['\'', '"', '`', '/']) {
+        between.extend(rest[..at].split_whitespace());
+        rest = match rest[at..].strip_prefix("/*") {
+            Some(comment) => comment.split_once("*/").expect("it ends").1,
+            None => {
+                let text = rest[at..].strip_prefix('\'').unwrap_or_else(|| panic!("not understood: {}", &rest[at..]));
+                let (text, after) = text.split_once('\'').expect("it ends");
+                assert!(!text.contains(['\\', '\n']), "not understood: {text}");
+                quoted.push(text.to_owned());
+                after
+            }
+        };
+    }
+    assert_eq!(between, ":,".repeat(quoted.len() / 2).trim_end_matches(','), "keys and sentences by turns");
+    let words: BTreeMap<_, _> = quoted.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    assert_eq!(words.len() * 2, quoted.len(), "each key once");
+    words
+}
+
+#[test]
+fn both_languages_say_the_same_and_promise_nothing_that_nobody_sends() {
+    let (english, chinese) = (words("en"), words("zh"));
+    assert!(english.len() > 400, "{} sentences", english.len());
+    let keys = |words: &BTreeMap<String, String>| words.keys().cloned().collect::<BTreeSet<_>>();
+    let alone = &keys(&english) ^ &keys(&chinese);
+    assert!(alone.is_empty(), "in one language only: {alone:?}");
+    let places = |sentence: &str| {
+        let names = sentence.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+        names.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>()
+    };
+    for (key, sentence) in &english {
+        assert_eq!(places(sentence), places(&chinese[key]), "{key} leaves room for the same");
+        assert_eq!(sentence.trim().is_empty(), chinese[key].trim().is_empty(), "{key} is said in both");
+    }
+    for (key, sentence) in english.iter().chain(&chinese) {
+        let small = sentence.to_lowercase();
+        let promised = NEVER.iter().find(|word| small.contains(**word));
+        assert_eq!(promised, None, "{key}: {sentence}");
+    }
 }
 
 #[tokio::test]

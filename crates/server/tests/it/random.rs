@@ -16,6 +16,8 @@ use draw::{Draw, Drawn};
 mod body;
 #[path = "random/draw.rs"]
 mod draw;
+#[path = "random/drawn.rs"]
+mod drawn;
 #[path = "random/schema.rs"]
 mod schema;
 #[path = "random/words.rs"]

@@ -104,7 +104,7 @@ impl Clock {
         match (self.stepped.swap(stepped, Ordering::AcqRel), stepped) {
             (false, true) => tracing::error!(
                 ahead_ms = ahead,
-                "the database's clock was set: orders expire and sales open by the earlier of its time and the time as it was, until this program starts again"
+                "the database's clock was set: orders expire and sales open by the earlier of its time and the time as it was, which is moved towards it by 20 ms a second"
             ),
             (true, false) => tracing::info!("the database's clock is believed again"),
             _ => {}

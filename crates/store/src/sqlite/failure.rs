@@ -15,6 +15,12 @@ pub enum Failure {
     /// The transaction is gone, and what earlier jobs of its group did with it.
     #[error("the transaction was lost: {0}")]
     Lost(String),
+    /// The store's files are no longer where they were opened: what was committed may not be there at the next start.
+    #[error("{0}")]
+    Gone(String),
+    /// The store's file was not synced: what was carried into it may be lost.
+    #[error("the store's file cannot be synced: {0}")]
+    Unsynced(String),
     /// The transaction's own code panicked.
     #[error("a transaction panicked: {0}")]
     Panicked(String),
@@ -25,7 +31,7 @@ impl Failure {
     /// never durable into one that looks so.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
-            Self::Lost(_) => true,
+            Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => true,
             Self::Row(_) | Self::Panicked(_) => false,
             Self::Sql(error) => matches!(
                 error.sqlite_error_code(),

@@ -1,6 +1,6 @@
 //! Opening: the directory's lock, the file's checks, its migrations, and a connection's settings.
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -25,14 +25,26 @@ pub(super) fn file_in(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
+/// What SQLite keeps beside a file, by the end of its name: `-wal`, the log, or `-shm`, the log's index.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Where the lock of a directory lies.
+pub(super) fn lock_in(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(format!("{what}: {error}"))
 }
 
 /// Creates the directory if need be and takes its lock, which lasts as long as the file is open.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
-    let path = dir.join("lock");
+    let path = lock_in(dir);
     let lock = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = lock.map_err(|e| failed(&path.display().to_string(), e))?;
     match lock.try_lock() {
@@ -53,8 +65,7 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 /// Takes a store that was made readable for others from them, with its log and the log's index: it holds names of buyers and keys.
 fn keep_from_others(path: &Path) -> io::Result<()> {
     for end in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
+        let name = beside(path, end);
         match fs::metadata(&name) {
             Ok(there) if there.permissions().mode() & 0o077 != 0 => {
                 fs::set_permissions(&name, Permissions::from_mode(FILE_MODE))?;
@@ -67,9 +78,34 @@ fn keep_from_others(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What the lock of a directory says once there is a store in it.
+const MARK: &[u8] = b"there is a store in this directory\n";
+
+/// Refuses to begin anew where a store was: its file was taken away, and what is left of it would be lost with a new one in its place.
+fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
+    let was_there = lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&beside(path, "-wal")) > 0;
+    match was_there && bytes(path) == 0 {
+        true => Err(failed(
+            &path.display().to_string(),
+            "the store that was in this directory is gone: put its file back, or name another directory for a new one",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Notes in the lock that there is a store.
+fn mark(mut lock: &File) -> io::Result<()> {
+    match lock.metadata()?.len() {
+        0 => lock.write_all(MARK).and_then(|()| lock.sync_all()),
+        _ => Ok(()),
+    }
+}
+
 /// The connection that writes: the file is created, checked and migrated.
-pub(super) fn writer(dir: &Path) -> Result<Connection, OpenError> {
+pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     let path = file_in(dir);
+    expect_store(&path, lock)?;
     make(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     let mut conn = Connection::open(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     let fault = |e| fault(&path, &e);
@@ -78,6 +114,7 @@ pub(super) fn writer(dir: &Path) -> Result<Connection, OpenError> {
     keep_from_others(&path).map_err(|e| failed(&path.display().to_string(), e))?;
     set_up_writer(&conn).map_err(fault)?;
     migrate(&mut conn)?;
+    mark(lock).map_err(|e| failed(&lock_in(dir).display().to_string(), e))?;
     Ok(conn)
 }
 

@@ -1,10 +1,12 @@
 //! One commit on the writer's connection, and the jobs that share it without harming each other.
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use doorbuster_core::Millis;
 use rusqlite::params;
 
 use crate::contract::{Committed, ItemCounts};
+use crate::limits::{CARRY_WITHIN, LOG_PAUSE};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
@@ -112,6 +114,23 @@ impl<'c> Txn<'c> {
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
+    }
+
+    /// Carries all of the log into the file, so that the file is whole without it. False: somebody else carries it, or reads what is old, all the time.
+    pub(super) fn carry_all(&mut self) -> Result<bool, Failure> {
+        let until = Instant::now() + CARRY_WITHIN;
+        loop {
+            // Nobody is waited for inside of it: neither who carries at the same time nor who reads.
+            let done = self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                let [busy, pages, carried]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+                Ok(busy == 0 && pages == carried)
+            })?;
+            let is_done = done == Some(true);
+            if is_done || Instant::now() >= until {
+                return Ok(is_done);
+            }
+            std::thread::sleep(LOG_PAUSE);
+        }
     }
 }
 

@@ -1,22 +1,24 @@
 //! The writer: one thread that owns the connection that writes, and commits whole groups of jobs.
 //!
-//! It takes the first job that waits and whatever waits behind it up to a bound, commits them together, tells the sink what changed, and only then
-//! answers. While a commit is on its way to the disk, further jobs gather: the busier the store, the larger its groups.
+//! It takes the first job that waits and whatever waits behind it up to a bound, commits them together, looks whether the files are still where they
+//! were, tells the sink what changed, and only then answers. While a commit is on its way to the disk, further jobs gather: the busier the store, the
+//! larger its groups.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
 use crate::contract::StoreError;
 use crate::limits::{
-    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE,
-    STATEMENTS_MAX,
+    CHECKPOINT_PAGES, CHECKPOINT_REST_PAGES, CHECKPOINT_REST_PART, FILES_LOOK_EVERY, GROUP_JOBS_MAX, GROUP_WEIGHT_MAX,
+    LOG_PAUSE, STATEMENTS_MAX,
 };
 
 use super::failure::Failure;
+use super::present::Present;
 use super::shared::Shared;
 use super::statements::Statements;
 use super::txn::Txn;
@@ -50,6 +52,8 @@ pub(super) struct Writer {
     pub(super) carrier: JoinHandle<()>,
     /// The file that it syncs, held by whoever has a connection to it.
     pub(super) data: Arc<File>,
+    /// The files that nobody may take away meanwhile.
+    pub(super) files: Present,
     /// The lock on the directory, given free when everything else ended.
     pub(super) lock: File,
 }
@@ -57,14 +61,14 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until it is stopped or every handle is gone.
     pub(super) fn run(self) {
-        let Self { conn, jobs, shared, checkpoint, carrier, data, lock } = self;
+        let Self { conn, jobs, shared, checkpoint, carrier, data, files, lock } = self;
         let ends = Ends(Arc::clone(&shared));
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let mut txn = Txn::new(Statements::new(&conn));
-        while let Ok(Job::Write { weight, run }) = jobs.recv() {
+        while let Some((weight, run)) = next(&jobs, &mut txn, &files, &shared) {
             let (group, stop) = gather(&jobs, weight, run);
             match shared.health() {
-                Ok(()) => commit(&mut txn, group, &shared, &checkpoint),
+                Ok(()) => commit(&mut txn, group, &files, &shared, &checkpoint),
                 Err(why) => refuse(group, &why),
             }
             if stop {
@@ -109,6 +113,34 @@ impl Drop for Ends {
     }
 }
 
+/// Waits for the first job of a group; `None` when no more shall come. Without work it looks after the files now and then.
+fn next(jobs: &Receiver<Job>, txn: &mut Txn<'_>, files: &Present, shared: &Shared) -> Option<(usize, Run)> {
+    loop {
+        match jobs.recv_timeout(FILES_LOOK_EVERY) {
+            Ok(Job::Write { weight, run }) => return Some((weight, run)),
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                if shared.health().is_ok()
+                    && let Err(gone) = look(txn, files)
+                {
+                    shared.judge(gone);
+                }
+            }
+        }
+    }
+}
+
+/// Looks after the files. Where one is gone, what the log still holds is carried into the store's own file, which may be found again: the log lives as long as
+/// this process.
+fn look(txn: &mut Txn<'_>, files: &Present) -> Result<(), Failure> {
+    files.look().inspect_err(|_| {
+        let carried = txn.carry_all();
+        if !matches!(carried, Ok(true)) {
+            tracing::warn!(?carried, "the write-ahead log of a store that is gone could not be carried into its file");
+        }
+    })
+}
+
 fn gather(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Run>, bool) {
     let mut group = vec![first];
     while weight < GROUP_WEIGHT_MAX && group.len() < GROUP_JOBS_MAX {
@@ -131,7 +163,7 @@ fn refuse(group: Vec<Run>, why: &StoreError) {
     }
 }
 
-fn commit(txn: &mut Txn<'_>, group: Vec<Run>, shared: &Shared, checkpoint: &SyncSender<()>) {
+fn commit(txn: &mut Txn<'_>, group: Vec<Run>, files: &Present, shared: &Shared, checkpoint: &SyncSender<()>) {
     if let Err(failure) = txn.begin() {
         return refuse(group, &shared.judge(failure));
     }
@@ -150,7 +182,12 @@ fn commit(txn: &mut Txn<'_>, group: Vec<Run>, shared: &Shared, checkpoint: &Sync
     }
     let outcome = match failed {
         Some(why) => Err(why),
-        None => txn.commit().map_err(|f| Failure::Lost(f.to_string())).map_err(|f| shared.judge(f)),
+        None => {
+            let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
+            // What is in files that nobody finds again is told to nobody.
+            let kept = committed.and_then(|committed| look(txn, files).map(|()| committed));
+            kept.map_err(|f| shared.judge(f))
+        }
     };
     match outcome {
         Ok(committed) => {
@@ -176,6 +213,10 @@ fn tend_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
             if rest >= shared.log_pages_max {
                 std::thread::sleep(LOG_PAUSE);
             }
+            return Ok(());
+        }
+        // Whoever carried it may have failed at that: then nothing is synced again.
+        if shared.health().is_err() {
             return Ok(());
         }
         if rest <= CHECKPOINT_REST_PAGES.max(pages / CHECKPOINT_REST_PART) {

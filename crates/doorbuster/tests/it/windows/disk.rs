@@ -39,7 +39,7 @@ async fn storm_to_the_end(rig: &Rig) -> Record {
 }
 
 /// Everything that was told is there, and the sale goes on.
-async fn expect_told(rig: &Rig, record: Record) {
+pub(super) async fn expect_told(rig: &Rig, record: Record) {
     rig.audit(None).await;
     let mut wire = rig.wire().await;
     let mut told = 0;
@@ -96,6 +96,23 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
         let entry = entry.expect("it can be read");
         std::fs::copy(entry.path(), rig.data_dir().join(entry.file_name())).expect("there is space again");
     }
+    rig.restart();
+    expect_told(&rig, record).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fills_in_a_storm_ends_the_program_with_the_reason() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
+    let plan = Plan::new(rig.address, "spring", 3, 16, May::default());
+    let storm = tokio::spawn(storm::run(plan.clone()));
+    rig.until("a storm", FILLED_WITHIN, async || (plan.answered.load(Ordering::Relaxed) > 200).then_some(())).await;
+    faults.full_disk(true);
+    let record = tokio::time::timeout(FILLED_WITHIN, storm).await.expect("the disk is full").expect("no panic");
+    assert_eq!(rig.ended(END_WITHIN), Some(1), "{}", rig.said());
+    let said = rig.said();
+    assert!(said.contains("the store failed, so the server ended:") && said.contains("full"), "{said}");
+    faults.full_disk(false);
     rig.restart();
     expect_told(&rig, record).await;
 }

@@ -1,5 +1,6 @@
 /* Faults that a test injects into a running server: loaded before the C library, it lies about the wall clock and lets
- * syncs of files be slow or fail. It also counts the locks that are taken of files. What it does is set in a file that both processes map; see faults.rs. */
+ * syncs of files be slow or fail, lets what is read or written fail, or has no space left. It also counts the locks that are taken of files. What it does is
+ * set in a file that both processes map; see faults.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,7 +18,7 @@
 
 enum {
     LOADED, WALL_AHEAD_MS, SYNC_DELAY_MS, SYNC_FAILS_ONCE, SYNCS_DONE, SYNCS_FAILED, SYNCS_AFTER, SYNC_LINGER_MS, LOG_SYNCED,
-    LOCKS, WORDS
+    LOCKS, DISK_FULL, MAIN_SYNC_FAILS_ONCE, MAIN_SYNCS_FAILED, MAIN_SYNCS_AFTER, WRITES_FAIL, READS_FAIL, WORDS
 };
 
 static _Atomic int64_t nothing[WORDS];
@@ -26,6 +27,10 @@ static int (*real_clock_gettime)(clockid_t, struct timespec *);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
 static int (*real_fcntl)(int, int, ...);
+static ssize_t (*real_write)(int, const void *, size_t);
+static ssize_t (*real_pwrite64)(int, const void *, size_t, off64_t);
+static ssize_t (*real_read)(int, void *, size_t);
+static ssize_t (*real_pread64)(int, void *, size_t, off64_t);
 
 __attribute__((constructor)) static void begin(void) {
     real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
@@ -33,6 +38,10 @@ __attribute__((constructor)) static void begin(void) {
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
     real_fcntl = dlsym(RTLD_NEXT, "fcntl64");
     if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl");
+    real_write = dlsym(RTLD_NEXT, "write");
+    real_pwrite64 = dlsym(RTLD_NEXT, "pwrite64");
+    real_read = dlsym(RTLD_NEXT, "read");
+    real_pread64 = dlsym(RTLD_NEXT, "pread64");
     const char *name = getenv("FAULTS");
     int file = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0) return;
@@ -73,17 +82,92 @@ static void pause_by(int word) {
     }
 }
 
-static int is_log(int file) {
+static int is_named(int file, const char *end) {
     char link[64], name[512];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    ssize_t length = readlink(link, name, sizeof name);
-    return length > 4 && memcmp(name + length - 4, "-wal", 4) == 0;
+    ssize_t length = readlink(link, name, sizeof name), most = strlen(end);
+    return length > most && memcmp(name + length - most, end, most) == 0;
+}
+
+static int is_log(int file) { return is_named(file, "-wal"); }
+static int is_main(int file) { return is_named(file, ".sqlite3"); }
+
+/* Whether this is set, and this is a file of the store. */
+static int fails(int word, int file) { return page[word] && (is_log(file) || is_main(file)); }
+
+/* A full disk: what a file of the store has may be written over, and nothing is added to it. */
+static int has_no_space(int file, off64_t from, size_t bytes) {
+    struct stat now;
+    if (!fails(DISK_FULL, file)) return 0;
+    return fstat(file, &now) == 0 && from + (off64_t)bytes > now.st_size;
+}
+
+ssize_t write(int file, const void *from, size_t bytes) {
+    if (!real_write) real_write = dlsym(RTLD_NEXT, "write");
+    if (fails(WRITES_FAIL, file)) {
+        errno = EIO;
+        return -1;
+    }
+    if (page[DISK_FULL] && has_no_space(file, lseek(file, 0, SEEK_CUR), bytes)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real_write(file, from, bytes);
+}
+
+ssize_t pwrite64(int file, const void *from, size_t bytes, off64_t at) {
+    if (!real_pwrite64) real_pwrite64 = dlsym(RTLD_NEXT, "pwrite64");
+    if (fails(WRITES_FAIL, file)) {
+        errno = EIO;
+        return -1;
+    }
+    if (has_no_space(file, at, bytes)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real_pwrite64(file, from, bytes, at);
+}
+
+ssize_t pwrite(int file, const void *from, size_t bytes, off_t at) { return pwrite64(file, from, bytes, at); }
+
+ssize_t read(int file, void *into, size_t bytes) {
+    if (!real_read) real_read = dlsym(RTLD_NEXT, "read");
+    if (fails(READS_FAIL, file)) {
+        errno = EIO;
+        return -1;
+    }
+    return real_read(file, into, bytes);
+}
+
+ssize_t pread64(int file, void *into, size_t bytes, off64_t at) {
+    if (!real_pread64) real_pread64 = dlsym(RTLD_NEXT, "pread64");
+    if (fails(READS_FAIL, file)) {
+        errno = EIO;
+        return -1;
+    }
+    return real_pread64(file, into, bytes, at);
+}
+
+ssize_t pread(int file, void *into, size_t bytes, off_t at) { return pread64(file, into, bytes, at); }
+
+/* Whether this sync of the store's main file is the one that fails. Those that follow it are counted as they are asked for, before they take their time. */
+static int main_sync_fails(void) {
+    if (page[MAIN_SYNCS_FAILED] > 0) page[MAIN_SYNCS_AFTER]++;
+    if (!page[MAIN_SYNC_FAILS_ONCE]) return 0;
+    page[MAIN_SYNC_FAILS_ONCE] = 0;
+    return 1;
 }
 
 static int sync_file(int (*real)(int), int file) {
     struct stat now;
     int64_t bytes = fstat(file, &now) == 0 ? now.st_size : 0;
+    int main_fails = is_main(file) && main_sync_fails();
     pause_by(SYNC_DELAY_MS);
+    if (main_fails) {
+        page[MAIN_SYNCS_FAILED]++;
+        errno = EIO;
+        return -1;
+    }
     if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
     /* As a kernel does: the error is told once, and the next sync succeeds without the lost pages. */
     if (page[SYNC_FAILS_ONCE]) {

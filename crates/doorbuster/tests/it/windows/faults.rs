@@ -1,4 +1,4 @@
-//! Faults of the machine for one server: a wall clock that steps, a disk that is slow or fails. See faults.c.
+//! Faults of the machine for one server: a wall clock that steps, a disk that is slow, full or fails. See faults.c.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,7 +19,13 @@ const SYNCS_AFTER: u64 = 6;
 const SYNC_LINGER_MS: u64 = 7;
 const LOG_SYNCED: u64 = 8;
 const LOCKS: u64 = 9;
-const WORDS: u64 = 10;
+const DISK_FULL: u64 = 10;
+const MAIN_SYNC_FAILS_ONCE: u64 = 11;
+const MAIN_SYNCS_FAILED: u64 = 12;
+const MAIN_SYNCS_AFTER: u64 = 13;
+const WRITES_FAIL: u64 = 14;
+const READS_FAIL: u64 = 15;
+const WORDS: u64 = 16;
 
 /// What is wrong with a server's machine.
 pub struct Faults(File);
@@ -71,9 +77,39 @@ impl Faults {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
 
+    /// From now on no file of the store can grow; or it can again.
+    pub fn full_disk(&self, is_full: bool) {
+        self.set(DISK_FULL, is_full.into());
+    }
+
     /// The next sync fails, and only that one.
     pub fn fail_next_sync(&self) {
         self.set(SYNC_FAILS_ONCE, 1);
+    }
+
+    /// The next sync of the store's main file fails, and only that one; syncs of its log do not.
+    pub fn fail_next_sync_of_main(&self) {
+        self.set(MAIN_SYNC_FAILS_ONCE, 1);
+    }
+
+    /// Syncs of the main file that failed so.
+    pub fn syncs_of_main_failed(&self) -> i64 {
+        self.get(MAIN_SYNCS_FAILED)
+    }
+
+    /// Syncs of the main file that were asked for after one of them had failed so.
+    pub fn syncs_of_main_after_failure(&self) -> i64 {
+        self.get(MAIN_SYNCS_AFTER)
+    }
+
+    /// From now on nothing can be written to the store's files; or it can again.
+    pub fn fail_writes(&self, is_so: bool) {
+        self.set(WRITES_FAIL, is_so.into());
+    }
+
+    /// From now on nothing can be read from the store's files; or it can again.
+    pub fn fail_reads(&self, is_so: bool) {
+        self.set(READS_FAIL, is_so.into());
     }
 
     /// Syncs that succeeded so far.

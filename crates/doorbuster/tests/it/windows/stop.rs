@@ -4,8 +4,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::client::{Wire, Wish, request, signed_in};
 use super::deal::May;
+use super::decide::{queue_up, stocked};
 use super::faults::Faults;
 use super::requests::available;
 use super::rig::{Rig, adjustment};
@@ -18,6 +21,11 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Answers that make a storm, and how long they may take to come.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
+/// How long the disk holds a commit up if nobody lets it go, and how long each sync takes when it is well again, or nearly.
+const HELD_UP: Duration = Duration::from_secs(60);
+const SYNC: Duration = Duration::from_millis(200);
+/// Buyers who have a place in the queue when the server is asked to stop.
+const QUEUED: u64 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
@@ -131,6 +139,33 @@ async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
     rig.restart();
     assert!(rig.buy(&told).await.is_replay());
     assert!(matches!(&*rig.buy(&wish).await.verdict(), "200" | "201"));
+    rig.audit(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_asked_to_stop_settles_whoever_has_a_place() {
+    let (mut rig, faults) = Faults::rig(&[]);
+    rig.open_sale("spring", &[("phone", QUEUED, 1, 900)]).await;
+    stocked(&rig, QUEUED).await;
+    faults.slow_disk(HELD_UP);
+    let wishes = (0..QUEUED).map(|number| Wish::new(&format!("b{number}"), "k", "spring", 1)).collect();
+    let places = queue_up(&rig, wishes).await;
+    assert_eq!(rig.stock("spring").await.held, 0, "nobody has an order yet");
+    rig.ask_to_stop();
+    let refused = async || Wire::connect(rig.address).await.is_err().then_some(());
+    rig.until("nobody new is let in", END_WITHIN, refused).await;
+    // Nobody waits for an answer any more: those who have a place are all that it is to settle.
+    faults.slow_disk(SYNC);
+    assert_eq!(rig.ended(END_WITHIN), Some(0), "{}", rig.said());
+    faults.slow_disk(Duration::ZERO);
+    rig.restart();
+    for place in &places {
+        let told = rig.ask(&place.look()).await;
+        assert_eq!((told.status, &told.json()["state"]), (200, &json!("reserved")), "{told}");
+        let again = rig.buy(&place.wish).await;
+        assert!(again.is_replay() && again.id() == place.id, "{again}");
+    }
+    assert_eq!(rig.stock("spring").await.held, places.len() as u64);
     rig.audit(None).await;
 }
 

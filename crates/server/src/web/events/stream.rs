@@ -18,7 +18,6 @@ use super::feed::{Feed, Told};
 use super::follow;
 use crate::metrics::Present;
 use crate::web::App;
-use crate::web::limits::PING_EVERY;
 use crate::web::reply::{Answer, ReplyBody};
 use crate::web::who::{Buyer, Client};
 
@@ -49,7 +48,8 @@ pub(crate) async fn stream(
     for json in feed.statuses().await.into_iter().chain(feed.places().await) {
         first.push_back(format!("data: {json}\n\n"));
     }
-    let stream = Stream { feed, first, ping_at: Instant::now() + PING_EVERY, _present: app.metrics.streams.enter() };
+    let ping_at = Instant::now() + app.silence.ping_every;
+    let stream = Stream { feed, first, ping_at, _present: app.metrics.streams.enter() };
     let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), stream))
@@ -76,7 +76,7 @@ impl Stream {
                 Told::TooSlow | Told::TurnedAway => None,
             },
             () = tokio::time::sleep_until(self.ping_at) => {
-                self.ping_at = Instant::now() + PING_EVERY;
+                self.ping_at = Instant::now() + app.silence.ping_every;
                 Some(": ping\n\n".to_owned())
             }
             () = app.stop.cancelled() => None,

@@ -44,7 +44,9 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
         until("its units are there", async || {
             let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
             let free = stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
-            (free == 8).then_some(())
+            // The truth has them, and the node that sells them has heard so.
+            let status = first.get("/v1/sales/spring/status").await.json();
+            (free == 8 && status["items"][0]["remaining"] == 8).then_some(())
         })
         .await;
     }

@@ -1,0 +1,178 @@
+//! Readers that take nothing: event streams, and clients that ask without end. Each is let go in its time and costs the server no more than its buffers, and
+//! nobody else waits for it.
+use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
+
+use super::*;
+use crate::notify::Kind;
+use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
+
+/// How long a connection may take nothing here.
+const STALL: Duration = Duration::from_millis(200);
+/// For what is shortened here: less than it takes otherwise.
+const SOON: Duration = Duration::from_secs(15);
+/// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts its own room for them; the reader's end has some too.
+const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
+/// What a connection may cost at most, in bytes: its buffers, and what else is done meanwhile.
+const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
+/// More events than wait in the hub and on the way together.
+const EVENTS: usize = 6_000;
+/// So many at once, which the hub keeps for whoever is about to read them.
+const BATCH: usize = 100;
+/// More than are on their way to a reader, and fewer than the hub keeps.
+const WAITING: usize = 1_500;
+
+/// A connection whose reader's kernel holds next to nothing for it.
+async fn narrow(full: &Full) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 * 1024).expect("it can be set");
+    socket.connect(full.address).await.expect("it listens")
+}
+
+/// Reads anna's event stream line by line, and nothing before it is asked to.
+struct Reader(Lines<BufReader<TcpStream>>);
+
+impl Reader {
+    /// Begins a stream over this connection, and reads its first event.
+    async fn new(mut stream: TcpStream) -> Self {
+        let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
+        let asked = format!("GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(asked.as_bytes()).await.expect("it reads");
+        let mut reader = Self(BufReader::new(stream).lines());
+        assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
+        reader.hear("data: ", 1).await;
+        reader
+    }
+
+    async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(PATIENCE, self.0.next_line()).await.expect("a line in time");
+        line.expect("no reset").expect("the connection is open")
+    }
+
+    /// Reads until so many lines came that begin like this.
+    async fn hear(&mut self, begin: &str, times: usize) {
+        for _ in 0..times {
+            while !self.line().await.starts_with(begin) {}
+        }
+    }
+}
+
+/// Tells anna so many times that a request of hers was refused after all.
+fn tell(full: &Full, times: usize) {
+    let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
+    let units = Units::new(1).expect("in range");
+    let catalogue = full.app.engine.catalogue();
+    let item = catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
+    for _ in 0..times {
+        let buyer = BuyerId::new("anna").expect("a buyer");
+        full.app.engine.hub().publish(Kind::Refused { id, item, buyer, units, verdict: Verdict::Unavailable });
+    }
+}
+
+/// Waits until it is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(SOON, waiting).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_is_dropped_and_others_hear_everything() {
+    // Its connection is there still when it reads again.
+    let full = Full::start_with(&[], |app| app.write_stall = REST).await;
+    let mut slow = Reader::new(narrow(&full).await).await;
+    let mut quick = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
+    for _ in 0..EVENTS / BATCH {
+        tell(&full, BATCH);
+        quick.hear("data: ", BATCH).await;
+    }
+    let (mut heard, mut bytes) = (0, 0);
+    loop {
+        let line = slow.line().await;
+        // The empty piece that ends the stream.
+        if line == "0" {
+            break;
+        }
+        heard += usize::from(line.starts_with("data: "));
+        bytes += line.len() + 1;
+    }
+    assert!(bytes < HELD_MAX, "{heard} events were kept for it, {bytes} bytes");
+    assert_eq!((full.app.metrics.dropped.get(), full.app.metrics.streams.get()), (1, 1), "after {heard} events");
+    assert_eq!(full.app.engine.hub().readers(), 1);
+    tell(&full, 1);
+    quick.hear("data: ", 1).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_for_long_is_closed_and_what_waits_for_it_is_given_up() {
+    let full = Full::start_with(&[], |app| app.write_stall = STALL).await;
+    let slow = Reader::new(narrow(&full).await).await;
+    tell(&full, WAITING);
+    until("it is closed", || full.app.metrics.streams.get() == 0).await;
+    // Not because too much waited.
+    assert_eq!((full.app.metrics.dropped.get(), full.app.engine.hub().readers()), (0, 0));
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_stream_that_has_nothing_to_tell_is_pinged_and_need_not_answer() {
+    let silence = Silence { ping_every: Duration::from_millis(50), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let mut reader = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
+    let pings = 2 * silence.pings_max as usize;
+    let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
+    assert!(pinged.is_ok(), "{pings} pings were waited for");
+    tell(&full, 1);
+    reader.hear("data: ", 1).await;
+}
+
+/// How many bytes the answer to this request has.
+async fn answer_bytes(full: &Full, request: &str) -> usize {
+    let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+    read.expect("no reset")
+}
+
+/// Sends this request again and again and takes no answer, until the server ends the connection.
+async fn ask_without_end(full: &Full, request: &str) {
+    let (mut stream, requests) = (narrow(full).await, request.repeat(100));
+    let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
+    let ended = tokio::time::timeout(SOON, asking).await;
+    assert!(ended.is_ok(), "it is there still");
+}
+
+/// Requests that were answered so far.
+fn answered(full: &Full) -> u64 {
+    full.app.metrics.requests.read().map(|(_, _, count)| count).sum()
+}
+
+#[test]
+fn whoever_asks_without_end_and_takes_no_answer_is_let_go_and_costs_no_more_than_its_buffers() {
+    // Everything that the server does for a client happens on this thread, so all of it is counted.
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // A proxy's connection never rests, so what it is told comes at once.
+    let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
+    let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
+    // This one is read straight off the connection, and has a way of its own to be answered.
+    let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    for request in [page, purchase] {
+        let each = runtime.block_on(answer_bytes(&full, &request));
+        let before = answered(&full);
+        let counted = allocation_counter::measure(|| runtime.block_on(ask_without_end(&full, &request)));
+        runtime.block_on(until("nothing of it is left", || full.app.metrics.connections.get() == 0));
+        let answers = (answered(&full) - before) as usize;
+        let told = request.lines().next();
+        // The last one was begun and not taken whole.
+        assert!(answers > 0 && (answers - 1) * each < HELD_MAX, "{told:?}: {answers} answers of {each} bytes");
+        assert!(counted.bytes_max < COST_MAX, "{told:?}: {counted:?}");
+    }
+    runtime.block_on(async move { drop(full) });
+}

@@ -1,0 +1,334 @@
+//! Random calls of three threads at once on one slot in memory, judged for linearizability: there must be an order of the calls, which agrees with when each
+//! was made and answered, in which the reference slot says the same to each of them.
+//!
+//! `DOORBUSTER_SCHEDULES` says how many; a failure tells its seed, and what was said to whom. The same seed draws the same calls; how they meet is chance.
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::slot::{Applied, Bounds, Cut, Request, Slot, Terms, TicketAnswer};
+use doorbuster_core::{Counter, Delivery, Epoch, Feed, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket, Token};
+use doorbuster_slots::Slots;
+use doorbuster_slots::conformance::{id_key, request};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use call::{Answer, Call, Did, now};
+
+mod call;
+
+/// Schedules, unless `DOORBUSTER_SCHEDULES` says otherwise.
+const SCHEDULES: u64 = 600;
+const THREADS: usize = 3;
+const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
+/// The slot's first epoch. Its grant has the same number, and so has every later one.
+const EPOCH: u64 = 2;
+/// What all schedules together hear. Anything else would be judged and never tried.
+const REACHED: &[&str] =
+    &["Again", "At", "Cut", "Foreign", "Full", "KeyReused", "LimitReached", "Refused", "Short", "Stopped", "Taken"];
+
+/// What a thread is to do. What it needs to know for that, it learns on the way.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// One of the requests.
+    Ask(usize),
+    Take,
+    /// What was taken last.
+    Acknowledge,
+    /// The last ticket that was cut for this thread.
+    GiveBack,
+    Refill(u64, Counter),
+    Recall(u64, u64),
+    Redeliver,
+    Roll(u64, u64),
+    Stop(bool),
+    Look,
+}
+
+/// A slot, and what is asked of it.
+struct World {
+    slots: Slots,
+    bounds: Bounds,
+    terms: Terms,
+    key: IdKey,
+    /// So few that the same come again and again.
+    requests: Vec<Request>,
+    /// Rises with each call and each answer, over all threads.
+    instants: AtomicU64,
+    /// Threads that are there.
+    here: AtomicUsize,
+}
+
+fn one<T: Copy>(rng: &mut SmallRng, of: &[T]) -> T {
+    of[rng.random_range(0..of.len())]
+}
+
+impl World {
+    fn new(bounds: Bounds, terms: Terms, limit: u32) -> Self {
+        let mut requests = Vec::new();
+        for (buyer, key) in [("anna", "k"), ("anna", "l"), ("bert", "k"), ("bert", "l")] {
+            requests.extend([1, 2].map(|units| request(buyer, key, units, limit)));
+        }
+        let slots = Slots::local(id_key(), bounds);
+        assert_eq!(now(slots.init(SLOT, terms)), Applied::At(Seq(0)));
+        let (instants, here) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { slots, bounds, terms, key: id_key(), requests, instants, here }
+    }
+
+    /// With bounds that a few calls reach.
+    fn draw(rng: &mut SmallRng) -> Self {
+        let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
+        let bounds = Bounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
+        let (counted, threshold) = (rng.random_bool(0.9), one(rng, &[0, 0, 2]));
+        let (epoch, available) = (Epoch(EPOCH), rng.random_range(1..7));
+        let terms = Terms { grant: GrantId(EPOCH), epoch, counted, available, threshold };
+        Self::new(bounds, terms, one(rng, &[2, 3, 100]))
+    }
+
+    fn step(&self, rng: &mut SmallRng) -> Step {
+        match rng.random_range(0..20) {
+            0..=9 => Step::Ask(rng.random_range(0..self.requests.len())),
+            10..=11 => Step::Take,
+            12..=13 => Step::Acknowledge,
+            14..=15 => Step::GiveBack,
+            16 => Step::Refill(rng.random_range(1..4), one(rng, Counter::ALL)),
+            17 => Step::Recall(rng.random_range(1..4), rng.random_range(1..4)),
+            18 => one(rng, &[Step::Redeliver, Step::Stop(true), Step::Stop(false), Step::Stop(false)]),
+            _ if rng.random_bool(0.3) => Step::Roll(rng.random_range(1..6), rng.random_range(0..5)),
+            _ => Step::Look,
+        }
+    }
+
+    fn reference(&self) -> Slot {
+        let mut slot = Slot::bounded(SLOT.item, self.bounds);
+        assert_eq!(slot.init(self.terms), Applied::At(Seq(0)));
+        slot
+    }
+
+    fn instant(&self) -> u64 {
+        self.instants.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn did(&self, call: Call) -> Did {
+        let called = self.instant();
+        let answer = call.here(&self.slots);
+        Did { call, answer, called, answered: self.instant() }
+    }
+
+    /// Waits until every thread is here, awake: their first calls are to meet as well.
+    fn meet(&self) {
+        self.here.fetch_add(1, Ordering::SeqCst);
+        for turn in 0_u64.. {
+            if self.here.load(Ordering::SeqCst) >= THREADS {
+                return;
+            }
+            if turn % 256 == 255 {
+                std::thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// What is left in the slot, and what it remembers.
+    fn rest(&self) -> Vec<Did> {
+        let asks = self.requests.iter().step_by(2).cloned();
+        let calls = [Call::View, Call::TakeAll].into_iter().chain(asks.map(Call::Ticket)).chain([Call::View]);
+        calls.map(|call| self.did(call)).collect()
+    }
+
+    /// Whether there is an order of these calls, each thread's in their order, that the reference could have followed.
+    fn explains(&self, threads: &[Vec<Did>]) -> bool {
+        self.goes_on(threads, &mut vec![0; threads.len()], &self.reference())
+    }
+
+    /// The same for a reference that was asked so many calls of each thread already.
+    fn goes_on(&self, threads: &[Vec<Did>], asked: &mut [usize], slot: &Slot) -> bool {
+        let next = |(did, &asked): (&Vec<Did>, &usize)| did.get(asked).map(|did| did.answered);
+        // Whatever is answered first comes before all that is called after it.
+        let Some(first) = threads.iter().zip(&*asked).filter_map(next).min() else { return true };
+        for (thread, all) in threads.iter().enumerate() {
+            let Some(did) = all.get(asked[thread]).filter(|did| did.called < first) else { continue };
+            let mut slot = slot.clone();
+            if did.answer != Answer::Taken(None) && did.call.there(&mut slot, &self.key) != did.answer {
+                continue;
+            }
+            asked[thread] += 1;
+            if self.goes_on(threads, asked, &slot) {
+                return true;
+            }
+            asked[thread] -= 1;
+        }
+        false
+    }
+}
+
+/// A thread, and what it knows.
+struct Caller<'a> {
+    world: &'a World,
+    /// The last that it drew.
+    token: u64,
+    epoch: u64,
+    applied: u64,
+    cut: Option<(Request, Cut)>,
+    taken: Option<Delivery>,
+}
+
+impl<'a> Caller<'a> {
+    fn new(world: &'a World, number: usize) -> Self {
+        Self { world, token: (number as u64 + 1) << 32, epoch: EPOCH, applied: 0, cut: None, taken: None }
+    }
+
+    fn call(&mut self, step: Step) -> Call {
+        match step {
+            Step::Ask(which) => {
+                self.token += 1;
+                Call::Ticket(Request { token: Token(self.token), ..self.world.requests[which].clone() })
+            }
+            Step::Take => Call::Take,
+            Step::Acknowledge => match self.taken.take() {
+                Some(taken) => Call::Acknowledge(taken.at, taken.ticket.token),
+                None => Call::Take,
+            },
+            Step::GiveBack => match self.cut.take() {
+                Some((request, cut)) => Call::Apply(Epoch(self.epoch), self.returned(request, cut)),
+                None => Call::Apply(Epoch(self.epoch), self.refill(1, Counter::A)),
+            },
+            Step::Refill(units, counter) => Call::Apply(Epoch(self.epoch), self.refill(units, counter)),
+            Step::Recall(id, units) => Call::Recall(RecallId(id), Epoch(self.epoch), units),
+            Step::Redeliver => Call::Redeliver,
+            Step::Roll(epoch, available) => {
+                Call::Init(Terms { grant: GrantId(epoch), epoch: Epoch(epoch), available, ..self.world.terms })
+            }
+            Step::Stop(stopped) => Call::Stop(stopped),
+            Step::Look => Call::View,
+        }
+    }
+
+    /// In the next turn that this thread knows of; another may have had it meanwhile.
+    fn refill(&self, units: u64, counter: Counter) -> Feed {
+        Feed {
+            grant: GrantId(self.epoch),
+            seq: Seq(self.applied + 1),
+            ticket: None,
+            buyer: None,
+            key: None,
+            units,
+            counter,
+            quota_delta: 0,
+            cause: FeedCause::Refill,
+        }
+    }
+
+    fn returned(&self, request: Request, cut: Cut) -> Feed {
+        let Request { buyer, key, node, .. } = request;
+        let Cut { token, grant, n, units, decide_by } = cut;
+        let (item, refill) = (SLOT.item, self.refill(units.wide(), Counter::A));
+        let ticket = Ticket { token, grant, n, item, buyer: buyer.clone(), key: key.clone(), units, decide_by, node };
+        let (buyer, key, quota_delta) = (Some(buyer), Some(key), -i64::from(units.get()));
+        let ticket = Some(self.world.key.id_of(&ticket));
+        Feed { ticket, buyer, key, quota_delta, cause: FeedCause::Returned, ..refill }
+    }
+
+    fn learn(&mut self, did: &Did) {
+        match (&did.call, &did.answer) {
+            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Cut(cut))) => self.cut = Some((request.clone(), *cut)),
+            (Call::Init(terms), Answer::Applied(Applied::At(at))) => (self.epoch, self.applied) = (terms.epoch.0, at.0),
+            (_, Answer::Applied(Applied::At(at))) => self.applied = at.0,
+            (_, Answer::Taken(Some(taken))) => self.taken = Some(taken.clone()),
+            (_, Answer::Seen(Some(view))) => (self.epoch, self.applied) = (view.epoch.0, view.applied.0),
+            _ => {}
+        }
+    }
+
+    /// Takes these steps, and rests after each for so many turns of a loop; 1: lets others go first.
+    fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
+        let mut all = Vec::with_capacity(steps.len());
+        self.world.meet();
+        for &(step, rest) in steps {
+            let did = self.world.did(self.call(step));
+            self.learn(&did);
+            all.push(did);
+            match rest {
+                1 => std::thread::yield_now(),
+                turns => (0..turns).for_each(|_| std::hint::spin_loop()),
+            }
+        }
+        all
+    }
+}
+
+/// What came of a seed: what each thread did, and then what was left.
+fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let world = World::draw(&mut rng);
+    let mut steps = || {
+        let count = rng.random_range(4..7);
+        let step = |_| (world.step(&mut rng), one(&mut rng, &[0, 0, 0, 0, 1, 10, 50]));
+        (0..count).map(step).collect::<Vec<(Step, u32)>>()
+    };
+    let plans: [_; THREADS] = std::array::from_fn(|_| steps());
+    let mut threads: Vec<Vec<Did>> = std::thread::scope(|scope| {
+        let callers = plans.iter().enumerate().map(|(number, steps)| (Caller::new(&world, number), steps));
+        let walks: Vec<_> = callers.map(|(caller, steps)| scope.spawn(move || caller.walk(steps))).collect();
+        walks.into_iter().map(|walk| walk.join().expect("no panic")).collect()
+    });
+    threads.push(world.rest());
+    (world, threads)
+}
+
+fn shown(threads: &[Vec<Did>]) -> String {
+    let mut all: Vec<_> =
+        threads.iter().enumerate().flat_map(|(thread, all)| all.iter().map(move |d| (thread, d))).collect();
+    all.sort_by_key(|(_, did)| did.called);
+    all.iter().fold(String::new(), |mut text, (thread, Did { call, answer, called, answered })| {
+        writeln!(text, "thread {thread}, {called} to {answered}: {call:?}: {answer:?}").expect("a string takes all");
+        text
+    })
+}
+
+/// Calls that were not alone.
+fn met(threads: &[Vec<Did>]) -> usize {
+    let all = || threads.iter().flatten();
+    let meets = |one: &&Did| all().filter(|did| did.called < one.answered && one.called < did.answered).count() > 1;
+    all().filter(meets).count()
+}
+
+fn wanted_schedules() -> u64 {
+    let wanted = std::env::var("DOORBUSTER_SCHEDULES").ok();
+    wanted.map_or(SCHEDULES, |text| text.parse().expect("DOORBUSTER_SCHEDULES is a number of schedules"))
+}
+
+#[test]
+fn what_threads_hear_at_once_they_could_have_heard_one_after_the_other() {
+    let (mut reached, mut calls, mut together) = (BTreeSet::new(), 0, 0);
+    for seed in 0..wanted_schedules() {
+        let (world, threads) = schedule(seed);
+        assert!(world.explains(&threads), "seed {seed}: no order explains this:\n{}", shown(&threads));
+        reached.extend(threads.iter().flatten().map(|did| did.answer.word()));
+        calls += threads.iter().flatten().count();
+        together += met(&threads);
+    }
+    println!("{together} of {calls} calls met another one");
+    let missed: Vec<_> = REACHED.iter().filter(|word| !reached.contains(**word)).collect();
+    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "never heard: {missed:?}");
+}
+
+#[test]
+fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future() {
+    let terms = Terms { grant: GrantId(EPOCH), epoch: Epoch(EPOCH), counted: true, available: 9, threshold: 0 };
+    let world = World::new(Bounds::default(), terms, 9);
+    let ask = |token| Call::Ticket(Request { token: Token(token), ..world.requests[0].clone() });
+    let did = |token, answer: &Answer, (called, answered)| {
+        vec![Did { call: ask(token), answer: answer.clone(), called, answered }]
+    };
+    let mut slot = world.reference();
+    let first = ask(1).there(&mut slot, &world.key);
+    let again = ask(2).there(&mut slot, &world.key);
+    let second = ask(2).there(&mut world.reference(), &world.key);
+    assert!(!world.explains(&[did(1, &first, (0, 2)), did(2, &second, (1, 3))]), "one request was cut twice");
+    assert!(world.explains(&[did(1, &first, (0, 2)), did(2, &again, (1, 3))]));
+    assert!(world.explains(&[did(1, &first, (1, 3)), did(2, &again, (0, 2))]));
+    assert!(world.explains(&[did(1, &first, (0, 1)), did(2, &again, (2, 3))]));
+    assert!(!world.explains(&[did(1, &first, (2, 3)), did(2, &again, (0, 1))]), "the ticket was not cut yet");
+}

@@ -1,0 +1,142 @@
+//! Calls of a slot as the real one answers them and as the reference does.
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use doorbuster_core::slot::{Applied, Recalled, Request, Slot, SlotView, Terms, TicketAnswer};
+use doorbuster_core::{Delivery, Epoch, Feed, GrantId, IdKey, RecallId, Token};
+use doorbuster_slots::{Done, SlotError, Slots};
+
+use super::SLOT;
+
+/// More than is ever queued.
+const ALL: usize = 100;
+
+/// What was asked of the slot in the end.
+#[derive(Clone, Debug)]
+pub(super) enum Call {
+    Ticket(Request),
+    /// One ticket: several are taken in several steps.
+    Take,
+    /// Every ticket, when nobody else does anything any more.
+    TakeAll,
+    Acknowledge(u64, Token),
+    Apply(Epoch, Feed),
+    Recall(RecallId, Epoch, u64),
+    Redeliver,
+    Init(Terms),
+    Stop(bool),
+    View,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Ticket(TicketAnswer),
+    /// `None`: it would wait, which says nothing of the queue while others are about to put a ticket in or take one out.
+    Taken(Option<Delivery>),
+    All(Vec<Delivery>),
+    Applied(Applied),
+    Recalled(Recalled),
+    Seen(Option<SlotView>),
+    Nothing,
+}
+
+/// A call, and when it was made and answered.
+#[derive(Clone, Debug)]
+pub(super) struct Did {
+    pub(super) call: Call,
+    pub(super) answer: Answer,
+    pub(super) called: u64,
+    pub(super) answered: u64,
+}
+
+/// What a call says without waiting; `None`: it waits.
+fn at_once<T>(call: impl Future<Output = Result<T, SlotError>>) -> Option<T> {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(said) => Some(said.expect("local")),
+        Poll::Pending => None,
+    }
+}
+
+pub(super) fn now<T>(call: impl Future<Output = Result<T, SlotError>>) -> T {
+    at_once(call).expect("slots in memory do not wait")
+}
+
+impl Call {
+    /// What the real slot says.
+    pub(super) fn here(&self, slots: &Slots) -> Answer {
+        match self {
+            Self::Ticket(request) => Answer::Ticket(now(slots.ticket(SLOT, request))),
+            Self::Take => Answer::Taken(at_once(slots.take(1)).map(|mut taken| taken.remove(0).delivery)),
+            Self::TakeAll => {
+                let mut all = Vec::new();
+                while let Some(taken) = at_once(slots.take(ALL)) {
+                    all.extend(taken.into_iter().map(|taken| taken.delivery));
+                }
+                Answer::All(all)
+            }
+            Self::Apply(epoch, row) => Answer::Applied(now(slots.apply(SLOT, *epoch, std::slice::from_ref(row)))),
+            &Self::Recall(id, epoch, units) => {
+                Answer::Recalled(now(slots.recall(SLOT, id, GrantId(epoch.0), epoch, units)))
+            }
+            Self::Init(terms) => Answer::Applied(now(slots.init(SLOT, *terms))),
+            Self::View => Answer::Seen(now(slots.view(SLOT))),
+            &Self::Acknowledge(at, token) => {
+                now(slots.acknowledge(&[Done { slot: SLOT, at, token }]));
+                Answer::Nothing
+            }
+            Self::Redeliver => {
+                now(slots.redeliver(SLOT));
+                Answer::Nothing
+            }
+            Self::Stop(stopped) => {
+                now(slots.stop(SLOT, *stopped));
+                Answer::Nothing
+            }
+        }
+    }
+
+    /// What the reference says.
+    pub(super) fn there(&self, slot: &mut Slot, key: &IdKey) -> Answer {
+        let mut taken = Vec::new();
+        match self {
+            Self::Ticket(request) => Answer::Ticket(slot.ticket(request)),
+            Self::Take => {
+                slot.take(1, &mut taken);
+                Answer::Taken(taken.pop())
+            }
+            Self::TakeAll => {
+                slot.take(ALL, &mut taken);
+                Answer::All(taken)
+            }
+            Self::Apply(epoch, row) => Answer::Applied(slot.apply(*epoch, row, key)),
+            &Self::Recall(id, epoch, units) => Answer::Recalled(slot.recall(id, GrantId(epoch.0), epoch, units)),
+            Self::Init(terms) => Answer::Applied(slot.init(*terms)),
+            Self::View => Answer::Seen(slot.view()),
+            &Self::Acknowledge(at, token) => {
+                slot.acknowledge(at, token);
+                Answer::Nothing
+            }
+            Self::Redeliver => {
+                slot.redeliver();
+                Answer::Nothing
+            }
+            Self::Stop(stopped) => {
+                slot.stop(*stopped);
+                Answer::Nothing
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// Its word, if it says something of what was asked.
+    pub(super) fn word(&self) -> String {
+        let said = match self {
+            Self::Ticket(answer) => format!("{answer:?}"),
+            Self::Applied(applied) => format!("{applied:?}"),
+            Self::Recalled(recalled) => format!("{recalled:?}"),
+            Self::Taken(_) | Self::All(_) | Self::Seen(_) | Self::Nothing => String::new(),
+        };
+        said.split([' ', '(']).next().unwrap_or_default().to_owned()
+    }
+}

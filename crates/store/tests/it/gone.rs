@@ -1,0 +1,194 @@
+//! Files of a store that are taken away while it is open: it stops with the reason, and tells nothing that the next start would not find.
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::{Grant, TicketId};
+use doorbuster_store::conformance::{Clock, Rig, Told};
+use doorbuster_store::{Store, StoreError, StoreResult};
+
+use crate::rig::{Dir, Fatal, open, options};
+
+/// What a store has open in its directory.
+const NAMES: [&str; 4] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm", "lock"];
+/// For what comes by itself, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A store that told of one order.
+struct Shop {
+    rig: Rig,
+    fatal: Fatal,
+    grant: Grant,
+    order: TicketId,
+}
+
+impl Shop {
+    async fn open(dir: &Path) -> Self {
+        let (clock, told) = (Clock::new(), Told::default());
+        let (options, fatal) = options(dir, &clock, &told);
+        let rig = Rig { store: Store::open_sqlite(options).expect("opens"), clock, told };
+        let grant = rig.slot(100, 100, 1).await;
+        let order = rig.reserve(&grant, 1, "anna", 1).await.id;
+        rig.told.forget();
+        Self { rig, fatal, grant, order }
+    }
+
+    /// Settles the ticket of this number.
+    async fn settle(&self, n: u64) -> StoreResult<Vec<Resolved>> {
+        let ticket = self.rig.ticket(&self.grant, n, &format!("buyer-{n}"), "k", 1);
+        self.rig.store.settle(vec![ticket]).await
+    }
+
+    /// Settles a ticket, which must stop the store; the reason.
+    async fn stops(self) -> String {
+        let answer = self.settle(2).await;
+        let reason = self.stopped().await;
+        assert!(matches!(&answer, Err(StoreError::Fatal(why)) if *why == reason), "{answer:?}");
+        reason
+    }
+
+    /// Nothing was told since the order, and nothing is done any more, for a reason that was told once.
+    async fn stopped(self) -> String {
+        let store = &self.rig.store;
+        let refused = [
+            self.settle(3).await.err(),
+            store.health().await.err(),
+            store.lead(1, 1).await.err(),
+            store.sales().await.err(),
+        ];
+        assert!(refused.iter().all(|error| matches!(error, Some(StoreError::Fatal(_)))), "{refused:?}");
+        store.close().await;
+        assert!(self.rig.told.take().is_empty(), "nothing more is told");
+        let mut reasons = self.fatal.lock().expect("nobody panicked").clone();
+        assert_eq!(reasons.len(), 1, "told once: {reasons:?}");
+        reasons.remove(0)
+    }
+}
+
+/// Opens the store again, and looks for the order that was told.
+async fn expect_told(dir: &Dir, order: TicketId) {
+    let rig = open(dir.path());
+    assert!(rig.store.order(order).await.expect("reads").is_some(), "it was told and is not there");
+    rig.adds_up().await;
+    rig.store.close().await;
+}
+
+/// Nothing is begun in the place of a store that is gone.
+#[track_caller]
+fn expect_refused(dir: &Dir) {
+    let (options, _) = options(dir.path(), &Clock::new(), &Told::default());
+    let error = Store::open_sqlite(options).err().expect("there was a store").to_string();
+    assert!(error.contains("/doorbuster.sqlite3: the store that was in this directory is gone: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_stops_the_store_before_it_tells_more() {
+    for name in NAMES {
+        let (dir, away) = (Dir::new(), Dir::new());
+        let shop = Shop::open(dir.path()).await;
+        let order = shop.order;
+        fs::rename(dir.path().join(name), away.path().join(name)).expect("ours");
+        let reason = shop.stops().await;
+        assert!(reason.contains(&format!("/{name} cannot be found any more: ")), "{reason}");
+        if name == NAMES[0] {
+            expect_refused(&dir);
+            assert!(!dir.file().exists());
+        }
+        fs::rename(away.path().join(name), dir.path().join(name)).expect("ours");
+        expect_told(&dir, order).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_told_is_in_the_file_when_its_log_is_taken_for_good() {
+    let dir = Dir::new();
+    let shop = Shop::open(dir.path()).await;
+    let order = shop.order;
+    for name in &NAMES[1..3] {
+        fs::remove_file(dir.path().join(name)).expect("ours");
+    }
+    shop.stops().await;
+    expect_told(&dir, order).await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_moved_whole_is_whole_without_its_log() {
+    let (dir, away) = (Dir::new(), Dir::new());
+    let shop = Shop::open(dir.path()).await;
+    let order = shop.order;
+    fs::rename(dir.file(), away.file()).expect("ours");
+    shop.stops().await;
+    expect_told(&away, order).await;
+}
+
+#[tokio::test]
+async fn another_file_in_the_place_of_one_stops_the_store_before_it_tells_more() {
+    for name in NAMES {
+        let dir = Dir::new();
+        let shop = Shop::open(dir.path()).await;
+        let order = shop.order;
+        fs::remove_file(dir.path().join(name)).expect("ours");
+        fs::write(dir.path().join(name), "").expect("writes");
+        let reason = shop.stops().await;
+        assert!(reason.contains(&format!("/{name} is no longer the file that is in use")), "{reason}");
+        match name == NAMES[0] {
+            true => expect_refused(&dir),
+            false => expect_told(&dir, order).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_stops_the_store_and_loses_nothing() {
+    let (dir, away) = (Dir::new(), Dir::new());
+    let shop = Shop::open(dir.path()).await;
+    let (order, moved) = (shop.order, away.path().join("moved"));
+    fs::rename(dir.path(), &moved).expect("ours");
+    let reason = shop.stops().await;
+    assert!(reason.contains("/doorbuster.sqlite3 cannot be found any more: "), "{reason}");
+    fs::rename(&moved, dir.path()).expect("ours");
+    expect_told(&dir, order).await;
+}
+
+#[tokio::test]
+async fn a_store_without_work_notices_that_a_file_is_gone() {
+    for name in ["doorbuster.sqlite3", "lock"] {
+        let dir = Dir::new();
+        let shop = Shop::open(dir.path()).await;
+        fs::remove_file(dir.path().join(name)).expect("ours");
+        let begun = Instant::now();
+        while shop.rig.store.health().await.is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "it goes on without {name}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let reason = shop.stopped().await;
+        assert!(reason.contains(&format!("/{name} cannot be found any more: ")), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_behind_a_link_works_until_the_link_is_gone() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    fs::write(elsewhere.file(), "").expect("writes");
+    symlink(elsewhere.file(), dir.file()).expect("a fresh name");
+    let shop = Shop::open(dir.path()).await;
+    fs::remove_file(dir.file()).expect("ours");
+    let reason = shop.stops().await;
+    assert!(reason.contains("/doorbuster.sqlite3 cannot be found any more: "), "{reason}");
+}
+
+#[tokio::test]
+async fn copies_and_writing_the_file_anew_stop_nothing() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let shop = Shop::open(dir.path()).await;
+    shop.rig.store.backup(&elsewhere.file()).await.expect("copies");
+    shop.settle(2).await.expect("settles");
+    dir.shell().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").expect("nobody else is at work");
+    shop.settle(3).await.expect("settles");
+    assert_eq!(shop.rig.told.take().len(), 2, "each commit was told");
+    shop.rig.adds_up().await;
+    shop.rig.store.close().await;
+    assert!(shop.fatal.lock().expect("nobody panicked").is_empty());
+}
