@@ -323,15 +323,15 @@ mod tests {
                 Poll::<()>::Pending
             })));
         }
-        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
-        let (answer, answers) = std::sync::mpsc::channel();
+        let (ask, mut asked) = tokio::sync::mpsc::channel(1);
+        let (answer, answers) = std::sync::mpsc::sync_channel(1);
         drop(runtime.spawn(async move {
             while let Some(at) = asked.recv().await {
                 let _ = answer.send(polled.load(Ordering::Relaxed) - at);
             }
         }));
         let mut waits: Vec<u64> = std::iter::repeat_with(|| {
-            ask.send(polled.load(Ordering::Relaxed)).expect("it listens");
+            ask.blocking_send(polled.load(Ordering::Relaxed)).expect("it listens");
             answers.recv().expect("it answers")
         })
         .take(ASKED)

@@ -143,11 +143,11 @@ async fn what_was_not_confirmed_is_not_taken_though_the_broker_is_killed_with_it
     rabbit.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
     let orders = orders.again(&rabbit).await;
-    assert_eq!(orders.next().await.data, br#"{"id":"evt_2"}"#, "once more: at least once");
+    // Once more: at least once. What was taken from the queue just before the broker was killed may be there again, too.
+    while orders.next().await.data != br#"{"id":"evt_2"}"# {}
     broker.publish(&message("evt_3", "order.paid")).await.expect("taken");
     rabbit.kill();
     rabbit.start_again();
     let orders = orders.again(&rabbit).await;
-    // What was taken just before may be there again.
     while orders.next().await.data != br#"{"id":"evt_3"}"# {}
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 /// Longest time that a server may need until it listens, on a machine that does much else.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
@@ -97,9 +99,11 @@ pub fn directory(what: &str) -> PathBuf {
     dir
 }
 
-/// Ports that nobody listens on.
+/// Ports that nobody listens on, below those that the system gives away: a server that is started again finds its own free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let anywhere = || rand::rng().random_range(10_000..30_000);
+    let bind = || std::iter::repeat_with(anywhere).find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok());
+    let held = [(); N].map(|()| bind().expect("a free port"));
     held.map(|listener| listener.local_addr().expect("an address").port())
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::NodeId;
 use doorbuster_core::slot::Bounds;
 use doorbuster_slots::{RedisOptions, conformance};
+use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
 /// How long a server may need to listen.
@@ -149,15 +150,12 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free a moment ago, low enough that a cluster's second port is one too.
+/// A port that was free a moment ago, and the second one that a cluster takes, both below those that the system gives away: a server that is started again
+/// finds its own free.
 fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let anywhere = || rand::rng().random_range(10_000..20_000);
+    std::iter::repeat_with(anywhere).find(|&port| is_free(port) && is_free(port + 10_000)).expect("a free port")
 }
 
 /// Slots of their own on these servers.
