@@ -42,6 +42,8 @@ impl Rabbit {
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins")),
             ("RABBITMQ_PID_FILE", at("pid")),
+            // What it leaves where it dies is not left in the sources.
+            ("ERL_CRASH_DUMP", at("crash")),
             ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into()),
             // Makes the script become the broker, so that ending it ends the broker.
             ("detached", "1".into()),
