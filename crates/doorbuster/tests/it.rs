@@ -2,8 +2,8 @@
 
 #[path = "it/books.rs"]
 mod books;
-#[path = "it/browser.rs"]
-mod browser;
+#[path = "it/chaos.rs"]
+mod chaos;
 #[path = "it/demo.rs"]
 mod demo;
 #[path = "it/draw.rs"]
@@ -18,10 +18,14 @@ mod house;
 mod kill;
 #[path = "it/line.rs"]
 mod line;
+#[path = "it/pages.rs"]
+mod pages;
 #[path = "it/privacy.rs"]
 mod privacy;
 #[path = "it/sales.rs"]
 mod sales;
+#[path = "../../server/tests/it/sealed.rs"]
+mod sealed;
 #[path = "it/serve.rs"]
 mod serve;
 #[path = "it/several.rs"]

@@ -48,6 +48,8 @@ mod rabbit;
 mod random;
 #[path = "it/room.rs"]
 mod room;
+#[path = "it/sealed.rs"]
+mod sealed;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/several.rs"]

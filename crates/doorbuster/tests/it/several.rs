@@ -2,17 +2,12 @@
 
 use std::path::Path;
 
-use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
-use doorbuster_lab::cluster::Shape;
 use serde_json::{Value, json};
 
 use crate::house::{Ran, Scratch, program, run};
 
-/// Buyers of a round: few, as there are many rounds.
-const BUYERS: u32 = 240;
-
 /// Whether what these tests start is installed; where it is not, they say so and are passed over.
-fn installed() -> bool {
+pub fn installed() -> bool {
     let redis = ["/usr/bin/redis-server", "/usr/sbin/redis-server", "/usr/local/bin/redis-server"];
     let missing = [
         (!redis.iter().any(|file| Path::new(file).exists())).then_some("redis-server"),
@@ -121,29 +116,4 @@ fn a_demo_over_two_nodes_with_postgresql_adds_up() {
 #[test]
 fn a_demo_over_two_nodes_with_redis_adds_up() {
     demo("cluster");
-}
-
-/// One round of each fault, and nothing wrong in any.
-fn every_fault(shape: Shape) {
-    if !installed() {
-        return;
-    }
-    let scratch = Scratch::new();
-    let mut plan = ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &scratch.join("chaos"), shape);
-    plan.buyers = BUYERS;
-    println!("cargo xtask chaos --shape {} --buyers {BUYERS} --seed {}", shape.as_str(), plan.seed);
-    let rounds = chaos::run(&plan, |round| println!("{}", round.told())).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(rounds.len(), Fault::of(shape).len());
-    let wrong: Vec<String> = rounds.iter().filter(|round| !round.ok()).map(chaos::Round::told).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn whatever_fails_between_nodes_and_postgresql_every_promise_is_kept() {
-    every_fault(Shape::Postgres);
-}
-
-#[test]
-fn whatever_fails_between_nodes_redis_and_postgresql_every_promise_is_kept() {
-    every_fault(Shape::Cluster);
 }

@@ -1,5 +1,8 @@
 //! Purchase passes as a client sees them: every misuse is refused by its name, and an honest buyer gets through.
 
+#[path = "passes/spent.rs"]
+mod spent;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use doorbuster_server::auth::{NewToken, token};

@@ -4,6 +4,8 @@
 mod crowd;
 #[path = "room/nodes.rs"]
 mod nodes;
+#[path = "room/pace.rs"]
+mod pace;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,7 @@ use super::driver::{Browser, INSECURE};
 use super::passes::{guarded, noted, opening, sent};
 use super::tab::Tab;
 use super::{BUY, STATE, in_time, link, states};
+use crate::sealed::looked_up;
 use crate::windows::rig::Rig;
 
 /// The puzzle is there and may be moved.
@@ -15,6 +16,12 @@ const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy')
 const HURRY: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     if (data?.challenge && !window.hurried) data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
+    return data;
+  };";
+/// Keeps the last challenge that came.
+const KEEP: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+    const data = await read.call(this);
+    if (data?.challenge) window.asked = { challenge: data.challenge, kind: data.kind };
     return data;
   };";
 /// Where the piece is.
@@ -108,6 +115,77 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
     })
     .await;
     assert!(states(&rig, "open").await.is_empty());
+}
+
+/// The server whose key is known, and what its pictures hide from everybody else.
+fn transparent() -> (Rig, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
+    let rig = Rig::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
+    (rig, async |tab: &Tab<'_>, sale: &str, buyer: &str| looked_up([0x5a; 32], &tab.eval("asked").await, sale, buyer))
+}
+
+#[tokio::test]
+async fn whoever_puts_the_piece_into_the_gap_buys_by_finger_and_by_keys() {
+    let (rig, answer) = transparent();
+    guarded(&rig, "open", json!({"challenge": "slider"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.before_all(KEEP).await;
+        for (buyer, by_finger) in [("ann", true), ("ben", false)] {
+            tab.go(&link(rig.address, "/sale/open", buyer)).await;
+            tab.says(BUY, "Start the check").await;
+            tab.click(BUY).await;
+            tab.until(PUZZLE).await;
+            let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
+            if by_finger {
+                // As far on the screen as the gap is in the picture, in a few steps.
+                let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
+                let scale = scale.as_f64().expect("a number");
+                let from = middle(&tab, "#piece", 0.0).await;
+                touch(&tab, "touchStart", &[from]).await;
+                for step in 1..=5 {
+                    let along = gap * scale * f64::from(step) / 5.0;
+                    touch(&tab, "touchMove", &[(from.0 + along, from.1 + f64::from(step))]).await;
+                }
+                touch(&tab, "touchEnd", &[]).await;
+                assert!((at(&tab).await - gap).abs() <= 1.0, "{} for {gap}", at(&tab).await);
+            } else {
+                tab.keys_to("#slide", &"\u{e014}".repeat(gap as usize)).await;
+                assert_eq!(at(&tab).await, gap);
+            }
+            tab.click("#check-send").await;
+            tab.says(BUY, "Buy now").await;
+            tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
+            tab.keys("\u{e007}").await;
+            tab.says(STATE, "1 reserved for you").await;
+            assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer was right");
+        }
+    })
+    .await;
+    assert_eq!(states(&rig, "open").await, ["reserved", "reserved"]);
+}
+
+#[tokio::test]
+async fn whoever_types_what_the_picture_shows_buys() {
+    let (rig, answer) = transparent();
+    guarded(&rig, "open", json!({"challenge": "image"})).await;
+    Browser::lend(async |browser| {
+        let tab = noted(browser).await;
+        tab.before_all(KEEP).await;
+        tab.go(&link(rig.address, "/sale/open", "ann")).await;
+        tab.says(BUY, "Start the check").await;
+        tab.click(BUY).await;
+        tab.until("document.querySelector('#letters').naturalWidth > 0").await;
+        tab.click("#typed").await;
+        let seen = answer(&tab, "open", "ann").await["text"].as_str().expect("text").to_lowercase();
+        tab.keys(&format!("{seen}\u{e007}")).await;
+        tab.says(BUY, "Buy now").await;
+        tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
+        tab.keys("\u{e007}").await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer was right");
+    })
+    .await;
+    assert_eq!(states(&rig, "open").await, ["reserved"]);
 }
 
 #[tokio::test]

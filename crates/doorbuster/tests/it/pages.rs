@@ -1,32 +1,32 @@
 //! The pages as people meet them: the real server, looked at and used in a real browser.
 
-#[path = "browser/axe.rs"]
+#[path = "pages/axe.rs"]
 mod axe;
-#[path = "browser/buying.rs"]
+#[path = "pages/buying.rs"]
 mod buying;
-#[path = "browser/check.rs"]
+#[path = "pages/check.rs"]
 mod check;
-#[path = "browser/door.rs"]
+#[path = "pages/door.rs"]
 mod door;
-#[path = "browser/driver.rs"]
+#[path = "pages/driver.rs"]
 mod driver;
-#[path = "browser/elsewhere.rs"]
+#[path = "pages/elsewhere.rs"]
 mod elsewhere;
-#[path = "browser/line.rs"]
+#[path = "pages/line.rs"]
 mod line;
-#[path = "browser/live.rs"]
+#[path = "pages/live.rs"]
 mod live;
-#[path = "browser/passes.rs"]
+#[path = "pages/passes.rs"]
 mod passes;
-#[path = "browser/paying.rs"]
+#[path = "pages/paying.rs"]
 mod paying;
-#[path = "browser/polling.rs"]
+#[path = "pages/polling.rs"]
 mod polling;
-#[path = "browser/room.rs"]
+#[path = "pages/room.rs"]
 mod room;
-#[path = "browser/tab.rs"]
+#[path = "pages/tab.rs"]
 mod tab;
-#[path = "browser/visitors.rs"]
+#[path = "pages/visitors.rs"]
 mod visitors;
 
 use std::net::SocketAddr;

@@ -20,6 +20,18 @@ const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototyp
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
+/// What the page hears while its place is drawn.
+const DRAWN: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+    const data = await read.call(this);
+    return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
+  };
+  window.WebSocket = class { constructor() { throw new Error('not now'); } };";
+/// What it hears where everybody presses at once.
+const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}) => how.method === 'POST'
+    ? Promise.resolve(new Response(JSON.stringify({ code: 'rate_limited', scope: 'interface', status: 429, retry_after_secs: 600 }),
+      { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))
+    : ask(path, how);";
+
 /// What is shown, in the state of these words.
 async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
     tab.says(place, words).await;
@@ -130,6 +142,33 @@ async fn the_waiting_room_is_usable_by_everyone() {
         busy.click(BUY).await;
         busy.says("#clock", "21,200").await;
         look(&busy, STATE, "About 3 to 90 minutes", "in a long line").await;
+        let drawn = tab(browser).await;
+        drawn.before_all(DRAWN).await;
+        drawn.go(&link(rig.address, "/sale/one?lang=en", "dora")).await;
+        drawn.click(BUY).await;
+        look(&drawn, STATE, "Your place is being drawn", "a place is drawn").await;
+        ann.click(BUY).await;
+        ann.says(STATE, "1 reserved for you").await;
+        look(&ben, BUY, "暂时无货", "nothing left for this place").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_over_and_a_shop_that_is_full_are_usable_by_everyone() {
+    let rig = Rig::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
+    guarded(&rig, "turns", json!({"waiting_room": "always"})).await;
+    guarded(&rig, "open", json!({})).await;
+    Browser::lend(async |browser| {
+        let (ann, ben) = (tab(browser).await, tab(browser).await);
+        ann.go(&link(rig.address, "/sale/turns?lang=en", "ann")).await;
+        ann.click(BUY).await;
+        ann.says(STATE, "It is your turn").await;
+        ben.before_all(TOO_MANY).await;
+        ben.go(&link(rig.address, "/sale/open?lang=en", "ben")).await;
+        ben.click(BUY).await;
+        look(&ben, STATE, "The shop is very busy", "too many at once").await;
+        look(&ann, STATE, "Your turn is over", "a turn is over").await;
     })
     .await;
 }

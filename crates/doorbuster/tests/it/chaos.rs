@@ -1,0 +1,37 @@
+//! Every fault between nodes, Redis and PostgreSQL, each in a storm of its own.
+
+use std::path::Path;
+
+use doorbuster_lab::chaos::{self, ChaosPlan, Fault};
+use doorbuster_lab::cluster::Shape;
+
+use crate::house::Scratch;
+use crate::several::installed;
+
+/// Buyers of a round: few, as there are many rounds.
+const BUYERS: u32 = 240;
+
+/// One round of each fault, and nothing wrong in any.
+fn every_fault(shape: Shape) {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut plan = ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &scratch.join("chaos"), shape);
+    plan.buyers = BUYERS;
+    println!("cargo xtask chaos --shape {} --buyers {BUYERS} --seed {}", shape.as_str(), plan.seed);
+    let rounds = chaos::run(&plan, |round| println!("{}", round.told())).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rounds.len(), Fault::of(shape).len());
+    let wrong: Vec<String> = rounds.iter().filter(|round| !round.ok()).map(chaos::Round::told).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn whatever_fails_between_nodes_and_postgresql_every_promise_is_kept() {
+    every_fault(Shape::Postgres);
+}
+
+#[test]
+fn whatever_fails_between_nodes_redis_and_postgresql_every_promise_is_kept() {
+    every_fault(Shape::Cluster);
+}

@@ -1,0 +1,141 @@
+//! What is spent with a pass is spent once, wherever it is shown, and not at all where no pass came of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::CROWD;
+use crate::app::{PATIENCE, TestApp, bearer};
+use crate::nodes::redis::Redis;
+use crate::postgres::Cluster;
+use crate::several::address;
+use crate::watch::Watch;
+
+/// Nothing stands in a crowd's way but what is shown here.
+const NO_LIMITS: &str = r#"{"buyer": null, "ip": null, "interface": null}"#;
+
+fn unlimited(mut door: Value) -> Value {
+    door["limits"] = serde_json::from_str(NO_LIMITS).expect("it is JSON");
+    door
+}
+
+/// A challenge and its answer, as members of what asks for a pass.
+async fn solved(app: &TestApp, buyer: &str) -> Value {
+    let bearer = bearer(buyer);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let asked = app.call("POST", "/v1/sales/spring/challenges", &headers, b"{}").await;
+    assert_eq!(asked.verdict(), "201", "{}", asked.text());
+    let asked = asked.json();
+    let work = doorbuster_challenge::solve(&asked["altcha"]).expect("it can be done");
+    json!({"item": "phone", "challenge": asked["challenge"], "answer": {"altcha": work}})
+}
+
+/// Two nodes of this shape that both know of an open sale with this door.
+async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
+    let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
+    nodes[0].open_door("spring", door).await;
+    let begun = Watch::start();
+    while nodes[1].get("/v1/sales/spring/status").await.json()["phase"] != "open" {
+        assert!(begun.elapsed() < PATIENCE, "the second knows of the sale");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    nodes
+}
+
+/// How many of a crowd get a pass for this, half of them at each node, at once.
+async fn let_in(nodes: &[TestApp; 2], buyer: impl Fn(usize) -> String, body: &Value, refused: &str) -> usize {
+    let asking = (0..CROWD).map(|n| {
+        let (token, body) = (bearer(&buyer(n)), body.clone());
+        async move { nodes[n % 2].ask_pass(&token, "spring", body).await.verdict() }
+    });
+    let verdicts = futures_util::future::join_all(asking).await;
+    assert!(verdicts.iter().all(|verdict| verdict == "201" || verdict == refused), "{verdicts:?}");
+    verdicts.iter().filter(|verdict| *verdict == "201").count()
+}
+
+async fn once_at_two_nodes(settings: &[(&str, &str)]) {
+    let nodes = two_nodes(settings, unlimited(json!({"challenge": "pow"}))).await;
+    for round in 0..4 {
+        // What one node gave out holds at the other.
+        let body = solved(&nodes[round % 2], "anna").await;
+        assert_eq!(let_in(&nodes, |_| "anna".to_owned(), &body, "403 challenge_failed").await, 1);
+    }
+    nodes[0].patch_door("spring", json!({"challenge": "off", "access_codes": "required"})).await;
+    let begun = Watch::start();
+    let none = json!({"item": "phone"});
+    for node in &nodes {
+        while node.ask_pass(&bearer("zoe"), "spring", none.clone()).await.verdict() != "403 not_eligible" {
+            assert!(begun.elapsed() < PATIENCE, "both know of the new door");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for uses in [1, 3] {
+        let code = &nodes[0].codes("spring", 1, uses).await[0];
+        let body = json!({"item": "phone", "access_code": code});
+        let buyer = |n| format!("b{uses}-{n}");
+        assert_eq!(let_in(&nodes, buyer, &body, "403 not_eligible").await, uses as usize);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_postgresql() {
+    let home = Cluster::start(&[]);
+    let store = address(&home, &home.database());
+    once_at_two_nodes(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &store)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_redis() {
+    let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+    let store = address(&home, &home.database());
+    let settings =
+        [("DOORBUSTER_SHAPE", "cluster"), ("DOORBUSTER_STORE__URL", &store), ("DOORBUSTER_SLOTS__URLS", &slots)];
+    once_at_two_nodes(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_sent_away_for_asking_too_often_has_spent_nothing() {
+    let app = TestApp::start().await;
+    let limits = json!({"buyer": {"burst": 2, "per_minute": 1}, "ip": null, "interface": null});
+    app.open_door("spring", json!({"challenge": "pow", "access_codes": "required", "limits": limits})).await;
+    let code = &app.codes("spring", 1, 1).await[0];
+    let mut body = solved(&app, "anna").await;
+    body["access_code"] = json!(code);
+    let anna = bearer("anna");
+    // Asked for with nothing to show, until that was too often.
+    let mut asked = 0;
+    while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict() == "403 not_eligible" {
+        asked += 1;
+        assert!(asked < 5, "there is a limit");
+    }
+    for _ in 0..3 {
+        assert_eq!(app.ask_pass(&anna, "spring", body.clone()).await.verdict(), "429 rate_limited");
+    }
+    let counts = app.admin("GET", "/v1/admin/sales/spring/access-codes", None).await.json();
+    assert_eq!(counts, json!({"codes": 1, "uses": 1, "spent": 0}));
+    app.patch_door("spring", unlimited(json!({}))).await;
+    assert_eq!(app.ask_pass(&anna, "spring", body.clone()).await.verdict(), "201");
+    assert_eq!(app.ask_pass(&anna, "spring", body).await.verdict(), "403 challenge_failed", "now it is spent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_can_read_a_code_in_what_the_server_keeps() {
+    let app = TestApp::start().await;
+    app.open_door("spring", unlimited(json!({"access_codes": "required"}))).await;
+    let codes = app.codes("spring", 3, 1).await;
+    let body = json!({"item": "phone", "access_code": codes[0]});
+    assert_eq!(app.ask_pass(&bearer("anna"), "spring", body).await.verdict(), "201");
+    let dir = app.stop().await;
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(&dir).expect("the server's directory").flatten() {
+        kept.extend(std::fs::read(entry.path()).expect("a file"));
+    }
+    let has = |word: &str| kept.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    assert!(has("spring") && has("phone"), "it is looked for where things are kept");
+    for code in &codes {
+        for word in [code.clone(), code.replace('-', "")] {
+            assert!(!has(&word), "{word} can be read");
+        }
+    }
+    std::fs::remove_dir_all(dir).expect("nobody uses it");
+}

@@ -1,0 +1,80 @@
+//! What the line says of the time, held against the time.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{announce, buy, enter, is, look, until};
+use crate::app::TestApp;
+use crate::events::{next, socket};
+
+/// Between two buyers who come and go.
+const EVERY: Duration = Duration::from_millis(400);
+/// For all of it.
+const LONGEST: Duration = Duration::from_secs(120);
+/// What is told in whole seconds, and a called buyer who looks a moment later.
+const SLACK: Duration = Duration::from_millis(1_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_line_that_moves_evenly_it_is_said_when_one_is_called_and_so_it_is() {
+    const UNITS: usize = 20;
+    const AHEAD: usize = 10;
+    let app = TestApp::start().await;
+    announce(&app, UNITS.into(), 1).await;
+    app.step("spring", "open").await;
+    for n in 0..400 {
+        assert_eq!(enter(&app, &format!("b{n}")).await.verdict(), "201");
+    }
+    let begun = Instant::now();
+    let mut ticks = tokio::time::interval(EVERY);
+    let mut told: Option<(String, Instant, Value)> = None;
+    for n in 0.. {
+        ticks.tick().await;
+        // Whoever is called buys and gives it back, and the next is called.
+        let buyer = format!("b{n}");
+        until(&app, &buyer, "is called in", is("admitted")).await;
+        let order = buy(&app, &buyer).await;
+        assert_eq!(order.verdict(), "201", "{}", order.text());
+        let id = order.json()["id"].as_str().expect("an id").to_owned();
+        assert_eq!(app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
+        let Some((buyer, at, estimate)) = &told else {
+            let buyer = format!("b{}", n + UNITS + AHEAD);
+            let place = look(&app, &buyer).await;
+            if !place["estimate_secs"].is_null() {
+                assert!(
+                    begun.elapsed() > Duration::from_secs(15),
+                    "nothing is said of what was hardly measured: {place}"
+                );
+                told = Some((buyer, Instant::now(), place["estimate_secs"].clone()));
+            }
+            assert!(begun.elapsed() < LONGEST, "nothing is said: {place}");
+            continue;
+        };
+        if look(&app, buyer).await["state"] == "admitted" {
+            let after = at.elapsed();
+            println!("{estimate} was said, and after {after:?} it was so");
+            let secs = |end: &str| Duration::from_secs(estimate[end].as_u64().expect("seconds"));
+            assert!(
+                after + SLACK > secs("from") && after < secs("to") + SLACK,
+                "{estimate} was said, it took {after:?}"
+            );
+            break;
+        }
+        assert!(at.elapsed() < LONGEST, "{buyer} is never called");
+    }
+    // The stream says the same as the page.
+    let last = format!("b{}", 400 - 1);
+    assert_eq!(look(&app, &last).await["estimate_secs"], Value::Null, "nothing is said of what may be gone by then");
+    let (buyer, _, _) = told.expect("it was");
+    let near: usize = buyer[1..].parse().expect("a number");
+    let mut events = socket(&app, &format!("b{}", near + 3), "?sale=spring").await;
+    let event = loop {
+        let event = next(&mut events).await;
+        if event["type"] == "waiting_room" {
+            break event;
+        }
+    };
+    assert_eq!(event["state"], json!("waiting"), "{event}");
+    assert!(event["estimate_secs"]["from"].as_u64() <= event["estimate_secs"]["to"].as_u64(), "{event}");
+    assert!(event["estimate_secs"]["to"].is_u64(), "{event}");
+}
