@@ -67,7 +67,12 @@ fn allowed(expression: &str) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{allowed, is_known};
+    use super::{allowed, is_known, run};
+
+    #[test]
+    fn everything_that_the_program_is_built_from_may_be_used() {
+        run().expect("allowed licences, from registries");
+    }
 
     #[test]
     fn packages_come_from_here_or_from_a_registry() {

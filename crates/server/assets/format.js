@@ -26,8 +26,12 @@ export function left(ms) {
 export const span = secs => (secs % 60 ? text('say.sec', { n: secs }) : text(secs === 60 ? 'say.min1' : 'say.min', { n: secs / 60 }));
 
 export const count = n => new Intl.NumberFormat(locale).format(n);
+/** Decimal places by ISO 4217, as the server counts; 2 but for these. What browsers know is how prices are usually written, which is not the same. */
+const places = { BHD: 3, BIF: 0, CLF: 4, CLP: 0, DJF: 0, GNF: 0, IQD: 3, ISK: 0, JOD: 3, JPY: 0, KMF: 0, KRW: 0, KWD: 3, LYD: 3,
+  OMR: 3, PYG: 0, RWF: 0, TND: 3, UGX: 0, UYI: 0, UYW: 4, VND: 0, VUV: 0, XAF: 0, XOF: 0, XPF: 0 };
 /** `{amount_minor, currency}` times `units`, with as many decimals as the currency has. */
 export function money({ amount_minor, currency }, units = 1) {
-  const form = new Intl.NumberFormat(locale, { style: 'currency', currency });
-  return form.format(amount_minor * units / 10 ** form.resolvedOptions().maximumFractionDigits);
+  const digits = places[currency] ?? 2;
+  const form = new Intl.NumberFormat(locale, { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return form.format(amount_minor * units / 10 ** digits);
 }

@@ -24,6 +24,8 @@ mod faults;
 mod gone;
 #[path = "it/group.rs"]
 mod group;
+#[path = "it/letters.rs"]
+mod letters;
 #[path = "it/line.rs"]
 mod line;
 #[path = "it/model.rs"]

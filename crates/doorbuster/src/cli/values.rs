@@ -60,9 +60,17 @@ pub fn limit(text: &str) -> Parsed<LimitWord> {
 
 /// A span of time: `90s`, `15m`, `1h30m`.
 pub fn duration(text: &str) -> Parsed<Duration> {
-    let wrong = || "is no span of time; write it like 90s, 15m or 1h30m".to_owned();
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(wrong)
+    duration_or_none(text).ok().filter(|span| !span.is_zero()).ok_or_else(no_span)
+}
+
+/// The same, or `0s`.
+pub fn duration_or_none(text: &str) -> Parsed<Duration> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| no_span())?;
+    Duration::try_from(span).map_err(|_| no_span())
+}
+
+fn no_span() -> String {
+    "is no span of time; write it like 90s, 15m or 1h30m".to_owned()
 }
 
 /// A sale's phase.
@@ -204,5 +212,8 @@ mod tests {
         check("0s", None);
         check("-5s", None);
         check("soon", None);
+        assert_eq!(duration_or_none("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration_or_none("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(duration_or_none("-5s").is_err());
     }
 }

@@ -80,8 +80,8 @@ pub enum EndpointCommand {
     Rotate {
         /// The endpoint's id.
         endpoint: String,
-        /// For how long the old secret signs as well.
-        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::duration)]
+        /// For how long the old secret signs as well; 0s for one that leaked.
+        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::duration_or_none)]
         overlap: Duration,
     },
     /// Remove an endpoint, with everything that it was not told.

@@ -7,17 +7,18 @@ use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use doorbuster_server::signing::{SigningKey, sign, write_secret};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{KEY, program, run};
+use crate::house::{KEY, Scratch, program, run};
 use crate::kill::number;
-use crate::windows::client::{Wire, Wish};
+use crate::windows::client::{Wire, Wish, request};
 use crate::windows::rig::{Rig, operator};
 
 /// Longest time in which everything is told after the last start, with the tries that fail on the way, on a slow machine.
@@ -211,6 +212,42 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     for unclear in [&["retry"][..], &["retry", "dlv_1", "--all"], &["discard", "--all"]] {
         ask(&[&["dead-letter"], unclear].concat()).refused(2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_refuses_what_is_not_genuine_and_shows_people_what_is() {
+    let (scratch, secret) = (Scratch::new(), write_secret(&[7; 32]));
+    let key = SigningKey::parse(&secret).expect("a secret");
+    let mut command = program(&scratch);
+    let listen = ["webhook", "listen", "--port", "0", "--secret", &secret];
+    let mut child = command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let _listener = Listener(child);
+    let mut next = || lines.next().expect("it prints").expect("text");
+    let first = next();
+    let address = first.strip_prefix("listening on http://").and_then(|address| address.strip_suffix('/'));
+    let address: SocketAddr = address.and_then(|address| address.parse().ok()).expect("where it is");
+    let id = "evt_0000000000000042_f2aa95665c";
+    let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
+                      "data": {"order": {"id": "ord_1"}}});
+    // Sends the message with the signature that another text, or its own, has at this time.
+    let send = async |at: i64, signed: &str| {
+        let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
+        let headers = format!("webhook-id: {id}\r\nwebhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n");
+        let mut wire = Wire::connect(address).await.expect("it listens");
+        wire.ask(&request("POST", "/", &headers, Some(&body))).await.expect("an answer").status
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = i64::try_from(now).expect("seconds");
+    let genuine = body.to_string();
+    assert_eq!(send(now, "another text").await, 401);
+    assert_eq!(next(), "refused: no signature fits");
+    assert_eq!(send(now - 600, &genuine).await, 401);
+    assert_eq!(next(), "refused: webhook-timestamp is too old or too new");
+    assert_eq!(send(now, &genuine).await, 204);
+    let shown: Vec<String> = (0..6).map(|_| next()).collect();
+    let head = "2026-11-20T10:00:42.000Z  order.paid  evt_0000000000000042_f2aa95665c  the signature holds";
+    assert_eq!(shown, [head, "{", "  \"order\": {", "    \"id\": \"ord_1\"", "  }", "}"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! Forgets what is of use to nobody any more, a little at a time: events that are about no order, deliveries that were given up, messages of providers that
-//! had their effect. The leader does it; an order's history is kept.
+//! Forgets what is of use to nobody any more, a little at a time: events that are about no order, deliveries and tickets that were given up, messages of
+//! providers that had their effect. The leader does it; an order's history is kept, and so is what became of a ticket.
 use std::time::Duration;
 
 use doorbuster_store::Forget;
@@ -15,8 +15,8 @@ const REST: Duration = Duration::from_millis(200);
 const DAY_MS: i64 = 86_400_000;
 /// How long events are kept that are about no order; whoever was told nothing for longer has missed them.
 const EVENTS_MS: i64 = 30 * DAY_MS;
-/// How long dead and discarded deliveries are kept.
-const DELIVERIES_MS: i64 = 90 * DAY_MS;
+/// How long dead and discarded deliveries are kept, and dead letters of tickets.
+const DEAD_MS: i64 = 90 * DAY_MS;
 /// How long messages of providers are known by their ids.
 const INBOX_MS: i64 = 90 * DAY_MS;
 
@@ -30,7 +30,7 @@ impl Outbox {
                 let now = self.engine.store().careful_now();
                 let what = Forget {
                     events_before: now.plus(-EVENTS_MS),
-                    deliveries_before: now.plus(-DELIVERIES_MS),
+                    dead_before: now.plus(-DEAD_MS),
                     inbox_before: now.plus(-INBOX_MS),
                 };
                 match self.engine.store().forget(what, AT_ONCE).await {

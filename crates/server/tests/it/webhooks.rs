@@ -1,5 +1,7 @@
 //! Webhooks that go out: a shop's server that takes them, fails, hangs, trickles, redirects and floods; operators who add endpoints and see to what was given up.
 
+#[path = "webhooks/bodies.rs"]
+mod bodies;
 #[path = "webhooks/endpoints.rs"]
 mod endpoints;
 #[path = "webhooks/given_up.rs"]

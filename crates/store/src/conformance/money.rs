@@ -26,7 +26,7 @@ fn price(units: u32) -> Money {
 }
 
 /// A right message for an order.
-fn message(order: &Order, event: &str, payment: &str) -> Capture {
+pub(super) fn message(order: &Order, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),
         provider: PROVIDER.to_owned(),

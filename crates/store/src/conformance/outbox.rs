@@ -2,14 +2,16 @@
 use std::sync::Arc;
 
 use doorbuster_core::event::{By, EventType, Subject};
+use doorbuster_core::money::{Captured, PaymentState};
 use doorbuster_core::order::Ending;
 use doorbuster_core::outbox::{Note, Parcel, Progress, Wanted};
-use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
+use doorbuster_core::{Millis, NodeId, Order, OrderState, TicketId};
 
 use super::Rig;
+use super::money::message;
 use crate::contract::{
     DeadCounts, DeadId, DeadKind, DeadOutcome, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind,
-    EndpointSecret, Forget, Held, NewEndpoint, Read, Redelivery, Rotation, Told,
+    EndpointSecret, Forget, Held, MoneyQuery, NewEndpoint, Read, Redelivery, Rotation, Told,
 };
 
 const MOST: usize = 3;
@@ -278,7 +280,7 @@ pub async fn what_nobody_needs_is_forgotten(rig: Rig) {
     rig.clock.pass(1_000);
     let before = |ms: i64| {
         let at = rig.clock.now().plus(-ms);
-        Forget { events_before: at, deliveries_before: at, inbox_before: at }
+        Forget { events_before: at, dead_before: at, inbox_before: at }
     };
     assert_eq!(rig.store.forget(before(1_000), 100).await.expect("writes"), 0, "not old enough");
     let sale = whole(rig.store.told_after(0, 1).await.expect("reads")).remove(0);
@@ -298,4 +300,24 @@ pub async fn what_nobody_needs_is_forgotten(rig: Rig) {
     assert_eq!(rig.store.dead_counts().await.expect("reads"), DeadCounts::default());
     let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
     assert_eq!(rig.store.history(order.id).await.expect("reads").len(), 1);
+    old_messages_go_and_their_payment_stays(&rig, order).await;
+}
+
+/// Of a provider's messages the old ones are not known any more. What they tell again changes nothing: the payment is known by its own id.
+async fn old_messages_go_and_their_payment_stays(rig: &Rig, order: &Order) {
+    let capture = async || rig.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes");
+    let fail = async |event: &str| rig.store.fail_payment(message(order, event, "pay_1")).await.expect("writes");
+    assert!(matches!(capture().await, Captured::Paid(_)));
+    assert!(fail("evt_2").await, "a message that came late");
+    rig.clock.pass(1_000);
+    assert!(fail("evt_3").await);
+    let what = Forget { events_before: Millis(0), dead_before: Millis(0), inbox_before: rig.clock.now() };
+    assert_eq!(rig.store.forget(what, 100).await.expect("writes"), 2, "the two old ones");
+    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the young one is known");
+    assert_eq!(capture().await, Captured::Repeated, "and so is the payment");
+    let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };
+    let payments = rig.store.payments(all.clone()).await.expect("reads").rows;
+    assert_eq!(payments.iter().map(|payment| payment.state).collect::<Vec<_>>(), [PaymentState::Captured]);
+    assert_eq!(rig.store.refunds(all).await.expect("reads").rows, []);
+    rig.expect_units(order.item, 0, 7, 2, 1).await;
 }

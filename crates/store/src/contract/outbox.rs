@@ -373,8 +373,8 @@ pub struct DeadCounts {
 pub struct Forget {
     /// Events that are about no order and that every endpoint is past. An order's history is kept.
     pub events_before: Millis,
-    /// Deliveries that are dead or discarded.
-    pub deliveries_before: Millis,
+    /// Deliveries that are dead or discarded, and dead letters of tickets, whether or not somebody has seen to them. A ticket's verdict is kept.
+    pub dead_before: Millis,
     /// Messages of providers that had their effect. A payment is known by its own id as well.
     pub inbox_before: Millis,
 }

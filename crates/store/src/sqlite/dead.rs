@@ -167,7 +167,11 @@ fn forget(ledger: &mut SqliteLedger<'_>, what: &Forget, limit: usize) -> Done<us
     let deliveries = sql.run(
         "DELETE FROM delivery WHERE seq IN (
              SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < ?1 ORDER BY seq LIMIT ?2)",
-        params![what.deliveries_before.0, limit],
+        params![what.dead_before.0, limit],
+    )?;
+    let tickets = sql.run(
+        "DELETE FROM dead_letter WHERE seq IN (SELECT seq FROM dead_letter WHERE at < ?1 ORDER BY seq LIMIT ?2)",
+        params![what.dead_before.0, limit],
     )?;
     // The newest row stays: without it its number would be given to another one.
     let events = sql.run(
@@ -184,7 +188,7 @@ fn forget(ledger: &mut SqliteLedger<'_>, what: &Forget, limit: usize) -> Done<us
              SELECT provider, event_id FROM inbox WHERE at < ?1 ORDER BY at LIMIT ?2)",
         params![what.inbox_before.0, limit],
     )?;
-    Ok(deliveries + events + inbox)
+    Ok(deliveries + tickets + events + inbox)
 }
 
 impl Sqlite {

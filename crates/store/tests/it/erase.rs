@@ -17,7 +17,7 @@ use crate::cluster;
 use crate::rig::{Dir, open, open_postgres};
 
 #[path = "erase/shell.rs"]
-mod shell;
+pub mod shell;
 
 use shell::Shell;
 
@@ -27,7 +27,7 @@ const SEED: [u8; 32] = [3; 32];
 /// A ticket of so many units cannot be settled.
 const POISON: u32 = 4;
 
-async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F) {
+pub async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F) {
     let dir = Dir::new();
     let rig = open(dir.path());
     let store = rig.store.clone();
@@ -36,7 +36,7 @@ async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F
     drop(shell);
 }
 
-async fn on_postgres<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F) {
+pub async fn on_postgres<F: Future<Output = Shell>>(body: impl FnOnce(Rig, Shell) -> F) {
     let cluster = cluster::shared();
     let database = cluster.database();
     let rig = open_postgres(&cluster.url(&database), 1).await;

@@ -1,5 +1,6 @@
 //! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese, browsers without scripts.
 
+use doorbuster_api::value::{Currency, Money};
 use serde_json::json;
 
 use super::driver::Browser;
@@ -147,6 +148,26 @@ async fn without_javascript_every_page_says_what_is_needed() {
             let seen = seen.as_str().expect("text");
             assert!(seen.starts_with(words) && seen.contains("需要启用 JavaScript"), "{path}: {seen}");
             assert!(!seen.contains("Buy now") && !seen.contains('…'), "nothing is shown that does not work: {seen}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_price_is_shown_as_the_server_means_it_in_any_currency() {
+    const MINOR: i64 = 1_234_560;
+    let rig = Rig::start();
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        for code in ["EUR", "RSD", "IQD", "KWD", "JPY", "CLF"] {
+            let of = |amount_minor: i64| json!({"amount_minor": amount_minor, "currency": code});
+            let name = sale(&rig, &code.to_lowercase(), json!({"price": of(MINOR), "list_price": of(2 * MINOR)})).await;
+            tab.go(&plain(rig.address, &format!("/sale/{name}?lang=en"))).await;
+            tab.until("document.querySelector('#price').textContent.length > 0").await;
+            let shown: String =
+                tab.text("#price").await.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+            let meant = Money { amount_minor: MINOR, currency: Currency::parse(code).expect("a currency") }.to_string();
+            assert_eq!(Some(shown.as_str()), meant.split(' ').next(), "{code}");
         }
     })
     .await;

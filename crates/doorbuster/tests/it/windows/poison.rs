@@ -1,8 +1,9 @@
-//! A ticket that can never settle: it is given up alone, its units come back, it is written down, and the rest flows on.
+//! A ticket that can never settle: it is given up alone, its units come back, it is written down for an operator, and the rest flows on.
 
 use std::time::Duration;
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
 
 use super::client::{Reply, Wish};
 use super::faults::Faults;
@@ -93,5 +94,44 @@ async fn a_ticket_that_cannot_even_be_returned_holds_up_nobody() {
     }
     assert_eq!(rig.stock("spring").await.held, 100);
     // The auditor of the command line would say that this ticket has no verdict, and be right: nobody asked for it yet.
-    assert_eq!(rig.shown("/v1/admin/audit").await["findings"], serde_json::json!([]));
+    assert_eq!(rig.shown("/v1/admin/audit").await["findings"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_to_a_ticket_that_was_given_up() {
+    let rig = Rig::start();
+    rig.open_sale("spring", &[("phone", 100, 2, 900)]).await;
+    // Only the first one: it may be put again.
+    poison(&rig, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
+    rig.buy(&Wish::new("poison", "k", "spring", 2)).await;
+    let unseen = async || rig.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;
+    assert_eq!(unseen().await, 1);
+    let list = rig.shown("/v1/admin/dead-letters?kind=ticket").await;
+    assert_eq!(list["dead_letters"].as_array().map(Vec::len), Some(1), "{list}");
+    let letter = &list["dead_letters"][0];
+    let id = letter["id"].as_str().expect("an id");
+    assert_eq!((&letter["kind"], &letter["about"], &letter["tries"]), (&json!("ticket"), &json!(id), &json!(1)));
+    assert!(letter["error"].as_str().is_some_and(|error| error.contains("poison")), "{letter}");
+    assert_eq!(rig.shown("/v1/admin/dead-letters?kind=delivery").await["dead_letters"], json!([]));
+    let path = format!("/v1/admin/dead-letters/{id}");
+    let shown = rig.shown(&path).await;
+    assert_eq!(shown["request"], json!({"sale": "spring", "item": "phone", "buyer": "poison", "units": 2}));
+    assert_eq!((&shown["id"], &shown["message"], &shown["refund"]), (&json!(id), &Value::Null, &Value::Null));
+    let retried = rig.admin("POST", &format!("{path}/retry"), None).await;
+    assert_eq!((retried.verdict().as_str(), &retried.json()["state"]), ("409 wrong_state", &json!("gone")));
+    assert_eq!(unseen().await, 1, "it waits still");
+    let discard = async || {
+        let why = json!({"reason": "the table is mended"});
+        rig.admin("POST", &format!("{path}/discard"), Some(&why)).await
+    };
+    assert_eq!(discard().await.json(), json!({"id": id, "state": "discarded"}));
+    assert_eq!(unseen().await, 0);
+    let kept = shell(&rig).query_row("SELECT discarded FROM dead_letter", [], |row| row.get::<_, String>(0));
+    assert_eq!(kept.expect("it is kept"), "the table is mended");
+    assert_eq!(rig.shown("/v1/admin/dead-letters?kind=ticket").await["dead_letters"], json!([]));
+    assert_eq!(discard().await.verdict(), "404 not_found");
+    for (method, path) in [("GET", path.clone()), ("POST", format!("{path}/retry"))] {
+        assert_eq!(rig.admin(method, &path, None).await.verdict(), "404 not_found", "{method} {path}");
+    }
+    rig.audit(None).await;
 }

@@ -10,9 +10,6 @@ use crate::metrics::{Kind, Text};
 use crate::tally::Answer;
 use crate::web::App;
 
-/// Dead letters that are counted; more are as alarming as these.
-const DEAD_LETTERS_COUNTED_MAX: usize = 1_000;
-
 /// The page of metrics.
 pub(super) async fn text(app: &App) -> String {
     let mut text = Text::default();
@@ -272,14 +269,6 @@ async fn engine(app: &App, text: &mut Text) {
     text.metric("doorbuster_clock_alarm", Kind::Gauge, "1 while the wall clock is not believed and nothing expires.")
         .sample(&[], alarm);
     // The store may be away: then these are missing rather than wrong.
-    if let Ok(letters) = app.engine.store().dead_letters(DEAD_LETTERS_COUNTED_MAX).await {
-        text.metric(
-            "doorbuster_dead_letters_total",
-            Kind::Counter,
-            "Tickets that could not be settled; any is an alarm.",
-        )
-        .sample(&[], letters.len());
-    }
     if let Ok(closings) = app.engine.store().closings().await {
         text.metric(
             "doorbuster_grants_closed_total",

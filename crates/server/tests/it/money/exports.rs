@@ -19,7 +19,7 @@ async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, St
     lines.map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect()).collect()
 }
 
-async fn reconciliation(app: &TestApp, query: &str) -> Value {
+pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
     let reply = app.admin("GET", &format!("/v1/admin/exports/reconciliation{query}"), None).await;
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
     reply.json()

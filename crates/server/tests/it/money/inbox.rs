@@ -14,11 +14,17 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
+    assert_eq!(read(&app, &id).await["payments"], json!([]));
     let first = tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
     assert_eq!((first.verdict().as_str(), &first.json()["outcome"]), ("200", &json!("paid")), "{}", first.text());
     let paid = read(&app, &id).await;
     assert_eq!(paid["state"], "paid", "{paid}");
     assert!(paid["paid_at"].is_string() && paid["ended_at"].is_null(), "{paid}");
+    let mut listed = paid["payments"].clone();
+    assert!(listed[0]["at"].take().is_string(), "{paid}");
+    let amount = json!({"amount_minor": 100, "currency": "CNY"});
+    let only = json!([{"payment": "pay_1", "order": id, "amount": amount, "state": "captured", "provider": "sandbox", "at": null}]);
+    assert_eq!(listed, only);
     for (message, body) in [
         ("msg_1", captured("pay_1", &id, 100)),
         // The same message id with something else in it, and the same payment under another id.
@@ -30,6 +36,7 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
         assert_eq!((again.verdict().as_str(), &again.json()["outcome"]), ("200", &json!("repeated")), "{message}");
     }
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
+    assert_eq!(read(&app, &id).await["payments"], paid["payments"], "as it was, whatever was told since");
     assert!(refunds(&app, &id).await.is_empty());
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
     adds_up(&app).await;

@@ -7,6 +7,8 @@ mod elsewhere;
 mod grace;
 #[path = "stripe/later.rs"]
 mod later;
+#[path = "stripe/lost.rs"]
+mod lost;
 #[path = "stripe/stand_in.rs"]
 mod stand_in;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use doorbuster_core::limits::DELIVERIES_AT_ONCE;
 use serde_json::json;
 
 use super::receiver::{Answer, Heard, Receiver};
@@ -16,6 +17,14 @@ fn told(heard: &[Heard], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine = heard.iter().filter(|one| one.taken && one.order() == order && seen.insert(one.id()));
     mine.map(Heard::what).collect()
+}
+
+/// How many seconds ago the oldest event happened that an endpoint waits for, as the metrics say.
+async fn lag(app: &TestApp) -> f64 {
+    let metrics = app.get("/metrics").await.text();
+    let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;
+    let secs = metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+    secs.unwrap_or_else(|| panic!("{metrics}"))
 }
 
 #[tokio::test]
@@ -104,6 +113,28 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
+    // Longer than the test lasts: nothing fails meanwhile, which would make room for more.
+    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60")];
+    let app = TestApp::with(&settings).await;
+    let (slow, quick) = (Receiver::with(|_, _| Answer::Hang).await, Receiver::start().await);
+    app.open_sale("spring", 99.into(), 1).await;
+    add(&app, &slow.url(), json!(["*"])).await;
+    add(&app, &quick.url(), json!(["*"])).await;
+    for n in 0..20 {
+        buy(&app, n).await;
+    }
+    quick.until(30, "twenty", |heard| heard.len() == 20).await;
+    slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_AT_ONCE).await;
+    // Whoever asked for more would have done so by then: it looks for news twice a second.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let asked = slow.heard();
+    assert_eq!(asked.len(), DELIVERIES_AT_ONCE);
+    let orders: HashSet<_> = asked.iter().map(Heard::order).collect();
+    assert_eq!(orders.len(), DELIVERIES_AT_ONCE, "each about another one");
+}
+
+#[tokio::test]
 async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
     let check = async |name: &str, answer: Answer, taken: bool| {
         // What comes in time is not to be late because the machine stops for a while.
@@ -162,6 +193,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
     let failing = standing["failing"].as_u64().expect("a number");
     assert!(failing < 20, "it gathers no rows: {standing}");
     assert!(!standing["oldest_waiting_at"].is_null());
+    assert!(lag(&app).await > 0.0, "the oldest has waited for a while");
     let before = shop.heard().len();
     assert!(before < 30, "it is tried with one at a time: {before}");
     let metrics = app.get("/metrics").await.text();
@@ -173,6 +205,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
     let heard = shop.until(120, "everything", all).await;
     assert_eq!(told(&heard, &orders[0]), ["order.reserved", "order.cancelled"]);
     app.until(&path, "it is level again", |one| one["waiting"] == 0 && one["failing"] == 0).await;
+    assert_eq!(lag(&app).await, 0.0, "nothing waits");
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ struct State {
     hides_payments: bool,
     /// Whether the next refund arrives at once, and what was refunded by hand fails then.
     by_hand_fails_next: bool,
+    /// The method and path of the next request whose answer is lost.
+    loses: Option<(String, String)>,
 }
 
 /// The stand-in; it ends with the test.
@@ -136,6 +138,21 @@ impl StandIn {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
+    /// The next such request is done, and its answer is lost.
+    pub(super) fn lose_next(&self, method: &str, path: &str) {
+        self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
+    }
+
+    /// How many sessions it made.
+    pub(super) fn made(&self) -> usize {
+        self.with(|state| state.made)
+    }
+
+    /// Forgets the keys that it was sent so far, and what it answered to them.
+    pub(super) fn forget_keys(&self) {
+        self.with(|state| state.answers.clear());
+    }
+
     /// Forgets what it was sent so far.
     pub(super) fn forget(&self) {
         self.with(|state| state.sent.clear());
@@ -149,17 +166,21 @@ impl StandIn {
 
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some((sent, body)) = read(&mut stream).await else { return };
-    let (status, answer) = {
+    let ((status, answer), is_lost) = {
         let mut state = state.lock().expect("no panic");
         let before = sent.key.as_ref().and_then(|key| state.answers.get(key).cloned());
         let answer = before.unwrap_or_else(|| answer(&mut state, &sent));
         if let Some(key) = &sent.key {
             state.answers.insert(key.clone(), answer.clone());
         }
+        let is_lost = state.loses.take_if(|(method, path)| *method == sent.method && *path == sent.path).is_some();
         state.sent.push(sent);
-        answer
+        (answer, is_lost)
     };
     drop(body);
+    if is_lost {
+        return;
+    }
     let text = answer.to_string();
     let head = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",

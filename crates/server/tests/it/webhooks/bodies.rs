@@ -1,0 +1,103 @@
+//! What stands in messages: each as a whole, held against what operators are shown of the same.
+
+use serde_json::{Value, json};
+
+use super::add;
+use super::receiver::{Heard, Receiver};
+use crate::app::TestApp;
+use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, tell};
+
+/// A server that may tell this machine, and believes messages signed with [`KEY`].
+async fn start() -> TestApp {
+    let believed = secret(KEY);
+    let settings =
+        [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", believed.as_str())];
+    TestApp::with(&settings).await
+}
+
+/// Every message that was heard, without its id.
+fn bare(heard: &[Heard]) -> Vec<Value> {
+    let bare = |one: &Heard| {
+        let mut message = one.json();
+        let id = message.as_object_mut().and_then(|members| members.remove("id"));
+        assert!(id.is_some(), "{one:?}");
+        message
+    };
+    heard.iter().map(bare).collect()
+}
+
+/// The message, without its id, that tells what became of an order last, which is `what`: made of what an operator is shown of the order now.
+async fn last(app: &TestApp, order: &str, what: &str) -> Value {
+    let mut shown = read(app, order).await;
+    let members = shown.as_object_mut().expect("an object");
+    let history = members.remove("history").expect("a history");
+    assert!(members.remove("payments").is_some(), "the rest is the order itself");
+    let step = history.as_array().and_then(|steps| steps.last()).expect("a step");
+    assert_eq!(step["event"], what, "{history}");
+    json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
+}
+
+/// This payment of an order as a list of operators has it, or its refund.
+async fn row(app: &TestApp, list: &str, order: &str, payment: &str) -> Value {
+    let found = app.admin("GET", &format!("/v1/admin/{list}?order={order}"), None).await.json();
+    let rows = found[list].as_array().expect("a list");
+    rows.iter().find(|row| row["payment"] == payment).unwrap_or_else(|| panic!("{found}")).clone()
+}
+
+fn state(message: &Value) -> &str {
+    message["data"]["order"]["state"].as_str().expect("a word")
+}
+
+#[tokio::test]
+async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown() {
+    let (app, shop) = (start().await, Receiver::start().await);
+    open_sale(&app, 1.into(), 1, 900).await;
+    let (endpoint, key) = add(&app, &shop.url(), json!(["*"])).await;
+    let path = format!("/v1/admin/webhook-endpoints/{endpoint}");
+    let level = async || app.until(&path, "it is level", |one| one["waiting"] == 0 && one["failing"] == 0).await;
+    let id = order(&app, "anna", "k", 1).await;
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
+    level().await;
+    let reserved = last(&app, &id, "order.reserved").await;
+    assert_eq!(bare(&shop.heard()), std::slice::from_ref(&reserved), "nothing is left, but what is held may return");
+
+    assert_eq!(tell(&app, "msg_1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    let paid = last(&app, &id, "order.paid").await;
+    assert_eq!(tell(&app, "msg_2", &captured("pay_2", &id, 10)).await.json()["outcome"], "refunded");
+    let refund = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
+    assert_eq!(refund.verdict(), "200", "{}", refund.text());
+    let refunded = last(&app, &id, "order.refunded").await;
+    assert_eq!([&reserved, &paid, &refunded].map(state), ["reserved", "paid", "refunded"]);
+    let (payment, refund) = (row(&app, "payments", &id, "pay_2").await, row(&app, "refunds", &id, "pay_2").await);
+    assert_eq!((&refund["cause"], &refund["state"]), (&json!("second"), &json!("pending")), "{refund}");
+    let returned =
+        json!({"type": "payment.refunded", "timestamp": refund["at"], "data": {"payment": payment, "refund": refund}});
+    let gone =
+        json!({"type": "item.sold_out", "timestamp": paid["timestamp"], "data": {"sale": "spring", "item": "phone"}});
+
+    level().await;
+    let heard = shop.heard();
+    heard.iter().for_each(|one| one.verify(&key));
+    let (sold_out, of_order): (Vec<_>, Vec<_>) =
+        bare(&heard).into_iter().partition(|message| message["type"] == "item.sold_out");
+    assert_eq!(of_order, [reserved, paid, returned, refunded], "in the order in which it happened");
+    assert_eq!(sold_out, [gone], "once, when the last unit was paid for");
+}
+
+#[tokio::test]
+async fn what_is_told_of_more_time_and_of_its_end_is_what_operators_were_shown_then() {
+    let (app, shop) = (start().await, Receiver::start().await);
+    open_sale(&app, 1.into(), 1, BRIEF_SECS).await;
+    let (_, key) = add(&app, &shop.url(), json!(["*"])).await;
+    let id = order(&app, "anna", "k", 1).await;
+    let reserved = last(&app, &id, "order.reserved").await;
+    let longer = app.admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 1}))).await;
+    assert_eq!(longer.verdict(), "200", "{}", longer.text());
+    let extended = last(&app, &id, "order.extended").await;
+    assert_ne!(extended["data"]["order"]["pay_by"], reserved["data"]["order"]["pay_by"]);
+    let heard = shop.until(30, "its end", |heard| heard.iter().any(|one| one.what() == "order.expired")).await;
+    let expired = last(&app, &id, "order.expired").await;
+    assert_eq!([&reserved, &extended, &expired].map(state), ["reserved", "reserved", "expired"]);
+    heard.iter().for_each(|one| one.verify(&key));
+    assert_eq!(bare(&heard), [reserved, extended, expired]);
+}
