@@ -123,11 +123,11 @@ impl Client {
         take: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
     ) -> Result<(), Failure> {
         let request = self.request(Method::GET, &path).timeout(DOWNLOAD_TIMEOUT);
-        let mut answer = request.send().await.map_err(|error| self.broken(error))?;
+        let mut answer = request.send().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))?;
         if !answer.status().is_success() {
             return Err(self.whole(answer).await.err().map_or(Failure::Told, Into::into));
         }
-        while let Some(piece) = answer.chunk().await.map_err(|error| self.broken(error))? {
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.broken(error, DOWNLOAD_TIMEOUT))? {
             if !take(&piece)? {
                 break;
             }
@@ -190,7 +190,7 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Asked {
-        let answer = request.send().await.map_err(|error| self.broken(error))?;
+        let answer = request.send().await.map_err(|error| self.broken(error, ANSWER_TIMEOUT))?;
         self.whole(answer).await
     }
 
@@ -198,7 +198,7 @@ impl Client {
     async fn whole(&self, mut answer: reqwest::Response) -> Asked {
         let status = answer.status();
         let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error, ANSWER_TIMEOUT))? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(Refused::Broken(anyhow!("{} answers more than anybody asked for", self.url)));
             }
@@ -213,14 +213,14 @@ impl Client {
         }
     }
 
-    fn broken(&self, error: reqwest::Error) -> Refused {
+    fn broken(&self, error: reqwest::Error, limit: Duration) -> Refused {
         let url = self.url.as_str().trim_end_matches('/');
         if error.is_connect() {
             let error = anyhow!("nothing answers at {url} ({}); is the server running there?", cause(&error));
             return Refused::Broken(error);
         }
         if error.is_timeout() {
-            return Refused::Broken(anyhow!("{url} did not answer within {} s", ANSWER_TIMEOUT.as_secs()));
+            return Refused::Broken(anyhow!("{url} did not answer within {} s", limit.as_secs()));
         }
         Refused::Broken(anyhow!("the connection to {url} broke: {}", cause(&error)))
     }

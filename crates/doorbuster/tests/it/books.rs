@@ -1,10 +1,17 @@
 //! What is taken out of a running server: lists, the reconciliation.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
 use serde_json::Value;
 
-use crate::house::{House, Ran, Scratch, program, run};
+use crate::house::{House, KEY, Ran, Scratch, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
+/// What comes of an export before it breaks off.
+const LINES: &str = "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
 /// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON object a line.
 pub fn storm(scratch: &Scratch, house: &House, buyers: u32) -> Vec<Value> {
@@ -49,4 +56,41 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
         (&report["ok"], &report["items"][0]["held"], &report["items"][0]["ended"]),
         (&true.into(), &90.into(), &10.into())
     );
+}
+
+/// A server that gives one request these bytes and closes; its address, and whether `part` was there when it was asked.
+fn breaks_off(answer: String, part: PathBuf) -> (String, JoinHandle<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("the program connects");
+        let head = BufReader::new(&stream).lines().map(|line| line.expect("it is text"));
+        let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+        assert_eq!(head[0], "GET /v1/admin/exports/payments.csv HTTP/1.1");
+        let was_there = part.exists();
+        (&stream).write_all(answer.as_bytes()).expect("it takes it");
+        was_there
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() {
+    let scratch = Scratch::new();
+    let (file, part) = (scratch.join("payments.csv"), scratch.join("payments.csv.part"));
+    // Between two chunks, and within one.
+    for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
+        if let Some(text) = before {
+            std::fs::write(&file, text).expect("it can be written");
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), part.clone());
+        let mut command = program(&scratch);
+        command.args(["csv", "payments", "--output"]).arg(&file);
+        let said = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY)).refused(1);
+        assert!(said.contains(&format!("the connection to {url} broke")), "{said}");
+        assert!(asked.join().expect("it was asked"), "it was begun");
+        assert!(!part.exists(), "{announced}");
+        assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before);
+    }
 }

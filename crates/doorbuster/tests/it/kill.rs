@@ -5,6 +5,8 @@
 
 #[path = "kill/judge.rs"]
 mod judge;
+#[path = "kill/money.rs"]
+mod money;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 mod axe;
 #[path = "pages/buying.rs"]
 mod buying;
+#[path = "pages/cdn.rs"]
+mod cdn;
 #[path = "pages/check.rs"]
 mod check;
 #[path = "pages/door.rs"]

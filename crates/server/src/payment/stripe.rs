@@ -61,9 +61,11 @@ impl Stripe {
             return Err(ProviderError::refusal(why));
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs()).clamp(LIFE_MIN, LIFE_MAX);
-        // In whole periods from the end of the window, so that asking again with the same key says the same.
+        // The same all through a minute, so that asking again with the same key says the same.
+        let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
-            LIFE_MIN => (now.0 / 1_000).div_euclid(60) * 60 + 60 + LIFE_MIN.as_secs() as i64,
+            LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
+            LIFE_MAX => minute_secs + LIFE_MAX.as_secs() as i64,
             _ => now.plus(life.as_millis() as i64).0 / 1_000,
         };
         let order = wanted.order.to_string();

@@ -1,5 +1,8 @@
 //! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for with it.
 
+#[path = "challenges/pool.rs"]
+mod pool;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;

@@ -1,15 +1,13 @@
 //! What buyers and operators do meanwhile: payments of every kind, and what follows from them. Each goes on until it is done, whatever happens to the server.
 
-use std::time::SystemTime;
-
-use doorbuster_server::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER, sign};
+use doorbuster_server::signing::SigningKey;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::MESSAGE_SECRET;
 use super::counter::Counter;
 use super::shop::STUBBORN;
-use crate::windows::client::{Wish, request};
+use crate::windows::client::{self, Wish};
 
 /// A request, and what was told last of the order that it became.
 pub type Told = (Wish, Value);
@@ -155,11 +153,7 @@ async fn mismatched(counter: Counter) -> Vec<Told> {
 
 /// Sends a provider's message until it is taken.
 async fn message(counter: &Counter, event: &str, body: &Value) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
-    let at = i64::try_from(now.as_secs()).expect("it fits");
     let key = SigningKey::parse(MESSAGE_SECRET).expect("a secret");
-    let signature = sign(event, at, body.to_string().as_bytes(), &[key]);
-    let lines = format!("{ID_HEADER}: {event}\r\n{TIMESTAMP_HEADER}: {at}\r\n{SIGNATURE_HEADER}: {signature}\r\n");
-    let reply = counter.ask(&request("POST", "/v1/payments/sandbox/webhook", &lines, Some(body))).await;
+    let reply = counter.ask(&client::message(&key, event, body)).await;
     assert_eq!(reply.status, 200, "{reply}");
 }

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use doorbuster_server::auth::{NewToken, token};
+use doorbuster_server::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER, sign};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -173,6 +174,15 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
         None => text += "\r\n",
     }
     text.into_bytes()
+}
+
+/// The bytes of a message to the sandbox's address, signed now as its provider would.
+pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+    let at = i64::try_from(now.as_secs()).expect("it fits");
+    let signature = sign(event, at, body.to_string().as_bytes(), std::slice::from_ref(key));
+    let lines = format!("{ID_HEADER}: {event}\r\n{TIMESTAMP_HEADER}: {at}\r\n{SIGNATURE_HEADER}: {signature}\r\n");
+    request("POST", "/v1/payments/sandbox/webhook", &lines, Some(body))
 }
 
 /// Somebody's wish: what a purchase says.

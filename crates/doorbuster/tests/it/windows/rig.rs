@@ -245,13 +245,18 @@ impl Rig {
 
     /// Every order of a sale, oldest last.
     pub async fn orders(&self, sale: &str) -> Vec<Value> {
-        let (mut orders, mut cursor) = (Vec::new(), String::new());
+        self.list("orders", &format!("sale={sale}&")).await
+    }
+
+    /// Every row of an operator's list, oldest last. The filter is whole parameters, each with its `&`.
+    pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = self.shown(&format!("/v1/admin/orders?sale={sale}&limit=200{cursor}")).await;
-            orders.extend(page["orders"].as_array().expect("orders").iter().cloned());
+            let page = self.shown(&format!("/v1/admin/{of}?{filter}limit=200{cursor}")).await;
+            rows.extend(page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).iter().cloned());
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return orders,
+                None => return rows,
             }
         }
     }

@@ -1,8 +1,14 @@
 //! Orders and money: refunds by operators, late payments, more time, races.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use doorbuster_api::value::Time;
+use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until};
+use super::exports::reconciliation;
+use super::{BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until};
+use crate::app::TestApp;
 
 #[tokio::test]
 async fn an_operator_refunds_a_paid_order_exactly_once() {
@@ -118,7 +124,7 @@ async fn an_unpaid_order_may_be_given_more_time() {
     assert_eq!(extended.verdict(), "200", "{}", extended.text());
     let after = extended.json()["pay_by"].as_str().expect("a time").to_owned();
     assert!(after > before, "{after}");
-    let millis = |text: &str| doorbuster_api::value::Time::parse(text).expect("a time").millis();
+    let millis = |text: &str| Time::parse(text).expect("a time").millis();
     assert_eq!(millis(&after) - millis(&before), 600_000);
     // The same instant again changes nothing; an earlier one, and one too far away, are refused.
     assert_eq!(app.admin("POST", &path, Some(json!({"pay_by": after}))).await.verdict(), "200");
@@ -171,4 +177,47 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
     }
     assert_eq!(paid + refunded, 60);
     adds_up(&app).await;
+}
+
+/// Sends a payment twice, so long after its order is due, while somebody else wants the unit; what the money came to.
+async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
+    let pay_by = read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let wait = pay_by + after_ms - i64::try_from(now).expect("not that late");
+    tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
+    let (message, twin, rival) = (format!("msg_{n}"), format!("msg_{n}_b"), format!("rival{n}"));
+    let told = captured(&format!("pay_{n}"), id, 10);
+    let (first, bought, again) =
+        tokio::join!(tell(app, &message, &told), app.buy(&rival, "k", "spring", "phone", 1), tell(app, &twin, &told));
+    assert!(bought.status < 300 || bought.verdict() == "409 sold_out", "{}", bought.text());
+    assert_eq!((first.status, again.status), (200, 200), "{} {}", first.text(), again.text());
+    let mut outcomes = [first, again].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
+    outcomes.sort_unstable();
+    let [came, repeated] = outcomes;
+    assert_eq!(repeated, "repeated", "{came}");
+    came
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_paying_and_expiring_at_once_exactly_one_wins_and_money_is_one_thing() {
+    let app = start().await;
+    open_sale(&app, 24.into(), 1, BRIEF_SECS).await;
+    let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
+    let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
+    // The first come before the end, the last when others may have the units.
+    let came = join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
+    for (n, (id, came)) in ids.iter().zip(came).enumerate() {
+        let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
+        let owed = refunds(&app, id).await.len();
+        let stands = match (came.as_str(), state.as_str(), owed) {
+            // Expired first, and paid late from the pool, counts as paid as well.
+            ("paid", "paid", 0) => "captured",
+            ("refunded", "expired", 1) => "refunded",
+            other => panic!("{n}: {other:?}"),
+        };
+        assert_eq!(payments(&app, id).await, [(format!("pay_{n}"), stands.into())]);
+    }
+    adds_up(&app).await;
+    let report = reconciliation(&app, "").await;
+    assert_eq!(report["ok"], true, "{report}");
 }

@@ -1,0 +1,294 @@
+//! The server is killed while it is paid, one time in two by a power cut: each payment whose message was answered is one paid order or one refund.
+//!
+//! `DOORBUSTER_KILL_ROUNDS` says how often (4), `DOORBUSTER_KILL_SEED` with which dice (a new one each time, which a failure shows).
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use doorbuster_server::signing::{SigningKey, write_secret};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::{LONG, SHORT, number};
+use crate::windows::client::{self, Wire, Wish};
+use crate::windows::faults::Faults;
+use crate::windows::rig::Rig;
+
+/// What the provider signs with.
+const SECRET: [u8; 32] = [7; 32];
+/// What is sold: holds that last, holds that end before some payments come, and a few units that late payers do not find again.
+const ITEMS: [(&str, u64, u32, u32); 3] =
+    [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
+/// How orders are paid for: payments, how often each is told and answered, and how long the first message takes at least.
+const WAYS: [(u32, u32, Duration); 5] =
+    [(0, 0, Duration::ZERO), (1, 1, Duration::ZERO), (1, 2, Duration::ZERO), (2, 1, Duration::ZERO), (1, 1, LATE)];
+/// Longer than a short hold.
+const LATE: Duration = Duration::from_secs(2);
+/// Messages take up to so much longer.
+const HESITATES_MS: u64 = 1_200;
+/// Between an answer and the same message once more.
+const AGAIN: Duration = Duration::from_millis(300);
+/// Before somebody who has nothing to tell looks again.
+const IDLE: Duration = Duration::from_millis(5);
+/// At work at once in a round.
+const BUYERS: u64 = 3;
+const PROVIDERS: u64 = 2;
+/// Answers in a round before it may end: every way of paying for every item is among what they are about.
+const ANSWERS_A_ROUND: usize = 25;
+/// Longer than anything here takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Why the book can be locked.
+const CALM: &str = "nobody panics with it";
+
+/// A provider's message that a payment was captured.
+#[derive(Clone, Debug)]
+struct Message {
+    payment: String,
+    order: String,
+    /// When it is told next.
+    due: Instant,
+    /// How often it is yet to be answered.
+    times: u32,
+}
+
+impl Message {
+    /// Tells it; what its payment came to. `None`: it is to be told again. An error: the server is gone.
+    async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
+        let amount = json!({"amount_minor": 10, "currency": "CNY"});
+        let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
+        let body = json!({"type": "payment.captured", "data": data});
+        let event = format!("msg_{}", self.payment);
+        let reply = wire.ask(&client::message(&SigningKey::new(&SECRET), &event, &body)).await?;
+        match reply.status {
+            200 => Ok(Some(word(&reply.json(), "outcome").to_owned())),
+            503 => Ok(None),
+            _ => panic!("{reply}"),
+        }
+    }
+}
+
+/// What the provider remembers.
+#[derive(Default)]
+struct Book {
+    /// Wishes so far.
+    wishes: usize,
+    /// Messages that were not answered as often as they shall be.
+    open: Vec<Message>,
+    /// Answers: to which message, and what its payment came to.
+    taken: Vec<(Message, String)>,
+}
+
+impl Book {
+    fn next_wish(&mut self) -> usize {
+        self.wishes += 1;
+        self.wishes - 1
+    }
+
+    /// The buyer of this order pays in one of the ways in which buyers do.
+    fn add(&mut self, wish: usize, order: &str, dice: &mut SmallRng) {
+        let (payments, times, wait) = WAYS[wish / ITEMS.len() % WAYS.len()];
+        for n in 0..payments {
+            let due = Instant::now() + wait + Duration::from_millis(dice.random_range(0..HESITATES_MS));
+            self.open.push(Message { payment: format!("pay_{wish}_{n}"), order: order.to_owned(), due, times });
+        }
+    }
+
+    /// One of the messages whose time has come.
+    fn due(&self, dice: &mut SmallRng) -> Option<Message> {
+        let now = Instant::now();
+        let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
+        if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
+    }
+
+    /// A message was answered 200. Two may have told it at once.
+    fn take(&mut self, message: Message, outcome: String) {
+        let same = |open: &Message| open.payment == message.payment && open.times == message.times;
+        if let Some(at) = self.open.iter().position(same) {
+            if message.times > 1 {
+                self.open[at].times -= 1;
+                self.open[at].due = Instant::now() + AGAIN;
+            } else {
+                self.open.swap_remove(at);
+            }
+        }
+        self.taken.push((message, outcome));
+    }
+}
+
+type Shared = Arc<Mutex<Book>>;
+
+/// Buyers, and providers who tell what these paid, until the server is gone.
+fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet<()> {
+    let mut people = JoinSet::new();
+    for n in 0..buyers {
+        people.spawn(buy(address, SmallRng::seed_from_u64(seed ^ n), book.clone()));
+    }
+    for n in buyers..buyers + PROVIDERS {
+        people.spawn(tell(address, SmallRng::seed_from_u64(seed ^ n), book.clone()));
+    }
+    people
+}
+
+async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
+    while let Ok(mut wire) = Wire::connect(address).await {
+        let n = book.lock().expect(CALM).next_wish();
+        let wish = Wish::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
+        let Ok(bought) = wire.ask(&wish.bytes()).await else { return };
+        assert!(matches!(bought.status, 201 | 202 | 409 | 503), "{bought}");
+        if bought.status == 201 {
+            book.lock().expect(CALM).add(n, &bought.id(), &mut dice);
+        }
+        tokio::time::sleep(Duration::from_millis(dice.random_range(5..25))).await;
+    }
+}
+
+async fn tell(address: SocketAddr, mut dice: SmallRng, book: Shared) {
+    while let Ok(mut wire) = Wire::connect(address).await {
+        let due = book.lock().expect(CALM).due(&mut dice);
+        let Some(message) = due else {
+            tokio::time::sleep(IDLE).await;
+            continue;
+        };
+        let told = message.tell(&mut wire).await;
+        match told {
+            Ok(Some(outcome)) => book.lock().expect(CALM).take(message, outcome),
+            Ok(None) => tokio::time::sleep(IDLE).await,
+            Err(_) => return,
+        }
+    }
+}
+
+fn answers(book: &Mutex<Book>) -> usize {
+    book.lock().expect(CALM).taken.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
+    let rounds = number("DOORBUSTER_KILL_ROUNDS").unwrap_or(4);
+    let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
+    println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let secret = write_secret(&SECRET);
+    let (mut rig, faults) = Faults::rig(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", secret.as_str())]);
+    rig.open_sale("spring", &ITEMS).await;
+    let book = Shared::default();
+    for round in 0..rounds {
+        // On a slow disk more is taken and not yet told when the end comes.
+        faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
+        let people = market(rig.address, seed + round, BUYERS, &book);
+        let enough = answers(&book) + ANSWERS_A_ROUND;
+        let is_enough = async || (answers(&book) >= enough).then_some(());
+        rig.until("payments are taken", PATIENCE, is_enough).await;
+        tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
+        rig.kill();
+        faults.slow_disk(Duration::ZERO);
+        people.join_all().await;
+        let lost = if round % 2 == 1 { faults.cut_power(rig.data_dir()) } else { 0 };
+        println!("round {round}: killed after {} answers, {lost} bytes lost", answers(&book));
+        while dice.random_ratio(1, 3) {
+            rig.restart_and_kill_after(Duration::from_micros(dice.random_range(0..300_000)));
+        }
+        rig.restart();
+        rig.audit(None).await;
+    }
+    let mut telling = market(rig.address, seed, 0, &book);
+    let all_told = async || book.lock().expect(CALM).open.is_empty().then_some(());
+    rig.until("every message is answered", PATIENCE, all_told).await;
+    telling.shutdown().await;
+    settle(&rig).await;
+    let taken = std::mem::take(&mut book.lock().expect(CALM).taken);
+    judge(&rig, &taken).await;
+    let report = rig.shown("/v1/admin/exports/reconciliation").await;
+    assert_eq!((&report["ok"], &report["complete"], &report["differences"]), (&json!(true), &json!(true), &json!([])));
+    rig.audit(None).await;
+    rig.ask_to_stop();
+    assert_eq!(rig.ended(Duration::from_secs(10)), Some(0), "{}", rig.said());
+}
+
+/// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows nothing of payments that were made up here.
+async fn settle(rig: &Rig) {
+    let over = async || {
+        let held = rig.list("orders", "sale=spring&state=reserved&").await;
+        held.iter().all(|order| order["item"] == "phone").then_some(())
+    };
+    rig.until("every short hold has ended", PATIENCE, over).await;
+    for refund in rig.list("refunds", "").await {
+        let id = word(&refund, "refund");
+        let body = json!({"type": "refund.settled", "data": {"refund": id}});
+        let message = client::message(&SigningKey::new(&SECRET), &format!("msg_{id}_settled"), &body);
+        let reply = rig.ask(&message).await;
+        assert_eq!(reply.status, 200, "{reply}");
+    }
+}
+
+/// Every payment that was told is listed once; it is the one that stands for a paid order, or has one refund.
+async fn judge(rig: &Rig, taken: &[(Message, String)]) {
+    let (orders, payments) = (rig.orders("spring").await, rig.list("payments", "").await);
+    let refunds = rig.list("refunds", "").await;
+    let orders: HashMap<&str, &Value> = orders.iter().map(|order| (word(order, "id"), order)).collect();
+    let mut back = HashMap::<&str, Vec<&Value>>::new();
+    for refund in &refunds {
+        back.entry(word(refund, "payment")).or_default().push(refund);
+    }
+    let (mut listed, mut stands, mut late) = (HashMap::<&str, &Value>::new(), HashMap::<&str, &str>::new(), 0);
+    for row in &payments {
+        let (payment, order) = (word(row, "payment"), word(row, "order"));
+        assert!(listed.insert(payment, row).is_none(), "listed twice: {row}");
+        let of = orders.get(order).unwrap_or_else(|| panic!("of no order: {row}"));
+        let its = back.remove(payment).unwrap_or_default();
+        if row["state"] == "captured" {
+            assert_eq!((word(of, "state"), its.len()), ("paid", 0), "{row}: {of}, {its:?}");
+            let other = stands.insert(order, payment);
+            assert!(other.is_none(), "{payment} and {other:?} stand for {order}");
+        } else {
+            assert_eq!((word(row, "state"), its.len()), ("refunded", 1), "{row}: {its:?}");
+            assert_eq!((word(its[0], "state"), &its[0]["amount"]), ("settled", &row["amount"]), "{its:?}");
+        }
+        late += usize::from(word(row, "at") > word(of, "pay_by"));
+    }
+    assert!(back.is_empty(), "refunds of nothing: {back:?}");
+    for (id, order) in &orders {
+        assert_eq!(stands.contains_key(id), order["state"] == "paid", "{order}");
+    }
+    let repeated = promises(&listed, taken);
+    let second = refunds.iter().filter(|refund| refund["cause"] == "second").count();
+    println!(
+        "{} payments, {} stand, {late} came late, {} went back, {second} as second ones; {repeated} answers repeated",
+        listed.len(),
+        stands.len(),
+        refunds.len()
+    );
+    assert!(late > 0 && second > 0 && repeated > 0, "payments of each kind");
+}
+
+/// What was answered holds, and each payment was taken once; how many answers said that theirs was taken before.
+fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
+    let (mut told, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
+    for (message, outcome) in taken {
+        let row = listed.get(&*message.payment).unwrap_or_else(|| panic!("answered, and not listed: {message:?}"));
+        assert_eq!(word(row, "order"), message.order, "{row}");
+        told.insert(&*message.payment);
+        let state = match &**outcome {
+            "paid" => "captured",
+            "refunded" => "refunded",
+            "repeated" => {
+                repeated += 1;
+                continue;
+            }
+            _ => panic!("{outcome} is what came of {message:?}"),
+        };
+        assert_eq!(word(row, "state"), state, "{row}");
+        assert!(first.insert(&*message.payment), "taken twice: {message:?}");
+    }
+    assert_eq!(told.len(), listed.len(), "nothing was paid that nobody told");
+    repeated
+}
+
+fn word<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}"))
+}

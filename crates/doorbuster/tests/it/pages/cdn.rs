@@ -1,0 +1,52 @@
+//! The pages behind a cache at the server's own address, as the guide sets it up: a visitor waits for the opening there, buys and cancels.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::{BUY, STATE, draft, in_secs, in_time, link, plain, states, streams};
+use crate::export::{Cdn, export};
+use crate::windows::rig::Rig;
+
+#[tokio::test]
+async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_there() {
+    let rig = Rig::start();
+    let cdn = Cdn::start(&rig, &export(&rig, &[]));
+    Browser::lend(async |browser| {
+        let tab = browser.tab().await;
+        let (soon, ()) = in_time(10, async |soon, secs| {
+            draft(&rig, &soon, json!({"stock": 1}), json!({ "starts_at": in_secs(secs).1 })).await;
+            rig.step(&soon, "schedule").await;
+            export(&rig, &["--sale", soon.as_str()]);
+            tab.go(&link(cdn.address, &format!("/sale/{soon}"), "ann")).await;
+            tab.has(BUY, "aria-disabled", "true").await;
+            tab.says(BUY, "Opens in 0").await;
+            tab.eval("window.same = true").await;
+        })
+        .await;
+        tab.has(BUY, "aria-disabled", "false").await;
+        tab.says(BUY, "Buy now · €49.00").await;
+        assert_eq!(tab.eval("window.same").await, true, "without being loaded again");
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        assert_eq!(states(&rig, &soon).await, ["reserved"]);
+        // The stream comes through the cache too.
+        streams(&rig, 1).await;
+
+        tab.click("#go").await;
+        tab.says("#state", "Reserved for you").await;
+        let id = rig.orders(&soon).await[0]["id"].as_str().expect("an id").to_owned();
+        assert_eq!(tab.url().await, plain(cdn.address, &format!("/order/{id}")));
+        tab.says("#side", "Cancel order").await;
+        tab.click("#side").await;
+        tab.click("dialog button[value=yes]").await;
+        tab.says("#state", "Order cancelled").await;
+        assert_eq!(states(&rig, &soon).await, ["cancelled"]);
+
+        tab.click("#go").await;
+        tab.says("#stock", "1 left of 1").await;
+        tab.says(BUY, "Buy now").await;
+        tab.has(BUY, "aria-disabled", "false").await;
+        assert!(tab.url().await.starts_with(&plain(cdn.address, &format!("/sale/{soon}"))));
+    })
+    .await;
+}

@@ -1,0 +1,112 @@
+//! Pictures that are drawn before anybody asks for them, so that no opening waits for them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::{challenge, metric, open};
+use crate::app::{TestApp, sale};
+use crate::watch::Watch;
+
+/// For pictures, which are drawn with rests, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// More than are asked for at once.
+const SOME: u64 = 8;
+
+/// A moment within the ten minutes before which nothing is drawn, and after any of these tests.
+fn soon() -> String {
+    let moment = SystemTime::now() + Duration::from_secs(570);
+    let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    doorbuster_api::value::Time::from_millis(i64::try_from(millis).expect("not for a long time")).to_string()
+}
+
+/// A sale that asks for this and opens then.
+async fn scheduled(app: &TestApp, id: &str, challenge: &str, starts_at: &str) {
+    let mut sale = sale(id, 100.into(), 10);
+    let limits = json!({"buyer": null, "ip": null, "interface": null});
+    sale["front_door"] = json!({"challenge": challenge, "limits": limits});
+    sale["starts_at"] = starts_at.into();
+    let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    app.step(id, "schedule").await;
+}
+
+async fn ready(app: &TestApp, kind: &str) -> u64 {
+    metric(app, &format!("doorbuster_challenges_ready{{kind=\"{kind}\"}}")).await
+}
+
+async fn given(app: &TestApp, kind: &str) -> u64 {
+    metric(app, &format!("doorbuster_challenges_total{{kind=\"{kind}\"}}")).await
+}
+
+/// Waits until what is drawn of a kind is as it should be.
+async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
+    let begun = Watch::start();
+    loop {
+        let ready = ready(app, kind).await;
+        if holds(ready) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{ready} of {kind}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Has several buyers ask for a sale's challenge until fewer lie ready than before: what is drawn when it is asked for makes them no fewer.
+async fn takes_what_is_ready(app: &TestApp, sale: &str, kind: &str) {
+    let (begun, already) = (Watch::start(), given(app, kind).await);
+    for round in 1.. {
+        let before = ready(app, kind).await;
+        let ask = async |buyer: &str| challenge(app, &format!("{buyer}-{round}"), sale, json!({})).await;
+        let asked = tokio::join!(ask("anna"), ask("bert"), ask("carl"), ask("dora"));
+        let after = ready(app, kind).await;
+        for one in [&asked.0, &asked.1, &asked.2, &asked.3] {
+            assert_eq!(one["kind"], kind);
+        }
+        assert_eq!(given(app, kind).await, already + 4 * round);
+        if after < before {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{before} lay ready, and {after} after {round} rounds");
+    }
+}
+
+async fn phase(app: &TestApp, sale: &str) -> String {
+    let found = app.admin("GET", &format!("/v1/admin/sales/{sale}"), None).await.json();
+    found["phase"].as_str().expect("a phase").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn challenges_of_a_sale_that_opens_soon_are_drawn_before_and_given_to_who_comes() {
+    let app = TestApp::start().await;
+    scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
+    scheduled(&app, "near", "image", &soon()).await;
+    // The emptiest shelf is filled first: were the other kind wanted, it would be there by now.
+    until_ready(&app, "image", |ready| ready >= SOME).await;
+    assert_eq!(ready(&app, "slider").await, 0, "that sale opens in years");
+    assert_eq!((given(&app, "image").await, given(&app, "slider").await), (0, 0), "nobody has asked");
+    takes_what_is_ready(&app, "near", "image").await;
+    assert_eq!(phase(&app, "near").await, "scheduled");
+
+    let moved = app.admin("PATCH", "/v1/admin/sales/far", Some(json!({"starts_at": soon()}))).await;
+    assert_eq!(moved.verdict(), "200", "{}", moved.text());
+    until_ready(&app, "slider", |ready| ready >= SOME).await;
+    assert_eq!(phase(&app, "far").await, "scheduled");
+    app.step("far", "open").await;
+    takes_what_is_ready(&app, "far", "slider").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_drawn_for_sales_that_ask_for_no_picture_or_are_over() {
+    let app = TestApp::start().await;
+    app.open_sale("plain", 100.into(), 10).await;
+    open(&app, "work", "pow").await;
+    for (kind, other) in [("slider", "image"), ("image", "slider")] {
+        open(&app, kind, kind).await;
+        until_ready(&app, kind, |ready| ready >= SOME).await;
+        assert_eq!(ready(&app, other).await, 0, "nobody wants any");
+        app.step(kind, "close").await;
+        until_ready(&app, kind, |ready| ready == 0).await;
+    }
+    assert_eq!((given(&app, "slider").await, given(&app, "image").await), (0, 0), "nobody has asked");
+}
