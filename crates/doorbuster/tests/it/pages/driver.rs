@@ -20,7 +20,7 @@ use crate::windows::client::Wire;
 /// As wide as most phones.
 const PHONE: u32 = 390;
 /// Browsers at once; each takes a core at times.
-const BROWSERS_MAX: usize = 5;
+const BROWSERS_MAX: usize = 3;
 /// The end of its standard input is the end of whoever started it. Nothing of the browsers is left, on disk neither.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR

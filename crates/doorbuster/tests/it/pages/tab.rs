@@ -10,7 +10,7 @@ use super::driver::Browser;
 /// Longest wait for anything that a page shall do, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at a page.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The key under which the protocol hands out elements.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
