@@ -19,11 +19,11 @@ pub(super) fn inject(cluster: &mut Cluster, fault: Fault, dice: &mut SmallRng) -
             Ok("every node stopped and started again".into())
         }
         Fault::PostgresCrash => {
-            let pause = some(dice, OUTAGE);
+            let (pause, begun) = (some(dice, OUTAGE), Instant::now());
             cluster.postgres.crash()?;
             std::thread::sleep(pause);
             cluster.postgres.start()?;
-            Ok(format!("away for {} ms", pause.as_millis()))
+            Ok(format!("away for {} ms, back after {} ms", pause.as_millis(), begun.elapsed().as_millis()))
         }
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (weather, how) = weather(fault == Fault::PostgresSlow, dice);

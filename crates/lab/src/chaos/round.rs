@@ -56,6 +56,9 @@ pub(super) fn hold(
     let before = stage.repairs()?;
     stage.open(stock, dice)?;
     count_anew(stage.cluster)?;
+    if fault == Fault::PostgresCrash {
+        stage.cluster.postgres.sync()?;
+    }
     stage.weather(dice)?;
     stage.rest()?;
     stage.too_early()?;
@@ -228,6 +231,8 @@ impl Stage<'_> {
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
+        // A store may be away for longer than a verdict may take; once all is whole, everybody hears theirs.
+        plan.verdict_grace = REST_WITHIN;
         plan.answers = Some(self.answers(name));
         plan
     }

@@ -108,7 +108,7 @@ fn broken(worker: &Worker, case: Case, fault: Fault) -> Option<Fault> {
 /// Sees to it that the verdict of a `202` is heard: by asking, and for the first few also by event.
 fn follow(worker: &Rc<Worker>, case: Case, id: String, decide_by: Timestamp) {
     let due = decide_by.duration_since(Timestamp::now());
-    let wait = Duration::try_from(due).unwrap_or_default() + limits::VERDICT_GRACE;
+    let wait = Duration::try_from(due).unwrap_or_default() + worker.shared.plan.verdict_grace;
     let deadline = Instant::now() + wait.min(limits::VERDICT_WAIT_MAX);
     let listens = worker.shared.listeners.fetch_add(1, Ordering::Relaxed) < worker.shared.plan.listeners;
     let first_look = if listens { limits::POLL_MAX } else { limits::POLL_MIN };

@@ -43,7 +43,7 @@ pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
 pub const POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between two looks at a queued order.
 pub const POLL_MAX: Duration = Duration::from_secs(1);
-/// How long after `decide_by` a verdict is still waited for; then the answer is lost.
+/// How long after `decide_by` a verdict is still waited for, unless the plan says otherwise; then the answer is lost.
 pub const VERDICT_GRACE: Duration = Duration::from_secs(3);
 /// Longest wait for one verdict, whatever `decide_by` says.
 pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -41,6 +41,8 @@ pub struct StormPlan {
     pub retry_after_cap: Duration,
     /// How often a buyer is sent again after 429 or 5xx.
     pub overload_tries: u16,
+    /// How long after `decide_by` a verdict is still waited for; then it is lost.
+    pub verdict_grace: Duration,
     /// A storm without any final answer for this long is stopped.
     pub patience: Duration,
     /// Queued buyers that also listen for their verdict by event.
@@ -69,6 +71,7 @@ impl StormPlan {
             wait_secs: 2,
             retry_after_cap: Duration::from_secs(1),
             overload_tries: limits::OVERLOAD_TRIES_MAX,
+            verdict_grace: limits::VERDICT_GRACE,
             patience: limits::PATIENCE,
             listeners: limits::LISTENERS_MAX,
             stop: Arc::default(),
