@@ -193,9 +193,9 @@ pub fn pay<L: Ledger>(ledger: &mut L, id: &TicketId, by: &By, now: Millis) -> Re
     Ok(Paid::Done(order))
 }
 
-/// Tells that the last unit of an item was paid for.
+/// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not sold out, whatever its operator leaves of it.
 pub(crate) fn sold_out<L: Ledger>(ledger: &mut L, item: &Item, now: Millis) -> Result<(), L::Error> {
-    if item.total == Stock::Counted(item.paid) {
+    if item.paid > 0 && item.total == Stock::Counted(item.paid) {
         event::append(ledger, EventType::ItemSoldOut, Subject::Item(item.id), By::ENGINE, now)?;
     }
     Ok(())

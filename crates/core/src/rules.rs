@@ -250,6 +250,12 @@ rules! {
     RefundWithOrder,
     /// A refund that arrived stays so.
     SettledStays,
+    /// But for money that came back.
+    CameBackUndoes,
+    /// An answer that is older than what was said of a refund meanwhile only has the provider asked again.
+    AnswerMayBeOld,
+    /// A message about a refund whose money once came back only has the provider asked.
+    OldNewsAsk,
     /// A provider is asked in vain for a refund only so often.
     RefundTriesBounded,
     /// A provider is asked for a refund under the refund's own key, however often.

@@ -355,13 +355,13 @@ pub enum Op {
     RefundArrives {
         /// Among those that the provider took.
         refund: u8,
-        /// 3: it could not be paid out so far, says the message; 7: it came back, whatever it said before.
+        /// 3: it could not be paid out so far, says the message; 5: the message comes late; 7: it came back, whatever it said before.
         #[serde(default)]
         how: u8,
     },
     /// An operator has a refund that was given up asked for once more.
     RetryRefund {
-        /// Among all refunds.
+        /// Among those that were given up, or all if none was.
         refund: u8,
     },
     /// An operator puts an order's payment window off.

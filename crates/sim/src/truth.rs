@@ -48,8 +48,8 @@ pub enum Tx {
     FailPayment(Capture, Millis),
     /// [`doorbuster_core::money::settle_refund`], by a message of this id.
     SettleRefund(String, RefundId, RefundNews, Millis),
-    /// [`doorbuster_core::money::note_refund`].
-    NoteRefund(RefundId, RefundNews, Millis),
+    /// [`doorbuster_core::money::answer_refund`], of a refund as it was when the provider was asked.
+    AnswerRefund(Refund, RefundNews, Millis),
     /// [`doorbuster_core::money::retry_refund`].
     RetryRefund(RefundId, Millis),
     /// [`doorbuster_core::money::keep_checkout`].
@@ -95,7 +95,7 @@ pub enum Done {
     Captured(Captured),
     /// Whether a message, or what was said of a checkout, had an effect.
     Taken(bool),
-    /// Of [`Tx::NoteRefund`] and [`Tx::RetryRefund`].
+    /// Of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
     Refund(Option<Refund>),
     /// Of [`Tx::KeepCheckout`].
     Kept(CheckoutKept),

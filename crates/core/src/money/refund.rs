@@ -7,6 +7,8 @@ use crate::value::Millis;
 
 /// What the error of a refund begins with whose money came back, until the provider takes it anew.
 const CAME_BACK: &str = "came back: ";
+/// And from then on until the money arrived: a message that comes late may be about what came back.
+const CAME_BACK_ONCE: &str = "came back once: ";
 
 /// Decides the one refund of a payment.
 pub(crate) fn refund<L: Ledger>(
@@ -84,7 +86,7 @@ pub fn note_refund<L: Ledger>(
     };
     // Money that came back is the one thing that can follow on money that arrived, and nothing follows on that but an operator.
     let undoes = match news {
-        RefundNews::CameBack(_) => true,
+        RefundNews::CameBack(_) => keeps(Rule::CameBackUndoes),
         RefundNews::Ask { lost } => *lost && refund.state == RefundState::Settled,
         _ => false,
     };
@@ -107,7 +109,7 @@ pub fn note_refund<L: Ledger>(
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
-            refund.error = None;
+            refund.error = once(&refund);
             refund.next_at = now.plus(*again_ms);
         }
         RefundNews::Settled | RefundNews::Arrived(_) => {
@@ -117,8 +119,7 @@ pub fn note_refund<L: Ledger>(
         }
         RefundNews::Failed(error) => {
             refund.tries += 1;
-            let before = if came_back { CAME_BACK } else { "" };
-            refund.error = Some(format!("{before}{error}"));
+            refund.error = Some(format!("{}{error}", mark(&refund)));
             refund.next_at = now.plus(spread_out(backoff_ms(refund.tries), spread(&refund)));
             if refund.tries >= REFUND_TRIES_MAX && keeps(Rule::RefundTriesBounded) {
                 refund.state = RefundState::Failed;
@@ -146,7 +147,7 @@ pub fn answer_refund<L: Ledger>(
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(refund) = ledger.refund(&asked.id)? else { return Ok(None) };
-    if refund == *asked {
+    if refund == *asked || !keeps(Rule::AnswerMayBeOld) {
         return note_refund(ledger, &asked.id, news, now);
     }
     let news = match news {
@@ -170,7 +171,20 @@ fn spread(refund: &Refund) -> u32 {
 
 /// Whether its money came back, and the provider did not take it anew since.
 fn has_come_back(refund: &Refund) -> bool {
-    refund.error.as_deref().is_some_and(|error| error.starts_with(CAME_BACK))
+    mark(refund) == CAME_BACK
+}
+
+/// What a refund's error begins with that says whether its money came back, and whether the provider took it anew since.
+fn mark(refund: &Refund) -> &'static str {
+    let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
+    [CAME_BACK, CAME_BACK_ONCE].into_iter().find(begins).unwrap_or_default()
+}
+
+/// What is kept of the word that money came back, while the provider sends it anew. `None`: it never did.
+fn once(refund: &Refund) -> Option<String> {
+    let error = refund.error.as_deref()?;
+    let why = error.strip_prefix(CAME_BACK).or_else(|| error.strip_prefix(CAME_BACK_ONCE))?;
+    Some(format!("{CAME_BACK_ONCE}{why}"))
 }
 
 /// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`: there is none that was.
@@ -199,9 +213,10 @@ pub fn settle_refund<L: Ledger>(
     // What names no refund of ours may be news of something else, which is taken once by itself.
     let Some(refund) = ledger.refund(id)? else { return Ok(false) };
     ledger.insert_inbox(provider, event, now)?;
-    let waits = refund.state == RefundState::Pending && has_come_back(&refund);
     // It may be news of what came back.
-    let is_old = waits && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_));
+    let may_be_old = refund.state != RefundState::Settled && once(&refund).is_some() && keeps(Rule::OldNewsAsk);
+    let is_old =
+        may_be_old && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_));
     let news = if is_old { &RefundNews::Ask { lost: false } } else { news };
     Ok(note_refund(ledger, id, news, now)?.is_some())
 }

@@ -89,7 +89,7 @@ impl Judge {
                 }
             }
         }
-        for id in self.new_refunds(model) {
+        for id in self.new_refunds(model, tx) {
             let Some(refund) = model.refunds.get(&id).filter(|r| r.cause != RefundCause::Operator) else { continue };
             self.must_be_told(EventType::PaymentRefunded, refund.order.clone());
         }
@@ -97,7 +97,7 @@ impl Judge {
             return;
         };
         let lowered = matches!(tx, Tx::Adjust(_, delta, _) if *delta < 0) && was.total != is.total;
-        let all_paid = is.total == Stock::Counted(is.paid);
+        let all_paid = is.paid > 0 && is.total == Stock::Counted(is.paid);
         if all_paid && (is.paid > was.paid || lowered) {
             self.must_be_told(EventType::ItemSoldOut, format!("item {}", is.id));
         }

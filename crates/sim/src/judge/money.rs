@@ -63,7 +63,8 @@ impl Before {
                 before.taken = taken.any(|(_, e)| e == event);
                 before.refund = truth.model.refunds.get(id).cloned();
             }
-            Tx::NoteRefund(id, ..) | Tx::RetryRefund(id, _) => before.refund = truth.model.refunds.get(id).cloned(),
+            Tx::AnswerRefund(asked, ..) => before.refund = truth.model.refunds.get(&asked.id).cloned(),
+            Tx::RetryRefund(id, _) => before.refund = truth.model.refunds.get(id).cloned(),
             _ => {}
         }
         before
@@ -92,6 +93,12 @@ fn in_slots(truth: &Truth, item: ItemId) -> u64 {
 /// Whether money came back, and its provider did not take it anew since.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
+}
+
+/// Whether money came back once and did not arrive since, and nobody waits for an operator: a message may be about what came back.
+fn is_doubted(refund: &Refund) -> bool {
+    let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
+    (once && refund.state != RefundState::Settled) || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
 /// What must come of a captured payment.
@@ -146,16 +153,17 @@ impl Judge {
                         .check(same, "I5", || format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund));
                 }
                 // Of money that came back a message may tell old news: the provider is asked.
-                let is_old = |was: &Refund| was.state == RefundState::Pending && came_back(was);
-                if before.refund.as_ref().is_some_and(is_old)
+                if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_))
                 {
-                    let waits = now.is_some_and(|now| now.state == RefundState::Pending && came_back(now));
+                    let waits = now.is_some_and(|now| now.state == RefundState::Pending && is_doubted(now));
                     return self.check(waits, "refund", || format!("{:?}, {news:?}: {now:?}", before.refund));
                 }
                 self.refund_news(news, before, now);
             }
-            (Tx::NoteRefund(id, news, _), _) => self.refund_news(news, before, truth.model.refunds.get(id)),
+            (Tx::AnswerRefund(asked, news, at), _) => {
+                self.refund_answer((asked, news, *at), before, truth.model.refunds.get(&asked.id));
+            }
             (Tx::KeepCheckout(new), Done::Kept(kept)) => self.kept(new, kept, before),
             (Tx::CloseCheckout(order, session), _) => {
                 let now = truth.model.checkouts.get(order).is_some_and(|c| c.open);
@@ -216,6 +224,28 @@ impl Judge {
         if wanted == RefundState::Failed {
             self.reach("refund given up");
         }
+    }
+
+    /// An answer may be older than what was said of the refund meanwhile: that stays, or the provider is asked again at once.
+    fn refund_answer(
+        &mut self,
+        (asked, news, at): (&Refund, &RefundNews, Millis),
+        before: &Before,
+        now: Option<&Refund>,
+    ) {
+        let is_late = |was: &&Refund| *was != asked && !matches!(news, RefundNews::Failed(_));
+        let Some(was) = before.refund.as_ref().filter(is_late) else {
+            return self.refund_news(news, before, now);
+        };
+        let asks = match news {
+            RefundNews::Accepted { .. } | RefundNews::Settled => was.state != RefundState::Settled && !came_back(was),
+            RefundNews::CameBack(_) => was.state == RefundState::Settled,
+            _ => false,
+        };
+        let is_asked = |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
+        let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
+        self.check(right, "refund", || format!("{was:?}, asked about as {asked:?}, {news:?}: {now:?}"));
+        self.reach("refund answered late");
     }
 
     fn kept(&mut self, new: &Checkout, kept: &CheckoutKept, before: &Before) {
@@ -283,7 +313,9 @@ impl Judge {
     }
 
     /// A refund is decided once, and one that arrived stays so. Says which were decided by the commit that is judged.
-    pub(super) fn new_refunds(&mut self, model: &Model) -> Vec<RefundId> {
+    pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
+        // Which of an answer that it came back and the word that it arrived is older, only the provider knows.
+        let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundNews::CameBack(_), _));
         let mut new = Vec::new();
         for refund in model.refunds.values() {
             match self.sent.get(&refund.id) {
@@ -291,8 +323,9 @@ impl Judge {
                 Some(was) => {
                     let same = (was.at, was.cause, &was.money, &was.payment)
                         == (refund.at, refund.cause, &refund.money, &refund.payment);
-                    let stays =
-                        was.state != RefundState::Settled || (refund.state == RefundState::Failed && came_back(refund));
+                    let stays = was.state != RefundState::Settled
+                        || (refund.state == RefundState::Failed && came_back(refund))
+                        || (refund.state == RefundState::Pending && refund.accepted && may_ask);
                     if !same || !stays {
                         let was = was.clone();
                         self.find("I5", || format!("{was:?} became {refund:?}"));

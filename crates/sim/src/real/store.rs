@@ -84,7 +84,7 @@ fn time_of(tx: &Tx) -> Option<Millis> {
         | Tx::Capture(.., now)
         | Tx::FailPayment(_, now)
         | Tx::SettleRefund(.., now)
-        | Tx::NoteRefund(.., now)
+        | Tx::AnswerRefund(.., now)
         | Tx::RetryRefund(_, now)
         | Tx::Join(.., now)
         | Tx::Leave(_, now)
@@ -203,7 +203,7 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         Tx::Force(id, parts, buyer, _) => Done::Forced(store.force(*id, *parts, buyer.clone()).await?),
         Tx::End(id, how, by, _) => Done::Ended(store.end_order(*id, *how, by.clone()).await?),
         Tx::Extend(id, pay_by, _) => Done::Ended(store.extend_order(*id, *pay_by, By::ENGINE.clone()).await?),
-        Tx::Capture(..) | Tx::FailPayment(..) | Tx::SettleRefund(..) | Tx::NoteRefund(..) | Tx::RetryRefund(..) => {
+        Tx::Capture(..) | Tx::FailPayment(..) | Tx::SettleRefund(..) | Tx::AnswerRefund(..) | Tx::RetryRefund(..) => {
             about_money(store, tx).await?
         }
         Tx::KeepCheckout(checkout) => Done::Kept(store.keep_checkout(checkout.clone()).await?),
@@ -235,7 +235,7 @@ async fn about_money(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
         Tx::SettleRefund(event, id, news, _) => {
             Done::Taken(store.settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone()).await?)
         }
-        Tx::NoteRefund(id, news, _) => Done::Refund(store.note_refund(id.clone(), news.clone()).await?),
+        Tx::AnswerRefund(asked, news, _) => Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?),
         Tx::RetryRefund(id, _) => Done::Refund(store.retry_refund(id.clone()).await?),
         _ => Done::Nothing,
     })

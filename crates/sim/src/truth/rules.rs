@@ -32,7 +32,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::SettleRefund(event, id, news, now) => {
             Done::Taken(money::settle_refund(ledger, PROVIDER, event, id, news, *now)?)
         }
-        Tx::NoteRefund(id, news, now) => Done::Refund(money::note_refund(ledger, id, news, *now)?),
+        Tx::AnswerRefund(asked, news, now) => Done::Refund(money::answer_refund(ledger, asked, news, *now)?),
         Tx::RetryRefund(id, now) => Done::Refund(money::retry_refund(ledger, id, *now)?),
         Tx::KeepCheckout(checkout) => Done::Kept(money::keep_checkout(ledger, checkout)?),
         Tx::CloseCheckout(id, session) => Done::Taken(money::close_checkout(ledger, id, session)?),

@@ -1,6 +1,6 @@
 //! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the provider, and have refunds made.
 use doorbuster_core::limits::PARK_MS;
-use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews, RefundState};
+use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundNews, RefundState};
 use doorbuster_core::rules::{Rule, keeps};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
@@ -29,8 +29,8 @@ pub(crate) enum Errand {
     NoteClosed { leader: u8, order: TicketId, session: usize },
     /// A leader asks for a refund, or how far it is.
     Refund { leader: u8, key: String, refund: Refund },
-    /// What the provider said of it.
-    Said { leader: u8, id: RefundId, news: RefundNews },
+    /// What the provider said of it, which was asked about as it was then.
+    Said { leader: u8, asked: Refund, news: RefundNews },
 }
 
 impl Errand {
@@ -76,9 +76,9 @@ impl World {
             Errand::NoteClosed { order, session, .. } => self.note_closed(order, session),
             Errand::Refund { leader, key, refund } => {
                 let news = self.asked_for_refund(&key, &refund);
-                self.send(Message::Errand(Errand::Said { leader, id: refund.id, news }));
+                self.send(Message::Errand(Errand::Said { leader, asked: refund, news }));
             }
-            Errand::Said { id, news, .. } => drop(self.commit(Tx::NoteRefund(id, news, self.now))),
+            Errand::Said { asked, news, .. } => drop(self.commit(Tx::AnswerRefund(asked, news, self.now))),
         }
     }
 
@@ -270,9 +270,12 @@ impl World {
     }
 
     pub(crate) fn retry_refund(&mut self, pick: u8) {
-        let Some(nth) = usize::from(pick).checked_rem(self.truth.model.refunds.len()) else { return };
-        let id = self.truth.model.refunds.keys().nth(nth).cloned();
-        if let Some(id) = id {
+        let refunds = &self.truth.model.refunds;
+        let failed: Vec<_> = refunds.values().filter(|r| r.state == RefundState::Failed).map(|r| &r.id).collect();
+        let all: Vec<_> = refunds.keys().collect();
+        let of = if failed.is_empty() { all } else { failed };
+        if let Some(nth) = usize::from(pick).checked_rem(of.len()) {
+            let id = of[nth].clone();
             self.commit(Tx::RetryRefund(id, self.now));
         }
     }

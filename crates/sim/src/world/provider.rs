@@ -288,6 +288,11 @@ impl World {
         if let Some(back) = live.or_else(|| backs.iter().find(|b| b.key == anew)) {
             return back.news();
         }
+        if refund.accepted {
+            // It is only asked how far it is, and sends nothing by that.
+            let last = backs.iter().rev().find(|b| b.is_of(key));
+            return last.map_or_else(|| RefundNews::Failed("there is none".into()), Back::news);
+        }
         if self.provider.refuses > 0 {
             self.provider.refuses -= 1;
             return RefundNews::Failed("refused".into());
@@ -318,8 +323,11 @@ impl World {
         if matches!(news, RefundNews::CameBack(_)) {
             self.judge.reach("came back");
         }
-        let event = self.provider.message_id();
-        self.hook(event, Hook::Refund(refund, news));
+        let (event, hook) = (self.provider.message_id(), Hook::Refund(refund, news));
+        match how % 8 {
+            5 => self.late.push(Message::Errand(Errand::Hook { event, hook })),
+            _ => self.hook(event, hook),
+        }
     }
 
     /// A provider tells until it is answered: also of money that came back after it had arrived.
