@@ -45,9 +45,10 @@ struct Part {
 impl Part {
     fn beside(file: &FilePath) -> anyhow::Result<Self> {
         let mut name = file.file_name().context("--output names no file")?.to_owned();
-        name.push(".part");
+        // Two at once into one file: the last whole one is there.
+        name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
-        let open = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let open = File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { path, file: BufWriter::new(open) })
     }
 
@@ -136,5 +137,30 @@ fn told(report: &Reconciliation) -> String {
         0 => "Units and money add up.\n".to_owned(),
         1 => "1 difference.\n".to_owned(),
         some => format!("{some} differences{more}.\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_at_once_into_one_file_the_last_whole_one_is_there() {
+        let dir = std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a random name is free");
+        let file = dir.join("orders.csv");
+        let begin = || Part::beside(&file).expect("it can be written");
+        let (mut one, mut other, mut broken) = (begin(), begin(), begin());
+        one.write(b"one, and more than the other has").expect("there is room");
+        other.write(b"other").expect("there is room");
+        broken.write(b"broken").expect("there is room");
+        let read = || std::fs::read_to_string(&file).expect("it is there");
+        one.finish(&file).expect("it is whole");
+        assert_eq!(read(), "one, and more than the other has");
+        drop(broken);
+        other.finish(&file).expect("it is whole");
+        assert_eq!(read(), "other");
+        assert_eq!(std::fs::read_dir(&dir).expect("it is there").count(), 1, "nothing else is left");
+        std::fs::remove_dir_all(&dir).expect("it is ours");
     }
 }

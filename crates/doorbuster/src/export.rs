@@ -62,7 +62,7 @@ async fn shown(args: &ExportArgs) -> Result<Vec<String>, Failure> {
 fn write(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    part.push(format!(".{:016x}.part", rand::random::<u64>()));
     let write = || {
         std::fs::create_dir_all(dir)?;
         std::fs::write(&part, bytes)?;

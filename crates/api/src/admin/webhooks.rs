@@ -209,7 +209,7 @@ pub struct WebhookEndpoint {
     pub failing: u64,
     /// Events that were given up and that nobody has seen to.
     pub dead: u64,
-    /// When the oldest event happened that it waits for.
+    /// Since when something waits that it was not told yet: an event since it happened, or since it failed or was to be told once more.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -58,8 +58,14 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     );
 }
 
-/// A server that gives one request these bytes and closes; its address, and whether `part` was there when it was asked.
-fn breaks_off(answer: String, part: PathBuf) -> (String, JoinHandle<bool>) {
+/// Files of this directory that are not whole yet.
+fn parts(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("it can be read").file_name());
+    entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+}
+
+/// A server that gives one request these bytes and closes; its address, and how many files of `dir` were not whole yet when it was asked.
+fn breaks_off(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let asked = std::thread::spawn(move || {
@@ -67,9 +73,9 @@ fn breaks_off(answer: String, part: PathBuf) -> (String, JoinHandle<bool>) {
         let head = BufReader::new(&stream).lines().map(|line| line.expect("it is text"));
         let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
         assert_eq!(head[0], "GET /v1/admin/exports/payments.csv HTTP/1.1");
-        let was_there = part.exists();
+        let begun = parts(&dir);
         (&stream).write_all(answer.as_bytes()).expect("it takes it");
-        was_there
+        begun
     });
     (url, asked)
 }
@@ -77,20 +83,22 @@ fn breaks_off(answer: String, part: PathBuf) -> (String, JoinHandle<bool>) {
 #[test]
 fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() {
     let scratch = Scratch::new();
-    let (file, part) = (scratch.join("payments.csv"), scratch.join("payments.csv.part"));
+    let dir = scratch.join("lists");
+    std::fs::create_dir(&dir).expect("a new directory");
+    let file = dir.join("payments.csv");
     // Between two chunks, and within one.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
             std::fs::write(&file, text).expect("it can be written");
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), part.clone());
+        let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), dir.clone());
         let mut command = program(&scratch);
         command.args(["csv", "payments", "--output"]).arg(&file);
         let said = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY)).refused(1);
         assert!(said.contains(&format!("the connection to {url} broke")), "{said}");
-        assert!(asked.join().expect("it was asked"), "it was begun");
-        assert!(!part.exists(), "{announced}");
+        assert_eq!(asked.join().expect("it was asked"), 1, "it was begun");
+        assert_eq!(parts(&dir), 0, "{announced}");
         assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before);
     }
 }

@@ -263,6 +263,8 @@ pub async fn an_event_is_told_once_more_when_asked(rig: Rig) {
     assert_eq!(again("end_1", at[2] + 1, 9).await, Redelivery::NoEvent);
     assert_eq!(again("end_1", at[2], 9).await, Redelivery::Ahead);
     assert_eq!(again("end_1", at[0], 0).await, Redelivery::Full);
+    rig.clock.pass(5_000);
+    let asked = rig.clock.now();
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done);
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "repeating is harmless");
     assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "also what was dead");
@@ -271,7 +273,11 @@ pub async fn an_event_is_told_once_more_when_asked(rig: Rig) {
     let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
     assert_eq!(&*rows[0].about, order.id.to_string());
     let standing = rig.store.standings().await.expect("reads").remove(0);
-    assert_eq!((standing.waiting, standing.pending, standing.oldest_at), (1, 2, Some(events[0].event.at)));
+    assert_eq!((standing.waiting, standing.pending), (1, 2));
+    let to = Progress { from: at[1], to: at[2], failed: vec![] };
+    assert!(events[2].event.at < asked && rig.store.advance_endpoint("end_1", to).await.expect("writes"));
+    let standing = rig.store.standings().await.expect("reads").remove(0);
+    assert_eq!((standing.waiting, standing.oldest_at), (0, Some(asked)), "an old event waits since it was asked for");
 }
 
 /// What is about no order goes once everybody was told, what is dead or discarded after a while; an order's history stays.

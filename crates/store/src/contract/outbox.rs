@@ -248,7 +248,8 @@ pub struct Standing {
     pub pending: u64,
     /// Events behind it that were given up and that nobody has seen to.
     pub dead: u64,
-    /// When the oldest event happened that it waits for.
+    /// Since when something waits for it that it was not told yet: when the next event behind its position happened, or when the first of those that are
+    /// tried again failed or was to be told once more.
     pub oldest_at: Option<Millis>,
 }
 

@@ -247,8 +247,7 @@ impl Postgres {
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
                  (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
-                 (SELECT e.at FROM delivery d JOIN event e ON e.position = d.position
-                  WHERE d.endpoint_id = p.id AND d.state = 'pending' ORDER BY d.position LIMIT 1)
+                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending')
              FROM endpoint p, event_turn t ORDER BY p.created_at, p.id";
         self.all(sql, &[], standing).await
     }

@@ -232,8 +232,7 @@ fn standings(sql: &mut Statements<'_>) -> Done<Vec<Standing>> {
              (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
              (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
              (SELECT e.at FROM event e WHERE e.seq > p.position ORDER BY e.seq LIMIT 1),
-             (SELECT e.at FROM delivery d JOIN event e ON e.seq = d.position
-              WHERE d.endpoint_id = p.id AND d.state = 'pending' ORDER BY d.position LIMIT 1)
+             (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending')
          FROM endpoint p ORDER BY p.created_at, p.id",
         [],
         |row| {

@@ -37,23 +37,33 @@ pub(crate) async fn create(State(app): State<Arc<App>>, By(by): By, request: axu
         ));
     }
     let mut all = Erased::default();
-    let erased = erase(&app, &buyer, &mut all).await;
+    let left = erase(&app, &buyer, &mut all).await;
     app.engine.hub().forget(&buyer);
     // Who did it and when; a part that was done before the store went away as well.
     note(&app, &by, "buyer.erase", &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other})).await;
-    erased?;
-    let left = store.traces(&buyer).await.map_err(failed)?;
-    Ok(json(StatusCode::OK, &told(erased_as, false, all, left)))
+    Ok(json(StatusCode::OK, &told(erased_as, false, all, left?)))
 }
 
-/// Erases what can be erased now, one bounded transaction after the other.
-async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<(), Refused> {
+/// Erases what can be erased now, one bounded transaction after the other; what is held back. An order that came to rest while that was looked for is erased as
+/// well, so that whoever hears of nothing held back has nothing left.
+async fn erase(app: &App, buyer: &BuyerId, all: &mut Erased) -> Result<store::Traces, Refused> {
+    let store = app.engine.store();
+    let mut is_seen = false;
     loop {
-        let some = app.engine.store().erase_some(buyer).await.map_err(failed)?;
-        if some == Erased::default() {
-            return Ok(());
+        let mut is_vain = is_seen;
+        loop {
+            let some = store.erase_some(buyer).await.map_err(failed)?;
+            if some == Erased::default() {
+                break;
+            }
+            (all.orders, all.other) = (all.orders + some.orders, all.other + some.other);
+            is_vain = false;
         }
-        (all.orders, all.other) = (all.orders + some.orders, all.other + some.other);
+        let left = store.traces(buyer).await.map_err(failed)?;
+        is_seen = (left.orders, left.other) != (0, 0);
+        if is_vain || !is_seen {
+            return Ok(left);
+        }
     }
 }
 

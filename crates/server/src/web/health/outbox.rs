@@ -25,7 +25,7 @@ pub(super) async fn show(app: &App, text: &mut Text) {
         text.metric(
             "doorbuster_outbox_lag_seconds",
             Kind::Gauge,
-            "Age of the oldest event that an endpoint waits for.",
+            "How long something has waited that an endpoint was not told yet.",
         );
         for &kind in EndpointKind::ALL {
             let oldest = of(kind).filter_map(|standing| standing.oldest_at).min();
