@@ -6,8 +6,14 @@
 
 #[path = "failpoints/counter.rs"]
 mod counter;
+#[path = "failpoints/forgotten.rs"]
+mod forgotten;
 #[path = "failpoints/judge.rs"]
 mod judge;
+#[path = "failpoints/line.rs"]
+mod line;
+#[path = "failpoints/reversed.rs"]
+mod reversed;
 #[path = "failpoints/shop.rs"]
 mod shop;
 #[path = "failpoints/stories.rs"]
@@ -134,8 +140,9 @@ async fn sale(armed: &str, passing: u64, truth: Truth) -> bool {
     let shop = Shop::open().await;
     let mut rig = Rig::with(&[&settings(&truth)[..], &[(SETTING, armed)]].concat());
     let counter = Counter::new(rig.address);
-    // Holds that last, holds that end before a payment that is late, and one unit that two want.
-    rig.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2)]).await;
+    // Holds that last, holds that end before a payment that is late, one unit that two want, and three that others wait in line for.
+    let items = [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (line::ITEM, 3, 1, 4)];
+    rig.open_sale("spring", &items).await;
     let (at, of, told) = (counter.clone(), truth.clone(), shop.clone());
     let dir = rig.data_dir().to_owned();
     let selling = tokio::spawn(async move {

@@ -124,6 +124,33 @@ impl Counter {
         self.try_to_buy(wish).await.expect("there is enough")
     }
 
+    /// Stands in the line of what nobody can have just now, however often it has to be asked; the place, or the order that it is by then.
+    pub async fn join(&self, wish: &Wish) -> Value {
+        let lines = format!("{}Idempotency-Key: {}\r\n", wish.signed, wish.key);
+        let (request, what) = (request("POST", &line(wish), &lines, None), format!("{} joins", wish.buyer));
+        loop {
+            let reply = self.ask(&request).await;
+            match reply.status {
+                200 | 201 => {
+                    self.waits(&what, None);
+                    return reply.json();
+                }
+                // What is on its way to somebody counts as free, and is not known to be held.
+                409 if matches!(reply.json()["code"].as_str(), Some("not_held_out" | "line_full")) => {
+                    self.waits(&what, Some(reply.to_string()));
+                    tokio::time::sleep(PAUSE).await;
+                }
+                _ => panic!("{reply}"),
+            }
+        }
+    }
+
+    /// Gives a place in line up.
+    pub async fn leave(&self, wish: &Wish) {
+        let reply = self.ask(&request("DELETE", &line(wish), &wish.signed, None)).await;
+        assert_eq!(reply.status, 204, "{reply}");
+    }
+
     /// The order's checkout at the sandbox; `None` when it is too late for one.
     pub async fn checkout(&self, wish: &Wish, id: &str) -> Option<String> {
         let reply = self.ask(&wish.order("POST", id, "/checkout")).await;
@@ -150,4 +177,9 @@ impl Counter {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Where one stands in line for what a wish asks for.
+fn line(wish: &Wish) -> String {
+    format!("/v1/sales/{}/items/{}/line", wish.sale, wish.item)
 }

@@ -22,6 +22,10 @@ pub struct Event {
     pub order: Option<String>,
     /// The refund that it is about, if it is about money.
     pub refund: Option<String>,
+    /// What a provider says of money that went back by itself, if it is about that.
+    pub reversal: Option<Value>,
+    /// Whether it says that an order came out of a line.
+    pub from_line: bool,
 }
 
 /// The shop. Cheap to clone; it ends with its runtime.
@@ -89,11 +93,14 @@ impl Shop {
 
 fn event(body: &Value) -> Event {
     let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let order = ["order/id", "payment/order", "reversal/order"];
     Event {
         id: text("/id").expect("an id"),
         what: text("/type").expect("a type"),
-        order: text("/data/order/id").or_else(|| text("/data/payment/order")),
+        order: order.iter().find_map(|at| text(&format!("/data/{at}"))),
         refund: text("/data/refund/refund"),
+        reversal: body.pointer("/data/reversal").cloned(),
+        from_line: body["data"]["from_line"] == true,
     }
 }
 

@@ -4,9 +4,9 @@ use doorbuster_server::signing::SigningKey;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::MESSAGE_SECRET;
 use super::counter::Counter;
 use super::shop::STUBBORN;
+use super::{MESSAGE_SECRET, forgotten, line, reversed};
 use crate::windows::client::{self, Wish};
 
 /// A request, and what was told last of the order that it became.
@@ -28,15 +28,28 @@ pub async fn all(counter: &Counter) -> Vec<Told> {
     stories.spawn(cancelled(at(), "fickle"));
     stories.spawn(cancelled(at(), STUBBORN));
     stories.spawn(given_back(at()));
+    stories.spawn(line::stood_in(at()));
+    stories.spawn(reversed::taken_back(at(), "robbed", ["pay", "dispute"], false));
+    stories.spawn(reversed::taken_back(at(), "unnoticed", ["lose", "return"], false));
+    stories.spawn(reversed::taken_back(at(), "regretful", ["pay", "return"], true));
+    stories.spawn(reversed::taken_back(at(), "doubted", ["pay", "dispute"], true));
+    stories.spawn(reversed::argued_about(at()));
+    stories.spawn(forgotten::erased(at()));
     stories.join_all().await.concat()
 }
 
-fn id(order: &Value) -> &str {
+/// An order's id, or a place's.
+pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
 /// Buys and presses a button of the checkout; with another key once more if the hold was over first. What was promised, the last of it pressed.
-async fn pressed(counter: &Counter, buyer: &str, item: &str, action: &str) -> Vec<Told> {
+pub async fn pressed(counter: &Counter, buyer: &str, item: &str, action: &str) -> Vec<Told> {
+    pressed_at(counter, buyer, item, action).await.0
+}
+
+/// The same, and the checkout where it was pressed; `None`: nothing was left to buy.
+pub async fn pressed_at(counter: &Counter, buyer: &str, item: &str, action: &str) -> (Vec<Told>, Option<String>) {
     let mut told = Vec::new();
     for key in 0.. {
         let wish = Wish::new(buyer, &format!("k{key}"), "spring", 1).item(item);
@@ -44,11 +57,11 @@ async fn pressed(counter: &Counter, buyer: &str, item: &str, action: &str) -> Ve
         told.push((wish.clone(), order.clone()));
         let Some(session) = counter.checkout(&wish, id(&order)).await else { continue };
         if matches!(&*counter.press(&session, action).await, "late" | "paid") {
-            break;
+            return (told, Some(session));
         }
         counter.until(&format!("/v1/admin/orders/{}", id(&order)), |order| order["state"] != "reserved").await;
     }
-    told
+    (told, None)
 }
 
 /// Money that comes when its order has expired: its unit went back to a slot, and is recalled.
@@ -101,7 +114,11 @@ async fn replaced(counter: Counter) -> Vec<Told> {
 
 /// Presses these buttons, the last of which pays.
 async fn paid(counter: Counter, buyer: &str, actions: &[&str]) -> Vec<Told> {
-    let wish = Wish::new(buyer, "k", "spring", 1);
+    vec![paid_for(&counter, Wish::new(buyer, "k", "spring", 1), actions).await]
+}
+
+/// The same for any wish that leaves time to pay, also one that has its order already; the order when it is paid.
+pub async fn paid_for(counter: &Counter, wish: Wish, actions: &[&str]) -> Told {
     let order = counter.buy(&wish).await;
     let session = counter.checkout(&wish, id(&order)).await.expect("there is time");
     for action in actions {
@@ -109,15 +126,21 @@ async fn paid(counter: Counter, buyer: &str, actions: &[&str]) -> Vec<Told> {
     }
     let is_paid = |order: &Value| order["state"] == "paid";
     let order = counter.until(&format!("/v1/admin/orders/{}", id(&order)), is_paid).await;
-    vec![(wish, order)]
+    (wish, order)
 }
 
 async fn cancelled(counter: Counter, buyer: &str) -> Vec<Told> {
     let wish = Wish::new(buyer, "k", "spring", 1);
     let order = counter.buy(&wish).await;
-    let reply = counter.ask(&wish.order("POST", id(&order), "/cancel")).await;
+    let order = cancel(&counter, &wish, id(&order)).await;
+    vec![(wish, order)]
+}
+
+/// Gives an order up as its buyer.
+pub async fn cancel(counter: &Counter, wish: &Wish, order: &str) -> Value {
+    let reply = counter.ask(&wish.order("POST", order, "/cancel")).await;
     assert_eq!(reply.status, 200, "{reply}");
-    vec![(wish, reply.json())]
+    reply.json()
 }
 
 /// Money that the sandbox gives back, and only then money that it knows nothing of.
@@ -128,10 +151,16 @@ async fn given_back(counter: Counter) -> Vec<Told> {
 }
 
 async fn refunded(counter: Counter) -> Vec<Told> {
-    let (wish, order) = paid(counter.clone(), "sorry", &["pay"]).await.remove(0);
-    let reply = counter.operate("POST", &format!("/v1/admin/orders/{}/refund", id(&order)), None).await;
+    let (wish, order) = paid_for(&counter, Wish::new("sorry", "k", "spring", 1), &["pay"]).await;
+    let order = refund(&counter, id(&order)).await;
+    vec![(wish, order)]
+}
+
+/// Refunds an order as an operator.
+pub async fn refund(counter: &Counter, order: &str) -> Value {
+    let reply = counter.operate("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
     assert_eq!(reply.status, 200, "{reply}");
-    vec![(wish, reply.json())]
+    reply.json()
 }
 
 /// A payment of another amount, signed here as a provider would; its refund is settled by hand, since the sandbox knows nothing of it.
@@ -152,7 +181,7 @@ async fn mismatched(counter: Counter) -> Vec<Told> {
 }
 
 /// Sends a provider's message until it is taken.
-async fn message(counter: &Counter, event: &str, body: &Value) {
+pub async fn message(counter: &Counter, event: &str, body: &Value) {
     let key = SigningKey::parse(MESSAGE_SECRET).expect("a secret");
     let reply = counter.ask(&client::message(&key, event, body)).await;
     assert_eq!(reply.status, 200, "{reply}");

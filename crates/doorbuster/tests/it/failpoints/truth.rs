@@ -5,6 +5,7 @@ use std::process::Command;
 
 use doorbuster_lab::cluster::Postgres;
 use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
 
 use crate::house::{program, run};
 use crate::windows::rig::Rig;
@@ -60,8 +61,8 @@ impl Truth {
         }
     }
 
-    /// Has the auditor of the command line hold these answers to it.
-    pub fn audit(&self, rig: &Rig, answers: &Path) {
+    /// Has the auditor of the command line hold these answers to it; its report.
+    pub fn audit(&self, rig: &Rig, answers: &Path) -> Value {
         let mut command = program(&rig.scratch);
         command.args(["audit", "--json", "--store"]);
         match self {
@@ -70,6 +71,8 @@ impl Truth {
         };
         let audited = run(command.arg("--answers").arg(answers));
         audited.fine();
-        assert_eq!(audited.json()["repairs"], 0, "{}", audited.out());
+        let report = audited.json();
+        assert_eq!(report["repairs"], 0, "{report}");
+        report
     }
 }
