@@ -6,6 +6,8 @@ mod erasures;
 mod exports;
 #[path = "money/inbox.rs"]
 mod inbox;
+#[path = "money/libraries.rs"]
+mod libraries;
 #[path = "money/nodes.rs"]
 mod nodes;
 #[path = "money/orders.rs"]
@@ -100,6 +102,13 @@ pub(crate) async fn payments(app: &TestApp, order: &str) -> Vec<(String, String)
 /// Refunds of payments that named this order, as `(payment, state)`.
 pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)> {
     pairs(app, "refunds", "payment", order).await
+}
+
+/// Refunds that were given up and that nobody has seen to, as the metrics say.
+async fn dead_refunds(app: &TestApp) -> u64 {
+    let metrics = app.get("/metrics").await.text();
+    let number = metrics.lines().find_map(|line| line.strip_prefix(r#"doorbuster_dead_letters{kind="refund"} "#));
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
 }
 
 async fn pairs(app: &TestApp, list: &str, name: &str, order: &str) -> Vec<(String, String)> {

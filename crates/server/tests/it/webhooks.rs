@@ -10,6 +10,8 @@ mod given_up;
 mod libraries;
 #[path = "webhooks/nodes.rs"]
 mod nodes;
+#[path = "webhooks/official.rs"]
+pub(crate) mod official;
 #[path = "webhooks/receiver.rs"]
 pub(crate) mod receiver;
 #[path = "webhooks/telling.rs"]

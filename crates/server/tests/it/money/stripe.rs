@@ -9,6 +9,8 @@ mod grace;
 mod later;
 #[path = "stripe/lost.rs"]
 mod lost;
+#[path = "stripe/secrets.rs"]
+mod secrets;
 #[path = "stripe/stand_in.rs"]
 mod stand_in;
 
@@ -19,7 +21,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{BRIEF_SECS, adds_up, now_secs, open_sale, order, payments, read, refunds, until};
+use super::{BRIEF_SECS, adds_up, dead_refunds, now_secs, open_sale, order, payments, read, refunds, until};
 use crate::app::TestApp;
 use crate::http::Reply;
 use stand_in::{Sent, StandIn};
@@ -220,6 +222,7 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
     assert_eq!(row().await["state"], "failed", "late news do not undo it");
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
     assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
+    assert_eq!(dead_refunds(&app).await, 1);
     let letter = dead.json()["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
     let shown = app.admin("GET", &format!("/v1/admin/dead-letters/{letter}"), None).await.json();
     assert_eq!(
@@ -234,6 +237,7 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
     stripe.refunds_are("succeeded");
     assert_eq!(tell(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"], "noted");
     until("it settles", async || (row().await["state"] == "settled").then_some(())).await;
+    assert_eq!(dead_refunds(&app).await, 0, "it arrived");
     adds_up(&app).await;
 }
 

@@ -1,15 +1,15 @@
 //! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a real server.
 //!
-//! Where a library cannot be installed (no Python or Node, no registry), its example is not run, and the test says so.
+//! Where Python or Node is missing, its example is not run, and the test says so.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::official::Official;
 use super::{add, buy, start};
 
 /// How long a line of an example may take, with its language's start.
@@ -26,45 +26,26 @@ fn example(language: &str) -> String {
 /// A running example; it ends with the test.
 struct Example {
     child: Child,
-    dir: PathBuf,
+    _official: Official,
 }
 
 impl Drop for Example {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-fn scratch() -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-    std::fs::create_dir(&dir).expect("a random name is free");
-    dir
-}
-
-/// Whether the installation went well.
-fn install(dir: &Path, command: &mut Command) -> bool {
-    let output = command.current_dir(dir).stdin(Stdio::null()).output();
-    let is_there = output.as_ref().is_ok_and(|output| output.status.success());
-    if !is_there {
-        let said = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
-        eprintln!("not run: the library cannot be installed: {said:?}");
-        let _ = std::fs::remove_dir_all(dir);
-    }
-    is_there
 }
 
 /// Runs an example as an endpoint of a server and expects it to print an order that is bought.
-async fn hears_an_order(dir: PathBuf, mut command: Command) {
+async fn hears_an_order(official: Official, mut command: Command) {
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
     let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["order.reserved"])).await;
-    command.current_dir(&dir).env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
+    command.env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
     let output = BufReader::new(child.stdout.take().expect("it is piped"));
-    let _example = Example { child, dir };
+    let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
     // Ends with the example, whose output it reads.
     std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text)));
@@ -78,51 +59,18 @@ async fn hears_an_order(dir: PathBuf, mut command: Command) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_in_python_verifies_a_real_message() {
-    let dir = scratch();
-    let pip = [
-        "-k",
-        "5",
-        "120",
-        "python3",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--target",
-        "lib",
-        "standardwebhooks",
-    ];
-    if !install(&dir, Command::new("timeout").args(pip)) {
-        return;
-    }
-    std::fs::write(dir.join("receiver.py"), example("python")).expect("it can be written");
-    let mut command = Command::new("python3");
-    command.arg("receiver.py").env("PYTHONPATH", dir.join("lib")).stderr(Stdio::null());
-    hears_an_order(dir, command).await;
+    let Some(python) = Official::of("python3") else { return };
+    std::fs::write(python.path().join("receiver.py"), example("python")).expect("it can be written");
+    let mut command = python.command();
+    command.arg("receiver.py").stderr(Stdio::null());
+    hears_an_order(python, command).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_in_javascript_verifies_a_real_message() {
-    let dir = scratch();
-    let npm = [
-        "-k",
-        "5",
-        "120",
-        "npm",
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-        ".",
-        "standardwebhooks",
-    ];
-    if !install(&dir, Command::new("timeout").args(npm)) {
-        return;
-    }
-    std::fs::write(dir.join("receiver.mjs"), example("js")).expect("it can be written");
-    let mut command = Command::new("node");
+    let Some(node) = Official::of("node") else { return };
+    std::fs::write(node.path().join("receiver.mjs"), example("js")).expect("it can be written");
+    let mut command = node.command();
     command.arg("receiver.mjs").stderr(Stdio::null());
-    hears_an_order(dir, command).await;
+    hears_an_order(node, command).await;
 }

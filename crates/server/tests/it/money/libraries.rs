@@ -1,0 +1,209 @@
+//! Providers' messages signed by the code of others, the official libraries of Standard Webhooks, and judged by a real server.
+//!
+//! Where Python or Node is missing its messages are not sent, and the test says so.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::{
+    BRIEF_SECS, KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send, start, tell,
+    until,
+};
+use crate::app::TestApp;
+use crate::http::Reply;
+use crate::webhooks::official::Official;
+
+/// Further from now than a message's time may be.
+const SIX_MINUTES: u64 = 360;
+
+/// Prints the signature of the body that it reads. What it is told: the secret, the message's id, its time in seconds.
+const PYTHON: &str = "
+import sys
+from datetime import datetime, timezone
+
+from standardwebhooks import Webhook
+
+secret, message, at = sys.argv[1:]
+body = sys.stdin.buffer.read().decode()
+print(Webhook(secret).sign(message, datetime.fromtimestamp(int(at), timezone.utc), body))
+";
+
+/// The same.
+const JAVASCRIPT: &str = r#"
+const { readFileSync } = require("node:fs");
+const { Webhook } = require("standardwebhooks");
+
+const [secret, message, at] = process.argv.slice(1);
+console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(0, "utf8")));
+"#;
+
+/// The library in one language.
+struct Library {
+    official: Official,
+    /// The option and the program that sign with it.
+    signs: [&'static str; 2],
+}
+
+impl Library {
+    /// A message signed with this secret, at this time.
+    fn signed(&self, secret: &str, id: &str, at: u64, body: &Value) -> Message {
+        let (at, body) = (at.to_string(), body.to_string());
+        let mut command = self.official.command();
+        command.args(self.signs).args([secret, id, at.as_str()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        // One that ends without having read it says why.
+        let _ = child.stdin.take().expect("it is piped").write_all(body.as_bytes());
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let signature = String::from_utf8(output.stdout).expect("a signature").trim().to_owned();
+        Message { id: id.to_owned(), at, signature, body }
+    }
+
+    /// A message signed with the provider's secret, now.
+    fn message(&self, id: &str, body: &Value) -> Message {
+        self.signed(&secret(KEY), id, now_secs(), body)
+    }
+}
+
+/// What is sent.
+#[derive(Clone)]
+struct Message {
+    id: String,
+    at: String,
+    signature: String,
+    body: String,
+}
+
+impl Message {
+    async fn send(&self, app: &TestApp) -> Reply {
+        let headers = [
+            ("webhook-id", self.id.as_str()),
+            ("webhook-timestamp", self.at.as_str()),
+            ("webhook-signature", self.signature.as_str()),
+        ];
+        send(app, &headers, &self.body).await
+    }
+
+    /// Sends it to a server that believes it; gives what it came to.
+    async fn outcome(&self, app: &TestApp) -> String {
+        let told = self.send(app).await;
+        assert_eq!(told.verdict(), "200", "{}: {}", self.id, told.text());
+        told.json()["outcome"].as_str().expect("a word").to_owned()
+    }
+}
+
+/// One captured payment, however often it is told, is one paid order; any other money goes back once.
+async fn what_is_signed_is_taken_once(library: &Library) {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let mut body = captured("pay_1", &id, 100);
+    // Bytes are signed, and not all of them are ASCII.
+    body["data"]["note"] = json!("für Anna, 谢谢");
+    let first = library.message("msg_1", &body);
+    assert_eq!(first.outcome(&app).await, "paid");
+    assert_eq!(read(&app, &id).await["state"], "paid");
+    assert_eq!(first.outcome(&app).await, "repeated", "the very same");
+    // A provider that heard no answer signs the message anew, with the time of the attempt.
+    let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
+    assert_ne!(again.signature, first.signature);
+    assert_eq!(again.outcome(&app).await, "repeated");
+    assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
+    assert!(refunds(&app, &id).await.is_empty());
+
+    let second = library.message("msg_2", &captured("pay_2", &id, 100));
+    assert_eq!(second.outcome(&app).await, "refunded");
+    assert_eq!(second.outcome(&app).await, "repeated");
+    let mut states = payments(&app, &id).await;
+    states.sort_unstable();
+    assert_eq!(states, [("pay_1".into(), "captured".into()), ("pay_2".into(), "refunded".into())]);
+    assert_eq!(refunds(&app, &id).await, [("pay_2".into(), "pending".into())], "one");
+    let settled = json!({"type": "refund.settled", "data": {"payment": "pay_2"}});
+    assert_eq!(library.message("msg_3", &settled).outcome(&app).await, "noted");
+    assert_eq!(refunds(&app, &id).await, [("pay_2".into(), "settled".into())]);
+    assert_eq!(read(&app, &id).await["state"], "paid");
+
+    let other = order(&app, "bert", "k", 10).await;
+    let less = library.message("msg_4", &captured("pay_3", &other, 99));
+    assert_eq!(less.outcome(&app).await, "refunded");
+    assert_eq!(refunds(&app, &other).await, [("pay_3".into(), "pending".into())]);
+    assert_eq!(read(&app, &other).await["state"], "reserved", "nothing was paid");
+    adds_up(&app).await;
+}
+
+/// What the secret's owner did not sign, or not now, or not so, does nothing.
+async fn what_is_unsigned_forged_stale_or_changed_is_401(library: &Library) {
+    let app = start().await;
+    open_sale(&app, 100.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    let body = captured("pay_1", &id, 100);
+    let (ours, theirs) = (secret(KEY), secret(b"another secret, as long as that."));
+    let now = now_secs();
+    let good = library.message("msg_1", &body);
+    let forged = library.signed(&theirs, "msg_1", now, &body);
+    let refused = [
+        ("forged", forged.clone()),
+        ("stale", library.signed(&ours, "msg_1", now - SIX_MINUTES, &body)),
+        ("early", library.signed(&ours, "msg_1", now + SIX_MINUTES, &body)),
+        ("another body", Message { body: captured("pay_1", &id, 1).to_string(), ..good.clone() }),
+        ("a body that says the same", Message { body: format!("{} ", good.body), ..good.clone() }),
+        ("another id", Message { id: "msg_2".into(), ..good.clone() }),
+        ("another time", Message { at: (now + 60).to_string(), ..good.clone() }),
+        ("no signature", Message { signature: String::new(), ..good.clone() }),
+    ];
+    for (what, message) in &refused {
+        assert_eq!(message.send(&app).await.verdict(), "401 unauthenticated", "{what}");
+    }
+    assert_eq!(send(&app, &[], &good.body).await.verdict(), "401 unauthenticated", "no headers");
+    assert_eq!(read(&app, &id).await["state"], "reserved");
+    assert!(payments(&app, &id).await.is_empty());
+    // While a secret is replaced a message has several signatures.
+    let both = Message { signature: format!("{} {}", forged.signature, good.signature), ..good };
+    assert_eq!(both.outcome(&app).await, "paid", "none of them spent the message's id");
+    adds_up(&app).await;
+}
+
+/// Money that comes after its order expired buys what is left, and goes back when nothing is.
+async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
+    let app = start().await;
+    open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
+    let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
+    for id in [&first, &second] {
+        until("it expires", async || (read(&app, id).await["state"] == "expired").then_some(())).await;
+    }
+    // One of the two units is sold to somebody else meanwhile.
+    let sold = until("a unit is for sale", async || {
+        let bought = app.buy("carl", "k", "spring", "phone", 1).await;
+        (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
+    })
+    .await;
+    assert_eq!(tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"], "paid");
+    assert_eq!(library.message("msg_1", &captured("pay_1", &first, 10)).outcome(&app).await, "paid");
+    assert_eq!(read(&app, &first).await["state"], "paid");
+    assert_eq!(library.message("msg_2", &captured("pay_2", &second, 10)).outcome(&app).await, "refunded");
+    assert_eq!(read(&app, &second).await["state"], "expired");
+    assert!(refunds(&app, &first).await.is_empty());
+    assert_eq!(refunds(&app, &second).await, [("pay_2".into(), "pending".into())]);
+    adds_up(&app).await;
+}
+
+async fn are_judged(library: Library) {
+    what_is_signed_is_taken_once(&library).await;
+    what_is_unsigned_forged_stale_or_changed_is_401(&library).await;
+    what_is_signed_too_late_buys_what_is_left(&library).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_the_library_in_python_signs_are_judged() {
+    let Some(official) = Official::of("python3") else { return };
+    are_judged(Library { official, signs: ["-c", PYTHON] }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_the_library_in_javascript_signs_are_judged() {
+    let Some(official) = Official::of("node") else { return };
+    are_judged(Library { official, signs: ["-e", JAVASCRIPT] }).await;
+}
