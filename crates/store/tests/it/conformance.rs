@@ -1,5 +1,6 @@
 //! The conformance suite on every backend.
 use doorbuster_store::conformance::line::orders as line_orders;
+use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{by_hand, checkouts, pages, races, told};
 use doorbuster_store::conformance::{
     Rig, blocks, books, codes, grants, line, lists, money, once, orders, outbox, recalls, rooms, sales, settle,
@@ -102,6 +103,8 @@ every! {
         what_was_given_up_is_listed_until_somebody_saw_to_it, an_event_is_told_once_more_when_asked, what_nobody_needs_is_forgotten;
     races:
         paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;
+    late:
+        late_payments_and_rivals_for_what_came_back;
     line:
         a_buyer_has_one_place, a_crowd_joins_at_once, a_line_is_for_what_is_held_out, those_in_line_are_served_by_turn,
         served_at_once_nobody_is_twice, whoever_has_enough_is_passed_over, a_place_is_given_up_once, a_line_is_no_longer_than_what_may_come_back, a_line_stands_while_its_sale_does,

@@ -1,4 +1,8 @@
 //! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell nothing twice.
+
+#[path = "nodes/rest.rs"]
+mod rest;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

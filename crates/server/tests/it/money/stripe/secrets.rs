@@ -24,16 +24,16 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         proofs.join(",").replace(&format!(",t={now},"), ",")
     };
     let body = message("evt_1");
-    for wrong in [&[OTHER][..], &[OTHER, "whsec_of_a_fourth"]] {
+    for wrong in [&[OTHER][..], &[OTHER, "whsec_of_a_fourth"][..]] {
         let proof = signed(&body, wrong);
         assert_eq!(send(&app, &body, &proof).await.verdict(), "401 unauthenticated", "{proof}");
     }
     assert_eq!(read(&app, &id).await["state"], "reserved", "nobody was believed");
     for (event, by, outcome) in [
         ("evt_1", &[SECRET][..], "paid"),
-        ("evt_2", &[NEW], "repeated"),
-        ("evt_3", &[OTHER, SECRET], "repeated"),
-        ("evt_4", &[NEW, OTHER], "repeated"),
+        ("evt_2", &[NEW][..], "repeated"),
+        ("evt_3", &[OTHER, SECRET][..], "repeated"),
+        ("evt_4", &[NEW, OTHER][..], "repeated"),
     ] {
         let body = message(event);
         let proof = signed(&body, by);

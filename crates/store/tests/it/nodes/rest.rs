@@ -1,0 +1,118 @@
+//! A node at rest, in PostgreSQL: what it asks again and again is answered from an index, however long the tables are.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_store::conformance::{HOLD_MS, Rig};
+
+use crate::cluster;
+use crate::rig::open_postgres;
+use crate::watch::Watch;
+
+/// Rows of each table; none of them is due.
+const ROWS: u64 = 2_000;
+/// Deliveries that are pending among them.
+const PENDING: u64 = 5;
+/// How often each question is asked.
+const ROUNDS: i64 = 20;
+/// What is asked, and the index that knows the answer.
+const ASKED: [(&str, &str); 4] = [
+    ("orders", "orders_due"),
+    ("checkout", "checkout_due"),
+    ("refund", "refund_due"),
+    ("delivery", "delivery_pending"),
+];
+
+/// Rows that were read one after the other, by table, and how often each index was asked.
+const READ: &str = "SELECT relname, seq_tup_read FROM pg_stat_user_tables
+     UNION ALL SELECT indexrelname, idx_scan FROM pg_stat_user_indexes";
+/// Sessions beside the one that asks.
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+/// How soon the sessions of a closed store are over.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Orders, checkouts, refunds and deliveries whose time comes in an hour.
+async fn fill(rig: &Rig, database: &str) {
+    let grant = rig.slot(ROWS, ROWS, 4).await;
+    let tickets: Vec<_> = (1..=ROWS).map(|n| rig.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
+    for batch in tickets.chunks(SETTLE_BATCH_MAX) {
+        rig.store.settle(batch.to_vec()).await.expect("settles");
+    }
+    let (now, later, each) = (rig.clock.now().0, rig.clock.now().0 + HOLD_MS, ROWS / PENDING);
+    let sql = format!(
+        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
+             SELECT grant_id, n, id, 'paybank', 'cs_' || n, 'https://pay.example', pay_by, TRUE, reserved_at, pay_by
+             FROM orders;
+         INSERT INTO payment (id, provider, order_id, amount_minor, currency, state, at)
+             SELECT 'pay_' || n, 'paybank', 'basket ' || n, 1999, 'EUR', 'refunded', {now}
+             FROM generate_series(1, {ROWS}) AS n;
+         INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries,
+                             next_at, at)
+             SELECT 'ref_' || n, 'pay_' || n, 'paybank', 'basket ' || n, 1999, 'EUR', 'unknown_order', 'pending', TRUE,
+                    0, {later} + n, {now}
+             FROM generate_series(1, {ROWS}) AS n;
+         INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
+             VALUES ('end_1', 'webhook', 'https://shop.example/hook', '[\"*\"]', '[]', {ROWS}, TRUE, {now});
+         INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
+             SELECT 'end_1', n, 'order ' || n, CASE WHEN n % {each} = 0 THEN 'pending' ELSE 'dead' END, 1,
+                    {later}, {now}
+             FROM generate_series(1, {ROWS}) AS n"
+    );
+    // As it is done by itself where tables grow.
+    for sql in [sql.as_str(), "ANALYZE"] {
+        cluster::shared().psql(database, sql).expect("it is SQL");
+    }
+}
+
+/// Asks all that a node asks at rest. Nothing is due.
+async fn ask(rig: &Rig) {
+    let store = &rig.store;
+    for _ in 0..ROUNDS {
+        assert!(store.expire_due(100).await.expect("writes").is_empty());
+        assert!(store.next_due().await.expect("reads").is_some());
+        assert!(store.checkouts_to_close(100).await.expect("reads").is_empty());
+        assert!(store.refunds_due(100).await.expect("reads").is_empty());
+        assert!(store.next_refund_due().await.expect("reads").is_some());
+        assert_eq!(store.pending_deliveries("end_1", 100).await.expect("reads").len() as u64, PENDING);
+    }
+}
+
+/// What was read so far. A session has told all that it read when it is over.
+async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
+    let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
+    let since = Watch::start();
+    while psql(SESSIONS).trim() != "0" {
+        assert!(since.elapsed() < GONE_WITHIN, "the sessions of a closed store stay");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut read = BTreeMap::new();
+    for line in psql(READ).lines() {
+        let (name, number) = line.split_once('|').expect("two columns");
+        read.insert(name.to_owned(), number.parse().expect("a number"));
+    }
+    read
+}
+
+#[tokio::test]
+async fn what_a_node_asks_at_rest_is_answered_from_an_index() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let url = cluster.url(&database);
+    let rig = open_postgres(&url, 1).await;
+    fill(&rig, &database).await;
+    rig.store.close().await;
+    let filled = read_so_far(&database).await;
+    // What a store reads as it opens is not asked again.
+    open_postgres(&url, 2).await.store.close().await;
+    let opened = read_so_far(&database).await;
+    let rig = open_postgres(&url, 3).await;
+    ask(&rig).await;
+    rig.store.close().await;
+    let asked = read_so_far(&database).await;
+    for (table, index) in ASKED {
+        let more = |name: &str| (asked[name] - opened[name]) - (opened[name] - filled[name]);
+        assert!(more(table) < ROWS as i64, "{table} was read row by row: {}", more(table));
+        assert!(more(index) >= ROUNDS, "{index} was asked {} times", more(index));
+    }
+}
