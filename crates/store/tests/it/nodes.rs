@@ -3,20 +3,24 @@
 #[path = "nodes/rest.rs"]
 mod rest;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::event::By;
-use doorbuster_core::order::Ending;
+use doorbuster_core::event::{By, EventType};
+use doorbuster_core::money::{Captured, PaymentState, RefundCause};
+use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, NodeId, OrderState, RecallId, RecallTarget, RequestKey, Seq, SlotKey, Stock, Ticket, TicketId, Verdict,
+    BuyerId, Counter, NodeId, Order, OrderState, RecallId, RecallTarget, RequestKey, Seq, SlotKey, Stock, Ticket,
+    TicketId, Verdict,
 };
-use doorbuster_store::Committed;
 use doorbuster_store::conformance::{Rig, id_key, new_item, new_sale};
+use doorbuster_store::{Committed, MoneyQuery};
+use tokio::task::JoinSet;
 
 use crate::cluster;
+use crate::events::message;
 use crate::rig::open_postgres;
 use crate::watch::Watch;
 
@@ -176,24 +180,79 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     b.store.close().await;
 }
 
+/// An order that two nodes changed at once: what was told of it, its state and its money say the same.
+async fn judge(rig: &Rig, order: &Order, ended: bool, captured: Option<&Captured>) -> OrderState {
+    let now = rig.store.order(order.id).await.expect("reads").expect("an order");
+    let of = MoneyQuery { order: Some(order.id.to_string()), limit: 9, ..MoneyQuery::default() };
+    let payments = rig.store.payments(of.clone()).await.expect("reads").rows;
+    let refunds = rig.store.refunds(of).await.expect("reads").rows;
+    match captured {
+        Some(Captured::Paid(paid)) => {
+            assert_eq!((&now, payments.len(), refunds.len()), (paid, 1, 0), "{payments:?} {refunds:?}");
+            assert_eq!(payments[0].state, PaymentState::Captured);
+        }
+        Some(Captured::Refund(refund)) => {
+            assert_eq!((payments.len(), &refunds[..]), (1, std::slice::from_ref(refund)));
+            assert_eq!((payments[0].state, refund.cause), (PaymentState::Refunded, RefundCause::Late));
+        }
+        None => assert_eq!((payments.len(), refunds.len()), (0, 0), "nobody paid"),
+        other => panic!("neither paid nor refunded: {other:?}"),
+    }
+    let is_paid = now.state == OrderState::Paid;
+    assert!(is_paid || matches!(now.state, OrderState::Cancelled | OrderState::Expired), "{now:?}");
+    assert_eq!(is_paid, matches!(captured, Some(Captured::Paid(_))), "{captured:?}");
+    assert!(is_paid || ended, "{now:?}");
+    let history = rig.store.history(order.id).await.expect("reads");
+    let times = |what: &[EventType]| history.iter().filter(|told| what.contains(&told.event.what)).count();
+    assert_eq!(times(&[EventType::OrderPaid]), usize::from(is_paid), "{history:?}");
+    assert_eq!(times(&[EventType::OrderCancelled, EventType::OrderExpired]), usize::from(ended), "{history:?}");
+    now.state
+}
+
+/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot takes some of what comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;
     let grant = a.slot(200, 200, 4).await;
+    let mut orders = Vec::new();
     for n in 1..=60 {
-        a.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
+        orders.push(a.reserve(&grant, n, &format!("buyer-{n}"), 2).await);
     }
     a.clock.pass(doorbuster_store::conformance::HOLD_MS);
     b.clock.pass(doorbuster_store::conformance::HOLD_MS);
-    let (from_a, from_b) = (a.store.clone(), b.store.clone());
-    let (x, y) = tokio::join!(
-        tokio::spawn(async move { from_a.expire_due(40).await.expect("writes").len() }),
-        tokio::spawn(async move { from_b.expire_due(40).await.expect("writes").len() }),
-    );
-    let first = x.expect("runs") + y.expect("runs");
-    let rest = a.store.expire_due(100).await.expect("writes").len();
-    assert_eq!(first + rest, 60);
-    a.expect_units(grant.slot.item, 120, 80, 0, 0).await;
+    let (mut pays, mut ends, mut refills) = (JoinSet::new(), JoinSet::<Vec<TicketId>>::new(), JoinSet::new());
+    for (at, order) in orders.iter().enumerate() {
+        let (from_a, from_b, id) = (a.store.clone(), b.store.clone(), order.id);
+        if at % 4 == 0 {
+            for store in [a.store.clone(), b.store.clone()] {
+                ends.spawn(async move {
+                    store.expire_due(3).await.expect("writes").into_iter().map(|order| order.id).collect::<Vec<_>>()
+                });
+            }
+            let (store, into) = (b.store.clone(), grant.id);
+            refills.spawn(async move { store.refill(into, 4, Counter::A).await.expect("writes") });
+        }
+        ends.spawn(async move {
+            let changed = from_b.end_order(id, Ending::Cancel, By::BUYER.clone()).await.expect("writes");
+            if matches!(changed, Changed::Done(_)) { vec![id] } else { Vec::new() }
+        });
+        if at % 3 > 0 {
+            let told = message(&id.to_string(), 2, &format!("evt_{at}"), &format!("pay_{at}"));
+            pays.spawn(async move { (id, from_a.capture(told, true).await.expect("writes")) });
+        }
+    }
+    let captured: BTreeMap<_, _> = pays.join_all().await.into_iter().collect();
+    let ended = ends.join_all().await.concat();
+    let given: u64 = refills.join_all().await.into_iter().sum();
+    let once: BTreeSet<_> = ended.iter().copied().collect();
+    assert_eq!(once.len(), ended.len(), "no order ended twice");
+    let mut paid = 0;
+    for order in &orders {
+        let state = judge(&b, order, once.contains(&order.id), captured.get(&order.id)).await;
+        paid += if state == OrderState::Paid { 2 } else { 0 };
+    }
+    assert_eq!(a.store.expire_due(100).await.expect("writes"), [], "nothing is held any more");
+    a.expect_units(grant.slot.item, 120 - paid - given, 80 + given, 0, paid).await;
     a.store.close().await;
     b.store.close().await;
 }

@@ -12,6 +12,8 @@ use super::{message, of, payments, refunds};
 use crate::conformance::{HOLD_MS, Rig};
 use crate::store::Store;
 
+pub mod late;
+
 /// Orders that are fought for at once.
 const WAVE: u64 = 50;
 /// Waves of a test.
@@ -74,8 +76,8 @@ async fn history(rig: &Rig, order: &Order) -> Vec<Event> {
     rig.store.history(order.id).await.expect("reads").into_iter().map(|told| told.event).collect()
 }
 
-/// Each captured payment stands for the one paid order, or has its one refund.
-async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> OrderState {
+/// Each captured payment stands for the one paid order, or has its one refund. Says how the order is, and whether it is paid after it had ended.
+async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> (OrderState, bool) {
     let order = rig.store.order(order.id).await.expect("reads").expect("an order");
     let (payments, refunds) = (payments(rig, of(&order)).await, refunds(rig, of(&order)).await);
     let (paid, back) = tally(captured);
@@ -89,7 +91,8 @@ async fn judge(rig: &Rig, order: &Order, captured: &[Captured]) -> OrderState {
     assert_eq!(states.iter().filter(|s| **s == OrderState::Paid).count(), paid, "{states:?}");
     assert!(paid <= 1, "{captured:?}");
     assert_eq!(refunds.iter().filter(|r| r.cause != RefundCause::Operator).count(), back.len());
-    order.state
+    let had_ended = states.iter().any(|s| matches!(s, OrderState::Cancelled | OrderState::Expired));
+    (order.state, had_ended && order.state == OrderState::Paid)
 }
 
 /// At the instant when they are due, orders are paid, cancelled, given more time and expired at once.
@@ -129,7 +132,8 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(rig: Rig) {
         for (order, captured) in join_all(races).await {
             let repeated = captured.iter().filter(|c| **c == Captured::Repeated).count();
             assert_eq!(repeated, 2, "one payment has one effect: {captured:?}");
-            *came_to.entry(judge(&rig, &order, &captured).await).or_default() += 1;
+            let (state, _) = judge(&rig, &order, &captured).await;
+            *came_to.entry(state).or_default() += 1;
         }
         rig.adds_up().await;
     }
@@ -165,7 +169,7 @@ pub async fn two_payments_and_an_ending_at_once(rig: Rig) {
             }
         });
         for (order, captured) in join_all(races).await {
-            let state = judge(&rig, &order, &captured).await;
+            let (state, _) = judge(&rig, &order, &captured).await;
             let (paid, back) = tally(&captured);
             assert_eq!(paid + back.len(), 2, "{captured:?}");
             assert!(matches!(state, OrderState::Paid | OrderState::Refunded), "{state:?} {captured:?}");

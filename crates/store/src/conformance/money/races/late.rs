@@ -1,0 +1,145 @@
+//! Late payments against rivals who buy what came back: each payment is one paid order or one refund, and no unit is sold twice.
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+
+use doorbuster_core::money::{Capture, Captured, RefundCause};
+use doorbuster_core::order::Ending;
+use doorbuster_core::{Counter, Grant, Order, OrderState, RecallId, RecallTarget, Ticket, Verdict};
+
+use super::{WAVE, end, judge, tally, wave};
+use crate::conformance::money::message;
+use crate::conformance::{HOLD_MS, Rig};
+use crate::store::Store;
+
+/// Waves of the test.
+const ROUNDS: u64 = 12;
+
+/// The slot of a wave: it gives no unit to two.
+struct Slot {
+    store: Store,
+    grant: Grant,
+    units: Mutex<u64>,
+    /// The last recall's number.
+    recall: AtomicU64,
+    /// Payments for which the pool lacked units.
+    lacked: AtomicU64,
+}
+
+impl Slot {
+    /// An empty one. No recall of two waves has the same number.
+    fn new(rig: &Rig, grant: &Grant, at: u64) -> Self {
+        let (store, grant) = (rig.store.clone(), grant.clone());
+        Self { store, grant, units: Mutex::new(0), recall: AtomicU64::new(at * 10_000), lacked: AtomicU64::new(0) }
+    }
+
+    /// Gives up as many units as it has, at most so many.
+    fn give(&self, most: u64) -> u64 {
+        let mut units = self.units.lock().expect("no test panics with it");
+        let given = most.min(*units);
+        *units -= given;
+        given
+    }
+
+    fn get(&self, units: u64) {
+        *self.units.lock().expect("no test panics with it") += units;
+    }
+
+    /// Takes a payment as a node does: what the pool lacks is recalled, and then the pool decides.
+    async fn take(&self, told: Capture) -> Captured {
+        let first = self.store.capture(told.clone(), false).await.expect("writes");
+        let Captured::Lacks { units, .. } = &first else { return first };
+        self.lacked.fetch_add(1, Ordering::SeqCst);
+        let id = RecallId(self.recall.fetch_add(1, Ordering::SeqCst) + 1);
+        let begun = self.store.begin_recall(id, self.grant.id, RecallTarget::Pool, *units).await.expect("writes");
+        assert!(begun.is_some(), "the grant is open");
+        let given = self.give(*units);
+        assert_eq!(self.store.finish_recall(id, given).await.expect("writes"), given);
+        self.store.capture(told, true).await.expect("writes")
+    }
+
+    /// Brings two units that came back to the slot, if they still lie in the pool, and buys one that is there. True: it was bought.
+    async fn buy(&self, ticket: Arc<Ticket>) -> bool {
+        self.get(self.store.refill(self.grant.id, 2, Counter::A).await.expect("writes"));
+        if self.give(1) == 0 {
+            return false;
+        }
+        let resolved = self.store.settle(vec![ticket]).await.expect("settles");
+        assert_eq!(resolved[0].verdict, Verdict::Reserved, "the slot had it");
+        true
+    }
+}
+
+fn pay(slot: &Arc<Slot>, told: &Capture) -> JoinHandle<Captured> {
+    let (slot, told) = (Arc::clone(slot), told.clone());
+    tokio::spawn(async move { slot.take(told).await })
+}
+
+fn expire(store: &Store) -> JoinHandle<bool> {
+    let store = store.clone();
+    tokio::spawn(async move { store.expire_due(3).await.is_ok() })
+}
+
+/// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes round. Says what came of the payment, and whether the rival bought.
+async fn fight(slot: Arc<Slot>, order: Order, rival: Arc<Ticket>, first: u64) -> (Order, Vec<Captured>, bool) {
+    let told = message(&order, &format!("evt_{}", order.id), &format!("pay_{}", order.id));
+    let (mut pays, mut ends, mut buys) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..4 {
+        match (turn + first) % 4 {
+            0 => ends.push(end(&slot.store, &order, Ending::Cancel)),
+            1 => pays.extend([pay(&slot, &told), pay(&slot, &told)]),
+            2 => {
+                let (slot, rival) = (Arc::clone(&slot), Arc::clone(&rival));
+                buys.push(tokio::spawn(async move { slot.buy(rival).await }));
+            }
+            _ => ends.push(expire(&slot.store)),
+        }
+    }
+    let captured = join_all(pays).await.into_iter().map(|task| task.expect("runs")).collect();
+    let ended = join_all(ends).await.into_iter().map(|task| task.expect("runs"));
+    assert!(ended.into_iter().all(|done| done), "each was answered");
+    let bought = join_all(buys).await.into_iter().map(|task| task.expect("runs"));
+    (order, captured, bought.into_iter().any(|bought| bought))
+}
+
+/// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back: some payments are for an order after all, the rest goes back.
+pub async fn late_payments_and_rivals_for_what_came_back(rig: Rig) {
+    let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
+    for at in 0..ROUNDS {
+        let grant = rig.slot(WAVE * 2, WAVE * 2, 2).await;
+        let orders = wave(&rig, &grant, at).await;
+        assert_eq!(orders.len() as u64, WAVE, "every unit is held");
+        rig.clock.pass(HOLD_MS);
+        let slot = Arc::new(Slot::new(&rig, &grant, at));
+        let fights = (1..).zip(orders).map(|(n, order)| {
+            let rival = rig.ticket(&grant, (at + 1) * WAVE + n, &format!("rival-{at}-{n}"), "k", 1);
+            fight(Arc::clone(&slot), order, rival, at + n)
+        });
+        let (mut paid, mut held) = (0, 0);
+        for (order, captured, bought) in join_all(fights).await {
+            let repeated = captured.iter().filter(|c| **c == Captured::Repeated).count();
+            assert_eq!(repeated, 1, "one payment has one effect: {captured:?}");
+            let (state, after_all) = judge(&rig, &order, &captured).await;
+            let (pays, back) = tally(&captured);
+            match (state, pays, &back[..]) {
+                (OrderState::Paid, 1, []) => paid += order.units.wide(),
+                (OrderState::Cancelled | OrderState::Expired, 0, [RefundCause::Late]) => refunded += 1,
+                other => panic!("neither paid nor refunded, or both: {other:?}"),
+            }
+            revived += u64::from(after_all);
+            held += u64::from(bought);
+        }
+        let c = rig.counts(grant.slot.item).await;
+        let in_slot = slot.give(u64::MAX);
+        assert_eq!((c.in_slots, c.held, c.paid), (in_slot, held, paid), "in slots, held, paid");
+        rig.adds_up().await;
+        lacked += slot.lacked.load(Ordering::SeqCst);
+        // What the rivals hold ends here: the expiries of the next wave find its own orders.
+        rig.clock.pass(HOLD_MS);
+        let expired = rig.store.expire_due(WAVE as usize).await.expect("writes");
+        assert_eq!(expired.len() as u64, held);
+    }
+    assert!(revived > 0 && refunded > 0 && lacked > 0, "{revived} revived, {refunded} refunded, {lacked} lacked");
+}
