@@ -76,6 +76,8 @@ pub struct Metrics {
     pub streams: Gauge,
     /// Event streams open now, by WebSocket.
     pub sockets: Gauge,
+    /// Of these, asleep now.
+    pub asleep: Gauge,
     /// Readers of events dropped because they were too slow.
     pub dropped: Counter,
     /// Tokens and keys that did not hold.

@@ -3,13 +3,21 @@
 //! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is dropped, and nobody else is slowed.
 //!
 //! The last of what buyers were told of their orders is kept for those who come back and say up to where they had heard.
+//!
+//! A reader that rests does not wait at its queue: whoever looks after many of them is rung for when something comes.
+
+mod mailbox;
+
+pub use mailbox::Bell;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
-use tokio::sync::Notify;
+
+use mailbox::Mailbox;
 
 /// What may wait for one slow reader; past it the reader is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
@@ -63,13 +71,6 @@ pub struct Event {
     pub kind: Kind,
 }
 
-#[derive(Debug, Default)]
-struct Mailbox {
-    events: Mutex<VecDeque<Event>>,
-    lagged: AtomicUsize,
-    wake: Notify,
-}
-
 impl Kind {
     /// Whose order it tells of.
     fn buyer(&self) -> Option<&BuyerId> {
@@ -78,25 +79,6 @@ impl Kind {
             Self::Refused { buyer, .. } => Some(buyer),
             Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
         }
-    }
-}
-
-impl Mailbox {
-    fn push(&self, event: Event) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        // A status or a place that still waits says nothing that a newer one does not.
-        match &event.kind {
-            Kind::Status(sale) => events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale)),
-            Kind::Room(sale) => events.retain(|e| !matches!(&e.kind, Kind::Room(s) if s == sale)),
-            Kind::Order(_) | Kind::Refused { .. } | Kind::Place { .. } => {}
-        }
-        if events.len() >= BACKLOG_MAX {
-            self.lagged.store(1, Ordering::Release);
-        } else {
-            events.push_back(event);
-        }
-        drop(events);
-        self.wake.notify_one();
     }
 }
 
@@ -147,7 +129,7 @@ pub struct Subscription {
     /// The event behind which it begins.
     since: u64,
     buyer: Option<BuyerId>,
-    sales: Vec<Arc<str>>,
+    sales: Box<[Arc<str>]>,
 }
 
 impl Hub {
@@ -168,15 +150,20 @@ impl Hub {
         after: Option<u64>,
     ) -> Option<Subscription> {
         let mailbox = Arc::new(Mailbox::default());
-        let sales: Vec<Arc<str>> = sales.into_iter().map(Arc::from).collect();
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        // One copy of a name serves all of a sale's readers.
+        let name = |sale: String| match readers.sales.get_key_value(sale.as_str()) {
+            Some((name, _)) => name.clone(),
+            None => Arc::from(sale),
+        };
+        let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
         // Nobody read for a while, so nothing was kept either.
         if !self.is_heard() {
             readers.kept.clear();
         }
         let since = after.filter(|after| *after <= readers.last_id).unwrap_or(readers.last_id);
         if let Some(buyer) = &buyer {
-            let boxes = readers.buyers.entry(buyer.clone()).or_default();
+            let boxes = readers.buyers.entry(buyer.clone()).or_insert_with(|| Vec::with_capacity(1));
             if boxes.len() >= most {
                 return None;
             }
@@ -187,7 +174,7 @@ impl Hub {
             let missed: Vec<_> = missed.filter(|event| event.kind.buyer() == Some(buyer)).take(MISSED_MAX).collect();
             missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
-        for sale in &sales {
+        for sale in sales.iter() {
             readers.sales.entry(sale.clone()).or_default().push(Arc::downgrade(&mailbox));
         }
         self.0.count.fetch_add(1, Ordering::Release);
@@ -256,18 +243,31 @@ impl Subscription {
         self.since
     }
 
+    /// Whose orders it tells of.
+    #[must_use]
+    pub fn buyer(&self) -> Option<&BuyerId> {
+        self.buyer.as_ref()
+    }
+
+    /// The sales that it tells of.
+    #[must_use]
+    pub fn sales(&self) -> &[Arc<str>] {
+        &self.sales
+    }
+
     /// Waits for the next event. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Next {
-        loop {
-            if self.mailbox.lagged.load(Ordering::Acquire) != 0 {
-                return Next::Lagged;
-            }
-            let event = self.mailbox.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            if let Some(event) = event {
-                return Next::Event(event);
-            }
-            self.mailbox.wake.notified().await;
-        }
+        self.mailbox.next().await
+    }
+
+    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when something comes, `bell` is rung once with `key`.
+    pub fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Next> {
+        self.mailbox.rest(bell, key)
+    }
+
+    /// Ends its rest: nothing is rung for any more.
+    pub fn rouse(&mut self) {
+        self.mailbox.rouse();
     }
 }
 
@@ -286,7 +286,7 @@ impl Drop for Subscription {
                 readers.buyers.remove(buyer);
             }
         }
-        for sale in &self.sales {
+        for sale in self.sales.iter() {
             if let Some(boxes) = readers.sales.get_mut(sale) {
                 boxes.retain(|b| !b.ptr_eq(&mine));
                 if boxes.is_empty() {
@@ -298,70 +298,4 @@ impl Drop for Subscription {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_slow_reader_is_dropped_and_status_is_folded() {
-        let hub = Hub::new(Millis(1_795_000_000_000));
-        let mut reader = hub.subscribe(None, vec!["spring".into()], 1, None).expect("nobody's");
-        for _ in 0..BACKLOG_MAX * 2 {
-            hub.publish(Kind::Status("spring".into()));
-        }
-        assert!(matches!(reader.next().await, Next::Event(_)));
-        let buyer = BuyerId::new("anna").expect("a buyer");
-        let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
-        let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-        let units = Units::new(1).expect("in range");
-        for _ in 0..=BACKLOG_MAX {
-            let buyer = buyer.clone();
-            hub.publish(Kind::Refused { id, item: ItemId(1), buyer, units, verdict: Verdict::Unavailable });
-        }
-        assert!(matches!(slow.next().await, Next::Lagged));
-        drop((reader, slow));
-        assert_eq!(hub.readers(), 0);
-    }
-
-    fn refused(buyer: &BuyerId) -> Kind {
-        let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-        let units = Units::new(1).expect("in range");
-        Kind::Refused { id, item: ItemId(1), buyer: buyer.clone(), units, verdict: Verdict::Unavailable }
-    }
-
-    /// The ids that wait for a reader.
-    fn waiting(reader: &Subscription) -> Vec<u64> {
-        reader.mailbox.events.lock().expect("not poisoned").iter().map(|event| event.id).collect()
-    }
-
-    #[test]
-    fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
-        let hub = Hub::new(Millis(1_795_000_000_000));
-        let [anna, bert] = ["anna", "bert"].map(|name| BuyerId::new(name).expect("a buyer"));
-        let read = |buyer: &BuyerId, after| hub.subscribe(Some(buyer.clone()), vec![], 1, after).expect("the first");
-        hub.publish(refused(&anna));
-        let first = read(&anna, Some(0));
-        assert!(waiting(&first).is_empty(), "nobody had read: nothing was kept");
-        hub.publish(refused(&anna));
-        let heard = waiting(&first)[0];
-        drop(first);
-        for buyer in [&anna, &bert, &anna] {
-            hub.publish(refused(buyer));
-        }
-        hub.publish(Kind::Status("spring".into()));
-        assert_eq!(waiting(&read(&anna, Some(heard))), [heard + 1, heard + 3]);
-        assert_eq!(waiting(&read(&anna, Some(heard + 3))), [0; 0]);
-        assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader");
-        assert_eq!(waiting(&read(&bert, Some(0))), [heard + 2]);
-        for _ in 0..KEPT_MAX * 2 {
-            hub.publish(refused(&anna));
-        }
-        assert_eq!(hub.0.readers.lock().expect("not poisoned").kept.len(), KEPT_MAX);
-        let newest = waiting(&read(&anna, Some(heard)));
-        assert_eq!(newest.len(), MISSED_MAX);
-        assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("not poisoned").last_id));
-        // After a while without readers what was kept has a gap.
-        hub.0.kept_until_ms.store(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
-    }
-}
+mod tests;

@@ -59,7 +59,7 @@ use crate::outbox::Outbox;
 use crate::payment::Payments;
 use assets::Assets;
 use failure::Lines;
-use limits::{PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use limits::{PING_EVERY, QUIET, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use origin::PageOrigin;
 use pages::Guests;
 use refusals::Refusals;
@@ -100,6 +100,8 @@ pub struct App {
     /// Ends event streams.
     stop: CancellationToken,
     silence: Silence,
+    /// How long nothing happens to a WebSocket before it is put to sleep.
+    quiet: Duration,
     /// How long the other end of a connection may take nothing.
     write_stall: Duration,
 }
@@ -151,6 +153,7 @@ impl App {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             silence: Silence { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
+            quiet: QUIET,
             write_stall: WRITE_STALL,
         })
     }

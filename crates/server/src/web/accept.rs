@@ -8,12 +8,14 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
 use super::connection::{Connection, serve};
 use super::dispatch::Service;
+use super::events::Beds;
 use super::limits::{ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, SEND_BUFFER_BYTES, TURNED_AWAY_MAX};
 use super::router::router;
 use super::turn_away::turn_away;
@@ -55,7 +57,10 @@ impl Listener {
     /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are finished, and idle
     /// connections are closed. `connections_max` at once, each idle for at most `idle`.
     pub async fn serve(self, app: &Arc<App>, connections_max: usize, idle: Duration, stop: &CancellationToken) {
-        let service = Arc::new(Service::new(app.clone(), router(app)));
+        // Whoever sleeps in them leaves with this, whatever becomes of the rest.
+        let mut dormitories = JoinSet::new();
+        let beds = Beds::open(app, &mut dormitories);
+        let service = Arc::new(Service::new(app.clone(), router(app), beds));
         let open = TaskTracker::new();
         // Past the time for finishing, what is left is cut.
         let cut = CancellationToken::new();

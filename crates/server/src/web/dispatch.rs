@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 
 use super::connection::Connection;
+use super::events::Beds;
 use super::failure::Cause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
@@ -30,11 +31,13 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
+    /// Where WebSockets sleep.
+    pub beds: Beds,
 }
 
 impl Service {
-    pub(crate) fn new(app: Arc<App>, router: Router) -> Self {
-        Self { app, router, purchase: route_index("purchase") }
+    pub(crate) fn new(app: Arc<App>, router: Router, beds: Beds) -> Self {
+        Self { app, router, purchase: route_index("purchase"), beds }
     }
 
     /// Answers one request.

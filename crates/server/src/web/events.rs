@@ -1,9 +1,13 @@
 //! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET` is the truth.
 
+mod dormitory;
 mod feed;
+mod frame;
 mod socket;
 mod stream;
+mod upgrade;
 
+pub(crate) use dormitory::Beds;
 pub(crate) use socket::socket;
 pub(crate) use stream::stream;
 

@@ -54,6 +54,16 @@ pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
 /// What a WebSocket may have waiting in its own write buffer, in bytes; events wait in the hub.
 pub(crate) const WS_WRITE_BYTES_MAX: usize = 256 * 1024;
+/// A WebSocket to which nothing happened for so long is put to sleep: its task and its buffers are given back, and made again when something happens.
+pub(crate) const QUIET: Duration = Duration::from_millis(100);
+/// Dormitories for sleeping WebSockets: one for each worker, and no more than these.
+pub(crate) const DORMITORIES_MAX: usize = 16;
+/// WebSockets on their way to a dormitory; others stay awake for a quiet moment more.
+pub(crate) const NEWCOMERS_MAX: usize = 1_024;
+/// Sleeping WebSockets that are told, heard or pinged before somebody else has a turn.
+pub(crate) const SLEEPERS_AT_ONCE: usize = 32;
+/// Events that a sleeping WebSocket is told in a row; one for which more wait is woken.
+pub(crate) const TOLD_ASLEEP_MAX: usize = 16;
 /// How long a stream that begins waits for its buyer's places in waiting rooms.
 pub(crate) const PLACES_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a reader that is dropped has to take the close frame.

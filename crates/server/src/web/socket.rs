@@ -19,6 +19,8 @@ pub(crate) struct Socket {
     stream: TcpStream,
     /// What was read before and is to be read again.
     before: Bytes,
+    /// How many bytes were read of it.
+    read: u64,
     /// Whether the other end was seen to send nothing more.
     ended: bool,
     /// How long a write may make no progress.
@@ -30,7 +32,23 @@ pub(crate) struct Socket {
 impl Socket {
     /// A connection on which `before` came already.
     pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
-        Self { stream, before: before.into(), ended: false, stall, stalled: None }
+        Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
+    }
+
+    /// The same connection, on which `came` is to be read again, as if it began here.
+    pub(crate) fn again(self, came: &[u8]) -> Self {
+        let before = [came, &self.before[..]].concat();
+        Self::new(self.stream, before, self.stall)
+    }
+
+    /// How many bytes were read of it, if nothing is to be read again.
+    pub(crate) fn heard(&self) -> Option<u64> {
+        self.before.is_empty().then_some(self.read)
+    }
+
+    /// What it is made of, if nothing is to be read again.
+    pub(crate) fn into_stream(self) -> Option<TcpStream> {
+        self.before.is_empty().then_some(self.stream)
     }
 
     /// What a write came to, with the clock that runs while one waits.
@@ -50,6 +68,7 @@ impl AsyncRead for Socket {
         if !self.before.is_empty() {
             let now = self.before.len().min(into.remaining());
             into.put_slice(&self.before.split_to(now));
+            self.read += now as u64;
             return Poll::Ready(Ok(()));
         }
         let before = into.filled().len();
@@ -59,6 +78,7 @@ impl AsyncRead for Socket {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        self.read += (into.filled().len() - before) as u64;
         Poll::Ready(Ok(()))
     }
 }

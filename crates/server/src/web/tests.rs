@@ -15,6 +15,7 @@ use crate::engine::{EngineOptions, Place};
 use crate::scratch::Scratch;
 use crate::secrets;
 
+mod asleep;
 mod slow;
 
 const SECRET: &str = "a secret of the shop, long enough for anyone";
@@ -187,12 +188,17 @@ async fn a_proxys_connection_does_not_rest_in_the_general_server_either() {
 
 /// A WebSocket of which nothing is read or answered but by the test, past its handshake.
 async fn raw_socket(full: &Full) -> TcpStream {
+    upgraded(TcpStream::connect(full.address).await.expect("it listens")).await
+}
+
+/// The same, over this connection.
+async fn upgraded(mut stream: TcpStream) -> TcpStream {
     let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
     let head = format!(
         "GET /v1/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
     );
-    let mut stream = full.send(&head).await;
+    stream.write_all(head.as_bytes()).await.expect("it reads");
     let mut heard = Vec::new();
     while !heard.ends_with(b"\r\n\r\n") {
         heard.push(stream.read_u8().await.expect("a head"));

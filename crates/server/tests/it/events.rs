@@ -15,6 +15,9 @@ use crate::app::{PATIENCE, PATIENT, TestApp, bearer};
 use crate::http::{Wire, request};
 use crate::watch::Watch;
 
+#[path = "events/asleep.rs"]
+mod asleep;
+
 /// A WebSocket of a client.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 

@@ -1,5 +1,7 @@
 //! One reader's events as JSON, out of the hub.
 
+use std::hash::{DefaultHasher, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use doorbuster_api::event::Event;
@@ -11,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
-use crate::notify::{Kind, Next, Subscription};
+use crate::notify::{Bell, Kind, Next, Subscription};
 use crate::web::gate::room;
 use crate::web::limits::PLACES_TIMEOUT;
 use crate::web::sales::shown;
@@ -34,12 +36,10 @@ pub(super) struct Feed {
     app: Arc<App>,
     subscription: Subscription,
     client: Client,
-    buyer: BuyerId,
     /// Tells when it changed whom operators turn away.
     blocks: watch::Receiver<()>,
-    sales: Vec<String>,
-    /// What the reader was last told of a place in a waiting room.
-    place: Option<Event>,
+    /// The print of what the reader was last told of a place in a waiting room.
+    place: Option<NonZeroU64>,
 }
 
 impl Feed {
@@ -51,12 +51,16 @@ impl Feed {
         blocks: watch::Receiver<()>,
         after: Option<u64>,
     ) -> Option<Self> {
-        let subscription = app.engine.hub().subscribe(Some(buyer.clone()), sales.clone(), app.streams_max, after)?;
-        Some(Self { app, subscription, client, buyer, blocks, sales, place: None })
+        let subscription = app.engine.hub().subscribe(Some(buyer), sales, app.streams_max, after)?;
+        Some(Self { app, subscription, client, blocks, place: None })
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    fn buyer(&self) -> &BuyerId {
+        self.subscription.buyer().expect("it subscribed for one")
     }
 
     /// The event behind which the stream begins.
@@ -71,8 +75,8 @@ impl Feed {
 
     /// The present status of each sale: a reader who comes, or comes again, does not wait for the next change.
     pub(super) async fn statuses(&self) -> Vec<String> {
-        let mut statuses = Vec::with_capacity(self.sales.len());
-        for sale in &self.sales {
+        let mut statuses = Vec::with_capacity(self.subscription.sales().len());
+        for sale in self.subscription.sales() {
             if let Ok(sale) = shown(&self.app, sale) {
                 statuses.push(status(&self.app.views.status(&self.app.engine, &sale).await.bytes));
             }
@@ -89,18 +93,49 @@ impl Feed {
             Room::Auto => sale.is_held(now),
             Room::Always => sale.row.phase != Phase::Closed,
         };
-        let sales: Vec<_> = self.sales.iter().filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
+        let followed = self.subscription.sales().iter();
+        let sales: Vec<_> = followed.filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
         let is_to_be_looked_for = |sale: &&Arc<SaleState>| {
-            self.app.gate.room.glimpse(&self.app.engine, sale, &self.buyer).is_none()
-                && self.app.let_in(Route::Room, self.client, &self.buyer, sale).is_ok()
+            self.app.gate.room.glimpse(&self.app.engine, sale, self.buyer()).is_none()
+                && self.app.let_in(Route::Room, self.client, self.buyer(), sale).is_ok()
         };
         let looks = sales.iter().filter(is_to_be_looked_for);
-        let looks = looks.map(|sale| self.app.gate.room.look(&self.app.engine, sale, &self.buyer));
+        let looks = looks.map(|sale| self.app.gate.room.look(&self.app.engine, sale, self.buyer()));
         // Events are hints: a reader is not kept waiting for a store that is away.
         let _ = tokio::time::timeout(PLACES_TIMEOUT, join_all(looks)).await;
-        let places: Vec<Event> = sales.iter().filter_map(|sale| room::event(&self.app, sale, &self.buyer)).collect();
-        self.place = places.last().cloned();
-        places.iter().map(json).collect()
+        let places = sales.iter().filter_map(|sale| room::event(&self.app, sale, self.buyer()));
+        let places: Vec<String> = places.map(|place| json(&place)).collect();
+        self.place = places.last().map(|place| print(place));
+        places
+    }
+
+    /// What waits already, told as [`Feed::next`] tells it. `None`: nothing does, and when something comes `bell` is rung with `key`.
+    pub(super) async fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Told> {
+        loop {
+            let event = match self.subscription.rest(bell, key)? {
+                Next::Event(event) => event,
+                // Counted by whoever tells the reader.
+                Next::Lagged => return Some(Told::TooSlow),
+            };
+            if let Some(json) = self.render(event.id, &event.kind).await {
+                return Some(Told::Event(event.id, json));
+            }
+        }
+    }
+
+    /// Nothing is rung for any more.
+    pub(super) fn rouse(&mut self) {
+        self.subscription.rouse();
+    }
+
+    /// Whether operators turn the reader away by what changed since this was last asked.
+    pub(super) fn is_turned_away(&mut self) -> bool {
+        // The sender lives as long as the server.
+        if !self.blocks.has_changed().unwrap_or(false) {
+            return false;
+        }
+        self.blocks.mark_unchanged();
+        self.app.not_blocked(self.client, self.buyer()).is_err()
     }
 
     /// Waits for the next event. Dropping the future loses nothing.
@@ -118,7 +153,7 @@ impl Feed {
                     self.app.metrics.dropped.add_one();
                     return Told::TooSlow;
                 }
-                None if self.app.not_blocked(self.client, &self.buyer).is_err() => return Told::TurnedAway,
+                None if self.app.not_blocked(self.client, self.buyer()).is_err() => return Told::TurnedAway,
                 None => continue,
             };
             // What is not in the catalogue any more is nothing to tell of.
@@ -145,9 +180,10 @@ impl Feed {
             }
             Kind::Room(sale) | Kind::Place { sale, .. } => {
                 let sale = shown(&self.app, sale).ok()?;
-                let place = room::event(&self.app, &sale, &self.buyer)?;
+                let place = json(&room::event(&self.app, &sale, self.buyer())?);
+                let now = Some(print(&place));
                 // Who is told the same again learns nothing.
-                (self.place.as_ref() != Some(&place)).then(|| json(self.place.insert(place)))
+                (std::mem::replace(&mut self.place, now) != now).then_some(place)
             }
         }
     }
@@ -155,6 +191,13 @@ impl Feed {
 
 fn json(event: &Event) -> String {
     serde_json::to_string(event).expect("wire types serialise into memory")
+}
+
+/// What tells one text from others, in eight bytes.
+fn print(text: &str) -> NonZeroU64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
 
 /// The event around a status that is rendered already.

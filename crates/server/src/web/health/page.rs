@@ -47,6 +47,12 @@ fn http(app: &App, text: &mut Text) {
         ("doorbuster_events_sse", Kind::Gauge, "Streams of server-sent events open now.", metrics.streams.get()),
         ("doorbuster_events_websockets", Kind::Gauge, "WebSockets open now.", metrics.sockets.get()),
         (
+            "doorbuster_events_websockets_asleep",
+            Kind::Gauge,
+            "WebSockets open now to which nothing happens and of which little is kept.",
+            metrics.asleep.get(),
+        ),
+        (
             "doorbuster_events_dropped_total",
             Kind::Counter,
             "Readers of events dropped because they were too slow.",

@@ -10,7 +10,7 @@ use crate::notify::Kind;
 use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 /// How long a connection may take nothing here.
-const STALL: Duration = Duration::from_millis(200);
+pub(super) const STALL: Duration = Duration::from_millis(200);
 /// For what is shortened here: less than it takes otherwise.
 const SOON: Duration = Duration::from_secs(15);
 /// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts its own room for them; the reader's end has some too.
@@ -22,10 +22,10 @@ const EVENTS: usize = 6_000;
 /// So many at once, which the hub keeps for whoever is about to read them.
 const BATCH: usize = 100;
 /// More than are on their way to a reader, and fewer than the hub keeps.
-const WAITING: usize = 1_500;
+pub(super) const WAITING: usize = 1_500;
 
 /// A connection whose reader's kernel holds next to nothing for it.
-async fn narrow(full: &Full) -> TcpStream {
+pub(super) async fn narrow(full: &Full) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("it can be set");
     socket.connect(full.address).await.expect("it listens")
@@ -72,7 +72,7 @@ fn tell(full: &Full, times: usize) {
 }
 
 /// Waits until it is so.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,0 +1,129 @@
+//! Readers of the hub: slow ones, ones that come back, ones that rest.
+use futures_util::FutureExt;
+
+use super::*;
+
+#[tokio::test]
+async fn a_slow_reader_is_dropped_and_status_is_folded() {
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let mut reader = hub.subscribe(None, vec!["spring".into()], 1, None).expect("nobody's");
+    for _ in 0..BACKLOG_MAX * 2 {
+        hub.publish(Kind::Status("spring".into()));
+    }
+    assert!(matches!(reader.next().await, Next::Event(_)));
+    let buyer = BuyerId::new("anna").expect("a buyer");
+    let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
+    let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
+    let units = Units::new(1).expect("in range");
+    for _ in 0..=BACKLOG_MAX {
+        let buyer = buyer.clone();
+        hub.publish(Kind::Refused { id, item: ItemId(1), buyer, units, verdict: Verdict::Unavailable });
+    }
+    assert!(matches!(slow.next().await, Next::Lagged));
+    drop((reader, slow));
+    assert_eq!(hub.readers(), 0);
+}
+
+fn refused(buyer: &BuyerId) -> Kind {
+    let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
+    let units = Units::new(1).expect("in range");
+    Kind::Refused { id, item: ItemId(1), buyer: buyer.clone(), units, verdict: Verdict::Unavailable }
+}
+
+/// The ids that wait for a reader.
+fn waiting(reader: &Subscription) -> Vec<u64> {
+    reader.mailbox.numbers()
+}
+
+#[test]
+fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let [anna, bert] = ["anna", "bert"].map(|name| BuyerId::new(name).expect("a buyer"));
+    let read = |buyer: &BuyerId, after| hub.subscribe(Some(buyer.clone()), vec![], 1, after).expect("the first");
+    hub.publish(refused(&anna));
+    let first = read(&anna, Some(0));
+    assert!(waiting(&first).is_empty(), "nobody had read: nothing was kept");
+    hub.publish(refused(&anna));
+    let heard = waiting(&first)[0];
+    drop(first);
+    for buyer in [&anna, &bert, &anna] {
+        hub.publish(refused(buyer));
+    }
+    hub.publish(Kind::Status("spring".into()));
+    assert_eq!(waiting(&read(&anna, Some(heard))), [heard + 1, heard + 3]);
+    assert_eq!(waiting(&read(&anna, Some(heard + 3))), [0; 0]);
+    assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader");
+    assert_eq!(waiting(&read(&bert, Some(0))), [heard + 2]);
+    for _ in 0..KEPT_MAX * 2 {
+        hub.publish(refused(&anna));
+    }
+    assert_eq!(hub.0.readers.lock().expect("not poisoned").kept.len(), KEPT_MAX);
+    let newest = waiting(&read(&anna, Some(heard)));
+    assert_eq!(newest.len(), MISSED_MAX);
+    assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("not poisoned").last_id));
+    // After a while without readers what was kept has a gap.
+    hub.0.kept_until_ms.store(1, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(2));
+    assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
+}
+
+#[tokio::test]
+async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let bell = Arc::new(Bell::default());
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let mut reader = hub.subscribe(Some(anna.clone()), vec![], 1, None).expect("the first");
+    let number = |next: Option<Next>| match next {
+        Some(Next::Event(event)) => event.id,
+        other => panic!("{other:?}"),
+    };
+    hub.publish(refused(&anna));
+    let first = number(reader.rest(&bell, 7));
+    hub.publish(refused(&anna));
+    assert_eq!(number(reader.rest(&bell, 7)), first + 1, "it did not rest");
+    assert!(bell.rung().now_or_never().is_none());
+    assert!(reader.rest(&bell, 7).is_none());
+    for _ in 0..3 {
+        hub.publish(refused(&anna));
+    }
+    assert_eq!(bell.rung().await, [7], "once");
+    for n in 2..5 {
+        assert_eq!(number(reader.rest(&bell, 7)), first + n);
+    }
+    // Twice is no more than once.
+    assert!(reader.rest(&bell, 7).is_none() && reader.rest(&bell, 8).is_none());
+    hub.publish(refused(&anna));
+    assert_eq!(bell.rung().await, [8]);
+    hub.publish(refused(&anna));
+    reader.rouse();
+    hub.publish(refused(&anna));
+    for n in 5..8 {
+        let next = reader.next().now_or_never();
+        assert_eq!(number(next), first + n, "whoever is roused goes on where it was");
+    }
+    assert!(bell.rung().now_or_never().is_none(), "nobody rests");
+    // Before anything comes its rest may end, too.
+    assert!(reader.rest(&bell, 9).is_none());
+    reader.rouse();
+    let mut waits = std::pin::pin!(reader.next());
+    assert!(waits.as_mut().now_or_never().is_none());
+    hub.publish(refused(&anna));
+    assert_eq!(number(Some(waits.await)), first + 8);
+}
+
+#[tokio::test]
+async fn one_who_rests_and_lets_too_much_wait_is_too_slow_all_the_same() {
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let bell = Arc::new(Bell::default());
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let mut reader = hub.subscribe(Some(anna.clone()), vec![], 1, None).expect("the first");
+    assert!(reader.rest(&bell, 1).is_none());
+    for _ in 0..=BACKLOG_MAX {
+        hub.publish(refused(&anna));
+    }
+    assert_eq!(bell.rung().await, [1]);
+    for _ in 0..2 {
+        assert!(matches!(reader.rest(&bell, 1), Some(Next::Lagged)));
+        assert!(matches!(reader.next().await, Next::Lagged));
+    }
+}

@@ -1,0 +1,77 @@
+//! The few frames that a sleeping WebSocket sends and gets. One that is awake leaves them to the library.
+
+/// Asks whether somebody is there, with nothing to be answered.
+pub(super) const PING: [u8; 2] = [0x89, 0];
+/// An answer to that, of a client: its head and its mask.
+pub(super) const PONG_BYTES: usize = 6;
+/// How it begins.
+const PONG: [u8; 2] = [0x8a, 0x80];
+/// How a text begins that is one whole frame.
+const TEXT: u8 = 0x81;
+
+/// Whether this is one or more answers to pings that asked nothing, whole, and nothing else.
+pub(super) fn are_pongs(bytes: &[u8]) -> bool {
+    let is_one = |frame: &[u8]| frame.len() == PONG_BYTES && frame.starts_with(&PONG);
+    !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_one)
+}
+
+/// Appends a text as the server frames it.
+pub(super) fn put_text(text: &str, frame: &mut Vec<u8>) {
+    frame.push(TEXT);
+    let length = text.len() as u64;
+    let bytes = length.to_be_bytes();
+    match length {
+        0..=125 => frame.extend(&bytes[7..]),
+        126..=65_535 => {
+            frame.push(126);
+            frame.extend(&bytes[6..]);
+        }
+        _ => {
+            frame.push(127);
+            frame.extend(&bytes);
+        }
+    }
+    frame.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+    use super::*;
+
+    #[test]
+    fn frames_are_those_of_the_library() {
+        for bytes in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            let text = "x".repeat(bytes);
+            let mut theirs = Vec::new();
+            let frame = Frame::message(text.clone(), OpCode::Data(Data::Text), true);
+            frame.format(&mut theirs).expect("room in memory");
+            let mut ours = vec![7];
+            put_text(&text, &mut ours);
+            assert_eq!(ours[1..], theirs, "{bytes} bytes");
+        }
+        let mut theirs = Vec::new();
+        Frame::ping(Vec::new()).format(&mut theirs).expect("room in memory");
+        assert_eq!(theirs, PING);
+    }
+
+    #[test]
+    fn only_whole_pongs_that_say_nothing_are_pongs() {
+        let pong = [0x8a_u8, 0x80, 1, 2, 3, 4];
+        assert!(are_pongs(&pong) && are_pongs(&pong.repeat(10)));
+        let others: [&[u8]; 7] = [
+            &[],
+            &pong[..5],
+            &[&pong[..], &pong[..1]].concat(),
+            &[0x8a, 0x81, 1, 2, 3, 4, 5],
+            &[0x89, 0x80, 1, 2, 3, 4],
+            &[0x88, 0x80, 1, 2, 3, 4],
+            &[&pong[..], &[0x89, 0x80, 1, 2, 3, 4]].concat(),
+        ];
+        for other in others {
+            assert!(!are_pongs(other), "{other:?}");
+        }
+    }
+}

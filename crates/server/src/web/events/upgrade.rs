@@ -1,0 +1,86 @@
+//! A request that becomes a WebSocket. The handshake is done by hand, so that the connection comes back as what it was before: whatever stands between it and
+//! a WebSocket can then be given back while nothing happens.
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::Response;
+use doorbuster_api::event::SUBPROTOCOL;
+use doorbuster_api::problem::{Fault, Place, Problem};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::web::reply::Refused;
+use crate::web::socket::Socket;
+
+/// The one version of the protocol.
+const VERSION: &[u8] = b"13";
+
+/// A request that asks for a WebSocket, on a connection that can become one.
+pub(crate) struct Upgrade {
+    connection: OnUpgrade,
+    /// What proves that the request was understood.
+    accept: HeaderValue,
+    /// Whether our subprotocol was offered.
+    is_ours: bool,
+}
+
+/// What any other request hears.
+pub(super) fn not_asked_for() -> Refused {
+    let fault = Fault::new(Place::Header("Upgrade"), "must ask for a WebSocket, version 13");
+    Problem::invalid_request(vec![fault]).into()
+}
+
+/// Whether a word of this header's list `is` what is looked for.
+fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
+    let mut words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    words.any(|word| is(word.trim_ascii()))
+}
+
+impl<S: Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let headers = &parts.headers;
+        let asks = parts.method == Method::GET
+            && parts.version == Version::HTTP_11
+            && lists(headers, CONNECTION, |word| word.eq_ignore_ascii_case(b"upgrade"))
+            && lists(headers, UPGRADE, |word| word.eq_ignore_ascii_case(b"websocket"))
+            && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == VERSION);
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(not_asked_for)?;
+        let accept = derive_accept_key(key.as_bytes());
+        let is_ours = lists(headers, SEC_WEBSOCKET_PROTOCOL, |word| word == SUBPROTOCOL.as_bytes());
+        // The server put it there if the connection can be had.
+        let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(not_asked_for)?;
+        Ok(Self { connection, accept: HeaderValue::from_str(&accept).expect("base64 is ASCII"), is_ours })
+    }
+}
+
+impl Upgrade {
+    /// The answer to the request.
+    pub(super) fn answer(&self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
+        if self.is_ours {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        response
+    }
+
+    /// The connection, once it has the answer. `None`: it is gone.
+    pub(super) async fn connection(self) -> Option<Socket> {
+        let upgraded = self.connection.await.ok()?;
+        // What every connection is served over: see `connection.rs`.
+        let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+        Some(parts.io.into_inner().again(&parts.read_buf))
+    }
+}
