@@ -100,6 +100,8 @@ pub struct Wanted<'a> {
     pub units: u32,
     /// Further header lines, each with its line end.
     pub headers: &'a str,
+    /// What every key begins with: another one is another request.
+    pub keys: &'a str,
 }
 
 /// `POST /v1/orders` with places for token, key and sale.
@@ -116,7 +118,7 @@ impl Template {
     /// The request of no buyer yet.
     #[must_use]
     pub fn new(buyers: &Buyers, wanted: &Wanted<'_>) -> Self {
-        let Wanted { sale, item, units, headers } = wanted;
+        let Wanted { sale, item, units, headers, keys } = wanted;
         let body = format!(r#"{{"sale":"{sale}","item":"{item}","units":{units}}}"#);
         let mut bytes = format!(
             "POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\
@@ -128,7 +130,7 @@ impl Template {
         let signed = HEADER.len() + (buyers.claims.len() * 4).div_ceil(3);
         bytes.resize(token_at + signed + 1 + SIGNATURE_TEXT, b'.');
         bytes[token_at..token_at + HEADER.len()].copy_from_slice(HEADER);
-        bytes.extend_from_slice(format!("\r\nIdempotency-Key: k-{}-", buyers.series).as_bytes());
+        bytes.extend_from_slice(format!("\r\nIdempotency-Key: {keys}-{}-", buyers.series).as_bytes());
         let key_digits_at = bytes.len();
         bytes.resize(key_digits_at + DIGITS, b'0');
         bytes.extend_from_slice(b"\r\n\r\n");
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn a_request_carries_the_buyers_own_token_and_key() {
         let buyers = Buyers::new(&[7; 32], "r1", 12);
-        let wanted = Wanted { sale: "sale-0000", item: "phone", units: 1, headers: "Prefer: wait=30\r\n" };
+        let wanted = Wanted { sale: "sale-0000", item: "phone", units: 1, headers: "Prefer: wait=30\r\n", keys: "k" };
         let mut template = Template::new(&buyers, &wanted);
         for buyer in [0, 11] {
             template.in_sale(buyer);

@@ -1,6 +1,9 @@
 //! Which core what runs on: the server and the generator of a comparison with one worker get one core each.
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Cores that this process may use.
 #[must_use]
@@ -27,4 +30,11 @@ pub fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("core {core} cannot be used"))
+}
+
+/// Processor time that the calling thread has used.
+#[must_use]
+pub fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

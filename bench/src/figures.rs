@@ -1,9 +1,11 @@
 //! The figures, one file each.
 
+mod challenges;
 mod cluster;
 mod door;
 mod expiry;
 mod growth;
+mod inside;
 mod kinds;
 mod latency;
 mod memory;
@@ -36,7 +38,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 14] = [
+const GROUPS: [(&[&str], Measure); 16] = [
     (&["R1"], refusals::measure),
     (&["R1D"], door::measure),
     (&["R2", "R3"], orders::measure),
@@ -51,6 +53,8 @@ const GROUPS: [(&[&str], Measure); 14] = [
     (&["D5"], expiry::measure),
     (&["V1"], views::measure),
     (&["S1"], tickets::measure),
+    (&["E4"], challenges::measure),
+    (&["E7"], inside::measure),
 ];
 
 /// The groups that these names ask for, in their order; all without a name.

@@ -27,6 +27,16 @@ pub const POSTGRES_CLIENTS: usize = 16;
 pub const CROWD_CONNECTIONS: usize = 8_000;
 /// How many times its capacity a server is offered.
 pub const OVERLOAD: f64 = 5.0;
+/// And how many times with a crowd that is larger still.
+pub const OVERLOAD_LARGE: f64 = 10.0;
+/// Connections of an overloading crowd beside attack clients: with theirs as many as a process may usually have.
+pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
+/// WebSockets of attack clients, which are never read.
+pub const DEAD_SOCKETS: usize = 10_000;
+/// Request heads of attack clients that never end, at any time.
+pub const SLOW_HEADS: usize = 2_000;
+/// Headers too large that attack clients send each second.
+pub const BOMBS_PER_SEC: u32 = 200;
 
 /// Different buyers whom refusals are told: more than one round serves, so that each request shows a token not seen lately.
 pub const REFUSED_BUYERS: u32 = 400_000;
@@ -39,6 +49,10 @@ pub const PLENTY: u64 = 1_000_000_000;
 
 /// Idle WebSockets that are counted.
 pub const SOCKETS: usize = 10_000;
+/// Tabs left open in a waiting room whose memory is counted: a process may usually have no more connections than a few more.
+pub const TABS: u32 = 15_000;
+/// How many of them are opened in a second: more than a busy sale has comers before its opening.
+pub const TABS_PER_SEC: u32 = 1_500;
 /// Requests that wait for their verdict when their memory is counted.
 pub const WAITING: usize = 8_000;
 /// Places in a waiting room whose memory is counted.

@@ -9,6 +9,7 @@ pub mod resp;
 mod tally;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -82,5 +83,24 @@ impl Load {
             generator.join().expect("the generator does not panic")
         })
         .with_context(|| format!("asking {addrs:?} over {} connections", self.connections))
+    }
+}
+
+/// A script that ends when somebody says so.
+#[derive(Debug)]
+pub struct Until<'a, S> {
+    /// What is asked until then.
+    pub script: &'a mut S,
+    /// Whether it is over.
+    pub over: &'a AtomicBool,
+}
+
+impl<S: Script> Script for Until<'_, S> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        !self.over.load(Ordering::Acquire) && self.script.next(out)
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
+        self.script.read(inbox)
     }
 }

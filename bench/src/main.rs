@@ -2,6 +2,7 @@
 //!
 //! Each figure starts what it measures, privately, and checks what came of it; a figure whose result is wrong says so instead of a number.
 
+mod attack;
 mod buyers;
 mod cores;
 mod disk;
@@ -16,7 +17,9 @@ mod process;
 mod scratch;
 mod server;
 mod setting;
+mod sockets;
 mod table;
+mod visits;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

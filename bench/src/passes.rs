@@ -18,6 +18,17 @@ const LIFE: Duration = Duration::from_secs(3_600);
 /// The header that carries a pass.
 const HEADER: &[u8] = b"Purchase-Pass: ";
 
+/// What kind of pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paper {
+    /// Good, also of a sale with a waiting room: its buyer was called in.
+    Good,
+    /// Given while the waiting room was not open.
+    Free,
+    /// One that ended a minute ago.
+    Expired,
+}
+
 /// One pass for each buyer, for one item of one sale.
 #[derive(Debug)]
 pub struct Passes {
@@ -29,16 +40,20 @@ pub struct Passes {
 impl Passes {
     /// Makes them.
     #[must_use]
-    pub fn new(buyers: &Buyers, sale: &str, item: &str) -> Self {
+    pub fn new(buyers: &Buyers, sale: &str, item: &str, paper: Paper) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-        let key = PassKey::derive(&MASTER, period(now));
-        let expires_at = now.plus(i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX));
+        let (valid_from, life) = match paper {
+            Paper::Good | Paper::Free => (now, LIFE),
+            Paper::Expired => (now.plus(-120_000), Duration::from_secs(60)),
+        };
+        let key = PassKey::derive(&MASTER, period(valid_from));
+        let expires_at = valid_from.plus(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
+        let is_free = paper == Paper::Free;
         let mut text = Vec::new();
         for buyer in 0..buyers.count() {
             let name = buyers.name(buyer);
-            let terms =
-                Terms { buyer: &name, standing: Standing::default(), is_free: false, valid_from: now, expires_at };
+            let terms = Terms { buyer: &name, standing: Standing::default(), is_free, valid_from, expires_at };
             text.extend_from_slice(URL_SAFE_NO_PAD.encode(key.seal(&terms, sale, item)).as_bytes());
         }
         let len = text.len() / (buyers.count() as usize).max(1);
@@ -51,26 +66,39 @@ impl Passes {
     }
 }
 
-/// One buyer after another asks for units, over and over, with token and pass as the sale page sends them.
+/// One buyer after another asks for units, with token and pass as the sale page sends them.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,
     passes: &'a Passes,
     template: Template,
     next: u32,
+    round_and_round: bool,
     reader: Reader,
 }
 
 impl<'a> WithPass<'a> {
-    /// From the first buyer on.
+    /// Each buyer once, from number `first` on.
+    #[must_use]
+    pub fn each_once(buyers: &'a Buyers, passes: &'a Passes, template: Template, first: u32) -> Self {
+        Self { buyers, passes, template, next: first, round_and_round: false, reader: Reader::default() }
+    }
+
+    /// All buyers over and over.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, passes: &'a Passes, template: Template) -> Self {
-        Self { buyers, passes, template, next: 0, reader: Reader::default() }
+        Self { round_and_round: true, ..Self::each_once(buyers, passes, template, 0) }
     }
 }
 
 impl Script for WithPass<'_> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.next == self.buyers.count() {
+            if !self.round_and_round {
+                return false;
+            }
+            self.next = 0;
+        }
         let request = self.template.of(self.buyers, self.next);
         let line = request.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         out.extend_from_slice(&request[..line]);
@@ -78,7 +106,7 @@ impl Script for WithPass<'_> {
         out.extend_from_slice(self.passes.of(self.next));
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&request[line..]);
-        self.next = (self.next + 1) % self.buyers.count();
+        self.next += 1;
         true
     }
 
@@ -119,8 +147,8 @@ mod tests {
     #[test]
     fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {
         let buyers = Buyers::new(&[7; 32], "r1", 3);
-        let passes = Passes::new(&buyers, "spring", "item");
-        let wanted = Wanted { sale: "spring", item: "item", units: 1, headers: "" };
+        let passes = Passes::new(&buyers, "spring", "item", Paper::Good);
+        let wanted = Wanted { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
         let mut script = WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
         let mut seen = Vec::new();
         for _ in 0..4 {

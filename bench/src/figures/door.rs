@@ -8,7 +8,7 @@ use crate::figure::{Figure, Target, alternate};
 use crate::limits::{PASS_CHECKS, REFUSAL_CONNECTIONS, REFUSED_BUYERS};
 use crate::load::http::Purchases;
 use crate::load::{Kind, Load};
-use crate::passes::{self, Passes, WithPass};
+use crate::passes::{self, Paper, Passes, WithPass};
 use crate::setting::Setting;
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
@@ -37,7 +37,7 @@ fn against_open_door(setting: &Setting) -> Result<Figure> {
         shop.server().change(sale, &format!(r#"{{"front_door":{door}}}"#))?;
     }
     let buyers = shop::buyers("late", REFUSED_BUYERS);
-    let passes = Passes::new(&buyers, "door", shop::ITEM);
+    let passes = Passes::new(&buyers, "door", shop::ITEM, Paper::Good);
     let mut with = WithPass::round_and_round(&buyers, &passes, shop::template(&buyers, "door", 10, ""));
     let mut without = Purchases::round_and_round(&buyers, shop::template(&buyers, "open", 10, ""));
     let load = Load { core: generator_core, ..setting.load(shop.addr(), REFUSAL_CONNECTIONS) };

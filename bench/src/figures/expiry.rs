@@ -13,7 +13,7 @@ use crate::buyers::Buyers;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
 use crate::load::http::{Purchases, Same};
-use crate::load::{Kind, Load, Pace, Run, Script};
+use crate::load::{Kind, Load, Pace, Run, Until};
 use crate::server::NewSale;
 use crate::setting::Setting;
 
@@ -188,18 +188,17 @@ impl Others {
         let first = self.bought.load(Ordering::Acquire);
         let runs = std::thread::scope(|scope| {
             let buying = scope.spawn(|| {
-                let script = Purchases::each_once(&self.buyers, template(&self.buyers, "open", 1, ""), first);
-                let mut script = Until { script, over };
-                let run = load(RATES[0]).run(&mut script);
-                self.bought.store(script.script.next_buyer(), Ordering::Release);
+                let mut script = Purchases::each_once(&self.buyers, template(&self.buyers, "open", 1, ""), first);
+                let run = load(RATES[0]).run(&mut Until { script: &mut script, over });
+                self.bought.store(script.next_buyer(), Ordering::Release);
                 run
             });
             let refused = scope.spawn(|| {
-                let script = Purchases::round_and_round(&self.refused, template(&self.refused, "gone", 1, ""));
-                load(RATES[1]).run(&mut Until { script, over })
+                let mut script = Purchases::round_and_round(&self.refused, template(&self.refused, "gone", 1, ""));
+                load(RATES[1]).run(&mut Until { script: &mut script, over })
             });
-            let looking =
-                scope.spawn(|| load(RATES[2]).run(&mut Until { script: Same::get("/v1/sales/held/status"), over }));
+            let looking = scope
+                .spawn(|| load(RATES[2]).run(&mut Until { script: &mut Same::get("/v1/sales/held/status"), over }));
             [buying, refused, looking].map(|asking| asking.join().expect("the generator does not panic"))
         });
         let [bought, refused, looked] = runs;
@@ -208,21 +207,5 @@ impl Others {
         refused.only(&[Kind::SoldOut]).context("others who were refused")?;
         looked.only(&[Kind::Fine]).context("others who looked")?;
         Ok([bought, refused, looked])
-    }
-}
-
-/// A script that ends when somebody says so.
-struct Until<'a, S> {
-    script: S,
-    over: &'a AtomicBool,
-}
-
-impl<S: Script> Script for Until<'_, S> {
-    fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        !self.over.load(Ordering::Acquire) && self.script.next(out)
-    }
-
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
-        self.script.read(inbox)
     }
 }

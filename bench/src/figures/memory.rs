@@ -1,9 +1,10 @@
-//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an idle WebSocket, and for a place in the waiting room.
+//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an idle WebSocket, for a place in the waiting room, and for a tab
+//! left open there.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 
 use super::shop::{self, Shop};
@@ -14,13 +15,16 @@ use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
 use crate::load::http::Purchases;
 use crate::load::{Kind, Script};
 use crate::setting::Setting;
+use crate::sockets;
 
 mod room;
+mod tab;
 
 const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
 const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
 const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
 const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
+const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
 const KIB: f64 = 1024.0;
 /// Enough to have walked every path once, and too few to leave memory behind that connections could use.
 const FEW_ORDERS: u32 = 2_000;
@@ -30,11 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures R6.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
-    let rows: [(&str, Target, Result<Figure>); 4] = [
+    let rows: [(&str, Target, Result<Figure>); 5] = [
         ("memory for a known buyer", BUYER, known_buyers(setting)),
         ("memory for a waiting request", REQUEST, waiting_requests(setting)),
-        ("memory for an idle WebSocket", SOCKET, sockets(setting)),
+        ("memory for an idle WebSocket", SOCKET, idle_sockets(setting)),
         ("memory for a place in the waiting room", PLACE, room::places(setting)),
+        ("memory for a tab left open in the waiting room", TAB, tab::open(setting)),
     ];
     let name = |(measured, target, figure): (&str, Target, Result<Figure>)| {
         let figure = or_invalid("R6", measured, target, figure);
@@ -146,7 +151,7 @@ fn hear(stream: &mut TcpStream, script: &mut impl Script) -> Result<Kind> {
 }
 
 /// Growth by WebSockets that have been greeted and then hear nothing.
-fn sockets(setting: &Setting) -> Result<Figure> {
+fn idle_sockets(setting: &Setting) -> Result<Figure> {
     let mut shop = Shop::open(setting, None, None)?;
     order(&mut shop, "warm", &shop::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     let count = if setting.quick { SOCKETS / 10 } else { SOCKETS };
@@ -154,31 +159,11 @@ fn sockets(setting: &Setting) -> Result<Figure> {
     let before = shop.server().process().resident_at_rest()?;
     let mut streams = connect(shop.addr(), count)?;
     for (number, stream) in streams.iter_mut().enumerate() {
-        greet(stream, &buyers.token(number as u32)).with_context(|| format!("socket {number}"))?;
+        sockets::greet(stream, "warm", &buyers.token(number as u32)).with_context(|| format!("socket {number}"))?;
     }
     let after = shop.server().process().resident_at_rest()?;
     drop(streams);
     shop.close()?;
     let each = after.saturating_sub(before) as f64 / count as f64 / KIB;
     Ok(Figure::new("R6", "", SOCKET).plain(each, "KiB").note(format!("{count} sockets, each greeted")))
-}
-
-/// Opens a WebSocket that listens to one sale and waits for its first event.
-fn greet(stream: &mut TcpStream, token: &str) -> Result<()> {
-    let request = format!(
-        "GET /v1/ws?sale=warm HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: doorbuster.v1\r\nAuthorization: Bearer {token}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut heard = Vec::new();
-    let mut inbox = [0; 4096];
-    while !heard.windows(7).any(|w| w == b"\"hello\"") {
-        let read = stream.read(&mut inbox)?;
-        if read == 0 || heard.len() > 64 * 1024 {
-            bail!("no hello: {}", String::from_utf8_lossy(&heard));
-        }
-        heard.extend_from_slice(&inbox[..read]);
-    }
-    Ok(())
 }

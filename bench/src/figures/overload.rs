@@ -2,7 +2,8 @@
 //!
 //! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A crowd* waits for its answers: requests are due at
 //! five times the capacity, and one that finds no free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection asks
-//! again at once, so that places in the queue run out and the server has to refuse.
+//! again at once, so that places in the queue run out and the server has to refuse. The crowd comes once more in twice that number, and once beside clients that
+//! only mean to be a burden.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,25 +12,31 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::or_invalid;
 use super::shop::{self, Shop};
+use crate::attack::Attack;
 use crate::buyers::Buyers;
 use crate::cores;
 use crate::figure::{Compared, Figure, Target, median};
-use crate::limits::{CROWD_CONNECTIONS, DRAIN_WITHIN, ORDER_CONNECTIONS, OVERLOAD};
+use crate::limits::{
+    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, DRAIN_WITHIN, ORDER_CONNECTIONS,
+    OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
+};
 use crate::load::http::Purchases;
 use crate::load::{Kind, Load, Pace, Run};
 use crate::setting::Setting;
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
+const LARGE: &str = "orders while twice that crowd waits";
+const ATTACKED: &str = "orders while a crowd waits, beside attack clients";
 const FLOOD: &str = "orders while a flood comes in, one core";
 
 /// Measures R8.
 pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
     match rounds(setting) {
         Ok(rows) => rows,
-        Err(error) => {
-            [CROWD, FLOOD].map(|what| or_invalid("R8", what, TARGET, Err(anyhow::anyhow!("{error:#}")))).into()
-        }
+        Err(error) => [CROWD, LARGE, ATTACKED, FLOOD]
+            .map(|what| or_invalid("R8", what, TARGET, Err(anyhow::anyhow!("{error:#}"))))
+            .into(),
     }
 }
 
@@ -62,22 +69,58 @@ impl Measured {
     }
 }
 
+/// An overloading crowd.
+#[derive(Clone, Copy, Debug)]
+struct Crowd {
+    what: &'static str,
+    /// How many times the capacity is due.
+    times: f64,
+    connections: usize,
+    is_attacked: bool,
+}
+
+const CROWDS: [Crowd; 3] = [
+    Crowd { what: CROWD, times: OVERLOAD, connections: CROWD_CONNECTIONS, is_attacked: false },
+    Crowd { what: LARGE, times: OVERLOAD_LARGE, connections: CROWD_CONNECTIONS, is_attacked: false },
+    Crowd { what: ATTACKED, times: OVERLOAD, connections: CROWD_CONNECTIONS_BESIDE, is_attacked: true },
+];
+
+impl Crowd {
+    fn how(&self) -> String {
+        let beside = if self.is_attacked {
+            format!(
+                ", beside {DEAD_SOCKETS} WebSockets that are never read, {SLOW_HEADS} heads that never end and {BOMBS_PER_SEC} headers of 64 KiB a second"
+            )
+        } else {
+            String::new()
+        };
+        format!("{} × of capacity due, over {} connections{beside}", self.times, self.connections)
+    }
+}
+
 fn rounds(setting: &Setting) -> Result<Vec<Figure>> {
     ensure!(cores::pair().0.is_some(), "this figure needs two cores");
     let buyers = shop::buyers("buyer", setting.buyers() * 3);
-    let (mut crowd, mut flood) = (Measured::default(), Measured::default());
+    let mut crowds: [Measured; CROWDS.len()] = Default::default();
+    let mut flood = Measured::default();
     for round in 0..=setting.rounds {
-        let (capacity, orders_per_sec, run) = crowd_round(setting, &buyers)?;
-        let (settled_per_sec, flooded) = flood_round(setting, &buyers)?;
+        let mut capacities = Vec::new();
+        for (crowd, measured) in CROWDS.iter().zip(&mut crowds) {
+            let (capacity, orders_per_sec, run) = crowd_round(setting, &buyers, crowd).context(crowd.what)?;
+            capacities.push(capacity);
+            if round > 0 {
+                measured.add(orders_per_sec, capacity, &run);
+            }
+        }
+        let (settled_per_sec, flooded) = flood_round(setting, &buyers).context(FLOOD)?;
         if round > 0 {
-            crowd.add(orders_per_sec, capacity, &run);
-            flood.add(settled_per_sec, capacity, &flooded);
+            flood.add(settled_per_sec, median(&capacities), &flooded);
         }
     }
-    Ok(vec![
-        crowd.figure(CROWD, &format!("{OVERLOAD} × of capacity due, over {CROWD_CONNECTIONS} connections")),
-        flood.figure(FLOOD, &format!("{ORDER_CONNECTIONS} connections that do not wait for verdicts")),
-    ])
+    let mut figures: Vec<Figure> =
+        CROWDS.iter().zip(&crowds).map(|(crowd, measured)| measured.figure(crowd.what, &crowd.how())).collect();
+    figures.push(flood.figure(FLOOD, &format!("{ORDER_CONNECTIONS} connections that do not wait for verdicts")));
+    Ok(figures)
 }
 
 fn open(setting: &Setting) -> Result<Shop> {
@@ -85,21 +128,25 @@ fn open(setting: &Setting) -> Result<Shop> {
 }
 
 /// Capacity, and the orders per second while a crowd waits.
-fn crowd_round(setting: &Setting, buyers: &Buyers) -> Result<(f64, f64, Run)> {
+fn crowd_round(setting: &Setting, buyers: &Buyers, crowd: &Crowd) -> Result<(f64, f64, Run)> {
     let mut shop = open(setting)?;
     shop.open_plenty("full")?;
     shop.open_plenty("crowd")?;
-    let load = Load { core: cores::pair().1, ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
+    let core = cores::pair().1;
+    let load = Load { core, ..setting.load(shop.addr(), ORDER_CONNECTIONS) };
     let mut script = Purchases::each_once(buyers, shop::template(buyers, "full", 1, ""), 0);
     let run = shop.take_orders(&load, &mut script)?;
     shop.check("full", &run)?;
     let capacity = run.per_sec(Kind::Accepted);
+    let dead = shop::buyers("dead", DEAD_SOCKETS as u32);
+    let attack = crowd.is_attacked.then(|| Attack::begin(shop.addr(), core, &dead, "crowd")).transpose()?;
     // The crowd is there when it begins to count.
-    let (pace, lead) = (Pace::Crowd(capacity * OVERLOAD), setting.time / 2);
-    let crowd = Load { connections: CROWD_CONNECTIONS, pace, lead, ..load };
+    let (pace, lead) = (Pace::Crowd(capacity * crowd.times), setting.time / 2);
+    let load = Load { connections: crowd.connections, pace, lead, ..load };
     let mut script = Purchases::each_once(buyers, shop::template(buyers, "crowd", 1, ""), script.next_buyer());
-    let run = shop.take_some_orders(&crowd, &mut script)?;
+    let run = shop.take_some_orders(&load, &mut script)?;
     run.only(&[Kind::Accepted, Kind::Queued, Kind::Overloaded])?;
+    attack.map(Attack::end).transpose()?;
     shop.check("crowd", &run)?;
     ensure!(run.time == setting.time, "more requests were sent than buyers had been made ready");
     shop.close()?;

@@ -98,6 +98,11 @@ impl Shop {
         Ok(run)
     }
 
+    /// Notes orders that were promised to somebody else's load.
+    pub fn ordered(&mut self, orders: u64) {
+        self.orders += orders;
+    }
+
     /// Passes if a sale of one unit each holds what this run was promised.
     ///
     /// # Errors
@@ -128,7 +133,7 @@ pub fn buyers(series: &str, count: u32) -> Buyers {
 /// The request for `units` of the sale's item.
 #[must_use]
 pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
-    Template::new(buyers, &Wanted { sale, item: ITEM, units, headers })
+    Template::new(buyers, &Wanted { sale, item: ITEM, units, headers, keys: "k" })
 }
 
 /// A share as a percentage.

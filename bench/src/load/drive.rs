@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{Timespec, epoll};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::{Kind, Load, Pace, Run, Script};
+use crate::cores;
 use crate::limits::DRAIN_WITHIN;
 
 /// Events taken at once.
@@ -49,7 +49,7 @@ struct Driver<'a, S> {
 /// See [`Load::run_at`].
 pub(super) fn run(load: &Load, addrs: &[SocketAddr], script: &mut impl Script) -> Result<Run> {
     let mut driver = Driver::connect(load, addrs, script)?;
-    let cpu = thread_cpu();
+    let cpu = cores::spent();
     let start = Instant::now();
     driver.opens_at = start + load.lead;
     driver.closes_at = driver.opens_at + load.time;
@@ -58,16 +58,11 @@ pub(super) fn run(load: &Load, addrs: &[SocketAddr], script: &mut impl Script) -
         Pace::Open(rate) => driver.open(rate, true)?,
         Pace::Crowd(rate) => driver.open(rate, false)?,
     };
-    let spent = thread_cpu().saturating_sub(cpu);
+    let spent = cores::spent().saturating_sub(cpu);
     driver.run.generator_busy = spent.as_secs_f64() / last.duration_since(start).as_secs_f64().max(f64::MIN_POSITIVE);
     driver.run.time = if driver.ended { last.duration_since(driver.opens_at).min(load.time) } else { load.time };
     driver.run.lost = driver.under_way as u64;
     Ok(driver.run)
-}
-
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl<'a, S: Script> Driver<'a, S> {

@@ -1,17 +1,16 @@
 //! What a place in the waiting room takes, and how long a crowd takes to enter, to be drawn and to look.
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::super::shop::{self, Shop};
 use super::{FEW_CONNECTIONS, FEW_ORDERS, PLACE, order};
-use crate::buyers::Buyers;
 use crate::figure::Figure;
 use crate::limits::{CALLED_WITHIN, ORDER_CONNECTIONS, PLACES};
-use crate::load::http::Reader;
-use crate::load::{Kind, Script};
+use crate::load::Kind;
 use crate::server::NewSale;
 use crate::setting::Setting;
+use crate::visits::Visits;
 
 const SALE: &str = "drawn";
 /// Far from the opening, as the room is measured before it.
@@ -31,7 +30,7 @@ pub(super) fn places(setting: &Setting) -> Result<Figure> {
     let buyers = shop::buyers("visitor", count);
     let before = shop.server().process().resident_at_rest()?;
     let load = shop.fill(ORDER_CONNECTIONS);
-    let entered = load.run(&mut Visits::of(&buyers, "POST", count))?;
+    let entered = load.run(&mut Visits::enter(&buyers, SALE))?;
     entered.only(&[Kind::Accepted])?;
     ensure!(entered.count(Kind::Accepted) == u64::from(count), "not everybody entered");
     let after = shop.server().process().resident_at_rest()?;
@@ -42,7 +41,7 @@ pub(super) fn places(setting: &Setting) -> Result<Figure> {
         std::thread::sleep(Duration::from_millis(10));
     }
     let called = begun.elapsed();
-    let looked = load.run(&mut Visits::of(&buyers, "GET", count / LOOKS_PART))?;
+    let looked = load.run(&mut Visits::look(&buyers, SALE).only(count / LOOKS_PART))?;
     looked.only(&[Kind::Fine])?;
     let drawn = shop.server().process().resident_at_rest()?;
     shop.close()?;
@@ -59,36 +58,4 @@ pub(super) fn places(setting: &Setting) -> Result<Figure> {
         each(drawn)
     );
     Ok(Figure::new("R6", "", PLACE).plain(each(after), "B").note(note))
-}
-
-/// One buyer after another at the door of the room.
-struct Visits<'a> {
-    buyers: &'a Buyers,
-    method: &'static str,
-    next: u32,
-    end: u32,
-    reader: Reader,
-}
-
-impl<'a> Visits<'a> {
-    fn of(buyers: &'a Buyers, method: &'static str, end: u32) -> Self {
-        Self { buyers, method, next: 0, end, reader: Reader::default() }
-    }
-}
-
-impl Script for Visits<'_> {
-    fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.next == self.end {
-            return false;
-        }
-        let (method, token) = (self.method, self.buyers.token(self.next));
-        let head = format!("{method} /v1/sales/{SALE}/waiting-room HTTP/1.1\r\nHost: 127.0.0.1\r\n");
-        out.extend_from_slice(format!("{head}Authorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n").as_bytes());
-        self.next += 1;
-        true
-    }
-
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
-        self.reader.read(inbox).context("the waiting room")
-    }
 }

@@ -1,0 +1,117 @@
+//! Clients that mean no good, beside those who buy: WebSockets that are never read, request heads that never end, and headers too large for anybody.
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::buyers::Buyers;
+use crate::cores;
+use crate::limits::{ADMIN_WITHIN, BOMBS_PER_SEC, DEAD_SOCKETS, SLOW_HEADS};
+use crate::sockets;
+
+/// Between two bytes of a head that never ends.
+const BYTE_EVERY: Duration = Duration::from_millis(400);
+/// A header of this size ends nobody's patience but the server's.
+const BOMB_BYTES: usize = 64 * 1024;
+
+/// All of them, until [`Attack::end`].
+#[derive(Debug)]
+pub struct Attack {
+    dead: Vec<TcpStream>,
+    over: Arc<AtomicBool>,
+    slow: JoinHandle<Result<()>>,
+    bombs: JoinHandle<Result<(u64, u64)>>,
+}
+
+impl Attack {
+    /// Begins it on this core: returns once every dead WebSocket follows the sale, and the others have begun.
+    ///
+    /// # Errors
+    /// When a WebSocket is not greeted.
+    pub fn begin(addr: SocketAddr, core: Option<usize>, buyers: &Buyers, sale: &str) -> Result<Self> {
+        let mut dead = Vec::with_capacity(DEAD_SOCKETS);
+        for number in 0..DEAD_SOCKETS {
+            let mut stream = TcpStream::connect(addr).with_context(|| format!("socket {number}"))?;
+            stream.set_read_timeout(Some(ADMIN_WITHIN))?;
+            sockets::greet(&mut stream, sale, &buyers.token(number as u32))
+                .with_context(|| format!("socket {number}"))?;
+            dead.push(stream);
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let pinned = move || core.map_or(Ok(()), cores::pin);
+        let until = over.clone();
+        let slow = std::thread::spawn(move || pinned().and_then(|()| slow_heads(addr, &until)));
+        let until = over.clone();
+        let bombs = std::thread::spawn(move || pinned().and_then(|()| bombs(addr, &until)));
+        Ok(Self { dead, over, slow, bombs })
+    }
+
+    /// Ends it. How many large headers were refused with `431`, and how many connections were ended without a word.
+    ///
+    /// # Errors
+    /// When the server let something through, or nothing was tried.
+    pub fn end(self) -> Result<(u64, u64)> {
+        self.over.store(true, Ordering::Release);
+        self.slow.join().expect("slow heads do not panic")?;
+        let (refused, reset) = self.bombs.join().expect("large headers do not panic")?;
+        ensure!(refused > 0, "no large header was tried");
+        drop(self.dead);
+        Ok((refused, reset))
+    }
+}
+
+/// Heads that come byte by byte; whoever is let go comes again.
+fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
+    let come = || -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.write_all(b"POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow: a")?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    };
+    let mut heads = (0..SLOW_HEADS).map(|_| come()).collect::<std::io::Result<Vec<_>>>().context("slow heads")?;
+    while !over.load(Ordering::Acquire) {
+        let begun = Instant::now();
+        for head in &mut heads {
+            let is_there = head.write(b"a").is_ok() && !is_ended(head);
+            // A server that takes nobody else now has nothing to fear from this one.
+            if !is_there && let Ok(next) = come() {
+                *head = next;
+            }
+        }
+        std::thread::sleep(BYTE_EVERY.saturating_sub(begun.elapsed()));
+    }
+    Ok(())
+}
+
+/// Whether the other side said something, which can only be that it has had enough.
+fn is_ended(stream: &TcpStream) -> bool {
+    !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+/// Large headers at a steady rate, each over a connection of its own.
+fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
+    let bomb = format!("GET /v1/sales HTTP/1.1\r\nHost: shop.example\r\nX-Bomb: {}\r\n\r\n", "x".repeat(BOMB_BYTES));
+    let (mut refused, mut reset) = (0, 0);
+    let mut due = Instant::now();
+    while !over.load(Ordering::Acquire) {
+        let Ok(mut stream) = TcpStream::connect(addr) else { continue };
+        stream.set_read_timeout(Some(ADMIN_WITHIN))?;
+        // The server may have had enough before it has everything.
+        let _ = stream.write_all(bomb.as_bytes());
+        let mut head = [0; 12];
+        match stream.read_exact(&mut head) {
+            Ok(()) => {
+                ensure!(head == *b"HTTP/1.1 431", "a large header was answered {:?}", String::from_utf8_lossy(&head));
+                refused += 1;
+            }
+            Err(_) => reset += 1,
+        }
+        due += Duration::from_secs(1) / BOMBS_PER_SEC;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    Ok((refused, reset))
+}
