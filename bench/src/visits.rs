@@ -1,15 +1,16 @@
-//! Buyers at the door of a waiting room.
+//! Buyers at the front door: in the waiting room, or asking for a challenge.
 use anyhow::{Context, Result};
 
 use crate::buyers::Buyers;
 use crate::load::http::Reader;
 use crate::load::{Kind, Script};
 
-/// One buyer after another at the door of the room, each once.
+/// One buyer after another at the door, each once.
 #[derive(Debug)]
 pub struct Visits<'a> {
     buyers: &'a Buyers,
     head: String,
+    body: &'static str,
     next: u32,
     end: u32,
     reader: Reader,
@@ -19,24 +20,46 @@ impl<'a> Visits<'a> {
     /// Takes a place.
     #[must_use]
     pub fn enter(buyers: &'a Buyers, sale: &str) -> Self {
-        Self::of(buyers, "POST", sale)
+        Self::new(buyers, "POST", sale, "waiting-room", "")
     }
 
     /// Looks at the place there is.
     #[must_use]
     pub fn look(buyers: &'a Buyers, sale: &str) -> Self {
-        Self::of(buyers, "GET", sale)
+        Self::new(buyers, "GET", sale, "waiting-room", "")
     }
 
-    fn of(buyers: &'a Buyers, method: &str, sale: &str) -> Self {
-        let head = format!("{method} /v1/sales/{sale}/waiting-room HTTP/1.1\r\nHost: 127.0.0.1\r\n");
-        Self { buyers, head, next: 0, end: buyers.count(), reader: Reader::default() }
+    /// Asks for a challenge of the sale's own kind.
+    #[must_use]
+    pub fn challenge(buyers: &'a Buyers, sale: &str) -> Self {
+        Self::new(buyers, "POST", sale, "challenges", "{}")
+    }
+
+    fn new(buyers: &'a Buyers, method: &str, sale: &str, what: &str, body: &'static str) -> Self {
+        let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let length = body.len();
+        let head = format!(
+            "{method} /v1/sales/{sale}/{what} HTTP/1.1\r\nHost: 127.0.0.1\r\n{json}Content-Length: {length}\r\n"
+        );
+        Self { buyers, head, body, next: 0, end: buyers.count(), reader: Reader::default() }
     }
 
     /// Only so many buyers.
     #[must_use]
     pub fn only(self, count: u32) -> Self {
         Self { end: self.buyers.count().min(count), ..self }
+    }
+
+    /// From this buyer on.
+    #[must_use]
+    pub fn from(self, first: u32) -> Self {
+        Self { next: first, ..self }
+    }
+
+    /// The buyer whose turn is next.
+    #[must_use]
+    pub fn next_buyer(&self) -> u32 {
+        self.next
     }
 }
 
@@ -46,14 +69,12 @@ impl Script for Visits<'_> {
             return false;
         }
         let token = self.buyers.token(self.next);
-        out.extend_from_slice(
-            format!("{}Authorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n", self.head).as_bytes(),
-        );
+        out.extend_from_slice(format!("{}Authorization: Bearer {token}\r\n\r\n{}", self.head, self.body).as_bytes());
         self.next += 1;
         true
     }
 
     fn read(&mut self, inbox: &[u8]) -> Result<Option<Kind>> {
-        self.reader.read(inbox).context("the waiting room")
+        self.reader.read(inbox).context("the front door")
     }
 }

@@ -85,8 +85,8 @@ impl Way {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // Owners have their orders under the usual keys.
-        let keys = if self.who == Who::Owners { "more" } else { "k" };
+        // Nobody's key is one that holds an order by now.
+        let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(buyers, &Wanted { sale, item: ITEM, units, headers, keys })
     }
@@ -225,7 +225,7 @@ fn open(setting: &Setting, crowd: &Crowd) -> Result<Shop> {
     let mut script = Purchases::each_once(&crowd.owners, shop::template(&crowd.owners, "owned", 1, ""), 0);
     let run = shop.take_orders(&shop.fill(ORDER_CONNECTIONS), &mut script)?;
     ensure!(run.count(Kind::Accepted) == u64::from(OWNERS), "not everybody has one");
-    let blocked = format!(r#"{{"buyer":"{}"}}"#, crowd.blocked.name(0));
+    let blocked = format!(r#"{{"kind":"buyer","value":"{}"}}"#, crowd.blocked.name(0));
     shop.server().operate("POST", "/v1/admin/blocks", &blocked, 201)?;
     let later = NewSale { id: "later", stock: 100, limit: 1 };
     shop.server().announce(&later, "2099-01-01T00:00:00.000Z")?;

@@ -211,6 +211,12 @@ impl SaleState {
         self.door.waiting_room == Room::Auto && now.0 < self.flags.held_until.load(Ordering::Relaxed)
     }
 
+    /// Whether its waiting room is open: whoever was not called in has to wait.
+    #[must_use]
+    pub fn has_open_room(&self, now: Millis) -> bool {
+        self.door.waiting_room == Room::Always || self.is_held(now)
+    }
+
     /// What the status is called under which pages ask for it.
     #[must_use]
     pub fn version(&self) -> String {

@@ -50,7 +50,8 @@ pub fn enter(
     } else if now >= terms.expires_at {
         Some(Refusal::PassExpired)
     } else {
-        threshold(sale, terms.standing).or_else(|| (terms.is_free && sale.is_held(now)).then_some(Refusal::WaitingRoom))
+        threshold(sale, terms.standing)
+            .or_else(|| (terms.is_free && sale.has_open_room(now)).then_some(Refusal::WaitingRoom))
     };
     Entry { buyer: named.or(Some(buyer)), refusal }
 }
