@@ -1,5 +1,7 @@
 //! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called in while there is something to be had.
 
+#[path = "room/auto.rs"]
+mod auto;
 #[path = "room/crowd.rs"]
 mod crowd;
 #[path = "room/items.rs"]
