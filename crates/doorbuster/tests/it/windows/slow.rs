@@ -34,7 +34,7 @@ const ATTACKERS: usize = 200;
 /// Longer than any of them may stay.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Memory that one of these clients may cost, in KiB.
-const KIB_EACH_MAX: u64 = 64;
+const KIB_EACH_MAX: u64 = 24;
 
 fn readers() -> usize {
     let text = std::env::var("DOORBUSTER_READERS").unwrap_or_else(|_| "1000".into());
