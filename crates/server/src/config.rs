@@ -127,6 +127,8 @@ pub struct Settings {
     pub pass_keys: Option<Masters>,
     /// How long a purchase pass may be used.
     pub pass_ttl: Duration,
+    /// How many buyers are called out of a sale's waiting room within a second; more than so many open one that opens by itself.
+    pub room_per_sec: u64,
     /// Whether outgoing webhooks may go to `http://` and to private addresses, and any host may be a broker.
     pub webhooks_allow_private: bool,
     /// How often one event is sent to one endpoint in vain before it is a dead letter.

@@ -40,7 +40,7 @@ impl Gate {
     pub fn new(engine: &Engine, settings: &Settings, masters: Masters) -> Self {
         let sharing = engine.shared().cloned().map(|shared| Sharing::new(shared, engine.living().clone()));
         Self {
-            room: Rooms::new(&masters, settings.pass_ttl),
+            room: Rooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),
             passes: Passes::new(masters, settings.pass_ttl),
             limits: Limiter::new(engine.id_key(), sharing),

@@ -10,14 +10,15 @@ use crate::value::Millis;
 
 /// Places given in one sale; at the bound nobody else is taken in.
 pub const PLACES_MAX: u64 = 4_000_000;
-/// Places called in one step; the rest is called in the next one.
-pub const CALLS_MAX: u64 = 500;
 /// Admissions that are out at once, neither used nor lapsed; at the bound nobody is called until some are.
 pub const OUT_MAX: u64 = 5_000;
 /// While nothing is known of how much a buyer takes, the first calls leave each at least this part of what there is.
 const FIRST_CALLS: u64 = 8;
 /// Used admissions from which on their mean says how much the next buyer takes.
 const SHARE_SAMPLE_MIN: u64 = 8;
+/// What the tests call in one step at most.
+#[cfg(test)]
+const CALLS_MAX: u64 = 500;
 
 /// How far a sale's line has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,16 +100,16 @@ impl Shop {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// How many ranks are called now.
+    /// How many ranks are called now, in a step that calls so many at most; the rest is called in the next one.
     ///
     /// Each of them finds at least one unit that nobody who was called before is expected to take; so nobody is called into an empty shop, and while
     /// there are units and nobody is on the way to them, somebody is called.
     #[must_use]
-    pub fn calls(&self, line: &Line) -> u64 {
+    pub fn calls(&self, line: &Line, calls_max: u64) -> u64 {
         if line.participants.is_none() {
             return 0;
         }
-        let room = OUT_MAX.saturating_sub(self.out).min(CALLS_MAX).min(line.waiting());
+        let room = OUT_MAX.saturating_sub(self.out).min(calls_max).min(line.waiting());
         let Some(free) = self.free else { return room };
         let share = self.share();
         // The rows may say that more are out than there are units: others took more than was expected.

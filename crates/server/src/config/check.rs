@@ -14,7 +14,7 @@ use super::raw::{Environment, Origin, Raw};
 use super::{AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment, shape};
 
 use crate::auth::check_jwks_file;
-use crate::gate::{MASTERS_MAX, Masters};
+use crate::gate::{MASTERS_MAX, Masters, room};
 
 mod reader;
 
@@ -44,6 +44,7 @@ pub(super) fn check(
     let payment = payment::payment(&mut read, demo);
     let pass_keys = pass_keys(&mut read);
     let pass_ttl = read.whole("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
+    let room_per_sec = read.whole("waiting_room.per_sec", room::PER_SEC);
     let webhooks_allow_private = read.flag("webhooks.allow_private");
     let unset = read.origin("webhooks.allow_private") == Some(&Origin::Default);
     let webhooks_tries = read.whole("webhooks.tries", 1..=u64::from(DELIVERY_TRIES_MAX));
@@ -68,6 +69,7 @@ pub(super) fn check(
             payment: payment?,
             pass_keys,
             pass_ttl: pass_ttl?,
+            room_per_sec: room_per_sec?,
             webhooks_allow_private: webhooks_allow_private? || (demo && unset),
             webhooks_tries: webhooks_tries.and_then(|tries| u32::try_from(tries).ok())?,
             webhooks_timeout: webhooks_timeout?,

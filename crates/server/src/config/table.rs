@@ -27,7 +27,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 36] = [
+pub const SETTINGS: [Setting; 37] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -55,6 +55,7 @@ pub const SETTINGS: [Setting; 36] = [
     plain("payment.stripe.api_url"),
     secret("pass.keys"),
     plain("pass.ttl_secs"),
+    plain("waiting_room.per_sec"),
     plain("webhooks.allow_private"),
     plain("webhooks.tries"),
     plain("webhooks.timeout_secs"),

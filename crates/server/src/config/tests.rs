@@ -24,7 +24,7 @@ fn the_defaults_alone_are_a_working_configuration() {
     let settings = load(&Flags::default(), environment(&[])).expect("the defaults");
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.data_dir.to_str(), Some("/home/someone/.local/share/doorbuster"));
-    assert_eq!(settings.pass_ttl.as_secs(), 120);
+    assert_eq!((settings.pass_ttl.as_secs(), settings.room_per_sec), (120, 2_000));
     assert!(settings.auth.buyers.is_none() && settings.auth.admin_key.is_none() && !settings.webhooks_allow_private);
 }
 
@@ -116,6 +116,8 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_PASS__KEYS", ",", "pass.keys", "1 to 8");
     check("DOORBUSTER_PASS__TTL_SECS", "4", "pass.ttl_secs", "5 to 3600");
     check("DOORBUSTER_PASS__TTL_SECS", "3601", "pass.ttl_secs", "5 to 3600");
+    check("DOORBUSTER_WAITING_ROOM__PER_SEC", "3", "waiting_room.per_sec", "4 to 100000");
+    check("DOORBUSTER_WAITING_ROOM__PER_SEC", "100001", "waiting_room.per_sec", "4 to 100000");
     check("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "perhaps", "webhooks.allow_private", "true or false");
     check("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal,http://rabbit", "brokers.hosts", "is no host");
     check("DOORBUSTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "trusted_proxies", "\"proxy\"");

@@ -30,6 +30,7 @@ use crate::engine::Engine;
 pub(crate) use arrivals::Arrivals;
 use desk::Desk;
 use hall::Hall;
+pub(crate) use limits::PER_SEC;
 
 /// What the key of place tokens is derived for.
 const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
@@ -89,16 +90,22 @@ pub struct Rooms {
     desk: Desk,
     key: [u8; 32],
     for_ms: i64,
+    per_sec: u64,
 }
 
 impl Rooms {
-    /// Rooms whose admissions leave time to fetch a pass that is good for `pass_ttl`, and to use it.
+    /// Rooms whose admissions leave time to fetch a pass that is good for `pass_ttl`, and to use it; `per_sec` may be called into each sale within a second.
     #[must_use]
-    pub fn new(masters: &Masters, pass_ttl: Duration) -> Self {
+    pub fn new(masters: &Masters, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
         let window = pass_ttl + pass_ttl.min(limits::FETCH_WITHIN);
         let for_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Self { halls: Mutex::default(), desk: Desk::new(), key, for_ms }
+        Self { halls: Mutex::default(), desk: Desk::new(), key, for_ms, per_sec }
+    }
+
+    /// Counts a buyer who came to a room that may open by itself.
+    pub(crate) fn note(&self, sale: &SaleState, buyer: &str) {
+        sale.flags.arrivals.note(buyer, self.per_sec);
     }
 
     /// Takes a place for the buyer, or finds the one there is; true: it is new.
@@ -107,7 +114,7 @@ impl Rooms {
     /// When the room is full, or the store is away.
     pub async fn enter(&self, engine: &Engine, sale: &SaleState, buyer: &BuyerId) -> Result<(bool, Shown), RoomError> {
         let hall = self.hall(&sale.row.id);
-        sale.flags.arrivals.note(buyer.as_str());
+        self.note(sale, buyer.as_str());
         // A place in memory that has not lapsed is the place; the store is not asked again by a reload.
         if let Some(shown) = self.glimpse(engine, sale, buyer) {
             return Ok((false, shown));
@@ -162,7 +169,7 @@ impl Rooms {
             Room::Off => return Ok(Admission::Free),
             Room::Auto => {
                 let hall = self.hall(&sale.row.id);
-                sale.flags.arrivals.note(buyer.as_str());
+                self.note(sale, buyer.as_str());
                 if !hall.is_held(engine.now()) {
                     return Ok(Admission::Free);
                 }
@@ -287,7 +294,7 @@ impl Rooms {
         if let Some(hall) = halls.get(sale) {
             return hall.clone();
         }
-        let hall = Arc::new(Hall::new(sale.into()));
+        let hall = Arc::new(Hall::new(sale.into(), self.per_sec));
         halls.insert(hall.sale().clone(), hall.clone());
         hall
     }

@@ -295,7 +295,7 @@ impl App {
             Ok(stands) => {
                 // The room may have to open for them; while it is open they come to the line.
                 if sale.door.waiting_room == Room::Auto && !sale.is_held(now) {
-                    sale.flags.arrivals.note(buyer);
+                    self.gate.room.note(sale, buyer);
                 }
                 *standing = Some(stands);
                 None

@@ -1,7 +1,13 @@
 //! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called in while there is something to be had.
 
+#[path = "room/auto.rs"]
+mod auto;
 #[path = "room/crowd.rs"]
 mod crowd;
+#[path = "room/items.rs"]
+mod items;
+#[path = "room/memory.rs"]
+mod memory;
 #[path = "room/nodes.rs"]
 mod nodes;
 #[path = "room/pace.rs"]
@@ -234,17 +240,23 @@ async fn streams_look_for_places_no_more_often_than_pages_may() {
     assert_eq!(looks(&app).await, before + 2);
 }
 
-/// Fetches a pass and buys with it.
+/// Fetches a pass for a phone and buys with it.
 async fn buy(app: &TestApp, buyer: &str) -> Reply {
+    buy_item(app, buyer, "phone").await
+}
+
+/// The same for this item, under a key of its own.
+async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let pass = app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await;
+    let wanted = json!({"item": item}).to_string();
+    let pass = app.call("POST", "/v1/sales/spring/passes", &headers, wanted.as_bytes()).await;
     if pass.status != 201 {
         return pass;
     }
     let pass = pass.json()["pass"].as_str().expect("a pass").to_owned();
-    let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
-    app.buy_with(buyer, "k", &[("Purchase-Pass", &pass)], &body).await
+    let body = json!({"sale": "spring", "item": item, "units": 1}).to_string();
+    app.buy_with(buyer, item, &[("Purchase-Pass", &pass)], &body).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -356,23 +368,4 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
     for _ in 0..3 {
         assert_eq!(app.get("/v1/sales/other/draw").await.verdict(), "404 not_found", "it never had one");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_waits_is_refused_a_pass_from_memory() {
-    let app = TestApp::start().await;
-    announce(&app, 1.into(), 1).await;
-    app.step("spring", "open").await;
-    for buyer in ["a", "b"] {
-        assert_eq!(enter(&app, buyer).await.verdict(), "201");
-    }
-    until(&app, "a", "is called in", is("admitted")).await;
-    until(&app, "b", "waits", is("waiting")).await;
-    let before = looks(&app).await;
-    for _ in 0..50 {
-        assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
-    }
-    // Where the machine stood still for a moment the node looks again.
-    let after = looks(&app).await;
-    assert!(after - before < 10, "the store was asked {} times", after - before);
 }

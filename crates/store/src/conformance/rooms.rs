@@ -11,6 +11,7 @@ use crate::contract::{Entered, WaitingPlace};
 
 const SALE: &str = "spring";
 const FOR_MS: i64 = 60_000;
+const CALLS_MAX: u64 = 500;
 
 fn seed() -> Seed {
     Seed::new([3; 32])
@@ -38,7 +39,7 @@ async fn enter(rig: &Rig, names: &[&str]) -> Vec<Entered> {
 /// Calls in as the rules say, and gives who was called.
 async fn call(rig: &Rig) -> Vec<String> {
     let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
-    let called = rig.store.call_in(SALE, &seen, FOR_MS).await.expect("writes");
+    let called = rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
     called.iter().map(|place| place.buyer.as_str().to_owned()).collect()
 }
 
@@ -125,7 +126,10 @@ pub async fn nobody_is_called_into_an_empty_shop(rig: Rig) {
     // Two who look at the same time call once.
     let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, Shop { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
-    let (one, two) = tokio::join!(rig.store.call_in(SALE, &seen, FOR_MS), rig.store.call_in(SALE, &seen, FOR_MS));
+    let (one, two) = tokio::join!(
+        rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS),
+        rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS)
+    );
     assert_eq!(one.expect("writes").len() + two.expect("writes").len(), 3);
     assert!(call(&rig).await.is_empty(), "three are on the way to three units");
     let grant = rig.open(SlotKey { item, index: 0 }, 3).await;
@@ -139,7 +143,7 @@ pub async fn nobody_is_called_into_an_empty_shop(rig: Rig) {
     // An old look calls nobody for a unit that is gone.
     let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
     rig.store.step_sale(SALE, Step::Pause).await.expect("writes");
-    assert_eq!(rig.store.call_in(SALE, &seen, FOR_MS).await.expect("writes"), [], "paused");
+    assert_eq!(rig.store.call_in(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes"), [], "paused");
     assert_eq!(shop(&rig).await.1.free, Some(0));
     rig.store.step_sale(SALE, Step::Resume).await.expect("writes");
     assert_eq!(call(&rig).await, ["d"]);
@@ -177,5 +181,8 @@ pub async fn unlimited_stock_calls_everybody(rig: Rig) {
     open(&rig).await;
     enter(&rig, &["a", "b", "c"]).await;
     assert_eq!(shop(&rig).await.1, Shop { free: None, limit: 3, ..Shop::default() });
-    assert_eq!(call(&rig).await, ["a", "b", "c"]);
+    let seen = rig.store.view_room(SALE).await.expect("reads").expect("a room");
+    let called = rig.store.call_in(SALE, &seen, 2, FOR_MS).await.expect("writes");
+    assert_eq!(called.len(), 2, "as many as may be at once");
+    assert_eq!(call(&rig).await, ["c"]);
 }

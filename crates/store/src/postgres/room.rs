@@ -159,13 +159,20 @@ fn view(row: &Row) -> Done<WaitingView> {
     Ok(WaitingView { room: room(row)?, shop: Shop { free, limit, out, used, used_units } })
 }
 
-fn call(ledger: &mut PostgresLedger<'_>, sale: &str, seen: u64, shop: Shop, for_ms: i64) -> Done<Vec<WaitingPlace>> {
+fn call(
+    ledger: &mut PostgresLedger<'_>,
+    sale: &str,
+    seen: u64,
+    shop: Shop,
+    calls_max: u64,
+    for_ms: i64,
+) -> Done<Vec<WaitingPlace>> {
     let now = ledger.now;
     let Some(mut room) = ledger.one(ROOM, &[&sale], room)?.filter(|room| room.line.called == seen) else {
         return Ok(Vec::new());
     };
     let (free, _) = ledger.one(STOCK, &[&sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
-    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line));
+    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line, calls_max));
     if after == before {
         return Ok(Vec::new());
     }
@@ -242,10 +249,11 @@ impl Postgres {
         sale: &str,
         seen: u64,
         shop: Shop,
+        calls_max: u64,
         for_ms: i64,
     ) -> StoreResult<Vec<WaitingPlace>> {
         let sale = sale.to_owned();
-        self.job(Again::Safe, move |ledger| call(ledger, &sale, seen, shop, for_ms)).await
+        self.job(Again::Safe, move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms)).await
     }
 
     pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {

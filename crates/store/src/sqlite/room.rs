@@ -148,14 +148,21 @@ fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<Waitin
     Ok(Some(WaitingView { room, shop: Shop { free, limit, out, used, used_units } }))
 }
 
-fn call(ledger: &mut SqliteLedger<'_>, sale: &str, seen: u64, shop: Shop, for_ms: i64) -> Done<Vec<WaitingPlace>> {
+fn call(
+    ledger: &mut SqliteLedger<'_>,
+    sale: &str,
+    seen: u64,
+    shop: Shop,
+    calls_max: u64,
+    for_ms: i64,
+) -> Done<Vec<WaitingPlace>> {
     let now = ledger.now;
     let sql = &mut ledger.sql;
     let Some(mut room) = sql.one(ROOM, params![sale], room)?.filter(|room| room.line.called == seen) else {
         return Ok(Vec::new());
     };
     let (free, _) = stock(sql, sale)?;
-    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line));
+    let (before, after) = room.line.call(Shop { free, ..shop }.calls(&room.line, calls_max));
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
     let mut called = sql.all(
         "SELECT buyer, lot, rank, admitted_until FROM waiting_place
@@ -251,10 +258,11 @@ impl Sqlite {
         sale: &str,
         seen: u64,
         shop: Shop,
+        calls_max: u64,
         for_ms: i64,
     ) -> StoreResult<Vec<WaitingPlace>> {
         let sale = sale.to_owned();
-        self.job(move |ledger| call(ledger, &sale, seen, shop, for_ms)).await
+        self.job(move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms)).await
     }
 
     pub(crate) async fn hold_room(&self, sale: &str, for_ms: i64) -> StoreResult<()> {

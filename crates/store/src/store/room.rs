@@ -67,13 +67,19 @@ impl Store {
         }
     }
 
-    /// Calls in as many as the rules say ([`Shop::calls`]), for `for_ms` from now, judging by the snapshot's admissions and by the stock as it is. Those
-    /// who were called, by rank; nobody, when the line was called further since the snapshot.
-    pub async fn call_in(&self, sale: &str, seen: &WaitingView, for_ms: i64) -> StoreResult<Vec<WaitingPlace>> {
+    /// Calls in as many as the rules say ([`Shop::calls`]), but `calls_max` at most, for `for_ms` from now, judging by the snapshot's admissions and by the
+    /// stock as it is. Those who were called, by rank; nobody, when the line was called further since the snapshot.
+    pub async fn call_in(
+        &self,
+        sale: &str,
+        seen: &WaitingView,
+        calls_max: u64,
+        for_ms: i64,
+    ) -> StoreResult<Vec<WaitingPlace>> {
         let (called, shop): (u64, Shop) = (seen.room.line.called, seen.shop);
         match self {
-            Self::Sqlite(s) => s.call_in(sale, called, shop, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.call_in(sale, called, shop, for_ms)).await,
+            Self::Sqlite(s) => s.call_in(sale, called, shop, calls_max, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.call_in(sale, called, shop, calls_max, for_ms)).await,
         }
     }
 

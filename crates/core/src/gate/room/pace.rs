@@ -4,7 +4,7 @@
 //! from then on somebody is called when somebody else has bought or has given up.
 use std::collections::VecDeque;
 
-use super::{CALLS_MAX, Line, OUT_MAX};
+use super::{Line, OUT_MAX};
 use crate::value::Millis;
 
 /// How long a rate is measured over.
@@ -54,8 +54,10 @@ impl Rate {
 }
 
 /// How quickly a line moves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Pace {
+    /// Places called in one step at most.
+    calls_max: u64,
     marks: VecDeque<Mark>,
     /// Whose calls were heard of last: the end of their admissions, which all of one step have in common, and how many there are.
     step: (Millis, u64),
@@ -86,16 +88,30 @@ pub struct Estimate {
 }
 
 impl Pace {
+    /// The pace of a line of which so many are called in one step at most.
+    #[must_use]
+    pub fn new(calls_max: u64) -> Self {
+        Self {
+            // No step calls more than can be out at once.
+            calls_max: calls_max.min(OUT_MAX),
+            marks: VecDeque::new(),
+            step: (Millis(0), 0),
+            waves: VecDeque::new(),
+            is_wave: false,
+            known: None,
+        }
+    }
+
     /// Notes that somebody was called in, until then.
     pub fn call(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
         }
         self.step.1 += 1;
-        if self.step.1 == CALLS_MAX {
+        if self.step.1 == self.calls_max {
             self.marks.clear();
         }
-        if self.step.1 == CALLS_MAX || self.is_wave {
+        if self.step.1 == self.calls_max || self.is_wave {
             match self.waves.back_mut() {
                 Some((_, last)) if until.0 - last.0 < APART_MS => *last = until,
                 _ => self.waves.push_back((until, until)),
@@ -110,7 +126,7 @@ impl Pace {
         }
         self.is_wave = self.waves.front().is_some_and(|(first, _)| first.0 - MARK_MS <= now.0);
         // A step that called as many as it may was held up by nothing else; and where nobody waits it is the coming that has a pace.
-        let is_full = (1..CALLS_MAX).contains(&self.step.1) && line.waiting() > 0;
+        let is_full = (1..self.calls_max).contains(&self.step.1) && line.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
             self.known = None;

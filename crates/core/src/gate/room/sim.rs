@@ -98,7 +98,7 @@ impl World {
         if seen.called != self.line.called {
             return 0;
         }
-        let count = Shop { free: Some(self.free), ..shop }.calls(&self.line);
+        let count = Shop { free: Some(self.free), ..shop }.calls(&self.line, CALLS_MAX);
         let (_, shop) = self.look();
         let (before, after) = self.line.call(count);
         // Judged by what is so now, not by what was seen: whoever is called finds a unit that nobody called before needs.

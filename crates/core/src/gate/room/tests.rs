@@ -22,7 +22,7 @@ fn as_many_are_called_as_find_something() {
     let many = line(1_000, Some(1_000), 0);
     let check = |free, limit, out, used, used_units, wanted| {
         let shop = Shop { free, limit, out, used, used_units };
-        assert_eq!(shop.calls(&many), wanted, "{shop:?}");
+        assert_eq!(shop.calls(&many, CALLS_MAX), wanted, "{shop:?}");
     };
     check(Some(100), 1, 0, 0, 0, 100);
     check(Some(100), 1, 60, 0, 0, 40);
@@ -40,8 +40,10 @@ fn as_many_are_called_as_find_something() {
     check(Some(100), 10, 10, 8, 16, 40);
     check(Some(1), 10, 0, 8, 16, 1);
     check(Some(2), 10, 1, 8, 16, 0);
-    assert_eq!(Shop { free: Some(5), limit: 1, ..Shop::default() }.calls(&line(3, None, 0)), 0, "not opened yet");
-    assert_eq!(Shop { free: Some(5), limit: 1, ..Shop::default() }.calls(&line(3, Some(0), 1)), 2, "no more than wait");
+    let five = Shop { free: Some(5), limit: 1, ..Shop::default() };
+    assert_eq!(five.calls(&line(3, None, 0), CALLS_MAX), 0, "not opened yet");
+    assert_eq!(five.calls(&line(3, Some(0), 1), CALLS_MAX), 2, "no more than wait");
+    assert_eq!(five.calls(&many, 3), 3, "no more than in one step");
 }
 
 #[test]

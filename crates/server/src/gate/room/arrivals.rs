@@ -8,29 +8,28 @@ use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::limits::ARRIVALS_COUNTED_MAX;
+use super::limits::{arrivals_bits, arrivals_counted_max};
 
-/// Bits: 16 KiB, taken when the first comes.
-const BITS: usize = 1 << 17;
 const WORD: usize = u64::BITS as usize;
 
 /// Who came.
 #[derive(Debug, Default)]
 pub struct Arrivals {
+    /// Taken when the first comes: 16 KiB where 2,000 may come in a second.
     seen: OnceLock<Box<[AtomicU64]>>,
     came: AtomicUsize,
     secret: RandomState,
 }
 
 impl Arrivals {
-    /// This buyer came.
-    pub(crate) fn note(&self, buyer: &str) {
+    /// This buyer came, to a room that so many may come to in a second.
+    pub(super) fn note(&self, buyer: &str, per_sec: u64) {
         // So many are too many by any count.
-        if self.came.load(Ordering::Relaxed) >= ARRIVALS_COUNTED_MAX {
+        if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }
-        let seen = self.seen.get_or_init(|| (0..BITS / WORD).map(|_| AtomicU64::new(0)).collect());
-        let at = self.secret.hash_one(buyer) as usize % BITS;
+        let seen = self.seen.get_or_init(|| (0..arrivals_bits(per_sec) / WORD).map(|_| AtomicU64::new(0)).collect());
+        let at = self.secret.hash_one(buyer) as usize % (seen.len() * WORD);
         let (word, bit) = (&seen[at / WORD], 1 << (at % WORD));
         let is_new = word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
         if is_new {

@@ -9,7 +9,7 @@ use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{WaitingPlace, WaitingRoom};
 use tokio::time::Instant;
 
-use super::limits::{ARRIVALS_COUNTED_MAX, ARRIVALS_PER_SEC_MAX, FRESH_FOR, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC};
+use super::limits::{FRESH_FOR, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC, arrivals_counted_max, calls_max};
 use super::{Arrivals, RoomCounts};
 
 /// A place in memory.
@@ -19,7 +19,7 @@ struct Held {
     place: Place,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     room: Option<WaitingRoom>,
     places: HashMap<BuyerId, Held>,
@@ -37,17 +37,35 @@ struct State {
     told: Option<(Instant, Line, Option<u64>)>,
 }
 
+impl State {
+    fn new(per_sec: u64) -> Self {
+        Self {
+            room: None,
+            places: HashMap::new(),
+            lots: None,
+            heard: None,
+            pace: Pace::new(calls_max(per_sec)),
+            has_none: false,
+            read: None,
+            counted: None,
+            told: None,
+        }
+    }
+}
+
 /// A hall: where visitors of one sale wait.
 #[derive(Debug)]
 pub(super) struct Hall {
     sale: Arc<str>,
+    /// How many may be called in within a second.
+    per_sec: u64,
     state: Mutex<State>,
     drawing: tokio::sync::Mutex<()>,
 }
 
 impl Hall {
-    pub(super) fn new(sale: Arc<str>) -> Self {
-        Self { sale, state: Mutex::default(), drawing: tokio::sync::Mutex::default() }
+    pub(super) fn new(sale: Arc<str>, per_sec: u64) -> Self {
+        Self { sale, per_sec, state: Mutex::new(State::new(per_sec)), drawing: tokio::sync::Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -201,8 +219,8 @@ impl Hall {
         }
         state.counted = Some(at);
         let came = arrivals.take();
-        came >= ARRIVALS_COUNTED_MAX
-            || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(ARRIVALS_PER_SEC_MAX) * since
+        came >= arrivals_counted_max(self.per_sec)
+            || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
     }
 
     /// Whether a room that opens by itself is open.

@@ -1,8 +1,7 @@
 //! Every bound of the waiting rooms on a node.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
-
-use doorbuster_core::gate::room::CALLS_MAX;
 
 /// Entries and look-ups that wait at the desk; at the bound whoever comes hears `503`.
 pub(super) const DESK_MAX: usize = 32_768;
@@ -22,10 +21,28 @@ pub(super) const ROWS_MAX: usize = 5_000;
 pub(super) const FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// How often a place is read again that is older than what is known of its line; past it whoever asks hears `503`.
 pub(super) const LOOKS_MAX: usize = 4;
-/// How many ranks can be called in within a second: what a node's admission takes. A room that opens by itself does when more come.
-pub(super) const ARRIVALS_PER_SEC_MAX: u64 = CALLS_MAX * 1_000 / TICK.as_millis() as u64;
+/// Looks within a second.
+const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
+/// How many ranks of a sale the settings may have called in within a second: what admission takes. A room that opens by itself does when more come.
+pub(crate) const PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000;
+/// Bits for each who may be called in within a second, by which those who come are told apart.
+const BITS_EACH: usize = 64;
+
+/// Ranks that are called at one look, of so many in a second.
+pub(super) const fn calls_max(per_sec: u64) -> u64 {
+    per_sec / TICKS_PER_SEC
+}
+
 /// Buyers that are told apart among those who came since arrivals were last counted.
-pub(super) const ARRIVALS_COUNTED_MAX: usize = 4 * ARRIVALS_PER_SEC_MAX as usize;
+pub(super) const fn arrivals_counted_max(per_sec: u64) -> usize {
+    4 * per_sec as usize
+}
+
+/// Bits by which they are told apart.
+pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
+    (BITS_EACH * per_sec as usize).next_power_of_two()
+}
+
 /// How long a room that opened by itself stays open after the last second with too many arrivals, or with somebody in line.
 pub(super) const HOLD: Duration = Duration::from_secs(30);
 /// Shortest time between two tellings of one sale's positions.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::Arrivals;
 use super::hall::Hall;
-use super::limits::ARRIVALS_PER_SEC_MAX;
 
 const NOW: Millis = Millis(1_000);
+const PER_SEC: u64 = 2_000;
 
 fn seed() -> Seed {
     Seed::new([5; 32])
@@ -39,7 +39,7 @@ fn told(hall: &Hall, name: &str, free: u64) -> Option<Told> {
 
 #[test]
 fn a_hall_knows_ranks_once_the_draw_is_read() {
-    let hall = Hall::new("spring".into());
+    let hall = Hall::new("spring".into(), PER_SEC);
     let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
     names.iter().for_each(|name| hall.learn(&place(name, None, None)));
     assert_eq!(told(&hall, "b0", 9), None, "its row was not read");
@@ -72,7 +72,7 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
 
 #[test]
 fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
-    let hall = Hall::new("spring".into());
+    let hall = Hall::new("spring".into(), PER_SEC);
     hall.learn(&place("anna", None, None));
     hall.know(&room(2, None, 0));
     assert!(hall.can_tell(&buyer("anna"), true) && !hall.can_tell(&buyer("anna"), false), "the sale has opened since");
@@ -87,34 +87,50 @@ fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
 
 #[test]
 fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
-    let (hall, came) = (Hall::new("spring".into()), Arrivals::default());
+    let (hall, came) = (Hall::new("spring".into(), PER_SEC), Arrivals::default());
     let start = Instant::now();
     let nodes = std::cell::Cell::new(1);
     let pressed = |arrivals: u64, secs: u64| {
-        (0..arrivals).for_each(|n| came.note(&format!("b{n}")));
+        (0..arrivals).for_each(|n| came.note(&format!("b{n}"), PER_SEC));
         hall.is_pressed(&came, start + Duration::from_secs(secs), nodes.get())
     };
-    assert!(!pressed(2 * ARRIVALS_PER_SEC_MAX, 0), "nothing was counted before");
-    assert!(!pressed(ARRIVALS_PER_SEC_MAX, 1));
+    assert!(!pressed(2 * PER_SEC, 0), "nothing was counted before");
+    assert!(!pressed(PER_SEC, 1));
     // Who is who is known nearly, by hashes.
-    assert!(pressed(ARRIVALS_PER_SEC_MAX * 21 / 20, 2));
-    assert!(!pressed(ARRIVALS_PER_SEC_MAX, 2), "asked again within the second");
+    assert!(pressed(PER_SEC * 21 / 20, 2));
+    assert!(!pressed(PER_SEC, 2), "asked again within the second");
     assert!(!pressed(0, 3));
     // One who asks again and again is one.
-    (0..100 * ARRIVALS_PER_SEC_MAX).for_each(|_| came.note("robot"));
-    assert!(!pressed(ARRIVALS_PER_SEC_MAX - 1, 4));
-    assert!(pressed(20 * ARRIVALS_PER_SEC_MAX, 5), "more than are told apart");
+    (0..100 * PER_SEC).for_each(|_| came.note("robot", PER_SEC));
+    assert!(!pressed(PER_SEC - 1, 4));
+    assert!(pressed(20 * PER_SEC, 5), "more than are told apart");
     // Of several nodes each looks after its part.
     nodes.set(4);
-    assert!(!pressed(ARRIVALS_PER_SEC_MAX / 4, 6));
-    assert!(pressed(ARRIVALS_PER_SEC_MAX * 21 / 80, 7));
+    assert!(!pressed(PER_SEC / 4, 6));
+    assert!(pressed(PER_SEC * 21 / 80, 7));
     hall.know(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
     assert!(hall.is_held(NOW) && !hall.is_held(Millis(1_001)));
 }
 
 #[test]
+fn how_many_can_be_let_in_is_as_the_settings_say() {
+    for per_sec in [4, 100, 20_000] {
+        let (hall, came) = (Hall::new("spring".into(), per_sec), Arrivals::default());
+        let start = Instant::now();
+        let pressed = |arrivals: u64, secs: u64| {
+            (0..arrivals).for_each(|n| came.note(&format!("b{n}"), per_sec));
+            hall.is_pressed(&came, start + Duration::from_secs(secs), 1)
+        };
+        assert!(!pressed(0, 0), "nothing was counted before");
+        assert!(!pressed(per_sec, 1));
+        assert!(pressed(2 * per_sec, 2));
+        assert!(!pressed(0, 3));
+    }
+}
+
+#[test]
 fn positions_are_told_when_they_change_and_not_too_often() {
-    let hall = Hall::new("spring".into());
+    let hall = Hall::new("spring".into(), PER_SEC);
     let start = Instant::now();
     let news = |free, readers, secs| hall.is_news(Some(free), readers, start + Duration::from_secs(secs));
     assert!(!news(5, 1, 0), "there is no room");

@@ -9,7 +9,7 @@ use doorbuster_store::{StoreResult, WaitingPlace, WaitingRoom};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::hall::Hall;
-use super::limits::{HOLD, IDLE_TICKS, ROWS_MAX, TICK};
+use super::limits::{HOLD, IDLE_TICKS, ROWS_MAX, TICK, calls_max};
 use super::{RoomError, Rooms, free};
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
@@ -107,7 +107,7 @@ async fn call(rooms: &Rooms, engine: &Engine, sale: &SaleState, hall: &Hall) -> 
         return Ok(());
     }
     let Some(seen) = engine.store().view_room(hall.sale()).await? else { return Ok(()) };
-    let called = engine.store().call_in(hall.sale(), &seen, rooms.for_ms).await?;
+    let called = engine.store().call_in(hall.sale(), &seen, calls_max(rooms.per_sec), rooms.for_ms).await?;
     tell(engine, hall, &called);
     Ok(())
 }

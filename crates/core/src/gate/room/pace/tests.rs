@@ -1,7 +1,7 @@
 //! What is told of a line's pace, held against what came.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::Shop;
+use super::super::{CALLS_MAX, Shop};
 use super::*;
 
 fn line(called: u64) -> Line {
@@ -10,7 +10,7 @@ fn line(called: u64) -> Line {
 
 /// A pace after one step that filled the shop.
 fn full() -> Pace {
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(CALLS_MAX);
     (0..100).for_each(|_| pace.call(Millis(1)));
     pace
 }
@@ -112,7 +112,7 @@ type Heard = (u64, i64, Estimate);
 impl Sale {
     /// When each rank was called, and what they heard.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Heard>) {
-        let (mut pace, mut free) = (Pace::default(), self.free);
+        let (mut pace, mut free) = (Pace::new(CALLS_MAX), self.free);
         let mut it = Line { entered: self.entered, participants: Some(self.entered), called: 0 };
         let (mut called_at, mut heard) = (BTreeMap::new(), Vec::new());
         // Time and rank: who gives up, who buys, whose unit comes back.
@@ -145,7 +145,7 @@ impl Sale {
             }
             let count = used.len() as u64;
             let shop = Shop { free, limit: 1, out, used: count, used_units: count };
-            let (before, after) = it.call(shop.calls(&it));
+            let (before, after) = it.call(shop.calls(&it, CALLS_MAX));
             for rank in before + 1..=after {
                 called_at.insert(rank, now);
                 pace.call(Millis(now + ADMISSION_MS));

@@ -1,0 +1,202 @@
+//! A room that opens by itself, met by a crowd. How many are too many is set so low that whoever comes at once is too many on any machine.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::{announce, buy, enter, is, until};
+use crate::app::{PATIENCE, PATIENT, TestApp, bearer, sale};
+use crate::http::{Reply, request};
+use crate::watch::Watch;
+
+/// The least that may be set: four in a second, one every 250 ms.
+const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
+/// Between two looks of whoever calls in, in milliseconds.
+const LOOK_MS: u128 = 250;
+/// Buyers who come at once; by default they are not many.
+const CROWD: usize = 200;
+/// Connections that they come over.
+const CONNECTIONS: usize = 8;
+/// Longer than from a crowd to the look that finds it too many.
+const NOTICED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Opens a sale with a room that opens by itself, in which nothing goes without a pass.
+pub(super) async fn open_sale(app: &TestApp, stock: u64) {
+    let mut sale = sale("spring", stock.into(), 1_000);
+    let limits = json!({"buyer": null, "ip": null});
+    sale["front_door"] = json!({"waiting_room": "auto", "pass": "required", "limits": limits});
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
+    app.step("spring", "open").await;
+}
+
+/// Asks for a pass for a phone.
+pub(super) async fn ask(app: &TestApp, buyer: &str) -> Reply {
+    let bearer = bearer(buyer);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await
+}
+
+/// A pass for a phone.
+pub(super) async fn pass(app: &TestApp, buyer: &str) -> String {
+    let reply = ask(app, buyer).await;
+    assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    reply.json()["pass"].as_str().expect("a pass").to_owned()
+}
+
+/// What a buyer hears who presses with this pass.
+pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> String {
+    let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    app.buy_with(buyer, key, &[("Purchase-Pass", pass), PATIENT], &wanted).await.verdict()
+}
+
+/// Buyers, each with the pass that was given while the room was not open.
+pub(super) struct Crowd(Vec<(String, String)>);
+
+impl Crowd {
+    /// Opens a sale and has them fetch passes.
+    pub(super) async fn with_passes(app: &TestApp, stock: u64) -> Self {
+        open_sale(app, stock).await;
+        let mut crowd = Vec::with_capacity(CROWD);
+        for n in 0..CROWD {
+            let buyer = format!("b{n}");
+            let pass = pass(app, &buyer).await;
+            crowd.push((buyer, pass));
+        }
+        Self(crowd)
+    }
+
+    /// What they hear who all press at once, each under this key.
+    pub(super) async fn press(&self, app: &TestApp, key: &str) -> Vec<String> {
+        let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
+        join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
+    }
+
+    /// Has them press again and again until somebody is sent to the line. Nobody hears anything else than of an order before.
+    pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
+        let begun = Watch::start();
+        for wave in 0.. {
+            let told = self.press(app, &format!("wave{wave}")).await;
+            let is_right = |told: &String| matches!(told.as_str(), "201" | "403 waiting_room");
+            assert!(told.iter().all(is_right), "{told:?}");
+            if told.iter().any(|told| told != "201") {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{wave} times all of them were let in");
+        }
+    }
+}
+
+/// What these buyers hear who press one after the other over one connection.
+async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) -> Vec<String> {
+    let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
+    let (mut wire, mut told) = (app.connect().await, Vec::new());
+    for (buyer, pass) in buyers {
+        let bearer = bearer(buyer);
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", key),
+            ("Purchase-Pass", pass.as_str()),
+            PATIENT,
+        ];
+        wire.send(&request("POST", "/v1/orders", &headers, wanted.as_bytes())).await;
+        told.push(wire.reply(false).await.expect("an answer").verdict());
+    }
+    told
+}
+
+/// What these buyers hear who ask for passes one after the other.
+async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
+    let mut told = Vec::new();
+    for buyer in buyers {
+        told.push(ask(app, buyer).await.verdict());
+    }
+    told
+}
+
+/// The same server, which lets few in from now on. Who came before is not counted there.
+async fn let_few_in(app: TestApp) -> TestApp {
+    TestApp::try_at(app.stop().await, &[FEW], false).await.expect("the server starts again")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_the_button_opens_the_room() {
+    let app = TestApp::start().await;
+    let crowd = Crowd::with_passes(&app, 1_000_000).await;
+    let app = let_few_in(app).await;
+    crowd.press_until_the_room_is_open(&app).await;
+    assert_eq!(buy(&app, "b0").await.verdict(), "403 waiting_room", "and leads them to the line");
+    assert_eq!(enter(&app, "b0").await.verdict(), "201");
+    until(&app, "b0", "is called in", is("admitted")).await;
+    assert_eq!(buy(&app, "b0").await.verdict(), "201");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_the_button_of_an_empty_shop_hears_that_it_is_empty() {
+    let app = TestApp::start().await;
+    let crowd = Crowd::with_passes(&app, 1).await;
+    let app = let_few_in(app).await;
+    let first = pass(&app, "first").await;
+    assert_eq!(order(&app, "first", "k", &first).await, "201");
+    let begun = Watch::start();
+    for wave in 0.. {
+        let told = crowd.press(&app, &format!("wave{wave}")).await;
+        assert!(told.iter().all(|told| told == "409 sold_out"), "{told:?}");
+        if begun.elapsed() > NOTICED_WITHIN {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_asks_for_passes_opens_the_room_and_is_led_to_the_line() {
+    let app = TestApp::with(&[FEW]).await;
+    open_sale(&app, 1_000_000).await;
+    let buyers: Vec<String> = (0..CROWD).map(|n| format!("b{n}")).collect();
+    let begun = Watch::start();
+    let refused = loop {
+        let parts = buyers.chunks(CROWD.div_ceil(CONNECTIONS));
+        let told = join_all(parts.map(|part| ask_in_turn(&app, part))).await.concat();
+        let is_right = |told: &String| matches!(told.as_str(), "201" | "403 waiting_room");
+        assert!(told.iter().all(is_right), "{told:?}");
+        if let Some(at) = told.iter().position(|told| told != "201") {
+            break &buyers[at];
+        }
+        assert!(begun.elapsed() < PATIENCE, "all of them were let in");
+    };
+    assert_eq!(enter(&app, refused).await.verdict(), "201");
+    until(&app, refused, "is called in", is("admitted")).await;
+    assert_eq!(buy(&app, refused).await.verdict(), "201");
+}
+
+/// How many were called in.
+async fn called(app: &TestApp) -> u128 {
+    let metrics = app.get("/metrics").await.text();
+    let name = "doorbuster_waiting_room_called_total{sale=\"spring\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |count| count.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_are_called_in_within_a_second_than_is_set() {
+    const LINE: u128 = 12;
+    let app = TestApp::with(&[FEW]).await;
+    announce(&app, 1_000.into(), 1).await;
+    for n in 0..LINE {
+        assert_eq!(enter(&app, &format!("b{n}")).await.verdict(), "201");
+    }
+    let begun = Instant::now();
+    app.step("spring", "open").await;
+    loop {
+        let called = called(&app).await;
+        // One at each look, and the first look may have been due before.
+        let most = begun.elapsed().as_millis() / LOOK_MS + 2;
+        assert!(called <= most, "{called} were called in {:?}", begun.elapsed());
+        if called == LINE {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{called} of {LINE} were called");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

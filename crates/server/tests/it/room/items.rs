@@ -1,0 +1,33 @@
+//! A room of a sale with several items, which are one stock to it.
+
+use serde_json::json;
+
+use super::{buy, buy_item, enter, is, until};
+use crate::app::{TestApp, sale};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_for_what_is_sold_out_is_called_in_while_there_is_something_else() {
+    let app = TestApp::start().await;
+    let mut sale = sale("spring", 1.into(), 1);
+    let mut case = sale["items"][0].clone();
+    case["id"] = json!("case");
+    sale["items"].as_array_mut().expect("a list").push(case);
+    sale["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
+    let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    app.step("spring", "open").await;
+    assert_eq!(enter(&app, "anna").await.verdict(), "201");
+    until(&app, "anna", "is called in", is("admitted")).await;
+    assert_eq!(buy(&app, "anna").await.verdict(), "201");
+    // The last phone is sold, and both come for one.
+    for buyer in ["bert", "carl"] {
+        assert_eq!(enter(&app, buyer).await.verdict(), "201");
+    }
+    until(&app, "bert", "is called in, as there is a case", is("admitted")).await;
+    until(&app, "carl", "waits for the same", |place| place["state"] == "waiting" && place["position"] == 1).await;
+    assert_eq!(buy(&app, "bert").await.verdict(), "409 sold_out");
+    assert_eq!(buy_item(&app, "bert", "case").await.verdict(), "201");
+    let gone = until(&app, "carl", "is told that nothing is left", is("gone")).await;
+    assert_eq!(gone["position"], 1);
+    assert_eq!(buy_item(&app, "carl", "case").await.verdict(), "403 waiting_room");
+}

@@ -1,0 +1,54 @@
+//! What a node knows by itself of those who wait there.
+
+use super::{announce, buy, enter, is, looks, until};
+use crate::app::{TestApp, bearer};
+use crate::http::request;
+
+/// Has the buyer's page look again and again at a place that is in this state; how often the store was asked for it.
+async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
+    const TIMES: usize = 200;
+    let (before, bearer, mut wire) = (looks(app).await, bearer(buyer), app.connect().await);
+    let look = request("GET", "/v1/sales/spring/waiting-room", &[("Authorization", &bearer)], b"");
+    for _ in 0..TIMES {
+        wire.send(&look).await;
+        let place = wire.reply(false).await.expect("an answer");
+        assert_eq!(place.json()["state"], state, "{buyer}: {}", place.text());
+    }
+    looks(app).await - before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_looks_at_a_known_place_asks_no_store() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    assert_eq!(enter(&app, "a").await.verdict(), "201");
+    assert_eq!(poll(&app, "a", "before").await, 0);
+    app.step("spring", "open").await;
+    until(&app, "a", "is called in", is("admitted")).await;
+    assert_eq!(enter(&app, "b").await.verdict(), "201");
+    for (buyer, state) in [("a", "admitted"), ("b", "waiting")] {
+        assert_eq!(poll(&app, buyer, state).await, 0, "{buyer}");
+    }
+    assert_eq!(buy(&app, "a").await.verdict(), "201");
+    until(&app, "b", "is told", is("gone")).await;
+    assert_eq!(poll(&app, "b", "gone").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_is_refused_a_pass_from_memory() {
+    let app = TestApp::start().await;
+    announce(&app, 1.into(), 1).await;
+    app.step("spring", "open").await;
+    for buyer in ["a", "b"] {
+        assert_eq!(enter(&app, buyer).await.verdict(), "201");
+    }
+    until(&app, "a", "is called in", is("admitted")).await;
+    until(&app, "b", "waits", is("waiting")).await;
+    let before = looks(&app).await;
+    for _ in 0..50 {
+        assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
+    }
+    // Where the machine stood still for a moment the node looks again.
+    let after = looks(&app).await;
+    assert!(after - before < 10, "the store was asked {} times", after - before);
+}
