@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::super::shop::{self, Shop};
-use super::{FEW_CONNECTIONS, FEW_ORDERS, PATIENCE, TAB, order};
+use super::{FEW_CONNECTIONS, PATIENCE, TAB, order};
 use crate::figure::Figure;
-use crate::limits::{TABS, TABS_PER_SEC};
+use crate::limits::{TABS, TABS_PER_SEC, WARM_ORDERS};
 use crate::load::Kind;
 use crate::server::NewSale;
 use crate::setting::Setting;
@@ -19,10 +19,12 @@ const SALE: &str = "drawn";
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Growth by tabs that are opened one after the other and then left alone.
+/// Growth by tabs that are opened one after the other and then left alone, once the caches of bounded size are full.
 pub(super) fn open(setting: &Setting) -> Result<Figure> {
     let mut shop = Shop::open(setting, None, None)?;
-    order(&mut shop, "warm", &shop::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
+    // Over few connections, which leave no memory behind that tabs could use.
+    let warm = if setting.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
+    order(&mut shop, "warm", &shop::buyers("warm", warm), FEW_CONNECTIONS)?;
     shop.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     shop.server().change(SALE, DOOR)?;
     let count = if setting.quick { TABS / 5 } else { TABS };
