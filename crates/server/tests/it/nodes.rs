@@ -15,6 +15,8 @@ use rig::{Home, Node, SALE, until};
 
 #[path = "nodes/cache.rs"]
 mod cache;
+#[path = "nodes/flood.rs"]
+mod flood;
 #[path = "nodes/late.rs"]
 mod late;
 #[path = "nodes/leaders.rs"]
