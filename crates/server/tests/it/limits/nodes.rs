@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{open, press, press_once, said, set};
 use crate::app::{PATIENCE, TestApp};
+use crate::nodes::number;
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
 use crate::several::address;
@@ -51,13 +52,6 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
 /// Whether this line stands on the page of metrics. By whole lines: what a metric is for stands there as well, in words that begin like its values.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
-}
-
-/// What a metric counts.
-async fn number(app: &TestApp, name: &str) -> u64 {
-    let metrics = app.get("/metrics").await.text();
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("{name} is there"))
 }
 
 /// Waits until this one of two nodes knows of the other.

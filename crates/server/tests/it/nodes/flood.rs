@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::number;
 use super::redis::Redis;
 use crate::app::{PATIENCE, TestApp, bearer};
 use crate::http::{Wire, request};
@@ -45,13 +46,6 @@ async fn node(home: &Cluster, database: &str, slots: Option<&str>) -> TestApp {
         None => settings.push(("DOORBUSTER_SHAPE", "postgres")),
     }
     TestApp::with(&settings).await
-}
-
-/// What a metric counts.
-async fn number(app: &TestApp, name: &str) -> u64 {
-    let metrics = app.get("/metrics").await.text();
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("{name} is there"))
 }
 
 async fn readings(nodes: &[&TestApp]) -> u64 {
