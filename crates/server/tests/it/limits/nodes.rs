@@ -126,7 +126,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         knows_of_both(apps[n % 2]).await;
         wires.push(apps[n % 2].connect().await);
     }
-    let (begun, mut let_in, mut waves) = (Instant::now(), 0, 0);
+    let (begun, mut let_in, mut waves) = (Instant::now(), 0_u32, 0_u32);
     loop {
         waves += 1;
         let asked = wires
