@@ -40,8 +40,6 @@ const CROWD_STAYS_NANOS: u64 = 10 * NANOS_PER_SEC;
 /// What crowds and their buyers are hashed with; no route has it.
 const CROWD: u8 = 0xFE;
 const BUYER_OF_CROWD: u8 = 0xFF;
-/// A node tells of what a key used when that is more than this part of the burst: a crowd in which each asks once or twice costs the others nothing.
-const SILENT_PART: u64 = 16;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 const NANOS_PER_MICRO: u64 = 1_000;
 
@@ -262,7 +260,7 @@ impl Limiter {
         cell.state = state_of(turn);
         if let (Some(sharing), Turn::Taken(_)) = (&self.sharing, turn) {
             cell.rest += cost;
-            let is_worth_it = cell.rest > pace.reach() / SILENT_PART;
+            let is_worth_it = cell.rest > sharing.silent(pace.reach());
             if is_worth_it && !cell.is_queued {
                 cell.is_queued = sharing.owe(Owed::Cell { key, reach_us: pace.reach() / NANOS_PER_MICRO });
             }

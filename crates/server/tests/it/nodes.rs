@@ -10,11 +10,14 @@ use doorbuster_server::purchase::{Bought, Refusal};
 use doorbuster_store::Adjustment;
 use tokio::time::Instant;
 
+use crate::app::TestApp;
 use crate::watch::Watch;
 use rig::{Home, Node, SALE, until};
 
 #[path = "nodes/cache.rs"]
 mod cache;
+#[path = "nodes/flood.rs"]
+mod flood;
 #[path = "nodes/late.rs"]
 mod late;
 #[path = "nodes/leaders.rs"]
@@ -32,6 +35,13 @@ mod roll;
 const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// For all that there is to be sold, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a metric counts.
+pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
+    let metrics = app.get("/metrics").await.text();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    value.unwrap_or_else(|| panic!("{name} is there"))
+}
 
 /// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over. Gives the units that buyers were told of.
 async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {

@@ -1,9 +1,10 @@
-//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's lock, failover, majorities.
+//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's lock, failover (also to a replica), majorities.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{Held, Locks, Shared};
 
 use super::server::Server;
+use super::watch::Watch;
 
 const NAME: &str = "loader";
 /// Longer than a machine stops for a while: a lock that is renewed in time is kept.
@@ -121,6 +122,64 @@ async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
     };
     assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("it cannot be renewed");
+}
+
+/// Waits until a replica has what the primary has under these keys, or nothing where it has nothing.
+async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
+    let until = Instant::now() + PATIENCE;
+    // While it is loading it says nothing else.
+    let said = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
+    while keys.iter().any(|key| said(replica, key).is_none_or(|found| Some(found) != said(primary, key))) {
+        assert!(Instant::now() < until, "the replica follows");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_the_first_holder_hears_of_it() {
+    // Renewed after ten seconds: whoever knows much earlier than it ends was told.
+    const LONG: Duration = Duration::from_secs(30);
+    const LOCK: &str = "shop:{shared}:lock:loader";
+    const FENCE: &str = "shop:{shared}:fence:loader";
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let mut servers = [Server::start_on_port(&at_once), Server::start_on_port(&at_once)];
+    // The first of a list is the one that is used while it is there.
+    servers.sort_by_key(Server::url);
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let [primary, replica] = &mut servers;
+    let way = || Shared::new(&urls, "shop").expect("addresses");
+    let (mine, others) = (way(), way());
+    let locks = |way: &Shared| Locks::living(vec![way.clone()], LONG).expect("there is a server");
+    let (one, other) = (locks(&mine), locks(&others));
+    replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    take(&one).await.release().await;
+    follows(replica, primary, &[LOCK, FENCE]).await;
+    // Nothing of what comes now reaches the replica: nobody listens where it looks for its primary.
+    replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
+    let late = take(&one).await;
+    let mut written = Written::default();
+    assert!(written.write(&late));
+    primary.kill();
+    let taken_over = Watch::start();
+    replica.ask::<String>(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(replica.ask::<i64>(&["EXISTS", LOCK]), 0);
+    let next = loop {
+        match other.take(NAME, PATIENCE).await {
+            Ok(next) => break next.expect("nobody has it there"),
+            Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is found"),
+        }
+    };
+    assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
+    assert!(written.write(&next) && !written.write(&late), "the number shows that it comes too late");
+    // Whatever a node asks next finds the connection broken; from then on it asks where everybody does.
+    while mine.get(FENCE).await.is_err() {
+        assert!(taken_over.elapsed() < PATIENCE, "the replica is found");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal tells");
+    assert!(taken_over.elapsed() < LONG / 2, "long before it would have ended: {:?}", taken_over.elapsed());
+    late.release().await;
+    assert!(next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(), "it took nothing from the other");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! While a round trip is under way the next batch gathers. What comes back is how far all nodes together have used a limit; the node's own state is
 //! moved on to that. So nobody waits for another node, a refusal costs no round trip, and what is let in too much is bounded: on each node what came during
-//! one round trip, and the part of the burst that is too small to be told.
+//! one round trip, and over all of them the part of the burst that is too small to be told.
 //!
 //! While the server is away a node holds to its share: limits divided by the nodes that lived lately. Nothing is charged twice; what could not be told is forgotten.
 
@@ -23,6 +23,10 @@ const BATCH_KEYS_MAX: usize = 256;
 const QUEUE_MAX: usize = 65_536;
 /// Shortest time from one call to the next.
 const BATCH_EVERY: Duration = Duration::from_millis(2);
+
+/// What all nodes together keep to themselves of what a key used is at most this part of its burst: a crowd in which each asks once or twice costs the
+/// others nothing.
+const SILENT_PART: u64 = 16;
 
 /// What waits to be told.
 pub(super) enum Owed {
@@ -83,6 +87,12 @@ impl Sharing {
     /// Among how many a limit is divided now: by those who lived lately while they cannot be told. Whoever is not heard of for a moment keeps its part.
     pub(super) fn parts(&self) -> u32 {
         if self.is_away() { self.living.lately() } else { 1 }
+    }
+
+    /// How much of a limit that reaches so far this node need not tell: its share of what all nodes together keep to themselves. What it kept while it knew
+    /// of fewer nodes is told with the key's next request.
+    pub(super) fn silent(&self, reach: u64) -> u64 {
+        reach / SILENT_PART / u64::from(self.living.lately())
     }
 
     /// Whether the other nodes cannot be told at present.
@@ -182,7 +192,7 @@ impl Limiter {
     }
 
     /// All nodes together are so far ahead; on top of that comes what was used here meanwhile.
-    fn hear(&self, owed: &Owed, sent_at: u64, ahead_us: u64) {
+    pub(super) fn hear(&self, owed: &Owed, sent_at: u64, ahead_us: u64) {
         let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
         match owed {
             Owed::Cell { key, .. } => {

@@ -10,6 +10,7 @@ use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use super::{Caller, Limited, Limiter, Route, Sharing, Standing};
 use crate::catalogue::{Catalogue, SaleState};
+use crate::engine::Living;
 use crate::layout::Layout;
 
 const SECOND: u64 = 1_000_000_000;
@@ -61,6 +62,19 @@ fn sale(id: &str, limits: &str) -> Arc<SaleState> {
 
 fn limiter() -> Limiter {
     Limiter::new(&IdKey::new([7; 32]), None)
+}
+
+/// One of the nodes that live, which share limits.
+fn one_of(living: &Arc<Living>) -> Limiter {
+    let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
+    Limiter::new(&IdKey::new([7; 32]), Some(Sharing::new(shared, living.clone())))
+}
+
+/// So many nodes live.
+fn living(nodes: usize) -> Arc<Living> {
+    let living = Living::default();
+    living.saw(nodes);
+    Arc::new(living)
 }
 
 fn caller<'a>(address: &str, buyer: &'a str) -> Caller<'a> {
@@ -212,9 +226,7 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
 
 #[test]
 fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
-    let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
-    let sharing = Sharing::new(shared, Arc::default());
-    let limiter = Limiter::new(&IdKey::new([7; 32]), Some(sharing));
+    let limiter = one_of(&living(1));
     // 60.002 microseconds each.
     let fast = r#"{"burst":1000,"per_minute":999983}"#;
     let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
@@ -226,6 +238,56 @@ fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
     for owed in &told {
         assert_eq!(limiter.charge(owed).used_us, 60_002, "{owed:?}");
     }
+}
+
+/// Of a buyer, a sixteenth of which are a hundred requests.
+const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
+
+#[test]
+fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
+    for nodes in [1, 2, 3, 16, 100, 1_000] {
+        let (limiter, sale) = (one_of(&living(nodes)), sale("spring", SLOW));
+        let is_kept = |_: &usize| {
+            assert!(limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+            limiter.sharing().expect("it is shared").take().is_empty()
+        };
+        let kept = (0..1_600).take_while(is_kept).count();
+        assert!(kept * nodes <= 100, "{nodes} nodes keep {kept} each");
+        assert!((kept + 1) * nodes > 100, "{nodes} nodes tell more than they need, after {kept} each");
+    }
+}
+
+#[test]
+fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
+    let (living, sale) = (living(1), sale("spring", SLOW));
+    let limiter = one_of(&living);
+    let ask = || assert!(limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
+    (0..50).for_each(|_| ask());
+    let sharing = limiter.sharing().expect("it is shared");
+    assert_eq!(sharing.take().len(), 0);
+    living.saw(4);
+    ask();
+    let told: Vec<u64> = sharing.take().iter().map(|owed| limiter.charge(owed).used_us).collect();
+    assert_eq!(told, [51 * 60_000_000]);
+}
+
+#[test]
+fn whoever_goes_from_node_to_node_gets_a_sixteenth_too_many_at_most() {
+    const NODES: usize = 8;
+    let living = living(NODES);
+    let (mut let_in, mut told_us) = (0, 0);
+    for _ in 0..NODES {
+        let (limiter, sale) = (one_of(&living), sale("spring", SLOW));
+        while limiter.ask_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok() {
+            let_in += 1;
+            // What the Redis does, with an answer before the next request comes.
+            for owed in limiter.sharing().expect("it is shared").take() {
+                told_us += limiter.charge(&owed).used_us;
+                limiter.hear(&owed, 0, told_us);
+            }
+        }
+    }
+    assert!((1_600..=1_600 + 100 + NODES).contains(&let_in), "{let_in}");
 }
 
 #[test]

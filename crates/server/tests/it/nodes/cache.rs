@@ -224,21 +224,47 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_of_a_later_writer_are_not_written_over() {
+    /// After any that a clock gives for centuries, and a number that scripts can hold.
+    const LATER: u64 = 9_000_000_000_000_000;
+    let home = Home::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(20, 10, Spread::default()).await;
+    until("the numbers are there", async || published(&home).is_some()).await;
+    let redis = home.redis();
+    let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
+    let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
+    // For good, unless somebody writes over it.
+    let write =
+        "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
+    redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
+    let is_there = || published(&home) == Some(("later".to_owned(), LATER));
+    // Whoever is refused gives the lock up and takes it anew: once it was taken three times, somebody was refused who had it since.
+    let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
+    while times < 3 && is_there() {
+        assert!(begun.elapsed() < PATIENCE, "the node tries");
+        let now = redis.ask(&["GET", &taken]);
+        times += u32::from(now != last);
+        last = now;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_there(), "{:?}", published(&home));
+    redis.ask(&["DEL", &numbers]);
+    until("the numbers are back", async || published(&home).is_some_and(|(text, _)| text == "20 1 0")).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_were_given_nothing_are_not_asked_what_they_have() {
     let home = Home::cluster();
     let node = home.node(Roles::ALL).await;
-    let calls = || {
-        let said = home.redis().ask(&["INFO", "commandstats"]);
-        let line = said.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=").map(str::to_owned));
-        line.and_then(|rest| rest.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
     node.open_sale(3, 10, Spread::default()).await;
     assert!(matches!(node.buy("anna", "k", 3).await, Bought::Created(_)));
     until("all is sold", async || node.gauge().counts().in_slots == 0).await;
-    let before = calls();
+    let before = home.redis().script_calls();
     for _ in 0..1_000 {
         assert_eq!(node.engine.at_hand(&node.item()).await, 0);
     }
-    assert!(calls() - before < 1_000, "the leader's own looks, and no other");
+    assert!(home.redis().script_calls() - before < 1_000, "the leader's own looks, and no other");
     node.stop().await;
 }

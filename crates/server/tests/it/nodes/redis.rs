@@ -78,6 +78,13 @@ impl Redis {
         self.cli(words)
     }
 
+    /// How many calls of scripts it has had.
+    pub(crate) fn script_calls(&self) -> u64 {
+        let said = self.cli(&["INFO", "commandstats"]);
+        let calls = said.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
+
     /// How many keys end in this word.
     pub(crate) fn keys(&self, word: &str) -> usize {
         self.cli(&["KEYS", &format!("*{word}")]).lines().filter(|line| !line.is_empty()).count()

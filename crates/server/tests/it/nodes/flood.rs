@@ -1,0 +1,217 @@
+//! What a flood over HTTP costs whatever nodes share: unknown ids the truth, looks at the status the slots.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::number;
+use super::redis::Redis;
+use crate::app::{PATIENCE, TestApp, bearer};
+use crate::http::{Wire, request};
+use crate::postgres::Cluster;
+use crate::several::address;
+use crate::watch::Watch;
+
+/// Connections to each node.
+const CONNECTIONS: usize = 32;
+/// Requests that name what nobody knows, over two nodes.
+const MISSES: u64 = 10_000;
+/// Between two readings of the store for unknown ids, on a node or in a cluster; so long lives the marker that nodes share.
+const NOTHING_NEW: Duration = Duration::from_millis(10);
+/// So long a node waits for another one's reading.
+const OTHER_READS_MAX: Duration = Duration::from_millis(50);
+/// Sales that are made in the midst of it.
+const SALES: u32 = 4;
+/// Readings for what operators ask, and for what nodes hear of each other, with each of these sales.
+const READINGS_A_SALE: u64 = 20;
+/// Whoever asks for a sale that nobody told of has it after 20 ms, and after as long as the readings take on a busy machine. Far less than a marker that lived
+/// ten seconds.
+const KNOWN_WITHIN: Duration = Duration::from_secs(4);
+/// Looks at the status, of each connection.
+const LOOKS: u64 = 150;
+/// A status is made anew for readers at most this often.
+const STATUS_EVERY: Duration = Duration::from_millis(200);
+/// Scripts that one node runs by itself in a second: its looks at the slots, and the numbers that it publishes.
+const CALLS_A_SECOND: u64 = 40;
+
+/// A node of shape `cluster`, or of shape `postgres` where there are no slots to share.
+async fn node(home: &Cluster, database: &str, slots: Option<&str>) -> TestApp {
+    let store = address(home, database);
+    let mut settings = vec![("DOORBUSTER_STORE__URL", store.as_str())];
+    match slots {
+        Some(slots) => settings.extend([("DOORBUSTER_SHAPE", "cluster"), ("DOORBUSTER_SLOTS__URLS", slots)]),
+        None => settings.push(("DOORBUSTER_SHAPE", "postgres")),
+    }
+    TestApp::with(&settings).await
+}
+
+async fn readings(nodes: &[&TestApp]) -> u64 {
+    let mut all = 0;
+    for app in nodes {
+        all += number(app, "doorbuster_catalogue_readings_total").await;
+    }
+    all
+}
+
+/// Requests for sales that nobody has, on many connections at the same time.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+    crowd: JoinSet<()>,
+}
+
+impl Flood {
+    async fn start(nodes: &[&TestApp]) -> Self {
+        let mut flood = Self { stop: Arc::default(), asked: Arc::default(), crowd: JoinSet::new() };
+        for app in nodes {
+            for _ in 0..CONNECTIONS {
+                let wire = app.connect().await;
+                flood.crowd.spawn(ask_for_nothing(wire, flood.stop.clone(), flood.asked.clone()));
+            }
+        }
+        flood
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::Release);
+        self.crowd.join_all().await;
+    }
+}
+
+async fn ask_for_nothing(mut wire: Wire, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
+    let bearer = bearer("robot");
+    let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", "k"), ("Content-Type", "application/json")];
+    while !stop.load(Ordering::Acquire) {
+        let sale = format!("s{:016x}", rand::random::<u64>());
+        let body = json!({"sale": sale, "item": "phone", "units": 1}).to_string();
+        let look = request("GET", &format!("/v1/sales/{sale}"), &[], b"");
+        for bytes in [look, request("POST", "/v1/orders", &headers, body.as_bytes())] {
+            wire.send(&bytes).await;
+            let reply = wire.reply(false).await.expect("an answer");
+            assert_eq!(reply.verdict(), "404 not_found");
+            asked.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A sale is announced of which nobody tells this node. Its own looks take the change for one of its own, so that only whoever asks for the sale has it found.
+async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
+    let id = format!("new{nth}");
+    app.make_sale(&id, 20.into(), 10).await;
+    let is_known = async || match nth % 2 {
+        0 => app.get(&format!("/v1/sales/{id}")).await.status == 200,
+        _ => app.buy("anna", "k", &id, "phone", 1).await.verdict() == "409 not_started",
+    };
+    assert!(!is_known().await, "nobody knows a draft");
+    let announced = format!(
+        "BEGIN; UPDATE sale SET phase = 'scheduled', starts_at = 4000000000000 WHERE id = '{id}';
+         UPDATE catalogue SET changed = pg_current_xact_id(); COMMIT"
+    );
+    home.psql(database, &announced).expect("the sale is there");
+    let begun = Watch::start();
+    while !is_known().await {
+        assert!(begun.elapsed() < KNOWN_WITHIN, "{id} is known when it is asked for");
+    }
+}
+
+/// The marker that nodes share ends soon.
+async fn marker_is_short(redis: &Redis) {
+    let begun = Watch::start();
+    loop {
+        let key = redis.ask(&["KEYS", "*:catalogue:mark"]);
+        // -2: it is gone.
+        let lives: i64 = redis.ask(&["PTTL", key.trim()]).trim().parse().expect("milliseconds");
+        if lives != -2 && lives != 0 {
+            assert!((1..=10).contains(&lives), "{lives} ms");
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "there is a marker");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Floods two nodes, makes sales in the midst of it, and counts what the store was read for all of that, and for how long.
+async fn flood(nodes: &[&TestApp; 2], (home, database): (&Cluster, &str), redis: Option<&Redis>) -> (u64, Duration) {
+    let (before, began) = (readings(nodes).await, Instant::now());
+    let flood = Flood::start(nodes).await;
+    for nth in 0..SALES {
+        is_found_by_asking(nodes[1], (home, database), nth).await;
+    }
+    if let Some(redis) = redis {
+        marker_is_short(redis).await;
+    }
+    let begun = Watch::start();
+    while flood.asked.load(Ordering::Acquire) < MISSES {
+        assert!(begun.elapsed() < 4 * PATIENCE, "they are answered");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let asked = flood.asked.clone();
+    flood.end().await;
+    let (read, took) = (readings(nodes).await - before, began.elapsed());
+    println!("{} unknown ids in {took:?}: the store was read {read} times", asked.load(Ordering::Acquire));
+    (read, took)
+}
+
+/// Once in each of these pauses, and for the sales.
+fn at_most(took: Duration, pause: Duration) -> u64 {
+    u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX) + READINGS_A_SALE * u64::from(SALES)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_unknown_ids_reads_the_store_seldom_and_hides_no_new_sale() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database, None).await, node(&home, &database, None).await);
+    let (read, took) = flood(&[&first, &second], (&home, &database), None).await;
+    assert!((1..=2 * at_most(took, NOTHING_NEW)).contains(&read), "{read} in {took:?}");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
+    let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+    let database = home.database();
+    let (first, second) =
+        (node(&home, &database, Some(slots.as_str())).await, node(&home, &database, Some(slots.as_str())).await);
+    let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
+    // Whoever waited for the other's reading in vain reads for itself.
+    let most = at_most(took, NOTHING_NEW) + at_most(took, OTHER_READS_MAX);
+    assert!((1..=most).contains(&read), "{read} in {took:?}");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
+    let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+    let app = node(&home, &home.database(), Some(slots.as_str())).await;
+    app.open_sale("spring", 20.into(), 10).await;
+    // Slots that were given nothing are not asked.
+    app.until("/v1/admin/sales/spring/stock", "the slots are full", |told| told["items"][0]["in_slots"] == 20).await;
+    let made = async || number(&app, "doorbuster_pictures_total").await;
+    let (calls, pictures, began) = (redis.script_calls(), made().await, Instant::now());
+    let mut crowd = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut wire = app.connect().await;
+        crowd.spawn(async move {
+            for _ in 0..LOOKS {
+                wire.send(&request("GET", "/v1/sales/spring/status", &[], b"")).await;
+                let reply = wire.reply(false).await.expect("an answer");
+                assert_eq!(reply.verdict(), "200");
+            }
+        });
+    }
+    crowd.join_all().await;
+    let (calls, pictures, took) = (redis.script_calls() - calls, made().await - pictures, began.elapsed());
+    println!("{} looks in {took:?}: {pictures} pictures, {calls} scripts", CONNECTIONS as u64 * LOOKS);
+    // One at the beginning, and one if the sale was put anew.
+    let most = u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
+    assert!((1..=most).contains(&pictures), "{pictures} in {took:?}");
+    let by_itself = CALLS_A_SECOND * (took.as_secs() + 1);
+    assert!((1..=pictures + by_itself).contains(&calls), "{calls} in {took:?}");
+    app.stop().await;
+}
