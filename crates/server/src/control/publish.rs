@@ -24,7 +24,7 @@ const LIVES: Duration = Duration::from_secs(5);
 const AFTER_END_MS: i64 = 60_000;
 /// How long the lock is waited for before the next try.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause after the Redis was away.
+/// Pause before the next try after one that ended.
 const RETRY: Duration = Duration::from_secs(1);
 /// Of the lock.
 const NAME: &str = "status";
@@ -36,10 +36,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         match locks.take(NAME, PATIENCE).await {
             Ok(Some(held)) => {
-                if publish(&engine, shared, &held).await.is_err() {
-                    tokio::time::sleep(RETRY).await;
-                }
+                // However it ended: Redis is away, or somebody else publishes since.
+                let _ = publish(&engine, shared, &held).await;
                 held.release().await;
+                tokio::time::sleep(RETRY).await;
             }
             Ok(None) => {}
             Err(_) => tokio::time::sleep(RETRY).await,
