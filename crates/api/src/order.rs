@@ -247,6 +247,17 @@ impl AnyOrder {
         }
     }
 
+    /// The sale that it is about.
+    #[must_use]
+    pub fn sale(&self) -> &str {
+        match self {
+            Self::Order(order) => &order.sale,
+            Self::Queued(order) => &order.sale,
+            Self::Refused(order) => &order.sale,
+            Self::Waiting(order) => &order.sale,
+        }
+    }
+
     /// The word in `state`.
     #[must_use]
     pub fn state(&self) -> &'static str {

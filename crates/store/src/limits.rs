@@ -38,8 +38,10 @@ pub const READER_CACHE_KIB: i64 = 4_096;
 pub const PAGE_ROWS_MAX: usize = 10_000;
 /// Access codes of one sale; more are refused.
 pub const CODES_MAX: u64 = 1_000_000;
-/// Spent challenges, and buyers with wrong answers, that have ended and are forgotten with each new one.
+/// Spent challenges, and buyers with wrong answers, that are over and are forgotten with each new one.
 pub const FORGET_AT_ONCE: i64 = 16;
+/// How long after their end they are kept, in milliseconds: nobody who asks by a time that is a little behind may find forgotten what is not over for them.
+pub const FORGET_AFTER_MS: i64 = 60_000;
 /// Orders that a check reads before it rests.
 pub const CHECK_ORDERS_AT_ONCE: usize = 1_000;
 /// How long a check rests: one to two times as long as it reads. It keeps its snapshot meanwhile, and the log grows.
@@ -107,6 +109,10 @@ pub const PG_CLOCK_PULL_EVERY: Duration = Duration::from_secs(1);
 /// How far one pull moves it.
 pub const PG_CLOCK_PULL_MAX: Duration = Duration::from_millis(20);
 
+const _: () = assert!(
+    4 * PG_SILENCE.as_millis() < FORGET_AFTER_MS.unsigned_abs() as u128,
+    "a transaction of a few statements is over before what was not over at its beginning is forgotten"
+);
 const _: () =
     assert!(PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(), "a lock is given up before its statement");
 const _: () =

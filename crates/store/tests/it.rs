@@ -32,6 +32,8 @@ mod line;
 mod model;
 #[path = "it/nodes.rs"]
 mod nodes;
+#[path = "it/once.rs"]
+mod once;
 #[path = "it/open.rs"]
 mod open;
 #[path = "it/payments.rs"]

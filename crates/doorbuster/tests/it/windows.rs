@@ -18,6 +18,8 @@ mod failing;
 pub mod faults;
 #[path = "windows/gone.rs"]
 mod gone;
+#[path = "windows/lapsed.rs"]
+mod lapsed;
 #[path = "windows/latch.rs"]
 mod latch;
 #[path = "windows/limits.rs"]

@@ -158,6 +158,8 @@ impl Challenges {
         let spending = Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
         match store.spend(spending).await? {
             Spent::Before => self.count(Outcome::Again),
+            // On its way to the store.
+            Spent::Over => self.count(Outcome::Invalid),
             Spent::Now { misses, until } if misses >= MISSES_MAX => {
                 self.count(Outcome::TooMany);
                 let secs = until.0.saturating_sub(now.0).max(0) / 1_000 + 1;

@@ -1,5 +1,5 @@
-//! Limits on what buyers ask for beside a purchase: challenges, passes, the waiting room, the line. Every answer on these addresses says where the caller stands,
-//! a purchase's too: with the sale's limits, or with those by default where it is about no sale.
+//! Limits on what buyers ask for beside a purchase: challenges, passes, the waiting room, the line, checkouts. Every answer on these addresses says where the
+//! caller stands, a purchase's too: with the sale's limits, or with those by default where it is about no sale.
 //!
 //! Blocks and limits are asked by the handlers, once, of the sale that they serve: nothing is checked of a name that was read in another way than theirs.
 
@@ -29,19 +29,25 @@ pub(crate) struct OnLimited {
     client: Client,
 }
 
+/// The sale that an answer is about whose address does not name it: an extension of the answer, which its handler leaves there.
+#[derive(Clone, Debug)]
+pub(crate) struct About(pub String);
+
 impl OnLimited {
     /// What a request to this path of the table is, if it is limited.
     pub(crate) async fn of(path: &str, request: Request) -> (Option<Self>, Request) {
-        let route = match path.strip_prefix("/v1/sales/{sale}/") {
-            Some("challenges") => Route::Challenge,
-            Some("passes") => Route::Pass,
-            Some("waiting-room") => Route::Room,
+        let route = match path {
+            "/v1/sales/{sale}/challenges" => Route::Challenge,
+            "/v1/sales/{sale}/passes" => Route::Pass,
+            "/v1/sales/{sale}/waiting-room" => Route::Room,
             // Whoever stands in line asks for units.
-            Some("items/{item}/line") => Route::Purchase,
+            "/v1/sales/{sale}/items/{item}/line" => Route::Purchase,
+            "/v1/orders/{order}/checkout" => Route::Checkout,
             _ => return (None, request),
         };
         let (mut parts, body) = request.into_parts();
         let sale = match route {
+            Route::Checkout => None,
             Route::Purchase => Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale, _])| sale),
             _ => Names::from_request_parts(&mut parts, &()).await.ok().map(|Names([sale])| sale),
         };
@@ -54,13 +60,17 @@ impl OnLimited {
     pub(crate) fn tell(&self, app: &App, response: &mut Response) {
         let buyer = self.buyer.as_ref().map_or("", BuyerId::as_str);
         let caller = self.client.caller(buyer);
-        app.tell_standing(self.route, caller, self.sale.as_deref(), response.headers_mut());
+        let about = response.extensions_mut().remove::<About>();
+        let sale = about.as_ref().map(|About(sale)| sale.as_str()).or(self.sale.as_deref());
+        app.tell_standing(self.route, caller, sale, response.headers_mut());
     }
 }
 
 /// The limits by default, which are told where an answer is about no sale.
-static BY_DEFAULT: LazyLock<[Rules; 2]> =
-    LazyLock::new(|| [Rules::new(&Limits::default()), Rules::of_challenges(&Limits::default())]);
+static BY_DEFAULT: LazyLock<[Rules; 3]> = LazyLock::new(|| {
+    let limits = Limits::default();
+    [Rules::new(&limits), Rules::of_challenges(&limits), Rules::of_checkouts(&limits)]
+});
 
 impl App {
     /// Says in an answer where the caller stands, unless it does so already. Who proved to be nobody stands as one who used nothing up.
@@ -73,7 +83,12 @@ impl App {
         match sale {
             Some(sale) => self.gate.limits.look(route, caller, sale).insert(sale.limits_of(route), headers),
             None => {
-                let rules = &BY_DEFAULT[usize::from(route == Route::Challenge)];
+                let [plain, challenges, checkouts] = &*BY_DEFAULT;
+                let rules = match route {
+                    Route::Challenge => challenges,
+                    Route::Checkout => checkouts,
+                    Route::Purchase | Route::Pass | Route::Room => plain,
+                };
                 Standing::unused(rules).insert(rules, headers);
             }
         }

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::app::{PATIENCE, PATIENT, TestApp, bearer};
+use crate::app::{PATIENCE, PATIENT, TestApp, bearer, sale};
 use crate::http::{Wire, request};
 use crate::watch::Watch;
 
@@ -214,6 +214,29 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
         let (_, first, again) = next_order(none).await;
         assert_eq!(first["id"], again["id"], "{none}");
     }
+}
+
+#[tokio::test]
+async fn server_sent_events_tell_of_the_buyers_place_in_the_waiting_room() {
+    let app = TestApp::start().await;
+    let mut body = sale("spring", 1.into(), 1);
+    body["front_door"] = json!({"waiting_room": "always"});
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
+    app.step("spring", "open").await;
+    let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring", &[]).await;
+    let entered = app.buyer("anna", "POST", "/v1/sales/spring/waiting-room").await;
+    assert_eq!(entered.verdict(), "201", "{}", entered.text());
+    let called_in = async {
+        loop {
+            let (_, event) = sent(&mut wire, &mut text).await;
+            if event["type"] == "waiting_room" && event["state"] == "admitted" {
+                return event;
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, called_in).await.expect("it is told");
+    assert_eq!((&told["sale"], &told["place"]), (&json!("spring"), &entered.json()["place"]));
+    assert!(told["admitted_until"].is_string(), "{told}");
 }
 
 /// A socket whose reader's kernel holds next to nothing for it.

@@ -6,7 +6,7 @@ use doorbuster_core::Millis;
 pub struct Spending {
     /// The challenge.
     pub id: [u8; 16],
-    /// When it ends, and need not be remembered any longer.
+    /// When it ends: no answer counts from then on, whether or not it is remembered.
     pub until: Millis,
     /// Whose answer it is, hashed.
     pub by: [u8; 16],
@@ -21,6 +21,8 @@ pub struct Spending {
 pub enum Spent {
     /// It was spent before; nothing was done.
     Before,
+    /// It had ended when the answer came to the store; nothing was done.
+    Over,
     /// It is spent now.
     Now {
         /// Wrong answers of the same buyer before this one, of those that are counted together.

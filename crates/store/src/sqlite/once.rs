@@ -4,7 +4,7 @@ use rusqlite::params;
 use doorbuster_core::Millis;
 
 use crate::contract::{Spending, Spent};
-use crate::limits::FORGET_AT_ONCE;
+use crate::limits::{FORGET_AFTER_MS, FORGET_AT_ONCE};
 use crate::store::StoreResult;
 
 use super::Sqlite;
@@ -14,13 +14,18 @@ use super::ledger::SqliteLedger;
 fn spend(ledger: &mut SqliteLedger<'_>, spending: &Spending) -> Result<Spent, Failure> {
     let Spending { id, until, by, is_right, window_ms } = spending;
     let (now, sql) = (ledger.now, &mut ledger.sql);
+    // It waited for its turn: what was spent of it may be forgotten by now.
+    if *until <= now {
+        return Ok(Spent::Over);
+    }
+    let over = now.plus(-FORGET_AFTER_MS);
     sql.run(
         "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= ?1 ORDER BY until LIMIT ?2)",
-        params![now.0, FORGET_AT_ONCE],
+        params![over.0, FORGET_AT_ONCE],
     )?;
     sql.run(
         "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= ?1 ORDER BY until LIMIT ?2)",
-        params![now.0, FORGET_AT_ONCE],
+        params![over.0, FORGET_AT_ONCE],
     )?;
     if sql.run("INSERT INTO spent (id, until) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![id, until.0])? == 0 {
         return Ok(Spent::Before);

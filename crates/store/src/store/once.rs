@@ -6,7 +6,8 @@ use super::{Store, StoreResult};
 /// Challenges.
 impl Store {
     /// Spends a challenge, whatever the answer was: of several answers to it, wherever they come in, exactly one hears [`Spent::Now`]. A wrong one is
-    /// counted. Forgets some of what has ended, so that there is never much more than what has not.
+    /// counted; of one buyer's answers at once each hears of the wrong ones that came to the store before it. Forgets some of what ended a while ago, so that
+    /// there is never much more than what has not.
     pub async fn spend(&self, spending: Spending) -> StoreResult<Spent> {
         match self {
             Self::Sqlite(s) => s.spend(spending).await,

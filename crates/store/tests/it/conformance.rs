@@ -74,7 +74,8 @@ every! {
         counts_are_asked_for_by_item, keys_come_and_go, one_node_leads_at_a_time, actions_are_noted,
         a_spread_changes_before_the_sale_opens, nodes_live_as_long_as_they_beat;
     once:
-        what_is_spent_stays_spent, of_answers_at_once_one_is_first, wrong_answers_are_counted_for_a_while, what_has_ended_is_forgotten;
+        what_is_spent_stays_spent, of_answers_at_once_one_is_first, wrong_answers_are_counted_for_a_while,
+        of_wrong_answers_at_once_as_many_are_looked_at_as_may_be, what_has_ended_counts_for_nothing, what_has_ended_is_forgotten;
     blocks:
         blocks_hold_until_they_are_over, a_mark_changes_with_the_blocks, blocks_are_bounded;
     books:

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Wish, request, signed_in};
 use super::faults::Faults;
@@ -62,17 +62,58 @@ async fn open_sales_that_refuse(rig: &Rig) {
     assert_eq!(rig.buy(&Wish::new("anna", "strict", "strict", 1)).await.verdict(), "201", "the one of its minute");
 }
 
+/// What the server does by itself, told from what it reads for those who ask.
+struct Watched {
+    rig: Rig,
+    faults: Faults,
+    /// Locks in a second while nobody asks for anything.
+    at_rest: f64,
+}
+
+impl Watched {
+    /// Watches a server at rest, and sees what reading costs.
+    async fn new(rig: Rig, faults: Faults) -> Self {
+        let before = faults.locks();
+        tokio::time::sleep(AT_REST).await;
+        let at_rest = ((faults.locks() - before) as f64 / AT_REST.as_secs_f64()).max(LEAST);
+        let this = Self { rig, faults, at_rest };
+        let mine = |_: usize| request("GET", "/v1/orders", &signed_in("anna"), None);
+        let (reads, took) = locks(&this.rig, &this.faults, ASKED, mine, "200").await;
+        assert!(reads as f64 - this.by_itself(took) > ASKED as f64, "reading a list of orders is seen: {reads}");
+        this
+    }
+
+    /// What the server does by itself in this time, and as much again as it may do more of while it is asked.
+    fn by_itself(&self, took: Duration) -> f64 {
+        2.0 * self.at_rest * took.as_secs_f64() + 60.0
+    }
+
+    /// Each of these is answered so, again and again, and nothing is read for it.
+    async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
+        for &(what, request, verdict) in kinds {
+            let (taken, took) = locks(&self.rig, &self.faults, ASKED, request, verdict).await;
+            let at_rest = self.at_rest;
+            println!("{what}: {taken} locks in {took:?}; {at_rest} a second at rest");
+            assert!(
+                taken as f64 <= self.by_itself(took),
+                "{what}: {taken} locks in {took:?}, {at_rest} a second at rest"
+            );
+        }
+    }
+}
+
+/// What a buyer asks for at a sale, each time under another key.
+fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
+    Wish::new(buyer, &format!("k{number}"), sale, 1).with(lines)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
     let (rig, faults) = Faults::rig(&[]);
     rig.open_sale("spring", &[("phone", 3, 3, 900)]).await;
     assert_eq!(rig.buy(&Wish::new("first", "k", "spring", 3)).await.verdict(), "201");
     open_sales_that_refuse(&rig).await;
-    let before = faults.locks();
-    tokio::time::sleep(AT_REST).await;
-    // What the server does by itself in a second, and as much again as it may do more of while it is asked.
-    let at_rest = ((faults.locks() - before) as f64 / AT_REST.as_secs_f64()).max(LEAST);
-    let by_itself = |took: Duration| 2.0 * at_rest * took.as_secs_f64() + 60.0;
+    let watched = Watched::new(rig, faults).await;
     let get = |path: &'static str| move |_| request("GET", path, "", None);
     let late = |number: usize| Wish::new(&format!("b{number}"), "k", "spring", 1).bytes();
     let nowhere = |number: usize| Wish::new("anna", &format!("k{number}"), &format!("none{number}"), 1).bytes();
@@ -83,9 +124,6 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
         let body = json!({"sale": "spring", "item": "phone", "units": 1});
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
-    let mine = |_: usize| request("GET", "/v1/orders", &signed_in("anna"), None);
-    let (reads, took) = locks(&rig, &faults, ASKED, mine, "200").await;
-    assert!(reads as f64 - by_itself(took) > ASKED as f64, "reading a list of orders is seen: {reads}");
     let kinds: [(&str, Ask<'_>, &str); 13] = [
         // The first, long before its minute is over.
         ("too often", &anna("strict"), "429 rate_limited"),
@@ -102,9 +140,63 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
         ("the list", &get("/v1/sales"), "200"),
         ("the status", &get("/v1/sales/spring/status"), "200"),
     ];
-    for (what, request, verdict) in kinds {
-        let (taken, took) = locks(&rig, &faults, ASKED, request, verdict).await;
-        println!("{what}: {taken} locks in {took:?}; {at_rest} a second at rest; {reads} for as many lists");
-        assert!(taken as f64 <= by_itself(took), "{what}: {taken} locks in {took:?}, {at_rest} a second at rest");
+    watched.read_nothing(&kinds).await;
+}
+
+/// Sells the only unit of a sale, which asks for passes from then on, and has somebody get one who comes too late: the header that shows it.
+async fn sold_out_behind_a_pass(rig: &Rig, sale: &str) -> String {
+    rig.open_sale(sale, &[("phone", 1, 1, 900)]).await;
+    assert_eq!(rig.buy(&Wish::new("first", sale, sale, 1)).await.verdict(), "201");
+    guard(rig, sale, json!({"pass": "required"})).await;
+    let body = json!({"item": "phone"});
+    let asked = request("POST", &format!("/v1/sales/{sale}/passes"), &signed_in("late"), Some(&body));
+    let passed = rig.ask(&asked).await;
+    assert_eq!(passed.verdict(), "201", "{passed}");
+    format!("Purchase-Pass: {}\r\n", passed.json()["pass"].as_str().expect("a pass"))
+}
+
+/// Puts a door in front of a sale.
+async fn guard(rig: &Rig, sale: &str, door: Value) {
+    let patched = rig.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&json!({ "front_door": door }))).await;
+    assert_eq!(patched.status, 200, "{patched}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_at_the_door_read_nothing_of_the_store() {
+    // No pass ends before the test.
+    let (rig, faults) = Faults::rig(&[("DOORBUSTER_PASS__TTL_SECS", "3600")]);
+    for sale in ["guarded", "members", "plain"] {
+        rig.open_sale(sale, &[("phone", 9, 1, 900)]).await;
     }
+    guard(&rig, "guarded", json!({"pass": "required"})).await;
+    guard(&rig, "members", json!({"members_only": true})).await;
+    let block = json!({"kind": "buyer", "value": "robot"});
+    assert_eq!(rig.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
+    // Of one sale it is good, and of no other.
+    let pass = sold_out_behind_a_pass(&rig, "gone").await;
+    let watched = Watched::new(rig, faults).await;
+    let kinds: [(&str, Ask<'_>, &str); 6] = [
+        ("no pass", &|number| press("late", "guarded", "", number), "403 pass_required"),
+        ("another sale's pass", &|number| press("late", "guarded", &pass, number), "403 pass_invalid"),
+        ("no pass at all", &|number| press("late", "guarded", "Purchase-Pass: x\r\n", number), "403 pass_invalid"),
+        ("no member", &|number| press("late", "members", "", number), "403 not_eligible"),
+        ("turned away", &|number| press("robot", "plain", "", number), "403 forbidden"),
+        ("a pass, and nothing left", &|number| press("late", "gone", &pass, number), "409 sold_out"),
+    ];
+    watched.read_nothing(&kinds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passes_that_have_ended_read_nothing_of_the_store() {
+    let (rig, faults) = Faults::rig(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
+    let pass = sold_out_behind_a_pass(&rig, "gone").await;
+    let has_ended = async || {
+        let told = rig.ask(&press("late", "gone", &pass, 0)).await.verdict();
+        (told == "403 pass_expired").then_some(())
+    };
+    rig.until("the pass ends", Duration::from_secs(60), has_ended).await;
+    let watched = Watched::new(rig, faults).await;
+    let kinds: [(&str, Ask<'_>, &str); 1] =
+        [("an old pass", &|number| press("late", "gone", &pass, number), "403 pass_expired")];
+    watched.read_nothing(&kinds).await;
 }

@@ -30,10 +30,14 @@ fn buyer(name: &str) -> BuyerId {
 
 fn open(dir: &Path, clock: &Arc<std::sync::atomic::AtomicI64>) -> Store {
     let clock = clock.clone();
+    open_by(dir, Arc::new(move || Millis(clock.load(Ordering::SeqCst))))
+}
+
+fn open_by(dir: &Path, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Store {
     Store::open_sqlite(SqliteOptions {
         dir: dir.to_owned(),
         id_key: id_key(),
-        clock: Arc::new(move || Millis(clock.load(Ordering::SeqCst))),
+        clock,
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|_| {}),
     })
@@ -141,6 +145,21 @@ async fn a_challenge_ends_after_two_minutes() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
+    let (rig, dir) = (Rig::new(), Scratch::new());
+    let (token, answer) = rig.offer("anna", ChallengeKind::Slider).await;
+    // Whoever looks at this clock finds it a moment later than whoever looked before.
+    let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
+    let looked = Arc::clone(&clock);
+    let store = open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
+    // The challenge ends between the node's look and the store's.
+    clock.store(rig.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
+    let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
+    assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");
+    assert_eq!((rig.challenges.answered(Outcome::Invalid), store.spent().await.expect("reads")), (1, 0));
+}
+
+#[tokio::test]
 async fn of_answers_at_once_at_two_nodes_one_counts() {
     let rig = Rig::new();
     let other_node = Challenges::new(&masters(), &id_key());
@@ -171,6 +190,27 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
     rig.pass(MISSES_MS);
     let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("robot", &token, &answer).await, Ok(()));
+}
+
+#[tokio::test]
+async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
+    let rig = Rig::new();
+    let (other_node, robot, wrong) = (Challenges::new(&masters(), &id_key()), buyer("robot"), ChallengeAnswer::X(0));
+    let mut tokens = Vec::new();
+    for _ in 0..3 * MISSES_MAX {
+        let offered = rig.challenges.offer(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL).await;
+        tokens.push(offered.expect("nobody else asks").token);
+    }
+    let asked = tokens.iter().enumerate().map(|(n, token)| {
+        let node = if n % 2 == 0 { &rig.challenges } else { &other_node };
+        node.redeem(&rig.store, "spring", &robot, token, &wrong)
+    });
+    let outcomes = futures_util::future::join_all(asked).await;
+    let looked_at = outcomes.iter().filter(|outcome| matches!(outcome, Err(ChallengeFault::Failed))).count();
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(ChallengeFault::TooMany { .. }))).count();
+    assert_eq!((looked_at, refused), (MISSES_MAX as usize, 2 * MISSES_MAX as usize), "{outcomes:?}");
+    let (token, answer) = rig.offer("robot", ChallengeKind::Slider).await;
+    assert_eq!(rig.redeem("robot", &token, &answer).await, Err("too many wrong answers".into()), "also a right one");
 }
 
 #[tokio::test]

@@ -66,8 +66,9 @@ async fn make(
         Admission::Until(until) => (until, false),
         Admission::Wait => return Err(Problem::waiting_room().into()),
     };
-    proven(app, sale, buyer, &wanted).await?;
+    proven(app, sale, buyer, &wanted, until).await?;
     let now = app.engine.now();
+    holds(until, now)?;
     let valid_from = opening.max(now);
     let terms = Terms { buyer: buyer.as_str(), standing, is_free, valid_from, expires_at: until };
     let pass = app.gate.passes.issue(now, terms, &sale.row.id, &item.row.name);
@@ -89,14 +90,22 @@ fn opening(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused without spending anything is refused first.
-async fn proven(app: &App, sale: &SaleState, buyer: &BuyerId, wanted: &NewPass) -> Result<(), Refused> {
+/// Whether an admission until then is worth something still. Its end may come while something is asked for; its share is the next one's from then on.
+fn holds(until: Millis, now: Millis) -> Result<(), Problem> {
+    if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
+}
+
+/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused without spending anything is refused first, and nothing more is
+/// spent once the admission has ended.
+async fn proven(app: &App, sale: &SaleState, buyer: &BuyerId, wanted: &NewPass, until: Millis) -> Result<(), Refused> {
     let code = match (&wanted.access_code, sale.door.access_codes.is_required()) {
         (Some(code), true) => Some(code),
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
         (_, false) => None,
     };
+    holds(until, app.engine.now())?;
     challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref()).await?;
+    holds(until, app.engine.now())?;
     if let Some(code) = code
         && !codes::spend(app.engine.store(), &sale.row.id, code, buyer).await.map_err(failed)?
     {

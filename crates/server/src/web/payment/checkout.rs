@@ -7,7 +7,7 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::order::AnyOrder;
 use doorbuster_api::payment::Checkout;
 use doorbuster_api::problem::Problem;
-use doorbuster_core::{BuyerId, Order, OrderState};
+use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
@@ -15,6 +15,7 @@ use crate::gate::{Limited, Route, Rules};
 use crate::payment::Opening;
 use crate::web::failure::{Cause, failed};
 use crate::web::input::{self, Names};
+use crate::web::limited::About;
 use crate::web::limits::RETRY_SECS;
 use crate::web::orders::{id, look};
 use crate::web::reply::{Answer, Refused, json, problem};
@@ -35,22 +36,27 @@ pub(crate) async fn open(
     let base = app.payments.base(host(request.headers()));
     input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
-    let sale = match look(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(order) => order.sale,
-        other => return Err(wrong_state(other.state())),
+    let found = look(&app, id, Some(&buyer)).await?;
+    let answered = match &found {
+        AnyOrder::Order(order) => {
+            let opened = ask(&app, id, buyer, client, base.clone()).await;
+            opened.and_then(|opened| answer(&app, &order.sale, &base, opened))
+        }
+        other => Err(wrong_state(other.state())),
     };
-    let caller = buyer.clone();
-    // In a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
-    let (asked, from) = (app.clone(), base.clone());
+    let mut reply = answered.unwrap_or_else(Refused::reply);
+    reply.extensions_mut().insert(About(found.sale().to_owned()));
+    Ok(reply)
+}
+
+/// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or closed, whoever hangs up.
+async fn ask(app: &Arc<App>, id: TicketId, buyer: BuyerId, client: Client, base: String) -> Result<Opening, Refused> {
+    let asked = app.clone();
     let opening = app.buying.spawn(async move {
         let may_ask = |order: &Order| within_limits(&asked, client, &buyer, order);
-        asked.payments.open(id, &buyer, &from, may_ask).await
+        asked.payments.open(id, &buyer, &base, may_ask).await
     });
-    let opened = opening.await.map_err(|_| Problem::internal())?.map_err(failed)?;
-    let mut reply = answer(&app, &sale, &base, opened)?;
-    let caller = client.caller(caller.as_str());
-    app.tell_standing(Route::Checkout, caller, Some(&sale), reply.headers_mut());
-    Ok(reply)
+    opening.await.map_err(|_| Problem::internal())?.map_err(failed)
 }
 
 /// What the buyer is told of it.

@@ -19,6 +19,25 @@ async fn an_answer_about_a_checkout_says_where_its_buyer_stands() {
         assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
         assert!(told.header("ratelimit").is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")), "{told:?}");
     }
+    // One that nobody pays for any more costs nothing either; its limits are the sale's.
+    let ended = order(&app, "bert", "k1", 1).await;
+    assert_eq!(app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(), "200");
+    let told = app.buyer("bert", "POST", &format!("/v1/orders/{ended}/checkout")).await;
+    assert_eq!(told.verdict(), "409 wrong_state");
+    assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
+    assert_eq!(told.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
+    // What is about no sale tells the limits that a sale's checkouts have by default.
+    let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
+    let nobodys = format!("/v1/orders/{one}/checkout");
+    for (told, verdict) in [
+        (app.call("POST", &nobodys, &[], b"").await, "401 unauthenticated"),
+        (app.buyer("bert", "POST", &nobodys).await, "404 not_found"),
+        (open("nothing").await, "404 not_found"),
+    ] {
+        assert_eq!(told.verdict(), verdict);
+        assert_eq!(told.header("ratelimit-policy"), Some(by_default), "{told:?}");
+        assert_eq!(told.header("ratelimit"), Some("\"buyer\";r=60;t=0, \"ip\";r=200000;t=0"), "{told:?}");
+    }
     let told = open(&other).await;
     assert_eq!((told.verdict().as_str(), &told.json()["scope"]), ("429 rate_limited", &json!("buyer")));
     assert!(told.header("retry-after").is_some());
