@@ -49,8 +49,9 @@ pub const PLENTY: u64 = 1_000_000_000;
 
 /// Idle WebSockets that are counted.
 pub const SOCKETS: usize = 10_000;
-/// Tabs left open in a waiting room whose memory is counted: a process may usually have no more connections than a few more.
-pub const TABS: u32 = 15_000;
+/// Tabs left open in a waiting room whose memory is counted: more connections a process may often not have. An eighth of 100,000, so that tables of twice the
+/// size at each growth are as full as they would be then.
+pub const TABS: u32 = 12_500;
 /// How many of them are opened in a second: more than a busy sale has comers before its opening.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Requests that wait for their verdict when their memory is counted.

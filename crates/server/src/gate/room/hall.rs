@@ -12,17 +12,11 @@ use tokio::time::Instant;
 use super::limits::{FRESH_FOR, PLACES_MAX, TELL_EVERY, TOLD_PER_SEC, arrivals_counted_max, calls_max};
 use super::{Arrivals, RoomCounts};
 
-/// A place in memory.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    lot: Option<Lot>,
-    place: Place,
-}
-
 #[derive(Debug)]
 struct State {
     room: Option<WaitingRoom>,
-    places: HashMap<BuyerId, Held>,
+    /// Those of them that have no rank took part in the draw; their lots are made again when it is read.
+    places: HashMap<BuyerId, Place>,
     /// The lots of all who took part, in order; `None`: not read yet.
     lots: Option<Box<[Lot]>>,
     /// Ranks up to which whoever was called in is known here.
@@ -138,8 +132,7 @@ impl Hall {
     pub(super) fn learn(&self, place: &WaitingPlace) {
         let mut state = self.lock();
         if state.places.len() < PLACES_MAX || state.places.contains_key(&place.buyer) {
-            let held = Held { lot: place.lot, place: place.place(None) };
-            state.places.insert(place.buyer.clone(), held);
+            state.places.insert(place.buyer.clone(), place.place(None));
         }
     }
 
@@ -150,10 +143,10 @@ impl Hall {
         for place in called {
             place.until.into_iter().for_each(|until| state.pace.call(until));
             if let Some(held) = state.places.get_mut(&place.buyer) {
-                held.place = place.place(None);
+                *held = place.place(None);
                 here.push(place.buyer.clone());
             } else if state.places.len() < PLACES_MAX && reads(&place.buyer) {
-                state.places.insert(place.buyer.clone(), Held { lot: place.lot, place: place.place(None) });
+                state.places.insert(place.buyer.clone(), place.place(None));
                 here.push(place.buyer.clone());
             }
             state.heard = state.heard.max(place.rank);
@@ -173,20 +166,21 @@ impl Hall {
     /// Whether what is known here of the line goes with the sale's phase, as it must where a place is told by its rank. Of whoever was called in nothing else
     /// has to be known.
     pub(super) fn can_tell(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
-        let is_called = |held: &Held| held.place.until.is_some();
+        let is_called = |place: &Place| place.until.is_some();
         self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
     }
 
     /// What the buyer is told. `None`: what is known here is not enough, or the place has lapsed.
     pub(super) fn tell(&self, buyer: &BuyerId, free: Option<u64>, now: Millis) -> Option<(Told, Option<Estimate>)> {
-        let state = self.lock();
-        let held = state.places.get(buyer)?;
-        let line = state.room.as_ref()?.line;
-        let drawn = match (held.place.rank, held.lot, &state.lots) {
-            (None, Some(lot), Some(lots)) => lots.binary_search(&lot).ok().map(|at| at as u64 + 1),
-            _ => None,
-        };
-        let place = Place { rank: held.place.rank.or(drawn), ..held.place };
+        let mut state = self.lock();
+        let State { room, places, lots, pace, .. } = &mut *state;
+        let place = places.get_mut(buyer)?;
+        let room = room.as_ref()?;
+        if let (None, Some(lots)) = (place.rank, lots) {
+            let drawn = lots.binary_search(&room.seed.lot(buyer.as_str()));
+            place.rank = drawn.ok().map(|at| at as u64 + 1);
+        }
+        let line = room.line;
         if place.until.is_none() && place.rank.is_some_and(|rank| rank <= line.called) {
             // It was called in since it was read.
             return None;
@@ -194,7 +188,7 @@ impl Hall {
         let told = place.tell(&line, free, now);
         match told {
             Told::Lapsed => None,
-            Told::Waiting(position) => Some((told, state.pace.estimate(position))),
+            Told::Waiting(position) => Some((told, pace.estimate(position))),
             Told::Before | Told::Gone(_) | Told::Admitted(_) => Some((told, None)),
         }
     }
