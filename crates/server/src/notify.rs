@@ -6,17 +6,19 @@
 //!
 //! A reader that rests does not wait at its queue: whoever looks after many of them is rung for when something comes.
 
+mod followers;
 mod mailbox;
 
-pub use mailbox::Bell;
+pub use mailbox::{Bell, Rung};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
 
+use followers::Followers;
 use mailbox::Mailbox;
 
 /// What may wait for one slow reader; past it the reader is dropped.
@@ -80,12 +82,17 @@ impl Kind {
             Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
         }
     }
+
+    /// Whether it is for one buyer and not for a sale's crowd.
+    fn is_own(&self) -> bool {
+        !matches!(self, Self::Status(_) | Self::Room(_))
+    }
 }
 
 #[derive(Debug, Default)]
 struct Readers {
-    buyers: HashMap<BuyerId, Vec<Weak<Mailbox>>>,
-    sales: HashMap<Arc<str>, Vec<Weak<Mailbox>>>,
+    buyers: HashMap<BuyerId, Followers>,
+    sales: HashMap<Arc<str>, Followers>,
     /// Of buyers' orders, the newest last.
     kept: VecDeque<Event>,
     /// Of the newest event.
@@ -163,11 +170,11 @@ impl Hub {
         }
         let since = after.filter(|after| *after <= readers.last_id).unwrap_or(readers.last_id);
         if let Some(buyer) = &buyer {
-            let boxes = readers.buyers.entry(buyer.clone()).or_insert_with(|| Vec::with_capacity(1));
-            if boxes.len() >= most {
+            let followers = readers.buyers.entry(buyer.clone()).or_default();
+            if followers.len() >= most {
                 return None;
             }
-            boxes.push(Arc::downgrade(&mailbox));
+            followers.add(&mailbox);
             let from =
                 after.map_or(readers.kept.len(), |after| readers.kept.partition_point(|event| event.id <= after));
             let missed = readers.kept.range(from..).rev();
@@ -175,7 +182,7 @@ impl Hub {
             missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
         }
         for sale in sales.iter() {
-            readers.sales.entry(sale.clone()).or_default().push(Arc::downgrade(&mailbox));
+            readers.sales.entry(sale.clone()).or_default().add(&mailbox);
         }
         self.0.count.fetch_add(1, Ordering::Release);
         drop(readers);
@@ -188,12 +195,12 @@ impl Hub {
             return;
         }
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let boxes = match &kind {
+        let followers = match &kind {
             Kind::Order(order) => readers.buyers.get(&order.buyer),
             Kind::Refused { buyer, .. } | Kind::Place { buyer, .. } => readers.buyers.get(buyer),
             Kind::Status(sale) | Kind::Room(sale) => readers.sales.get(sale),
         };
-        let boxes: Vec<_> = boxes.into_iter().flatten().filter_map(Weak::upgrade).collect();
+        let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
         readers.last_id += 1;
         let event = Event { id: readers.last_id, kind };
         if event.kind.buyer().is_some() {
@@ -260,7 +267,8 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when something comes, `bell` is rung once with `key`.
+    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when something comes, `bell` is rung once with `key`, and once more
+    /// when that was for a sale's crowd and something for its buyer alone comes behind it.
     pub fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Next> {
         self.mailbox.rest(bell, key)
     }
@@ -273,23 +281,22 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mine = Arc::downgrade(&self.mailbox);
         let mut readers = self.hub.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let until = self.hub.0.made_at.elapsed() + KEPT_FOR;
         self.hub.0.kept_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.hub.0.count.fetch_sub(1, Ordering::Release);
         if let Some(buyer) = &self.buyer
-            && let Some(boxes) = readers.buyers.get_mut(buyer)
+            && let Some(followers) = readers.buyers.get_mut(buyer)
         {
-            boxes.retain(|b| !b.ptr_eq(&mine));
-            if boxes.is_empty() {
+            followers.remove(&self.mailbox);
+            if followers.is_empty() {
                 readers.buyers.remove(buyer);
             }
         }
         for sale in self.sales.iter() {
-            if let Some(boxes) = readers.sales.get_mut(sale) {
-                boxes.retain(|b| !b.ptr_eq(&mine));
-                if boxes.is_empty() {
+            if let Some(followers) = readers.sales.get_mut(sale) {
+                followers.remove(&self.mailbox);
+                if followers.is_empty() {
                     readers.sales.remove(sale);
                 }
             }

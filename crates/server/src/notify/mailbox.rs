@@ -19,8 +19,37 @@ struct Waiting {
     events: VecDeque<Event>,
     /// More came than may wait.
     lagged: bool,
-    /// Where the next event is rung for, and by which key; only there while the reader rests, and then nothing waits.
-    bell: Option<(Arc<Bell>, u64)>,
+    /// Only there while the reader rests.
+    rest: Option<Rest>,
+}
+
+/// Where what comes is rung for while a reader rests, and by which key.
+#[derive(Debug)]
+struct Rest {
+    bell: Arc<Bell>,
+    key: u64,
+    rung: Reason,
+}
+
+/// Why a reader that rests was rung for, the better reason behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// It was not.
+    None,
+    /// Something for a sale's crowd.
+    Crowd,
+    /// Something for its buyer alone.
+    Own,
+}
+
+impl Rest {
+    /// Once for each reason: whoever hears the bell looks at all that waits. Not for the crowd behind its own: it is looked for already, and sooner.
+    fn ring(&mut self, reason: Reason) {
+        if reason > self.rung {
+            self.rung = reason;
+            self.bell.ring(self.key, reason == Reason::Own);
+        }
+    }
 }
 
 impl Waiting {
@@ -38,6 +67,7 @@ impl Mailbox {
     }
 
     pub(super) fn push(&self, event: Event) {
+        let reason = if event.kind.is_own() { Reason::Own } else { Reason::Crowd };
         let mut waiting = self.lock();
         // A status or a place that still waits says nothing that a newer one does not.
         match &event.kind {
@@ -50,11 +80,8 @@ impl Mailbox {
         } else {
             waiting.events.push_back(event);
         }
-        // Once: whoever hears the bell looks at all that waits.
-        let bell = waiting.bell.take();
-        drop(waiting);
-        match bell {
-            Some((bell, key)) => bell.ring(key),
+        match &mut waiting.rest {
+            Some(rest) => rest.ring(reason),
             None => self.wake.notify_one(),
         }
     }
@@ -75,15 +102,16 @@ impl Mailbox {
         let mut waiting = self.lock();
         let next = waiting.next();
         if next.is_none() {
+            let rest = Rest { bell: bell.clone(), key, rung: Reason::None };
             // With the room that events had.
-            *waiting = Waiting { bell: Some((bell.clone(), key)), ..Waiting::default() };
+            *waiting = Waiting { rest: Some(rest), ..Waiting::default() };
         }
         next
     }
 
     /// See [`super::Subscription::rouse`].
     pub(super) fn rouse(&self) {
-        self.lock().bell = None;
+        self.lock().rest = None;
     }
 
     /// The numbers of what waits.
@@ -93,22 +121,40 @@ impl Mailbox {
     }
 }
 
-/// Where readers that rest are rung for. It holds one key at most for each time that a reader went to rest.
+/// Where readers that rest are rung for. It holds two keys at most for each time that a reader went to rest.
 #[derive(Debug, Default)]
 pub struct Bell {
-    rung: Mutex<Vec<u64>>,
+    rung: Mutex<Rung>,
     wake: Notify,
 }
 
+/// For whom a bell was rung.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rung {
+    /// Whom something of their own waits for.
+    pub own: Vec<u64>,
+    /// Whom something waits for that a sale's crowd hears.
+    pub crowd: Vec<u64>,
+}
+
+impl Rung {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.crowd.is_empty()
+    }
+}
+
 impl Bell {
-    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+    fn lock(&self) -> MutexGuard<'_, Rung> {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, key: u64) {
+    fn ring(&self, key: u64, is_own: bool) {
         let mut rung = self.lock();
-        rung.push(key);
-        let is_first = rung.len() == 1;
+        let is_first = rung.is_empty();
+        match is_own {
+            true => rung.own.push(key),
+            false => rung.crowd.push(key),
+        }
         drop(rung);
         if is_first {
             self.wake.notify_one();
@@ -116,7 +162,7 @@ impl Bell {
     }
 
     /// Waits until it was rung, and tells for whom: each key once for each time. Dropping the future loses nothing.
-    pub async fn rung(&self) -> Vec<u64> {
+    pub async fn rung(&self) -> Rung {
         loop {
             let rung = std::mem::take(&mut *self.lock());
             if !rung.is_empty() {

@@ -67,6 +67,11 @@ fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
     assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
 }
 
+/// One who was rung for by something of its own.
+fn own(key: u64) -> Rung {
+    Rung { own: vec![key], crowd: Vec::new() }
+}
+
 #[tokio::test]
 async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
     let hub = Hub::new(Millis(1_795_000_000_000));
@@ -86,14 +91,14 @@ async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
     for _ in 0..3 {
         hub.publish(refused(&anna));
     }
-    assert_eq!(bell.rung().await, [7], "once");
+    assert_eq!(bell.rung().await, own(7), "once");
     for n in 2..5 {
         assert_eq!(number(reader.rest(&bell, 7)), first + n);
     }
     // Twice is no more than once.
     assert!(reader.rest(&bell, 7).is_none() && reader.rest(&bell, 8).is_none());
     hub.publish(refused(&anna));
-    assert_eq!(bell.rung().await, [8]);
+    assert_eq!(bell.rung().await, own(8));
     hub.publish(refused(&anna));
     reader.rouse();
     hub.publish(refused(&anna));
@@ -121,9 +126,49 @@ async fn one_who_rests_and_lets_too_much_wait_is_too_slow_all_the_same() {
     for _ in 0..=BACKLOG_MAX {
         hub.publish(refused(&anna));
     }
-    assert_eq!(bell.rung().await, [1]);
+    assert_eq!(bell.rung().await, own(1));
     for _ in 0..2 {
         assert!(matches!(reader.rest(&bell, 1), Some(Next::Lagged)));
         assert!(matches!(reader.next().await, Next::Lagged));
     }
+}
+
+#[tokio::test]
+async fn what_is_for_one_alone_is_rung_for_though_something_for_all_waits() {
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let bell = Arc::new(Bell::default());
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let mut reader = hub.subscribe(Some(anna.clone()), vec!["spring".into()], 1, None).expect("the first");
+    let place = Kind::Place { sale: "spring".into(), buyer: anna.clone() };
+    for own in [refused(&anna), place] {
+        assert!(reader.rest(&bell, 7).is_none());
+        hub.publish(Kind::Status("spring".into()));
+        hub.publish(Kind::Room("spring".into()));
+        hub.publish(own.clone());
+        hub.publish(own);
+        hub.publish(Kind::Status("spring".into()));
+        assert_eq!(bell.rung().await, Rung { own: vec![7], crowd: vec![7] }, "once for either reason");
+        assert!(bell.rung().now_or_never().is_none());
+        while reader.rest(&bell, 7).is_some() {}
+    }
+    hub.publish(refused(&anna));
+    hub.publish(Kind::Status("spring".into()));
+    assert_eq!(bell.rung().await, own(7), "it is looked for already");
+}
+
+#[test]
+fn a_crowd_that_leaves_together_holds_up_nobody() {
+    const CROWD: usize = 100_000;
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let read = |_| hub.subscribe(Some(anna.clone()), vec!["spring".into()], CROWD, None).expect("not too many");
+    let crowd: Vec<Subscription> = (0..CROWD).map(read).collect();
+    hub.publish(Kind::Status("spring".into()));
+    assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "everybody hears of it");
+    let begun = Instant::now();
+    drop(crowd);
+    // Whoever looked through the others to find each of them would take a minute.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(hub.readers() == 0 && !hub.reads(&anna));
+    assert!(hub.0.readers.lock().expect("not poisoned").sales.is_empty());
 }

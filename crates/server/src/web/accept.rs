@@ -57,13 +57,13 @@ impl Listener {
     /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are finished, and idle
     /// connections are closed. `connections_max` at once, each idle for at most `idle`.
     pub async fn serve(self, app: &Arc<App>, connections_max: usize, idle: Duration, stop: &CancellationToken) {
-        // Whoever sleeps in them leaves with this, whatever becomes of the rest.
-        let mut dormitories = JoinSet::new();
-        let beds = Beds::open(app, &mut dormitories);
-        let service = Arc::new(Service::new(app.clone(), router(app), beds));
         let open = TaskTracker::new();
         // Past the time for finishing, what is left is cut.
         let cut = CancellationToken::new();
+        // Whoever sleeps in them leaves with this, whatever becomes of the rest.
+        let mut dormitories = JoinSet::new();
+        let beds = Arc::new(Beds::open(app, &cut, &mut dormitories));
+        let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&beds)));
         let places = Arc::new(Semaphore::new(connections_max));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
         loop {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 use doorbuster_api::problem::Problem;
@@ -31,12 +31,12 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// Where WebSockets sleep.
-    pub beds: Beds,
+    /// Where WebSockets sleep, as long as the server runs. Whoever is on the way there has this, and would keep itself.
+    pub beds: Weak<Beds>,
 }
 
 impl Service {
-    pub(crate) fn new(app: Arc<App>, router: Router, beds: Beds) -> Self {
+    pub(crate) fn new(app: Arc<App>, router: Router, beds: Weak<Beds>) -> Self {
         Self { app, router, purchase: route_index("purchase"), beds }
     }
 

@@ -64,6 +64,12 @@ pub(crate) const NEWCOMERS_MAX: usize = 1_024;
 pub(crate) const SLEEPERS_AT_ONCE: usize = 32;
 /// Events that a sleeping WebSocket is told in a row; one for which more wait is woken.
 pub(crate) const TOLD_ASLEEP_MAX: usize = 16;
+/// A WebSocket that the kernel has no room to listen to in its sleep stays awake for so long before it tries again, and so often at most that is said.
+pub(crate) const SLEEPLESS: Duration = Duration::from_secs(60);
+/// A dormitory that broke down is opened again after so long.
+pub(crate) const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// What is read at once of what one says who was told farewell, in bytes: more than a few answers to pings and a farewell.
+pub(crate) const FAREWELL_BYTES: usize = 256;
 /// How long a stream that begins waits for its buyer's places in waiting rooms.
 pub(crate) const PLACES_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a reader that is dropped has to take the close frame.

@@ -23,6 +23,8 @@ const SECRET: &str = "a secret of the shop, long enough for anyone";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Much longer than that.
 const REST: Duration = Duration::from_secs(600);
+/// Connections at once.
+const CONNECTIONS: usize = 16;
 
 /// A server with as many purchases in progress as it takes, whose refused connections rest for long.
 struct Full {
@@ -39,6 +41,10 @@ impl Full {
     }
 
     async fn start_with(more: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
+        Self::start_for(CONNECTIONS, more, change).await
+    }
+
+    async fn start_for(connections: usize, more: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
         let dir = Scratch::new();
         let flags =
             Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(dir.path().to_owned()), ..Flags::default() };
@@ -52,7 +58,7 @@ impl Full {
         let listener = bind(settings.listen).expect("a free port");
         let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
         let (served, stopped) = (app.clone(), stop.clone());
-        tokio::spawn(async move { listener.serve(&served, 16, PATIENCE, &stopped).await });
+        tokio::spawn(async move { listener.serve(&served, connections, PATIENCE, &stopped).await });
         Self { app, address, stop, _purchases: purchases, _dir: dir }
     }
 
@@ -106,30 +112,34 @@ async fn engine(dir: &Scratch, stock: u64) -> Arc<Engine> {
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
     let engine = Engine::start(options).await.expect("a fresh directory opens");
+    engine.create_sale(sale("spring", stock, "CNY")).await.expect("the store is there").expect("the id is free");
+    engine.step_sale("spring", Step::Open).await.expect("the store is there");
+    engine
+}
+
+/// A sale of so many phones, one for each buyer, for money in this currency.
+fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
         name: "phone".into(),
         title: "Phone".into(),
         description: String::new(),
         image: None,
         price_minor: 10,
-        currency: "CNY".into(),
+        currency: currency.into(),
         list_price_minor: None,
         limit: 1,
         hold_ms: 900_000,
         stock: Stock::Counted(stock),
         spread: Spread::default(),
     };
-    let sale = NewSale {
-        id: "spring".into(),
+    NewSale {
+        id: id.into(),
         title: "Spring".into(),
         starts_at: None,
         ends_at: None,
         front_door: "{}".into(),
         items: vec![item],
-    };
-    engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
-    engine.step_sale("spring", Step::Open).await.expect("the store is there");
-    engine
+    }
 }
 
 /// Reads until that many refusals came, or the connection's end if there are fewer; all that was heard.
@@ -188,23 +198,41 @@ async fn a_proxys_connection_does_not_rest_in_the_general_server_either() {
 
 /// A WebSocket of which nothing is read or answered but by the test, past its handshake.
 async fn raw_socket(full: &Full) -> TcpStream {
-    upgraded(TcpStream::connect(full.address).await.expect("it listens")).await
+    socket_of(full, "anna", "").await
 }
 
-/// The same, over this connection.
-async fn upgraded(mut stream: TcpStream) -> TcpStream {
-    let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
-    let head = format!(
-        "GET /v1/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.expect("it reads");
-    let mut heard = Vec::new();
-    while !heard.ends_with(b"\r\n\r\n") {
-        heard.push(stream.read_u8().await.expect("a head"));
-    }
-    assert!(heard.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&heard));
+/// One of this buyer, with this query.
+async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
+    upgraded(TcpStream::connect(full.address).await.expect("it listens"), &websocket(buyer, query)).await
+}
+
+/// One that is asked for with this over this connection.
+async fn upgraded(mut stream: TcpStream, asked: &str) -> TcpStream {
+    let head = answer(&mut stream, asked.as_bytes()).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
+}
+
+/// What this buyer asks for a WebSocket with.
+fn websocket(buyer: &str, query: &str) -> String {
+    let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new(buyer, 0, PATIENCE) });
+    format!(
+        "GET /v1/ws{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+}
+
+/// Sends this, and reads the head of the answer and nothing behind it.
+async fn answer(stream: &mut TcpStream, asked: &[u8]) -> String {
+    stream.write_all(asked).await.expect("it reads");
+    let reading = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        String::from_utf8(head).expect("a head is text")
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
 }
 
 /// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings are answered if `answers`.

@@ -121,20 +121,20 @@ impl Views {
         self.shown(engine, sale, old, |shown| shown.status.clone()).await
     }
 
-    /// Its status as it was when event number `event` was raised, or later.
+    /// Its status as it was when event number `event` was raised, or later, if somebody has made it.
+    pub(crate) fn status_at_hand(&self, engine: &Engine, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+        self.of(engine, sale).known(sale, event)
+    }
+
+    /// The same, which is made if nobody has.
     pub(crate) async fn status_of_event(&self, engine: &Engine, sale: &Arc<SaleState>, event: u64) -> Rendered {
         let view = self.of(engine, sale);
-        let known = |view: &View| {
-            let shown = view.lock();
-            let known = shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
-            known.map(|shown| shown.status.clone())
-        };
-        if let Some(status) = known(&view) {
+        if let Some(status) = view.known(sale, event) {
             return status;
         }
         let _alone = view.making.lock().await;
         // Whoever held it may have made it for this event as well.
-        if let Some(status) = known(&view) {
+        if let Some(status) = view.known(sale, event) {
             return status;
         }
         let fresh = render(engine, sale, event).await;
@@ -183,6 +183,19 @@ impl Views {
 impl View {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Shown>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status that was made for event number `event` of `sale` as it is, or for a later one.
+    fn known(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+        let shown = self.lock();
+        let known = shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
+        known.map(|shown| shown.status.clone())
+    }
+
+    /// As if somebody made it anew, until what this returns is dropped.
+    #[cfg(test)]
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.making.lock().await
     }
 }
 

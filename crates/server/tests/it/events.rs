@@ -17,6 +17,8 @@ use crate::watch::Watch;
 
 #[path = "events/asleep.rs"]
 mod asleep;
+#[path = "events/handshake.rs"]
+mod handshake;
 
 /// A WebSocket of a client.
 pub(crate) type Socket = WebSocketStream<TcpStream>;

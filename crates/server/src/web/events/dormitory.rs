@@ -1,38 +1,39 @@
 //! Where WebSockets sleep to which nothing happens. Of each its connection and its feed are kept, and a task looks after thousands of them: it hears who says
 //! something, tells what a connection takes at once, and pings. For anything else a sleeper is woken, and has a task of its own again.
 //!
+//! The task waits for nothing that is about one sleeper or one sale: a status that takes time to be made is made beside it.
+//!
 //! A sleeper has a key, which no other ever has here: what was rung or heard for one who left meanwhile is nobody's.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod beds;
+mod ears;
+mod leaving;
+
+pub(super) use beds::Bed;
+pub(crate) use beds::Beds;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
-use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-use super::feed::Told;
+use super::feed::{Told, Unmade};
 use super::frame::{PING, PONG_BYTES, are_pongs, put_text};
 use super::socket::{Reader, Wake, wake};
 use crate::metrics::Present;
-use crate::notify::Bell;
+use crate::notify::{Bell, Rung};
 use crate::web::App;
-use crate::web::limits::{DORMITORIES_MAX, NEWCOMERS_MAX, SLEEPERS_AT_ONCE, TOLD_ASLEEP_MAX};
+use crate::web::limits::{SLEEPERS_AT_ONCE, SLEEPLESS, TOLD_ASLEEP_MAX};
+use ears::Ears;
 
 /// What is read at once of what a sleeper says: more than one that is well ever says.
 const HEARD_BYTES: usize = 10 * PONG_BYTES;
-
-/// A place in a dormitory, for one who is about to sleep.
-pub(super) type Bed = mpsc::OwnedPermit<Box<Sleeper>>;
 
 /// A WebSocket that sleeps.
 pub(super) struct Sleeper {
@@ -61,64 +62,20 @@ fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// The ways into the dormitories.
-pub(crate) struct Beds {
-    dormitories: Vec<mpsc::Sender<Box<Sleeper>>>,
-    next: AtomicUsize,
-}
-
-impl Beds {
-    /// Opens dormitories, until the server stops, or `tasks` are gone: then whoever sleeps there is left.
-    pub(crate) fn open(app: &Arc<App>, tasks: &mut JoinSet<()>) -> Self {
-        let workers = Handle::current().metrics().num_workers();
-        let mut dormitories = Vec::new();
-        for _ in 0..workers.min(DORMITORIES_MAX) {
-            match listen() {
-                Ok(epoll) => {
-                    let (bed, newcomers) = mpsc::channel(NEWCOMERS_MAX);
-                    tasks.spawn(Dormitory::new(app.clone(), epoll).tend(newcomers));
-                    dormitories.push(bed);
-                }
-                Err(error) => tracing::warn!(%error, "WebSockets to which nothing happens cannot be put to sleep"),
-            }
-        }
-        Self { dormitories, next: AtomicUsize::default() }
-    }
-
-    /// A bed in one of them, in turn, if it has one and is open.
-    pub(super) fn one(&self) -> Option<Bed> {
-        let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.dormitories.len())?;
-        self.dormitories[at].clone().try_reserve_owned().ok()
-    }
-}
-
-/// Something that wakes this task when any of many connections has something to say.
-#[allow(deprecated, reason = "what is said in its place is unsafe, and a file handle that is owned cannot be misused")]
-fn listen() -> io::Result<AsyncFd<OwnedFd>> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    AsyncFd::with_interest(epoll, Interest::READABLE)
-}
-
-/// The keys of some that have something to say. Nobody has: it would block.
-fn speakers(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
-    let mut events: Vec<epoll::Event> = Vec::with_capacity(SLEEPERS_AT_ONCE);
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match epoll::wait(epoll, spare_capacity(&mut events), Some(&at_once)) {
-        Ok(0) => Err(ErrorKind::WouldBlock.into()),
-        Ok(_) => Ok(events.into_iter().map(|event| event.data.u64()).collect()),
-        Err(Errno::INTR) => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// One task's sleepers.
 struct Dormitory {
     app: Arc<App>,
-    epoll: AsyncFd<OwnedFd>,
+    ears: Ears,
     /// Rung with the key of a sleeper for whom something waits.
     bell: Arc<Bell>,
-    /// For whom it was rung, to be told in turn.
+    /// For whom it was rung, to be told in turn: first those for whom something of their own waits.
     called: VecDeque<u64>,
+    /// Then those for whom something waits that a crowd hears.
+    crowd: VecDeque<u64>,
+    /// Makes statuses; each is the name of its sale in the end.
+    making: JoinSet<Arc<str>>,
+    /// Who hears nothing before the status of a sale was made.
+    waiting: HashMap<Arc<str>, HashSet<u64>>,
     sleepers: HashMap<u64, Box<Sleeper>>,
     /// When each sleeper is to be pinged.
     pings: BTreeSet<(Instant, u64)>,
@@ -126,49 +83,61 @@ struct Dormitory {
     next: u64,
     /// Room for what is being told.
     frame: Vec<u8>,
+    /// When it last said that the kernel has no room.
+    complained_at: Option<Instant>,
 }
 
 impl Dormitory {
-    fn new(app: Arc<App>, epoll: AsyncFd<OwnedFd>) -> Self {
+    fn new(app: Arc<App>, ears: Ears) -> Self {
         Self {
             app,
-            epoll,
+            ears,
             bell: Arc::default(),
             called: VecDeque::new(),
+            crowd: VecDeque::new(),
+            making: JoinSet::new(),
+            waiting: HashMap::new(),
             sleepers: HashMap::new(),
             pings: BTreeSet::new(),
             next: 0,
             frame: Vec::new(),
+            complained_at: None,
         }
     }
 
-    /// Looks after its sleepers until the server stops; then all are woken, to hear of it.
-    async fn tend(mut self, mut newcomers: mpsc::Receiver<Box<Sleeper>>) {
+    /// Looks after its sleepers until the server stops; then all are told so.
+    async fn tend(mut self, newcomers: &mut mpsc::Receiver<Box<Sleeper>>, cut: &CancellationToken) {
         let app = self.app.clone();
         let mut blocks = app.gate.blocks.changes();
         loop {
             let due = self.pings.first().map(|&(due, _)| due);
+            let is_called = !(self.called.is_empty() && self.crowd.is_empty());
             tokio::select! {
-                () = app.stop.cancelled() => break,
+                () = app.stop.cancelled() => return self.close(newcomers, cut).await,
                 // The sender lives as long as the server.
                 _ = blocks.changed() => self.turn_away().await,
-                rung = self.bell.rung() => self.called.extend(rung),
-                () = std::future::ready(()), if !self.called.is_empty() => self.tell_some().await,
-                spoke = self.epoll.async_io(Interest::READABLE, speakers) => match spoke {
+                rung = self.bell.rung() => self.call(rung),
+                () = std::future::ready(()), if is_called => self.tell_some(),
+                Some(made) = self.making.join_next() => self.go_on(made),
+                spoke = self.ears.speakers() => match spoke {
                     Ok(keys) => keys.into_iter().for_each(|key| self.hear(key)),
                     Err(error) => {
                         tracing::warn!(%error, "sleeping WebSockets cannot be heard and are woken");
-                        break;
+                        return self.wake_all(newcomers).await;
                     }
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ping_some(),
-                Some(sleeper) = newcomers.recv() => self.admit_some(sleeper, &mut newcomers).await,
+                Some(sleeper) = newcomers.recv() => self.admit_some(sleeper, newcomers),
             }
             // However many sleep here, whoever is awake has a turn.
             yield_now().await;
         }
-        // Nobody lies down here any more; whoever has a bed comes still.
+    }
+
+    /// Wakes everybody, and nobody sleeps here any more.
+    async fn wake_all(mut self, newcomers: &mut mpsc::Receiver<Box<Sleeper>>) {
         newcomers.close();
+        // Whoever has a bed comes still.
         while let Some(sleeper) = newcomers.recv().await {
             wake(sleeper.stream, sleeper.reader, Wake::Look);
         }
@@ -184,36 +153,40 @@ impl Dormitory {
         self.sleepers.keys().copied().collect()
     }
 
-    async fn admit_some(&mut self, first: Box<Sleeper>, others: &mut mpsc::Receiver<Box<Sleeper>>) {
-        self.admit(first).await;
+    fn admit_some(&mut self, first: Box<Sleeper>, others: &mut mpsc::Receiver<Box<Sleeper>>) {
+        self.admit(first);
         for _ in 1..SLEEPERS_AT_ONCE {
             let Ok(sleeper) = others.try_recv() else { return };
-            self.admit(sleeper).await;
+            self.admit(sleeper);
         }
     }
 
     /// Lets a newcomer sleep. What came for it since it lay down is told first.
-    async fn admit(&mut self, mut sleeper: Box<Sleeper>) {
-        let key = self.next;
-        self.next += 1;
-        if self.listen_to(&sleeper.stream, key).is_err() {
-            // The kernel has no room for it.
-            return wake(sleeper.stream, sleeper.reader, Wake::Look);
-        }
-        sleeper._asleep = Some(self.app.metrics.asleep.enter());
-        let is_turned_away = sleeper.reader.feed.is_turned_away();
-        self.pings.insert((sleeper.reader.ping_at, key));
-        self.sleepers.insert(key, sleeper);
+    fn admit(&mut self, sleeper: Box<Sleeper>) {
+        let Some(key) = self.lay_down(sleeper) else { return };
+        let is_turned_away = self.sleepers.get_mut(&key).is_some_and(|it| it.reader.feed.is_turned_away());
         match is_turned_away {
             true => self.wake(key, Wake::TurnedAway),
-            false => self.tell(key).await,
+            false => self.tell(key),
         }
     }
 
-    /// Has this task woken whenever something is to be heard there, also if it is there already.
-    fn listen_to(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        epoll::add(self.epoll.get_ref(), stream, epoll::EventData::new_u64(key), flags).map_err(io::Error::from)
+    /// Gives a newcomer its bed and its key. `None`: the kernel has no room to listen to it, and it is awake again.
+    fn lay_down(&mut self, mut sleeper: Box<Sleeper>) -> Option<u64> {
+        let key = self.next;
+        self.next += 1;
+        if let Err(error) = self.ears.add(&sleeper.stream, key) {
+            if self.complained_at.is_none_or(|at| at.elapsed() >= SLEEPLESS) {
+                tracing::warn!(%error, "WebSockets to which nothing happens cannot be put to sleep");
+                self.complained_at = Some(Instant::now());
+            }
+            wake(sleeper.stream, sleeper.reader, Wake::Sleepless);
+            return None;
+        }
+        sleeper._asleep = Some(self.app.metrics.asleep.enter());
+        self.pings.insert((sleeper.reader.ping_at, key));
+        self.sleepers.insert(key, sleeper);
+        Some(key)
     }
 
     /// Takes a sleeper out of its bed.
@@ -222,8 +195,7 @@ impl Dormitory {
         let Sleeper { stream, mut reader, .. } = sleeper;
         self.pings.remove(&(reader.ping_at, key));
         reader.feed.rouse();
-        // It is there: it was added, and is removed here alone.
-        let _ = epoll::delete(self.epoll.get_ref(), &stream);
+        self.ears.remove(&stream);
         Some((stream, reader))
     }
 
@@ -245,25 +217,38 @@ impl Dormitory {
         }
     }
 
-    async fn tell_some(&mut self) {
+    fn call(&mut self, rung: Rung) {
+        self.called.extend(rung.own);
+        self.crowd.extend(rung.crowd);
+    }
+
+    fn tell_some(&mut self) {
         for _ in 0..SLEEPERS_AT_ONCE {
-            let Some(key) = self.called.pop_front() else {
+            let Some(key) = self.called.pop_front().or_else(|| self.crowd.pop_front()) else {
                 // With the room that a crowd had.
-                self.called = VecDeque::new();
+                (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
                 return;
             };
-            self.tell(key).await;
+            self.tell(key);
         }
     }
 
-    /// Tells a sleeper what waits for it. It sleeps on if its connection takes it, and there is not too much.
-    async fn tell(&mut self, key: u64) {
+    /// Tells a sleeper what waits for it. A fault ends that sleeper, as it would end one in a task of its own, and nobody else.
+    fn tell(&mut self, key: u64) {
+        if catch_unwind(AssertUnwindSafe(|| self.tell_all(key))).is_err() {
+            drop(self.take(key));
+        }
+    }
+
+    /// It sleeps on if its connection takes all, and there is not too much.
+    fn tell_all(&mut self, key: u64) {
         let Some(sleeper) = self.sleepers.get_mut(&key) else { return };
         for _ in 0..TOLD_ASLEEP_MAX {
-            let json = match sleeper.reader.feed.rest(&self.bell, key).await {
+            let json = match sleeper.reader.feed.rest(&self.bell, key) {
                 None => return,
-                Some(Told::Event(_, json)) => json,
-                Some(Told::TooSlow | Told::TurnedAway) => break,
+                Some(Told::Json(json)) => json,
+                Some(Told::NotYet(status)) => return self.wait_for(status, key),
+                Some(Told::TooSlow) => break,
             };
             self.frame.clear();
             put_text(&json, &mut self.frame);
@@ -279,13 +264,42 @@ impl Dormitory {
         self.wake(key, Wake::Look);
     }
 
+    /// Has a status made, unless one of that sale is being made, and a sleeper told once it is. Should it be one that is older than the sleeper's, the next is
+    /// made then.
+    fn wait_for(&mut self, status: Unmade, key: u64) {
+        let name = status.name.clone();
+        if !self.waiting.contains_key(&name) {
+            let (app, name) = (self.app.clone(), name.clone());
+            self.making.spawn(async move {
+                status.make(&app).await;
+                name
+            });
+        }
+        self.waiting.entry(name).or_default().insert(key);
+    }
+
+    /// Goes on with those who waited for a status that was made.
+    fn go_on(&mut self, made: Result<Arc<str>, JoinError>) {
+        match made {
+            Ok(name) => self.crowd.extend(self.waiting.remove(&name).into_iter().flatten()),
+            // A fault, which ends whoever it would have ended in tasks of their own.
+            Err(_) => {
+                for key in std::mem::take(&mut self.waiting).into_values().flatten() {
+                    drop(self.take(key));
+                }
+            }
+        }
+    }
+
     /// Hears what a sleeper says. It sleeps on if that is only that it is there.
     fn hear(&mut self, key: u64) {
         let Some(sleeper) = self.sleepers.get_mut(&key) else { return };
         let mut bytes = [0; HEARD_BYTES];
         match (&sleeper.stream).read(&mut bytes) {
-            Ok(read) if are_pongs(&bytes[..read]) => sleeper.reader.unanswered = 0,
-            // Also the end of what it says, which its task sees again.
+            // Whoever says no farewell is told none.
+            Ok(0) => drop(self.take(key)),
+            // One who says more than that does not let others sleep.
+            Ok(read) if read < HEARD_BYTES && are_pongs(&bytes[..read]) => sleeper.reader.unanswered = 0,
             Ok(read) => self.wake(key, Wake::Heard(bytes[..read].to_vec())),
             Err(error) if is_later(&error) => {}
             Err(_) => drop(self.take(key)),

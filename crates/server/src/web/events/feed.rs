@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
-use crate::notify::{Bell, Kind, Next, Subscription};
+use crate::notify::{self, Bell, Kind, Next, Subscription};
 use crate::web::gate::room;
 use crate::web::limits::PLACES_TIMEOUT;
 use crate::web::sales::shown;
@@ -22,13 +22,38 @@ use crate::web::{App, wire};
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Told {
-    /// An event's number and JSON.
-    Event(u64, String),
+pub(super) enum Heard {
+    /// This happened.
+    Event(notify::Event),
     /// The reader let too much wait and has to go.
     TooSlow,
     /// Operators turn the reader away since the stream began.
     TurnedAway,
+}
+
+/// What a reader that rests is told of what waits.
+pub(super) enum Told {
+    /// An event's JSON.
+    Json(String),
+    /// Nothing before this was made.
+    NotYet(Unmade),
+    /// The reader let too much wait and has to go.
+    TooSlow,
+}
+
+/// A status of which an event tells, and which nobody has made yet.
+pub(super) struct Unmade {
+    /// Whose status.
+    pub name: Arc<str>,
+    sale: Arc<SaleState>,
+    event: u64,
+}
+
+impl Unmade {
+    /// Makes it, once for all who wait for it, however many ask; the event's JSON.
+    pub(super) async fn make(&self, app: &App) -> String {
+        status(&app.views.status_of_event(&app.engine, &self.sale, self.event).await.bytes)
+    }
 }
 
 /// One reader's events.
@@ -40,6 +65,8 @@ pub(super) struct Feed {
     blocks: watch::Receiver<()>,
     /// The print of what the reader was last told of a place in a waiting room.
     place: Option<NonZeroU64>,
+    /// The number and the sale of a status that the reader is told next, once that is made.
+    kept: Option<(u64, Arc<str>)>,
 }
 
 impl Feed {
@@ -52,7 +79,7 @@ impl Feed {
         after: Option<u64>,
     ) -> Option<Self> {
         let subscription = app.engine.hub().subscribe(Some(buyer), sales, app.streams_max, after)?;
-        Some(Self { app, subscription, client, blocks, place: None })
+        Some(Self { app, subscription, client, blocks, place: None, kept: None })
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -109,18 +136,31 @@ impl Feed {
         places
     }
 
-    /// What waits already, told as [`Feed::next`] tells it. `None`: nothing does, and when something comes `bell` is rung with `key`.
-    pub(super) async fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Told> {
+    /// What waits already. `None`: nothing does, and when something comes `bell` is rung with `key`. It waits for nothing: a status that nobody has made yet
+    /// is told when this is asked again, and nothing behind it before.
+    pub(super) fn rest(&mut self, bell: &Arc<Bell>, key: u64) -> Option<Told> {
         loop {
-            let event = match self.subscription.rest(bell, key)? {
-                Next::Event(event) => event,
-                // Counted by whoever tells the reader.
-                Next::Lagged => return Some(Told::TooSlow),
+            let event = match self.take_kept() {
+                Some(event) => event,
+                None => match self.subscription.rest(bell, key)? {
+                    Next::Event(event) => event,
+                    // Counted by whoever tells the reader.
+                    Next::Lagged => return Some(Told::TooSlow),
+                },
             };
-            if let Some(json) = self.render(event.id, &event.kind).await {
-                return Some(Told::Event(event.id, json));
+            match self.render(&event) {
+                Ok(Some(json)) => return Some(Told::Json(json)),
+                Ok(None) => {}
+                Err(unmade) => {
+                    self.kept = Some((unmade.event, unmade.name.clone()));
+                    return Some(Told::NotYet(unmade));
+                }
             }
         }
+    }
+
+    fn take_kept(&mut self) -> Option<notify::Event> {
+        self.kept.take().map(|(id, sale)| notify::Event { id, kind: Kind::Status(sale) })
     }
 
     /// Nothing is rung for any more.
@@ -135,35 +175,72 @@ impl Feed {
             return false;
         }
         self.blocks.mark_unchanged();
+        self.is_blocked()
+    }
+
+    /// Waits until operators turn the reader away.
+    pub(super) async fn turned_away(&mut self) {
+        loop {
+            // The sender lives as long as the server.
+            let _ = self.blocks.changed().await;
+            if self.is_blocked() {
+                return;
+            }
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
         self.app.not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Told {
+    /// Waits for the next event. Dropping the future loses nothing: it is over as soon as it has the event, and whoever asked has that told.
+    pub(super) async fn next(&mut self) -> Heard {
         loop {
             let next = tokio::select! {
                 biased;
                 // The sender lives as long as the server.
                 _ = self.blocks.changed() => None,
+                () = std::future::ready(()), if self.kept.is_some() => self.take_kept().map(Next::Event),
                 next = self.subscription.next() => Some(next),
             };
-            let event = match next {
-                Some(Next::Event(event)) => event,
+            match next {
+                Some(Next::Event(event)) => return Heard::Event(event),
                 Some(Next::Lagged) => {
                     self.app.metrics.dropped.add_one();
-                    return Told::TooSlow;
+                    return Heard::TooSlow;
                 }
-                None if self.app.not_blocked(self.client, self.buyer()).is_err() => return Told::TurnedAway,
-                None => continue,
-            };
-            // What is not in the catalogue any more is nothing to tell of.
-            if let Some(json) = self.render(event.id, &event.kind).await {
-                return Told::Event(event.id, json);
+                None if self.is_blocked() => return Heard::TurnedAway,
+                None => {}
             }
         }
     }
 
-    async fn render(&mut self, id: u64, kind: &Kind) -> Option<String> {
+    /// An event as JSON. It may take the time that a status takes to be made, so this is not to be dropped before it is done. `None`: there is nothing to tell
+    /// of it, or the server stops, which waits for no status.
+    pub(super) async fn told(&mut self, event: &notify::Event) -> Option<String> {
+        let unmade = match self.render(event) {
+            Ok(json) => return json,
+            Err(unmade) => unmade,
+        };
+        tokio::select! {
+            json = unmade.make(&self.app) => Some(json),
+            () = self.app.stop.cancelled() => None,
+        }
+    }
+
+    /// An event as JSON, as far as it can be told at once. `Ok(None)`: there is nothing to tell of it.
+    fn render(&mut self, event: &notify::Event) -> Result<Option<String>, Unmade> {
+        let Kind::Status(name) = &event.kind else { return Ok(self.render_own(&event.kind)) };
+        // What is not in the catalogue any more is nothing to tell of.
+        let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
+        match self.app.views.status_at_hand(&self.app.engine, &sale, event.id) {
+            Some(made) => Ok(Some(status(&made.bytes))),
+            None => Err(Unmade { name: name.clone(), sale, event: event.id }),
+        }
+    }
+
+    /// What is made for this reader alone.
+    fn render_own(&mut self, kind: &Kind) -> Option<String> {
         match kind {
             Kind::Order(order) => {
                 let order = wire::order_in(&self.app.engine.catalogue(), order)?;
@@ -174,10 +251,6 @@ impl Feed {
                 let refused = wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
-            Kind::Status(sale) => {
-                let sale = shown(&self.app, sale).ok()?;
-                Some(status(&self.app.views.status_of_event(&self.app.engine, &sale, id).await.bytes))
-            }
             Kind::Room(sale) | Kind::Place { sale, .. } => {
                 let sale = shown(&self.app, sale).ok()?;
                 let place = json(&room::event(&self.app, &sale, self.buyer())?);
@@ -185,6 +258,8 @@ impl Feed {
                 // Who is told the same again learns nothing.
                 (std::mem::replace(&mut self.place, now) != now).then_some(place)
             }
+            // It is made for everybody.
+            Kind::Status(_) => None,
         }
     }
 }

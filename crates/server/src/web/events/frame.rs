@@ -8,17 +8,39 @@ pub(super) const PONG_BYTES: usize = 6;
 const PONG: [u8; 2] = [0x8a, 0x80];
 /// How a text begins that is one whole frame.
 const TEXT: u8 = 0x81;
+/// How a farewell begins.
+const CLOSE: u8 = 0x88;
+
+fn is_pong(frame: &[u8]) -> bool {
+    frame.len() == PONG_BYTES && frame.starts_with(&PONG)
+}
 
 /// Whether this is one or more answers to pings that asked nothing, whole, and nothing else.
 pub(super) fn are_pongs(bytes: &[u8]) -> bool {
-    let is_one = |frame: &[u8]| frame.len() == PONG_BYTES && frame.starts_with(&PONG);
-    !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_one)
+    !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_pong)
+}
+
+/// Whether the other end says farewell here, at once or behind answers to pings.
+pub(super) fn is_farewell(bytes: &[u8]) -> bool {
+    let mut frames = bytes.chunks(PONG_BYTES).skip_while(|frame| is_pong(frame));
+    frames.next().is_some_and(|frame| frame[0] == CLOSE)
 }
 
 /// Appends a text as the server frames it.
 pub(super) fn put_text(text: &str, frame: &mut Vec<u8>) {
-    frame.push(TEXT);
-    let length = text.len() as u64;
+    put(TEXT, text.as_bytes(), frame);
+}
+
+/// A farewell as the server frames it.
+pub(super) fn farewell(code: u16, reason: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    put(CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), &mut frame);
+    frame
+}
+
+fn put(kind: u8, held: &[u8], frame: &mut Vec<u8>) {
+    frame.push(kind);
+    let length = held.len() as u64;
     let bytes = length.to_be_bytes();
     match length {
         0..=125 => frame.extend(&bytes[7..]),
@@ -31,13 +53,13 @@ pub(super) fn put_text(text: &str, frame: &mut Vec<u8>) {
             frame.extend(&bytes);
         }
     }
-    frame.extend_from_slice(text.as_bytes());
+    frame.extend_from_slice(held);
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
     use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 
     use super::*;
 
@@ -55,6 +77,29 @@ mod tests {
         let mut theirs = Vec::new();
         Frame::ping(Vec::new()).format(&mut theirs).expect("room in memory");
         assert_eq!(theirs, PING);
+        let mut theirs = Vec::new();
+        let close = CloseFrame { code: 1001_u16.into(), reason: "the server is stopping".into() };
+        Frame::close(Some(close)).format(&mut theirs).expect("room in memory");
+        assert_eq!(farewell(1001, "the server is stopping"), theirs);
+    }
+
+    #[test]
+    fn a_farewell_is_known_at_once_and_behind_pongs() {
+        let pong = [0x8a_u8, 0x80, 1, 2, 3, 4];
+        let empty = [0x88_u8, 0x80, 1, 2, 3, 4];
+        let long = [&[0x88_u8, 0xfd, 1, 2, 3, 4][..], &[7; 125]].concat();
+        for farewell in [&empty[..], &long[..]] {
+            for pongs in [0, 1, 7] {
+                let said = [&pong.repeat(pongs)[..], farewell].concat();
+                assert!(is_farewell(&said), "{said:?}");
+                // Its beginning is enough.
+                assert!(is_farewell(&said[..6 * pongs + 1]), "{said:?}");
+            }
+        }
+        let others: [&[u8]; 4] = [&[], &pong.repeat(3), &pong[..3], &[0x89, 0x80, 1, 2, 3, 4, 0x88, 0x80]];
+        for other in others {
+            assert!(!is_farewell(other), "{other:?}");
+        }
     }
 
     #[test]

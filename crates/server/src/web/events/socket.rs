@@ -4,6 +4,7 @@
 //! to go on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -21,14 +22,14 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::dormitory::{Bed, Sleeper};
-use super::feed::{Feed, Told};
+use super::feed::{Feed, Heard};
 use super::follow;
 use super::upgrade::{Upgrade, not_asked_for};
 use crate::auth::Shopper;
 use crate::metrics::Present;
 use crate::web::App;
 use crate::web::connection::Connection;
-use crate::web::limits::{CLOSE_TIMEOUT, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX};
+use crate::web::limits::{CLOSE_TIMEOUT, SLEEPLESS, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX};
 use crate::web::refusals::BLOCKED;
 use crate::web::reply::Refused;
 use crate::web::socket::Socket;
@@ -41,7 +42,9 @@ const POLICY_VIOLATION: u16 = 1008;
 /// Close code: what came is no message, or longer than one may be.
 const PROTOCOL_ERROR: u16 = 1002;
 /// Close code: this end is going away.
-const GOING_AWAY: u16 = 1001;
+pub(super) const GOING_AWAY: u16 = 1001;
+/// Why it is.
+pub(super) const STOPPING: &str = "the server is stopping";
 
 /// `GET /v1/ws`
 pub(crate) async fn socket(
@@ -100,6 +103,8 @@ pub(super) enum Wake {
     Unsent(Vec<u8>),
     /// Operators turn the reader away.
     TurnedAway,
+    /// The kernel has no room to listen to it in its sleep.
+    Sleepless,
     /// The task finds out.
     Look,
 }
@@ -110,6 +115,8 @@ struct Awake {
     reader: Reader,
     /// Bytes of the frames that were heard, if none of them was in any way but the shortest.
     heard: u64,
+    /// How long nothing is to happen before it goes to sleep.
+    quiet: Duration,
 }
 
 /// Why a task ends.
@@ -128,31 +135,49 @@ enum End {
 async fn begin(socket: Socket, feed: Feed, connection: Arc<Connection>) {
     let _present = feed.app().metrics.sockets.enter();
     let reader = Reader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
-    let mut awake = Awake::over(socket, reader).await;
+    let quiet = reader.feed.app().quiet;
+    let mut awake = Awake::over(socket, reader, quiet).await;
     let end = if awake.greet().await { awake.serve().await } else { End::Gone };
     awake.end(end).await;
 }
 
 /// Serves a WebSocket that slept, in a task of its own.
-pub(super) fn wake(stream: std::net::TcpStream, reader: Reader, why: Wake) {
+pub(super) fn wake(stream: std::net::TcpStream, mut reader: Reader, why: Wake) {
     tokio::spawn(async move {
         // What cannot be watched cannot be served.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
-        let is_turned_away = matches!(why, Wake::TurnedAway);
-        let (heard, unsent) = match why {
-            Wake::Heard(bytes) => (bytes, Vec::new()),
-            Wake::Unsent(bytes) => (Vec::new(), bytes),
-            Wake::TurnedAway | Wake::Look => (Vec::new(), Vec::new()),
-        };
-        let mut socket = Socket::new(stream, heard, reader.feed.app().write_stall);
-        if socket.write_all(&unsent).await.is_err() {
+        let app = reader.feed.app().clone();
+        let (mut heard, mut unsent, mut quiet, mut end) = (Vec::new(), Vec::new(), app.quiet, None);
+        match why {
+            Wake::Heard(bytes) => heard = bytes,
+            Wake::Unsent(bytes) => unsent = bytes,
+            Wake::TurnedAway => end = Some(End::Told(POLICY_VIOLATION, BLOCKED)),
+            Wake::Sleepless => quiet = SLEEPLESS,
+            Wake::Look => {}
+        }
+        let mut socket = Socket::new(stream, heard, app.write_stall);
+        if !tell_rest(&mut socket, unsent, &mut reader).await {
             return;
         }
-        drop(unsent);
-        let mut awake = Awake::over(socket, reader).await;
-        let end = if is_turned_away { End::Told(POLICY_VIOLATION, BLOCKED) } else { awake.serve().await };
+        let mut awake = Awake::over(socket, reader, quiet).await;
+        let end = match end {
+            Some(end) => end,
+            None => awake.serve().await,
+        };
         awake.end(end).await;
     });
+}
+
+/// Sends the rest of what a sleeper was told; whether it was taken. Whoever has part of a frame cannot be told anything else, not even farewell.
+async fn tell_rest(socket: &mut Socket, unsent: Vec<u8>, reader: &mut Reader) -> bool {
+    let app = reader.feed.app().clone();
+    tokio::select! {
+        biased;
+        sent = socket.write_all(&unsent) => sent.is_ok(),
+        () = reader.feed.turned_away() => false,
+        () = app.stop.cancelled() => false,
+        () = reader.connection.cut.cancelled() => false,
+    }
 }
 
 /// How many bytes a client's frame has that holds so many.
@@ -167,7 +192,7 @@ fn frame_bytes(payload: usize) -> u64 {
 }
 
 impl Awake {
-    async fn over(socket: Socket, reader: Reader) -> Self {
+    async fn over(socket: Socket, reader: Reader, quiet: Duration) -> Self {
         let config = WebSocketConfig::default()
             .max_message_size(Some(WS_MESSAGE_BYTES_MAX))
             .max_frame_size(Some(WS_MESSAGE_BYTES_MAX))
@@ -175,7 +200,7 @@ impl Awake {
             .write_buffer_size(WS_BUFFER_BYTES)
             .max_write_buffer_size(WS_WRITE_BYTES_MAX);
         let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
-        Self { socket, reader, heard: 0 }
+        Self { socket, reader, heard: 0, quiet }
     }
 
     /// Says what is said first; whether it was taken.
@@ -195,13 +220,16 @@ impl Awake {
 
     async fn serve(&mut self) -> End {
         let app = self.reader.feed.app().clone();
-        let mut quiet_at = Some(Instant::now() + app.quiet);
+        let mut quiet_at = Some(Instant::now() + self.quiet);
         loop {
             let message = tokio::select! {
-                told = self.reader.feed.next() => match told {
-                    Told::Event(_, json) => Message::Text(json.into()),
-                    Told::TooSlow => return End::Told(TRY_AGAIN_LATER, "too slow"),
-                    Told::TurnedAway => return End::Told(POLICY_VIOLATION, BLOCKED),
+                heard = self.reader.feed.next() => match heard {
+                    Heard::Event(event) => match self.reader.feed.told(&event).await {
+                        Some(json) => Message::Text(json.into()),
+                        None => continue,
+                    },
+                    Heard::TooSlow => return End::Told(TRY_AGAIN_LATER, "too slow"),
+                    Heard::TurnedAway => return End::Told(POLICY_VIOLATION, BLOCKED),
                 },
                 came = self.socket.next() => match came {
                     Some(Ok(Message::Close(_))) => return End::Closed,
@@ -211,7 +239,7 @@ impl Awake {
                     Some(Ok(message)) => {
                         self.heard += frame_bytes(message.len());
                         self.reader.unanswered = 0;
-                        quiet_at = Some(Instant::now() + app.quiet);
+                        quiet_at = Some(Instant::now() + self.quiet);
                         continue;
                     }
                 },
@@ -231,15 +259,15 @@ impl Awake {
                         return End::Tired(bed);
                     }
                     // Before the rest of a frame comes there is no use in trying again.
-                    quiet_at = self.holds_nothing().then(|| Instant::now() + app.quiet);
+                    quiet_at = self.holds_nothing().then(|| Instant::now() + self.quiet);
                     continue;
                 }
-                () = app.stop.cancelled() => return End::Told(GOING_AWAY, "the server is stopping"),
+                () = app.stop.cancelled() => return End::Told(GOING_AWAY, STOPPING),
             };
             if self.socket.send(message).await.is_err() {
                 return End::Gone;
             }
-            quiet_at = Some(Instant::now() + app.quiet);
+            quiet_at = Some(Instant::now() + self.quiet);
         }
     }
 
@@ -251,7 +279,10 @@ impl Awake {
     /// A bed, if there is one, and nothing is lost with the task.
     fn bed(&mut self) -> Option<Bed> {
         let is_sent = self.holds_nothing() && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
-        is_sent.then(|| self.reader.connection.service.beds.one()).flatten()
+        if !is_sent {
+            return None;
+        }
+        self.reader.connection.service.beds.upgrade()?.one()
     }
 
     async fn end(self, end: End) {

@@ -14,7 +14,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
-use super::feed::{Feed, Told};
+use super::feed::{Feed, Heard};
 use super::follow;
 use crate::metrics::Present;
 use crate::web::App;
@@ -70,16 +70,22 @@ impl Stream {
             return Some(frame);
         }
         let app = self.feed.app().clone();
-        tokio::select! {
-            told = self.feed.next() => match told {
-                Told::Event(id, json) => Some(format!("id: {id}\ndata: {json}\n\n")),
-                Told::TooSlow | Told::TurnedAway => None,
-            },
-            () = tokio::time::sleep_until(self.ping_at) => {
-                self.ping_at = Instant::now() + app.silence.ping_every;
-                Some(": ping\n\n".to_owned())
+        loop {
+            tokio::select! {
+                heard = self.feed.next() => match heard {
+                    Heard::Event(event) => {
+                        if let Some(json) = self.feed.told(&event).await {
+                            return Some(format!("id: {}\ndata: {json}\n\n", event.id));
+                        }
+                    }
+                    Heard::TooSlow | Heard::TurnedAway => return None,
+                },
+                () = tokio::time::sleep_until(self.ping_at) => {
+                    self.ping_at = Instant::now() + app.silence.ping_every;
+                    return Some(": ping\n\n".to_owned());
+                }
+                () = app.stop.cancelled() => return None,
             }
-            () = app.stop.cancelled() => None,
         }
     }
 }

@@ -1,11 +1,22 @@
 //! WebSockets asleep: they are told, heard, pinged and let go like those awake, and nothing of them stays.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
+use doorbuster_store::BlockKind;
 use serde_json::Value;
+use tokio::task::{JoinSet, yield_now};
 
 use super::slow::{STALL, WAITING, narrow, until};
 use super::*;
 use crate::notify::Kind;
 
+mod bounds;
+mod ends;
+mod frames;
+mod pictures;
+
+/// A ping, a pong and the farewell of a client, masked with nothing.
+const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How long nothing happens to a WebSocket here before it sleeps.
 const MOMENT: Duration = Duration::from_millis(5);
 /// Events at once, fewer than one is woken for.
@@ -39,10 +50,15 @@ async fn nobody_is_left(full: &Full) {
 
 /// Tells anna of a refused request for so many units.
 fn tell(full: &Full, units: u32) {
+    tell_of("anna", full, units);
+}
+
+/// Tells this buyer of one.
+fn tell_of(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let catalogue = full.app.engine.catalogue();
     let item = catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
-    let (buyer, units) = (BuyerId::new("anna").expect("a buyer"), Units::new(units).expect("in range"));
+    let (buyer, units) = (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("in range"));
     full.app.engine.hub().publish(Kind::Refused { id, item, buyer, units, verdict: Verdict::Unavailable });
 }
 
@@ -51,11 +67,22 @@ async fn tell_many(full: &Full, times: u32) {
     for units in 1..=times {
         tell(full, units);
         if units.is_multiple_of(FEW) {
-            for _ in 0..TURNS {
-                tokio::task::yield_now().await;
-            }
+            others_have_turns().await;
         }
     }
+}
+
+async fn others_have_turns() {
+    for _ in 0..TURNS {
+        yield_now().await;
+    }
+}
+
+/// Has operators turn this buyer away.
+async fn block(full: &Full, buyer: &str) {
+    let block = full.app.engine.store().put_block(BlockKind::Buyer, buyer, None, "", 10).await;
+    assert!(block.expect("the store is there").is_some());
+    full.app.know_blocks().await.expect("the store is there");
 }
 
 /// The next frame: how it begins, and what it holds.
@@ -73,13 +100,44 @@ async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
 }
 
+/// The next event.
+async fn event(stream: &mut TcpStream) -> Value {
+    loop {
+        let (kind, held) = frame(stream).await;
+        assert_ne!(kind, 0x88, "{held:?}");
+        if kind == 0x81 {
+            return serde_json::from_slice(&held).expect("JSON");
+        }
+    }
+}
+
 /// For how many units the request was that is told of next.
 async fn units(stream: &mut TcpStream) -> u64 {
     loop {
-        let (kind, held) = frame(stream).await;
-        let event: Value = if kind == 0x81 { serde_json::from_slice(&held).expect("JSON") } else { Value::Null };
+        let event = event(stream).await;
         if event["type"] == "order" {
             return event["order"]["units"].as_u64().expect("a number");
+        }
+    }
+}
+
+/// What the next pong holds.
+async fn pong(stream: &mut TcpStream) -> Vec<u8> {
+    loop {
+        let (kind, held) = frame(stream).await;
+        assert_ne!(kind, 0x88, "{held:?}");
+        if kind == 0x8a {
+            return held;
+        }
+    }
+}
+
+/// Reads until the server says farewell; the code.
+async fn farewell(stream: &mut TcpStream) -> u16 {
+    loop {
+        let (kind, held) = frame(stream).await;
+        if kind == 0x88 {
+            return u16::from_be_bytes([held[0], held[1]]);
         }
     }
 }
@@ -120,7 +178,7 @@ async fn whatever_is_told_while_it_falls_asleep_or_wakes_up_is_heard_once_and_in
         tell(&full, units);
         if units.is_multiple_of(7) {
             // Whoever says something is woken.
-            stream.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.expect("it reads");
+            stream.write_all(&PING).await.expect("it reads");
         }
         // Sooner than it would fall asleep, at that moment, and later.
         tokio::time::sleep(MOMENT / 5 * (units % 11)).await;
@@ -129,6 +187,39 @@ async fn whatever_is_told_while_it_falls_asleep_or_wakes_up_is_heard_once_and_in
         assert_eq!(units(&mut stream).await, expected);
     }
     asleep_are(&full, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn so_it_is_on_several_threads_with_several_who_tell_at_once() {
+    const TELLERS: u32 = 4;
+    const EACH: u32 = 200;
+    let full = Arc::new(start(|_| {}).await);
+    let mut stream = raw_socket(&full).await;
+    let mut telling = JoinSet::new();
+    for teller in 0..TELLERS {
+        let full = full.clone();
+        telling.spawn(async move {
+            for number in 0..EACH {
+                tell(&full, teller * EACH + number + 1);
+                tokio::time::sleep(MOMENT / 5 * ((teller + number) % 11)).await;
+            }
+        });
+    }
+    // How many were heard of each.
+    let mut heard = [0; TELLERS as usize];
+    for count in 0..TELLERS * EACH {
+        let told = units(&mut stream).await - 1;
+        let teller = (told / u64::from(EACH)) as usize;
+        assert_eq!(told % u64::from(EACH), heard[teller], "of {teller}, in order");
+        heard[teller] += 1;
+        if count.is_multiple_of(7) {
+            stream.write_all(&PING).await.expect("it reads");
+        }
+    }
+    telling.join_all().await;
+    asleep_are(&full, 1).await;
+    tell(&full, 7);
+    assert_eq!(units(&mut stream).await, 7, "nothing was told twice");
 }
 
 #[tokio::test]
@@ -147,13 +238,7 @@ async fn a_frame_in_two_halves_is_understood_and_kept_awake_for() {
             assert_eq!(asleep(&full), 0, "half a frame is forgotten: {cut} bytes");
         }
         stream.write_all(&ping[cut..]).await.expect("it reads");
-        let pong = loop {
-            let (kind, held) = frame(&mut stream).await;
-            if kind == 0x8a {
-                break held;
-            }
-        };
-        assert_eq!(pong, b"hello", "after {cut} bytes");
+        assert_eq!(pong(&mut stream).await, b"hello", "after {cut} bytes");
     }
     asleep_are(&full, 1).await;
 }
@@ -161,7 +246,7 @@ async fn a_frame_in_two_halves_is_understood_and_kept_awake_for() {
 #[tokio::test]
 async fn whoever_takes_nothing_in_its_sleep_is_closed_and_what_waits_for_it_is_given_up() {
     let full = start(|app| app.write_stall = STALL).await;
-    let slow = upgraded(narrow(&full).await).await;
+    let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
     asleep_are(&full, 1).await;
     tell_many(&full, WAITING as u32).await;
     nobody_is_left(&full).await;
@@ -173,7 +258,7 @@ async fn whoever_takes_nothing_in_its_sleep_is_closed_and_what_waits_for_it_is_g
 #[tokio::test]
 async fn what_is_taken_in_part_is_gone_on_with_and_nothing_is_lost() {
     let full = start(|app| app.write_stall = REST).await;
-    let mut slow = upgraded(narrow(&full).await).await;
+    let mut slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
     asleep_are(&full, 1).await;
     tell_many(&full, WAITING as u32).await;
     until("it takes no more", || asleep(&full) == 0).await;
@@ -183,28 +268,4 @@ async fn what_is_taken_in_part_is_gone_on_with_and_nothing_is_lost() {
     asleep_are(&full, 1).await;
     tell(&full, 7);
     assert_eq!(units(&mut slow).await, 7);
-}
-
-#[tokio::test]
-async fn a_server_that_stops_tells_whoever_sleeps_and_nothing_holds_on_to_it() {
-    let full = start(|_| {}).await;
-    let mut streams = Vec::new();
-    for _ in 0..3 {
-        streams.push(raw_socket(&full).await);
-    }
-    asleep_are(&full, 3).await;
-    full.app.begin_to_stop();
-    full.stop.cancel();
-    for stream in &mut streams {
-        let farewell = loop {
-            let (kind, held) = frame(stream).await;
-            if kind == 0x88 {
-                break held;
-            }
-        };
-        assert_eq!(farewell[..2], 1001_u16.to_be_bytes());
-    }
-    drop(streams);
-    nobody_is_left(&full).await;
-    until("nothing holds on to it", || Arc::strong_count(&full.app) == 1).await;
 }

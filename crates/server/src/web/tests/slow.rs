@@ -36,9 +36,14 @@ struct Reader(Lines<BufReader<TcpStream>>);
 
 impl Reader {
     /// Begins a stream over this connection, and reads its first event.
-    async fn new(mut stream: TcpStream) -> Self {
+    async fn new(stream: TcpStream) -> Self {
+        Self::following(stream, "").await
+    }
+
+    /// The same, with this query.
+    async fn following(mut stream: TcpStream, query: &str) -> Self {
         let token = token(SECRET.as_bytes(), &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) });
-        let asked = format!("GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let asked = format!("GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
         stream.write_all(asked.as_bytes()).await.expect("it reads");
         let mut reader = Self(BufReader::new(stream).lines());
         assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
@@ -130,6 +135,26 @@ async fn a_stream_that_has_nothing_to_tell_is_pinged_and_need_not_answer() {
     assert!(pinged.is_ok(), "{pings} pings were waited for");
     tell(&full, 1);
     reader.hear("data: ", 1).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_due_for_a_ping_hears_of_a_status_that_takes_its_time() {
+    let silence = Silence { ping_every: Duration::from_millis(20), pings_max: 3 };
+    let full = Full::start_with(&[], |app| app.silence = silence).await;
+    let stream = TcpStream::connect(full.address).await.expect("it listens");
+    let mut reader = Reader::following(stream, "?sale=spring").await;
+    let spring = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
+    let view = full.app.views.of(&full.app.engine, &spring);
+    // The status that every stream begins with.
+    reader.hear("data: ", 1).await;
+    for _ in 0..3 {
+        let making = view.hold().await;
+        full.app.engine.hub().publish(Kind::Status("spring".into()));
+        tokio::time::sleep(5 * silence.ping_every).await;
+        drop(making);
+        let heard = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
+        assert!(heard.is_ok(), "it was lost");
+    }
 }
 
 /// How many bytes the answer to this request has.

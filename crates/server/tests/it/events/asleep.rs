@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Socket, next, socket};
-use crate::app::{PATIENCE, TestApp, sale};
+use super::{Socket, next, open, socket};
+use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::watch::Watch;
 
 /// Longer than it takes to fall asleep.
@@ -156,6 +156,33 @@ async fn whom_operators_turn_away_is_told_in_its_sleep_and_counted_once() {
     assert_eq!(u16::from(frame.code), 1008);
     let page = app.get("/metrics").await.text();
     assert!(page.lines().any(|line| line == "doorbuster_blocked_total{kind=\"buyer\"} 1"), "{page}");
+    assert_eq!(asleep(&app).await, 1, "nobody else was woken");
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(order(&mut bert).await, "reserved");
+}
+
+#[tokio::test]
+async fn whose_network_operators_turn_away_is_told_in_its_sleep() {
+    let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    app.open_sale("spring", 10.into(), 10).await;
+    let from = async |buyer: &str, address: &str| {
+        let headers = [("authorization", bearer(buyer)), ("x-forwarded-for", address.to_owned())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        open(&app, "", &headers).await.expect("an upgrade").0
+    };
+    let (mut anna, mut bert) = (from("anna", "192.0.2.7").await, from("bert", "198.51.100.7").await);
+    asleep_are(&app, 2).await;
+    let body = Some(json!({"kind": "ip", "value": "192.0.2.0/24"}));
+    assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
+    let close = loop {
+        match message(&mut anna).await {
+            // Its greeting.
+            Some(Message::Text(_)) => {}
+            other => break other,
+        }
+    };
+    let Some(Message::Close(Some(frame))) = close else { panic!("{close:?}") };
+    assert_eq!(u16::from(frame.code), 1008);
     assert_eq!(asleep(&app).await, 1, "nobody else was woken");
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(order(&mut bert).await, "reserved");
