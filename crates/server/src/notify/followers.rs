@@ -12,8 +12,8 @@ use super::mailbox::Mailbox;
 pub(super) struct Followers {
     /// A buyer's only one, as a rule; then there is no map.
     one: Option<Weak<Mailbox>>,
-    /// By the addresses of their mailboxes.
-    others: HashMap<usize, Weak<Mailbox>, FixedState>,
+    /// By the addresses of their mailboxes. Apart, since nearly every buyer has none, and there are as many buyers as tabs.
+    others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 
 fn address(mailbox: &Arc<Mailbox>) -> usize {
@@ -22,7 +22,7 @@ fn address(mailbox: &Arc<Mailbox>) -> usize {
 
 impl Followers {
     pub(super) fn len(&self) -> usize {
-        usize::from(self.one.is_some()) + self.others.len()
+        usize::from(self.one.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -34,20 +34,20 @@ impl Followers {
         if self.one.is_none() {
             self.one = Some(follower);
         } else {
-            self.others.insert(address(mailbox), follower);
+            self.others.get_or_insert_default().insert(address(mailbox), follower);
         }
     }
 
     pub(super) fn remove(&mut self, mailbox: &Arc<Mailbox>) {
         if self.one.as_ref().is_some_and(|one| one.as_ptr().addr() == address(mailbox)) {
             self.one = None;
-        } else {
-            self.others.remove(&address(mailbox));
+        } else if let Some(others) = &mut self.others {
+            others.remove(&address(mailbox));
         }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = Arc<Mailbox>> {
-        self.one.iter().chain(self.others.values()).filter_map(Weak::upgrade)
+        self.one.iter().chain(self.others.iter().flat_map(|others| others.values())).filter_map(Weak::upgrade)
     }
 }
 
