@@ -1,6 +1,9 @@
 //! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its form, and by nothing else.
 
-use tiny_skia::{Path, PathBuilder, Transform};
+use std::f32::consts::TAU;
+use std::ops::Range;
+
+use tiny_skia::{Path, PathBuilder, Point, Transform};
 
 use crate::canvas::Canvas;
 use crate::chance::Chance;
@@ -20,10 +23,15 @@ pub const TOLERANCE_PX: u16 = 5;
 const SIDE: i32 = PIECE_SIDE as i32;
 /// Side of a piece without its tongues.
 const BODY: f32 = 44.0;
-/// Radius of a tongue or notch.
+/// Radius of a tongue or notch, of which a gap's is so many parts.
 const TONGUE: f32 = 7.5;
-/// Room round the body in the piece's file.
-const MARGIN: f32 = (PIECE_SIDE as f32 - BODY) / 2.0;
+const WORN: Range<f32> = 0.8..1.15;
+/// Into how many pieces a tongue's circle is cut.
+const ROUND: usize = 12;
+/// How far a gap's outline is bent at most.
+const BEND: f32 = 3.0;
+/// Into how many pieces a straight part of an outline is cut, so that it can be bent.
+const STEPS: usize = 3;
 /// Gaps in a picture: one that fits and others that do not.
 const GAPS: usize = 3;
 /// The piece starts at the left; its gap is not there.
@@ -31,6 +39,9 @@ const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// How strong the grain is.
 const GRAIN: u8 = 18;
+/// How much darker or lighter a gap is, and how clear its rim: enough for a person to see each side at once.
+const TINT: Range<f32> = 0.36..0.6;
+const RIM: Range<f32> = 0.2..0.4;
 /// Gaps do not touch.
 const APART: i32 = 66;
 
@@ -55,7 +66,7 @@ pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
 }
 
-/// What is at one side of a piece.
+/// What may be at one side of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Straight,
@@ -63,66 +74,122 @@ enum Side {
     Notch,
 }
 
-/// The form of a piece: its four sides and how far along each its tongue sits.
+impl Side {
+    fn other(self, chance: &mut Chance) -> Self {
+        *chance.pick(match self {
+            Self::Straight => &[Self::Tongue, Self::Notch],
+            Self::Tongue => &[Self::Straight, Self::Notch],
+            Self::Notch => &[Self::Straight, Self::Tongue],
+        })
+    }
+}
+
+/// A side of a piece: what is at it, how far along it sits, and how large it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Edge {
+    side: Side,
+    along: f32,
+    radius: f32,
+}
+
+/// The form of a piece: its four sides.
 #[derive(Clone, Debug, PartialEq)]
-struct Form([(Side, f32); 4]);
+struct Form([Edge; 4]);
 
 impl Form {
     fn draw(chance: &mut Chance) -> Self {
         let mut sides = [Side::Tongue, Side::Notch, *chance.pick(&[Side::Tongue, Side::Notch]), Side::Straight];
         chance.shuffle(&mut sides);
-        Self(sides.map(|side| (side, chance.float(0.36..0.64))))
+        Self(sides.map(|side| Edge { side, along: chance.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Another form: two of its sides differ so that a person sees it; the others are just as they are here, so that a template likes it.
+    /// Another form: one of its sides differs so that a person sees it. All four have to be read to tell.
     fn other(&self, chance: &mut Chance) -> Self {
-        let mut places = [0, 1, 2, 3];
-        chance.shuffle(&mut places);
         let mut form = self.clone();
-        for &n in &places[..2] {
-            let (side, along) = self.0[n];
-            let others = match side {
-                Side::Straight => [Side::Tongue, Side::Notch],
-                Side::Tongue => [Side::Straight, Side::Notch],
-                Side::Notch => [Side::Straight, Side::Tongue],
-            };
-            form.0[n] = (*chance.pick(&others), along);
-        }
+        let n = *chance.pick(&[0, 1, 2, 3]);
+        form.0[n].side = form.0[n].side.other(chance);
         form
     }
 
-    /// Nearly the same form: its tongues sit a little elsewhere. A person does not mind; a template does.
+    /// Nearly the same form: its tongues sit a little elsewhere, and are a little larger or smaller. A person does not mind; a template does. Every gap is
+    /// worn like this, or how much it is would tell which one fits.
     fn like(&self, chance: &mut Chance) -> Self {
-        Self(self.0.map(|(side, along)| (side, (along + chance.float(-0.15..0.15)).clamp(0.3, 0.7))))
+        Self(self.0.map(|edge| Edge {
+            side: edge.side,
+            along: (edge.along + chance.float(-0.15..0.15)).clamp(0.3, 0.7),
+            radius: TONGUE * chance.float(WORN),
+        }))
     }
 
-    /// Its outline with the corner of its file at `(x, y)`.
-    fn path(&self, x: f32, y: f32) -> Path {
-        let mut path = PathBuilder::new();
-        let (left, top) = (x + MARGIN, y + MARGIN);
-        let corners = [(left, top), (left + BODY, top), (left + BODY, top + BODY), (left, top + BODY)];
-        path.move_to(left, top);
-        for (n, &(side, along)) in self.0.iter().enumerate() {
-            let (from, to) = (corners[n], corners[(n + 1) % 4]);
-            let (ux, uy) = ((to.0 - from.0) / BODY, (to.1 - from.1) / BODY);
-            // Outwards is to the left of the way round.
-            let out = match side {
-                Side::Straight => 0.0,
-                Side::Tongue => 1.0,
-                Side::Notch => -1.0,
+    /// Its outline, seen from its middle.
+    fn outline(&self) -> Vec<Point> {
+        let side = |(n, edge): (usize, &Edge)| {
+            let straight = |from: f32, to: f32| {
+                (0..STEPS).map(move |k| on_side(n, from + (to - from) * k as f32 / STEPS as f32, 0.0))
             };
-            if out != 0.0 {
-                let (mx, my) = (from.0 + ux * BODY * along, from.1 + uy * BODY * along);
-                let (nx, ny) = (uy * out, -ux * out);
-                // Three quarters of a circle whose middle lies half a radius out.
-                for step in 0..=16 {
-                    let angle = -2.35 + 4.7 * step as f32 / 16.0;
-                    let (sin, cos) = angle.sin_cos();
-                    let (a, b) = (TONGUE * sin, TONGUE * (0.6 + cos));
-                    path.line_to(mx + ux * a + nx * b, my + uy * a + ny * b);
-                }
-            }
-            path.line_to(to.0, to.1);
+            let middle = BODY * edge.along;
+            // Where a tongue begins and ends.
+            let (from, to) = (middle - edge.radius * 0.7, middle + edge.radius * 0.7);
+            straight(0.0, from).chain(edge.bump(n)).chain(straight(to, BODY)).collect::<Vec<_>>()
+        };
+        self.0.iter().enumerate().flat_map(side).collect()
+    }
+}
+
+impl Edge {
+    /// What is at side `n`: three quarters of a circle whose middle lies half a radius out.
+    fn bump(&self, n: usize) -> Vec<Point> {
+        let out = match self.side {
+            Side::Straight => return Vec::new(),
+            Side::Tongue => self.radius,
+            Side::Notch => -self.radius,
+        };
+        let step = |step: usize| {
+            let (sin, cos) = (-2.35 + 4.7 * step as f32 / ROUND as f32).sin_cos();
+            on_side(n, BODY * self.along + self.radius * sin, out * (0.6 + cos))
+        };
+        (0..=ROUND).map(step).collect()
+    }
+}
+
+/// A place on side `n`, counted clockwise from the top, so far along and so far outwards; seen from the middle of the piece.
+fn on_side(n: usize, along: f32, out: f32) -> Point {
+    let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
+    let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
+    Point::from_xy(x, y)
+}
+
+/// How a gap lies in the picture: bent, turned and sized a little, round its middle.
+struct Pose {
+    place: Transform,
+    /// How far it is bent and where, across and down.
+    bends: [(f32, f32); 2],
+}
+
+impl Pose {
+    /// Upright, with the corner of the piece's file at `(x, y)`.
+    fn upright(x: i32, y: i32) -> Self {
+        let half = PIECE_SIDE as f32 / 2.0;
+        Self { place: Transform::from_translate(x as f32 + half, y as f32 + half), bends: [(0.0, 0.0); 2] }
+    }
+
+    fn askew(x: i32, y: i32, chance: &mut Chance) -> Self {
+        let size = chance.float(0.92..1.06);
+        let place = Self::upright(x, y).place.pre_concat(Transform::from_rotate(chance.float(-10.0..10.0)));
+        let bends = [(); 2].map(|()| (chance.float(-BEND..BEND), chance.float(0.0..TAU)));
+        Self { place: place.pre_scale(size, size), bends }
+    }
+
+    /// The outline of a form that lies like this.
+    fn path(&self, form: &Form) -> Path {
+        let [across, down] = self.bends;
+        // A wave as long as a body, so that its middle stays where it is.
+        let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
+        let mut path = PathBuilder::new();
+        for (n, point) in form.outline().into_iter().enumerate() {
+            let mut at = Point::from_xy(point.x + bent(across, point.y), point.y + bent(down, point.x));
+            self.place.map_point(&mut at);
+            if n == 0 { path.move_to(at.x, at.y) } else { path.line_to(at.x, at.y) }
         }
         path.close();
         path.finish().expect("it has an area")
@@ -142,9 +209,8 @@ pub fn draw_puzzle(chance: &mut Chance) -> Puzzle {
     let piece = cut(&picture, &form, anywhere, chance);
     let whole = picture.pixels.clone();
     for (n, &x) in places.iter().enumerate() {
-        let gap = if n == 0 { form.like(chance) } else { form.other(chance) };
-        let path = gap.path(x as f32, y as f32).transform(askew(x, y, chance)).expect("it stays within the picture");
-        hollow(&mut picture, &whole, &path, chance);
+        let gap = if n == 0 { form.clone() } else { form.other(chance) }.like(chance);
+        hollow(&mut picture, &whole, &Pose::askew(x, y, chance).path(&gap), chance);
     }
     scene::clutter(&mut picture, chance, y as f32, (y + PIECE_SIDE as i32) as f32);
     grain(&mut picture, chance, GRAIN);
@@ -178,7 +244,7 @@ fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -
         let from = (y + row) * picture.width + x;
         to.copy_from_slice(&picture.pixels[from..from + PIECE_SIDE as usize]);
     }
-    let outline = form.path(0.0, 0.0);
+    let outline = Pose::upright(0, 0).path(form);
     let tint = colour(0.0, 0.0, if chance.coin() { 0.0 } else { 1.0 }, chance.float(0.0..0.1));
     piece.fill(&outline, tint);
     grain(&mut piece, chance, GRAIN);
@@ -187,23 +253,13 @@ fn cut(picture: &Canvas, form: &Form, (x, y): (i32, i32), chance: &mut Chance) -
     piece
 }
 
-/// Turned and sized a little round its middle, which stays where it is.
-fn askew(x: i32, y: i32, chance: &mut Chance) -> Transform {
-    let (middle_x, middle_y) = (x as f32 + PIECE_SIDE as f32 / 2.0, y as f32 + PIECE_SIDE as f32 / 2.0);
-    let size = chance.float(0.92..1.06);
-    Transform::from_rotate_at(chance.float(-10.0..10.0), middle_x, middle_y)
-        .pre_concat(Transform::from_translate(middle_x, middle_y))
-        .pre_scale(size, size)
-        .pre_translate(-middle_x, -middle_y)
-}
-
 /// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What was there before is not seen through it.
 fn hollow(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, chance: &mut Chance) {
     let shift = (chance.int(40..300).unsigned_abs() as usize, chance.int(10..90).unsigned_abs() as usize);
     picture.fill_from(path, whole, shift);
     let light = if chance.coin() { 0.0 } else { 1.0 };
-    picture.fill(path, colour(0.0, 0.0, light, chance.float(0.24..0.55)));
-    let rim = colour(0.0, 0.0, if chance.coin() { 0.0 } else { 1.0 }, chance.float(0.15..0.4));
+    picture.fill(path, colour(0.0, 0.0, light, chance.float(TINT)));
+    let rim = colour(0.0, 0.0, if chance.coin() { 0.0 } else { 1.0 }, chance.float(RIM));
     picture.stroke(path, rim, chance.float(1.0..2.2));
 }
 
@@ -223,6 +279,17 @@ mod tests {
                 assert_eq!(chunks(file), ["IHDR", "IDAT", "IEND"]);
             }
             assert!(background.len() < 160 * 1_024 && piece.len() < 24 * 1_024);
+        }
+    }
+
+    #[test]
+    fn forms_that_do_not_fit_differ_at_one_side_and_wear_changes_none() {
+        let mut chance = Chance::repeatable(7);
+        for _ in 0..500 {
+            let form = Form::draw(&mut chance);
+            let (other, worn) = (form.other(&mut chance), form.like(&mut chance));
+            let differ = |a: &Form| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();
+            assert_eq!((differ(&other), differ(&worn)), (1, 0), "{form:?} {other:?} {worn:?}");
         }
     }
 

@@ -12,6 +12,9 @@ use crate::picture::colour;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
+/// How much of what is below it a patch covers: less if a gap may be there, whose sides a person has to see.
+const BEHIND: Range<f32> = 0.2..0.65;
+const BEFORE: Range<f32> = 0.2..0.4;
 
 /// Covers the picture.
 pub(super) fn draw(picture: &mut Canvas, chance: &mut Chance) {
@@ -21,7 +24,7 @@ pub(super) fn draw(picture: &mut Canvas, chance: &mut Chance) {
         hills(picture, chance, hue, layer as f32 / 4.0);
     }
     for _ in 0..24 {
-        patch(picture, chance, hue, 0.0..HEIGHT);
+        patch(picture, chance, hue, 0.0..HEIGHT, BEHIND);
     }
     for _ in 0..14 {
         edge(picture, chance, 0.0..HEIGHT);
@@ -32,7 +35,7 @@ pub(super) fn draw(picture: &mut Canvas, chance: &mut Chance) {
 pub(super) fn clutter(picture: &mut Canvas, chance: &mut Chance, from: f32, to: f32) {
     let hue = chance.float(0.0..1.0);
     for _ in 0..6 {
-        patch(picture, chance, hue, from..to);
+        patch(picture, chance, hue, from..to, BEFORE);
     }
     for _ in 0..14 {
         edge(picture, chance, from..to);
@@ -69,7 +72,7 @@ fn hills(picture: &mut Canvas, chance: &mut Chance, hue: f32, near: f32) {
 }
 
 /// A triangle, a square or a disc of a size like a piece's.
-fn patch(picture: &mut Canvas, chance: &mut Chance, hue: f32, rows: Range<f32>) {
+fn patch(picture: &mut Canvas, chance: &mut Chance, hue: f32, rows: Range<f32>, dense: Range<f32>) {
     let (x, y) = (chance.float(0.0..WIDTH), chance.float(rows));
     let size = chance.float(7.0..26.0);
     let corners = chance.int(3..6);
@@ -90,7 +93,7 @@ fn patch(picture: &mut Canvas, chance: &mut Chance, hue: f32, rows: Range<f32>) 
     }
     if let Some(path) = path.finish() {
         let light = chance.float(0.1..0.9);
-        picture.fill(&path, colour(hue + chance.float(-0.3..0.6), 0.45, light, chance.float(0.2..0.65)));
+        picture.fill(&path, colour(hue + chance.float(-0.3..0.6), 0.45, light, chance.float(dense)));
     }
 }
 

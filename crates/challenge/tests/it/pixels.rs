@@ -57,6 +57,17 @@ impl Grey {
         Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
     }
 
+    /// How much lighter it gets over two pixels in a direction.
+    pub fn slope(&self, dx: usize, dy: usize) -> Self {
+        let mut light = vec![0.0; self.light.len()];
+        for y in 1..self.height - 1 {
+            for x in 1..self.width - 1 {
+                light[y * self.width + x] = self.at(x + dx, y + dy) - self.at(x - dx, y - dy);
+            }
+        }
+        Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
+    }
+
     /// The same without its grain: each pixel is the mean of those around it.
     pub fn smooth(&self) -> Self {
         let mut light = self.light.clone();
