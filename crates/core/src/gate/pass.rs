@@ -46,7 +46,7 @@ pub struct Terms<'a> {
     pub buyer: &'a str,
     /// What the shop said of the buyer when it was made.
     pub standing: Standing,
-    /// Whether its sale has a waiting room that opens by itself, and had not: then it is of no use while that is open.
+    /// Whether no waiting room was open when it was made: then it is of no use while one is.
     pub is_free: bool,
     /// Its first instant.
     pub valid_from: Millis,

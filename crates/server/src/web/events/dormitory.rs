@@ -12,14 +12,14 @@ mod leaving;
 pub(super) use beds::Bed;
 pub(crate) use beds::Beds;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet, yield_now};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -72,10 +72,12 @@ struct Dormitory {
     called: VecDeque<u64>,
     /// Then those for whom something waits that a crowd hears.
     crowd: VecDeque<u64>,
-    /// Makes statuses; each is the name of its sale in the end.
-    making: JoinSet<Arc<str>>,
-    /// Who hears nothing before the status of a sale was made.
-    waiting: HashMap<Arc<str>, HashSet<u64>>,
+    /// Makes statuses, each in a task.
+    making: JoinSet<()>,
+    /// Of which sale each of these is.
+    made: HashMap<Id, Arc<str>>,
+    /// Who hears nothing before the status of a sale was made, and whether something of their own waits behind it.
+    waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     sleepers: HashMap<u64, Box<Sleeper>>,
     /// When each sleeper is to be pinged.
     pings: BTreeSet<(Instant, u64)>,
@@ -96,6 +98,7 @@ impl Dormitory {
             called: VecDeque::new(),
             crowd: VecDeque::new(),
             making: JoinSet::new(),
+            made: HashMap::new(),
             waiting: HashMap::new(),
             sleepers: HashMap::new(),
             pings: BTreeSet::new(),
@@ -118,7 +121,7 @@ impl Dormitory {
                 _ = blocks.changed() => self.turn_away().await,
                 rung = self.bell.rung() => self.call(rung),
                 () = std::future::ready(()), if is_called => self.tell_some(),
-                Some(made) = self.making.join_next() => self.go_on(made),
+                Some(made) = self.making.join_next_with_id() => self.go_on(made),
                 spoke = self.ears.speakers() => match spoke {
                     Ok(keys) => keys.into_iter().for_each(|key| self.hear(key)),
                     Err(error) => {
@@ -167,7 +170,7 @@ impl Dormitory {
         let is_turned_away = self.sleepers.get_mut(&key).is_some_and(|it| it.reader.feed.is_turned_away());
         match is_turned_away {
             true => self.wake(key, Wake::TurnedAway),
-            false => self.tell(key),
+            false => self.tell(key, false),
         }
     }
 
@@ -224,30 +227,31 @@ impl Dormitory {
 
     fn tell_some(&mut self) {
         for _ in 0..SLEEPERS_AT_ONCE {
-            let Some(key) = self.called.pop_front().or_else(|| self.crowd.pop_front()) else {
+            let own = self.called.pop_front().map(|key| (key, true));
+            let Some((key, is_own)) = own.or_else(|| Some((self.crowd.pop_front()?, false))) else {
                 // With the room that a crowd had.
                 (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
                 return;
             };
-            self.tell(key);
+            self.tell(key, is_own);
         }
     }
 
     /// Tells a sleeper what waits for it. A fault ends that sleeper, as it would end one in a task of its own, and nobody else.
-    fn tell(&mut self, key: u64) {
-        if catch_unwind(AssertUnwindSafe(|| self.tell_all(key))).is_err() {
+    fn tell(&mut self, key: u64, is_own: bool) {
+        if catch_unwind(AssertUnwindSafe(|| self.tell_all(key, is_own))).is_err() {
             drop(self.take(key));
         }
     }
 
     /// It sleeps on if its connection takes all, and there is not too much.
-    fn tell_all(&mut self, key: u64) {
+    fn tell_all(&mut self, key: u64, is_own: bool) {
         let Some(sleeper) = self.sleepers.get_mut(&key) else { return };
         for _ in 0..TOLD_ASLEEP_MAX {
             let json = match sleeper.reader.feed.rest(&self.bell, key) {
                 None => return,
                 Some(Told::Json(json)) => json,
-                Some(Told::NotYet(status)) => return self.wait_for(status, key),
+                Some(Told::NotYet(status)) => return self.wait_for(status, key, is_own),
                 Some(Told::TooSlow) => break,
             };
             self.frame.clear();
@@ -266,27 +270,31 @@ impl Dormitory {
 
     /// Has a status made, unless one of that sale is being made, and a sleeper told once it is. Should it be one that is older than the sleeper's, the next is
     /// made then.
-    fn wait_for(&mut self, status: Unmade, key: u64) {
+    fn wait_for(&mut self, status: Unmade, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
-            let (app, name) = (self.app.clone(), name.clone());
-            self.making.spawn(async move {
+            let app = self.app.clone();
+            let task = self.making.spawn(async move {
                 status.make(&app).await;
-                name
             });
+            self.made.insert(task.id(), name.clone());
         }
-        self.waiting.entry(name).or_default().insert(key);
+        *self.waiting.entry(name).or_default().entry(key).or_default() |= is_own;
     }
 
     /// Goes on with those who waited for a status that was made.
-    fn go_on(&mut self, made: Result<Arc<str>, JoinError>) {
-        match made {
-            Ok(name) => self.crowd.extend(self.waiting.remove(&name).into_iter().flatten()),
-            // A fault, which ends whoever it would have ended in tasks of their own.
-            Err(_) => {
-                for key in std::mem::take(&mut self.waiting).into_values().flatten() {
-                    drop(self.take(key));
-                }
+    fn go_on(&mut self, made: Result<(Id, ()), JoinError>) {
+        let (id, is_made) = match made {
+            Ok((id, ())) => (id, true),
+            // A fault, which ends whoever follows that sale, as it would end them in tasks of their own.
+            Err(error) => (error.id(), false),
+        };
+        let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
+        for (key, is_own) in waited.into_iter().flatten() {
+            match (is_made, is_own) {
+                (false, _) => drop(self.take(key)),
+                (true, true) => self.called.push_back(key),
+                (true, false) => self.crowd.push_back(key),
             }
         }
     }

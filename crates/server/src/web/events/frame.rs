@@ -20,10 +20,20 @@ pub(super) fn are_pongs(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_pong)
 }
 
-/// Whether the other end says farewell here, at once or behind answers to pings.
-pub(super) fn is_farewell(bytes: &[u8]) -> bool {
-    let mut frames = bytes.chunks(PONG_BYTES).skip_while(|frame| is_pong(frame));
-    frames.next().is_some_and(|frame| frame[0] == CLOSE)
+/// Whether the other end says farewell here, at once or behind other frames that are whole.
+pub(super) fn is_farewell(mut bytes: &[u8]) -> bool {
+    loop {
+        let held = match *bytes {
+            [CLOSE, ..] => return true,
+            // A client's, with its mask.
+            [_, 0xfe, high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])),
+            // No longer one is taken from anybody.
+            [_, 0xff, ..] => return false,
+            [_, length, ..] => usize::from(length & 0x7f),
+            _ => return false,
+        };
+        bytes = bytes.get(PONG_BYTES + held..).unwrap_or_default();
+    }
 }
 
 /// Appends a text as the server frames it.
@@ -96,7 +106,13 @@ mod tests {
                 assert!(is_farewell(&said[..6 * pongs + 1]), "{said:?}");
             }
         }
-        let others: [&[u8]; 4] = [&[], &pong.repeat(3), &pong[..3], &[0x89, 0x80, 1, 2, 3, 4, 0x88, 0x80]];
+        let ping = [0x89, 0x82, 1, 2, 3, 4, 0x88, 0x88];
+        let text = [&[0x81, 0xfe, 0, 200, 1, 2, 3, 4][..], &[0x88; 200]].concat();
+        for first in [&ping[..], &text[..]] {
+            assert!(!is_farewell(first) && is_farewell(&[first, &empty[..]].concat()), "{first:?}");
+        }
+        let others: [&[u8]; 5] =
+            [&[], &pong.repeat(3), &pong[..3], &text[..9], &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0x88, 0x88]];
         for other in others {
             assert!(!is_farewell(other), "{other:?}");
         }

@@ -220,7 +220,8 @@ impl Awake {
 
     async fn serve(&mut self) -> End {
         let app = self.reader.feed.app().clone();
-        let mut quiet_at = Some(Instant::now() + self.quiet);
+        let mut quiet = self.quiet;
+        let mut quiet_at = Some(Instant::now() + quiet);
         loop {
             let message = tokio::select! {
                 heard = self.reader.feed.next() => match heard {
@@ -239,7 +240,7 @@ impl Awake {
                     Some(Ok(message)) => {
                         self.heard += frame_bytes(message.len());
                         self.reader.unanswered = 0;
-                        quiet_at = Some(Instant::now() + self.quiet);
+                        (quiet, quiet_at) = (app.quiet, Some(Instant::now() + app.quiet));
                         continue;
                     }
                 },
@@ -258,8 +259,10 @@ impl Awake {
                     if let Some(bed) = self.bed() {
                         return End::Tired(bed);
                     }
-                    // Before the rest of a frame comes there is no use in trying again.
-                    quiet_at = self.holds_nothing().then(|| Instant::now() + self.quiet);
+                    // Where there is no bed, or a connection takes nothing, it is tried again ever more seldom.
+                    quiet = (quiet * 2).min(SLEEPLESS);
+                    // Before the rest of a frame comes there is no use in it.
+                    quiet_at = self.holds_nothing().then(|| Instant::now() + quiet);
                     continue;
                 }
                 () = app.stop.cancelled() => return End::Told(GOING_AWAY, STOPPING),
@@ -267,7 +270,7 @@ impl Awake {
             if self.socket.send(message).await.is_err() {
                 return End::Gone;
             }
-            quiet_at = Some(Instant::now() + self.quiet);
+            (quiet, quiet_at) = (app.quiet, Some(Instant::now() + app.quiet));
         }
     }
 

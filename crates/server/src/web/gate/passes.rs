@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::gate::{NewPass, Pass, Room};
+use doorbuster_api::gate::{NewPass, Pass};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Requirement};
@@ -61,8 +61,8 @@ async fn make(
     app.let_in(Route::Pass, client, buyer, sale)?;
     // A pass ends with the admission that it was given on: its share of the units goes to the next in line then.
     let (until, is_free) = match app.gate.room.admission(&app.engine, sale, buyer).await.map_err(room::refused)? {
-        // Should the room open after all, nobody gets past it who was here before.
-        Admission::Free => (Millis(i64::MAX), sale.door.waiting_room == Room::Auto),
+        // Should a room open after all, nobody gets past it who was here before.
+        Admission::Free => (Millis(i64::MAX), true),
         Admission::Until(until) => (until, false),
         Admission::Wait => return Err(Problem::waiting_room().into()),
     };

@@ -2,7 +2,7 @@
 use super::*;
 
 /// How long nothing happens here before a WebSocket sleeps that is to be seen awake.
-const LONG: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn what_comes_with_the_request_is_heard() {
