@@ -122,25 +122,3 @@ async fn whoever_waits_for_a_status_is_turned_away_and_told_that_the_server_stop
     nobody_is_left(&full).await;
     drop(making);
 }
-
-#[tokio::test]
-async fn what_is_ones_own_is_told_before_what_a_crowd_hears_also_behind_a_status_that_took_its_time() {
-    let full = start(|_| {}).await;
-    let mut crowd = Vec::new();
-    for n in 0..300 {
-        crowd.push(socket_of(&full, &format!("b{n}"), "?sale=spring").await);
-        status(crowd.last_mut().expect("it came")).await;
-    }
-    asleep_are(&full, crowd.len() as u64).await;
-    let view = view(&full);
-    let making = view.hold().await;
-    change(&full);
-    others_have_turns().await;
-    let mut last = crowd.pop().expect("there are some");
-    tell_of("b299", &full, 7);
-    others_have_turns().await;
-    drop(making);
-    assert_eq!(units(&mut last).await, 7);
-    let told = crowd.iter().filter(|stream| stream.try_read(&mut [0; 1]).is_ok()).count();
-    assert!(told < crowd.len() / 2, "{told} of the crowd were told before");
-}
