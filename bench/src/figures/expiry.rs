@@ -1,7 +1,8 @@
 //! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what everybody else notices meanwhile.
 //!
-//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set to one instant by SQL, in the orders and in their events. Others buy, are
-//! refused and look, each at a steady rate and whatever the answers do: first for a while before that instant, then from it until the last unit is back.
+//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set by SQL, in the orders and in their events: to one instant, or to instants as far
+//! from each other as the orders were made. Others buy, are refused and look, each at a steady rate and whatever the answers do: first for a while before the
+//! first of them, then from it until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use crate::setting::Setting;
 
 mod house;
 
-use house::{House, Truth};
+use house::{Ends, House, Truth};
 
 /// Holds that end at once.
 const HOLDS: u32 = 100_000;
@@ -41,6 +42,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(120);
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// And the last one.
 const LAST: Target = Target::Reported { goal: 10.0 };
+/// Each unit of a rush is due back so many seconds after its own time.
+const EACH: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// Nobody minds waiting for this long, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 const OTHERS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
@@ -52,7 +55,7 @@ pub fn measure(setting: &Setting, _ids: &[&'static str]) -> Vec<Figure> {
 
 fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
     let rounds = if setting.quick { 1 } else { setting.rounds.min(ROUNDS_MAX) };
-    let measured: Result<Vec<Measured>> = (0..rounds).map(|_| one_round(setting, truth)).collect();
+    let measured: Result<Vec<Measured>> = (0..rounds).map(|_| one_round(setting, truth, Ends::AtOnce)).collect();
     let what = |what: &str| format!("{what}, {}", truth.name());
     let measured = match measured {
         Ok(measured) => measured,
@@ -78,7 +81,28 @@ fn in_store(setting: &Setting, truth: Truth) -> Vec<Figure> {
         let (with, without) = (middle(&|m| m.with[at].1), middle(&|m| m.without[at].1));
         figures.push(figure.note(format!("{:.0}/s; median {with:.2} ms, {without:.2} ms before", RATES[at])));
     }
+    figures.push(of_a_rush(setting, rounds, truth));
     figures
+}
+
+/// Holds that end as they were sold, as fast as can be: what a crowd that does not pay leaves.
+fn of_a_rush(setting: &Setting, rounds: usize, truth: Truth) -> Figure {
+    let what = format!("slowest unit of a rush after its own time, {}", truth.name());
+    let measured: Result<Vec<Measured>> = (0..rounds).map(|_| one_round(setting, truth, Ends::AsSold)).collect();
+    let measured = match measured {
+        Ok(measured) => measured,
+        Err(error) => return or_invalid("D5", &what, EACH, Err(error)),
+    };
+    let middle = |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
+    let mut slowest = Figure::new("D5", what, EACH).plain(middle(&|m| m.slowest), "s").note(format!(
+        "{} holds, sold and due within {:.1} s; p99 of an order meanwhile {:.1} ms, {:.1} ms before",
+        measured[0].holds,
+        middle(&|m| m.spread),
+        middle(&|m| m.with[0].0),
+        middle(&|m| m.without[0].0)
+    ));
+    slowest.rounds = measured.iter().map(|m| m.slowest).collect();
+    slowest
 }
 
 /// What one round found.
@@ -87,12 +111,15 @@ struct Measured {
     holds: u32,
     /// Seconds until the first unit was back, half of them, the last.
     back: [f64; 3],
+    /// Seconds from the first hold's time to the last one's, and from its own time to the end of the slowest.
+    spread: f64,
+    slowest: f64,
     /// 99th percentile and median of what others did, in milliseconds: while holds ended, and before.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
 }
 
-fn one_round(setting: &Setting, truth: Truth) -> Result<Measured> {
+fn one_round(setting: &Setting, truth: Truth, ends: Ends) -> Result<Measured> {
     let holds = if setting.quick { HOLDS_QUICK } else { HOLDS };
     let house = House::open(setting, truth)?;
     let secret = house.secret()?;
@@ -108,7 +135,7 @@ fn one_round(setting: &Setting, truth: Truth) -> Result<Measured> {
     let never = AtomicBool::new(false);
     let lead = Duration::from_secs(1);
     let before = others.ask(&house, lead, setting.time * 2, &never)?;
-    let due = house.all_due_at(|| SystemTime::now() + AHEAD)?;
+    let due = house.all_due_from(|| SystemTime::now() + AHEAD, ends)?;
     let due = Instant::now() + due.duration_since(SystemTime::now()).context("the preparations took too long")?;
     let over = AtomicBool::new(false);
     let (meanwhile, back) = std::thread::scope(|scope| {
@@ -122,12 +149,13 @@ fn one_round(setting: &Setting, truth: Truth) -> Result<Measured> {
         (meanwhile, watch.join().expect("looking does not panic"))
     });
     let (meanwhile, back) = (meanwhile?, back?);
+    let (spread, slowest) = house.spread_and_slowest()?;
     let orders: u64 = [&before, &meanwhile].iter().map(|runs| runs[0].count(Kind::Accepted)).sum();
     house.close(holds.into(), orders + 1)?;
     let shown = |runs: &[Run; 3]| {
         std::array::from_fn(|at| (runs[at].p99_us() / 1e3, runs[at].latency.value_at_quantile(0.5) as f64 / 1e3))
     };
-    Ok(Measured { holds, back, with: shown(&meanwhile), without: shown(&before) })
+    Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
 /// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from `due` to the first, half of them, the last.

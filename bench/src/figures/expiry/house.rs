@@ -35,6 +35,18 @@ impl Truth {
     }
 }
 
+/// When holds end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// All at one instant.
+    AtOnce,
+    /// Each as long after the first one as it was sold after it.
+    AsSold,
+}
+
+/// The items whose holds end.
+const HELD: &str = "(SELECT id FROM item WHERE sale_id = 'held')";
+
 /// A server and its store.
 pub struct House {
     kind: Kind,
@@ -111,20 +123,33 @@ impl House {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Has every hold end at the instant that `at` names just before it is written, as if an operator had said so of each; that instant.
-    pub fn all_due_at(&self, at: impl Fn() -> SystemTime) -> Result<SystemTime> {
-        // What was bought beside them stays as it is.
-        let held = "(SELECT id FROM item WHERE sale_id = 'held')";
+    /// Has holds end from the instant on that `at` names just before it is written, as if an operator had said so of each; that instant.
+    pub fn all_due_from(&self, at: impl Fn() -> SystemTime, how: Ends) -> Result<SystemTime> {
         let millis = |at: SystemTime| Ok::<_, anyhow::Error>(at.duration_since(SystemTime::UNIX_EPOCH)?.as_millis());
+        let first = self.sql(&format!("SELECT min(reserved_at) FROM orders WHERE item_id IN {HELD}"))?;
         let due = at();
-        let (now, pay_by) = (millis(SystemTime::now())?, millis(due)?);
+        let (now, from) = (millis(SystemTime::now())?, millis(due)?);
+        let pay_by = match how {
+            Ends::AtOnce => from.to_string(),
+            Ends::AsSold => format!("reserved_at - {first} + {from}"),
+        };
+        // What was bought beside them stays as it is.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
-             SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {held}"
+             SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD}"
         ))?;
-        self.sql(&format!("UPDATE orders SET pay_by = {pay_by} WHERE item_id IN {held}"))?;
+        self.sql(&format!("UPDATE orders SET pay_by = {pay_by} WHERE item_id IN {HELD}"))?;
         self.rest()?;
         Ok(due)
+    }
+
+    /// How long after the first of the holds the last one ended by its own time, and how long after its own time the slowest one did, in seconds.
+    pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
+        let seconds = |of: &str| -> Result<f64> {
+            let millis = self.sql(&format!("SELECT {of} FROM orders WHERE item_id IN {HELD} AND state = 'expired'"))?;
+            Ok(millis.parse::<f64>()? / 1e3)
+        };
+        Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
     /// Lets PostgreSQL be as one that has run for a while: segments of its log are used again, and no checkpoint falls into the time that counts.
