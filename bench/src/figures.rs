@@ -15,6 +15,7 @@ mod processor;
 mod refusals;
 mod settling;
 mod shop;
+mod sinks;
 mod slot;
 mod start;
 mod tickets;
@@ -38,7 +39,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 16] = [
+const GROUPS: [(&[&str], Measure); 17] = [
     (&["R1"], refusals::measure),
     (&["R1D"], door::measure),
     (&["R2", "R3"], orders::measure),
@@ -51,6 +52,7 @@ const GROUPS: [(&[&str], Measure); 16] = [
     (&["R10"], growth::measure),
     (&["R11"], start::measure),
     (&["D5"], expiry::measure),
+    (&["D8"], sinks::measure),
     (&["V1"], views::measure),
     (&["S1"], tickets::measure),
     (&["E4"], challenges::measure),

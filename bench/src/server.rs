@@ -35,6 +35,8 @@ pub struct ServerOptions<'a> {
     pub workers: Option<usize>,
     /// The core that it stays on; `None`: any.
     pub core: Option<usize>,
+    /// Further settings, as in its environment.
+    pub settings: &'a [(&'a str, &'a str)],
 }
 
 /// A running server.
@@ -58,6 +60,7 @@ impl Server {
             ("DOORBUSTER_PASS__KEYS".to_owned(), passes::MASTER.map(|byte| format!("{byte:02x}")).concat()),
         ];
         environment.extend(options.workers.map(|w| ("DOORBUSTER_WORKERS".to_owned(), w.to_string())));
+        environment.extend(options.settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let dir = options.dir.display().to_string();
         let began = Instant::now();
         let mut process = Process::start(Start {

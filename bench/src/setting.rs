@@ -90,7 +90,17 @@ impl Setting {
     /// # Errors
     /// When it does not become ready.
     pub fn server(&self, dir: &Path, workers: Option<usize>, core: Option<usize>) -> Result<Server> {
-        Server::start(&ServerOptions { program: &self.program, dir, workers, core }).context("our server")
+        let options = ServerOptions { program: &self.program, dir, workers, core, settings: &[] };
+        Server::start(&options).context("our server")
+    }
+
+    /// The same with these settings, on as many threads and cores as it chooses.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
+        let options = ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
+        Server::start(&options).context("our server")
     }
 
     /// What the table was measured on.

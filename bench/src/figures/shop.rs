@@ -36,6 +36,16 @@ impl Shop {
         Ok(Self { server, orders: 0, queued: 0, dir })
     }
 
+    /// Starts one with these settings.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn open_with(setting: &Setting, settings: &[(&str, &str)]) -> Result<Self> {
+        let dir = setting.scratch("server")?;
+        let server = setting.server_with(&dir.path().join("data"), settings)?;
+        Ok(Self { server, orders: 0, queued: 0, dir })
+    }
+
     /// The server.
     #[must_use]
     pub fn server(&self) -> &Server {

@@ -15,6 +15,8 @@ mod proxy;
 #[allow(dead_code, reason = "the server's own tests do more with it")]
 #[path = "it/rabbit.rs"]
 mod rabbit;
+#[path = "it/tls.rs"]
+mod tls;
 
 use std::time::Duration;
 

@@ -14,14 +14,23 @@ mod export;
 mod failpoints;
 #[path = "it/house.rs"]
 mod house;
+#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[path = "../../brokers/tests/it/keeper.rs"]
+mod keeper;
 #[path = "it/kill.rs"]
 mod kill;
 #[path = "it/line.rs"]
 mod line;
+#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[path = "../../brokers/tests/it/nats_server.rs"]
+mod nats_server;
 #[path = "it/pages.rs"]
 mod pages;
 #[path = "it/privacy.rs"]
 mod privacy;
+#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[path = "../../brokers/tests/it/proxy.rs"]
+mod proxy;
 #[path = "it/sales.rs"]
 mod sales;
 #[path = "../../server/tests/it/sealed.rs"]
@@ -32,6 +41,8 @@ mod serve;
 mod several;
 #[path = "it/slots.rs"]
 mod slots;
+#[path = "it/stream.rs"]
+mod stream;
 #[path = "it/traces.rs"]
 mod traces;
 #[path = "../../store/tests/it/watch.rs"]

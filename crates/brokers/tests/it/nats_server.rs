@@ -1,5 +1,7 @@
 //! A private NATS with `JetStream`, and what is in its streams.
 use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions};
 use base64::Engine;
@@ -8,10 +10,17 @@ use serde_json::{Value, json};
 
 use crate::keeper::{Keeper, dial, directory, free_ports};
 
+/// How long a stream knows what it has by its id, unless a test says otherwise.
+const WINDOW: Duration = Duration::from_secs(120);
+/// Longest time until a server that listens knows its streams.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
 /// A server with the user `shop`, password `secret`.
 pub struct NatsServer {
     keeper: Keeper,
     port: u16,
+    /// What it proves itself with, if it speaks TLS, and nothing else then.
+    certificate: Option<PathBuf>,
 }
 
 /// A message as a stream keeps it.
@@ -25,11 +34,21 @@ pub struct Kept {
 
 impl NatsServer {
     pub fn start() -> Self {
+        Self::start_with("", None)
+    }
+
+    /// One that speaks TLS alone; both files' paths are without blanks.
+    pub fn start_with_tls(key: &Path, certificate: &Path) -> Self {
+        let words = format!(" --tls --tlscert {} --tlskey {}", certificate.display(), key.display());
+        Self::start_with(&words, Some(certificate.to_owned()))
+    }
+
+    fn start_with(words: &str, certificate: Option<PathBuf>) -> Self {
         let [port] = free_ports();
         let dir = directory("nats");
         let here = dir.display();
-        let server = format!("nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret");
-        let mut server = Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port };
+        let server = format!("nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{words}");
+        let mut server = Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port, certificate };
         server.start_again();
         server
     }
@@ -62,37 +81,33 @@ impl NatsServer {
     }
 
     pub async fn connect(&self) -> Client {
-        let options = ConnectOptions::new().user_and_password("shop".into(), "secret".into());
-        options.connect(format!("nats://127.0.0.1:{}", self.port)).await.expect("it is there")
-    }
-
-    /// Asks `JetStream` for something.
-    async fn ask(&self, what: &str, body: &Value) -> Value {
-        let client = self.connect().await;
-        // It listens before its streams are there.
-        let since = std::time::Instant::now();
-        loop {
-            match client.request(format!("$JS.API.{what}"), body.to_string().into()).await {
-                Ok(answer) => return serde_json::from_slice(&answer.payload).expect("JSON"),
-                Err(error) => assert!(since.elapsed().as_secs() < 60, "{what}: {error}"),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let mut options = ConnectOptions::new().user_and_password("shop".into(), "secret".into());
+        if let Some(certificate) = &self.certificate {
+            options = options.add_root_certificates(certificate.clone()).require_tls(true);
         }
+        options.connect(format!("nats://127.0.0.1:{}", self.port)).await.expect("it is there")
     }
 
     /// Makes a stream for a prefix of subjects.
     pub async fn make_stream(&self, prefix: &str) {
+        self.make_stream_that_knows(prefix, WINDOW).await;
+    }
+
+    /// The same, of a stream that drops what comes again with the same id within this time, 100 ms at least.
+    pub async fn make_stream_that_knows(&self, prefix: &str, window: Duration) {
         let wanted = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
-            "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1, "duplicate_window": 120_000_000_000_u64});
-        let made = self.ask(&format!("STREAM.CREATE.{prefix}"), &wanted).await;
+            "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,
+            "duplicate_window": u64::try_from(window.as_nanos()).expect("it fits")});
+        let made = ask(&self.connect().await, &format!("STREAM.CREATE.{prefix}"), &wanted).await;
         assert!(made.get("error").is_none(), "{made}");
     }
 
     /// What a stream keeps, oldest first.
     pub async fn kept(&self, stream: &str) -> Vec<Kept> {
+        let client = self.connect().await;
         let mut all = Vec::new();
         for seq in 1_u64.. {
-            let got = self.ask(&format!("STREAM.MSG.GET.{stream}"), &json!({"seq": seq})).await;
+            let got = ask(&client, &format!("STREAM.MSG.GET.{stream}"), &json!({"seq": seq})).await;
             let Some(message) = got.get("message") else { break };
             let bytes = |name: &str| STANDARD.decode(message[name].as_str().unwrap_or_default()).expect("base64");
             all.push(Kept {
@@ -102,5 +117,18 @@ impl NatsServer {
             });
         }
         all
+    }
+}
+
+/// Asks `JetStream` for something.
+async fn ask(client: &Client, what: &str, body: &Value) -> Value {
+    // It listens before its streams are there.
+    let since = Instant::now();
+    loop {
+        match client.request(format!("$JS.API.{what}"), body.to_string().into()).await {
+            Ok(answer) => return serde_json::from_slice(&answer.payload).expect("JSON"),
+            Err(error) => assert!(since.elapsed() < ANSWERS_WITHIN, "{what}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,5 +1,6 @@
 //! A private `RabbitMQ`, and what consumers hear from it.
 use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lapin::message::Delivery;
@@ -20,12 +21,34 @@ pub struct Rabbit {
 
 impl Rabbit {
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One that speaks TLS as well, and the port where it does.
+    pub fn start_with_tls(key: &Path, certificate: &Path) -> (Self, u16) {
+        let [port] = free_ports();
+        let rabbit = Self::start_with(&format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.verify = verify_none\n\
+             ssl_options.certfile = {}\nssl_options.keyfile = {}\n",
+            certificate.display(),
+            key.display()
+        ));
+        let since = Instant::now();
+        while dial(port).is_none() {
+            assert!(since.elapsed() < Duration::from_secs(60), "it listens there too");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (rabbit, port)
+    }
+
+    /// With these lines of configuration beside what every test needs.
+    fn start_with(lines: &str) -> Self {
         let [port, names, nodes] = free_ports();
         let dir = directory("rabbit");
         let at = |name: &str| dir.join(name).display().to_string();
         let conf = format!(
             "listeners.tcp.1 = 127.0.0.1:{port}\nlog.file = false\nlog.console = true\nlog.console.level = warning\n\
-             disk_free_limit.absolute = 1MB\n"
+             disk_free_limit.absolute = 1MB\n{lines}"
         );
         std::fs::write(dir.join("rabbit.conf"), conf).expect("a directory of our own");
         std::fs::write(dir.join("plugins"), "[].").expect("a directory of our own");

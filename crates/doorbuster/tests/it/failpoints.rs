@@ -4,6 +4,8 @@
 //! `DOORBUSTER_FAILPOINTS` names the points to die at (all of them), separated by commas; `DOORBUSTER_FAILPOINT_ROUNDS` says how often (1): in round 3 the
 //! third passing is the last. A point that a first round does not come to fails the test.
 
+#[path = "failpoints/broker.rs"]
+mod broker;
 #[path = "failpoints/counter.rs"]
 mod counter;
 #[path = "failpoints/forgotten.rs"]
@@ -15,7 +17,7 @@ mod line;
 #[path = "failpoints/reversed.rs"]
 mod reversed;
 #[path = "failpoints/shop.rs"]
-mod shop;
+pub mod shop;
 #[path = "failpoints/stories.rs"]
 mod stories;
 #[path = "failpoints/truth.rs"]
@@ -84,6 +86,19 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
 
 /// Dies once at each of these points in each round, some at a time.
 fn die_at_each(points: &[Point], at_once: usize, truth: impl Fn(&str) -> Truth + Sync) {
+    in_each_round(points, at_once, |name, passing| {
+        // Of two nodes the other may have done all that this point is about: then that was no death, and another sale begins.
+        let mut lives = (1..=LIVES).map(|n| {
+            let truth = truth(&format!("{name}_{passing}_{n}"));
+            let is_last = n == LIVES || !truth.is_shared();
+            (life(sale(&format!("{name}:{passing}"), truth)), is_last)
+        });
+        lives.find(|(died, is_last)| *died || *is_last || passing > 1).is_some_and(|(died, _)| died)
+    });
+}
+
+/// Does this once for each of these points in each round, some at a time; it says whether a server died at that passing.
+fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
     let is_wanted = |point: &Point| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.name()));
@@ -99,15 +114,7 @@ fn die_at_each(points: &[Point], at_once: usize, truth: impl Fn(&str) -> Truth +
                     let name = point.name();
                     let begun = Instant::now();
                     let one = std::thread::Builder::new().name(format!("{name}:{passing}"));
-                    let one_life = || {
-                        // Of two nodes the other may have done all that this point is about: then that was no death, and another sale begins.
-                        let mut lives = (1..=LIVES).map(|n| {
-                            let truth = truth(&format!("{name}_{passing}_{n}"));
-                            let is_last = n == LIVES || !truth.is_shared();
-                            (life(&format!("{name}:{passing}"), truth), is_last)
-                        });
-                        lives.find(|(died, is_last)| *died || *is_last || passing > 1).is_some_and(|(died, _)| died)
-                    };
+                    let one_life = || dies(&name, passing);
                     let died =
                         std::thread::scope(|scope| one.spawn_scoped(scope, one_life).expect("a thread starts").join());
                     match died {
@@ -131,10 +138,10 @@ fn next(waiting: &Mutex<Vec<(Point, u64)>>) -> Option<(Point, u64)> {
     waiting.lock().expect("nobody panics with it").pop()
 }
 
-/// A sale on an installation of its own that loses its server at this point; whether it did.
-fn life(armed: &str, truth: Truth) -> bool {
+/// A sale on an installation of its own that loses its server at a point; whether it did.
+fn life(sale: impl Future<Output = bool>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    runtime.block_on(sale(armed, truth))
+    runtime.block_on(sale)
 }
 
 /// What a server is told that does not die.

@@ -36,6 +36,8 @@ mod reads;
 mod requests;
 #[path = "windows/rig.rs"]
 pub mod rig;
+#[path = "windows/sinks.rs"]
+mod sinks;
 #[path = "windows/slow.rs"]
 mod slow;
 #[path = "windows/stock.rs"]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::counter::Counter;
-use super::shop::{Event, STUBBORN, Shop};
+use super::shop::{self, Event, STUBBORN, Shop};
 use super::stories::Told;
 use super::truth::Truth;
 use super::{forgotten, line, reversed};
@@ -18,8 +18,8 @@ use crate::windows::rig::Rig;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
-const ORDERS: &str = "/v1/admin/orders?limit=200";
-const REFUNDS: &str = "/v1/admin/refunds?limit=200";
+pub const ORDERS: &str = "/v1/admin/orders?limit=200";
+pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
 const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 
 /// Events that the shop refuses at first: a reservation and what became of it.
@@ -37,13 +37,21 @@ pub async fn until_settled(counter: &Counter, truth: &Truth, dir: &Path, shop: &
             // Gone: it was retried, and the answer lost.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
-        let left = unsettled(counter, truth, dir).await;
-        if left.is_none() {
+        if is_settled(counter, truth, dir).await {
             return;
         }
-        counter.waits("until all is settled", left);
+    }
+}
+
+/// Whether nothing is under way any more; if something is, a moment later.
+pub async fn is_settled(counter: &Counter, truth: &Truth, dir: &Path) -> bool {
+    let left = unsettled(counter, truth, dir).await;
+    let is_settled = left.is_none();
+    counter.waits("until all is settled", left);
+    if !is_settled {
         tokio::time::sleep(PAUSE).await;
     }
+    is_settled
 }
 
 /// What is under way, if anything is.
@@ -83,7 +91,7 @@ pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, tol
     let orders = counter.list(ORDERS, "orders").await;
     let payments = counter.list(PAYMENTS, "payments").await;
     let refunds = counter.list(REFUNDS, "refunds").await;
-    let (documents, heard) = (sessions(truth, rig.data_dir()), heard(shop));
+    let (documents, heard) = (sessions(truth, rig.data_dir()), shop::first(shop.taken()));
     money(&documents, &orders, &payments, &refunds);
     announced(counter, &heard, &orders, &refunds).await;
     line::judge(counter, &heard, &orders, told).await;
@@ -103,12 +111,6 @@ pub async fn judge(rig: &Rig, counter: &Counter, truth: &Truth, shop: &Shop, tol
         reversed::noticed(&back, audit);
     }
     forgotten::judge(counter, &orders, &audited, told).await;
-}
-
-/// What the shop took, each event where it came first.
-fn heard(shop: &Shop) -> Vec<Event> {
-    let mut seen = HashSet::new();
-    shop.taken().into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
 /// Every payment at the provider pays for one order, or went back once, there as well.
@@ -164,7 +166,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
 }
 
 /// Every change was told at least once, those of one order in their order, and nothing else was; of an order out of a line that it is one.
-async fn announced(counter: &Counter, heard: &[Event], orders: &[Value], refunds: &[Value]) {
+pub async fn announced(counter: &Counter, heard: &[Event], orders: &[Value], refunds: &[Value]) {
     for order in orders {
         let id = order["id"].as_str().expect("an id");
         let shown = counter.shown(&format!("/v1/admin/orders/{id}")).await;
@@ -202,7 +204,7 @@ fn exported(rig: &Rig, rows: [usize; 3]) {
 }
 
 /// What buyers were told, as a file for the auditor, which knows no word for a place that was given up.
-fn answers(rig: &Rig, told: &[Told]) -> std::path::PathBuf {
+pub fn answers(rig: &Rig, told: &[Told]) -> std::path::PathBuf {
     let path = rig.scratch.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a fresh name");
     let orders = told.iter().filter(|(_, order)| order["state"] != "refused");

@@ -1,5 +1,6 @@
 //! A shop that is told what happens: it remembers what it took, and for a while refuses whatever is about one stubborn buyer.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,6 +52,11 @@ impl Shop {
         shop
     }
 
+    /// The port that it listens at.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Where it is told.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
@@ -91,7 +97,8 @@ impl Shop {
     }
 }
 
-fn event(body: &Value) -> Event {
+/// What a message says, to a webhook or in a broker's envelope.
+pub fn event(body: &Value) -> Event {
     let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
     let order = ["order/id", "payment/order", "reversal/order"];
     Event {
@@ -102,6 +109,12 @@ fn event(body: &Value) -> Event {
         reversal: body.pointer("/data/reversal").cloned(),
         from_line: body["data"]["from_line"] == true,
     }
+}
+
+/// Each event where it came first.
+pub fn first(came: Vec<Event>) -> Vec<Event> {
+    let mut seen = HashSet::new();
+    came.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
 /// The first whole request, and where it ends.

@@ -38,6 +38,20 @@ pub async fn all(counter: &Counter) -> Vec<Told> {
     stories.join_all().await.concat()
 }
 
+/// What any shop sees: paid, at the second try, twice and late, cancelled, left to expire, refunded; what was promised.
+pub async fn usual(counter: &Counter) -> Vec<Told> {
+    let mut stories = JoinSet::new();
+    let at = || counter.clone();
+    stories.spawn(paid(at(), "payer", &["pay"]));
+    stories.spawn(paid(at(), "clumsy", &["fail", "pay"]));
+    stories.spawn(paid(at(), "hasty", &["twice"]));
+    stories.spawn(late(at()));
+    stories.spawn(cancelled(at(), "fickle"));
+    stories.spawn(left(at(), "leaver", false));
+    stories.spawn(refunded(at()));
+    stories.join_all().await.concat()
+}
+
 /// An order's id, or a place's.
 pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")

@@ -1,0 +1,95 @@
+//! Brokers that speak TLS, with a certificate of their own: they are told where the machine trusts it, and nowhere else.
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::keeper::directory;
+use crate::nats_server::NatsServer;
+use crate::rabbit::Rabbit;
+use crate::{broker, message, name};
+
+/// Where the program that trusts the certificate, or does not, finds the broker.
+const URL: &str = "BROKER_TLS_URL";
+
+/// A key and a certificate of this machine's address, in a directory that goes with them.
+struct Certificate {
+    dir: PathBuf,
+}
+
+impl Certificate {
+    fn make() -> Self {
+        let certificate = Self { dir: directory("broker-tls") };
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(certificate.key())
+            .arg("-out")
+            .arg(certificate.file())
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        certificate
+    }
+
+    fn key(&self) -> PathBuf {
+        self.dir.join("key")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("certificate")
+    }
+
+    /// Publishes to a broker from two programs of their own, as what a machine trusts is read from its environment: one trusts this certificate, the
+    /// other nobody. The message was taken from the first alone.
+    fn is_asked_for(&self, url: &str) {
+        let publish = |trusted: PathBuf| -> Output {
+            let mut inner = Command::new(std::env::current_exe().expect("this program"));
+            inner.args(["--exact", "tls::a_message_is_published_over_tls", "--ignored", "--nocapture"]);
+            inner.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR").env(URL, url);
+            inner.output().expect("this program")
+        };
+        let (trusts, doubts) = (publish(self.file()), publish(PathBuf::from("/dev/null")));
+        let said = |out: &Output| String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(said(&trusts).contains("it was taken"), "{}", said(&trusts));
+        assert!(said(&doubts).contains("it failed: no connection"), "{}", said(&doubts));
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[tokio::test]
+async fn a_nats_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
+    let certificate = Certificate::make();
+    let (server, prefix) = (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
+    server.make_stream(&prefix).await;
+    certificate.is_asked_for(&server.url(&prefix).replace("nats://", "tls://"));
+    let kept = server.kept(&prefix).await;
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0].subject, format!("{prefix}.order.paid"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rabbitmq_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
+    let certificate = Certificate::make();
+    let ((rabbit, port), exchange) = (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());
+    let orders = rabbit.queue(&exchange, "order.*").await;
+    let url = rabbit.url(&exchange).replace("amqp://", "amqps://");
+    certificate.is_asked_for(&url.replace(&format!(":{}/", rabbit.port()), &format!(":{port}/")));
+    assert_eq!(orders.next().await.data, br#"{"id":"evt_1"}"#);
+    assert!(orders.take().await.is_none(), "one");
+}
+
+#[tokio::test]
+#[ignore = "started by the tests above"]
+async fn a_message_is_published_over_tls() {
+    let url = std::env::var(URL).expect("given by the test that starts this one");
+    match broker(&url).publish(&message("evt_1", "order.paid")).await {
+        Ok(()) => println!("it was taken"),
+        Err(error) => println!("it failed: {error}"),
+    }
+}
