@@ -12,8 +12,10 @@ use crate::failpoint::{self, Point};
 /// Orders that one transaction expires at most, and at least if so many are due.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// How long one transaction should take: purchases wait behind it. When it takes twice as long, the next one has half as many orders.
+/// How long one transaction should take where the store is a database: when it takes twice as long, the next one has half as many orders.
 const BATCH_TIME: Duration = Duration::from_millis(8);
+/// The same where one writer does everything in turn: a purchase waits for the transaction that is under way, and for the next one.
+const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
 /// Batches under way where the store is a database: while one is told of, the next one is at its rows. They commit one after the other.
 const AHEAD: usize = 2;
 /// Longest sleep: an order that was made meanwhile is due a second after it at the earliest.
@@ -56,7 +58,7 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 /// nobody else less.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     // A writer's groups have what waits for it: a batch that waited there would be in one with the batch before, twice as long.
-    let ahead = if engine.layout().is_alone() { 1 } else { AHEAD };
+    let (ahead, time) = if engine.layout().is_alone() { (1, BATCH_TIME_ALONE) } else { (AHEAD, BATCH_TIME) };
     let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
     let mut began = Instant::now();
     loop {
@@ -72,7 +74,7 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
                 failpoint::pass(Point::ExpiryDone);
                 engine.meter().expire(expired.len());
                 more &= expired.len() >= asked && !rests(engine);
-                *batch = next(*batch, began.elapsed());
+                *batch = next(*batch, began.elapsed(), time);
             }
             Err(error) => {
                 tracing::warn!(%error, "orders could not be expired yet");
@@ -84,11 +86,11 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     }
 }
 
-/// How many orders the next transaction expires, after one with so many took so long.
-fn next(batch: usize, took: Duration) -> usize {
+/// How many orders the next transaction expires, after one with so many took so long in place of the time that one should take.
+fn next(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
-        () if took > BATCH_TIME * 2 => batch / 2,
-        () if took < BATCH_TIME => batch + batch / 4,
+        () if took > time * 2 => batch / 2,
+        () if took < time => batch + batch / 4,
         () => batch,
     };
     wanted.clamp(BATCH_MIN, BATCH_MAX)
@@ -104,7 +106,7 @@ mod tests {
         for (order_us, expected) in [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)] {
             let mut batch = BATCH_MAX;
             for _ in 0..50 {
-                batch = next(batch, Duration::from_micros(order_us * batch as u64));
+                batch = next(batch, Duration::from_micros(order_us * batch as u64), BATCH_TIME);
             }
             assert!(batch.abs_diff(expected) * 2 <= expected, "{order_us} µs: {batch}");
         }
