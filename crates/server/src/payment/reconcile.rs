@@ -1,31 +1,38 @@
 //! Asks the provider about checkouts that are over: of orders that are due, before their units return, and of orders that ended. Run by the leader.
 //!
 //! What the provider says decides: it took money (then the order is paid, whatever became of the message), or it closes the checkout. While it
-//! cannot be asked, a due order waits, for as long as the rules have it and no longer.
+//! cannot be asked, a due order waits, for as long as the rules have it and no longer. While it does not answer at all (`silence`), whole pages are put off
+//! as if each had been asked about.
 use std::collections::HashSet;
 use std::time::Duration;
 
 use doorbuster_core::limits::spread_out;
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
+use doorbuster_store::PutOff;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::Payments;
 use super::provider::Standing;
+use super::silence::{Heard, Silence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 
 /// Checkouts that are read at once.
 const PAGE: usize = 256;
-/// Checkouts that are asked about at the same time.
-const AT_ONCE: usize = 32;
+/// The same while the provider is silent: most of them are only put off.
+const PAGE_SILENT: usize = 1_024;
 /// Between two looks, unless there was more to see than a page. A hold that ended is told within two seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long nobody is asked after an answer that could not be written down.
 const REST: Duration = Duration::from_secs(1);
+/// How long whoever hears that the provider is asked too much asks nothing else.
+const BUSY_REST: Duration = Duration::from_millis(250);
 /// Between two questions about a checkout of a due order, when its provider cannot be asked or does not know yet.
 const AGAIN_MS: i64 = 2_000;
+/// The same at least while the provider is silent: it is put off with many others, and asked about several times within the grace.
+const AGAIN_SILENT_MS: i64 = 30_000;
 /// The same of an order that ended, at first: nothing waits for it. Later after an eighth of the time since its end.
 const AGAIN_LATER_MS: i64 = 60_000;
 /// And at most.
@@ -38,26 +45,19 @@ impl Payments {
     /// Asks until the program stops. What waits longest for its answer keeps its own place, and no other's.
     pub(super) async fn reconcile(&self) {
         let (mut asking, mut asked) = (FuturesUnordered::new(), HashSet::new());
+        let mut silence = Silence::default();
         loop {
-            let mut waiting = match self.leads() {
-                true => self.to_ask().await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "checkouts that are over could not be looked for");
-                    Vec::new()
-                }),
-                false => {
-                    self.meter.lag(0);
-                    Vec::new()
-                }
-            };
-            let is_full = waiting.len() == PAGE;
+            let page = if silence.lasts() { PAGE_SILENT } else { PAGE };
+            let mut waiting = self.to_ask(page).await;
+            let is_full = waiting.len() == page;
             // They are told until they are answered: those that are asked about already are left out.
             waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
             waiting.reverse();
-            let mut all_noted = true;
+            let mut all_noted = self.spare(silence.spare(&mut waiting, asking.len())).await;
             let look = tokio::time::sleep(LOOK_EVERY);
             tokio::pin!(look);
             loop {
-                while asking.len() < AT_ONCE
+                while silence.free(asking.len()) > 0
                     && let Some((checkout, order)) = waiting.pop()
                 {
                     let session = checkout.session.clone();
@@ -65,17 +65,21 @@ impl Payments {
                         asking.push(async move { (session, self.ask(checkout, order).await) });
                     }
                 }
-                if reads_on(is_full, waiting.len(), asking.len()) {
-                    break;
-                }
+                let goes_on = silence.lasts() || silence.free(asking.len()) > 0;
                 tokio::select! {
-                    Some((session, answered)) = asking.next(), if !asking.is_empty() => {
+                    // Whoever is asked about is looked after in any case.
+                    biased;
+                    Some((session, heard)) = asking.next(), if !asking.is_empty() => {
                         asked.remove(&session);
-                        if let Err(error) = answered {
-                            all_noted = false;
-                            tracing::warn!(%error, "what a provider said of a checkout could not be written down");
+                        match heard {
+                            Ok(heard) => silence.hear(heard),
+                            Err(error) => {
+                                all_noted = false;
+                                tracing::warn!(%error, "what a provider said of a checkout could not be written down");
+                            }
                         }
                     }
+                    () = std::future::ready(()), if reads_on(is_full, waiting.len(), goes_on) => break,
                     () = &mut look => break,
                 }
             }
@@ -86,18 +90,46 @@ impl Payments {
         }
     }
 
-    /// Checkouts that are over, those of orders that wait for it first.
-    async fn to_ask(&self) -> Result<Vec<(Checkout, Order)>, EngineError> {
-        let found = self.engine.store().checkouts_to_close(PAGE).await?;
-        self.meter.lag(lag_ms(found.iter().map(|(_, order)| order), self.engine.now()));
-        Ok(found)
+    /// Checkouts that are over, those of orders that wait for it first. None on a node that does not lead, or where they cannot be read.
+    async fn to_ask(&self, page: usize) -> Vec<(Checkout, Order)> {
+        if !self.leads() {
+            self.meter.lag(0);
+            return Vec::new();
+        }
+        match self.engine.store().checkouts_to_close(page).await {
+            Ok(found) => {
+                self.meter.lag(lag_ms(found.iter().map(|(_, order)| order), self.engine.now()));
+                found
+            }
+            Err(error) => {
+                tracing::warn!(%error, "checkouts that are over could not be looked for");
+                Vec::new()
+            }
+        }
     }
 
-    /// Has a checkout asked about once more, later.
-    async fn put_off(&self, checkout: Checkout, order: &Order) -> Result<(), EngineError> {
-        let ms = again_ms(order.state, waits_since(order, self.engine.now()));
-        self.engine.store().put_off_checkout(order.id, checkout.session, spread_out(ms, rand::random())).await?;
+    /// Puts those off that nobody is asked about while the provider is silent, all at once. False: that could not be written down.
+    async fn spare(&self, spared: Vec<(Checkout, Order)>) -> bool {
+        if spared.is_empty() {
+            return true;
+        }
+        let later = spared.into_iter().map(|(checkout, order)| self.later(checkout, &order, true, AGAIN_SILENT_MS));
+        let put_off = self.engine.store().put_off_checkouts(later.collect()).await;
+        put_off
+            .inspect_err(|error| tracing::warn!(%error, "checkouts of a silent provider could not be put off"))
+            .is_ok()
+    }
+
+    /// Has a checkout asked about once more, later. `in_vain`: its provider was asked, or cannot be.
+    async fn put_off(&self, checkout: Checkout, order: &Order, in_vain: bool) -> Result<(), EngineError> {
+        let later = self.later(checkout, order, in_vain, 0);
+        self.engine.store().put_off_checkouts(vec![later]).await?;
         Ok(())
+    }
+
+    fn later(&self, checkout: Checkout, order: &Order, in_vain: bool, least_ms: i64) -> PutOff {
+        let ms = again_ms(order.state, waits_since(order, self.engine.now())).max(least_ms);
+        PutOff { order: order.id, session: checkout.session, ms: spread_out(ms, rand::random()), in_vain }
     }
 
     /// Whether the order ended longer ago than a bank takes to decide. By a clock that was set, everything may have.
@@ -106,18 +138,20 @@ impl Payments {
         order.state != OrderState::Reserved && waited_ms >= ASK_FOR_MS && !self.engine.clock_was_set()
     }
 
-    async fn ask(&self, checkout: Checkout, order: Order) -> Result<(), EngineError> {
+    async fn ask(&self, checkout: Checkout, order: Order) -> Result<Heard, EngineError> {
         let store = self.engine.store();
         if checkout.provider != self.provider.name() {
             if self.is_long_over(&order) {
                 let (order, session, provider) = (order.id.to_string(), &checkout.session, &checkout.provider);
                 tracing::warn!(order, session, provider, "nobody can be asked about a checkout of another provider");
             }
-            return self.put_off(checkout, &order).await;
+            self.put_off(checkout, &order, true).await?;
+            return Ok(Heard::Unasked);
         }
         let said = self.provider.close(&order.id, &checkout.session).await;
         failpoint::pass(Point::ReconcileAsked);
         self.meter.ask(said.is_err());
+        let heard = Heard::of(&said);
         match said {
             Ok(Standing::Closed) => {}
             Ok(Standing::Paid(found)) => {
@@ -128,21 +162,28 @@ impl Payments {
                 let (order, session) = (order.id.to_string(), &checkout.session);
                 tracing::error!(order, session, "a provider did not decide about a checkout, and is not asked again");
             }
-            Ok(Standing::Undecided) => return self.put_off(checkout, &order).await,
+            Ok(Standing::Undecided) => {
+                self.put_off(checkout, &order, true).await?;
+                return Ok(heard);
+            }
             Err(error) => {
                 tracing::warn!(%error, provider = checkout.provider, "a provider could not be asked about a checkout");
-                return self.put_off(checkout, &order).await;
+                if error.is_busy {
+                    tokio::time::sleep(BUSY_REST).await;
+                }
+                self.put_off(checkout, &order, !error.is_busy).await?;
+                return Ok(heard);
             }
         }
         store.close_checkout(order.id, checkout.session).await?;
         failpoint::pass(Point::ReconcileClosed);
-        Ok(())
+        Ok(heard)
     }
 }
 
-/// Whether the next page is read at once: there is more than this one had, and more can be asked about.
-fn reads_on(is_full: bool, waiting: usize, asking: usize) -> bool {
-    is_full && waiting == 0 && asking < AT_ONCE
+/// Whether the next page is read at once: there is more than this one had, and something can be done about it.
+fn reads_on(is_full: bool, waiting: usize, goes_on: bool) -> bool {
+    is_full && waiting == 0 && goes_on
 }
 
 /// How long a checkout that is over waits for its provider's word.
