@@ -37,9 +37,11 @@ pub const LINE_PLACES_MAX: u64 = 10_000;
 pub const LINE_BATCH_MAX: usize = 100;
 /// Longest payment window of an order that came out of a line; an item's own holds where it is shorter. Others wait behind it.
 pub const LINE_HOLD_MS: i64 = 5 * 60_000;
-/// How long the units of an order that is due wait for a provider that cannot be asked whether it took money; then the order expires, and money that
-/// comes later is a late payment.
+/// How long the units of an order that is due wait after its provider was first asked in vain whether it took money; then the order expires, and money
+/// that comes later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
+/// How long they wait at most after the order's `pay_by`, also where nobody could ask its provider by then: so many orders were due before it.
+pub const PROVIDER_ASK_WITHIN_MS: i64 = 30 * 60_000;
 /// Farthest that an operator puts off an order's `pay_by`, from now; more is refused.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// How often a provider is asked in vain for one refund; then it is failed, and an operator must look.
@@ -95,4 +97,5 @@ const _: () = assert!(
     "what is sent was read, and may fail"
 );
 const _: () = assert!(1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES, "who refuses once may not mean it");
+const _: () = assert!(PROVIDER_GRACE_MS < PROVIDER_ASK_WITHIN_MS, "a question in vain makes nobody wait longer");
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

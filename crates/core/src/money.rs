@@ -15,7 +15,8 @@ use crate::rows::{Order, OrderState};
 use crate::rules::{Rule, keeps};
 use crate::value::{Millis, Stock};
 
-pub use checkout::{Checkout, CheckoutKept, close_checkout, keep_checkout};
+pub(crate) use checkout::ask_anew;
+pub use checkout::{Checkout, CheckoutKept, asked_in_vain, close_checkout, keep_checkout};
 pub(crate) use refund::refund;
 pub use refund::{RefundNews, answer_refund, note_refund, retry_refund, settle_refund};
 pub use rows::{

@@ -2,7 +2,7 @@
 use crate::event::{self, By, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
-use crate::limits::{EXTEND_MS_MAX, PROVIDER_GRACE_MS};
+use crate::limits::EXTEND_MS_MAX;
 use crate::money::{self, PaymentState, RefundCause};
 use crate::rows::{Feed, FeedCause, Item, Order, OrderState};
 use crate::rules::{Rule, keeps};
@@ -27,8 +27,8 @@ pub enum Changed {
 pub enum Ending {
     /// Given up: only a reserved order.
     Cancel,
-    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the provider has closed (or cannot be asked about for as
-    /// long as [`PROVIDER_GRACE_MS`]).
+    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the provider has closed (or was waited for in vain, for as
+    /// long as [`money::Checkout::ask_ms`] says).
     Expire,
     /// Money back: only a paid order. Each of its captured payments gets its refund.
     Refund,
@@ -110,13 +110,13 @@ pub fn end<L: Ledger>(ledger: &mut L, id: &TicketId, how: Ending, by: &By, now: 
     Ok(Changed::Done(order))
 }
 
-/// Whether a provider may still take money for an order that is due: it is asked first, for as long as it may take to answer.
+/// Whether a provider may still take money for an order that is due: it is asked first, for as long as it may take to be asked and to answer.
 fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
-    let waited = now >= order.pay_by.plus(PROVIDER_GRACE_MS) && keeps(Rule::GraceEnds);
-    if waited || !keeps(Rule::AskBeforeExpiry) {
+    if !keeps(Rule::AskBeforeExpiry) {
         return Ok(false);
     }
-    Ok(ledger.checkout(&order.id)?.is_some_and(|checkout| checkout.open))
+    let waits = |checkout: money::Checkout| now < order.pay_by.plus(checkout.ask_ms(order.pay_by));
+    Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
 /// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at most [`EXTEND_MS_MAX`] from now.
@@ -137,6 +137,7 @@ pub fn extend<L: Ledger>(
     }
     order.pay_by = pay_by;
     ledger.put_order(&order)?;
+    money::ask_anew(ledger, id)?;
     event::append(ledger, EventType::OrderExtended, Subject::Order(order.clone()), by, now)?;
     Ok(Changed::Done(order))
 }

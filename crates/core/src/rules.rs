@@ -272,6 +272,12 @@ rules! {
     AskBeforeExpiry,
     /// A provider that is away puts an expiry off for a while, not for ever.
     GraceEnds,
+    /// That while begins when the provider was asked in vain, not when the order is due.
+    GraceAfterQuestion,
+    /// An order about which nobody could ask yet waits for that for a while, not for ever.
+    AskedWithin,
+    /// What a provider was asked before an order got more time does not count afterwards.
+    GraceAnew,
     /// Only an order that waits for its payment gets a checkout.
     CheckoutWhileReserved,
     /// An order keeps one open checkout.

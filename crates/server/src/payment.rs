@@ -7,6 +7,7 @@
 //! | `checkout` | makes the place where an order is paid for |
 //! | `take` | takes a message: the inbox |
 //! | `reconcile` | asks about checkouts that are over, before their orders' units return |
+//! | `silence` | whether the provider answers at all |
 //! | `refunds` | asks for refunds, and how far they are |
 //! | `meter` | counts |
 mod checkout;
@@ -15,6 +16,7 @@ pub(crate) mod provider;
 mod reconcile;
 mod refunds;
 pub(crate) mod sandbox;
+mod silence;
 mod stripe;
 mod take;
 

@@ -1,4 +1,5 @@
 //! The judge: checks every commit and every word that a buyer hears, with records of its own. It calls no rule of `core`.
+mod checkouts;
 mod events;
 mod line;
 mod money;

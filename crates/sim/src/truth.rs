@@ -56,6 +56,8 @@ pub enum Tx {
     KeepCheckout(Checkout),
     /// [`doorbuster_core::money::close_checkout`].
     CloseCheckout(TicketId, String),
+    /// [`doorbuster_core::money::asked_in_vain`].
+    AskInVain(TicketId, String, Millis),
     /// [`doorbuster_core::recall::begin`].
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
     /// [`doorbuster_core::recall::finish`].

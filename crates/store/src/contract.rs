@@ -23,7 +23,7 @@ pub use books::{Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks
 pub use codes::{CodeCounts, CodesOutcome};
 pub use erase::{Erased, HeldBack, Holds, Traces};
 pub use line::{LinePlace, LineServed};
-pub use money::{Dispute, MoneyPage, MoneyQuery, Notice, Reversal, ReversalKind, Reversed, Reversing};
+pub use money::{Dispute, MoneyPage, MoneyQuery, Notice, PutOff, Reversal, ReversalKind, Reversed, Reversing};
 pub use moves::Moves;
 pub use once::{Spending, Spent};
 pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};

@@ -23,9 +23,9 @@ pub use contract::{
     Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret, Entered, Erased, Finding, Forget, Held, HeldBack,
     Holds, ItemBooks, ItemCounts, ItemRow, LinePlace, LineServed, MoneyPage, MoneyQuery, MoneySums, Moves, NewEndpoint,
     NewItem, NewSale, Notice, OpenError, Opening, OrderMoved, OrderPage, OrderQuery, OutboxPage, PatchOutcome,
-    PostgresOptions, Read, Redelivery, Reversal, ReversalKind, Reversed, Reversing, Rotation, SalePatch, SaleRow,
-    Spending, Spent, SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, Traces, Unreadable,
-    WaitingPlace, WaitingRoom, WaitingView,
+    PostgresOptions, PutOff, Read, Redelivery, Reversal, ReversalKind, Reversed, Reversing, Rotation, SalePatch,
+    SaleRow, Spending, Spent, SpreadOutcome, SqliteOptions, Standing, StepOutcome, StoreError, Told, Traces,
+    Unreadable, WaitingPlace, WaitingRoom, WaitingView,
 };
 pub use postgres::{Postgres, PostgresLedger, check_address, kept_secret, migrate_postgres, shared_secret};
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};

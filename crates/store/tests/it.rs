@@ -22,6 +22,8 @@ mod events;
 mod faults;
 #[path = "it/gone.rs"]
 mod gone;
+#[path = "it/grace.rs"]
+mod grace;
 #[path = "it/group.rs"]
 mod group;
 #[path = "it/letters.rs"]

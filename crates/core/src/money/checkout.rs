@@ -1,6 +1,7 @@
 //! Where orders are paid for at a provider: one open checkout for each, which is closed only once its provider takes no money there any more.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
+use crate::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
 use crate::order;
 use crate::rows::{Order, OrderState};
 use crate::rules::{Rule, keeps};
@@ -23,6 +24,35 @@ pub struct Checkout {
     pub open: bool,
     /// When it was made.
     pub at: Millis,
+    /// When its provider was first asked in vain since its order is due: it could not be asked, or did not decide.
+    pub asked_at: Option<Millis>,
+}
+
+impl Checkout {
+    /// How long after its `pay_by` an order with this checkout waits for the provider's word, in milliseconds: for [`PROVIDER_GRACE_MS`] after the first
+    /// question in vain, and for [`PROVIDER_ASK_WITHIN_MS`] in all, also where nobody could ask yet.
+    #[must_use]
+    pub fn ask_ms(&self, pay_by: Millis) -> i64 {
+        if !self.open {
+            return 0;
+        }
+        match self.asked_since(pay_by) {
+            Some(_) if !keeps(Rule::GraceEnds) => i64::MAX,
+            Some(at) => {
+                let until = at.plus(PROVIDER_GRACE_MS).min(pay_by.plus(PROVIDER_ASK_WITHIN_MS));
+                until.0.saturating_sub(pay_by.0)
+            }
+            None if !keeps(Rule::AskedWithin) => i64::MAX,
+            None if !keeps(Rule::GraceAfterQuestion) => PROVIDER_GRACE_MS,
+            None => PROVIDER_ASK_WITHIN_MS,
+        }
+    }
+
+    /// When its provider was first asked in vain since then. A program of the version before does not forget what was asked when it gives an order more
+    /// time.
+    fn asked_since(&self, pay_by: Millis) -> Option<Millis> {
+        self.asked_at.filter(|at| *at >= pay_by || !keeps(Rule::GraceAnew))
+    }
 }
 
 /// What an attempt to keep a checkout came to.
@@ -65,3 +95,37 @@ pub fn close_checkout<L: Ledger>(ledger: &mut L, order: &TicketId, session: &str
     }
     Ok(true)
 }
+
+/// Notes that a provider was asked about this session in vain: the order that is due waits for its word for a while longer, and that while begins with the
+/// first question. False if the order keeps another session, or a closed one.
+pub fn asked_in_vain<L: Ledger>(
+    ledger: &mut L,
+    order: &TicketId,
+    session: &str,
+    now: Millis,
+) -> Result<bool, L::Error> {
+    let Some(order) = order::locked(ledger, order)? else { return Ok(false) };
+    let same = |c: &Checkout| c.open && c.session == session;
+    let Some(mut kept) = ledger.checkout(&order.id)?.filter(same) else { return Ok(false) };
+    let is_due = order.state == OrderState::Reserved && order.pay_by <= now;
+    if is_due && kept.asked_since(order.pay_by).is_none() {
+        kept.asked_at = Some(now);
+        ledger.put_checkout(&kept)?;
+    }
+    Ok(true)
+}
+
+/// An order got more time: what its provider was asked before does not count any more.
+pub(crate) fn ask_anew<L: Ledger>(ledger: &mut L, order: &TicketId) -> Result<(), L::Error> {
+    if let Some(mut kept) = ledger.checkout(order)?
+        && kept.asked_at.is_some()
+        && keeps(Rule::GraceAnew)
+    {
+        kept.asked_at = None;
+        ledger.put_checkout(&kept)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

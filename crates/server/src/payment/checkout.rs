@@ -114,6 +114,7 @@ impl Payments {
             expires_at,
             open: true,
             at: self.engine.now(),
+            asked_at: None,
         };
         let (kept, other) = match self.engine.store().keep_checkout(new).await? {
             CheckoutKept::Kept(kept) => {

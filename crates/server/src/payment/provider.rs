@@ -18,17 +18,19 @@ pub struct ProviderError {
     pub why: String,
     /// It understood, and said no: asking again changes nothing.
     pub is_refusal: bool,
+    /// It answers that it is asked too much: nobody knows what it would have said, and asking again a little later helps.
+    pub is_busy: bool,
 }
 
 impl ProviderError {
     /// It could not be asked, or could not answer: asking again may help.
     pub(crate) fn away(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_refusal: false }
+        Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
     /// It said no.
     pub(crate) fn refusal(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_refusal: true }
+        Self { why: why.into(), is_refusal: true, is_busy: false }
     }
 }
 

@@ -1,10 +1,8 @@
 //! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by tables of its own, and added up against the provider's books.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
-    Capture, Captured, Checkout, CheckoutKept, Money, Payment, PaymentState, Refund, RefundCause, RefundId, RefundNews,
-    RefundState,
+    Capture, Captured, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId, RefundNews, RefundState,
 };
-use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
 
 use super::Judge;
@@ -13,16 +11,12 @@ use crate::world::provider::{Back, Provider};
 
 /// How often a provider is asked in vain for one refund.
 const REFUND_TRIES: u32 = 12;
-/// How long the units of an order that is due wait for a provider that is away.
-const GRACE_MS: i64 = 120_000;
-/// Farthest that a payment window is put off.
-const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
 /// The rows that a transaction about money, or about one item, is about, before it.
 #[derive(Debug, Default)]
 pub(crate) struct Before {
     pub(super) item: Option<Item>,
-    order: Option<Order>,
+    pub(super) order: Option<Order>,
     pub(super) in_slots: u64,
     used: u32,
     price: Option<Money>,
@@ -30,7 +24,7 @@ pub(crate) struct Before {
     taken: bool,
     payment: Option<Payment>,
     refund: Option<Refund>,
-    checkout: Option<Checkout>,
+    pub(super) checkout: Option<Checkout>,
 }
 
 impl Before {
@@ -48,7 +42,9 @@ impl Before {
                 before.item = truth.model.items.get(item).cloned();
                 before.in_slots = in_slots(truth, *item);
             }
-            Tx::End(id, ..) | Tx::Extend(id, ..) | Tx::CloseCheckout(id, _) => before.about_order(truth, id),
+            Tx::End(id, ..) | Tx::Extend(id, ..) | Tx::CloseCheckout(id, _) | Tx::AskInVain(id, ..) => {
+                before.about_order(truth, id);
+            }
             Tx::KeepCheckout(checkout) => before.about_order(truth, &checkout.order),
             Tx::Capture(told, ..) | Tx::FailPayment(told, _) => {
                 let named = truth.model.orders.values().find(|o| o.id.to_string() == told.order).map(|o| o.id);
@@ -164,16 +160,7 @@ impl Judge {
             (Tx::AnswerRefund(asked, news, at), _) => {
                 self.refund_answer((asked, news, *at), before, truth.model.refunds.get(&asked.id));
             }
-            (Tx::KeepCheckout(new), Done::Kept(kept)) => self.kept(new, kept, before),
-            (Tx::CloseCheckout(order, session), _) => {
-                let now = truth.model.checkouts.get(order).is_some_and(|c| c.open);
-                let was = before.checkout.as_ref();
-                let wanted = was.is_some_and(|c| c.open && c.session != *session);
-                self.check(now == wanted, "checkout", || format!("{order}: {was:?}, {session} closed, open {now}"));
-            }
-            (Tx::Extend(_, pay_by, now), Done::Ended(changed)) => self.extended(*pay_by, *now, changed, before),
-            (Tx::End(id, Ending::Expire, _, now), Done::Ended(changed)) => self.expired(id, *now, changed, before),
-            _ => {}
+            _ => self.checkouts(truth, tx, done, before),
         }
         self.books(truth);
     }
@@ -248,46 +235,6 @@ impl Judge {
         self.reach("refund answered late");
     }
 
-    fn kept(&mut self, new: &Checkout, kept: &CheckoutKept, before: &Before) {
-        let waits = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
-        let wanted = match &before.checkout {
-            Some(old) if old.open => old,
-            _ => new,
-        };
-        let right = match kept {
-            CheckoutKept::Kept(kept) => waits && kept == wanted,
-            CheckoutKept::WrongState(_) => !waits && before.order.is_some(),
-            CheckoutKept::NotFound => before.order.is_none(),
-        };
-        self.check(right, "checkout", || format!("{new:?}: {kept:?}, before {before:?}"));
-    }
-
-    fn extended(&mut self, pay_by: Millis, now: Millis, changed: &Changed, before: &Before) {
-        let may = before
-            .order
-            .as_ref()
-            .is_some_and(|o| o.state == OrderState::Reserved && pay_by > o.pay_by && pay_by.0 - now.0 <= EXTEND_MS);
-        let did = matches!(changed, Changed::Done(_));
-        self.check(may == did, "extend", || format!("to {pay_by:?} at {now:?}: {changed:?}"));
-        if did {
-            self.reach("extended");
-        }
-    }
-
-    /// An order whose provider may still take money waits for it, for a while.
-    fn expired(&mut self, id: &TicketId, now: Millis, changed: &Changed, before: &Before) {
-        let Some(order) = before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= now) else {
-            return;
-        };
-        let open = before.checkout.as_ref().is_some_and(|c| c.open);
-        let waits = open && now.0 - order.pay_by.0 < GRACE_MS;
-        let did = matches!(changed, Changed::Done(_));
-        self.check(did != waits, "expiry", || format!("{id} due, checkout open {open}, at {now:?}: {changed:?}"));
-        if did && open {
-            self.reach("expired though the provider was away");
-        }
-    }
-
     /// A paid order has one payment, of its price; a payment that went back has one refund, of its amount.
     fn books(&mut self, truth: &Truth) {
         let model = &truth.model;
@@ -336,19 +283,6 @@ impl Judge {
             self.sent.insert(refund.id.clone(), refund.clone());
         }
         new
-    }
-
-    /// A checkout counts as closed from now on: nobody asks about it any more.
-    pub(crate) fn closed_checkout(&mut self, truth: &Truth, provider: &Provider, session: usize, mono: Millis) {
-        let takes = provider.takes_money(session, mono);
-        self.check(!takes, "checkout", || format!("checkout {session} counts as closed, and still takes money"));
-        for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            let known = truth.model.payments.get(&charge.payment).is_some_and(|p| p.state != PaymentState::Failed);
-            self.check(known, "checkout", || {
-                format!("checkout {session} counts as closed, and {charge:?} is not known")
-            });
-        }
-        self.reach("checkout closed");
     }
 
     /// The provider sends money back, now: once for a payment, all of it, and only what pays for nothing.

@@ -10,7 +10,7 @@ use doorbuster_core::sale::Step;
 use doorbuster_core::stock::Adjusted;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
 use doorbuster_store::inspect::{self, InMemory};
-use doorbuster_store::{AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, Store, StoreError};
+use doorbuster_store::{AdjustOutcome, Adjustment, CommitSink, NewItem, NewSale, PutOff, Store, StoreError};
 
 use super::Story;
 use crate::truth::{Done, Tx, rules};
@@ -86,6 +86,7 @@ fn time_of(tx: &Tx) -> Option<Millis> {
         | Tx::SettleRefund(.., now)
         | Tx::AnswerRefund(.., now)
         | Tx::RetryRefund(_, now)
+        | Tx::AskInVain(.., now)
         | Tx::Join(.., now)
         | Tx::Leave(_, now)
         | Tx::Serve(_, now) => Some(*now),
@@ -208,6 +209,10 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         }
         Tx::KeepCheckout(checkout) => Done::Kept(store.keep_checkout(checkout.clone()).await?),
         Tx::CloseCheckout(id, session) => Done::Taken(store.close_checkout(*id, session.clone()).await?),
+        Tx::AskInVain(id, session, _) => {
+            let it = PutOff { order: *id, session: session.clone(), ms: 0, in_vain: true };
+            Done::Taken(store.put_off_checkouts(vec![it]).await? == 1)
+        }
         Tx::RecallBegin(id, grant, target, units) => {
             Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
         }

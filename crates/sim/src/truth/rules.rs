@@ -36,6 +36,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::RetryRefund(id, now) => Done::Refund(money::retry_refund(ledger, id, *now)?),
         Tx::KeepCheckout(checkout) => Done::Kept(money::keep_checkout(ledger, checkout)?),
         Tx::CloseCheckout(id, session) => Done::Taken(money::close_checkout(ledger, id, session)?),
+        Tx::AskInVain(id, session, now) => Done::Taken(money::asked_in_vain(ledger, id, session, *now)?),
         Tx::RecallBegin(id, grant, target, units) => Done::Recall(recall::begin(ledger, *id, *grant, *target, *units)?),
         Tx::RecallFinish(id, taken) => Done::Moved(recall::finish(ledger, *id, *taken)?),
         Tx::Join(item, joiner, now) => Done::Joined(line::join(ledger, key, *item, joiner, *now)?),

@@ -27,6 +27,8 @@ pub(crate) enum Errand {
     Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
     /// A leader will note that a checkout is closed.
     NoteClosed { leader: u8, order: TicketId, session: usize },
+    /// A leader will note that it asked about a checkout in vain.
+    NoteInVain { leader: u8, order: TicketId, session: usize },
     /// A leader asks for a refund, or how far it is.
     Refund { leader: u8, key: String, refund: Refund },
     /// What the provider said of it, which was asked about as it was then.
@@ -37,7 +39,10 @@ impl Errand {
     /// The leader whose memory this is.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
-            Self::Closed { leader, .. } | Self::NoteClosed { leader, .. } | Self::Said { leader, .. } => Some(*leader),
+            Self::Closed { leader, .. }
+            | Self::NoteClosed { leader, .. }
+            | Self::NoteInVain { leader, .. }
+            | Self::Said { leader, .. } => Some(*leader),
             _ => None,
         }
     }
@@ -74,6 +79,9 @@ impl World {
             Errand::Close { leader, order, session } => self.close_session(leader, order, session),
             Errand::Closed { leader, order, session, found } => self.closed(leader, order, session, &found),
             Errand::NoteClosed { order, session, .. } => self.note_closed(order, session),
+            Errand::NoteInVain { order, session, .. } => {
+                self.commit(Tx::AskInVain(order, name_of(session), self.now));
+            }
             Errand::Refund { leader, key, refund } => {
                 let news = self.asked_for_refund(&key, &refund);
                 self.send(Message::Errand(Errand::Said { leader, asked: refund, news }));
@@ -191,6 +199,7 @@ impl World {
             expires_at: self.now.plus(1_800_000),
             open: true,
             at: self.now,
+            asked_at: None,
         };
         if let Done::Kept(CheckoutKept::Kept(kept)) = self.commit(Tx::KeepCheckout(checkout)) {
             self.hand_checkout(number_of(&kept.session));
@@ -214,10 +223,10 @@ impl World {
         self.send(Message::Errand(Errand::Close { leader, order, session }));
     }
 
-    /// The provider takes no money there from now on, and says what it took.
+    /// The provider takes no money there from now on, and says what it took. A leader that hears nothing notes that.
     fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
         if self.provider.away {
-            return;
+            return self.send(Message::Errand(Errand::NoteInVain { leader, order, session }));
         }
         if keeps(Rule::CloseAtProvider) {
             self.provider.sessions[session].open = false;

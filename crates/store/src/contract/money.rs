@@ -2,7 +2,20 @@
 use doorbuster_core::event::{Actor, By, Event, EventType, Subject};
 pub use doorbuster_core::money::ReversalKind;
 use doorbuster_core::money::{Money, Payment, PaymentId, PaymentState, RefundCause};
-use doorbuster_core::{ItemId, Ledger, Millis};
+use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
+
+/// A checkout that is to be asked about once more, later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutOff {
+    /// Of which order.
+    pub order: TicketId,
+    /// The provider's id of it.
+    pub session: String,
+    /// For how long, from now.
+    pub ms: i64,
+    /// Whether its provider was asked in vain: see [`doorbuster_core::money::asked_in_vain`]. Else nobody could ask.
+    pub in_vain: bool,
+}
 
 /// Which payments or refunds to list.
 #[derive(Clone, Debug, Default)]

@@ -1,18 +1,26 @@
 //! Checkouts in PostgreSQL, and the documents of the built-in provider.
 //!
-//! Whether a checkout is open stands in its order as well (`ask_ms`), so that expiry need not pass by the orders that wait for their provider. When an open
-//! one is to be closed (`due`) follows its order: whatever changes orders writes it too (`flush`).
-use doorbuster_core::money::{self, Checkout, CheckoutKept};
-use doorbuster_core::{Order, TicketId};
+//! How long an order waits for its provider stands in the order as well (`ask_ms`), so that expiry need not pass by those that wait. When an open checkout is
+//! to be closed (`due`) follows its order: whatever changes orders writes it too (`flush`).
+use std::sync::Arc;
 
+use doorbuster_core::money::{self, Checkout, CheckoutKept};
+use doorbuster_core::{Order, OrderState, TicketId};
+
+use crate::contract::PutOff;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
-use super::Postgres;
+use super::failure::Failure;
+use super::flush::{self, Query};
+use super::ledger::PostgresLedger;
+use super::prefetch::{self, Due};
 use super::read::as_limit;
 use super::rows::money::{checkout as row, checkout_at, checkout_columns};
 use super::rows::{self, int};
-use super::run::Again;
+use super::run::{Again, Committed, Tries, answer, fate, leave};
+use super::shared::Shared;
+use super::{Postgres, connect};
 
 impl Postgres {
     pub(crate) async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutKept> {
@@ -44,16 +52,21 @@ impl Postgres {
         self.all(SQL, &[&self.now().0, &limit], |row| Ok((checkout_at(row, 12)?, rows::order(row)?))).await
     }
 
-    pub(crate) async fn put_off_checkout(&self, order: TicketId, session: String, ms: i64) -> StoreResult<bool> {
-        let Some(parts) = order.parts() else { return Ok(false) };
-        let sql =
-            "UPDATE checkout SET due = $5 WHERE grant_id = $1 AND n = $2 AND order_id = $3 AND session = $4 AND open";
-        let put_off = move |ledger: &mut super::PostgresLedger<'_>| {
-            let until = ledger.now.plus(ms).0;
-            let id = order.text();
-            Ok(ledger.run(sql, &[&int(parts.grant.0), &int(parts.n.0), &id.as_str(), &session, &until])? == 1)
-        };
-        self.job(Again::Safe, put_off).await
+    /// Whoever does not learn what came of it finds the same when it is run again, put off from then on.
+    pub(crate) async fn put_off_checkouts(&self, all: Vec<PutOff>) -> StoreResult<usize> {
+        let shared = Arc::clone(self.shared());
+        shared.gate()?;
+        self.to_its_end(async move {
+            let mut tries = Tries::new();
+            loop {
+                let failure = match put_off(&shared, &all).await {
+                    Ok(done) => return Ok(done.told(&shared, &tries).await),
+                    Err(failure) => failure,
+                };
+                tries.again(&shared, failure, Again::Safe).await.map_err(|failure| shared.judge(failure))?;
+            }
+        })
+        .await
     }
 
     pub(crate) async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
@@ -62,7 +75,7 @@ impl Postgres {
 
     /// Whoever does not learn what came of it has to look: the same again would find its own document.
     pub(crate) async fn sandbox_swap(&self, key: String, old: Option<String>, new: String) -> StoreResult<bool> {
-        let swap = move |ledger: &mut super::PostgresLedger<'_>| {
+        let swap = move |ledger: &mut PostgresLedger<'_>| {
             let changed = match &old {
                 None => {
                     let sql = "INSERT INTO sandbox (key, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -79,7 +92,7 @@ impl Postgres {
 
     pub(crate) async fn sandbox_forget(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         let (keys, values): (Vec<String>, Vec<String>) = documents.into_iter().unzip();
-        let forget = move |ledger: &mut super::PostgresLedger<'_>| {
+        let forget = move |ledger: &mut PostgresLedger<'_>| {
             let sql = "DELETE FROM sandbox s USING unnest($1::text[], $2::text[]) AS t (key, value)
                  WHERE s.key = t.key AND s.value = t.value";
             ledger.run(sql, &[&keys, &values])
@@ -98,4 +111,44 @@ impl Postgres {
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
         self.all(sql, &[&prefix, &after, &limit], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
     }
+}
+
+/// Puts checkouts off in sets: read under their orders' locks, changed by the rules, written together.
+async fn put_off(shared: &Shared, all: &[PutOff]) -> Result<Committed<usize>, Failure> {
+    let object = connect::get(&shared.writes).await?;
+    let outcome = async {
+        let parts = all.iter().filter_map(|it| it.order.parts());
+        let due: Vec<Due> = parts.map(|parts| Due { grant: parts.grant, n: parts.n, item: None }).collect();
+        let (held, told) = answer(prefetch::orders(&object, &due)).await?;
+        let mut ledger = PostgresLedger::prefetched(held, shared.clock.of(told));
+        let mut later = Vec::with_capacity(all.len());
+        for it in all {
+            let Some(parts) = it.order.parts().filter(|_| is_open(&ledger, it)) else { continue };
+            let now = ledger.now;
+            if it.in_vain {
+                money::asked_in_vain(&mut ledger, &it.order, &it.session, now)?;
+            }
+            // One that got more time meanwhile is not due before.
+            let waits = ledger.held.orders.get(&it.order).filter(|order| order.state == OrderState::Reserved);
+            let due = waits.map_or(now, |order| order.pay_by).max(now.plus(it.ms));
+            later.push((parts.grant, parts.n, due));
+        }
+        let writer = shared.writer();
+        let mut queries = flush::queries(&ledger.held, ledger.now, writer, false);
+        // Behind what writes a checkout, which has it closed when its order is due.
+        queries.push(Query::put_off(&later));
+        let news = fate(flush::commit(&object, &queries, ledger.held.hint(writer))).await?;
+        Ok(Committed { value: later.len(), orders: Vec::new(), events: false, news })
+    }
+    .await;
+    if let Err(failure) = &outcome {
+        leave(object, failure).await;
+    }
+    outcome
+}
+
+/// Whether the order keeps this checkout, and it is open.
+fn is_open(ledger: &PostgresLedger<'_>, it: &PutOff) -> bool {
+    let kept = ledger.held.checkouts.get(&it.order);
+    kept.is_some_and(|kept| kept.row.open && kept.row.session == it.session)
 }

@@ -153,6 +153,13 @@ impl Held {
         put(&mut self.checkouts, row.order, row.clone());
     }
 
+    /// Has a checkout written anew though it is as it was read: what its order says of it is not.
+    pub(super) fn write_checkout_anew(&mut self, order: &TicketId) {
+        if let Some(kept) = self.checkouts.get_mut(order) {
+            kept.read = None;
+        }
+    }
+
     pub(super) fn keep_place(&mut self, row: Place) -> Place {
         self.places.entry((row.item, row.n)).or_insert_with(|| Kept::read(row)).row.clone()
     }

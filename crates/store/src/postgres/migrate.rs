@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (6, "reversals", include_str!("../../migrations/postgres/0006_reversals.sql")),
     (7, "expiry", include_str!("../../migrations/postgres/0007_expiry.sql")),
     (8, "disputes", include_str!("../../migrations/postgres/0008_disputes.sql")),
+    (9, "grace", include_str!("../../migrations/postgres/0009_grace.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending};
-use doorbuster_core::{GrantId, ItemId, Millis, Order, TicketN};
+use doorbuster_core::{GrantId, ItemId, Millis, Order, OrderState, TicketN};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
@@ -163,7 +163,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
 /// When an order is due and after whom, and the order.
 fn due(row: &Row) -> Result<((i64, i64), Due), Failure> {
     let (grant, n) = (GrantId(rows::number(row, 0)?), TicketN(rows::number(row, 1)?));
-    Ok(((row.try_get(3)?, row.try_get(4)?), Due { grant, n, item: ItemId(row.try_get(2)?) }))
+    Ok(((row.try_get(3)?, row.try_get(4)?), Due { grant, n, item: Some(ItemId(row.try_get(2)?)) }))
 }
 
 fn end(ledger: &mut PostgresLedger<'_>, due: &[Due]) -> Result<Vec<Order>, Failure> {
@@ -171,8 +171,13 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[Due]) -> Result<Vec<Order>, Failu
     let mut expired = Vec::with_capacity(due.len());
     for order in due {
         let Some(id) = ledger.held.numbers.get(&(order.grant, order.n)).copied() else { continue };
-        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
-            expired.push(order);
+        match order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
+            Changed::Done(order) => expired.push(order),
+            // Its provider is waited for still: the version before wrote `ask_ms` as it knows it. What is written anew is found when the rules have it.
+            Changed::WrongState(order) if order.state == OrderState::Reserved => {
+                ledger.held.write_checkout_anew(&order.id);
+            }
+            _ => {}
         }
     }
     Ok(expired)

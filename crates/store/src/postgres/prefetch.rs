@@ -126,21 +126,22 @@ pub(super) async fn tickets(
     Ok((held, Millis(now?.try_get(0)?)))
 }
 
-/// Whom to end: an order by its number, and whose units it has.
+/// Which order is due: its number, and whose units it has if they are to move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due {
     pub(super) grant: GrantId,
     pub(super) n: TicketN,
-    pub(super) item: ItemId,
+    pub(super) item: Option<ItemId>,
 }
 
-/// Begins a transaction and reads what ending these orders asks for, in one round trip; the orders as they are under their grants' locks.
+/// Begins a transaction and reads what ending these orders, or asking about them, asks for, in one round trip; the orders as they are under their grants'
+/// locks.
 pub(super) async fn orders(client: &Object, orders: &[Due]) -> Done<(Held, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
     let locked: BTreeSet<i64> = orders.iter().map(|o| int(o.grant.0)).collect();
     let locked: Vec<i64> = locked.into_iter().collect();
-    let of_items: BTreeSet<i64> = orders.iter().map(|o| o.item.0).collect();
+    let of_items: BTreeSet<i64> = orders.iter().filter_map(|o| o.item).map(|item| item.0).collect();
     let of_items: Vec<i64> = of_items.into_iter().collect();
     let (of, numbers): (Vec<i64>, Vec<i64>) = orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
     let locked: [&(dyn ToSql + Sync); 1] = [&locked];

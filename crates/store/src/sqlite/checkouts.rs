@@ -1,13 +1,13 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
-//! Whether a checkout is open stands in its order as well (`ask_ms`), so that expiry need not pass by the orders that wait for their provider. When an open
-//! one is to be closed (`due`) follows its order by a trigger.
+//! How long an order waits for its provider stands in the order as well (`ask_ms`), so that expiry need not pass by those that wait. When an open checkout is
+//! to be closed (`due`) follows its order by a trigger.
 use rusqlite::{Row, params};
 
-use doorbuster_core::limits::PROVIDER_GRACE_MS;
 use doorbuster_core::money::{self, Checkout, CheckoutKept};
 use doorbuster_core::{Millis, Order, TicketId};
 
+use crate::contract::PutOff;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -23,7 +23,7 @@ type Done<T> = Result<T, Failure>;
 // Columns in the order that `row` reads them.
 macro_rules! checkout_columns {
     () => {
-        "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at"
+        "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at, c.asked_at"
     };
 }
 pub(super) use checkout_columns;
@@ -38,6 +38,7 @@ fn row_at(row: &Row<'_>, from: usize) -> Done<Checkout> {
         expires_at: Millis(row.get(from + 4)?),
         open: row.get(from + 5)?,
         at: Millis(row.get(from + 6)?),
+        asked_at: row.get::<_, Option<i64>>(from + 7)?.map(Millis),
     })
 }
 
@@ -59,12 +60,12 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
     let parts = checkout.order.parts().ok_or_else(|| Failure::Row("a checkout names no order".to_owned()))?;
     let (grant, n) = (int(parts.grant.0), int(parts.n.0));
     sql.run(
-        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
                  coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2 AND state = 'reserved'), 0))
          ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id, provider = excluded.provider, session = excluded.session,
                                                  url = excluded.url, expires_at = excluded.expires_at, open = excluded.open,
-                                                 at = excluded.at, due = excluded.due",
+                                                 at = excluded.at, asked_at = excluded.asked_at, due = excluded.due",
         params![
             grant,
             n,
@@ -74,11 +75,16 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
             checkout.url,
             checkout.expires_at.0,
             checkout.open,
-            checkout.at.0
+            checkout.at.0,
+            checkout.asked_at.map(|at| at.0)
         ],
     )?;
-    let ask_ms = if checkout.open { PROVIDER_GRACE_MS } else { 0 };
-    sql.run("UPDATE orders SET ask_ms = ?3 WHERE grant_id = ?1 AND n = ?2", params![grant, n, ask_ms])?;
+    let pay_by =
+        sql.one("SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2", params![grant, n], |row| Ok(row.get(0)?))?;
+    if let Some(pay_by) = pay_by {
+        let ask_ms = checkout.ask_ms(Millis(pay_by));
+        sql.run("UPDATE orders SET ask_ms = ?3 WHERE grant_id = ?1 AND n = ?2", params![grant, n, ask_ms])?;
+    }
     Ok(())
 }
 
@@ -96,13 +102,16 @@ fn to_close(sql: &mut Reader<'_>, now: Millis, limit: usize) -> Done<Vec<(Checko
     )
 }
 
-fn put_off(ledger: &mut SqliteLedger<'_>, id: &TicketId, session: &str, ms: i64) -> Done<bool> {
-    let (now, Some(parts)) = (ledger.now, id.parts()) else { return Ok(false) };
-    let put = ledger.sql.run(
-        "UPDATE checkout SET due = ?5 WHERE grant_id = ?1 AND n = ?2 AND order_id = ?3 AND session = ?4 AND open = 1",
-        params![int(parts.grant.0), int(parts.n.0), id.text().as_str(), session, now.plus(ms).0],
-    )?;
-    Ok(put == 1)
+fn put_off(ledger: &mut SqliteLedger<'_>, it: &PutOff) -> Done<usize> {
+    let (now, Some(parts)) = (ledger.now, it.order.parts()) else { return Ok(0) };
+    if it.in_vain {
+        money::asked_in_vain(ledger, &it.order, &it.session, now)?;
+    }
+    ledger.sql.run(
+        "UPDATE checkout SET due = max(?5, coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2 AND state = 'reserved'), 0))
+         WHERE grant_id = ?1 AND n = ?2 AND order_id = ?3 AND session = ?4 AND open = 1",
+        params![int(parts.grant.0), int(parts.n.0), it.order.text().as_str(), it.session, now.plus(it.ms).0],
+    )
 }
 
 fn swap(sql: &mut Statements<'_>, key: &str, old: Option<&str>, new: &str) -> Done<bool> {
@@ -133,8 +142,15 @@ impl Sqlite {
         self.read(move |sql| to_close(sql, now, limit)).await
     }
 
-    pub(crate) async fn put_off_checkout(&self, order: TicketId, session: String, ms: i64) -> StoreResult<bool> {
-        self.job(move |ledger| put_off(ledger, &order, &session, ms)).await
+    pub(crate) async fn put_off_checkouts(&self, all: Vec<PutOff>) -> StoreResult<usize> {
+        self.job(move |ledger| {
+            let mut open = 0;
+            for it in &all {
+                open += put_off(ledger, it)?;
+            }
+            Ok(open)
+        })
+        .await
     }
 
     pub(crate) async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {

@@ -6,7 +6,7 @@ use rusqlite::{params, params_from_iter, types::Value};
 use doorbuster_core::event::{Actor, By};
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::settle::{self, Resolved};
-use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Order, Ticket, TicketId, Verdict};
+use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::events::actor;
@@ -137,8 +137,15 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     )?;
     let mut expired = Vec::with_capacity(due.len());
     for id in due {
-        if let Changed::Done(order) = order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
-            expired.push(order);
+        match order::end(ledger, &id, Ending::Expire, By::ENGINE, now)? {
+            Changed::Done(order) => expired.push(order),
+            // Its provider is waited for still: the version before wrote `ask_ms` as it knew it. What is written anew is found when the rules have it.
+            Changed::WrongState(order) if order.state == OrderState::Reserved => {
+                if let Some(checkout) = ledger.checkout(&id)? {
+                    ledger.put_checkout(&checkout)?;
+                }
+            }
+            _ => {}
         }
     }
     Ok(expired)

@@ -4,7 +4,7 @@ use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Payment,
 use doorbuster_core::order::Changed;
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::contract::{MoneyPage, MoneyQuery, Reversal, Reversed, Reversing, Told};
+use crate::contract::{MoneyPage, MoneyQuery, PutOff, Reversal, Reversed, Reversing, Told};
 
 use super::{Store, StoreResult};
 
@@ -168,12 +168,12 @@ impl Store {
         }
     }
 
-    /// Leaves a checkout out of [`Store::checkouts_to_close`] for `ms` from now, or until its order changes: its provider could not be asked, and
-    /// others must not wait behind it. False: no such open checkout.
-    pub async fn put_off_checkout(&self, order: TicketId, session: String, ms: i64) -> StoreResult<bool> {
+    /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least until its order is due) or until its order changes, and
+    /// notes which were asked about in vain, all in one transaction. How many of them are open still.
+    pub async fn put_off_checkouts(&self, all: Vec<PutOff>) -> StoreResult<usize> {
         match self {
-            Self::Sqlite(s) => s.put_off_checkout(order, session, ms).await,
-            Self::Postgres(s) => Box::pin(s.put_off_checkout(order, session, ms)).await,
+            Self::Sqlite(s) => s.put_off_checkouts(all).await,
+            Self::Postgres(s) => Box::pin(s.put_off_checkouts(all)).await,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first; one with an open checkout waits for its provider first, for
-    /// [`doorbuster_core::limits::PROVIDER_GRACE_MS`]. Those that it expired.
+    /// [`doorbuster_core::money::Checkout::ask_ms`]. Those that it expired.
     ///
     /// Of two calls at once the second one begins when the first has committed, and while it is still told of.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and the grace where a checkout is open.
+    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and how long the order waits for its provider where a checkout is open.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,

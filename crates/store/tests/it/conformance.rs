@@ -95,7 +95,8 @@ every! {
     pages:
         money_is_listed_page_by_page, a_document_is_swapped_by_one, money_that_went_back_is_noticed;
     checkouts:
-        an_order_keeps_one_checkout, expiry_waits_for_the_provider, checkouts_of_what_ended_are_to_be_closed, an_order_gets_more_time;
+        an_order_keeps_one_checkout, expiry_waits_for_the_provider, a_question_in_vain_begins_the_grace,
+        a_page_of_checkouts_is_put_off, checkouts_of_what_ended_are_to_be_closed, an_order_gets_more_time;
     told:
         an_order_has_a_history, only_what_happened_is_told, a_batch_tells_of_each_order, a_sale_tells_that_it_opened_and_closed;
     outbox:

@@ -151,6 +151,7 @@ async fn buy(rig: &Rig, grant: &Grant) -> Orders {
         expires_at: rig.clock.now().plus(HOLD_MS),
         open: true,
         at: rig.clock.now(),
+        asked_at: None,
     };
     assert!(matches!(rig.store.keep_checkout(checkout).await, Ok(CheckoutKept::Kept(_))));
     end(rig, &orders.at_provider, Ending::Cancel).await;

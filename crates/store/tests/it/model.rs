@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use doorbuster_core::event::{By, Event, Subject};
-use doorbuster_core::limits::PROVIDER_GRACE_MS;
+use doorbuster_core::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
 use doorbuster_core::order::{self, Changed, Ending};
@@ -82,7 +82,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => Just(Op::ExpireDue),
         1 => (0..2_usize, any::<bool>()).prop_map(|(item, on)| Op::OnSale(item, on)),
         9 => money::ops().prop_map(|(at, op)| Op::Money(at, op)),
-        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS]).prop_map(Op::Pass),
+        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_ASK_WITHIN_MS]).prop_map(Op::Pass),
     ]
 }
 
@@ -133,13 +133,12 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every order that is due, the longest due first; one with an open checkout is due when its provider had the time to answer.
+/// Every order that is due, the longest due first; one with an open checkout is due when its provider had the time to be asked and to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
-        let asks = ledger.checkout(made)?.is_some_and(|checkout| checkout.open);
-        let waits = if asks { PROVIDER_GRACE_MS } else { 0 };
-        due.extend(ledger.order(made)?.map(|o| (o.pay_by.plus(waits), o.id)));
+        let (checkout, order) = (ledger.checkout(made)?, ledger.order(made)?);
+        due.extend(order.map(|o| (o.pay_by.plus(checkout.map_or(0, |checkout| checkout.ask_ms(o.pay_by))), o.id)));
     }
     let expired = world.expired.borrow();
     let place = |id: &TicketId| expired.iter().position(|it| it == id);

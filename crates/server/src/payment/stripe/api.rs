@@ -26,6 +26,8 @@ pub(super) struct ApiError {
     pub is_refusal: bool,
     /// The key is not allowed to ask this.
     pub is_forbidden: bool,
+    /// Too many requests.
+    pub is_busy: bool,
     /// Stripe's code for it.
     pub code: Option<String>,
     message: String,
@@ -33,7 +35,7 @@ pub(super) struct ApiError {
 
 impl From<ApiError> for ProviderError {
     fn from(error: ApiError) -> Self {
-        Self { why: error.message, is_refusal: error.is_refusal }
+        Self { why: error.message, is_refusal: error.is_refusal, is_busy: error.is_busy }
     }
 }
 
@@ -81,6 +83,7 @@ impl Api {
         let away = |error: &dyn std::fmt::Display| ApiError {
             is_refusal: false,
             is_forbidden: false,
+            is_busy: false,
             code: None,
             message: format!("Stripe cannot be asked: {error}"),
         };
@@ -103,6 +106,7 @@ impl Api {
             // 409: the same key is in work; 429: too many; both are to be sent again.
             is_refusal: status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),
+            is_busy: status.as_u16() == 429,
             code: word("code").map(str::to_owned),
             message: format!("Stripe answers {}: {message}", status.as_u16()),
         })

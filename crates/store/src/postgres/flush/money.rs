@@ -1,6 +1,6 @@
-//! Messages, payments, refunds and checkouts: a handful in a transaction, each with a statement of its own, in one order.
-use doorbuster_core::limits::PROVIDER_GRACE_MS;
-use doorbuster_core::{Order, OrderState, TicketId};
+//! Messages, payments and refunds: a handful in a transaction, each with a statement of its own, in one order. Checkouts in sets.
+use doorbuster_core::money::Checkout;
+use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
 use crate::postgres::held::{Held, Kept};
 use crate::postgres::rows::int;
@@ -80,30 +80,46 @@ fn refunds(held: &Held, queries: &mut Vec<Query>) {
     }
 }
 
+/// Each with how long its order waits for its provider; a page of them may be put off at once.
 fn checkouts(held: &Held, queries: &mut Vec<Query>) {
-    let sql = "WITH kept AS (
-             INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
-             SELECT o.grant_id, o.n, $3::text, $4::text, $5::text, $6::text, $7::bigint, $8::boolean, $9::bigint, CASE o.state WHEN 'reserved' THEN o.pay_by ELSE 0 END
-             FROM orders o WHERE o.grant_id = $1 AND o.n = $2
-             ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id, provider = excluded.provider, session = excluded.session, url = excluded.url,
-                 expires_at = excluded.expires_at, open = excluded.open, at = excluded.at, due = excluded.due)
-         UPDATE orders SET ask_ms = $10 WHERE grant_id = $1 AND n = $2";
-    for Kept { row: c, .. } in held.checkouts.values().filter(|kept| kept.is_dirty()) {
-        let Some(parts) = c.order.parts() else { continue };
-        let values = vec![
-            value(int(parts.grant.0)),
-            value(int(parts.n.0)),
-            value(c.order.to_string()),
-            value(c.provider.clone()),
-            value(c.session.clone()),
-            value(c.url.clone()),
-            value(c.expires_at.0),
-            value(c.open),
-            value(c.at.0),
-            value(if c.open { PROVIDER_GRACE_MS } else { 0 }),
-        ];
-        queries.push(Query { sql, values });
+    let dirty = held.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
+    let rows: Vec<(&Checkout, &Order)> = dirty.filter_map(|c| Some((c, held.orders.get(&c.order)?))).collect();
+    if rows.is_empty() {
+        return;
     }
+    let text = |column: &dyn Fn(&Checkout) -> String| value(rows.iter().map(|(c, _)| column(c)).collect::<Vec<_>>());
+    let number = |column: &dyn Fn(&Order) -> i64| value(rows.iter().map(|(_, o)| column(o)).collect::<Vec<_>>());
+    let (grants, numbers) = (|o: &Order| int(o.grant.0), |o: &Order| int(o.n.0));
+    let sql = "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
+         SELECT t.grant_id, t.n, t.order_id, t.provider, t.session, t.url, t.expires_at, t.open, t.at, t.asked_at, t.due
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::boolean[], $9::bigint[],
+                     $10::bigint[], $11::bigint[])
+              AS t (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
+         ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id, provider = excluded.provider, session = excluded.session, url = excluded.url,
+             expires_at = excluded.expires_at, open = excluded.open, at = excluded.at, asked_at = excluded.asked_at, due = excluded.due";
+    let values = vec![
+        number(&grants),
+        number(&numbers),
+        text(&|c| c.order.to_string()),
+        text(&|c| c.provider.clone()),
+        text(&|c| c.session.clone()),
+        text(&|c| c.url.clone()),
+        value(rows.iter().map(|(c, _)| c.expires_at.0).collect::<Vec<_>>()),
+        value(rows.iter().map(|(c, _)| c.open).collect::<Vec<_>>()),
+        value(rows.iter().map(|(c, _)| c.at.0).collect::<Vec<_>>()),
+        value(rows.iter().map(|(c, _)| c.asked_at.map(|at| at.0)).collect::<Vec<_>>()),
+        number(&due_at),
+    ];
+    queries.push(Query { sql, values });
+    let sql = "UPDATE orders SET ask_ms = t.ask_ms FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, ask_ms)
+         WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
+    let waits = value(rows.iter().map(|(c, o)| c.ask_ms(o.pay_by)).collect::<Vec<_>>());
+    queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
+}
+
+/// When an order's open checkout is to be closed.
+fn due_at(order: &Order) -> i64 {
+    if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
 /// Open checkouts are closed at their provider when their orders wait for no payment any more, or are due.
@@ -113,8 +129,22 @@ fn due(held: &Held, queries: &mut Vec<Query>) {
         None => !held.has_every_checkout,
     };
     for order in held.changed.iter().filter_map(|id| held.orders.get(id)).filter(may_have_one) {
-        let due = if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 };
         let sql = "UPDATE checkout SET due = $3 WHERE grant_id = $1 AND n = $2 AND open";
-        queries.push(Query { sql, values: vec![value(int(order.grant.0)), value(int(order.n.0)), value(due)] });
+        let values = vec![value(int(order.grant.0)), value(int(order.n.0)), value(due_at(order))];
+        queries.push(Query { sql, values });
+    }
+}
+
+impl Query {
+    /// Has checkouts closed later: of which orders, and when. Whoever writes it has looked at them under their locks.
+    pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
+        let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
+             WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";
+        let values = vec![
+            value(later.iter().map(|(grant, ..)| int(grant.0)).collect::<Vec<_>>()),
+            value(later.iter().map(|(_, n, _)| int(n.0)).collect::<Vec<_>>()),
+            value(later.iter().map(|(.., due)| due.0).collect::<Vec<_>>()),
+        ];
+        Self { sql, values }
     }
 }

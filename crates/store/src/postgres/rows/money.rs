@@ -21,7 +21,7 @@ macro_rules! refund_columns {
 }
 macro_rules! checkout_columns {
     () => {
-        "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at"
+        "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at, c.asked_at"
     };
 }
 pub(in crate::postgres) use {checkout_columns, payment_columns, refund_columns};
@@ -73,5 +73,6 @@ pub(in crate::postgres) fn checkout_at(row: &Row, from: usize) -> Read<Checkout>
         expires_at: Millis(row.try_get(from + 4)?),
         open: row.try_get(from + 5)?,
         at: Millis(row.try_get(from + 6)?),
+        asked_at: time(row, from + 7)?,
     })
 }

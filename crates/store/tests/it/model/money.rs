@@ -2,13 +2,13 @@
 use doorbuster_core::event::{Actor, By};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    self, Capture, Checkout, Money, PaymentId, RefundId, RefundNews, capture, close_checkout, keep_checkout,
-    note_refund, retry_refund, settle_refund,
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundNews, asked_in_vain, capture, close_checkout,
+    keep_checkout, note_refund, retry_refund, settle_refund,
 };
 use doorbuster_core::order;
 use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
-use doorbuster_store::Store;
 use doorbuster_store::conformance::{HOLD_MS, id_key};
+use doorbuster_store::{PutOff, Store};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -22,6 +22,7 @@ pub enum Op {
     Extend(i64),
     Checkout(u8),
     CloseCheckout(u8),
+    PutOff { n: u8, in_vain: bool },
     Refund(u8, RefundNews),
     GiveUpRefund(u8),
     SettleRefund { event: u8, payment: u8, news: RefundNews },
@@ -59,6 +60,7 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
         2 => select(vec![-1, 0, 1, 50, HOLD_MS]).prop_map(Op::Extend),
         4 => (0..3_u8).prop_map(Op::Checkout),
         2 => (0..3_u8).prop_map(Op::CloseCheckout),
+        3 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(n, in_vain)| Op::PutOff { n, in_vain }),
         2 => (payment(), news()).prop_map(|(payment, news)| Op::Refund(payment, news)),
         1 => payment().prop_map(Op::GiveUpRefund),
         1 => (event(), payment(), news())
@@ -98,7 +100,7 @@ fn message(ticket: &Ticket, event: u8, of: u8, how: How) -> Capture {
 fn session(order: TicketId, n: u8, now: Millis) -> Checkout {
     let (provider, session) = (PROVIDER.to_owned(), format!("session_{n}"));
     let (url, expires_at) = (format!("https://pay.example/{session}"), now.plus(HOLD_MS));
-    Checkout { order, provider, session, url, expires_at, open: true, at: now }
+    Checkout { order, provider, session, url, expires_at, open: true, at: now, asked_at: None }
 }
 
 fn operator() -> By {
@@ -118,6 +120,11 @@ pub fn by_the_rules<L: Ledger>(ledger: &mut L, op: &Op, ticket: &Ticket, now: Mi
         }
         Op::Checkout(n) => said(keep_checkout(ledger, &session(id, *n, now))?),
         Op::CloseCheckout(n) => said(close_checkout(ledger, &id, &session(id, *n, now).session)?),
+        Op::PutOff { n, in_vain: true } => said(asked_in_vain(ledger, &id, &session(id, *n, now).session, now)?),
+        Op::PutOff { n, in_vain: false } => {
+            let kept = ledger.checkout(&id)?.filter(|kept| kept.open);
+            said(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
+        }
         Op::Refund(payment, news) => said(note_refund(ledger, &refund(*payment), news, now)?),
         Op::GiveUpRefund(payment) => {
             let mut last = None;
@@ -148,6 +155,10 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
         }
         Op::Checkout(n) => said(store.keep_checkout(session(id, n, now)).await.expect("writes")),
         Op::CloseCheckout(n) => said(store.close_checkout(id, session(id, n, now).session).await.expect("writes")),
+        Op::PutOff { n, in_vain } => {
+            let it = PutOff { order: id, session: session(id, n, now).session, ms: 50, in_vain };
+            said(store.put_off_checkouts(vec![it]).await.expect("writes") == 1)
+        }
         Op::Refund(payment, news) => said(store.note_refund(refund(payment), news).await.expect("writes")),
         Op::GiveUpRefund(payment) => {
             let mut last = None;

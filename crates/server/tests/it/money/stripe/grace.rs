@@ -1,38 +1,134 @@
-//! A provider that is down: its word is waited for, and not for ever.
+//! How long an order waits for its provider's word: where the provider is down, where it is asked too much, and where many orders are due at once.
 
-use doorbuster_core::limits::PROVIDER_GRACE_MS;
+use doorbuster_core::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
 
 use super::*;
 use crate::postgres::Cluster;
 use crate::several::address;
 
+/// More orders than are asked about at once, and than fit in a page.
+const MANY: usize = 300;
+
+/// A server over a database in which time can be let pass.
+struct Shop {
+    app: TestApp,
+    stripe: StandIn,
+    home: Cluster,
+    database: String,
+}
+
+impl Shop {
+    async fn open(stock: usize, hold_secs: u32) -> Self {
+        let (home, stripe) = (Cluster::start(&[]), StandIn::start().await);
+        let database = home.database();
+        let url = address(&home, &database);
+        let app = start_with(&stripe, &[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &url)]).await;
+        open_sale(&app, stock.into(), 2, hold_secs).await;
+        Self { app, stripe, home, database }
+    }
+
+    /// Time passes, as orders and their checkouts see it. Whoever changes them holds their grants.
+    fn pass(&self, ms: i64) {
+        let sql = format!(
+            "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
+             UPDATE checkout SET asked_at = asked_at - {ms}, due = due - {ms};
+             UPDATE orders SET pay_by = pay_by - {ms}"
+        );
+        self.home.psql(&self.database, &sql).expect("a change");
+    }
+
+    /// How many checkouts there are of which this holds.
+    fn checkouts(&self, condition: &str) -> usize {
+        let sql = format!("SELECT count(*) FROM checkout WHERE {condition}");
+        self.home.psql(&self.database, &sql).expect("a query").trim().parse().expect("a number")
+    }
+
+    /// How often Stripe was asked to close any session.
+    fn questions(&self) -> usize {
+        self.stripe.all().iter().filter(|sent| sent.path.ends_with("/expire")).count()
+    }
+
+    /// Waits until Stripe was asked about a session so many times more.
+    async fn asked_again(&self, session: &str, times: usize) {
+        let path = format!("/v1/checkout/sessions/{session}/expire");
+        let asked = || self.stripe.sent("POST", &path).len();
+        let before = asked();
+        until("Stripe is asked", async || (asked() >= before + times).then_some(())).await;
+    }
+
+    async fn state(&self, order: &str) -> Value {
+        read(&self.app, order).await["state"].clone()
+    }
+
+    async fn held(&self) -> Value {
+        self.app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0]["held"].clone()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
-    let (home, stripe) = (Cluster::start(&[]), StandIn::start().await);
-    let database = home.database();
-    let url = address(&home, &database);
-    let app = start_with(&stripe, &[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &url)]).await;
-    open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
-    let id = order(&app, "anna", "k", 2).await;
-    checkout(&app, &id).await;
-    stripe.fail(true);
-    let asked = || stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len();
-    let asked_again = async |times: usize| {
-        let before = asked();
-        until("Stripe is asked, in vain", async || (asked() >= before + times).then_some(())).await;
-    };
-    asked_again(2).await;
-    assert_eq!(read(&app, &id).await["state"], "reserved", "its time is over, and nobody knows whether it was paid");
-    // Time passes, as the order sees it: half of the grace, then the rest.
-    let pass = |ms: i64| {
-        let sql = format!("UPDATE orders SET pay_by = pay_by - {ms}");
-        home.psql(&database, &sql).expect("a change");
-    };
-    pass(PROVIDER_GRACE_MS / 2);
-    asked_again(2).await;
-    assert_eq!(read(&app, &id).await["state"], "reserved");
-    pass(PROVIDER_GRACE_MS / 2);
-    until("its units return", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
-    adds_up(&app).await;
-    app.stop().await;
+    let shop = Shop::open(2, BRIEF_SECS).await;
+    let id = order(&shop.app, "anna", "k", 2).await;
+    checkout(&shop.app, &id).await;
+    shop.stripe.fail(true);
+    shop.asked_again("cs_test_1", 2).await;
+    assert_eq!(shop.state(&id).await, "reserved", "its time is over, and nobody knows whether it was paid");
+    // Half of the grace, then the rest.
+    shop.pass(PROVIDER_GRACE_MS / 2);
+    shop.asked_again("cs_test_1", 2).await;
+    assert_eq!(shop.state(&id).await, "reserved");
+    shop.pass(PROVIDER_GRACE_MS / 2);
+    until("its units return", async || (shop.state(&id).await == "expired").then_some(())).await;
+    adds_up(&shop.app).await;
+    shop.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever() {
+    let shop = Shop::open(2, BRIEF_SECS).await;
+    shop.stripe.busy(true);
+    let first = order(&shop.app, "anna", "k1", 1).await;
+    checkout(&shop.app, &first).await;
+    shop.asked_again("cs_test_1", 2).await;
+    shop.pass(2 * PROVIDER_GRACE_MS);
+    shop.asked_again("cs_test_1", 2).await;
+    assert_eq!(shop.state(&first).await, "reserved", "Stripe never said anything about it");
+    assert_eq!(shop.checkouts("asked_at IS NOT NULL"), 0, "that it is asked too much begins no grace");
+    // It was paid in time, and the message is lost: whoever is asked in the end knows.
+    shop.stripe.put("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
+    shop.stripe.busy(false);
+    until("it is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
+
+    shop.stripe.busy(true);
+    let second = order(&shop.app, "anna", "k2", 1).await;
+    checkout(&shop.app, &second).await;
+    shop.asked_again("cs_test_2", 2).await;
+    shop.pass(PROVIDER_ASK_WITHIN_MS - PROVIDER_GRACE_MS);
+    shop.asked_again("cs_test_2", 1).await;
+    assert_eq!(shop.state(&second).await, "reserved");
+    shop.pass(PROVIDER_GRACE_MS);
+    until("its unit returns", async || (shop.state(&second).await == "expired").then_some(())).await;
+    adds_up(&shop.app).await;
+    shop.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent() {
+    let shop = Shop::open(MANY, 900).await;
+    for n in 0..MANY {
+        let buyer = format!("buyer-{n}");
+        let id = order(&shop.app, &buyer, "k", 1).await;
+        let opened = shop.app.buyer(&buyer, "POST", &format!("/v1/orders/{id}/checkout")).await;
+        assert_eq!(opened.verdict(), "200", "{}", opened.text());
+    }
+    shop.stripe.fail(true);
+    shop.pass(900_000);
+    until("the grace of all begins", async || (shop.checkouts("asked_at IS NULL") == 0).then_some(())).await;
+    let questions = shop.questions();
+    assert!((1..MANY).contains(&questions), "{questions} of {MANY}: others do not wait for their turn to hear nothing");
+    assert_eq!(shop.held().await, json!(MANY));
+    shop.pass(PROVIDER_GRACE_MS);
+    until("all units return", async || (shop.held().await == json!(0)).then_some(())).await;
+    adds_up(&shop.app).await;
+    shop.app.stop().await;
 }

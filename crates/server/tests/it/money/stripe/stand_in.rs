@@ -26,6 +26,8 @@ struct State {
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
+    /// Whether it is asked too much to close sessions.
+    is_busy: bool,
     /// What was answered to each key, whatever it was: the same key gets it again.
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
@@ -93,6 +95,11 @@ impl StandIn {
     /// Whether everything fails.
     pub(super) fn fail(&self, fails: bool) {
         self.with(|state| state.fails = fails);
+    }
+
+    /// Whether it closes no session, because it is asked too much.
+    pub(super) fn busy(&self, is_busy: bool) {
+        self.with(|state| state.is_busy = is_busy);
     }
 
     /// Whether no session can be made.
@@ -201,6 +208,9 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
         return (500, json!({"error": {"type": "api_error", "message": "out of order"}}));
     }
     let parts: Vec<&str> = sent.path.trim_start_matches('/').split('/').collect();
+    if state.is_busy && parts.last() == Some(&"expire") {
+        return (429, json!({"error": {"type": "invalid_request_error", "code": "rate_limit", "message": "too many"}}));
+    }
     match (sent.method.as_str(), parts.as_slice()) {
         ("POST", ["v1", "checkout", "sessions"]) if state.refuses_sessions => refused("amount_too_small"),
         ("POST", ["v1", "checkout", "sessions"]) => {

@@ -1,0 +1,122 @@
+//! How long an order waits for its provider's word.
+use std::convert::Infallible;
+
+use super::*;
+use crate::event::By;
+use crate::id::IdKey;
+use crate::model::Model;
+use crate::order::{Changed, Ending};
+use crate::rows::Item;
+use crate::settle::settle;
+use crate::stock;
+use crate::ticket::Ticket;
+use crate::value::{BuyerId, GrantId, ItemId, NodeId, RequestKey, SlotKey, Stock, TicketN, Token, Units};
+
+const NOW: Millis = Millis(1_000);
+const HOLD_MS: i64 = 60_000;
+
+fn sure<T>(result: Result<T, Infallible>) -> T {
+    let Ok(value) = result;
+    value
+}
+
+fn checkout(order: TicketId, session: &str) -> Checkout {
+    Checkout {
+        order,
+        provider: "paybank".to_owned(),
+        session: session.to_owned(),
+        url: "/".to_owned(),
+        expires_at: NOW,
+        open: true,
+        at: NOW,
+        asked_at: None,
+    }
+}
+
+/// An order that waits for its payment at a checkout.
+fn order_with_checkout() -> (Model, Order) {
+    let (mut model, id) = (Model::default(), ItemId(1));
+    let total = Stock::Counted(1);
+    let item = Item { id, total, pool: 1, limit: 1, hold_ms: HOLD_MS, ended: 0, paid: 0, waiting: 0 };
+    model.items.insert(id, item);
+    let grant = sure(stock::open(&mut model, SlotKey { item: id, index: 0 }, GrantId(7), 1)).expect("a grant");
+    let ticket = Ticket {
+        token: Token(1),
+        grant: grant.id,
+        n: TicketN(1),
+        item: id,
+        buyer: BuyerId::new("anna").expect("a name"),
+        key: RequestKey::new("k").expect("a key"),
+        units: Units::ONE,
+        decide_by: NOW,
+        node: NodeId(1),
+    };
+    let order = sure(settle(&mut model, &IdKey::new([5; 32]), &ticket, NOW)).order.expect("an order");
+    let new = checkout(order.id, "one");
+    assert_eq!(sure(keep_checkout(&mut model, &new)), CheckoutKept::Kept(new));
+    (model, order)
+}
+
+fn asked_at(model: &Model, order: &Order) -> Option<Millis> {
+    model.checkouts[&order.id].asked_at
+}
+
+/// Whether the order expires at that time, and would not have a moment before.
+fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
+    let expires = |at: Millis| {
+        let ended = order::end(&mut model.clone(), &order.id, Ending::Expire, By::ENGINE, at);
+        matches!(sure(ended), Changed::Done(_))
+    };
+    expires(at) && !expires(at.plus(-1))
+}
+
+#[test]
+fn an_order_waits_for_its_provider_from_the_first_question_in_vain() {
+    let (mut model, order) = order_with_checkout();
+    let due = order.pay_by;
+    let ask = |model: &mut Model, at: Millis| sure(asked_in_vain(model, &order.id, "one", at));
+    assert!(expires_at(&model, &order, due.plus(PROVIDER_ASK_WITHIN_MS)), "nobody asked");
+    assert!(ask(&mut model, due.plus(-1)));
+    assert_eq!(asked_at(&model, &order), None, "it was not due");
+    assert!(!sure(asked_in_vain(&mut model, &order.id, "two", due)), "it keeps another");
+    assert_eq!(asked_at(&model, &order), None);
+    assert!(ask(&mut model, due.plus(700)));
+    assert!(ask(&mut model, due.plus(900)));
+    assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first question counts");
+    assert!(expires_at(&model, &order, due.plus(700 + PROVIDER_GRACE_MS)));
+    assert!(sure(close_checkout(&mut model, &order.id, "one")));
+    assert!(!ask(&mut model, due.plus(1_000)), "it is closed");
+    assert!(expires_at(&model, &order, due), "its provider took no money");
+}
+
+#[test]
+fn no_question_makes_an_order_wait_longer_than_if_nobody_had_asked() {
+    let (mut model, order) = order_with_checkout();
+    let late = order.pay_by.plus(PROVIDER_ASK_WITHIN_MS - 1);
+    assert!(sure(asked_in_vain(&mut model, &order.id, "one", late)));
+    assert_eq!(asked_at(&model, &order), Some(late));
+    assert!(expires_at(&model, &order, order.pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
+    let kept = &model.checkouts[&order.id];
+    assert_eq!(kept.ask_ms(late.plus(-1)), PROVIDER_GRACE_MS + 1);
+    assert_eq!(kept.ask_ms(late), PROVIDER_GRACE_MS);
+    assert_eq!(kept.ask_ms(late.plus(1)), PROVIDER_ASK_WITHIN_MS, "asked before it was due");
+}
+
+#[test]
+fn more_time_is_asked_about_anew() {
+    let (mut model, order) = order_with_checkout();
+    assert!(sure(asked_in_vain(&mut model, &order.id, "one", order.pay_by)));
+    let (now, pay_by) = (order.pay_by.plus(5), order.pay_by.plus(30_000));
+    let extended = sure(order::extend(&mut model, &order.id, pay_by, By::ENGINE, now));
+    let Changed::Done(order) = extended else { panic!("{extended:?}") };
+    assert_eq!(asked_at(&model, &order), None);
+    assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_ASK_WITHIN_MS)));
+    assert!(sure(asked_in_vain(&mut model, &order.id, "one", pay_by)));
+    assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_GRACE_MS)));
+    // What ended waits for nothing: whether it was asked about does not matter.
+    let ended = sure(order::end(&mut model, &order.id, Ending::Cancel, By::ENGINE, pay_by));
+    assert!(matches!(ended, Changed::Done(_)), "{ended:?}");
+    let before = model.clone();
+    assert!(sure(asked_in_vain(&mut model, &order.id, "one", pay_by.plus(9))));
+    assert_eq!(model, before);
+}

@@ -1,0 +1,184 @@
+//! When who is asked again, and who is not.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use doorbuster_core::money::CheckoutKept;
+use doorbuster_core::sale::Step;
+use doorbuster_core::{BuyerId, IdKey, NodeId, RequestKey, Spread, Stock, Units};
+use doorbuster_store::{NewItem, NewSale};
+use secrecy::SecretString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::clock::Clock;
+use crate::config::{Roles, StripeSettings};
+use crate::engine::{Engine, EngineOptions, Place};
+use crate::payment::Meter;
+use crate::payment::provider::Provider;
+use crate::payment::silence::AT_ONCE;
+use crate::payment::stripe::{self, Stripe};
+use crate::purchase::{Bought, Purchase};
+use crate::scratch::Scratch;
+
+#[test]
+fn a_full_page_is_followed_by_the_next_as_soon_as_somebody_can_ask() {
+    assert!(reads_on(true, 0, true));
+    assert!(!reads_on(true, 1, true), "what was read is asked about first");
+    assert!(!reads_on(true, 0, false), "nobody could ask");
+    assert!(!reads_on(false, 0, true), "there is no more");
+    const { assert!(AT_ONCE < PAGE, "a full page has what is not asked about yet") };
+}
+
+#[test]
+fn who_says_nothing_is_asked_more_and_more_seldom() {
+    let day = 86_400_000;
+    for (waited, again) in [
+        (-1, AGAIN_LATER_MS),
+        (480_000, 60_000),
+        (960_000, 120_000),
+        (day, day / 8),
+        (29 * day, day / 4),
+        (300 * day, day / 4),
+    ] {
+        assert_eq!(again_ms(OrderState::Cancelled, waited), again, "{waited}");
+        assert_eq!(again_ms(OrderState::Reserved, waited), AGAIN_MS, "its units wait");
+    }
+    let (mut waited, mut questions) = (0, 0);
+    while waited < ASK_FOR_MS {
+        (waited, questions) = (waited + again_ms(OrderState::Paid, waited), questions + 1);
+    }
+    assert!((100..300).contains(&questions), "{questions}");
+}
+
+/// An engine with an order that waits for its payment at a checkout of Stripe.
+async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Checkout, Order) {
+    let engine = Engine::start(EngineOptions {
+        place: Place::Directory(dir.path().to_owned()),
+        roles: Roles::ALL,
+        id_key: IdKey::new([3; 32]),
+        clock,
+        node: NodeId(1),
+        bounds: doorbuster_core::slot::Bounds::default(),
+        leads_regardless: false,
+        allow_fsync_off: false,
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+    });
+    let engine = engine.await.expect("a fresh directory opens");
+    let item = NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit: 1,
+        hold_ms: 900_000,
+        stock: Stock::Counted(1),
+        spread: Spread::default(),
+    };
+    let sale = NewSale {
+        id: "spring".into(),
+        title: "Spring".into(),
+        starts_at: None,
+        ends_at: None,
+        front_door: "{}".into(),
+        items: vec![item],
+    };
+    engine.create_sale(sale).await.expect("writes").expect("the id is free");
+    engine.step_sale("spring", Step::Open).await.expect("writes");
+    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let item = sale.items[0].clone();
+    let (buyer, key) = (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
+    let wait = Duration::from_secs(5);
+    let bought = engine.buy(&Purchase { buyer, key, sale, item, units: Units::ONE, wait, door: None }).await;
+    let Bought::Created(order) = bought else { panic!("{bought:?}") };
+    let checkout = Checkout {
+        order: order.id,
+        provider: stripe::NAME.to_owned(),
+        session: "cs_1".to_owned(),
+        url: "/".to_owned(),
+        expires_at: order.pay_by,
+        open: true,
+        at: engine.now(),
+        asked_at: None,
+    };
+    let kept = engine.store().keep_checkout(checkout.clone()).await.expect("writes");
+    assert_eq!(kept, CheckoutKept::Kept(checkout.clone()));
+    (engine, checkout, order)
+}
+
+#[tokio::test]
+async fn units_that_wait_make_the_lag_and_silence_about_ended_orders_does_not() {
+    let dir = Scratch::new();
+    let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
+    let now = order.pay_by.plus(7_000);
+    let ended = Order { state: OrderState::Cancelled, ended_at: Some(now.plus(-3_600_000)), ..order.clone() };
+    assert_eq!(lag_ms([&ended].into_iter(), now), 0);
+    assert_eq!(lag_ms([&ended, &order].into_iter(), now), 7_000);
+    assert_eq!(lag_ms([&order].into_iter(), order.pay_by.plus(-1)), 0, "its time is not over");
+    engine.stop().await;
+}
+
+/// Stripe at this address, which says of every session that it is not decided.
+async fn undecided() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it listens");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            drop(stream.read(&mut head).await);
+            let said = r#"{"status":"complete","payment_status":"unpaid"}"#;
+            let length = said.len();
+            let text = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
+            );
+            drop(stream.write_all(text.as_bytes()).await);
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
+    let (dir, wall) = (Scratch::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
+    let read = wall.clone();
+    let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
+    let (engine, checkout, order) = engine_with_checkout(&dir, clock).await;
+    let payments = |api_url: String| {
+        let secret_key = SecretString::from("sk_test_1");
+        let stripe = Stripe::new(&StripeSettings { api_url, secret_key, webhook_secrets: Vec::new() }, "m1".into());
+        Payments {
+            engine: engine.clone(),
+            provider: Provider::Stripe(stripe),
+            meter: Meter::default(),
+            controls: true,
+            pages_at: None,
+            sandbox_page: false,
+            here: None,
+            refunds: Notify::new(),
+        }
+    };
+    let (away, undecided) = (payments("http://127.0.0.1:1".to_owned()), payments(undecided().await));
+    let ended = |ago: i64| {
+        let ended_at = Some(engine.now().plus(-ago));
+        Order { state: OrderState::Cancelled, ended_at, ..order.clone() }
+    };
+    let stays = async |payments: &Payments, checkout: &Checkout, ago: i64| {
+        payments.ask(checkout.clone(), ended(ago)).await.expect("writes");
+        engine.store().checkout(order.id).await.expect("reads").expect("it is kept").open
+    };
+    assert!(stays(&away, &checkout, 2 * ASK_FOR_MS).await, "it may have taken money");
+    let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
+    assert!(stays(&undecided, &foreign, 2 * ASK_FOR_MS).await, "another provider was never asked");
+    assert!(stays(&undecided, &checkout, ASK_FOR_MS - 60_000).await, "a bank may take long");
+    wall.fetch_add(3_600_000, Ordering::Relaxed);
+    engine.clock().discipline();
+    assert!(stays(&undecided, &checkout, ASK_FOR_MS).await, "by a clock that was set");
+    wall.fetch_sub(3_600_000, Ordering::Relaxed);
+    engine.clock().discipline();
+    assert!(!stays(&undecided, &checkout, ASK_FOR_MS).await);
+    engine.stop().await;
+}
