@@ -59,6 +59,8 @@ pub const DELIVERY_REFUSALS: u32 = 6;
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// Longest wait between two tries of what was refused: a shop that is back hears of it soon.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
+/// Longest wait between two tries of what could not be sent for a reason that is not the endpoint's.
+pub const LATER_PAUSE_MAX_MS: i64 = 60_000;
 /// Events that are on their way to one endpoint at once; more wait.
 pub const DELIVERIES_AT_ONCE: usize = 8;
 /// Events that are read ahead of an endpoint's position; more stay in the store.

@@ -8,16 +8,19 @@
 //! - each event that the endpoint wants is sent until it is told or dead, at least once;
 //! - of events about the same order, item or sale, none is sent before an earlier one is told or dead;
 //! - at most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is down.
+//!
+//! An endpoint that is down, or that asked for a pause, is known as such in memory: whoever starts again asks it once more.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Subject};
-use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms, spread_out};
+use crate::limits::{BREAKER_AFTER, BREAKER_PAUSE_MAX_MS};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
 mod bounds;
 mod breaker;
+mod done;
 mod parcel;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,7 @@ mod wanted;
 
 pub use bounds::Bounds;
 use breaker::Breaker;
+use done::Refused;
 pub use parcel::{Note, Outcome, Parcel, Progress};
 pub use wanted::Wanted;
 
@@ -58,13 +62,6 @@ struct Row {
     saved: bool,
 }
 
-/// How often an event was refused in a row, and since when.
-#[derive(Clone, Copy, Debug)]
-struct Refused {
-    times: u32,
-    since: Millis,
-}
-
 /// One endpoint's plan.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -77,6 +74,8 @@ pub struct Desk {
     rows: BTreeMap<i64, Row>,
     /// How often the endpoint refused an event since anything else came of it, as far as this desk knows: whoever starts again counts anew.
     refused: HashMap<i64, Refused>,
+    /// How often an event could not be sent in a row for a reason that is not the endpoint's. As far as this desk knows, too.
+    later: HashMap<i64, u32>,
     /// What is on its way, and whether a failure counts as a try.
     flying: HashMap<i64, (Arc<str>, bool)>,
     /// Where the position goes once the store has taken it.
@@ -95,6 +94,7 @@ impl Desk {
             window: BTreeMap::new(),
             rows: BTreeMap::new(),
             refused: HashMap::new(),
+            later: HashMap::new(),
             flying: HashMap::new(),
             going: None,
             breaker: Breaker::default(),
@@ -137,7 +137,7 @@ impl Desk {
     }
 
     /// Takes the store's rows as they are now: an operator may have added some, discarded some, or asked that one is tried at once and from the first
-    /// try on. Only while the store has every [`Note`].
+    /// try on. Whoever asks for that ends a pause that the endpoint asked for. Only while the store has every [`Note`].
     pub fn know(&mut self, rows: Vec<Parcel>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows.retain(|at, row| !row.saved || self.flying.contains_key(at) || known.contains(at));
@@ -145,20 +145,41 @@ impl Desk {
             match self.rows.get_mut(&parcel.position) {
                 // As it stands here, but for its time: an endpoint that came up again is told at once what the store has for later.
                 Some(row) if row.parcel.tries == parcel.tries => {
-                    row.parcel.next_at = row.parcel.next_at.min(parcel.next_at);
+                    if parcel.next_at < row.parcel.next_at {
+                        row.parcel.next_at = parcel.next_at;
+                        self.breaker.end_pause();
+                    }
                 }
                 Some(row) if !row.saved => {}
                 _ => {
                     self.refused.remove(&parcel.position);
+                    self.later.remove(&parcel.position);
                     self.rows.insert(parcel.position, Row { parcel, saved: true });
+                    self.breaker.end_pause();
                 }
             }
         }
-        self.refused.retain(|at, _| self.rows.contains_key(at) || self.window.contains_key(at));
+        let is_here = |at: &i64| self.rows.contains_key(at) || self.window.contains_key(at);
+        self.refused.retain(|at, _| is_here(at));
+        self.later.retain(|at, _| is_here(at));
+    }
+
+    /// The endpoint has another address: that it was down, or asked for a pause, says nothing of what is there.
+    pub fn moved(&mut self, now: Millis) {
+        self.breaker = Breaker::default();
+        self.hurry(now);
+    }
+
+    /// What failed need not wait any longer.
+    fn hurry(&mut self, now: Millis) {
+        self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
 
     /// The next event to send now, which is on its way from then on.
     pub fn next(&mut self, now: Millis) -> Option<i64> {
+        if self.breaker.is_paused(now) {
+            return None;
+        }
         let at = if self.breaker.is_open() {
             self.probe(now)?
         } else {
@@ -195,90 +216,14 @@ impl Desk {
             let has_some = || self.rows_ready().next().is_some() || self.fresh_ready(0).is_some();
             return (self.flying.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
-        self.rows_ready().map(|row| row.parcel.next_at).min()
-    }
-
-    /// What came of an event that was on its way; `spread` is any number, by which those that fail together are not tried together again. The
-    /// store must be told the note.
-    pub fn done(&mut self, position: i64, outcome: Outcome, now: Millis, spread: u32) -> Option<Note> {
-        let (about, counts) = self.flying.remove(&position)?;
-        // A refusal says that somebody is there.
-        if matches!(outcome, Outcome::Told | Outcome::Refused { .. })
-            && (outcome == Outcome::Told || self.is_open())
-            && self.breaker.succeed()
-        {
-            // It is up again: what failed while it was down need not wait any longer.
-            self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
-        }
-        let is_never = matches!(outcome, Outcome::Never { .. });
-        let (error, pause_ms, refused) = match outcome {
-            Outcome::Told => {
-                self.refused.remove(&position);
-                if self.rows.remove(&position).is_some() {
-                    return Some(Note::Told(position));
-                }
-                self.window.insert(position, Fresh::Done);
-                return None;
-            }
-            Outcome::Failed { error, pause_ms } => {
-                self.refused.remove(&position);
-                self.breaker.fail(position, now, spread);
-                if !counts {
-                    self.wait(position, about);
-                    return None;
-                }
-                (error, pause_ms, None)
-            }
-            Outcome::Refused { error } => {
-                let refused = self.refused.entry(position).or_insert(Refused { times: 0, since: now });
-                refused.times += 1;
-                (error, 0, Some(*refused))
-            }
-            Outcome::Gone => {
-                self.wait(position, about);
-                return None;
-            }
-            Outcome::Later { error } => {
-                self.breaker.rest(now);
-                if !counts {
-                    self.wait(position, about);
-                    return None;
-                }
-                (error, 0, None)
-            }
-            Outcome::Never { error } => (error, 0, None),
-        };
-        let is_final = is_never || refused.is_some_and(|refused| self.is_final(refused, now));
-        let row = self.rows.get_mut(&position);
-        let tries = row.as_ref().map_or(0, |row| row.parcel.tries) + 1;
-        let dead = (tries >= self.bounds.tries || is_final) && keeps(Rule::DeadAtLast);
-        // It is there: what it refuses while it is renewed is not kept from it for long afterwards.
-        let wait_ms = backoff_ms(tries).min(if refused.is_some() { REFUSED_PAUSE_MAX_MS } else { i64::MAX });
-        let next_at = now.plus(spread_out(wait_ms, spread).max(pause_ms));
-        let parcel = Parcel { position, about, tries, next_at, error: Some(error), dead };
-        let Some(row) = row else {
-            self.window.insert(position, Fresh::Failed(parcel));
+        // With every place taken it is news when one is free.
+        if self.flying.len() >= self.bounds.at_once {
             return None;
-        };
-        row.parcel = parcel.clone();
-        if dead {
-            self.rows.remove(&position);
-            self.refused.remove(&position);
         }
-        Some(Note::Again(parcel))
-    }
-
-    /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else could wait.
-    fn is_final(&self, refused: Refused, now: Millis) -> bool {
-        let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
-        refused.times >= self.bounds.refusals && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
-    }
-
-    /// An event whose try costs it nothing: it was before its time, or said nothing about it.
-    fn wait(&mut self, position: i64, about: Arc<str>) {
-        if !self.rows.contains_key(&position) {
-            self.window.insert(position, Fresh::Waits(about));
-        }
+        let of_rows = self.rows_ready().map(|row| row.parcel.next_at).min();
+        let Some(until) = self.breaker.paused_until() else { return of_rows };
+        let fresh = self.fresh_ready(0).map(|_| until);
+        of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
     /// How far the position can go, if it can: past what was told, what failed, and what waits behind something that failed. The store must take it, or

@@ -29,7 +29,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long purchases and operators' changes may go on whose clients are gone.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads for work that blocks, beside those that serve HTTP: files of keys, name look-ups.
-const BLOCKING_THREADS_MAX: usize = 16;
+const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,5 @@
-//! The circuit breaker of one endpoint: after several events in a row failed, it is tried with one at a time until one is taken.
+//! The circuit breaker of one endpoint: after several events in a row failed, it is tried with one at a time until one is taken. And the pause that an
+//! endpoint asks for, which holds for everything that it is to be told.
 use std::collections::BTreeSet;
 
 use crate::limits::{BREAKER_AFTER, BREAKER_EACH, BREAKER_PAUSE_MAX_MS, BREAKER_SAME, backoff_ms, spread_out};
@@ -12,6 +13,8 @@ pub(super) struct Breaker {
     /// Failures since it opened.
     probes: u32,
     probe_at: Option<Millis>,
+    /// It asked to be left alone until then.
+    paused_until: Option<Millis>,
     /// What it was last tried with, and how often in a row.
     same: Option<(i64, u32)>,
     /// The row that it was last tried with, and whether the last try was with a row.
@@ -26,27 +29,48 @@ impl Breaker {
         self.probe_at.is_some()
     }
 
-    /// When the endpoint may be tried again.
+    /// When an endpoint that is down may be tried again.
     pub(super) fn probe_at(&self) -> Millis {
-        self.probe_at.unwrap_or(Millis(0))
+        self.probe_at.max(self.paused_until).unwrap_or(Millis(0))
     }
 
-    /// The endpoint took something. True: it was down until now.
+    /// Until when it asked to be left alone, if it did.
+    pub(super) fn paused_until(&self) -> Option<Millis> {
+        self.paused_until
+    }
+
+    /// Whether it is left alone now, as it asked; a pause that is over is forgotten.
+    pub(super) fn is_paused(&mut self, now: Millis) -> bool {
+        self.paused_until = self.paused_until.filter(|until| now < *until);
+        self.paused_until.is_some()
+    }
+
+    /// Somebody asks for something to be sent at once.
+    pub(super) fn end_pause(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// The endpoint took something. True: it was down until now. A pause stands: whatever is taken during one was on its way before it, and a shop that
+    /// answers "too many" at its door may still be at work on those before.
     pub(super) fn succeed(&mut self) -> bool {
         let was_open = self.is_open();
-        *self = Self::default();
+        *self = Self { paused_until: self.paused_until, ..Self::default() };
         was_open
     }
 
-    pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32) {
+    /// It did not take this one, and asked for a pause, if `pause_ms` is over 0. Nothing shortens one that it asked for before.
+    pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_AFTER {
             self.failed.insert(position);
         }
         // What was on its way when it opened says nothing new.
-        if self.failed.len() >= BREAKER_AFTER && self.probe_at.is_none_or(|at| at <= now) {
+        if self.failed.len() >= BREAKER_AFTER && (!self.is_open() || self.probe_at() <= now) {
             self.probes = self.probes.saturating_add(1);
             let pause = backoff_ms(self.probes.div_ceil(BREAKER_SAME)).min(BREAKER_PAUSE_MAX_MS);
             self.probe_at = Some(now.plus(spread_out(pause, spread)));
+        }
+        if pause_ms > 0 {
+            self.paused_until = self.paused_until.max(Some(now.plus(pause_ms)));
         }
     }
 

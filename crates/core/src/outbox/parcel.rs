@@ -29,7 +29,7 @@ pub enum Outcome {
     Failed {
         /// What went wrong.
         error: String,
-        /// It asked for this pause.
+        /// It asked for this pause: until it is over nothing is sent to it, whatever it is about.
         pause_ms: i64,
     },
     /// It answered that it does not want this one: that says something about the event, and nothing about the endpoint, which is there.
@@ -44,7 +44,8 @@ pub enum Outcome {
         /// What is wrong with it.
         error: String,
     },
-    /// It could not be sent by this program, and says nothing about the endpoint: a newer one, which wrote it, can once it has the endpoint.
+    /// It could not be sent by this program, and says nothing about the endpoint: a newer one, which wrote it, can once it has the endpoint, or this one can
+    /// when it has read what it lacks. It is none of the event's tries.
     Later {
         /// What is not known about it.
         error: String,

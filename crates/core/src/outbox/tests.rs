@@ -1,14 +1,20 @@
 //! One desk, step by step.
 
 use super::*;
+use crate::limits::LATER_PAUSE_MAX_MS;
 
 mod down;
+mod pause;
 mod whatever;
 
 const AT: Millis = Millis(1_000_000);
 
 fn failed() -> Outcome {
     Outcome::Failed { error: "no".to_owned(), pause_ms: 0 }
+}
+
+fn later() -> Outcome {
+    Outcome::Later { error: "not known".to_owned() }
 }
 
 fn refused() -> Outcome {
@@ -76,14 +82,14 @@ fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
 }
 
 #[test]
-fn an_endpoint_may_ask_for_a_longer_pause() {
-    let mut desk = desk(&["a"]);
-    assert_eq!(sent(&mut desk, AT), [1]);
-    desk.done(1, Outcome::Failed { error: "429".to_owned(), pause_ms: 30_000 }, AT, u32::MAX);
-    desk.go().expect("a row");
-    assert_eq!(desk.due(), None, "not before the store has it");
-    desk.gone();
-    assert_eq!(desk.due(), Some(AT.plus(30_000)));
+fn where_every_place_is_taken_nothing_is_due() {
+    let rows = (1..=4).map(|at| Parcel { tries: 1, next_at: AT, ..behind(at, &format!("o-{at}").into()) });
+    let mut desk = Desk::new(bounds(), 4, rows.collect());
+    assert_eq!(desk.due(), Some(AT));
+    assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
+    assert_eq!(desk.due(), None, "or whoever drives it would ask again and again while they are on their way");
+    assert_eq!(desk.done(2, Outcome::Told, AT, 0), Some(Note::Told(2)));
+    assert_eq!(desk.due(), Some(AT));
 }
 
 #[test]
@@ -182,12 +188,13 @@ fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
     desk.read(9, "order-1", true);
     desk.read(10, "order-10", true);
     while let Some(at) = desk.next(AT) {
-        let outcome = if at < 9 { Outcome::Later { error: "not known".to_owned() } } else { Outcome::Told };
+        let outcome = if at < 9 { later() } else { Outcome::Told };
         assert_eq!(desk.done(at, outcome, AT, 0), None);
     }
     let progress = desk.go().expect("it is decided");
     assert!(!desk.is_open() && progress.to == 10, "{progress:?}");
-    assert!(progress.failed.iter().all(|parcel| !parcel.dead) && progress.failed.len() == 9, "{progress:?}");
+    assert!(progress.failed.iter().all(|parcel| !parcel.dead && parcel.tries == 0), "{progress:?}");
+    assert_eq!(progress.failed.len(), 9, "{progress:?}");
     desk.gone();
     // The newer program takes the rows over, and sends them in their order.
     let mut desk = Desk::new(Bounds { at_once: 20, ..bounds() }, progress.to, progress.failed);
@@ -201,10 +208,38 @@ fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
 }
 
 #[test]
+fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
+    let mut desk = Desk::new(Bounds { tries: 2, at_once: 8, window: 8, pending: 8, ..bounds() }, 0, Vec::new());
+    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    let (mut now, mut pauses) = (AT, Vec::new());
+    for _ in 0..20 {
+        let all = sent(&mut desk, now);
+        assert_eq!(all.len(), 8);
+        for at in all {
+            let note = desk.done(at, later(), now, 0);
+            assert!(note.is_none_or(|note| matches!(note, Note::Again(parcel) if parcel.tries == 0 && !parcel.dead)));
+        }
+        assert!(!desk.is_open(), "the endpoint was asked nothing");
+        desk.go();
+        desk.gone();
+        let due = desk.due().expect("they are tried again");
+        pauses.push(due.0 - now.0);
+        now = due;
+    }
+    assert!(pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= LATER_PAUSE_MAX_MS, "{pauses:?}");
+    // What the endpoint does not take counts from its first try on.
+    assert_eq!(sent(&mut desk, now).len(), 8);
+    assert!(matches!(desk.done(1, failed(), now, 0), Some(Note::Again(parcel)) if parcel.tries == 1 && !parcel.dead));
+    now = now.plus(750);
+    assert_eq!(sent(&mut desk, now), [1]);
+    assert!(matches!(desk.done(1, failed(), now, 0), Some(Note::Again(parcel)) if parcel.tries == 2 && parcel.dead));
+}
+
+#[test]
 fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down() {
     let mut desk = Desk::new(Bounds { tries: 20, at_once: 20, window: 20, pending: 20, ..bounds() }, 0, Vec::new());
     (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
-    let outcome = |at| if at > 5 { Outcome::Later { error: "not known".to_owned() } } else { failed() };
+    let outcome = |at| if at > 5 { later() } else { failed() };
     sent(&mut desk, AT).into_iter().for_each(|at| assert_eq!(desk.done(at, outcome(at), AT, 0), None));
     assert!(desk.is_open() && desk.go().is_some_and(|progress| progress.to == 8));
     desk.gone();
@@ -221,6 +256,7 @@ fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down(
     }
     // Within an hour an event has its twelfth try at most, by the pauses that double; and the endpoint is asked each minute or so whether it is there.
     assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
+    assert_eq!(tries[6..], [0; 3]);
     assert!((30..=150).contains(&known), "{known}");
 }
 

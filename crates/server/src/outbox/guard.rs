@@ -1,30 +1,37 @@
 //! Where requests of this program's own may go: to public addresses over TLS, unless the settings allow the rest. What decides is the address that is
 //! connected to, after the name was looked up, so that a name that points inside is no way in.
+mod look_ups;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
+
+use look_ups::LookUps;
 
 /// How long a name may take to be looked up when an endpoint is added; one that takes longer is added all the same.
 const LOOK_UP_MAX: Duration = Duration::from_secs(2);
 
-/// Names that are looked up at once; more wait. A look-up cannot be broken off, and each has a thread of those that transactions need as well.
-const LOOK_UPS_MAX: usize = 4;
-
 /// Says where requests may go.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Guard {
     allow_private: bool,
-    look_ups: Arc<Semaphore>,
+    look_ups: LookUps,
 }
 
 impl Guard {
     pub(crate) fn new(allow_private: bool) -> Self {
-        Self { allow_private, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+        Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
+    }
+
+    /// One to which names stand for what `names` says.
+    pub(super) fn with_names(
+        allow_private: bool,
+        names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { allow_private, look_ups: LookUps::new(names) }
     }
 
     /// Whether this address may be connected to.
@@ -35,7 +42,7 @@ impl Guard {
     /// Looks a URL's name up, if it has one, and says why it cannot be used. A name that cannot be looked up now may be there later.
     pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else { return Ok(()) };
-        let found = tokio::time::timeout(LOOK_UP_MAX, self.addresses(name)).await;
+        let found = tokio::time::timeout(LOOK_UP_MAX, self.look_ups.addresses(name)).await;
         let Ok(Ok(addresses)) = found else { return Ok(()) };
         let mut addresses = addresses.iter().map(SocketAddr::ip).peekable();
         if addresses.peek().is_some() && !addresses.any(|address| self.allows(address)) {
@@ -43,30 +50,13 @@ impl Guard {
         }
         Ok(())
     }
-
-    /// What a name stands for.
-    async fn addresses(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
-        let name = name.to_owned();
-        self.in_turn(move || Ok((name.as_str(), 0).to_socket_addrs()?.collect())).await
-    }
-
-    /// Does what blocks, in its turn. Its place is free again once it is done, and not when nobody waits for it any more.
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-        let place = self.look_ups.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(place);
-            done
-        });
-        done.await.map_err(io::Error::other)?
-    }
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            let found = guard.addresses(name.as_str()).await?;
+            let found = guard.look_ups.addresses(name.as_str()).await?;
             let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(PRIVATE.into());
@@ -76,7 +66,8 @@ impl Resolve for Guard {
     }
 }
 
-const PRIVATE: &str = "it is a private, local or reserved address; webhooks.allow_private would allow it";
+/// What is said of an address that may not be gone to.
+pub(super) const PRIVATE: &str = "it is a private, local or reserved address; webhooks.allow_private would allow it";
 
 /// The address of an endpoint, if it may be gone to as far as that can be seen without looking its name up.
 pub(crate) fn check(text: &str, guard: &Guard) -> Result<Url, &'static str> {

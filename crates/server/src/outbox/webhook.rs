@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use doorbuster_core::Millis;
 use doorbuster_store::Endpoint;
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::Response;
 use reqwest::redirect::Policy;
 
@@ -22,7 +23,7 @@ const DRAIN_BYTES_MAX: usize = 16 * 1024;
 /// Connections to one host that are kept.
 const IDLE_MAX: usize = 4;
 /// Longest pause that a receiver's `Retry-After` is believed.
-const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+const PAUSE_MAX_MS: i64 = 3_600_000;
 
 /// Sends webhooks.
 pub(super) struct Webhooks {
@@ -77,7 +78,8 @@ impl Webhooks {
             .header(signing::SIGNATURE_HEADER, signing::sign(&message.id, at_secs, &message.body, &keys))
             .body(message.body.clone());
         let answer = request.send().await.map_err(|error| refused(&error))?;
-        let (status, pause) = (answer.status(), pause(&answer));
+        let status = answer.status();
+        let pause_ms = pause_ms(status, answer.headers(), now);
         drain(answer).await;
         if status.is_success() {
             return Ok(());
@@ -86,7 +88,7 @@ impl Webhooks {
             true => format!("it answered {}: redirects are not followed", status.as_u16()),
             false => format!("it answered {}", status.as_u16()),
         };
-        Err(Refusal { error, pause_ms: pause, is_final: is_final(status), is_gone: status == StatusCode::GONE })
+        Err(Refusal { error, pause_ms, is_final: is_final(status), is_gone: status == StatusCode::GONE })
     }
 }
 
@@ -96,14 +98,22 @@ fn is_final(status: StatusCode) -> bool {
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// The pause that an answer asks for, where such an answer may.
-fn pause(answer: &Response) -> i64 {
-    if !matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+/// The pause that an answer asks for, where such an answer may. `now` is the wall's time.
+fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
     }
-    let secs = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let pause = secs.map_or(Duration::ZERO, Duration::from_secs).min(PAUSE_MAX);
-    i64::try_from(pause.as_millis()).unwrap_or(0)
+    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    value.and_then(|text| asked_ms(text.trim(), now)).unwrap_or(0).clamp(0, PAUSE_MAX_MS)
+}
+
+/// What `Retry-After` says: seconds, or a date.
+fn asked_ms(text: &str, now: Millis) -> Option<i64> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.parse().map_or(i64::MAX, |secs: i64| secs.saturating_mul(1_000)));
+    }
+    let at = DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(at.as_millisecond().saturating_sub(now.0))
 }
 
 /// Reads a short answer to its end; what is longer or slower is dropped with its connection. The verdict stands already.
@@ -136,13 +146,4 @@ fn refused(error: &reqwest::Error) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_final_when_it_is_about_the_message() {
-        let of = |code: u16| is_final(StatusCode::from_u16(code).expect("a status"));
-        assert!([400, 401, 404, 409, 410, 422, 499].into_iter().all(of));
-        assert!(![200, 302, 408, 425, 429, 500, 502, 503].into_iter().any(of));
-    }
-}
+mod tests;

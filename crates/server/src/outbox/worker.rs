@@ -61,6 +61,8 @@ struct Worker<'o> {
     outbox: &'o Arc<Outbox>,
     id: &'o str,
     kind: EndpointKind,
+    /// Where it was when something was last sent to it.
+    url: String,
     desk: Desk,
     /// Events that were read and are not told.
     events: HashMap<i64, Arc<Read>>,
@@ -77,13 +79,14 @@ struct Worker<'o> {
 }
 
 /// Why an event was not told.
+#[derive(Debug, PartialEq, Eq)]
 enum Unsent {
     /// The endpoint, or whatever lies before it.
     Refused(Refusal),
-    /// The event's row.
+    /// The event's row: nobody can read it, or it is gone.
     Unreadable(String),
-    /// The event is of a type that this program does not know.
-    Unknown(String),
+    /// Something that this program does not know, or could not read now. The endpoint was asked nothing.
+    Later(String),
 }
 
 impl From<Refusal> for Unsent {
@@ -102,6 +105,7 @@ async fn tell(outbox: &Arc<Outbox>, id: &str, endpoint: &mut watch::Receiver<Arc
         outbox,
         id,
         kind: row.kind,
+        url: row.url,
         desk: Desk::new(outbox.bounds, row.position, rows),
         events: HashMap::new(),
         sending: JoinSet::new(),
@@ -121,6 +125,7 @@ async fn tell(outbox: &Arc<Outbox>, id: &str, endpoint: &mut watch::Receiver<Arc
         let now = outbox.engine.now();
         let to = endpoint.borrow_and_update().clone();
         worker.read(&to).await?;
+        worker.follow(&to, now);
         worker.send(&to, now);
         let wake = worker.wake(now).min(renew).min(know);
         tokio::select! {
@@ -215,6 +220,14 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// An endpoint that an operator moved is another one: nothing that the old address said holds for it.
+    fn follow(&mut self, endpoint: &Endpoint, now: Millis) {
+        if self.url != endpoint.url {
+            self.url.clone_from(&endpoint.url);
+            self.desk.moved(now);
+        }
+    }
+
     /// Sends what may be sent now.
     fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
         while let Some(position) = self.desk.next(now) {
@@ -239,21 +252,8 @@ impl Worker<'_> {
             failpoint::pass(Point::OutboxSent);
         }
         let was_open = self.desk.is_open();
-        let (outcome, error) = match answer {
-            Ok(()) => (Outcome::Told, None),
-            Err(Unsent::Unreadable(error)) => (Outcome::Never { error: error.clone() }, Some(error)),
-            Err(Unsent::Unknown(error)) => (Outcome::Later { error: error.clone() }, Some(error)),
-            Err(Unsent::Refused(Refusal { error, is_gone: true, .. })) => {
-                self.is_gone = true;
-                (Outcome::Gone, Some(error))
-            }
-            Err(Unsent::Refused(Refusal { error, is_final: true, .. })) => {
-                (Outcome::Refused { error: error.clone() }, Some(error))
-            }
-            Err(Unsent::Refused(Refusal { error, pause_ms, .. })) => {
-                (Outcome::Failed { error: error.clone(), pause_ms }, Some(error))
-            }
-        };
+        let (outcome, error) = outcome(answer);
+        self.is_gone |= outcome == Outcome::Gone;
         self.may_go = true;
         let now = self.outbox.engine.now();
         let note = self.desk.done(position, outcome, now, rand::random());
@@ -307,26 +307,44 @@ impl Worker<'_> {
     }
 }
 
+/// What came of sending, for the plan; and what went wrong.
+fn outcome(answer: Result<(), Unsent>) -> (Outcome, Option<String>) {
+    let Err(unsent) = answer else { return (Outcome::Told, None) };
+    match unsent {
+        Unsent::Unreadable(error) => (Outcome::Never { error: error.clone() }, Some(error)),
+        Unsent::Later(error) => (Outcome::Later { error: error.clone() }, Some(error)),
+        Unsent::Refused(Refusal { error, is_gone: true, .. }) => (Outcome::Gone, Some(error)),
+        Unsent::Refused(Refusal { error, is_final: true, .. }) => {
+            (Outcome::Refused { error: error.clone() }, Some(error))
+        }
+        Unsent::Refused(Refusal { error, pause_ms, .. }) => {
+            (Outcome::Failed { error: error.clone(), pause_ms }, Some(error))
+        }
+    }
+}
+
 /// Sends one event, which is looked up again if it was read long ago.
 async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<Arc<Read>>) -> Result<(), Unsent> {
-    let engine = &outbox.engine;
     let read = match read {
         Some(read) => read,
-        None => match engine.store().told_at(position).await {
+        None => match outbox.engine.store().told_at(position).await {
             Ok(Some(read)) => Arc::new(read),
-            Ok(None) => return Err(Refusal::new("the event is forgotten").into()),
-            Err(error) => return Err(Refusal::new(format!("the event could not be read: {error}")).into()),
+            Ok(None) => return Err(Unsent::Unreadable("the event is forgotten".to_owned())),
+            Err(error) => return Err(Unsent::Later(format!("the event could not be read: {error}"))),
         },
     };
     let told = match &*read {
         Ok(told) => told,
         Err(Unreadable { what, .. }) if EventType::parse(what).is_none() => {
-            return Err(Unsent::Unknown(format!("this version knows no event {what:?}; a newer one does")));
+            return Err(Unsent::Later(format!("this version knows no event {what:?}; a newer one does")));
         }
         Err(unreadable) => return Err(Unsent::Unreadable(format!("its row cannot be read: {}", unreadable.reason))),
     };
     match outbox.message(told).await {
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
-        None => Err(Refusal::new("the event's item is not known here").into()),
+        None => Err(Unsent::Later("the event's item is not known here yet".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

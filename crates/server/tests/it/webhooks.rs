@@ -12,6 +12,8 @@ mod libraries;
 mod nodes;
 #[path = "webhooks/official.rs"]
 pub(crate) mod official;
+#[path = "webhooks/pause.rs"]
+mod pause;
 #[path = "webhooks/receiver.rs"]
 pub(crate) mod receiver;
 #[path = "webhooks/telling.rs"]

@@ -5,7 +5,7 @@ use crate::op::Op;
 
 pub(super) fn money(_: Profile, dice: &mut Dice) -> Op {
     let leader = small(dice);
-    match dice.below(54) {
+    match dice.below(52) {
         41 | 42 => Op::Expire { order: any(dice) },
         48 | 49 => Op::Repeat { message: any(dice) },
         50 | 51 => Op::Late { message: any(dice) },
@@ -16,16 +16,23 @@ pub(super) fn money(_: Profile, dice: &mut Dice) -> Op {
         12..=15 => Op::Charge { order: any(dice), how: dice.below(7) as u8 },
         16 | 17 => Op::Charge { order: any(dice), how: 0 },
         18..=20 => Op::TellAgain { payment: any(dice), how: small(dice) },
-        21..=24 => Op::CaptureAgain { payment: any(dice) },
-        25..=28 | 52 => Op::Reconcile { leader, checkout: any(dice) },
+        21..=23 => Op::CaptureAgain { payment: any(dice) },
+        24..=28 => Op::Reconcile { leader, checkout: any(dice) },
         29..=32 => Op::AskRefund { leader, refund: any(dice) },
         33..=35 => Op::RefundArrives { refund: any(dice), how: [0, 3, 5, 7][dice.below(4) as usize] },
         40 | 43 => Op::RetryRefund { refund: any(dice) },
         36 => Op::Extend { order: any(dice), secs: dice.between(1, 60) as u8 },
-        37 => Op::Wait { tens: dice.between(1, 15) as u8 },
-        // Longer than an order waits for a provider that was asked, and perhaps than for one that nobody could ask.
-        53 => Op::Wait { tens: dice.between(13, 240) as u8 },
+        37 => Op::Wait { tens: wait(dice.between(1, 15) as u8) },
         _ => Op::Provider { how: [0, 0, 0, 1, 1, 2, 14][dice.below(7) as usize] },
+    }
+}
+
+/// Mostly about as long as an order waits for a provider that was asked; now and then longer than for one that nobody could ask.
+fn wait(drawn: u8) -> u8 {
+    match drawn {
+        15 => 190,
+        8.. => drawn + 4,
+        _ => drawn,
     }
 }
 

@@ -49,6 +49,8 @@ impl Dice {
         match self.roll(10) {
             side if side >= ill => Outcome::Told,
             0 => Outcome::Gone,
+            1 => later(),
+            3 => Outcome::Failed { error: "503".to_owned(), pause_ms: 5_000 },
             side if side % 2 == 0 => refused(),
             _ => failed(),
         }

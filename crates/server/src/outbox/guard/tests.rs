@@ -1,9 +1,14 @@
-//! Every way to write an address that is not public.
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+//! Every way to write an address that is not public; and names that nobody answers for.
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
+use tokio::task::JoinHandle;
+
+use super::look_ups::{LOOK_UPS_MAX, NAMES_MAX};
 use super::*;
+
+/// Much longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn closed() -> Guard {
     Guard::new(false)
@@ -121,36 +126,73 @@ async fn a_name_that_points_inside_is_no_way_in() {
     assert!(Guard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-#[tokio::test]
-async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() {
-    let (guard, begun) = (closed(), Arc::new(AtomicUsize::new(0)));
+/// A guard to which nobody answers for names that begin with `stuck`, until the sender is gone; and which names were looked up, in their order.
+fn stuck() -> (Guard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
-    let held = Arc::new(Mutex::new(held));
-    let stuck = || {
-        let (guard, begun, held) = (guard.clone(), begun.clone(), held.clone());
-        tokio::spawn(async move {
-            let work = move || {
-                begun.fetch_add(1, Ordering::SeqCst);
-                // Ends when the sender is gone.
-                drop(held.lock().map(|held| held.recv()));
-                Ok(())
-            };
-            guard.in_turn(work).await
-        })
+    let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
+    let looked = begun.clone();
+    let names = move |name: &str| {
+        looked.lock().expect("no panic").push(name.to_owned());
+        if name.starts_with("stuck") {
+            // Ends when the sender is gone.
+            drop(held.lock().map(|held| held.recv()));
+        }
+        Ok(vec![SocketAddr::from(([8, 8, 8, 8], 0))])
     };
-    let asking: Vec<_> = (0..LOOK_UPS_MAX).map(|_| stuck()).collect();
-    while begun.load(Ordering::SeqCst) < LOOK_UPS_MAX {
+    (Guard::with_names(false, names), hold, begun)
+}
+
+fn ask(guard: &Guard, name: impl Into<String>) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
+    let (guard, name) = (guard.clone(), name.into());
+    tokio::spawn(async move { guard.look_ups.addresses(&name).await })
+}
+
+/// Waits until so many names were looked up.
+async fn until(begun: &Mutex<Vec<String>>, count: usize) {
+    while begun.lock().expect("no panic").len() < count {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_answers_for_keeps_no_other_waiting() {
+    let (guard, hold, begun) = stuck();
+    let mut asking: Vec<_> = (0..2 * LOOK_UPS_MAX).map(|_| ask(&guard, "stuck.example")).collect();
+    until(&begun, 1).await;
+    let other = tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("it has a place");
+    assert!(other.expect("no panic").is_ok());
+    assert_eq!(*begun.lock().expect("no panic"), ["stuck.example", "b.example"], "one look-up for all who ask");
+    assert_eq!(guard.look_ups.free(), LOOK_UPS_MAX - 1);
+    // Whoever gives up leaves the others what they wait for.
+    let gave_up = asking.remove(0);
+    gave_up.abort();
+    assert!(gave_up.await.is_err());
+    drop(hold);
+    for asking in asking {
+        assert_eq!(asking.await.expect("no panic").expect("found").len(), 1);
+    }
+    assert_eq!(begun.lock().expect("no panic").len(), 2);
+    assert!(ask(&guard, "stuck.example").await.expect("no panic").is_ok());
+    assert_eq!(begun.lock().expect("no panic").len(), 3, "what was found is not believed for ever");
+}
+
+#[tokio::test]
+async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() {
+    let (guard, hold, begun) = stuck();
+    let asking: Vec<_> = (0..LOOK_UPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
+    until(&begun, LOOK_UPS_MAX).await;
     // Nobody waits for them any more, and still their threads are taken.
-    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());
     }
-    let more = stuck();
-    tokio::task::yield_now().await;
-    assert_eq!((guard.look_ups.available_permits(), begun.load(Ordering::SeqCst)), (0, LOOK_UPS_MAX));
+    let more: Vec<_> = (LOOK_UPS_MAX..NAMES_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
+    let too_many = ask(&guard, "stuck.example").await.expect("no panic");
+    assert_eq!(too_many.expect_err("there is an end to it").to_string(), "too many names are being looked up");
+    assert_eq!((guard.look_ups.free(), begun.lock().expect("no panic").len()), (0, LOOK_UPS_MAX));
     drop(hold);
-    more.await.expect("runs").expect("in its turn");
-    assert_eq!(begun.load(Ordering::SeqCst), LOOK_UPS_MAX + 1);
+    for more in more {
+        assert!(more.await.expect("no panic").is_ok(), "in its turn");
+    }
+    assert_eq!(begun.lock().expect("no panic").len(), NAMES_MAX);
 }

@@ -1,9 +1,9 @@
-//! Endpoints that want nothing any more, and what an operator does with much that was given up at once.
+//! Endpoints that want nothing any more, and what an operator does with what was given up, with one or with much at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::receiver::{Answer, Heard, Receiver};
 use super::{add, buy, cancel, start};
@@ -54,9 +54,8 @@ async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
     let letters = "/v1/admin/dead-letters?limit=100";
     app.until(letters, "all are given up", |list| list["dead_letters"].as_array().is_some_and(|all| all.len() == 24))
         .await;
-    let ask = async |how: &str, body: serde_json::Value| {
-        app.admin("POST", &format!("/v1/admin/dead-letters/{how}"), Some(body)).await
-    };
+    let ask =
+        async |how: &str, body: Value| app.admin("POST", &format!("/v1/admin/dead-letters/{how}"), Some(body)).await;
     for (how, body) in [
         ("retry", json!({})),
         ("retry", json!({"all": false})),
@@ -118,4 +117,42 @@ async fn one_that_was_given_up_is_shown_with_the_message_that_its_endpoint_heard
     for gone in [id, "dlv_99999", "dlv_x", "ref_1", "ord_1", "x"] {
         assert_eq!(app.admin("GET", &format!("{list}/{gone}"), None).await.verdict(), "404 not_found", "{gone}");
     }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_discarded_with_a_reason() {
+    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
+    let (app, shop) = (TestApp::with(&settings).await, Receiver::with(|_, _: &Heard| Answer::Status(400)).await);
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    buy(&app, 1).await;
+    buy(&app, 2).await;
+    let letters = "/v1/admin/dead-letters";
+    let list =
+        app.until(letters, "two", |list| list["dead_letters"].as_array().is_some_and(|all| all.len() == 2)).await;
+    let page = app.admin("GET", &format!("{letters}?limit=1&kind=delivery"), None).await.json();
+    assert_eq!(page["dead_letters"][0], list["dead_letters"][0]);
+    let cursor = page["next_cursor"].as_str().expect("there is more");
+    let rest = app.admin("GET", &format!("{letters}?limit=1&cursor={cursor}"), None).await.json();
+    assert_eq!(rest["dead_letters"][0], list["dead_letters"][1]);
+    let discarded = format!("/v1/admin/webhook-endpoints/{id}/deliveries?state=discarded");
+    let letter = list["dead_letters"][0]["id"].as_str().expect("an id");
+    let discard = async |body: Value| app.admin("POST", &format!("{letters}/{letter}/discard"), Some(body)).await;
+    assert_eq!(discard(json!({})).await.verdict(), "422 invalid_request");
+    let done = discard(json!({"reason": "not needed"})).await;
+    assert_eq!(done.json(), json!({"id": letter, "state": "discarded"}));
+    assert_eq!(discard(json!({"reason": "again"})).await.verdict(), "404 not_found");
+    let kept = app.admin("GET", &discarded, None).await.json();
+    assert_eq!(kept["deliveries"][0]["reason"], "not needed");
+    let other = list["dead_letters"][1]["id"].as_str().expect("an id");
+    let done = app.admin("POST", &format!("{letters}/{other}/discard"), None).await;
+    assert_eq!(done.json(), json!({"id": other, "state": "discarded"}), "nobody has to say why");
+    let kept = app.admin("GET", &discarded, None).await.json();
+    let reasons = kept["deliveries"].as_array().expect("a list").iter().map(|one| one["reason"].clone());
+    assert!(reasons.into_iter().any(|reason| reason == "none given"), "{kept}");
+    for wrong in ["dlv_x", "dlv_", "ref_none", "ord_none", "what"] {
+        let reply = app.admin("POST", &format!("{letters}/{wrong}/retry"), None).await;
+        assert_eq!(reply.verdict(), "404 not_found", "{wrong}");
+    }
+    assert_eq!(app.admin("GET", &format!("{letters}?kind=what"), None).await.verdict(), "422 invalid_request");
 }

@@ -36,12 +36,12 @@ impl Drop for Example {
     }
 }
 
-/// Runs an example as an endpoint of a server and expects it to print an order that is bought.
-async fn hears_an_order(official: Official, mut command: Command) {
+/// Runs an example as an endpoint of a server that tells it everything, and expects it to print each event once, also those that are about no order.
+async fn hears_everything(official: Official, mut command: Command) {
     let app = start().await;
-    app.open_sale("spring", 9.into(), 1).await;
+    app.make_sale("spring", 9.into(), 1).await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-    let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["order.reserved"])).await;
+    let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["*"])).await;
     command.env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
     let output = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -49,28 +49,36 @@ async fn hears_an_order(official: Official, mut command: Command) {
     let (line, mut lines) = mpsc::channel(64);
     // Ends with the example, whose output it reads.
     std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text)));
+    let mut heard = async || {
+        let heard = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("it prints in time");
+        heard.expect("it runs")
+    };
+    app.step("spring", "open").await;
+    let opened = heard().await;
+    assert!(opened.starts_with("sale.opened ") && opened.contains("spring"), "{opened}");
     for n in 0..2 {
         let order = buy(&app, n).await;
-        let wanted = format!("order.reserved {order}");
-        let heard = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("it prints in time");
-        assert_eq!(heard.as_deref(), Some(wanted.as_str()));
+        assert_eq!(heard().await, format!("order.reserved {order}"));
     }
+    app.step("spring", "close").await;
+    let closed = heard().await;
+    assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_in_python_verifies_a_real_message() {
+async fn the_example_in_python_verifies_real_messages() {
     let Some(python) = Official::of("python3") else { return };
     std::fs::write(python.path().join("receiver.py"), example("python")).expect("it can be written");
     let mut command = python.command();
     command.arg("receiver.py").stderr(Stdio::null());
-    hears_an_order(python, command).await;
+    hears_everything(python, command).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_in_javascript_verifies_a_real_message() {
+async fn the_example_in_javascript_verifies_real_messages() {
     let Some(node) = Official::of("node") else { return };
     std::fs::write(node.path().join("receiver.mjs"), example("js")).expect("it can be written");
     let mut command = node.command();
     command.arg("receiver.mjs").stderr(Stdio::null());
-    hears_an_order(node, command).await;
+    hears_everything(node, command).await;
 }

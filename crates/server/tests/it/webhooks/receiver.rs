@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -78,12 +79,39 @@ impl Heard {
     }
 }
 
+/// How a body ended that was too long or too slow for whoever asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Bytes of it that this end got rid of.
+    pub(crate) bytes: usize,
+    /// How long it took until the other end closed the connection.
+    pub(crate) after: Duration,
+}
+
 type Rule = Arc<dyn Fn(usize, &Heard) -> Answer + Send + Sync>;
+
+/// What a receiver knows.
+#[derive(Default)]
+struct Kept {
+    connections: AtomicUsize,
+    heard: Mutex<Vec<Heard>>,
+    cut: Mutex<Vec<Cut>>,
+}
+
+impl Kept {
+    fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cut(&self) -> MutexGuard<'_, Vec<Cut>> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A running receiver; it ends when it is dropped.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    kept: Arc<Kept>,
     task: JoinHandle<()>,
 }
 
@@ -97,16 +125,17 @@ impl Receiver {
     pub(crate) async fn with(rule: impl Fn(usize, &Heard) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
-        let (kept, rule): (_, Rule) = (heard.clone(), Arc::new(rule));
+        let kept: Arc<Kept> = Arc::default();
+        let (ours, rule): (_, Rule) = (kept.clone(), Arc::new(rule));
         let task = tokio::spawn(async move {
             let mut serving = tokio::task::JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                serving.spawn(serve(stream, kept.clone(), rule.clone()));
+                ours.connections.fetch_add(1, Ordering::SeqCst);
+                serving.spawn(serve(stream, ours.clone(), rule.clone()));
             }
         });
-        Self { address, heard, task }
+        Self { address, kept, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -114,7 +143,17 @@ impl Receiver {
     }
 
     pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept.heard().clone()
+    }
+
+    /// Connections so far, whatever was said on them.
+    pub(crate) fn connections(&self) -> usize {
+        self.kept.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a body without measure has ended.
+    pub(crate) async fn cut(&self, what: &str) -> Cut {
+        crate::money::until(what, async || self.kept.cut().first().copied()).await
     }
 
     /// Waits until what was heard is enough, for at most `secs` seconds.
@@ -139,11 +178,11 @@ impl Drop for Receiver {
 }
 
 /// Takes requests from a connection until it ends.
-async fn serve(mut stream: TcpStream, kept: Arc<Mutex<Vec<Heard>>>, rule: Rule) {
+async fn serve(mut stream: TcpStream, kept: Arc<Kept>, rule: Rule) {
     let mut bytes = Vec::new();
     while let Some(mut heard) = read(&mut stream, &mut bytes).await {
         let answer = {
-            let mut all = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = kept.heard();
             let answer = rule(all.len(), &heard);
             let status = match &answer {
                 Answer::Status(status) | Answer::With(status, _) => *status,
@@ -154,13 +193,13 @@ async fn serve(mut stream: TcpStream, kept: Arc<Mutex<Vec<Heard>>>, rule: Rule) 
             all.push(heard);
             answer
         };
-        if !respond(&mut stream, answer).await {
+        if !respond(&mut stream, answer, &kept).await {
             return;
         }
     }
 }
 
-async fn respond(stream: &mut TcpStream, answer: Answer) -> bool {
+async fn respond(stream: &mut TcpStream, answer: Answer, kept: &Kept) -> bool {
     let head = |status: u16, more: &str, length: usize| {
         format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {length}\r\n{more}\r\n")
     };
@@ -174,23 +213,29 @@ async fn respond(stream: &mut TcpStream, answer: Answer) -> bool {
         }
         Answer::Flood(length) => {
             let _ = stream.write_all(head(200, "", length).as_bytes()).await;
-            for _ in 0..length / 65_536 {
-                if stream.write_all(&[b'x'; 65_536]).await.is_err() {
-                    return false;
-                }
-            }
-            Ok(())
+            return pour(stream, length, 65_536, Duration::ZERO, kept).await;
         }
         Answer::Trickle => {
-            let _ = stream.write_all(head(200, "", 1_000_000).as_bytes()).await;
-            while stream.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            return false;
+            let length = 1_000_000;
+            let _ = stream.write_all(head(200, "", length).as_bytes()).await;
+            return pour(stream, length, 1, Duration::from_millis(20), kept).await;
         }
         Answer::Drop => return false,
     };
     written.is_ok()
+}
+
+/// Writes a body piece by piece until it is whole, or the other end has closed the connection; whether it is whole.
+async fn pour(stream: &mut TcpStream, length: usize, piece: usize, pause: Duration, kept: &Kept) -> bool {
+    let (begun, piece, mut bytes) = (Watch::start(), vec![b'x'; piece], 0);
+    while bytes < length && stream.write_all(&piece).await.is_ok() {
+        bytes += piece.len();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    kept.cut().push(Cut { bytes, after: begun.elapsed() });
+    bytes >= length
 }
 
 /// The next request of a connection; `bytes` is what was read beyond the one before.

@@ -13,7 +13,7 @@ use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
 /// The types that were taken for one order, each once, in the order of their first arrival.
-fn told(heard: &[Heard], order: &str) -> Vec<String> {
+pub(super) fn told(heard: &[Heard], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine = heard.iter().filter(|one| one.taken && one.order() == order && seen.insert(one.id()));
     mine.map(Heard::what).collect()
@@ -148,12 +148,19 @@ async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
         })
         .await;
         app.open_sale("spring", 9.into(), 1).await;
-        add(&app, &shop.url(), json!(["order.reserved"])).await;
+        let (id, _) = add(&app, &shop.url(), json!(["order.reserved"])).await;
         buy(&app, 1).await;
         if taken {
             buy(&app, 2).await;
-            let heard = shop.until(30, name, |heard| heard.len() == 2).await;
-            assert_ne!(heard[0].id(), heard[1].id(), "{name}: what was taken is not sent again");
+            shop.until(30, name, |heard| heard.len() >= 2).await;
+            let path = format!("/v1/admin/webhook-endpoints/{id}");
+            app.until(&path, name, |one| one["waiting"] == 0 && one["failing"] == 0).await;
+            let heard = shop.heard();
+            assert_eq!(heard.len(), 2, "{name}: what was taken is not sent again");
+            assert_ne!(heard[0].id(), heard[1].id(), "{name}");
+            let metrics = app.get("/metrics").await.text();
+            let failed = r#"doorbuster_deliveries_total{kind="webhook",outcome="failed"} 0"#;
+            assert!(metrics.lines().any(|line| line == failed), "{name}: {metrics}");
         } else {
             let heard = shop.until(30, name, |heard| heard.len() >= 2).await;
             assert_eq!(heard[0].id(), heard[1].id(), "{name}: it is sent again");
@@ -171,6 +178,23 @@ async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
     check("a body without end", Answer::Trickle, true).await;
     check("an odd status", Answer::Status(204), true).await;
     check("not found", Answer::Status(404), false).await;
+}
+
+#[tokio::test]
+async fn bodies_without_measure_are_cut_off_long_before_an_attempt_is_over() {
+    let settings = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60")];
+    let app = TestApp::with(&settings).await;
+    let floods = Receiver::with(|_, _| Answer::Flood(256 << 20)).await;
+    let trickles = Receiver::with(|_, _| Answer::Trickle).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    add(&app, &floods.url(), json!(["order.reserved"])).await;
+    add(&app, &trickles.url(), json!(["order.reserved"])).await;
+    buy(&app, 1).await;
+    let flood = floods.cut("it reads no more").await;
+    // A few KiB are read; what else this end got rid of lies in the buffers of two sockets.
+    assert!(flood.bytes < 16 << 20, "{flood:?}");
+    let trickle = trickles.cut("it waits no longer").await;
+    assert!(trickle.after < Duration::from_secs(20) && trickle.bytes < 10_000, "{trickle:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,147 @@
+//! What answers ask for; and that nothing leads past the guard: a listener that could be reached hears nothing.
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+
+use bytes::Bytes;
+use doorbuster_core::event::EventType;
+use doorbuster_core::outbox::Wanted;
+use doorbuster_store::{EndpointKind, EndpointSecret};
+use http::HeaderValue;
+
+use super::super::guard::PRIVATE;
+use super::*;
+
+/// Longer than what is tried here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+const BODY: &[u8] = br#"{"id":"evt_1"}"#;
+
+#[test]
+fn a_status_is_final_when_it_is_about_the_message() {
+    let of = |code: u16| is_final(StatusCode::from_u16(code).expect("a status"));
+    assert!([400, 401, 404, 409, 410, 422, 499].into_iter().all(of));
+    assert!(![200, 302, 408, 425, 429, 500, 502, 503].into_iter().any(of));
+}
+
+#[test]
+fn an_answer_asks_for_a_pause_in_seconds_or_until_a_date() {
+    // Fri, 20 Nov 2026 10:00:00 GMT
+    let now = Millis(1_795_168_800_000);
+    let of = |status: StatusCode, text: &str| {
+        let value: HeaderValue = text.parse().expect("a header's value");
+        pause_ms(status, &HeaderMap::from_iter([(RETRY_AFTER, value)]), now)
+    };
+    let cases = [
+        ("0", 0),
+        ("2", 2_000),
+        (" 120 ", 120_000),
+        ("3600", 3_600_000),
+        ("86400", 3_600_000),
+        ("99999999999999999999", 3_600_000),
+        ("Fri, 20 Nov 2026 10:10:00 GMT", 600_000),
+        ("Fri, 20 Nov 2026 23:00:00 GMT", 3_600_000),
+        ("Fri, 20 Nov 2026 09:00:00 GMT", 0),
+        ("-5", 0),
+        ("1.5", 0),
+        ("soon", 0),
+        ("", 0),
+    ];
+    for (text, wanted) in cases {
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            assert_eq!(of(status, text), wanted, "{text:?}");
+        }
+        for status in [StatusCode::OK, StatusCode::FOUND, StatusCode::NOT_FOUND, StatusCode::BAD_GATEWAY] {
+            assert_eq!(of(status, text), 0, "{status} {text:?}");
+        }
+    }
+    assert_eq!(pause_ms(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now), 0);
+}
+
+/// A guard to which a shop's public name stands for this machine.
+fn guard(allow_private: bool) -> Guard {
+    Guard::with_names(allow_private, |name| match name {
+        "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+        _ => Err(io::Error::other("nobody knows it")),
+    })
+}
+
+/// Sends a message to this address once.
+async fn send(guard: Guard, url: &str) -> Result<(), Refusal> {
+    let endpoint = Endpoint {
+        id: "end_1".to_owned(),
+        kind: EndpointKind::Webhook,
+        url: url.to_owned(),
+        wanted: Wanted::All,
+        secrets: vec![EndpointSecret { secret: signing::write_secret(&[7; 32]), until: None }],
+        position: 0,
+        enabled: true,
+        created_at: Millis(0),
+    };
+    let message = Message {
+        id: "evt_1".to_owned(),
+        what: EventType::SaleOpened,
+        key: "sale:spring".to_owned(),
+        at: Millis(0),
+        body: Bytes::from_static(BODY),
+    };
+    Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
+}
+
+/// Whether nobody has connected to it.
+fn heard_nothing(listener: &TcpListener) -> bool {
+    listener.set_nonblocking(true).expect("a listener's setting");
+    listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn a_public_name_that_stands_for_a_private_address_is_not_connected_to() {
+    let shop = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = shop.local_addr().expect("bound").port();
+    let error = send(guard(false), &format!("https://shop.example:{port}/")).await.expect_err("it leads inside").error;
+    assert_eq!(error, format!("no connection: {PRIVATE}"));
+    let error = send(guard(false), &format!("https://127.0.0.1:{port}/")).await.expect_err("it is inside").error;
+    assert_eq!(error, PRIVATE);
+    assert!(heard_nothing(&shop));
+    // Where it is allowed the same name leads to the same listener.
+    shop.set_nonblocking(false).expect("a listener's setting");
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = shop.accept().expect("it is connected to");
+        let mut heard = Vec::new();
+        while !heard.ends_with(BODY) {
+            let mut more = [0; 4_096];
+            let count = stream.read(&mut more).expect("a request");
+            assert!(count > 0, "the whole request");
+            heard.extend_from_slice(&more[..count]);
+        }
+        stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").expect("it is read");
+    });
+    assert_eq!(send(guard(true), &format!("http://shop.example:{port}/")).await, Ok(()));
+    answering.join().expect("no panic");
+}
+
+#[test]
+fn a_proxy_of_the_environment_hears_nothing() {
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}", proxy.local_addr().expect("bound"));
+    let (_, module) = module_path!().split_once("::").expect("a module of this crate");
+    // In a program of its own, as proxies are read from the environment.
+    let mut inner = Command::new(std::env::current_exe().expect("this program"));
+    inner.args(["--exact", &format!("{module}::what_is_sent_where_a_proxy_is"), "--ignored", "--nocapture"]);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        inner.env(name, &address);
+    }
+    for name in ["NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
+        inner.env_remove(name);
+    }
+    let ran = inner.output().expect("this program");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(said.contains(&format!("it failed: no connection: {PRIVATE}")), "{said}");
+    assert!(heard_nothing(&proxy), "whoever connects through it connects to what the guard never saw");
+}
+
+#[tokio::test]
+#[ignore = "started by the test above"]
+async fn what_is_sent_where_a_proxy_is() {
+    let error = send(guard(false), "https://shop.example/").await.expect_err("it leads inside").error;
+    println!("it failed: {error}");
+}

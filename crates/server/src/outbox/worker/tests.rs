@@ -1,0 +1,86 @@
+//! What is no fault of an endpoint's costs its events no try.
+use doorbuster_core::event::{Actor, By, Event, Subject};
+use doorbuster_core::outbox::Wanted;
+use doorbuster_core::slot::Bounds;
+use doorbuster_core::{IdKey, ItemId, NodeId};
+use doorbuster_store::Told;
+
+use super::*;
+use crate::clock::Clock;
+use crate::config::{Flags, Roles, load};
+use crate::engine::{Engine, EngineOptions, Place};
+use crate::scratch::Scratch;
+
+/// Of a server that knows no sale.
+async fn outbox(dir: &Scratch) -> Outbox {
+    let options = EngineOptions {
+        place: Place::Directory(dir.path().to_owned()),
+        roles: Roles::ALL,
+        id_key: IdKey::new([3; 32]),
+        clock: Clock::default(),
+        node: NodeId(1),
+        bounds: Bounds::default(),
+        leads_regardless: false,
+        allow_fsync_off: false,
+        on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+    };
+    let engine = Engine::start(options).await.expect("a fresh directory opens");
+    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+    let secret = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop, long enough for anyone".into());
+    Outbox::new(engine, &load(&flags, [secret]).expect("valid settings"))
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        id: "end_1".to_owned(),
+        kind: EndpointKind::Webhook,
+        url: "https://shop.example/".to_owned(),
+        wanted: Wanted::All,
+        secrets: Vec::new(),
+        position: 0,
+        enabled: true,
+        created_at: Millis(0),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoints() {
+    let (dir, endpoint) = (Scratch::new(), endpoint());
+    let outbox = outbox(&dir).await;
+    let (subject, by) = (Subject::Item(ItemId(99)), By::actor(Actor::Engine));
+    let event = Event { what: EventType::ItemSoldOut, subject, by, at: Millis(1) };
+    let of_a_new_sale: Read = Ok(Told { position: 1, seq: 1, event });
+    let of_a_new_type: Read = Err(Unreadable {
+        position: 2,
+        what: "sale.moved".to_owned(),
+        about: "sale:spring".to_owned(),
+        reason: "nothing that is known".to_owned(),
+    });
+    for (read, why) in [(of_a_new_sale, "item is not known"), (of_a_new_type, "a newer one does")] {
+        let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
+        assert!(matches!(&unsent, Err(Unsent::Later(error)) if error.contains(why)), "{unsent:?}");
+    }
+    let forgotten = send(&outbox, &endpoint, 7, None).await;
+    assert_eq!(forgotten, Err(Unsent::Unreadable("the event is forgotten".to_owned())));
+    outbox.engine.stop().await;
+    let unsent = send(&outbox, &endpoint, 7, None).await;
+    assert!(matches!(&unsent, Err(Unsent::Later(error)) if error.contains("could not be read")), "{unsent:?}");
+}
+
+#[test]
+fn each_answer_says_of_an_endpoint_what_it_is_about() {
+    let error = || "why".to_owned();
+    let refusal = Refusal { pause_ms: 7, ..Refusal::new(error()) };
+    let of = |unsent: Unsent| {
+        let (outcome, said) = outcome(Err(unsent));
+        assert_eq!(said, Some(error()), "{outcome:?}");
+        outcome
+    };
+    assert_eq!(outcome(Ok(())), (Outcome::Told, None));
+    assert_eq!(of(Unsent::Later(error())), Outcome::Later { error: error() });
+    assert_eq!(of(Unsent::Unreadable(error())), Outcome::Never { error: error() });
+    assert_eq!(of(Unsent::Refused(refusal.clone())), Outcome::Failed { error: error(), pause_ms: 7 });
+    let refused = Refusal { is_final: true, ..refusal.clone() };
+    assert_eq!(of(Unsent::Refused(refused.clone())), Outcome::Refused { error: error() });
+    assert_eq!(of(Unsent::Refused(Refusal { is_gone: true, ..refused })), Outcome::Gone);
+}

@@ -1,0 +1,65 @@
+//! A shop that asks for a pause is left alone for as long, whatever there is to tell.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use doorbuster_core::limits::DELIVERIES_AT_ONCE;
+use serde_json::{Value, json};
+
+use super::receiver::{Answer, Heard, Receiver};
+use super::telling::told;
+use super::{add, buy, cancel, start};
+use crate::app::TestApp;
+
+async fn change(app: &TestApp, endpoint: &str, patch: Value) {
+    let reply = app.admin("PATCH", &format!("/v1/admin/webhook-endpoints/{endpoint}"), Some(patch)).await;
+    assert_eq!(reply.verdict(), "200", "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_everything() {
+    let app = start().await;
+    let answer = |n: usize, _: &Heard| match n < DELIVERIES_AT_ONCE {
+        true => Answer::With(503, "retry-after: 2\r\n".to_owned()),
+        false => Answer::Status(200),
+    };
+    let shop = Receiver::with(answer).await;
+    app.open_sale("spring", 99.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    // What it hears first is on its way all at once.
+    change(&app, &id, json!({"enabled": false})).await;
+    let mut orders = Vec::new();
+    for n in 0..DELIVERIES_AT_ONCE {
+        orders.push(buy(&app, n).await);
+    }
+    cancel(&app, 0, &orders[0]).await;
+    cancel(&app, 1, &orders[1]).await;
+    change(&app, &id, json!({"enabled": true})).await;
+    shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_AT_ONCE).await;
+    // What is new waits as well.
+    orders.push(buy(&app, DELIVERIES_AT_ONCE).await);
+    let steps = ["order.reserved", "order.cancelled"];
+    let is_told = |heard: &[Heard], n: usize| told(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }];
+    let heard = shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
+    let first: HashSet<_> = heard[..DELIVERIES_AT_ONCE].iter().map(Heard::order).collect();
+    assert_eq!(first.len(), DELIVERIES_AT_ONCE, "each about another one");
+    // The server's clock may be pulled a little meanwhile.
+    let gap = heard[DELIVERIES_AT_ONCE].at - heard[DELIVERIES_AT_ONCE - 1].at;
+    assert!(gap >= Duration::from_millis(1_900), "{gap:?}");
+}
+
+#[tokio::test]
+async fn the_pause_of_one_address_is_not_anothers() {
+    let (app, other) = (start().await, Receiver::start().await);
+    let shop = Receiver::with(|_, _| Answer::With(429, "retry-after: 3600\r\n".to_owned())).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let mut orders = vec![buy(&app, 1).await];
+    let path = format!("/v1/admin/webhook-endpoints/{id}");
+    app.until(&path, "it was asked to wait", |one| one["failing"] == 1).await;
+    orders.push(buy(&app, 2).await);
+    change(&app, &id, json!({"url": other.url()})).await;
+    let all = |heard: &[Heard]| orders.iter().all(|order| told(heard, order) == ["order.reserved"]);
+    other.until(30, "what failed and what waited", all).await;
+    assert_eq!(shop.heard().len(), 1);
+}
