@@ -36,6 +36,8 @@ pub enum Profile {
     Nodes,
     /// Money comes in time, late, twice, wrong, or is told of too late; a provider is away.
     Money,
+    /// The same, and holds that end while their provider does not answer.
+    Silence,
     /// What happened is told to endpoints that fail.
     Telling,
     /// Little stock, orders that end, and buyers who wait in line for what comes back.
@@ -61,7 +63,7 @@ impl Profile {
         Self::Nodes,
         Self::Money,
         Self::Telling,
-        Self::Money,
+        Self::Silence,
         Self::Line,
         Self::Swarm,
         Self::Swarm,
@@ -125,7 +127,9 @@ fn weights(profile: Profile, dice: &mut Dice) -> Weights {
         line: 0,
     };
     match profile {
-        Profile::Money => Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base },
+        Profile::Money | Profile::Silence => {
+            Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base }
+        }
         Profile::Telling => Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base },
         Profile::Line => {
             Weights { line: 36, buy: 36, settle: 34, deliver: 70, endings: 6, lose: 2, phases: 3, recalls: 1, ..base }
@@ -179,11 +183,15 @@ pub fn case(seed: u64) -> Case {
     let setup = setup(profile, &mut dice);
     let count = match profile {
         _ if dice.chance(4) => dice.between(300, 600),
-        Profile::Money | Profile::Line => dice.between(80, 320),
+        Profile::Money | Profile::Silence | Profile::Line => dice.between(80, 320),
         _ => dice.between(40, 200),
     };
     let weights = weights(profile, &mut dice);
-    let ops = (0..count).map(|_| op(profile, &weights, &mut dice)).collect();
+    let mut ops = Vec::new();
+    for _ in 0..count {
+        ops.push(op(profile, &weights, &mut dice));
+        ops.extend(money::scene(profile, &mut dice));
+    }
     Case { setup, ops }
 }
 
@@ -242,7 +250,7 @@ fn op(profile: Profile, w: &Weights, dice: &mut Dice) -> Op {
         (w.look, look),
         (w.phases, phases),
         (w.rolls, faults::rolls),
-        (w.snapshots, snapshot),
+        (w.snapshots, |_, dice| Op::Snapshot { node: small(dice) }),
         (w.crashes, faults::crash),
         (w.leases, faults::leases),
         (w.faults, faults::fault),
@@ -386,8 +394,4 @@ fn phases(_: Profile, dice: &mut Dice) -> Op {
         4 if dice.chance(30) => Op::Close { item },
         _ => Op::Drain { leader: small(dice), item },
     }
-}
-
-fn snapshot(_: Profile, dice: &mut Dice) -> Op {
-    Op::Snapshot { node: small(dice) }
 }

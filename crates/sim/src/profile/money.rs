@@ -16,24 +16,41 @@ pub(super) fn money(_: Profile, dice: &mut Dice) -> Op {
         12..=15 => Op::Charge { order: any(dice), how: dice.below(7) as u8 },
         16 | 17 => Op::Charge { order: any(dice), how: 0 },
         18..=20 => Op::TellAgain { payment: any(dice), how: small(dice) },
-        21..=23 => Op::CaptureAgain { payment: any(dice) },
-        24..=28 => Op::Reconcile { leader, checkout: any(dice) },
+        21..=24 => Op::CaptureAgain { payment: any(dice) },
+        25..=28 => Op::Reconcile { leader, checkout: any(dice) },
         29..=32 => Op::AskRefund { leader, refund: any(dice) },
         33..=35 => Op::RefundArrives { refund: any(dice), how: [0, 3, 5, 7][dice.below(4) as usize] },
         40 | 43 => Op::RetryRefund { refund: any(dice) },
         36 => Op::Extend { order: any(dice), secs: dice.between(1, 60) as u8 },
-        37 => Op::Wait { tens: wait(dice.between(1, 15) as u8) },
+        37 => Op::Wait { tens: dice.between(1, 15) as u8 },
         _ => Op::Provider { how: [0, 0, 0, 1, 1, 2, 14][dice.below(7) as usize] },
     }
 }
 
-/// Mostly about as long as an order waits for a provider that was asked; now and then longer than for one that nobody could ask.
-fn wait(drawn: u8) -> u8 {
-    match drawn {
-        15 => 190,
-        8.. => drawn + 4,
-        _ => drawn,
+/// Now and then a hold ends while its provider is away: it is asked in vain, perhaps about more time as well, and the order waits as long as it may.
+pub(super) fn scene(profile: Profile, dice: &mut Dice) -> Vec<Op> {
+    if profile != Profile::Silence || !dice.chance(3) {
+        return Vec::new();
     }
+    let (order, leader) = (any(dice), small(dice));
+    let ask = |dice: &mut Dice| [Op::Reconcile { leader, checkout: any(dice) }, Op::DeliverMany { count: 12 }];
+    let mut ops = vec![Op::Checkout { order }, Op::DeliverMany { count: 12 }, Op::Provider { how: 1 }];
+    ops.push(Op::Wait { tens: dice.between(0, 4) as u8 });
+    if dice.chance(75) {
+        ops.extend(ask(dice));
+    }
+    if dice.chance(40) {
+        ops.extend([
+            Op::Extend { order, secs: dice.between(1, 60) as u8 },
+            Op::Wait { tens: dice.between(4, 12) as u8 },
+        ]);
+        if dice.chance(50) {
+            ops.extend(ask(dice));
+        }
+    }
+    ops.push(Op::Wait { tens: if dice.chance(25) { 180 } else { dice.between(8, 13) as u8 } });
+    ops.extend([Op::Expire { order }, Op::Provider { how: 0 }]);
+    ops
 }
 
 pub(super) fn telling(_: Profile, dice: &mut Dice) -> Op {
