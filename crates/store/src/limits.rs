@@ -50,6 +50,8 @@ pub const CHECK_REST: Duration = Duration::from_micros(500);
 pub const ERASE_ROWS: usize = 200;
 /// Events that get their positions in one transaction; the rest gets them in further ones.
 pub const SEQUENCE_AT_ONCE: usize = 10_000;
+/// Events without a position that are counted as waiting; there are more only where nobody gives positions, and their age says it.
+pub const UNPLACED_COUNTED_MAX: usize = 10_000;
 /// Findings that one check reports; the rest is as bad.
 pub const FINDINGS_MAX: usize = 100;
 /// Notices that one check reports, the newest; lists of payments have them all.

@@ -257,7 +257,7 @@ pub struct Standing {
     pub kind: EndpointKind,
     /// Whether it is told anything now.
     pub enabled: bool,
-    /// Events after its position, whether it wants them or not.
+    /// Events after its position, whether it wants them or not; of those without a position at most [`crate::limits::UNPLACED_COUNTED_MAX`].
     pub waiting: u64,
     /// Events behind it that are tried again.
     pub pending: u64,

@@ -9,7 +9,7 @@ use crate::contract::{
     Redelivery, Standing, about_of,
 };
 use crate::endpoints::{self, EndpointRow};
-use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE};
+use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE, UNPLACED_COUNTED_MAX};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -163,7 +163,7 @@ fn delivery(row: &Row) -> Done<Delivery> {
 }
 
 fn standing(row: &Row) -> Done<Standing> {
-    let oldest = [time(row, 6)?, time(row, 7)?].into_iter().flatten().min();
+    let oldest = [time(row, 6)?, time(row, 7)?, time(row, 8)?].into_iter().flatten().min();
     Ok(Standing {
         endpoint: row.try_get(0)?,
         kind: word(row, 1, "kind", EndpointKind::parse)?,
@@ -227,13 +227,18 @@ impl Postgres {
     }
 
     pub(crate) async fn standings(&self) -> StoreResult<Vec<Standing>> {
-        let sql = "SELECT p.id, p.kind, p.enabled, t.position - p.position,
+        // What has no position yet comes after everything that has one: it waits for every endpoint, also where nobody gives positions.
+        let sql = "WITH unplaced AS MATERIALIZED (
+                 SELECT count(*) AS many, min(e.at) AS oldest
+                 FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $1) AS e)
+             SELECT p.id, p.kind, p.enabled, greatest(t.position - p.position, 0) + u.many,
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
                  (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
-                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending')
-             FROM endpoint p, event_turn t ORDER BY p.created_at, p.id";
-        self.all(sql, &[], standing).await
+                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+                 u.oldest
+             FROM endpoint p, event_turn t, unplaced u ORDER BY p.created_at, p.id";
+        self.all(sql, &[&as_limit(UNPLACED_COUNTED_MAX)], standing).await
     }
 
     pub(crate) async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
