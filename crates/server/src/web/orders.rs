@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::order::{AnyOrder, History, OrderList, OrderState, RefusalCode};
+use doorbuster_api::order::{AnyOrder, History, Order, OrderList, OrderState, RefusalCode};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::By;
@@ -21,7 +21,7 @@ use super::limits::RETRY_SECS;
 use super::reply::{Answer, Refused, json};
 use super::who::{Asker, Buyer};
 use super::{App, wire};
-use crate::engine::Looked;
+use crate::engine::{EngineError, Looked};
 use crate::failpoint::{self, Point};
 
 /// Refunds that an order's history shows; who pays more often than that knows why.
@@ -47,10 +47,16 @@ pub(crate) async fn page(app: &App, query: &OrderQuery, buyer: Option<BuyerId>, 
         limit: query.page.limit as usize,
     };
     let page = app.engine.store().orders(wanted).await.map_err(failed)?;
-    let catalogue = app.engine.catalogue();
-    let orders = page.orders.iter().filter_map(|order| wire::order_in(&catalogue, order)).collect();
+    let orders = shown_all(app, &page.orders).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
     Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
+}
+
+/// All of these orders as they are told: none is left out because this node has not heard of its sale yet.
+pub(crate) async fn shown_all(app: &App, rows: &[doorbuster_core::Order]) -> Result<Vec<Order>, EngineError> {
+    let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
+    let items = app.engine.items_of(&ids).await?;
+    Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
 }
 
 /// `GET /v1/orders/{order}`

@@ -14,7 +14,7 @@ use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let sale = wanted(&app, query.as_deref())?;
+    let sale = wanted(&app, query.as_deref()).await?;
     let store = app.engine.store();
     let checked_at = wire::time(store.now());
     let books = store.books(sale).await.map_err(failed)?;
