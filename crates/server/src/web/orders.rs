@@ -18,7 +18,7 @@ use super::cursor::{List, cursor, position};
 use super::failure::failed;
 use super::input::{self, Names};
 use super::limits::RETRY_SECS;
-use super::reply::{Answer, Refused, json};
+use super::reply::{Answer, Refused, Reply, json};
 use super::who::{Asker, Buyer};
 use super::{App, wire};
 use crate::engine::{EngineError, Looked};
@@ -112,16 +112,17 @@ pub(crate) async fn cancel(
     input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     match look(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(_) => end(&app, id, By::BUYER.clone()).await,
+        AnyOrder::Order(_) => Ok(end(&app, id, By::BUYER.clone()).await?.0),
         other => Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled").into()),
     }
 }
 
-/// Cancels an order that exists.
-pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Answer {
+/// Cancels an order that exists, and says whether it was not cancelled before.
+pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Result<(Reply, bool), Refused> {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     failpoint::pass(Point::CancelDone);
-    told(app, changed, "only a reserved order can be cancelled")
+    let is_new = matches!(changed, Changed::Done(_));
+    Ok((told(app, changed, "only a reserved order can be cancelled")?, is_new))
 }
 
 /// What a change of an order came to; `only` says which orders could have been changed.

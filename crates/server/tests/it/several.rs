@@ -266,5 +266,9 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
     until("it is written down", "SELECT count(*) FROM action_log WHERE action = 'order.cancel'").await;
     let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
     assert_eq!(seen.json()["state"], "cancelled", "{}", seen.text());
+    let again = app.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
+    assert_eq!(again.verdict(), "200", "{}", again.text());
+    let noted = home.psql(&database, "SELECT count(*) FROM action_log WHERE action = 'order.cancel'");
+    assert_eq!(noted.expect("the database answers").trim(), "1", "a repetition does nothing, and is no action");
     app.stop().await;
 }

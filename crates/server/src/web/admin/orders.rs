@@ -78,8 +78,10 @@ pub(crate) async fn cancel(
     request: axum::extract::Request,
 ) -> Answer {
     let (id, reason) = asked(&order, request).await?;
-    let reply = end(&app, id, operator(&by, reason.clone())).await?;
-    note(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
+    let (reply, is_new) = end(&app, id, operator(&by, reason.clone())).await?;
+    if is_new {
+        note(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
+    }
     Ok(reply)
 }
 
