@@ -28,7 +28,7 @@ use crate::signing::SigningKey;
 
 pub(crate) use checkout::Opening;
 pub(crate) use meter::{Meter, RefundStep};
-use provider::Provider;
+use provider::{Provider, Unpayable};
 use sandbox::Sandbox;
 use secrecy::{ExposeSecret, SecretString};
 use stripe::Stripe;
@@ -95,9 +95,9 @@ impl Payments {
         &self.provider
     }
 
-    /// Why orders in this currency could not be paid, if they could not.
-    pub(crate) fn refuses_currency(&self, currency: &str) -> Option<&'static str> {
-        self.provider.refuses_currency(currency)
+    /// Why orders at this price could not be paid, if they could not.
+    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<Unpayable> {
+        self.provider.refuses_price(minor, currency)
     }
 
     /// What was counted.

@@ -151,6 +151,15 @@ pub(crate) struct Found {
     pub back: Option<Reversal>,
 }
 
+/// Why a provider takes no money at a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unpayable {
+    /// The member of the price that it is about.
+    pub member: &'static str,
+    /// What of it.
+    pub why: &'static str,
+}
+
 /// A provider.
 pub(crate) enum Provider {
     /// The built-in one.
@@ -168,11 +177,11 @@ impl Provider {
         }
     }
 
-    /// Why it takes no money in this currency, if it does not.
-    pub(crate) fn refuses_currency(&self, currency: &str) -> Option<&'static str> {
+    /// Why it takes no money at this price of one unit, if it does not.
+    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<Unpayable> {
         match self {
             Self::Sandbox(_) => None,
-            Self::Stripe(_) => super::stripe::refuses_currency(currency),
+            Self::Stripe(_) => super::stripe::refuses_price(minor, currency),
         }
     }
 
