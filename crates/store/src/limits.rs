@@ -56,7 +56,7 @@ pub const UNPLACED_COUNTED_MAX: usize = 10_000;
 pub const FINDINGS_MAX: usize = 100;
 /// Notices that one check reports, the newest; lists of payments have them all.
 pub const NOTICES_MAX: usize = 100;
-/// Differences of one kind that the books name; past it they say that there are more.
+/// Differences of one kind that the books name at once; past it they say after which place there are more.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");

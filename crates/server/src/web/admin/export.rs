@@ -51,9 +51,8 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// The sale that the query names, if it names one. What other nodes did with sales before is known from here on.
-async fn wanted(app: &App, query: Option<&str>) -> Result<Option<String>, Refused> {
-    let wanted = exported_sale(query.unwrap_or_default())?;
+/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales before is known from here on.
+async fn known(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
     app.engine.catch_up().await.map_err(failed)?;
     if let Some(name) = &wanted {
         sale(app, name)?;
@@ -62,7 +61,7 @@ async fn wanted(app: &App, query: Option<&str>) -> Result<Option<String>, Refuse
 }
 
 async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
-    let sale = wanted(&app, query).await?;
+    let sale = known(&app, exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
         Export::Ledger => Source::Ledger(Box::new(Ledger::of(sale))),
         _ => Source::List { items: items(&app, sale.as_deref(), None), at: At::Start },
