@@ -194,6 +194,17 @@ pub fn exported_sale(query: &str) -> Result<Option<String>, Problem> {
     pairs.verdict(sale)
 }
 
+/// Reads which sale is reconciled, absent for all, and where the report is read on.
+///
+/// # Errors
+/// `422`, with each parameter that is wrong.
+pub fn reconciled(query: &str) -> Result<(Option<String>, Option<String>), Problem> {
+    let mut pairs = Pairs::parse(query);
+    let sale = name(&mut pairs, "sale");
+    let cursor = cursor(&mut pairs);
+    pairs.verdict((sale, cursor))
+}
+
 const NAME: &str = "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -";
 
 fn a_name(text: &str) -> Option<String> {
@@ -208,11 +219,15 @@ fn state(pairs: &mut Pairs<'_>) -> Option<OrderState> {
     pairs.one("state", "must be reserved, paid, cancelled, expired or refunded", OrderState::parse)
 }
 
-fn page(pairs: &mut Pairs<'_>) -> Page {
-    let cursor = pairs.one("cursor", "is not a cursor that was given out", |text| {
+fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
+    pairs.one("cursor", "is not a cursor that was given out", |text| {
         let fits = text.len() <= CURSOR_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| text.to_owned())
-    });
+    })
+}
+
+fn page(pairs: &mut Pairs<'_>) -> Page {
+    let cursor = cursor(pairs);
     let limit = pairs.one("limit", "must be a whole number from 1 to 200", |text| {
         // `str::parse` would also take a sign.
         let plain = text.bytes().all(|byte| byte.is_ascii_digit());

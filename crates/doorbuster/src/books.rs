@@ -73,7 +73,8 @@ impl Drop for Part {
 /// Runs `reconcile`.
 pub fn reconcile(args: &ReconcileArgs) -> Outcome {
     let client = Client::new(&args.shop)?;
-    let pairs: Vec<_> = args.sale.as_deref().map(|sale| ("sale", sale)).into_iter().collect();
+    let texts = [("sale", &args.sale), ("cursor", &args.cursor)];
+    let pairs: Vec<_> = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).collect();
     client::block_on(async {
         let asked = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
         let mut ok = true;
@@ -132,12 +133,12 @@ fn told(report: &Reconciliation) -> String {
         let at = places.into_iter().flatten().map(|place| format!(" {place}")).collect::<String>();
         out += &format!("{}{at}: {}\n", found.kind, found.detail);
     }
-    let more = if report.complete { "" } else { " or more" };
-    out + &match report.differences.len() {
-        0 => "Units and money add up.\n".to_owned(),
+    out += &match report.differences.len() {
+        0 if report.ok => "Units and money add up.\n".to_owned(),
         1 => "1 difference.\n".to_owned(),
-        some => format!("{some} differences{more}.\n"),
-    }
+        some => format!("{some} differences.\n"),
+    };
+    out + &report.next_cursor.as_deref().map(table::more).unwrap_or_default()
 }
 
 #[cfg(test)]

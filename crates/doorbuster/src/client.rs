@@ -69,6 +69,15 @@ impl From<Refused> for Failure {
     }
 }
 
+/// Whether it is unknown, or may yet be, that the server did what it was asked.
+pub fn may_be_done(asked: &Asked) -> bool {
+    match asked {
+        Ok(_) => false,
+        Err(Refused::Problem(problem)) => problem.retryable,
+        Err(Refused::Broken(_)) => true,
+    }
+}
+
 /// Where a request goes, from the parts of its path, so that each part is escaped.
 pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
 

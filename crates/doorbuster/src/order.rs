@@ -3,12 +3,14 @@
 mod erase;
 mod show;
 
+use doorbuster_api::admin::order::AnyOrderDetail;
 use doorbuster_api::admin::payments::{Extension, Reason};
 use doorbuster_api::order::Order;
+use doorbuster_api::value::Time;
 use serde::Serialize;
 
 use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, Until};
-use crate::client::{self, Asked, Client, Path};
+use crate::client::{self, Asked, Client, Path, may_be_done};
 use crate::exit::Outcome;
 use crate::table;
 
@@ -24,9 +26,7 @@ pub fn run(args: OrderArgs) -> Outcome {
             }
             OrderCommand::Cancel { order, reason } => change(&client, &order, "cancel", &Reason { reason }).await,
             OrderCommand::Refund { order, reason } => change(&client, &order, "refund", &Reason { reason }).await,
-            OrderCommand::Extend { order, until: Until { secs, pay_by }, reason } => {
-                change(&client, &order, "extend", &Extension { secs, pay_by, reason }).await
-            }
+            OrderCommand::Extend { order, until, reason } => extend(&client, &order, until, reason).await,
             OrderCommand::Erase(args) => erase::run(&client, &args).await,
             OrderCommand::Payments(query) => client.tell(money(&client, "payments", &query).await, show::payments),
             OrderCommand::Refunds(query) => client.tell(money(&client, "refunds", &query).await, show::refunds),
@@ -37,11 +37,37 @@ pub fn run(args: OrderArgs) -> Outcome {
 /// Changes an order, and says what it is then.
 async fn change(client: &Client, order: &str, how: &str, body: &impl Serialize) -> Outcome {
     let asked = client.post_json(Path::of(&["v1", "admin", "orders", order, how]), body).await;
-    client.tell(asked, |order: &Order| {
-        let (units, state) = (table::units(order.units.into()), order.state.as_str());
-        let end = if how == "extend" { format!(", until {}", order.pay_by) } else { String::new() };
-        format!("{} of {} for {units} of {} is {state}{end}.\n", order.id, order.buyer, order.item)
-    })
+    client.tell(asked, |order: &Order| format!("{}.\n", now(order)))
+}
+
+/// Gives an order more time. What is sent names the instant, so that sending it again gives no more.
+async fn extend(client: &Client, order: &str, Until { secs, pay_by }: Until, reason: Option<String>) -> Outcome {
+    let mut extension = Extension { secs, pay_by, reason };
+    if let Some(secs) = secs {
+        let answer = match client.get(Path::of(&["v1", "admin", "orders", order])).await {
+            Ok(answer) => answer,
+            refused => return client.tell(refused, |_: &AnyOrderDetail| String::new()),
+        };
+        // What is no order has no end that could be moved: the server says so.
+        if let AnyOrderDetail::Order(detail) = answer.read()? {
+            let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
+            extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };
+        }
+    }
+    let asked = client.post_json(Path::of(&["v1", "admin", "orders", order, "extend"]), &extension).await;
+    if secs.is_some()
+        && let Some(end) = extension.pay_by
+        && may_be_done(&asked)
+    {
+        eprintln!("To send the same again and have it done once, say --pay-by {end} in place of --secs");
+    }
+    client.tell(asked, |order: &Order| format!("{}, until {}.\n", now(order), order.pay_by))
+}
+
+/// What an order is now.
+fn now(order: &Order) -> String {
+    let (units, state) = (table::units(order.units.into()), order.state.as_str());
+    format!("{} of {} for {units} of {} is {state}", order.id, order.buyer, order.item)
 }
 
 async fn money(client: &Client, list: &str, query: &MoneyQuery) -> Asked {

@@ -15,7 +15,7 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::sale::Phase;
 
 use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
-use crate::client::{self, Asked, Client, Path, Refused};
+use crate::client::{self, Client, Path, may_be_done};
 use crate::exit::{Failure, Outcome};
 use crate::table;
 
@@ -126,13 +126,4 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
         let free = table::grouped_or_dash(show::free(row));
         format!("{} of {} has {total} units now; {free} of them are free.\n", row.item, args.sale)
     })
-}
-
-/// Whether it is unknown, or may yet be, that the server did what it was asked.
-fn may_be_done(asked: &Asked) -> bool {
-    match asked {
-        Ok(_) => false,
-        Err(Refused::Problem(problem)) => problem.retryable,
-        Err(Refused::Broken(_)) => true,
-    }
 }

@@ -29,8 +29,12 @@ pub fn report() -> Table {
 
 /// A table, and how to read on if there is more.
 pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
-    let more = next_cursor.map(|cursor| format!("There are more: add --cursor {cursor}\n")).unwrap_or_default();
-    format!("{table}\n{more}")
+    format!("{table}\n{}", next_cursor.map(more).unwrap_or_default())
+}
+
+/// How to read on.
+pub fn more(cursor: &str) -> String {
+    format!("There are more: add --cursor {cursor}\n")
 }
 
 /// A cell whose text stands at the right: a number.

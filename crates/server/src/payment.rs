@@ -24,16 +24,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::config::{PaymentSettings, ProviderSettings, Settings};
+use crate::config::Settings;
 use crate::engine::Engine;
-use crate::signing::SigningKey;
 
 pub(crate) use checkout::Opening;
 pub(crate) use meter::{Meter, RefundStep};
-use provider::Provider;
+use provider::{Provider, Unpayable};
 use sandbox::Sandbox;
-use secrecy::{ExposeSecret, SecretString};
-use stripe::Stripe;
+use secrecy::SecretString;
 
 /// Everything about money on this node.
 pub(crate) struct Payments {
@@ -55,21 +53,9 @@ pub(crate) struct Payments {
 impl Payments {
     /// The configured provider. `secrets` verify and sign the sandbox's messages, newest first.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
-        let PaymentSettings { provider, .. } = &settings.payment;
-        let provider = match provider {
-            ProviderSettings::Sandbox => {
-                let keys = secrets.iter().filter_map(|secret| SigningKey::parse(secret.expose_secret())).collect();
-                Provider::Sandbox(Sandbox::new(engine.clone(), keys))
-            }
-            ProviderSettings::Stripe(stripe) => {
-                // No buyer's name begins with a control character, so this is nobody's request.
-                let mark = engine.id_key().request_hash("\u{1}installation", stripe::NAME).0;
-                Provider::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
-            }
-        };
         Self {
+            provider: Provider::configured(&engine, &settings.payment.provider, secrets),
             engine,
-            provider,
             meter: Meter::default(),
             controls: settings.roles.control,
             sandbox_page: settings.payment.sandbox_page,
@@ -81,10 +67,7 @@ impl Payments {
 
     /// The sandbox, where it is the provider.
     pub(crate) fn sandbox(&self) -> Option<&Sandbox> {
-        match &self.provider {
-            Provider::Sandbox(sandbox) => Some(sandbox),
-            Provider::Stripe(_) => None,
-        }
+        if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
     /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for the asking.
@@ -97,9 +80,9 @@ impl Payments {
         &self.provider
     }
 
-    /// Why orders in this currency could not be paid, if they could not.
-    pub(crate) fn refuses_currency(&self, currency: &str) -> Option<&'static str> {
-        self.provider.refuses_currency(currency)
+    /// Why orders at this price could not be paid, if they could not.
+    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<Unpayable> {
+        self.provider.refuses_price(minor, currency)
     }
 
     /// What was counted.

@@ -5,6 +5,7 @@ use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
 use crate::contract::{Books, Difference, DifferenceKind, ItemBooks, MoneySums};
+use crate::limits::DIFFERENCES_MAX;
 
 /// Columns: id, sale, name, total, pool, in slots, held, paid, ended, price, currency; then the counters `paid` and `ended`.
 pub(crate) const ITEMS: &str = "
@@ -113,102 +114,102 @@ macro_rules! of_sale {
     };
 }
 
-/// What does not add up, kind by kind, at most `$2`. Columns: item, order, payment, detail.
-pub(crate) const DIFFERENCES: &[(DifferenceKind, &str)] = &[
+/// What does not add up, kind by kind, after place `$2`, at most `$3`. Columns: item, order, payment, detail, place.
+const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::CapturedWithoutPaidOrder,
         concat!(
-            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' captured, the order is ' || coalesce(o.state, 'not there') FROM ",
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' captured, the order is ' || coalesce(o.state, 'not there'), p.seq FROM ",
             payments!(),
             " WHERE p.state = 'captured' AND coalesce(o.state, '') <> 'paid'",
             of_sale!(),
-            " ORDER BY p.seq LIMIT $2"
+            " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
         ),
     ),
     (
         DifferenceKind::PaidWithoutPayment,
         concat!(
-            "SELECT o.item_id, o.id, CAST(NULL AS text), 'paid, ' || (o.units * i.price_minor) || ' ' || i.currency || ', and no payment stands for it'
+            "SELECT o.item_id, o.id, CAST(NULL AS text), 'paid, ' || (o.units * i.price_minor) || ' ' || i.currency || ', and no payment stands for it', o.seq
              FROM orders o JOIN item i ON i.id = o.item_id
              WHERE o.state = 'paid' AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')",
             of_sale!(),
-            " ORDER BY o.seq LIMIT $2"
+            " AND o.seq > $2 ORDER BY o.seq LIMIT $3"
         ),
     ),
     (
         DifferenceKind::WrongAmount,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units * i.price_minor) || ' ' || i.currency FROM ",
+                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units * i.price_minor) || ' ' || i.currency, p.seq FROM ",
             payments!(),
             " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * i.price_minor OR p.currency <> i.currency)",
             of_sale!(),
-            " ORDER BY p.seq LIMIT $2"
+            " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
         ),
     ),
     (
         DifferenceKind::PaidTwice,
         concat!(
-            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of ' || sum(p.amount_minor) || ' in minor units' FROM ",
+            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of ' || sum(p.amount_minor) || ' in minor units', min(p.seq) FROM ",
             payments!(),
             " WHERE p.state = 'captured'",
             of_sale!(),
-            " GROUP BY p.order_id HAVING count(*) > 1 ORDER BY p.order_id LIMIT $2"
+            " GROUP BY p.order_id HAVING count(*) > 1 AND min(p.seq) > $2 ORDER BY min(p.seq) LIMIT $3"
         ),
     ),
     (
         DifferenceKind::RefundMissing,
         concat!(
-            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes back, and has no refund' FROM ",
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes back, and has no refund', p.seq FROM ",
             payments!(),
             " WHERE p.state = 'refunded' AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.payment_id = p.id)",
             of_sale!(),
-            " ORDER BY p.seq LIMIT $2"
+            " AND p.seq > $2 ORDER BY p.seq LIMIT $3"
         ),
     ),
     (
         DifferenceKind::RefundUnfounded,
         concat!(
             "SELECT o.item_id, r.order_id, r.payment_id,
-                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ', the payment is ' || coalesce(p.state, 'not there')
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ', the payment is ' || coalesce(p.state, 'not there'), r.seq
              FROM refund r LEFT JOIN ",
             its_payment!(),
             " WHERE coalesce(p.state, '') <> 'refunded'",
             of_sale!(),
-            " ORDER BY r.seq LIMIT $2"
+            " AND r.seq > $2 ORDER BY r.seq LIMIT $3"
         ),
     ),
     (
         DifferenceKind::RefundAmount,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' || r.currency || ' goes back' FROM refund r JOIN ",
+                    p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' || r.currency || ' goes back', r.seq FROM refund r JOIN ",
             its_payment!(),
             " WHERE (p.amount_minor <> r.amount_minor OR p.currency <> r.currency)",
             of_sale!(),
-            " ORDER BY r.seq LIMIT $2"
+            " AND r.seq > $2 ORDER BY r.seq LIMIT $3"
         ),
     ),
     (
         DifferenceKind::RefundedTwice,
         concat!(
-            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || sum(r.amount_minor) || ' in minor units' FROM refund r JOIN ",
+            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || sum(r.amount_minor) || ' in minor units', min(r.seq) FROM refund r JOIN ",
             its_payment!(),
             " WHERE 1 = 1",
             of_sale!(),
-            " GROUP BY p.id HAVING count(*) > 1 ORDER BY p.id LIMIT $2"
+            " GROUP BY p.id HAVING count(*) > 1 AND min(r.seq) > $2 ORDER BY min(r.seq) LIMIT $3"
         ),
     ),
     (
         DifferenceKind::RefundFailed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ' was refused for good: ' || coalesce(r.error, 'no reason given')
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ' was refused for good: ' || coalesce(r.error, 'no reason given'), r.seq
              FROM refund r JOIN ",
             its_payment!(),
             " WHERE r.state = 'failed' AND r.discarded IS NULL",
             of_sale!(),
-            " ORDER BY r.seq LIMIT $2"
+            " AND r.seq > $2 ORDER BY r.seq LIMIT $3"
         ),
     ),
     (
@@ -216,12 +217,12 @@ pub(crate) const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state
+                    r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state, p.seq
              FROM went_back r JOIN ",
             its_payment!(),
             " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id AND f.state = 'settled'))",
             of_sale!(),
-            " ORDER BY p.seq, r.kind LIMIT $2"
+            " AND p.seq > $2 ORDER BY p.seq, r.kind LIMIT $3"
         ),
     ),
 ];
@@ -273,16 +274,40 @@ pub(crate) struct ItemRow {
     pub(crate) noted: (u64, u64),
 }
 
-/// Puts the books together.
+/// Of each kind that is to be read: its query, and after which place. All of them, or those of which there was more.
+pub(crate) fn wanted(after: Option<&[(DifferenceKind, i64)]>) -> Vec<(DifferenceKind, &'static str, i64)> {
+    let place = |kind: DifferenceKind| match after {
+        None => Some(0),
+        Some(more) => more.iter().find(|(of, _)| *of == kind).map(|(_, place)| *place),
+    };
+    DIFFERENCES.iter().filter_map(|&(kind, sql)| Some((kind, sql, place(kind)?))).collect()
+}
+
+/// Differences of one kind, as many as are named, out of one more than that, by their places; and after which place there are more.
+pub(crate) fn cut(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
+    let mut after = None;
+    if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
+        // One payment may have several: what is at one place stays together, and nothing is at one place so often.
+        let whole = rows.partition_point(|(place, _)| *place < beyond);
+        rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
+        after = rows.last().map(|(place, _)| *place);
+    }
+    (rows.into_iter().map(|(_, difference)| difference).collect(), after)
+}
+
+/// Puts the books together. Those that are read on have named the units that do not add up before.
 pub(crate) fn bind(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneySums)>,
     found: Vec<Difference>,
-    complete: bool,
+    more: Vec<(DifferenceKind, i64)>,
+    is_first: bool,
 ) -> Books {
-    let mut books = Books { complete, ..Books::default() };
+    let mut books = Books { more, ..Books::default() };
     for row in rows {
-        units(&row, &mut books.differences);
+        if is_first {
+            units(&row, &mut books.differences);
+        }
         books.items.push(row.books);
     }
     books.differences.extend(found);

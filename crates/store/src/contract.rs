@@ -32,6 +32,7 @@ pub use outbox::{
     EndpointKind, EndpointSecret, Forget, Held, NewEndpoint, OutboxPage, Redelivery, Rotation, Standing,
 };
 pub use room::{Entered, WaitingPlace, WaitingRoom, WaitingView};
+pub(crate) use told::about_of;
 pub use told::{Read, Told, Unreadable};
 
 /// A store that could not do what was asked. The transaction was rolled back, unless `may_have_happened`.

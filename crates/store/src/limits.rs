@@ -50,11 +50,13 @@ pub const CHECK_REST: Duration = Duration::from_micros(500);
 pub const ERASE_ROWS: usize = 200;
 /// Events that get their positions in one transaction; the rest gets them in further ones.
 pub const SEQUENCE_AT_ONCE: usize = 10_000;
+/// Events without a position that are counted as waiting; there are more only where nobody gives positions, and their age says it.
+pub const UNPLACED_COUNTED_MAX: usize = 10_000;
 /// Findings that one check reports; the rest is as bad.
 pub const FINDINGS_MAX: usize = 100;
 /// Notices that one check reports, the newest; lists of payments have them all.
 pub const NOTICES_MAX: usize = 100;
-/// Differences of one kind that the books name; past it they say that there are more.
+/// Differences of one kind that the books name at once; past it they say after which place there are more.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");

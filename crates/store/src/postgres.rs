@@ -30,6 +30,7 @@ mod erase;
 mod events;
 mod failure;
 mod flush;
+mod forget;
 mod held;
 mod ledger;
 mod line;

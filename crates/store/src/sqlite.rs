@@ -32,6 +32,7 @@ mod erase;
 mod events;
 mod failure;
 mod feed;
+mod forget;
 mod ledger;
 mod line;
 mod money;

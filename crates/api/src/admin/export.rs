@@ -134,10 +134,10 @@ pub struct Difference {
     "items": [{"sale": "spring", "item": "phone", "total": 100, "pool": 90, "in_slots": 0, "held": 0, "paid": 10, "ended": 5,
                "price": {"amount_minor": 10, "currency": "CNY"}, "due": {"amount_minor": 100, "currency": "CNY"},
                "money": [{"currency": "CNY", "captured": 150, "standing": 100, "refunded": 50, "pending": 0, "failed": 0}]}],
-    "elsewhere": [], "differences": []
+    "elsewhere": [], "differences": [], "next_cursor": null
 })))]
 pub struct Reconciliation {
-    /// Whether there is no difference.
+    /// Whether there is no difference. A report that was read on had some before.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
@@ -149,6 +149,9 @@ pub struct Reconciliation {
     pub differences: Vec<Difference>,
     /// Whether that is all; else there are more than 1,000 of some kind.
     pub complete: bool,
+    /// Give it as `cursor` to have the others named; `null` when that is all.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
 }
 
 #[cfg(test)]

@@ -52,8 +52,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/exports/reconciliation",
         id: "reconcile",
         summary: "Hold units and money against each other",
-        description: "Of one sale or of all, in one snapshot: the units and the money of each item, and every difference by name. It reads every order.",
-        params: &[Param::Sale],
+        description: "Of one sale or of all, in one snapshot: the units and the money of each item, and every difference by name, \
+            at most 1,000 of a kind at once. It reads every order.",
+        params: &[Param::Sale, Param::Cursor],
         answers: &[ok::<Reconciliation>("What adds up, and what does not.")],
         codes: &[Code::NotFound],
         ..VIEWING

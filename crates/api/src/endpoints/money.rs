@@ -94,7 +94,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/extend",
         id: "extend_any_order",
         summary: "Give an unpaid order more time",
-        description: "At most 30 days from now.",
+        description: "At most 30 days from now. The same `pay_by` again changes nothing; `secs` that are sent again are added again.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<Extension>() }),
         answers: &[ok::<Order>("The order, with its new `pay_by`.")],
         codes: &[Code::WrongState],

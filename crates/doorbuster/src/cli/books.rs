@@ -41,6 +41,9 @@ pub struct ReconcileArgs {
     /// Only of this sale.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
+    /// Name those that the last report did not: at most 1,000 of a kind are named at once.
+    #[arg(long)]
+    pub cursor: Option<String>,
     #[command(flatten)]
     pub shop: ShopArgs,
 }

@@ -90,7 +90,7 @@ pub struct EraseArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Until {
-    /// So many seconds after its present end.
+    /// So many seconds after its present end. Should the answer be lost, the command says what to repeat.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// Until this instant, like 2026-11-20T10:00:00Z.

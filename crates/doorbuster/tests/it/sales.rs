@@ -1,5 +1,11 @@
 //! The client commands against a running server: a sale from draft to closed, and its orders.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use doorbuster_api::value::Time;
 use serde_json::{Value, json};
 
 use crate::house::{House, KEY, Ran, Scratch, program, run, until};
@@ -224,6 +230,60 @@ fn a_storm_that_meets_no_sale_does_not_end_well() {
             assert!(!stormed.out().contains("Every buyer has"), "{}", stormed.out());
         }
     }
+}
+
+/// An address that hands everything on to this one, and loses the answer to whatever says this word.
+fn losing(url: &str, word: &'static str) -> String {
+    let upstream = url.strip_prefix("http://").expect("an address").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let mut near = near.expect("a connection");
+            let mut far = TcpStream::connect(&upstream).expect("the server listens");
+            let (mut asks, mut asked) = (near.try_clone().expect("a twin"), far.try_clone().expect("a twin"));
+            let is_lost = Arc::new(AtomicBool::new(false));
+            let losing = is_lost.clone();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4_096];
+                while let Ok(read @ 1..) = asks.read(&mut bytes) {
+                    losing.fetch_or(String::from_utf8_lossy(&bytes[..read]).contains(word), Ordering::SeqCst);
+                    asked.write_all(&bytes[..read]).expect("the server reads");
+                }
+            });
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4_096];
+                while let Ok(read @ 1..) = far.read(&mut bytes) {
+                    if is_lost.load(Ordering::SeqCst) || near.write_all(&bytes[..read]).is_err() {
+                        break;
+                    }
+                }
+                // Whoever hung up before has no end to hear of.
+                let _ = near.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
+    let scratch = Scratch::new();
+    let house = open_sale(&scratch);
+    let order = buy(house.url(), &house.token(&scratch, "alice"));
+    let id = order["id"].as_str().expect("an order");
+    let url = losing(house.url(), "/extend");
+    let extend = ["order", "extend", id, "--secs", "600", "--url", &url, "--key", KEY];
+    let said = run(program(&scratch).args(extend)).refused(1);
+    let (_, hint) = said.split_once("--pay-by ").unwrap_or_else(|| panic!("it says what to repeat: {said}"));
+    let pay_by = hint.split_whitespace().next().expect("a time");
+    let shown = house.ask(&scratch, &["order", "show", id, "--json"]).json();
+    assert_eq!(shown["pay_by"], pay_by, "it was done, and its answer was lost");
+    let told = house.ask(&scratch, &["order", "extend", id, "--pay-by", pay_by]).fine();
+    assert!(told.ends_with(&format!(" is reserved, until {pay_by}.\n")), "{told}");
+    let millis = |time: &Value| time.as_str().and_then(Time::parse).expect("a time").millis();
+    let shown = house.ask(&scratch, &["order", "show", id, "--json"]).json();
+    assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "once");
 }
 
 /// Buys ten phones as the shop's page would.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use doorbuster_core::event::By;
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{BuyerId, ItemId, Millis, Place, TicketId, Units, Verdict};
+use doorbuster_store::StoreError;
 
 use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
@@ -121,6 +122,20 @@ impl Engine {
             self.catch_up().await?;
         }
         Ok(self.catalogue().item_of(id).cloned())
+    }
+
+    /// The items of these numbers, one for each, though another node made them just now.
+    ///
+    /// # Errors
+    /// When the store is away; or when one is in no sale: what is about it must not be left out in silence.
+    pub(crate) async fn items_of(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
+        let known = |id: &ItemId| self.catalogue().item_of(*id).cloned();
+        if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
+            return Ok(items);
+        }
+        self.catch_up().await?;
+        let unknown = |id: &ItemId| StoreError::Unexpected(format!("item {} is in no sale", id.0));
+        Ok(ids.iter().map(|id| known(id).ok_or_else(|| unknown(id))).collect::<Result<_, _>>()?)
     }
 
     /// Cancels a reserved order.

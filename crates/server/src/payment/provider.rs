@@ -1,14 +1,21 @@
 //! The contract with a payment provider: what it is asked, what it says, one file for each. Adding one is a file and a line in each `match` here.
 //!
 //! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a refund go under a key that is the same each time.
+use std::sync::Arc;
+
 use bytes::Bytes;
+use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use doorbuster_core::money::{Capture, Money, Refund, RefundId, RefundNews};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_store::Reversal;
 use http::HeaderMap;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::sandbox::Sandbox;
 use super::stripe::Stripe;
+use crate::config::ProviderSettings;
+use crate::engine::Engine;
+use crate::signing::SigningKey;
 
 /// A provider that could not be asked, or that refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -153,6 +160,15 @@ pub(crate) struct Found {
     pub back: Option<Reversal>,
 }
 
+/// Why a provider takes no money at a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unpayable {
+    /// The member of the price that it is about.
+    pub member: &'static str,
+    /// What of it.
+    pub why: &'static str,
+}
+
 /// A provider.
 pub(crate) enum Provider {
     /// The built-in one.
@@ -162,6 +178,30 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
+    /// The one that is configured. `secrets` verify and sign the sandbox's messages, newest first.
+    pub(super) fn configured(engine: &Arc<Engine>, settings: &ProviderSettings, secrets: &[SecretString]) -> Self {
+        match settings {
+            ProviderSettings::Sandbox => {
+                let keys = secrets.iter().filter_map(|secret| SigningKey::parse(secret.expose_secret())).collect();
+                Self::Sandbox(Sandbox::new(engine.clone(), keys))
+            }
+            ProviderSettings::Stripe(stripe) => {
+                // No buyer's name begins with a control character, so this is nobody's request.
+                let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
+                Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
+            }
+        }
+    }
+
+    /// Longest message that it sends.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        match self {
+            Self::Sandbox(_) => BODY_BYTES_MAX,
+            // An event carries the whole of what it is about.
+            Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
+        }
+    }
+
     /// Its name: in rows, in addresses, in settings.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -170,11 +210,11 @@ impl Provider {
         }
     }
 
-    /// Why it takes no money in this currency, if it does not.
-    pub(crate) fn refuses_currency(&self, currency: &str) -> Option<&'static str> {
+    /// Why it takes no money at this price of one unit, if it does not.
+    pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<Unpayable> {
         match self {
             Self::Sandbox(_) => None,
-            Self::Stripe(_) => super::stripe::refuses_currency(currency),
+            Self::Stripe(_) => super::stripe::refuses_price(minor, currency),
         }
     }
 

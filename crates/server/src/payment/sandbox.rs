@@ -8,6 +8,8 @@ mod desk;
 mod forget;
 mod message;
 mod post;
+#[cfg(test)]
+mod rig;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -76,6 +78,11 @@ struct Payment {
 }
 
 impl Payment {
+    /// Whether its money came, and is still there.
+    fn can_go_back(&self) -> bool {
+        !self.late && self.refund.is_none()
+    }
+
     /// How its money went back without the shop.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;

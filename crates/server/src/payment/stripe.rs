@@ -13,7 +13,7 @@ use doorbuster_core::{Millis, TicketId};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::provider::{Found, Message, NewCheckout, Opened, ProviderError, Standing, Unread};
+use super::provider::{Found, Message, NewCheckout, Opened, ProviderError, Standing, Unpayable, Unread};
 use crate::config::StripeSettings;
 use crate::signing::SigningKey;
 use api::Api;
@@ -30,6 +30,8 @@ const ASK_AGAIN_MS: i64 = 600_000;
 
 /// Currencies whose smallest unit at Stripe is not that of ISO 4217: an amount would be a hundred times too small, or too large.
 const OTHER_UNITS: [&str; 3] = ["ISK", "MGA", "UGX"];
+/// Currencies of three decimals: Stripe takes only amounts whose last digit is 0.
+const IN_TENS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 /// What is asked of a session beside itself: how far its payment is, and what of it was given back.
 const WITH_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
 
@@ -57,8 +59,8 @@ impl Stripe {
 
     /// See [`super::provider::Provider::open`].
     pub(super) async fn open(&self, wanted: &NewCheckout, now: Millis) -> Result<Opened, ProviderError> {
-        if let Some(why) = refuses_currency(&wanted.price.currency) {
-            return Err(ProviderError::refusal(why));
+        if let Some(no) = refuses_price(wanted.price.minor, &wanted.price.currency) {
+            return Err(ProviderError::refusal(no.why));
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs()).clamp(LIFE_MIN, LIFE_MAX);
         // The same all through a minute, so that asking again with the same key says the same.
@@ -192,10 +194,18 @@ impl Stripe {
     }
 }
 
-/// Why Stripe takes no money in this currency here, if it does not.
-pub(super) fn refuses_currency(currency: &str) -> Option<&'static str> {
-    let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
-    OTHER_UNITS.contains(&currency).then_some(why)
+/// Why Stripe takes no money at this price here, if it does not.
+pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<Unpayable> {
+    if OTHER_UNITS.contains(&currency) {
+        let why =
+            "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
+        return Some(Unpayable { member: "currency", why });
+    }
+    // An order is a multiple of it, and ends in the same digit.
+    (IN_TENS.contains(&currency) && minor % 10 != 0).then_some(Unpayable {
+        member: "amount_minor",
+        why: "must end in 0: the payment provider takes two decimals of this currency (BHD, JOD, KWD, OMR, TND)",
+    })
 }
 
 /// Whether it was made for this refund.
@@ -272,7 +282,20 @@ mod tests {
                 "KWD" | "BHD" | "JOD" | "OMR" | "TND" => 3,
                 _ => 2,
             };
-            assert_eq!(refuses_currency(code).is_some(), ours != theirs, "{code}");
+            assert_eq!(refuses_price(0, code).map(|no| no.member), (ours != theirs).then_some("currency"), "{code}");
         }
+    }
+
+    #[test]
+    fn of_three_decimals_the_last_is_nought() {
+        for code in ["BHD", "JOD", "KWD", "OMR", "TND"] {
+            for (minor, is_payable) in
+                [(0, true), (10, true), (1_230, true), (1, false), (1_234, false), (1_239, false)]
+            {
+                let refused = refuses_price(minor, code).map(|no| no.member);
+                assert_eq!(refused, (!is_payable).then_some("amount_minor"), "{minor} {code}");
+            }
+        }
+        assert_eq!([refuses_price(1_234, "CNY"), refuses_price(1_234, "JPY")], [None, None]);
     }
 }

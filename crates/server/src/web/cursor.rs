@@ -19,6 +19,8 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, by kind and the store's position.
     DeadLetters,
+    /// Differences, by the place in each kind of which there are more.
+    Differences,
 }
 
 impl List {
@@ -30,6 +32,7 @@ impl List {
             Self::Refunds => b'r',
             Self::Deliveries => b'd',
             Self::DeadLetters => b'l',
+            Self::Differences => b'x',
         }
     }
 }
@@ -49,10 +52,13 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
 /// `422` for any other text.
 pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
     let Some(cursor) = cursor else { return Ok(None) };
-    read(list, cursor).map(Some).ok_or_else(|| {
-        let place = Place::Query("cursor".into());
-        Problem::invalid_request(vec![Fault::new(place, "is not a cursor that was given out for this list")])
-    })
+    read(list, cursor).map(Some).ok_or_else(unknown)
+}
+
+/// One that was not given out.
+pub(crate) fn unknown() -> Problem {
+    let place = Place::Query("cursor".into());
+    Problem::invalid_request(vec![Fault::new(place, "is not a cursor that was given out for this list")])
 }
 
 fn read(list: List, cursor: &str) -> Option<(i64, String)> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::order::{AnyOrder, History, OrderList, OrderState, RefusalCode};
+use doorbuster_api::order::{AnyOrder, History, Order, OrderList, OrderState, RefusalCode};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::By;
@@ -18,10 +18,10 @@ use super::cursor::{List, cursor, position};
 use super::failure::failed;
 use super::input::{self, Names};
 use super::limits::RETRY_SECS;
-use super::reply::{Answer, Refused, json};
+use super::reply::{Answer, Refused, Reply, json};
 use super::who::{Asker, Buyer};
 use super::{App, wire};
-use crate::engine::Looked;
+use crate::engine::{EngineError, Looked};
 use crate::failpoint::{self, Point};
 
 /// Refunds that an order's history shows; who pays more often than that knows why.
@@ -47,10 +47,16 @@ pub(crate) async fn page(app: &App, query: &OrderQuery, buyer: Option<BuyerId>, 
         limit: query.page.limit as usize,
     };
     let page = app.engine.store().orders(wanted).await.map_err(failed)?;
-    let catalogue = app.engine.catalogue();
-    let orders = page.orders.iter().filter_map(|order| wire::order_in(&catalogue, order)).collect();
+    let orders = shown_all(app, &page.orders).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
     Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
+}
+
+/// All of these orders as they are told: none is left out because this node has not heard of its sale yet.
+pub(crate) async fn shown_all(app: &App, rows: &[doorbuster_core::Order]) -> Result<Vec<Order>, EngineError> {
+    let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
+    let items = app.engine.items_of(&ids).await?;
+    Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
 }
 
 /// `GET /v1/orders/{order}`
@@ -106,16 +112,17 @@ pub(crate) async fn cancel(
     input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     match look(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(_) => end(&app, id, By::BUYER.clone()).await,
+        AnyOrder::Order(_) => Ok(end(&app, id, By::BUYER.clone()).await?.0),
         other => Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled").into()),
     }
 }
 
-/// Cancels an order that exists.
-pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Answer {
+/// Cancels an order that exists, and says whether it was not cancelled before.
+pub(crate) async fn end(app: &App, id: TicketId, by: By) -> Result<(Reply, bool), Refused> {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     failpoint::pass(Point::CancelDone);
-    told(app, changed, "only a reserved order can be cancelled")
+    let is_new = matches!(changed, Changed::Done(_));
+    Ok((told(app, changed, "only a reserved order can be cancelled")?, is_new))
 }
 
 /// What a change of an order came to; `only` says which orders could have been changed.

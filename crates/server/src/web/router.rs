@@ -53,8 +53,7 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "cancel_order" => on(filter, orders::cancel),
         "get_history" => on(filter, orders::history),
         "open_checkout" => on(filter, payment::checkout::open),
-        "take_sandbox_message" => on(filter, payment::webhook::sandbox),
-        "take_stripe_message" => on(filter, payment::webhook::stripe),
+        id if is_message(id) => on(filter, payment::webhook::take),
         "issue_pass" => on(filter, gate::passes::issue),
         "list_sales" => on(filter, sales::list),
         "get_sale" => on(filter, sales::get),
@@ -138,6 +137,11 @@ fn operating(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>
         "reconcile" => on(filter, admin::export::reconciliation::get),
         unknown => panic!("the endpoint {unknown} has no handler"),
     }
+}
+
+/// Whether a payment provider sends its messages there: `take_…_message`, with its name.
+fn is_message(id: &str) -> bool {
+    id.starts_with("take_") && id.ends_with("_message")
 }
 
 /// What follows from an endpoint's shape: whether the caller takes what it serves, and who the caller is.

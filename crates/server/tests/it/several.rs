@@ -123,6 +123,40 @@ async fn what_one_server_wrote_the_others_show_at_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = server(&home, &database, "api,settle,control").await;
+    app.open_sale("spring", 20.into(), 10).await;
+    let mut orders = Vec::new();
+    for n in 0..3 {
+        let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
+        orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
+    }
+    // Several times, since a node also finds a sale by itself: each is asked for at once, and is there then.
+    for (n, order) in orders.iter().enumerate() {
+        // As another node does it, but for the notice.
+        let sold = format!(
+            "BEGIN;
+             INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at, closed_at)
+                 SELECT 'other{n}', title, 'closed', front_door, 1, created_at, opened_at, opened_at FROM sale WHERE id = 'spring';
+             INSERT INTO item (sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool)
+                 SELECT 'other{n}', name, title, description, price_minor, currency, limit_per_buyer, hold_ms, 20, 20, 20
+                 FROM item WHERE sale_id = 'spring';
+             UPDATE orders SET item_id = (SELECT id FROM item WHERE sale_id = 'other{n}') WHERE id = '{order}';
+             UPDATE catalogue SET changed = pg_current_xact_id(), writer = 4242; COMMIT"
+        );
+        home.psql(&database, &sold).expect("it is SQL");
+        let list = app.buyer("anna", "GET", "/v1/orders").await.json();
+        let listed = list["orders"].as_array().expect("a list");
+        assert_eq!(listed.len(), orders.len(), "{n}: {list}");
+        let found = listed.iter().find(|listed| listed["id"] == **order).expect("it is there");
+        assert_eq!(found["sale"], format!("other{n}"));
+    }
+    app.stop().await;
+}
+
 /// A node's settings: a directory of its own, if it has any.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
     let told = [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
@@ -232,5 +266,9 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
     until("it is written down", "SELECT count(*) FROM action_log WHERE action = 'order.cancel'").await;
     let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
     assert_eq!(seen.json()["state"], "cancelled", "{}", seen.text());
+    let again = app.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
+    assert_eq!(again.verdict(), "200", "{}", again.text());
+    let noted = home.psql(&database, "SELECT count(*) FROM action_log WHERE action = 'order.cancel'");
+    assert_eq!(noted.expect("the database answers").trim(), "1", "a repetition does nothing, and is no action");
     app.stop().await;
 }

@@ -195,6 +195,32 @@ pub async fn what_was_not_told_is_kept(rig: Rig) {
     assert_eq!(rig.store.dead_counts().await.expect("reads"), DeadCounts::default(), "they go with their endpoint");
 }
 
+/// What happened waits for every endpoint from then on, also while nobody has given it a position.
+pub async fn what_has_no_position_yet_waits(rig: Rig) {
+    let grant = rig.slot(10, 10, 5).await;
+    add(&rig, "end_1").await;
+    let waits = async || {
+        let standing = rig.store.standings().await.expect("reads").remove(0);
+        (standing.waiting, standing.oldest_at)
+    };
+    assert_eq!(waits().await, (0, None), "it is told of what happens from now on");
+    rig.clock.pass(5);
+    let first = Some(rig.clock.now());
+    rig.reserve(&grant, 1, "anna", 1).await;
+    rig.clock.pass(5);
+    rig.reserve(&grant, 2, "bert", 1).await;
+    assert_eq!(waits().await, (2, first), "before anybody put them in their order");
+    let last = told(&rig, 0).await.last().expect("events").position;
+    assert_eq!(waits().await, (2, first), "and after that");
+    rig.clock.pass(5);
+    rig.reserve(&grant, 3, "carl", 1).await;
+    assert_eq!(waits().await, (3, first), "some have one and some do not");
+    let from = rig.store.endpoints().await.expect("reads")[0].position;
+    let to = Progress { from, to: last, failed: vec![] };
+    assert!(rig.store.advance_endpoint("end_1", to).await.expect("writes"));
+    assert_eq!(waits().await, (1, Some(rig.clock.now())), "what it was told waits no more");
+}
+
 /// One node at a time tells an endpoint, until its lease ends.
 pub async fn one_node_at_a_time_has_an_endpoint(rig: Rig) {
     add(&rig, "end_1").await;

@@ -64,8 +64,8 @@ pub struct Books {
     pub elsewhere: Vec<MoneySums>,
     /// What does not add up.
     pub differences: Vec<Difference>,
-    /// Whether these are all; else there are more of some kind than [`crate::limits::DIFFERENCES_MAX`].
-    pub complete: bool,
+    /// Kinds of which there are more than [`crate::limits::DIFFERENCES_MAX`], each with the place after which to read on.
+    pub more: Vec<(DifferenceKind, i64)>,
 }
 
 /// Units and money of one item. Units are added up from grants and orders.
@@ -142,6 +142,21 @@ pub enum DifferenceKind {
 }
 
 impl DifferenceKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Units,
+        Self::CapturedWithoutPaidOrder,
+        Self::PaidWithoutPayment,
+        Self::WrongAmount,
+        Self::PaidTwice,
+        Self::RefundMissing,
+        Self::RefundUnfounded,
+        Self::RefundAmount,
+        Self::RefundedTwice,
+        Self::RefundFailed,
+        Self::Reversed,
+    ];
+
     /// The word for it, everywhere.
     #[must_use]
     pub fn as_str(self) -> &'static str {

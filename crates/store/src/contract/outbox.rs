@@ -2,7 +2,7 @@
 use std::fmt;
 
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::outbox::Wanted;
+use doorbuster_core::outbox::{Parcel, Wanted};
 use doorbuster_core::{ItemId, Millis, TicketId};
 
 use super::Read;
@@ -167,6 +167,11 @@ impl DeliveryState {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|state| state.as_str() == word)
     }
+
+    /// The state of what was tried.
+    pub(crate) fn of(parcel: &Parcel) -> Self {
+        if parcel.dead { Self::Dead } else { Self::Pending }
+    }
 }
 
 /// An event that an endpoint was not told at once.
@@ -218,6 +223,16 @@ pub struct OutboxPage<T> {
     pub next: Option<i64>,
 }
 
+impl<T> OutboxPage<T> {
+    /// A page of what was read, which is one row more than asked if there is a next page.
+    pub(crate) fn of(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> Self {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(at);
+        Self { rows, next }
+    }
+}
+
 /// What telling one endpoint of one event once more came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redelivery {
@@ -242,7 +257,7 @@ pub struct Standing {
     pub kind: EndpointKind,
     /// Whether it is told anything now.
     pub enabled: bool,
-    /// Events after its position, whether it wants them or not.
+    /// Events after its position, whether it wants them or not; of those without a position at most [`crate::limits::UNPLACED_COUNTED_MAX`].
     pub waiting: u64,
     /// Events behind it that are tried again.
     pub pending: u64,

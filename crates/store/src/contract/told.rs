@@ -1,5 +1,6 @@
 //! What happened, as it stands in the store.
 use doorbuster_core::event::Event;
+use doorbuster_core::outbox::about;
 
 /// An event with its place among all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,3 +28,8 @@ pub struct Unreadable {
 
 /// An event's row as it was read.
 pub type Read = Result<Told, Unreadable>;
+
+/// What an event's row is about, also one that cannot be read.
+pub(crate) fn about_of(read: &Read) -> String {
+    read.as_ref().map_or_else(|unreadable| unreadable.about.clone(), |told| about(&told.event))
+}

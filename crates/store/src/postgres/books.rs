@@ -3,7 +3,7 @@ use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, Stock, TicketId};
 
-use crate::books::{self, ADJUSTED, DIFFERENCES, ITEMS, ItemRow, MONEY, MOVED_BY_POSITION, OPENINGS, state_after};
+use crate::books::{self, ADJUSTED, ITEMS, ItemRow, MONEY, MOVED_BY_POSITION, OPENINGS, state_after};
 use crate::contract::{
     Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved,
 };
@@ -60,20 +60,25 @@ fn difference(kind: DifferenceKind, row: &Row) -> Done<Difference> {
     Ok(Difference { kind, item, order: row.try_get(1)?, payment: row.try_get(2)?, detail: row.try_get(3)? })
 }
 
-async fn books(shared: &Shared, sale: &Option<String>) -> Done<Books> {
+/// A difference with its place.
+fn placed(kind: DifferenceKind, row: &Row) -> Done<(i64, Difference)> {
+    Ok((row.try_get(4)?, difference(kind, row)?))
+}
+
+async fn books(shared: &Shared, sale: &Option<String>, after: Option<&[(DifferenceKind, i64)]>) -> Done<Books> {
     snapshot(shared, async |client| {
         client.batch_execute(&format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis())).await?;
         let items = client.query(ITEMS, &[sale]).await?.iter().map(item).collect::<Done<Vec<_>>>()?;
         let sums = client.query(MONEY, &[sale]).await?.iter().map(money).collect::<Done<Vec<_>>>()?;
-        let (mut found, mut complete) = (Vec::new(), true);
-        for (kind, text) in DIFFERENCES {
-            let rows = client.query(*text, &[sale, &as_limit(DIFFERENCES_MAX + 1)]).await?;
-            complete &= rows.len() <= DIFFERENCES_MAX;
-            for row in rows.iter().take(DIFFERENCES_MAX) {
-                found.push(difference(*kind, row)?);
-            }
+        let (mut found, mut more) = (Vec::new(), Vec::new());
+        for (kind, text, place) in books::wanted(after) {
+            let rows = client.query(text, &[sale, &place, &as_limit(DIFFERENCES_MAX + 1)]).await?;
+            let rows = rows.iter().map(|row| placed(kind, row)).collect::<Done<Vec<_>>>()?;
+            let (named, on) = books::cut(rows);
+            found.extend(named);
+            more.extend(on.map(|place| (kind, place)));
         }
-        Ok(books::bind(items, sums, found, complete))
+        Ok(books::bind(items, sums, found, more, after.is_none()))
     })
     .await
 }
@@ -103,12 +108,16 @@ fn moved(row: &Row) -> Done<(i64, OrderMoved)> {
 }
 
 impl Postgres {
-    pub(crate) async fn books(&self, sale: Option<String>) -> StoreResult<Books> {
+    pub(crate) async fn books(
+        &self,
+        sale: Option<String>,
+        after: Option<Vec<(DifferenceKind, i64)>>,
+    ) -> StoreResult<Books> {
         let shared = self.shared();
         shared.gate()?;
         let mut tries = Tries::new();
         loop {
-            match books(shared, &sale).await {
+            match books(shared, &sale, after.as_deref()).await {
                 Ok(books) => return Ok(books),
                 Err(failure) => tries.again(shared, failure, Again::Safe).await.map_err(|f| shared.judge(f))?,
             }

@@ -1,10 +1,10 @@
-//! What was given up, in PostgreSQL: deliveries, refunds and tickets that an operator must see to; and what is forgotten after a while.
+//! What was given up, in PostgreSQL: deliveries, refunds and tickets that an operator must see to.
 use tokio_postgres::Row;
 
 use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, Held, OutboxPage};
+use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Held, OutboxPage};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -12,7 +12,7 @@ use super::Postgres;
 use super::events::read;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
-use super::outbox::{TOLD_AT, glimpse, page, pending_count};
+use super::outbox::{TOLD_AT, glimpse, pending_count};
 use super::read::as_limit;
 use super::rows::money::refund_columns;
 use super::rows::{self, number, small};
@@ -102,26 +102,6 @@ fn discard(ledger: &PostgresLedger<'_>, id: &DeadId, why: &str) -> Done<bool> {
     Ok(changed > 0)
 }
 
-fn forget(ledger: &PostgresLedger<'_>, what: &Forget, limit: usize) -> Done<u64> {
-    let limit = as_limit(limit);
-    let deliveries = "DELETE FROM delivery WHERE seq IN (
-             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)";
-    let tickets = "DELETE FROM dead_letter WHERE seq IN (
-             SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)";
-    let events = "DELETE FROM event WHERE seq IN (
-             SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
-                 AND NOT EXISTS (SELECT FROM endpoint p WHERE p.enabled AND (e.position IS NULL OR p.position < e.position))
-                 AND NOT EXISTS (SELECT FROM delivery d WHERE d.position = e.position AND d.state <> 'discarded')
-             ORDER BY e.at LIMIT $2)";
-    let inbox = "DELETE FROM inbox WHERE (provider, event_id) IN (
-             SELECT provider, event_id FROM inbox WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)";
-    let mut rows = ledger.run(deliveries, &[&what.dead_before.0, &limit])?;
-    rows += ledger.run(tickets, &[&what.dead_before.0, &limit])?;
-    rows += ledger.run(events, &[&what.events_before.0, &limit])?;
-    rows += ledger.run(inbox, &[&what.inbox_before.0, &limit])?;
-    Ok(rows)
-}
-
 /// Reads a dead letter and its place in the list.
 type Read = fn(&Row) -> Done<(i64, Dead)>;
 
@@ -137,7 +117,8 @@ impl Postgres {
     pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         let (sql, read) = list(kind);
-        let found = page(self.all(sql, &[&after, &as_limit(limit + 1)], read).await?, limit, |(seq, _)| *seq);
+        let rows = self.all(sql, &[&after, &as_limit(limit + 1)], read).await?;
+        let found = OutboxPage::of(rows, limit, |(seq, _)| *seq);
         Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
     }
 
@@ -195,10 +176,5 @@ impl Postgres {
             Ok(DeadCounts { deliveries: number(row, 0)?, refunds: number(row, 1)?, tickets: number(row, 2)? })
         };
         Ok(self.one(sql, &[], counts).await?.unwrap_or_default())
-    }
-
-    pub(crate) async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
-        let rows = self.job(Again::Safe, move |ledger| forget(ledger, &what, limit)).await?;
-        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 }

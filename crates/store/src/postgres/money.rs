@@ -2,9 +2,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::event::By;
 use doorbuster_core::money::{self, Capture, Captured, Payment, Refund, RefundId, RefundNews};
-use doorbuster_core::order::{self, Changed};
 use doorbuster_core::{GrantId, Ledger, Millis, OrderState, TicketId};
 
 use crate::contract::{MoneyPage, MoneyQuery};
@@ -150,14 +148,6 @@ impl Postgres {
         self.money(&REFUNDS, &query).await
     }
 
-    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
-        let extend = move |ledger: &mut PostgresLedger<'_>| {
-            let now = ledger.now;
-            order::extend(ledger, &id, pay_by, &by, now)
-        };
-        self.job(Again::Never, extend).await
-    }
-
     async fn money<T>(&self, list: &List<T>, query: &MoneyQuery) -> StoreResult<MoneyPage<T>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match query.oldest_first {
@@ -207,4 +197,21 @@ fn lock_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
     ledger.lock_grants(&grants)?;
     ledger.quota(seen.item, &seen.buyer)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::money::RefundCause;
+
+    #[test]
+    fn rows_know_the_notices_that_the_rules_know() {
+        let notices = RefundCause::ALL.iter().filter(|cause| cause.is_notice());
+        let notices: Vec<_> = notices.map(|cause| format!("'{}'", cause.as_str())).collect();
+        let expected = format!("cause IN ({})", notices.join(", "));
+        assert_eq!(notices!(), format!("r.{expected}"));
+        let schema = include_str!("../../migrations/postgres/0005_money.sql");
+        assert!(schema.contains(&format!("refund_notice ON refund (seq) WHERE {expected};")), "{expected}");
+        let causes: Vec<_> = RefundCause::ALL.iter().map(|cause| format!("'{}'", cause.as_str())).collect();
+        assert!(schema.contains(&format!("CHECK (cause IN ({}))", causes.join(", "))), "{causes:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Expiry, and lists of orders.
+//! Expiry, more time for an order, and lists of orders.
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use doorbuster_core::event::By;
 use doorbuster_core::order::{self, Changed, Ending};
-use doorbuster_core::{GrantId, ItemId, Millis, Order, OrderState, TicketN};
+use doorbuster_core::{GrantId, ItemId, Millis, Order, OrderState, TicketId, TicketN};
 
 use crate::contract::{DeadLetter, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
@@ -50,6 +50,14 @@ impl Postgres {
             }
         })
         .await
+    }
+
+    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+        let extend = move |ledger: &mut PostgresLedger<'_>| {
+            let now = ledger.now;
+            order::extend(ledger, &id, pay_by, &by, now)
+        };
+        self.job(Again::Never, extend).await
     }
 
     pub(crate) async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {

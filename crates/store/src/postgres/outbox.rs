@@ -1,15 +1,15 @@
 //! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet. Whoever changes an endpoint or its rows holds its row.
 use tokio_postgres::Row;
 
-use doorbuster_core::outbox::{Note, Parcel, Progress, about};
+use doorbuster_core::outbox::{Note, Parcel, Progress};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
     Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage, Read,
-    Redelivery, Standing,
+    Redelivery, Standing, about_of,
 };
 use crate::endpoints::{self, EndpointRow};
-use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE};
+use crate::limits::{PAGE_ROWS_MAX, SEQUENCE_AT_ONCE, UNPLACED_COUNTED_MAX};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -76,10 +76,6 @@ fn update(ledger: &PostgresLedger<'_>, id: &str, change: &EndpointChange) -> Don
     Ok(Some(endpoint))
 }
 
-fn state(parcel: &Parcel) -> &'static str {
-    if parcel.dead { DeliveryState::Dead.as_str() } else { DeliveryState::Pending.as_str() }
-}
-
 fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &Progress) -> Done<bool> {
     let sql = "UPDATE endpoint SET position = $3 WHERE id = $1 AND position = $2";
     if ledger.run(sql, &[&id, &progress.from, &progress.to])? == 0 {
@@ -89,7 +85,7 @@ fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &Progress) -> Done<b
     if !failed.is_empty() {
         let positions: Vec<i64> = failed.iter().map(|parcel| parcel.position).collect();
         let about: Vec<&str> = failed.iter().map(|parcel| &*parcel.about).collect();
-        let states: Vec<&str> = failed.iter().map(state).collect();
+        let states: Vec<&str> = failed.iter().map(|parcel| DeliveryState::of(parcel).as_str()).collect();
         let tries: Vec<i64> = failed.iter().map(|parcel| i64::from(parcel.tries)).collect();
         let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
         let errors: Vec<Option<&str>> = failed.iter().map(|parcel| parcel.error.as_deref()).collect();
@@ -115,7 +111,7 @@ fn note(ledger: &PostgresLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
                      WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
                 let tries = i64::from(parcel.tries);
                 let (at, next, now) = (&parcel.position, &parcel.next_at.0, &ledger.now.0);
-                ledger.run(sql, &[&id, at, &state(parcel), &tries, next, &parcel.error, now])?;
+                ledger.run(sql, &[&id, at, &DeliveryState::of(parcel).as_str(), &tries, next, &parcel.error, now])?;
             }
         }
     }
@@ -145,10 +141,6 @@ fn redeliver(ledger: &PostgresLedger<'_>, id: &str, position: i64, most: usize) 
     Ok(Redelivery::Done)
 }
 
-fn about_of(read: &Read) -> String {
-    read.as_ref().map_or_else(|unreadable| unreadable.about.clone(), |told| about(&told.event))
-}
-
 /// What happened and when, as these columns say; `None`: the event is forgotten.
 pub(super) fn glimpse(row: &Row, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
     Ok(row.try_get::<_, Option<String>>(what)?.zip(time(row, at)?))
@@ -170,16 +162,8 @@ fn delivery(row: &Row) -> Done<Delivery> {
     })
 }
 
-/// A page of what was read, which is one row more than asked if there is a next page.
-pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> OutboxPage<T> {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(at);
-    OutboxPage { rows, next }
-}
-
 fn standing(row: &Row) -> Done<Standing> {
-    let oldest = [time(row, 6)?, time(row, 7)?].into_iter().flatten().min();
+    let oldest = [time(row, 6)?, time(row, 7)?, time(row, 8)?].into_iter().flatten().min();
     Ok(Standing {
         endpoint: row.try_get(0)?,
         kind: word(row, 1, "kind", EndpointKind::parse)?,
@@ -243,13 +227,18 @@ impl Postgres {
     }
 
     pub(crate) async fn standings(&self) -> StoreResult<Vec<Standing>> {
-        let sql = "SELECT p.id, p.kind, p.enabled, t.position - p.position,
+        // What has no position yet comes after everything that has one: it waits for every endpoint, also where nobody gives positions.
+        let sql = "WITH unplaced AS MATERIALIZED (
+                 SELECT count(*) AS many, min(e.at) AS oldest
+                 FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $1) AS e)
+             SELECT p.id, p.kind, p.enabled, greatest(t.position - p.position, 0) + u.many,
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
                  (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
-                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending')
-             FROM endpoint p, event_turn t ORDER BY p.created_at, p.id";
-        self.all(sql, &[], standing).await
+                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+                 u.oldest
+             FROM endpoint p, event_turn t, unplaced u ORDER BY p.created_at, p.id";
+        self.all(sql, &[&as_limit(UNPLACED_COUNTED_MAX)], standing).await
     }
 
     pub(crate) async fn advance_endpoint(&self, id: &str, progress: Progress) -> StoreResult<bool> {
@@ -287,7 +276,7 @@ impl Postgres {
         let state = query.state.map(DeliveryState::as_str);
         let after = query.after.unwrap_or(i64::MAX);
         let rows = self.all(sql, &[&query.endpoint, &state, &after, &as_limit(limit + 1)], delivery).await?;
-        Ok(page(rows, limit, |row| row.position))
+        Ok(OutboxPage::of(rows, limit, |row| row.position))
     }
 
     pub(crate) async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {

@@ -3,7 +3,7 @@ use rusqlite::{Row, params};
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 
-use crate::books::{self, ADJUSTED, DIFFERENCES, ITEMS, ItemRow, MONEY, MOVED_BY_SEQ, OPENINGS, state_after};
+use crate::books::{self, ADJUSTED, ITEMS, ItemRow, MONEY, MOVED_BY_SEQ, OPENINGS, state_after};
 use crate::contract::{
     Adjusted, BookPage, Books, Difference, DifferenceKind, ItemBooks, MoneySums, Opening, OrderMoved,
 };
@@ -60,17 +60,22 @@ fn difference(kind: DifferenceKind, row: &Row<'_>) -> Done<Difference> {
     Ok(Difference { kind, item, order: row.get(1)?, payment: row.get(2)?, detail: row.get(3)? })
 }
 
-fn books(sql: &mut Reader<'_>, sale: Option<&str>) -> Done<Books> {
+/// A difference with its place.
+fn placed(kind: DifferenceKind, row: &Row<'_>) -> Done<(i64, Difference)> {
+    Ok((row.get(4)?, difference(kind, row)?))
+}
+
+fn books(sql: &mut Reader<'_>, sale: Option<&str>, after: Option<&[(DifferenceKind, i64)]>) -> Done<Books> {
     let items = sql.all(ITEMS, params![sale], item)?;
     let sums = sql.all(MONEY, params![sale], money)?;
-    let (mut found, mut complete) = (Vec::new(), true);
-    for (kind, text) in DIFFERENCES {
-        let mut rows = sql.all(text, params![sale, as_limit(DIFFERENCES_MAX + 1)], |row| difference(*kind, row))?;
-        complete &= rows.len() <= DIFFERENCES_MAX;
-        rows.truncate(DIFFERENCES_MAX);
-        found.extend(rows);
+    let (mut found, mut more) = (Vec::new(), Vec::new());
+    for (kind, text, place) in books::wanted(after) {
+        let rows = sql.all(text, params![sale, place, as_limit(DIFFERENCES_MAX + 1)], |row| placed(kind, row))?;
+        let (named, on) = books::cut(rows);
+        found.extend(named);
+        more.extend(on.map(|place| (kind, place)));
     }
-    Ok(books::bind(items, sums, found, complete))
+    Ok(books::bind(items, sums, found, more, after.is_none()))
 }
 
 fn opening(row: &Row<'_>) -> Done<Opening> {
@@ -116,8 +121,12 @@ fn page<T>(
 }
 
 impl Sqlite {
-    pub(crate) async fn books(&self, sale: Option<String>) -> StoreResult<Books> {
-        self.read(move |sql| books(sql, sale.as_deref())).await
+    pub(crate) async fn books(
+        &self,
+        sale: Option<String>,
+        after: Option<Vec<(DifferenceKind, i64)>>,
+    ) -> StoreResult<Books> {
+        self.read(move |sql| books(sql, sale.as_deref(), after.as_deref())).await
     }
 
     pub(crate) async fn openings(&self, sale: Option<String>) -> StoreResult<Vec<Opening>> {

@@ -166,6 +166,14 @@ impl Sqlite {
         self.read(move |sql| orders::page(sql, &query, orders::First::Oldest)).await
     }
 
+    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
+        self.job(move |ledger| {
+            let now = ledger.now;
+            order::extend(ledger, &id, pay_by, &by, now)
+        })
+        .await
+    }
+
     pub(crate) async fn end_order(&self, id: TicketId, how: Ending, by: By) -> StoreResult<Changed> {
         self.job(move |ledger| {
             let now = ledger.now;

@@ -1,10 +1,10 @@
-//! What was given up, in SQLite: deliveries, refunds and tickets that an operator must see to; and what is forgotten after a while.
+//! What was given up, in SQLite: deliveries, refunds and tickets that an operator must see to.
 use rusqlite::params;
 
 use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
-use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Forget, Held, OutboxPage};
+use crate::contract::{Dead, DeadCounts, DeadId, DeadKind, DeadOutcome, Held, OutboxPage};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -12,7 +12,7 @@ use super::Sqlite;
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
 use super::money;
-use super::outbox::{glimpse, page, pending_count, told_at};
+use super::outbox::{glimpse, pending_count, told_at};
 use super::read::as_limit;
 use super::rows::{self, number};
 use super::statements::Statements;
@@ -162,40 +162,12 @@ fn counts(sql: &mut Statements<'_>) -> Done<DeadCounts> {
     Ok(found.unwrap_or_default())
 }
 
-fn forget(ledger: &mut SqliteLedger<'_>, what: &Forget, limit: usize) -> Done<usize> {
-    let (sql, limit) = (&mut ledger.sql, as_limit(limit));
-    let deliveries = sql.run(
-        "DELETE FROM delivery WHERE seq IN (
-             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < ?1 ORDER BY seq LIMIT ?2)",
-        params![what.dead_before.0, limit],
-    )?;
-    let tickets = sql.run(
-        "DELETE FROM dead_letter WHERE seq IN (SELECT seq FROM dead_letter WHERE at < ?1 ORDER BY seq LIMIT ?2)",
-        params![what.dead_before.0, limit],
-    )?;
-    // The newest row stays: without it its number would be given to another one.
-    let events = sql.run(
-        "DELETE FROM event WHERE seq IN (
-             SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < ?1
-                 AND e.seq < (SELECT max(seq) FROM event)
-                 AND NOT EXISTS (SELECT 1 FROM endpoint p WHERE p.enabled = 1 AND p.position < e.seq)
-                 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.position = e.seq AND d.state <> 'discarded')
-             ORDER BY e.at LIMIT ?2)",
-        params![what.events_before.0, limit],
-    )?;
-    let inbox = sql.run(
-        "DELETE FROM inbox WHERE (provider, event_id) IN (
-             SELECT provider, event_id FROM inbox WHERE at < ?1 ORDER BY at LIMIT ?2)",
-        params![what.inbox_before.0, limit],
-    )?;
-    Ok(deliveries + tickets + events + inbox)
-}
-
 impl Sqlite {
     pub(crate) async fn dead(&self, kind: DeadKind, after: Option<i64>, limit: usize) -> StoreResult<OutboxPage<Dead>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         self.read(move |sql| {
-            let found = page(list(sql, kind, after, as_limit(limit + 1))?, limit, |(seq, _)| *seq);
+            let rows = list(sql, kind, after, as_limit(limit + 1))?;
+            let found = OutboxPage::of(rows, limit, |(seq, _)| *seq);
             Ok(OutboxPage { rows: found.rows.into_iter().map(|(_, dead)| dead).collect(), next: found.next })
         })
         .await
@@ -215,9 +187,5 @@ impl Sqlite {
 
     pub(crate) async fn dead_counts(&self) -> StoreResult<DeadCounts> {
         self.read(counts).await
-    }
-
-    pub(crate) async fn forget(&self, what: Forget, limit: usize) -> StoreResult<usize> {
-        self.job(move |ledger| forget(ledger, &what, limit)).await
     }
 }

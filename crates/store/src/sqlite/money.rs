@@ -2,12 +2,10 @@
 use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
-use doorbuster_core::event::By;
 use doorbuster_core::money::{
     self, Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundNews,
     RefundState,
 };
-use doorbuster_core::order::{self, Changed};
 use doorbuster_core::{ItemId, Millis, TicketId};
 
 use crate::contract::{MoneyPage, MoneyQuery, Told};
@@ -34,6 +32,7 @@ macro_rules! refund_columns {
         "id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, error, at, settled_at"
     };
 }
+/// Refunds that show that somebody else did something wrong ([`RefundCause::is_notice`]).
 macro_rules! notices {
     () => {
         "cause IN ('mismatch', 'second', 'unknown_order')"
@@ -328,15 +327,24 @@ impl Sqlite {
         self.read(move |sql| page(sql, &REFUNDS, &query)).await
     }
 
-    pub(crate) async fn extend_order(&self, id: TicketId, pay_by: Millis, by: By) -> StoreResult<Changed> {
-        self.job(move |ledger| {
-            let now = ledger.now;
-            order::extend(ledger, &id, pay_by, &by, now)
-        })
-        .await
-    }
-
     pub(crate) async fn history(&self, id: TicketId) -> StoreResult<Vec<Told>> {
         self.read(move |sql| events::history(sql, &id)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::money::RefundCause;
+
+    #[test]
+    fn rows_know_the_notices_that_the_rules_know() {
+        let notices = RefundCause::ALL.iter().filter(|cause| cause.is_notice());
+        let notices: Vec<_> = notices.map(|cause| format!("'{}'", cause.as_str())).collect();
+        let expected = format!("cause IN ({})", notices.join(", "));
+        assert_eq!(notices!(), expected);
+        let schema = include_str!("../../migrations/V4__money.sql");
+        assert!(schema.contains(&format!("refund_notice ON refund (seq) WHERE {expected};")), "{expected}");
+        let causes: Vec<_> = RefundCause::ALL.iter().map(|cause| format!("'{}'", cause.as_str())).collect();
+        assert!(schema.contains(&format!("CHECK (cause IN ({}))", causes.join(", "))), "{causes:?}");
     }
 }

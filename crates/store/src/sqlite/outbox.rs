@@ -1,12 +1,12 @@
 //! The outbox in SQLite: events in their order, endpoints, and what these were not told yet.
 use rusqlite::{Row, params};
 
-use doorbuster_core::outbox::{Note, Parcel, Progress, about};
+use doorbuster_core::outbox::{Note, Parcel, Progress};
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
     Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, NewEndpoint, OutboxPage, Read,
-    Redelivery, Standing,
+    Redelivery, Standing, about_of,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::PAGE_ROWS_MAX;
@@ -119,14 +119,19 @@ fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &Progress) -> Done
     for parcel in &progress.failed {
         sql.run(
             "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![id, parcel.position, &*parcel.about, state(parcel), parcel.tries, parcel.next_at.0, parcel.error, now.0],
+            params![
+                id,
+                parcel.position,
+                &*parcel.about,
+                DeliveryState::of(parcel).as_str(),
+                parcel.tries,
+                parcel.next_at.0,
+                parcel.error,
+                now.0
+            ],
         )?;
     }
     Ok(true)
-}
-
-fn state(parcel: &Parcel) -> &'static str {
-    if parcel.dead { DeliveryState::Dead.as_str() } else { DeliveryState::Pending.as_str() }
 }
 
 fn note(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
@@ -140,7 +145,15 @@ fn note(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[Note]) -> Done<()> {
             Note::Again(parcel) => sql.run(
                 "UPDATE delivery SET state = ?3, tries = ?4, next_at = ?5, error = ?6, at = CASE state WHEN ?3 THEN at ELSE ?7 END
                  WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
-                params![id, parcel.position, state(parcel), parcel.tries, parcel.next_at.0, parcel.error, now.0],
+                params![
+                    id,
+                    parcel.position,
+                    DeliveryState::of(parcel).as_str(),
+                    parcel.tries,
+                    parcel.next_at.0,
+                    parcel.error,
+                    now.0
+                ],
             )?,
         };
     }
@@ -169,10 +182,6 @@ fn redeliver(ledger: &mut SqliteLedger<'_>, id: &str, position: i64, most: usize
         params![id, position, about_of(&told), now.0],
     )?;
     Ok(Redelivery::Done)
-}
-
-fn about_of(read: &Read) -> String {
-    read.as_ref().map_or_else(|unreadable| unreadable.about.clone(), |told| about(&told.event))
 }
 
 fn parcel(row: &Row<'_>) -> Done<Parcel> {
@@ -214,15 +223,7 @@ fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPag
             })
         },
     )?;
-    Ok(page(rows, limit, |row| row.position))
-}
-
-/// A page of what was read, which is one row more than asked if there is a next page.
-pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> OutboxPage<T> {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(at);
-    OutboxPage { rows, next }
+    Ok(OutboxPage::of(rows, limit, |row| row.position))
 }
 
 fn standings(sql: &mut Statements<'_>) -> Done<Vec<Standing>> {

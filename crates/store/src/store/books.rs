@@ -1,15 +1,16 @@
 //! The books: movements of units, and what units and money add up to.
-use crate::contract::{Adjusted, BookPage, Books, Opening, OrderMoved};
+use crate::contract::{Adjusted, BookPage, Books, DifferenceKind, Opening, OrderMoved};
 
 use super::{Store, StoreResult};
 
 /// The books.
 impl Store {
     /// Adds up units and money of a sale, or of all, in one snapshot, and names what does not add up. Reads every order; it is for reports.
-    pub async fn books(&self, sale: Option<String>) -> StoreResult<Books> {
+    /// With `after`, the [`Books::more`] of books that were read before: only what else does not add up of those kinds is named.
+    pub async fn books(&self, sale: Option<String>, after: Option<Vec<(DifferenceKind, i64)>>) -> StoreResult<Books> {
         match self {
-            Self::Sqlite(s) => s.books(sale).await,
-            Self::Postgres(s) => Box::pin(s.books(sale)).await,
+            Self::Sqlite(s) => s.books(sale, after).await,
+            Self::Postgres(s) => Box::pin(s.books(sale, after)).await,
         }
     }
 

@@ -1,6 +1,10 @@
 //! Each way in which money and units may not add up is named by the books, on each backend.
+use std::collections::BTreeSet;
+
 use doorbuster_core::money::{Capture, Captured, Money, PaymentId};
+use doorbuster_store::DifferenceKind;
 use doorbuster_store::conformance::Rig;
+use doorbuster_store::limits::DIFFERENCES_MAX;
 
 use crate::cluster;
 use crate::rig::{Dir, open, open_postgres};
@@ -88,7 +92,7 @@ async fn each_is_named(rig: &Rig, run: impl Fn(&str)) {
         assert_eq!(matches!(came, Captured::Paid(_)), n == 1);
     }
     let differences = async || {
-        let books = rig.store.books(Some("sale-0".to_owned())).await.expect("reads");
+        let books = rig.store.books(Some("sale-0".to_owned()), None).await.expect("reads");
         books.differences.iter().map(|found| found.kind.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(differences().await, [""; 0]);
@@ -116,4 +120,53 @@ async fn what_does_not_add_up_in_postgresql_is_named() {
     let database = cluster.database();
     let rig = open_postgres(&cluster.url(&database), 1).await;
     each_is_named(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+}
+
+/// Payments that stand for nothing, more than are named at once: two pages and a bit of a third.
+const MANY: usize = 2 * DIFFERENCES_MAX + 500;
+
+async fn each_is_named_once(rig: &Rig, run: impl Fn(&str)) {
+    run(&format!(
+        "WITH RECURSIVE numbers (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM numbers WHERE place < {MANY})
+         INSERT INTO payment (id, provider, order_id, amount_minor, currency, state, at)
+         SELECT 'pay_' || place, 'paybank', 'no order', 1, 'EUR', 'captured', 1 FROM numbers"
+    ));
+    let (mut after, mut named, mut pages) = (None, BTreeSet::new(), 0);
+    loop {
+        let books = rig.store.books(None, after).await.expect("reads");
+        for found in books.differences {
+            match found.kind {
+                DifferenceKind::CapturedWithoutPaidOrder => {
+                    assert!(named.insert(found.payment.clone()), "once: {found:?}");
+                }
+                other => {
+                    assert_eq!((other, pages), (DifferenceKind::PaidTwice, 0), "all of a kind at first: {found:?}")
+                }
+            }
+        }
+        pages += 1;
+        assert_eq!(books.elsewhere[0].captured, MANY as i128, "the sums are whole each time");
+        if books.more.is_empty() {
+            break;
+        }
+        after = Some(books.more);
+    }
+    assert_eq!((named.len(), pages), (MANY, 3));
+    rig.store.close().await;
+}
+
+#[tokio::test]
+async fn more_than_are_named_at_once_are_read_on() {
+    let dir = Dir::new();
+    let rig = open(dir.path());
+    let shell = dir.shell();
+    each_is_named_once(&rig, |sql| shell.execute_batch(sql).expect("a change")).await;
+}
+
+#[tokio::test]
+async fn more_than_are_named_at_once_are_read_on_in_postgresql() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let rig = open_postgres(&cluster.url(&database), 1).await;
+    each_is_named_once(&rig, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }

@@ -101,7 +101,7 @@ every! {
         an_order_has_a_history, only_what_happened_is_told, a_batch_tells_of_each_order, a_sale_tells_that_it_opened_and_closed;
     outbox:
         events_are_told_in_their_order_as_they_were, endpoints_come_change_and_go, a_secret_is_replaced_while_the_old_one_signs,
-        an_endpoint_advances_once_from_each_place, what_was_not_told_is_kept, one_node_at_a_time_has_an_endpoint,
+        an_endpoint_advances_once_from_each_place, what_was_not_told_is_kept, what_has_no_position_yet_waits, one_node_at_a_time_has_an_endpoint,
         what_was_given_up_is_listed_until_somebody_saw_to_it, an_event_is_told_once_more_when_asked, what_nobody_needs_is_forgotten;
     races:
         paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;

@@ -95,8 +95,8 @@ impl Sandbox {
         let now = self.engine.now();
         let Some(session) = self.session(id).await? else { return Ok(Done::NotFound) };
         match action {
-            Action::Return => return self.reverse(id, ReversalKind::Returned, now).await,
-            Action::Dispute => return self.reverse(id, ReversalKind::Disputed, now).await,
+            Action::Return => return self.reverse(id, &session, ReversalKind::Returned, now).await,
+            Action::Dispute => return self.reverse(id, &session, ReversalKind::Disputed, now).await,
             _ => {}
         }
         if state(&session, now) != "open" {
@@ -139,11 +139,15 @@ impl Sandbox {
 
 impl Sandbox {
     /// Sends back what was paid, without the shop, which is told by a message.
-    async fn reverse(&self, id: &str, kind: ReversalKind, now: Millis) -> Result<Done, EngineError> {
+    async fn reverse(&self, id: &str, session: &Session, kind: ReversalKind, now: Millis) -> Result<Done, EngineError> {
+        // Looked at before anything is announced: whoever presses in vain, as anybody may, leaves nothing behind.
+        if !session.payments.iter().any(Payment::can_go_back) {
+            return Ok(Done::Over(desk(session, now)));
+        }
         let notice = self.announce(id, now).await?;
         let pressed = self.change(id, |session| {
             let (money, order) = (session.money(), session.order.clone());
-            let Some(paid) = session.payments.iter_mut().find(|paid| !paid.late && paid.refund.is_none()) else {
+            let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return Done::Over(desk(session, now));
             };
             // Whoever asks for it as a refund later hears that it arrived.
@@ -182,5 +186,37 @@ fn desk(session: &Session, now: Millis) -> Desk {
         server_time: time(now.0),
         return_url: session.return_url.clone(),
         state: state(session, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{key_of, rig, text};
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[tokio::test]
+    async fn a_button_that_is_pressed_in_vain_leaves_nothing_behind() {
+        let dir = Scratch::new();
+        let engine = rig::engine(&dir).await;
+        let sandbox = Sandbox::new(engine.clone(), Vec::new());
+        let session = rig::session(engine.now().plus(3_600_000).0);
+        engine.store().sandbox_swap(key_of("cs_1"), None, text(&session)).await.expect("writes");
+        let press = async |action| sandbox.press("cs_1", action).await.expect("reads and writes");
+        let announced =
+            async || engine.store().sandbox_list("due/".to_owned(), String::new(), 100).await.expect("reads").len();
+        for _ in 0..5 {
+            for action in [Action::Return, Action::Dispute] {
+                assert!(matches!(press(action).await, Done::Over(_)), "nothing was paid");
+            }
+        }
+        assert_eq!(announced().await, 0);
+        assert!(matches!(press(Action::Pay).await, Done::Shown(_)));
+        assert!(matches!(press(Action::Return).await, Done::Shown(_)));
+        for action in [Action::Return, Action::Dispute, Action::Pay, Action::Fail] {
+            assert!(matches!(press(action).await, Done::Over(_)), "it went back");
+        }
+        assert_eq!(announced().await, 2, "that it was paid, and that it went back");
+        engine.stop().await;
     }
 }

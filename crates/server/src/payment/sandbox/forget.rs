@@ -73,49 +73,21 @@ impl Sandbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use doorbuster_core::{IdKey, NodeId};
-
+    use super::super::rig;
     use super::*;
-    use crate::clock::Clock;
-    use crate::config::Roles;
-    use crate::engine::{Engine, EngineOptions, Place};
     use crate::scratch::Scratch;
 
     #[tokio::test]
     async fn what_ended_long_ago_is_forgotten_and_nothing_else() {
         let dir = Scratch::new();
-        let engine = Engine::start(EngineOptions {
-            place: Place::Directory(dir.path().to_owned()),
-            roles: Roles::ALL,
-            id_key: IdKey::new([3; 32]),
-            clock: Clock::default(),
-            node: NodeId(1),
-            bounds: doorbuster_core::slot::Bounds::default(),
-            leads_regardless: false,
-            allow_fsync_off: false,
-            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
-        });
-        let engine = engine.await.expect("a fresh directory opens");
+        let engine = rig::engine(&dir).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
         let put = async |key: String, value: String| {
             assert!(engine.store().sandbox_swap(key, None, value).await.expect("writes"));
         };
         let many = PAGE as i64 + 50;
         for n in 0..2 * many {
-            let session = Session {
-                order: String::new(),
-                title: String::new(),
-                units: 1,
-                amount_minor: 1,
-                currency: "CNY".to_owned(),
-                expires_at: n,
-                return_url: String::new(),
-                closed: true,
-                payments: Vec::new(),
-                posts: Vec::new(),
-            };
+            let session = Session { closed: true, ..rig::session(n) };
             put(key_of(&format!("cs_{:03}", n * 7 % (2 * many))), super::super::text(&session)).await;
         }
         for n in 0..many {

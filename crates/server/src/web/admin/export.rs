@@ -13,10 +13,9 @@ use bytes::Bytes;
 use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::Order;
-use doorbuster_api::problem::Problem;
 use doorbuster_api::query::exported_sale;
 use doorbuster_core::ItemId;
-use doorbuster_store::{MoneyQuery, OrderQuery, StoreError};
+use doorbuster_store::{MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
@@ -25,41 +24,44 @@ use self::csv::Lines;
 use self::ledger::Ledger;
 use super::orders::items;
 use super::sale;
+use crate::engine::EngineError;
+use crate::web::failure::failed;
 use crate::web::limits::EXPORT_PAGE;
-use crate::web::reply::{Answer, ReplyBody};
+use crate::web::orders::shown_all;
+use crate::web::reply::{Answer, Refused, ReplyBody};
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/exports/orders.csv`
 pub(crate) async fn orders(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    export(app, query.as_deref(), Export::Orders)
+    export(app, query.as_deref(), Export::Orders).await
 }
 
 /// `GET /v1/admin/exports/payments.csv`
 pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    export(app, query.as_deref(), Export::Payments)
+    export(app, query.as_deref(), Export::Payments).await
 }
 
 /// `GET /v1/admin/exports/refunds.csv`
 pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    export(app, query.as_deref(), Export::Refunds)
+    export(app, query.as_deref(), Export::Refunds).await
 }
 
 /// `GET /v1/admin/exports/ledger.csv`
 pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    export(app, query.as_deref(), Export::Ledger)
+    export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// The sale that the query names, if it names one.
-fn wanted(app: &App, query: Option<&str>) -> Result<Option<String>, Problem> {
-    let wanted = exported_sale(query.unwrap_or_default())?;
+/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales before is known from here on.
+async fn known(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
+    app.engine.catch_up().await.map_err(failed)?;
     if let Some(name) = &wanted {
         sale(app, name)?;
     }
     Ok(wanted)
 }
 
-fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
-    let sale = wanted(&app, query)?;
+async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
+    let sale = known(&app, exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
         Export::Ledger => Source::Ledger(Box::new(Ledger::of(sale))),
         _ => Source::List { items: items(&app, sale.as_deref(), None), at: At::Start },
@@ -101,7 +103,7 @@ enum At {
 }
 
 /// The next lines, the names before the first.
-async fn write(writer: Option<Writer>) -> Option<(Result<Bytes, StoreError>, Option<Writer>)> {
+async fn write(writer: Option<Writer>) -> Option<(Result<Bytes, EngineError>, Option<Writer>)> {
     let mut writer = writer?;
     let mut lines = Lines::default();
     if !std::mem::replace(&mut writer.begun, true) {
@@ -121,7 +123,7 @@ async fn write(writer: Option<Writer>) -> Option<(Result<Bytes, StoreError>, Opt
 
 impl Writer {
     /// Reads a page. False: there was none.
-    async fn read(&mut self, lines: &mut Lines) -> Result<bool, StoreError> {
+    async fn read(&mut self, lines: &mut Lines) -> Result<bool, EngineError> {
         let (items, at) = match &mut self.source {
             Source::Ledger(ledger) => return ledger.next(&self.app, lines).await,
             Source::List { items, at } => (items.clone(), at),
@@ -144,7 +146,7 @@ async fn page(
     items: Option<Vec<ItemId>>,
     after: Option<i64>,
     lines: &mut Lines,
-) -> Result<Option<i64>, StoreError> {
+) -> Result<Option<i64>, EngineError> {
     let store = app.engine.store();
     let money = |items| MoneyQuery { items, after, limit: EXPORT_PAGE, oldest_first: true, ..MoneyQuery::default() };
     match export {
@@ -162,9 +164,7 @@ async fn page(
         Export::Orders | Export::Ledger => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;
-            let catalogue = app.engine.catalogue();
-            let orders = page.orders.iter().filter_map(|order| wire::order_in(&catalogue, order));
-            orders.for_each(|row| order(lines, &row));
+            shown_all(app, &page.orders).await?.iter().for_each(|row| order(lines, row));
             Ok(page.next)
         }
     }

@@ -31,6 +31,8 @@ use crate::web::{App, wire};
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = OrderQuery::of_operator(query.as_deref().unwrap_or_default())?;
+    // An item that this node has not heard of yet would be no item at all.
+    app.engine.catch_up().await.map_err(failed)?;
     let items = items(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // Nothing goes by that name: nothing to look for.
@@ -76,8 +78,10 @@ pub(crate) async fn cancel(
     request: axum::extract::Request,
 ) -> Answer {
     let (id, reason) = asked(&order, request).await?;
-    let reply = end(&app, id, operator(&by, reason.clone())).await?;
-    note(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
+    let (reply, is_new) = end(&app, id, operator(&by, reason.clone())).await?;
+    if is_new {
+        note(&app, &by, "order.cancel", &object!({"order": order, "reason": reason})).await;
+    }
     Ok(reply)
 }
 

@@ -42,7 +42,8 @@ pub(crate) async fn step(
         may_read(&app, &before.row, own)?;
         // It may have been made when another provider took the money.
         let items = before.row.items.iter().enumerate();
-        let faults: Vec<Fault> = items.filter_map(|(index, item)| unpayable(&app, index, &item.currency)).collect();
+        let faults: Vec<Fault> =
+            items.filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency)).collect();
         if !faults.is_empty() {
             return Err(Problem::invalid_request(faults).into());
         }

@@ -52,14 +52,16 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let items = || wanted.items.iter().enumerate();
     let mut faults: Vec<Fault> =
         items().filter(|(_, item)| differs(item)).map(|(index, _)| other_currency(index)).collect();
-    faults.extend(items().filter_map(|(index, item)| unpayable(app, index, item.price.currency.as_str())));
+    let unpayable =
+        |(index, item): (usize, &NewItem)| unpayable(app, index, item.price.amount_minor, item.price.currency.as_str());
+    faults.extend(items().filter_map(unpayable));
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
 /// What is wrong with a price that the payment provider cannot take.
-pub(super) fn unpayable(app: &App, index: usize, currency: &str) -> Option<Fault> {
-    let why = app.payments.refuses_currency(currency)?;
-    Some(Fault::new(Place::Body(format!("/items/{index}/price/currency")), why))
+pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
+    let no = app.payments.refuses_price(minor, currency)?;
+    Some(Fault::new(Place::Body(format!("/items/{index}/price/{}", no.member)), no.why))
 }
 
 fn other_currency(index: usize) -> Fault {

@@ -3,39 +3,27 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use doorbuster_api::payment::Taken;
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
 
 use crate::failpoint::{self, Point};
-use crate::payment::provider::{Provider, Unread};
+use crate::payment::provider::Unread;
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::input;
 use crate::web::reply::{Answer, json};
 
-/// `POST /v1/payments/sandbox/webhook`
-pub(crate) async fn sandbox(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
-    let is_here = matches!(app.payments.provider(), Provider::Sandbox(_));
-    take(app, is_here, BODY_BYTES_MAX, request).await
-}
-
-/// `POST /v1/payments/stripe/webhook`
-pub(crate) async fn stripe(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
-    let is_here = matches!(app.payments.provider(), Provider::Stripe(_));
-    // An event carries the whole of what it is about.
-    take(app, is_here, ADMIN_BODY_BYTES_MAX, request).await
-}
-
-async fn take(app: Arc<App>, is_here: bool, bytes_max: usize, request: axum::extract::Request) -> Answer {
-    if !is_here {
+/// `POST /v1/payments/{provider}/webhook`, each provider's at its own address.
+pub(crate) async fn take(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
+    let provider = app.payments.provider();
+    if request.uri().path() != format!("/v1/payments/{}/webhook", provider.name()) {
         return Err(Problem::not_found("this provider is not configured here").into());
     }
     let headers = request.headers().clone();
-    let body = input::body(request, bytes_max).await?;
+    let body = input::body(request, provider.message_bytes_max()).await?;
     // The sender's time is the world's, which is the store's unless a clock was set or stood still. What was sent before is known by its id.
-    let read = |now| app.payments.provider().read(&headers, &body, now);
+    let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(Unread::Unproved(_)) => read(app.engine.clock().wall()),
         read => read,

@@ -132,4 +132,9 @@ async fn units_and_money_are_reconciled() {
     assert_eq!(item["money"], sums);
     assert_eq!(report["elsewhere"][0]["captured"], 7);
     assert_eq!(reconciliation(&app, "?sale=spring").await["elsewhere"], json!([]));
+    assert_eq!(report["next_cursor"], json!(null));
+    for cursor in ["nonsense", "AAAA"] {
+        let odd = app.admin("GET", &format!("/v1/admin/exports/reconciliation?cursor={cursor}"), None).await;
+        assert_eq!(odd.verdict(), "422 invalid_request", "{cursor}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Providers' messages signed by the code of others, the official libraries of Standard Webhooks, and judged by a real server.
 //!
-//! Where Python or Node is missing its messages are not sent, and the test says so on its standard error.
+//! Python and Node are needed: see [`crate::webhooks::official`].
 
 use std::io::Write;
 use std::process::Stdio;

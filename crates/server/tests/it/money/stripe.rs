@@ -10,6 +10,8 @@ mod later;
 mod lost;
 #[path = "stripe/official.rs"]
 mod official;
+#[path = "stripe/prices.rs"]
+mod prices;
 #[path = "stripe/secrets.rs"]
 mod secrets;
 #[path = "stripe/stand_in.rs"]
@@ -269,26 +271,6 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
     assert_eq!(tell(&app, "evt_o", "checkout.session.completed", &ours).await.json()["outcome"], "paid");
     adds_up(&app).await;
-}
-
-#[tokio::test]
-async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not_to_be_sent_again() {
-    let stripe = StandIn::start().await;
-    let app = start(&stripe).await;
-    for currency in ["ISK", "UGX", "MGA"] {
-        let mut sale = crate::app::sale("spring", 10.into(), 10);
-        sale["items"][0]["price"]["currency"] = json!(currency);
-        let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
-        assert_eq!(made.verdict(), "422 invalid_request", "{}", made.text());
-        assert!(made.text().contains("/items/0/price/currency"), "{}", made.text());
-    }
-    open_sale(&app, 10.into(), 10, 900).await;
-    let id = order(&app, "anna", "k", 10).await;
-    stripe.refuse_sessions(true);
-    let refused = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
-    assert_eq!((refused.verdict().as_str(), &refused.json()["retryable"]), ("409 wrong_state", &json!(false)));
-    assert!(refused.header("x-request-id").is_some(), "why is in the log");
-    stripe.refuse_sessions(false);
 }
 
 #[tokio::test]

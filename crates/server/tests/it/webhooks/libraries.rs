@@ -1,6 +1,6 @@
 //! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a real server.
 //!
-//! Where Python or Node is missing, its example is not run, and the test says so.
+//! Python and Node are needed: see [`super::official`].
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

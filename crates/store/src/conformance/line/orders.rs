@@ -140,7 +140,7 @@ pub async fn the_books_of_a_line_add_up(rig: Rig) {
     assert!(matches!(rig.store.capture(told, true).await.expect("writes"), Captured::Paid(_)));
     cancel(&rig, &orders[1]).await;
     let bert = served(&rig, item).await;
-    let books = rig.store.books(None).await.expect("reads");
+    let books = rig.store.books(None, None).await.expect("reads");
     assert_eq!(books.differences, []);
     let row = &books.items[0];
     assert_eq!((row.pool, row.in_slots, row.held, row.paid, row.ended), (0, 0, 1, 1, 2));

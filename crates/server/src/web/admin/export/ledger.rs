@@ -3,12 +3,14 @@
 //! A line's balance is made of the lines before it alone, so that the last one shows whether the rows tell the whole story.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock};
-use doorbuster_store::{Adjusted, BookPage, OrderMoved, StoreError};
+use doorbuster_store::{Adjusted, BookPage, OrderMoved};
 
 use super::csv::Lines;
-use crate::catalogue::Catalogue;
+use crate::catalogue::ItemState;
+use crate::engine::EngineError;
 use crate::web::limits::EXPORT_PAGE;
 use crate::web::{App, wire};
 
@@ -72,12 +74,18 @@ impl<T> Ahead<T> {
     }
 }
 
+/// An item, and what it has after the lines that were written.
+struct Account {
+    item: Arc<ItemState>,
+    balance: Balance,
+}
+
 /// A ledger that is being written.
 #[derive(Default)]
 pub(super) struct Ledger {
     sale: Option<String>,
     begun: bool,
-    items: BTreeMap<ItemId, Balance>,
+    items: BTreeMap<ItemId, Account>,
     adjusted: Ahead<Adjusted>,
     moved: Ahead<OrderMoved>,
 }
@@ -89,22 +97,24 @@ impl Ledger {
     }
 
     /// The next lines; `None`: that was all.
-    pub(super) async fn next(&mut self, app: &App, lines: &mut Lines) -> Result<bool, StoreError> {
+    pub(super) async fn next(&mut self, app: &App, lines: &mut Lines) -> Result<bool, EngineError> {
         let store = app.engine.store();
-        let catalogue = app.engine.catalogue();
         if !self.begun {
             self.begun = true;
             // What was committed up to now is to be in it; it is read by its positions.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
-            for opening in store.openings(self.sale.clone()).await? {
+            let openings = store.openings(self.sale.clone()).await?;
+            let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
+            let items = app.engine.items_of(&ids).await?;
+            for (opening, item) in openings.iter().zip(items) {
                 let total = match opening.total {
                     Stock::Counted(units) => Some(units.cast_signed()),
                     Stock::Unlimited => None,
                 };
                 let balance = Balance { total, free: total.unwrap_or(0), ..Balance::default() };
-                self.items.insert(opening.item, balance);
-                let said = Said { at: opening.at, item: opening.item, ..Said::default() };
-                self.line(&catalogue, lines, "initial", &said, balance);
+                let (account, said) = (Account { item, balance }, Said { at: opening.at, ..Said::default() });
+                account.line(lines, "initial", &said);
+                self.items.insert(opening.item, account);
             }
             return Ok(true);
         }
@@ -116,7 +126,7 @@ impl Ledger {
                 self.moved.take(store.moved(self.sale.clone(), after, EXPORT_PAGE).await?);
             }
             while self.adjusted.wants().is_none() && self.moved.wants().is_none() {
-                if !self.first(&catalogue, lines) {
+                if !self.first(lines) {
                     return Ok(!lines.is_empty());
                 }
             }
@@ -127,7 +137,7 @@ impl Ledger {
     }
 
     /// Writes the older one of the two that come next. False: there is none.
-    fn first(&mut self, catalogue: &Catalogue, lines: &mut Lines) -> bool {
+    fn first(&mut self, lines: &mut Lines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {
             (Some(adjusted), Some(moved)) => adjusted.at <= moved.at,
@@ -135,34 +145,28 @@ impl Ledger {
             (None, _) => false,
         };
         if is_adjusted && let Some(row) = self.adjusted.rows.pop_front() {
-            let Some(balance) = self.items.get_mut(&row.item) else { return true };
-            balance.total = balance.total.map(|total| total + row.units);
-            balance.free += row.units;
-            let after = *balance;
-            let said = Said { at: row.at, item: row.item, units: row.units, why: Some(row.reason), ..Said::default() };
-            self.line(catalogue, lines, "adjusted", &said, after);
+            let Some(account) = self.items.get_mut(&row.item) else { return true };
+            account.balance.total = account.balance.total.map(|total| total + row.units);
+            account.balance.free += row.units;
+            let said = Said { at: row.at, units: row.units, why: Some(row.reason), ..Said::default() };
+            account.line(lines, "adjusted", &said);
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
         // A sale that was made while this is written comes with the next one.
-        let Some(balance) = self.items.get_mut(&row.item) else { return true };
-        let free = balance.free;
-        balance.moved(row.before, row.after, row.units.cast_signed());
-        let after = *balance;
-        let said = Said {
-            at: row.at,
-            item: row.item,
-            units: after.free - free,
-            order: Some(row.order.to_string()),
-            by: row.by,
-            why: row.why,
-        };
-        self.line(catalogue, lines, word(row.before, row.after), &said, after);
+        let Some(account) = self.items.get_mut(&row.item) else { return true };
+        let free = account.balance.free;
+        account.balance.moved(row.before, row.after, row.units.cast_signed());
+        let units = account.balance.free - free;
+        let said = Said { at: row.at, units, order: Some(row.order.to_string()), by: row.by, why: row.why };
+        account.line(lines, word(row.before, row.after), &said);
         true
     }
+}
 
-    fn line(&self, catalogue: &Catalogue, lines: &mut Lines, movement: &str, said: &Said, after: Balance) {
-        let Some(item) = catalogue.item_of(said.item) else { return };
+impl Account {
+    fn line(&self, lines: &mut Lines, movement: &str, said: &Said) {
+        let Self { item, balance: after } = self;
         let units = if movement == "initial" { after.total.unwrap_or(0) } else { said.units };
         lines.ours(wire::time(said.at)).text(&item.sale).text(&item.row.name).ours(movement).ours(units);
         lines.text(said.order.as_deref().unwrap_or_default()).text(&said.by);
@@ -175,7 +179,6 @@ impl Ledger {
 #[derive(Default)]
 struct Said {
     at: Millis,
-    item: ItemId,
     units: i64,
     order: Option<String>,
     by: String,

@@ -60,7 +60,7 @@ async fn while_rows_are_written(
     which: Export,
     before: &mut Vec<Order>,
 ) -> Vec<HashMap<String, String>> {
-    let reply = export(app.clone(), Some("sale=spring"), which).expect("it begins");
+    let reply = export(app.clone(), Some("sale=spring"), which).await.expect("it begins");
     let ReplyBody::Routed(body) = reply.into_body() else { panic!("it is streamed") };
     let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
     while let Some(page) = pages.next().await {
@@ -114,5 +114,36 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     let last = lines.last().expect("lines");
     let cell = |name: &str| last[name].parse::<usize>().expect("a number");
     assert_eq!([cell("total"), cell("free"), cell("held")], [STOCK, STOCK - held, held]);
+    app.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() {
+    let dir = Scratch::new();
+    let app = start(&dir).await;
+    crowd(&app, 0..3).await;
+    let begun = async |which: Export| {
+        let ReplyBody::Routed(body) = export(app.clone(), None, which).await.expect("it begins").into_body() else {
+            panic!("it is streamed")
+        };
+        body.into_data_stream()
+    };
+    let mut whole = begun(Export::Orders).await;
+    while let Some(page) = whole.next().await {
+        page.expect("it is whole");
+    }
+    // This node has not heard of the sale, and reading again does not help: a sale that it cannot take in.
+    app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
+    for which in [Export::Orders, Export::Ledger] {
+        let mut pages = begun(which).await;
+        let mut has_broken = false;
+        while let Some(page) = pages.next().await {
+            has_broken |= page.is_err();
+        }
+        assert!(has_broken, "{} looks whole", which.as_str());
+    }
+    let query = doorbuster_api::query::OrderQuery::of_operator("").expect("no conditions");
+    let refused = crate::web::orders::page(&app, &query, None, None).await.expect_err("a list that is not whole");
+    assert_eq!(refused.problem.status(), 500);
     app.engine.stop().await;
 }

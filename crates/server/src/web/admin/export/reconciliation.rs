@@ -4,20 +4,26 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::export::{Difference, MoneySums, ReconciledItem, Reconciliation};
+use doorbuster_api::query::reconciled;
 use doorbuster_core::Stock;
 use doorbuster_store as store;
+use doorbuster_store::DifferenceKind;
 use http::StatusCode;
 
-use super::wanted;
+use super::known;
+use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
-    let sale = wanted(&app, query.as_deref())?;
+    let (sale, read_on) = reconciled(query.as_deref().unwrap_or_default())?;
+    let sale = known(&app, sale).await?;
+    let after = cursor::position(List::Differences, read_on.as_deref())?;
+    let after = after.map(|(_, text)| places(&text).ok_or_else(cursor::unknown)).transpose()?;
     let store = app.engine.store();
     let checked_at = wire::time(store.now());
-    let books = store.books(sale).await.map_err(failed)?;
+    let books = store.books(sale, after).await.map_err(failed)?;
     let name = |found: &store::Difference| {
         let item = books.items.iter().find(|item| Some(item.item) == found.item);
         item.map(|item| (item.sale.clone(), item.name.clone())).unzip()
@@ -39,12 +45,13 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
         })
         .collect();
     let report = Reconciliation {
-        ok: differences.is_empty(),
+        ok: differences.is_empty() && read_on.is_none(),
         checked_at,
         items: books.items.iter().map(item).collect(),
         elsewhere: books.elsewhere.iter().map(sums).collect(),
         differences,
-        complete: books.complete,
+        complete: books.more.is_empty(),
+        next_cursor: (!books.more.is_empty()).then(|| cursor::cursor(List::Differences, 0, &written(&books.more))),
     };
     Ok(json(StatusCode::OK, &report))
 }
@@ -80,5 +87,42 @@ fn sums(sums: &store::MoneySums) -> MoneySums {
         refunded: sums.refunded,
         pending: sums.pending,
         failed: sums.failed,
+    }
+}
+
+/// Where to read on, for a cursor: of each kind its letter, and its place in hexadecimal digits.
+fn written(more: &[(DifferenceKind, i64)]) -> String {
+    more.iter().map(|(kind, place)| format!("{}{place:x}", letter(*kind))).collect()
+}
+
+/// What was written for a cursor; `None`: something else.
+fn places(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
+    let is_letter = |c: char| c.is_ascii_uppercase();
+    let mut digits = text.split(is_letter);
+    digits.next().filter(|before| before.is_empty())?;
+    let kind = |wanted: char| DifferenceKind::ALL.iter().copied().find(|kind| letter(*kind) == wanted);
+    let letters = text.chars().filter(|c| is_letter(*c));
+    letters.zip(digits).map(|(of, place)| Some((kind(of)?, i64::from_str_radix(place, 16).ok()?))).collect()
+}
+
+fn letter(kind: DifferenceKind) -> char {
+    char::from(b'A' + kind as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_api::limits::CURSOR_BYTES_MAX;
+
+    #[test]
+    fn a_cursor_leads_back_to_the_place_in_each_kind() {
+        let all: Vec<_> = DifferenceKind::ALL.iter().map(|kind| (*kind, i64::MAX - *kind as i64)).collect();
+        for more in [&all[..], &all[2..3], &[(DifferenceKind::Reversed, 0)]] {
+            assert_eq!(places(&written(more)).as_deref(), Some(more));
+        }
+        assert!(cursor::cursor(List::Differences, 0, &written(&all)).len() <= CURSOR_BYTES_MAX);
+        for bad in ["7", "B", "Bx", "Z7", "7B7", "b7", "é"] {
+            assert_eq!(places(bad), None, "{bad}");
+        }
     }
 }

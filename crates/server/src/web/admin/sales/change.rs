@@ -78,9 +78,9 @@ fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
 
 /// The payment provider has to take what things cost from now on.
 fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
-    let items = patch.items.iter().enumerate();
-    let faults: Vec<Fault> =
-        items.filter_map(|(index, item)| unpayable(app, index, item.price?.currency.as_str())).collect();
+    let prices = patch.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.price?)));
+    let unpayable = |(index, price): (usize, Money)| unpayable(app, index, price.amount_minor, price.currency.as_str());
+    let faults: Vec<Fault> = prices.filter_map(unpayable).collect();
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
