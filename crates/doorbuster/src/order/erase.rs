@@ -74,7 +74,7 @@ fn counted(orders: u64, other: u64) -> String {
     match (orders, other) {
         (_, 0) => some(orders, "order"),
         (0, _) => some(other, "row"),
-        (_, _) => format!("{} and {}", some(orders, "order"), some(other, "other row")),
+        _ => format!("{} and {}", some(orders, "order"), some(other, "other row")),
     }
 }
 
