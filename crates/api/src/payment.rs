@@ -68,7 +68,7 @@ pub enum Outcome {
     Noted,
     /// The message, or its payment, was taken before; nothing was done.
     Repeated,
-    /// It says nothing that is used here; nothing was done.
+    /// It says nothing that is used here, or is about a payment or refund that is not known here; nothing was done.
     Ignored,
 }
 

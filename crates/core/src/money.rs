@@ -18,7 +18,7 @@ use crate::value::{Millis, Stock};
 pub(crate) use checkout::ask_anew;
 pub use checkout::{Checkout, CheckoutKept, asked_in_vain, close_checkout, keep_checkout};
 pub(crate) use refund::refund;
-pub use refund::{RefundNews, answer_refund, note_refund, retry_refund, settle_refund};
+pub use refund::{RefundNews, RefundTold, answer_refund, note_refund, retry_refund, settle_refund};
 pub use rows::{
     Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState, ReversalKind,
 };

@@ -11,11 +11,14 @@ use doorbuster_api::value::Money;
 
 use crate::cli::{CsvArgs, ReconcileArgs};
 use crate::client::{self, Client, Path};
-use crate::exit::{Outcome, Verdict};
+use crate::exit::{Failure, Outcome, Verdict};
 use crate::{print, table};
 
 /// Runs `csv`.
 pub fn csv(args: &CsvArgs) -> Outcome {
+    if args.shop.json {
+        return Err(Failure::Settings("csv writes CSV and no JSON: leave --json out".into()));
+    }
     let client = Client::new(&args.shop)?;
     let name = format!("{}.csv", args.list.as_str());
     let pairs: Vec<_> = args.sale.as_deref().map(|sale| ("sale", sale)).into_iter().collect();
@@ -29,7 +32,7 @@ pub fn csv(args: &CsvArgs) -> Outcome {
             Some(file) => {
                 let mut part = Part::beside(file)?;
                 client.download(path, &mut |bytes| part.write(bytes)).await?;
-                part.finish(file)?;
+                part.finish()?;
             }
         }
         Ok(Verdict::Fine)
@@ -38,6 +41,8 @@ pub fn csv(args: &CsvArgs) -> Outcome {
 
 /// A file that is not whole yet; removed unless it is finished.
 struct Part {
+    /// The file that was asked for, by which failures are told.
+    wanted: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
 }
@@ -48,18 +53,22 @@ impl Part {
         // Two at once into one file: the last whole one is there.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
-        let open = File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path, file: BufWriter::new(open) })
+        let open = File::create_new(&path).with_context(|| {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
+            format!("cannot write {}: no file can be begun in the folder {}", file.display(), folder.display())
+        })?;
+        Ok(Self { wanted: file.to_owned(), path, file: BufWriter::new(open) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
-        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.wanted.display()))?;
         Ok(true)
     }
 
-    fn finish(mut self, file: &FilePath) -> anyhow::Result<()> {
-        self.file.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
-        std::fs::rename(&self.path, file).with_context(|| format!("cannot write {}", file.display()))
+    fn finish(mut self) -> anyhow::Result<()> {
+        let why = || format!("cannot write {}", self.wanted.display());
+        self.file.flush().with_context(why)?;
+        std::fs::rename(&self.path, &self.wanted).with_context(why)
     }
 }
 
@@ -156,10 +165,10 @@ mod tests {
         other.write(b"other").expect("there is room");
         broken.write(b"broken").expect("there is room");
         let read = || std::fs::read_to_string(&file).expect("it is there");
-        one.finish(&file).expect("it is whole");
+        one.finish().expect("it is whole");
         assert_eq!(read(), "one, and more than the other has");
         drop(broken);
-        other.finish(&file).expect("it is whole");
+        other.finish().expect("it is whole");
         assert_eq!(read(), "other");
         assert_eq!(std::fs::read_dir(&dir).expect("it is there").count(), 1, "nothing else is left");
         std::fs::remove_dir_all(&dir).expect("it is ours");

@@ -56,7 +56,10 @@ async fn many(client: &Client, how: &str, which: &ManyDead) -> Outcome {
         let mut pairs = vec![("limit", PAGE)];
         pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let asked = client.post_json(Path(&[LETTERS[0], LETTERS[1], LETTERS[2], how], &pairs), which).await;
-        let page: ManySeenTo = asked?.read()?;
+        let page: ManySeenTo = match asked {
+            Ok(answer) => answer.read()?,
+            Err(refused) => return client.tell(Err(refused), |_: &ManySeenTo| String::new()),
+        };
         sum = ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };
         if sum.next_cursor.is_none() {
             break;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 pub use doorbuster_core::Millis;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 /// The header that names the message.
 pub const ID_HEADER: &str = "webhook-id";
@@ -20,6 +20,8 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 pub const TOLERANCE_MS: i64 = 300_000;
 /// Characters of a message's id; a longer one is no id.
 pub const ID_MAX: usize = 256;
+/// Digits of a message's time in seconds; milliseconds have more.
+const TIME_DIGITS_MAX: usize = 12;
 /// Bytes of a secret, before base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -84,9 +86,20 @@ pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String 
 /// Why a message was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unbelieved {
-    /// A header is missing, there twice, or not what it must be.
+    /// A header is missing, empty, or there twice.
     #[error("the headers webhook-id, webhook-timestamp and webhook-signature are needed, once each")]
     Headers,
+    /// The id is longer than [`ID_MAX`].
+    #[error("webhook-id is too long: it must have at most {} characters", ID_MAX)]
+    LongId,
+    /// The id holds something else than visible ASCII.
+    #[error("webhook-id must be visible ASCII, without spaces")]
+    OddId,
+    /// The time is written in some other way.
+    #[error(
+        "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no fraction, no date"
+    )]
+    Time,
     /// Its time is further from ours than is tolerated.
     #[error("webhook-timestamp is too old or too new")]
     Stale,
@@ -106,17 +119,16 @@ pub fn verify<'h>(
     now: Millis,
     tolerance_ms: i64,
 ) -> Result<&'h str, Unbelieved> {
-    let id = single(headers, ID_HEADER)?;
-    let timestamp = single(headers, TIMESTAMP_HEADER)?;
+    let (id, timestamp) = (single(headers, ID_HEADER)?, single(headers, TIMESTAMP_HEADER)?);
     let signatures = single(headers, SIGNATURE_HEADER)?;
-    if id.len() > ID_MAX || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Unbelieved::Headers);
+    if id.len() > ID_MAX {
+        return Err(Unbelieved::LongId);
     }
+    let id = id.to_str().ok().filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic())).ok_or(Unbelieved::OddId)?;
     // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are written.
-    if timestamp.len() > 12 || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Unbelieved::Headers);
-    }
-    let at_secs: i64 = timestamp.parse().map_err(|_| Unbelieved::Headers)?;
+    let is_time = |text: &&str| text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    let timestamp = timestamp.to_str().ok().filter(is_time).ok_or(Unbelieved::Time)?;
+    let at_secs: i64 = timestamp.parse().map_err(|_| Unbelieved::Time)?;
     if now.0.abs_diff(at_secs * 1_000) > tolerance_ms.unsigned_abs() {
         return Err(Unbelieved::Stale);
     }
@@ -124,17 +136,18 @@ pub fn verify<'h>(
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         message.extend_from_slice(part);
     }
-    let offered = signatures.split(' ').take(SIGNATURES_MAX);
+    // What is no ASCII fits nothing.
+    let offered = signatures.to_str().unwrap_or_default().split(' ').take(SIGNATURES_MAX);
     let mut proofs = offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
     let is_good = proofs.any(|proof| keys.iter().any(|key| hmac::verify(&key.0, &message, &proof).is_ok()));
     if is_good { Ok(id) } else { Err(Unbelieved::Forged) }
 }
 
-/// The text of a header that is there once and is not empty.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Unbelieved> {
+/// A header that is there once and is not empty.
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, Unbelieved> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) if !value.is_empty() => value.to_str().map_err(|_| Unbelieved::Headers),
+        (Some(value), None) if !value.is_empty() => Ok(value),
         _ => Err(Unbelieved::Headers),
     }
 }

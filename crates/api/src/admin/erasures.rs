@@ -49,14 +49,17 @@ pub enum HeldBackReason {
 }
 
 impl HeldBackReason {
-    /// What is to be said of it to a person.
+    /// What is to be said to a person of one row that has to stay, or of several.
     #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::NotClosed => "the sale is not closed",
-            Self::Unpaid => "it waits for its payment",
-            Self::OpenCheckout => "its checkout is not closed yet",
-            Self::RefundDue => "its refund has not arrived",
+    pub const fn words(self, is_one: bool) -> &'static str {
+        match (self, is_one) {
+            (Self::NotClosed, _) => "the sale is not closed",
+            (Self::Unpaid, true) => "it waits for its payment",
+            (Self::Unpaid, false) => "they wait for their payments",
+            (Self::OpenCheckout, true) => "its checkout is not closed yet",
+            (Self::OpenCheckout, false) => "their checkouts are not closed yet",
+            (Self::RefundDue, true) => "its refund has not arrived",
+            (Self::RefundDue, false) => "their refunds have not arrived",
         }
     }
 }
@@ -89,17 +92,17 @@ pub struct Erasure {
     pub orders: u64,
     /// Other rows: places in rooms and lines, spent codes, what slots were told, refused tickets.
     pub other: u64,
-    /// What has to stay for now. Empty: nothing names the buyer any more.
+    /// What has to stay for now. Empty: nothing names the buyer any more, but for a block where `blocked` says so.
     pub held_back: Vec<HeldBack>,
     /// Whether a block names the buyer, which stays until it is deleted or over.
     pub blocked: bool,
 }
 
 impl Erasure {
-    /// Whether nothing names the buyer any more, or would.
+    /// Whether nothing has to stay for now. A block is an operator's own decision, and waits for nothing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.held_back.is_empty() && !self.blocked
+        self.held_back.is_empty()
     }
 }
 

@@ -5,6 +5,7 @@ use super::keys::{NewKey, Role};
 use super::new_sale::NewSale;
 use super::sale_patch::{ItemPatch, SalePatch};
 use super::stock::Adjustment;
+use super::webhooks::NewWebhookEndpoint;
 use crate::body::Change;
 use crate::gate::Asked;
 use crate::problem::Problem;
@@ -282,4 +283,28 @@ fn a_key_has_a_name_and_a_role() {
     key(r#"{"name":"x","role":"root"}"#, &[("/role", "must be one of viewer, operator, admin")]);
     key("{}", &[("/name", "is missing"), ("/role", "is missing")]);
     assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Admin);
+}
+
+#[test]
+fn what_is_wrong_with_an_address_is_said() {
+    let check = |url: &str, words: &str| {
+        let body = serde_json::json!({"url": url, "types": ["*"]}).to_string();
+        let problem = NewWebhookEndpoint::from_json(body.as_bytes()).expect_err(url);
+        let fault = problem.faults().first().expect("a fault");
+        assert!(fault.pointer == "/url" && fault.detail.contains(words), "{url}: {}", fault.detail);
+    };
+    for none in ["", "shop.example", "ftp://shop.example/", "https:/shop.example/", "a b", "://shop.example/"] {
+        check(none, "must be an https address");
+    }
+    for hostless in ["https://", "HTTPS://", "https:///x", "https://\\x", "http://?x", "http://#x", "amqp:///v"] {
+        check(hostless, "must name a host");
+    }
+    for spaced in ["http://127.0.0.1/a b", " https://shop.example/", "https://shop.example/ ", "https:// x/é"] {
+        check(spaced, "must not hold a space: write it as %20");
+    }
+    check("http://127.0.0.1/é", "must not hold 'é'");
+    check("https://caf\u{e9}.example/", "Punycode");
+    check("https://shop.example/\u{200b}", r"must not hold '\u{200b}'");
+    check("https://shop.example/\n", "control characters");
+    check(&format!("https://shop.example/{}", "x".repeat(crate::limits::WEBHOOK_URL_BYTES_MAX)), "at most");
 }

@@ -22,10 +22,13 @@ fn types() -> Schema {
         .into()
 }
 
+/// A scheme in small letters or capitals, a host or a user's name, and whatever else there is.
+const ADDRESS_PATTERN: &str = r"^([Hh][Tt][Tt][Pp][Ss]?|[Aa][Mm][Qq][Pp][Ss]?|[Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://[!\u0022$-.0->@-\u005B\u005D-~][!-~]*$";
+
 fn address() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .pattern(Some("^(https?|amqps?|nats|tls)://[!-~]+$"))
+        .pattern(Some(ADDRESS_PATTERN))
         .max_length(Some(crate::limits::WEBHOOK_URL_BYTES_MAX))
         .description(Some("Where it is: https, or http where the server lets webhooks go to private addresses, without user name and fragment; or a broker \
              that the server's settings name: amqp, amqps, nats or tls."))
@@ -355,6 +358,7 @@ mod tests {
             let body = format!(r#"{{"url":"{broker}","types":["*"]}}"#);
             assert_eq!(NewWebhookEndpoint::from_json(body.as_bytes()).expect("good").url, broker);
         }
+        assert!(NewWebhookEndpoint::from_json(br#"{"url":"HTTPS://shop.example/","types":["*"]}"#).is_ok());
         check(r#"{"url":"ftp://x","types":[]}"#, &["/url", "/types"]);
         check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid",7]}"#, &["/types/3"]);
         check(r#"{"url":"https://x","types":["order.payed","order.paid","order.paid"]}"#, &["/types/0", "/types/2"]);

@@ -1,5 +1,6 @@
 //! Readers of single values. Each notes what is wrong, in words for a person, and returns `None`.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde_json::value::RawValue;
@@ -148,23 +149,39 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 }
 
 /// How addresses of endpoints begin: those of webhooks, and those of brokers.
-const ENDPOINT_SCHEMES: [&str; 6] = ["https://", "http://", "amqp://", "amqps://", "nats://", "tls://"];
+const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// Address of an endpoint: visible ASCII. Whether it may be gone to is the server's to say.
+/// Address of an endpoint: visible ASCII, with a host. Whether it may be gone to is the server's to say.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
-    let is_one = ENDPOINT_SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
-    if !is_one || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        faults.add(
-            pointer,
-            "must be an https address, such as https://shop.example/hooks/doorbuster, or that of a broker",
-        );
-    } else if text.len() > WEBHOOK_URL_BYTES_MAX {
-        faults.add(pointer, format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters"));
-    } else {
-        return Some(text.into_owned());
+    match wrong_address(&text) {
+        Some(why) => {
+            faults.add(pointer, why);
+            None
+        }
+        None => Some(text.into_owned()),
     }
-    None
+}
+
+/// What is wrong with the address of an endpoint.
+fn wrong_address(text: &str) -> Option<Cow<'static, str>> {
+    let is_known = |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    let Some((_, rest)) = text.trim_start().split_once("://").filter(|(scheme, _)| is_known(scheme)) else {
+        let wanted = "must be an https address, such as https://shop.example/hooks/doorbuster, or that of a broker";
+        return Some(wanted.into());
+    };
+    if let Some(odd) = text.chars().find(|char| !char.is_ascii_graphic()) {
+        return Some(match odd {
+            ' ' => "must not hold a space: write it as %20".into(),
+            odd if odd.is_control() => "must not hold control characters".into(),
+            odd => format!("must not hold {odd:?}: write it in %-codes, and in a host's name in Punycode").into(),
+        });
+    }
+    // Parsers of addresses pass over more slashes, and take for the host what follows them.
+    if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
+        return Some("must name a host, as https://shop.example/hooks/doorbuster does".into());
+    }
+    (text.len() > WEBHOOK_URL_BYTES_MAX).then(|| format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters").into())
 }
 
 /// An event's id.

@@ -44,8 +44,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/payments/sandbox/webhook",
         id: "take_sandbox_message",
         summary: "Take a message of the sandbox provider",
-        description: "Signed as Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`. Unsigned, forged, stale: `401`, and \
-            nothing is done. Signed, but not what it must be: `400`, and it is not remembered. Each `webhook-id` is taken once, and each payment.",
+        description: "Signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible ASCII), `webhook-timestamp` (whole seconds), \
+            `webhook-signature` (the first 16 are looked at). Unsigned, forged, stale: `401`, and nothing is done. \
+            Signed, but not what it must be: `400`, and it is not remembered. Each `webhook-id` is taken once, and each payment.",
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<PaymentEvent>() }),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..MESSAGE

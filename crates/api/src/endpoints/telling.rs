@@ -145,6 +145,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyToRetry>() }),
         answers: &[ok::<ManySeenTo>("How many are tried again.")],
+        codes: &[Code::NotFound],
         ..RUNNING
     },
     Endpoint {
@@ -156,6 +157,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body { media: BodyType::Json, shape: Shape::of::<ManyToDiscard>() }),
         answers: &[ok::<ManySeenTo>("How many are let be.")],
+        codes: &[Code::NotFound],
         ..RUNNING
     },
 ];

@@ -66,6 +66,17 @@ pub enum RefundNews {
     },
 }
 
+/// What a provider's message about a refund came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundTold {
+    /// It was taken.
+    Taken,
+    /// It was taken before.
+    Repeated,
+    /// There is no such refund: the message was not taken.
+    NoRefund,
+}
+
 /// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it is now.
 pub fn note_refund<L: Ledger>(
     ledger: &mut L,
@@ -198,7 +209,7 @@ pub fn retry_refund<L: Ledger>(ledger: &mut L, id: &RefundId, now: Millis) -> Re
     Ok(Some(refund))
 }
 
-/// Takes a provider's message about a refund, by the refund's id or its payment's. False if the message was taken before or names no refund of ours.
+/// Takes a provider's message about a refund, by the refund's id or its payment's.
 pub fn settle_refund<L: Ledger>(
     ledger: &mut L,
     provider: &str,
@@ -206,17 +217,18 @@ pub fn settle_refund<L: Ledger>(
     id: &RefundId,
     news: &RefundNews,
     now: Millis,
-) -> Result<bool, L::Error> {
+) -> Result<RefundTold, L::Error> {
     if ledger.inbox(provider, event)? && keeps(Rule::InboxOnce) {
-        return Ok(false);
+        return Ok(RefundTold::Repeated);
     }
     // What names no refund of ours may be news of something else, which is taken once by itself.
-    let Some(refund) = ledger.refund(id)? else { return Ok(false) };
+    let Some(refund) = ledger.refund(id)? else { return Ok(RefundTold::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     // It may be news of what came back.
     let may_be_old = refund.state != RefundState::Settled && once(&refund).is_some() && keeps(Rule::OldNewsAsk);
     let is_old =
         may_be_old && matches!(news, RefundNews::Accepted { .. } | RefundNews::Settled | RefundNews::Arrived(_));
     let news = if is_old { &RefundNews::Ask { lost: false } } else { news };
-    Ok(note_refund(ledger, id, news, now)?.is_some())
+    note_refund(ledger, id, news, now)?;
+    Ok(RefundTold::Taken)
 }

@@ -71,7 +71,8 @@ pub enum OrderCommand {
 
 /// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that is closed.
 ///
-/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat it later.
+/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat it later. A block of the
+/// buyer stays as well and is told of, and the exit code is 0: it is yours to remove.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {

@@ -26,7 +26,7 @@ pub struct Problem {
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
-    /// Where in the body.
+    /// Where in the body; empty for the body as a whole, and where a header or a parameter is at fault.
     pub pointer: Option<String>,
     /// Which header.
     pub header: Option<String>,
@@ -38,10 +38,10 @@ pub struct Fault {
 
 impl Fault {
     fn told(&self) -> String {
-        let place = match (&self.pointer, &self.header, &self.parameter) {
-            (Some(pointer), ..) => format!("{pointer} "),
-            (_, Some(header), _) => format!("header {header} "),
-            (.., Some(parameter)) => format!("parameter {parameter} "),
+        let place = match (&self.header, &self.parameter, &self.pointer) {
+            (Some(header), ..) => format!("header {header} "),
+            (_, Some(parameter), _) => format!("parameter {parameter} "),
+            (.., Some(pointer)) if !pointer.is_empty() => format!("{pointer} "),
             _ => String::new(),
         };
         format!("{place}{}", self.detail)
@@ -99,8 +99,9 @@ mod tests {
     #[test]
     fn a_wrong_parameter_or_header_is_named_and_nothing_is_said_twice() {
         let text = r#"{"title":"Invalid request","code":"invalid_request","detail":"1 fault",
-            "errors":[{"parameter":"limit","detail":"must be a whole number from 1 to 200"},
-                      {"header":"Idempotency-Key","detail":"is missing"},{"detail":"is too long"}]}"#;
+            "errors":[{"pointer":"","parameter":"limit","detail":"must be a whole number from 1 to 200"},
+                      {"pointer":"","header":"Idempotency-Key","detail":"is missing"},
+                      {"pointer":"","detail":"is too long"}]}"#;
         assert_eq!(
             sentence(text),
             "Invalid request: parameter limit must be a whole number from 1 to 200; header Idempotency-Key is missing; \

@@ -46,21 +46,86 @@ fn agreed() -> std::io::Result<bool> {
 }
 
 fn told(erasure: &Erasure) -> String {
-    let counted = |orders: u64, other: u64| {
-        let orders = if orders == 1 { "1 order".to_owned() } else { format!("{} orders", table::grouped(orders)) };
-        if other == 0 { orders } else { format!("{orders} and {} other rows", table::grouped(other)) }
-    };
-    let done = counted(erasure.orders, erasure.other);
-    let mut out = match (erasure.orders + erasure.other, erasure.dry_run) {
+    let Erasure { erased_as, orders, other, .. } = erasure;
+    let (all, done) = (orders + other, counted(*orders, *other));
+    let mut out = match (all, erasure.dry_run) {
         (0, _) => "There is nothing of this buyer that can be erased now.\n".to_owned(),
-        (_, true) => format!("{done} would be {} from then on.\n", erasure.erased_as),
-        (_, false) => format!("{done} are {} now.\n", erasure.erased_as),
+        (_, true) => format!("{done} would be {erased_as} from then on.\n"),
+        (1, false) => format!("{done} is {erased_as} now.\n"),
+        (_, false) => format!("{done} are {erased_as} now.\n"),
     };
     for held in &erasure.held_back {
-        out += &format!("{}: {} stay: {}.\n", held.sale, counted(held.orders, held.other), held.reason.words());
+        let is_one = held.orders + held.other == 1;
+        let stay = if is_one { "stays" } else { "stay" };
+        let (rows, why) = (counted(held.orders, held.other), held.reason.words(is_one));
+        out += &format!("{}: {rows} {stay}: {why}.\n", held.sale);
     }
     if erasure.blocked {
-        out += "A block names this buyer, and stays until it is over or removed: doorbuster block list.\n";
+        out += "A block names this buyer, and goes on turning them away. It stays until it is over or you remove it: \
+                doorbuster block list, doorbuster block remove BLOCK.\n";
     }
     out
+}
+
+/// So many orders, and rows that are none.
+fn counted(orders: u64, other: u64) -> String {
+    let some =
+        |number: u64, what: &str| format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" });
+    match (orders, other) {
+        (_, 0) => some(orders, "order"),
+        (0, _) => some(other, "row"),
+        _ => format!("{} and {}", some(orders, "order"), some(other, "other row")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_api::admin::erasures::{HeldBack, HeldBackReason};
+
+    use super::*;
+
+    fn erasure(orders: u64, other: u64) -> Erasure {
+        let erased_as = "erased:5f".to_owned();
+        Erasure { erased_as, dry_run: false, orders, other, held_back: Vec::new(), blocked: false }
+    }
+
+    #[test]
+    fn one_is_and_several_are() {
+        assert_eq!(told(&erasure(0, 0)), "There is nothing of this buyer that can be erased now.\n");
+        assert_eq!(told(&erasure(1, 0)), "1 order is erased:5f now.\n");
+        assert_eq!(told(&erasure(0, 1)), "1 row is erased:5f now.\n");
+        assert_eq!(told(&erasure(1, 1)), "1 order and 1 other row are erased:5f now.\n");
+        assert_eq!(told(&erasure(2_000, 3)), "2,000 orders and 3 other rows are erased:5f now.\n");
+        let dry = Erasure { dry_run: true, ..erasure(1, 0) };
+        assert_eq!(told(&dry), "1 order would be erased:5f from then on.\n");
+    }
+
+    #[test]
+    fn what_stays_is_named_with_its_reason_in_the_right_number() {
+        let check = |reason, orders, other, expected: &str| {
+            let held = HeldBack { sale: "spring".to_owned(), reason, orders, other };
+            let found = Erasure { held_back: vec![held], ..erasure(0, 0) };
+            let told = told(&found);
+            assert_eq!(told.lines().last(), Some(expected), "{told}");
+            assert!(!found.is_whole());
+        };
+        check(HeldBackReason::NotClosed, 1, 2, "spring: 1 order and 2 other rows stay: the sale is not closed.");
+        check(HeldBackReason::Unpaid, 1, 0, "spring: 1 order stays: it waits for its payment.");
+        check(HeldBackReason::Unpaid, 4, 0, "spring: 4 orders stay: they wait for their payments.");
+        check(HeldBackReason::OpenCheckout, 1, 0, "spring: 1 order stays: its checkout is not closed yet.");
+        check(HeldBackReason::OpenCheckout, 2, 0, "spring: 2 orders stay: their checkouts are not closed yet.");
+        check(HeldBackReason::RefundDue, 1, 0, "spring: 1 order stays: its refund has not arrived.");
+        check(HeldBackReason::RefundDue, 2, 0, "spring: 2 orders stay: their refunds have not arrived.");
+    }
+
+    #[test]
+    fn a_block_is_told_of_with_what_to_do_about_it_and_holds_nothing_back() {
+        let blocked = Erasure { blocked: true, ..erasure(1, 0) };
+        assert!(blocked.is_whole());
+        let told = told(&blocked);
+        assert!(
+            told.contains("A block names this buyer") && told.contains("doorbuster block remove BLOCK.\n"),
+            "{told}"
+        );
+    }
 }

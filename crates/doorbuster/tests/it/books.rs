@@ -47,7 +47,12 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     assert!(ask(&["csv", "buyers"]).refused(2).contains("orders, payments, refunds, ledger"));
     assert!(ask(&["csv", "orders", "--sale", "none"]).refused(1).contains("not_found"));
     let nowhere = scratch.join("nowhere/orders.csv");
-    ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")]).refused(1);
+    let said = ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")]).refused(1);
+    let folder = scratch.join("nowhere");
+    let expected =
+        format!("cannot write {}: no file can be begun in the folder {}: ", nowhere.display(), folder.display());
+    assert!(said.contains(&expected) && !said.contains(".part"), "{said}");
+    assert!(ask(&["csv", "orders", "--json"]).refused(2).contains("leave --json out"));
 
     let told = ask(&["reconcile", "--sale", "spring"]).fine();
     assert!(told.contains("phone") && told.ends_with("Units and money add up.\n"), "{told}");

@@ -150,6 +150,10 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     assert_eq!(ask(&["order", "show", id, "--json"]).json()["state"], json!("cancelled"));
     let missing = ask(&["order", "show", "ord_none"]);
     assert!(missing.refused(1).ends_with("(not_found).\n"), "{}", missing.err());
+    assert_eq!(
+        ask(&["order", "list", "--cursor", "xx"]).refused(1),
+        "doorbuster: Invalid request: parameter cursor is not a cursor that was given out for this list (invalid_request).\n"
+    );
 }
 
 #[test]

@@ -200,6 +200,8 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     assert!(rotated.contains("whsec_") && !rotated.contains(&secret), "{rotated}");
     let edited = ask(&["webhook", "endpoint", "edit", &id, "--enabled", "false"]).fine();
     assert_eq!(edited, format!("{id} at {address} is told of nothing.\n"));
+    let discarded = ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]);
+    assert_eq!(discarded.fine(), "0 are let be.\n");
     assert_eq!(ask(&["webhook", "endpoint", "remove", &id]).fine(), format!("{id} is gone.\n"));
     assert!(ask(&["webhook", "endpoint", "remove", &id]).refused(1).ends_with("(not_found).\n"));
     assert!(ask(&["webhook", "listen", "--secret", "mine"]).refused(2).contains("whsec_"));
@@ -208,7 +210,13 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     let discarded = ask(&["dead-letter", "discard", "dlv_1", "--reason", "none"]);
     assert!(discarded.refused(1).ends_with("(not_found).\n"));
     assert_eq!(ask(&["dead-letter", "retry", "--all"]).fine(), "0 are tried again.\n");
-    assert_eq!(ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]).fine(), "0 are let be.\n");
+    for gone in [id.as_str(), "end_x"] {
+        let said = ask(&["dead-letter", "retry", "--endpoint", gone]).refused(1);
+        assert!(said.contains("there is no such endpoint") && said.ends_with("(not_found).\n"), "{said}");
+        assert!(ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test"]).refused(1).contains("no such"));
+        let told = ask(&["dead-letter", "retry", "--endpoint", gone, "--json"]);
+        assert_eq!((told.refused(1).as_str(), &told.json()["code"]), ("", &json!("not_found")));
+    }
     for unclear in [&["retry"][..], &["retry", "dlv_1", "--all"], &["discard", "--all"]] {
         ask(&[&["dead-letter"], unclear].concat()).refused(2);
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
 use doorbuster_core::TicketId;
-use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews};
+use doorbuster_core::money::{Capture, Captured, PaymentId, RefundNews, RefundTold};
 use doorbuster_store::{Reversal, Reversing};
 
 use super::Payments;
@@ -24,24 +24,29 @@ impl Payments {
                 let provider = self.provider.name().to_owned();
                 let came_back =
                     if let RefundNews::CameBack(why) = &news { Some((id.0.clone(), why.clone())) } else { None };
-                let is_ours = self.engine.store().settle_refund(provider, event, id, news).await?;
-                if let Some((refund, why)) = came_back.filter(|_| is_ours) {
+                let told = self.engine.store().settle_refund(provider, event, id, news).await?;
+                if let Some((refund, why)) = came_back.filter(|_| told == RefundTold::Taken) {
                     tracing::error!(refund, why, "a refund came back: an operator must look");
                 }
                 self.wake_refunds();
-                match otherwise {
-                    Some(reversal) if !is_ours => noted(self.reversed(reversal).await? == Reversing::Noted),
-                    _ => noted(is_ours),
+                match (told, otherwise) {
+                    (RefundTold::Taken, _) => Outcome::Noted,
+                    (RefundTold::Repeated, _) => Outcome::Repeated,
+                    (RefundTold::NoRefund, Some(reversal)) => reversed(self.reversed(reversal).await?),
+                    (RefundTold::NoRefund, None) => Outcome::Ignored,
                 }
             }
             Message::Reversed { told, order } => match self.reversed(told).await? {
                 Reversing::NoPayment if self.knows(order).await? => return Err(EngineError::TooEarly),
-                reversing => noted(reversing == Reversing::Noted),
+                reversing => reversed(reversing),
             },
-            Message::Closed { order, session } => match TicketId::parse(&order) {
-                Some(order) => noted(self.engine.store().close_checkout(order, session).await?),
-                None => Outcome::Ignored,
-            },
+            Message::Closed { order, session } => {
+                let is_ours = match TicketId::parse(&order) {
+                    Some(order) => self.engine.store().close_checkout(order, session).await?,
+                    None => false,
+                };
+                if is_ours { Outcome::Noted } else { Outcome::Ignored }
+            }
             Message::Unused => Outcome::Ignored,
         };
         self.meter.take(outcome);
@@ -130,4 +135,14 @@ impl Payments {
 
 fn noted(is_new: bool) -> Outcome {
     if is_new { Outcome::Noted } else { Outcome::Repeated }
+}
+
+/// What a message about money that went back came to.
+fn reversed(reversing: Reversing) -> Outcome {
+    match reversing {
+        Reversing::Noted => Outcome::Noted,
+        Reversing::Known => Outcome::Repeated,
+        // Of no payment that is known here.
+        Reversing::NoPayment => Outcome::Ignored,
+    }
 }

@@ -50,9 +50,10 @@ fn a_message_of_another_time_is_not_believed() {
     for (now, is_good) in [(AT + 300, true), (AT - 300, true), (AT + 301, false), (AT - 301, false)] {
         assert_eq!(heard(ID, &at, SIGNATURE, BODY, now).is_ok(), is_good, "{now}");
     }
-    for at in ["", "-5", "+1614265330", "1614265330.0", "1614265330 ", "99999999999999999999", "x"] {
+    let wrong = ["-5", "+1614265330", "1614265330.0", "1614265330 ", "99999999999999999999", "x"];
+    for at in wrong.into_iter().chain(["1614265330000", "2021-02-25T15:02:10Z", "1614265330s"]) {
         let heard = heard(ID, at, SIGNATURE, BODY, AT);
-        assert_eq!(heard, Err(Unbelieved::Headers), "{at}");
+        assert_eq!(heard, Err(Unbelieved::Time), "{at}");
     }
     assert_eq!(heard(ID, "999999999999", SIGNATURE, BODY, AT), Err(Unbelieved::Stale));
 }
@@ -69,8 +70,55 @@ fn each_header_is_needed_once() {
         some.extend([twice, twice]);
         assert_eq!(verify(&headers(&some), BODY, &[key()], now, TOLERANCE_MS), Err(Unbelieved::Headers));
     }
-    assert_eq!(heard(&"x".repeat(ID_MAX + 1), &at, SIGNATURE, BODY, AT), Err(Unbelieved::Headers));
-    assert_eq!(heard("msg 1", &at, SIGNATURE, BODY, AT), Err(Unbelieved::Headers));
+    for empty in [("", at.as_str(), SIGNATURE), (ID, "", SIGNATURE), (ID, at.as_str(), "")] {
+        assert_eq!(heard(empty.0, empty.1, empty.2, BODY, AT), Err(Unbelieved::Headers), "{empty:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
+    let at = AT.to_string();
+    let long = "x".repeat(ID_MAX + 1);
+    for (id, at, expected) in [
+        (long.as_str(), at.as_str(), Unbelieved::LongId),
+        ("msg 1", at.as_str(), Unbelieved::OddId),
+        (ID, "1614265330000", Unbelieved::Time),
+    ] {
+        let fits = SigningKey::new(&[7; 32]);
+        let proof = sign(id, AT, BODY, std::slice::from_ref(&fits));
+        for proof in [proof.as_str(), "v1,bm9uZQ=="] {
+            let headers = headers(&[(ID_HEADER, id), (TIMESTAMP_HEADER, at), (SIGNATURE_HEADER, proof)]);
+            let heard = verify(&headers, BODY, std::slice::from_ref(&fits), Millis(AT * 1_000), TOLERANCE_MS);
+            assert_eq!(heard, Err(expected));
+        }
+    }
+    assert_eq!(Unbelieved::LongId.to_string(), "webhook-id is too long: it must have at most 256 characters");
+    // The longest id there may be.
+    let key = [key()];
+    let signed = sign(&long[1..], AT, BODY, &key);
+    assert_eq!(heard(&long[1..], &at, &signed, BODY, AT), Ok(long[1..].to_owned()));
+}
+
+#[test]
+fn what_is_no_ascii_is_told_of_as_what_it_was_to_be() {
+    let at = AT.to_string();
+    let check = |name: &'static str, expected: Unbelieved| {
+        let mut all = headers(&[(ID_HEADER, ID), (TIMESTAMP_HEADER, &at), (SIGNATURE_HEADER, SIGNATURE)]);
+        all.insert(name, HeaderValue::from_bytes("mß".as_bytes()).expect("a header may hold it"));
+        assert_eq!(verify(&all, BODY, &[key()], Millis(AT * 1_000), TOLERANCE_MS), Err(expected), "{name}");
+    };
+    check(ID_HEADER, Unbelieved::OddId);
+    check(TIMESTAMP_HEADER, Unbelieved::Time);
+    check(SIGNATURE_HEADER, Unbelieved::Forged);
+}
+
+#[test]
+fn of_many_signatures_only_the_first_are_looked_at() {
+    let at = AT.to_string();
+    let behind = |others: usize| format!("{}{SIGNATURE}", "v1,bm9uZQ== ".repeat(others));
+    assert!(heard(ID, &at, &behind(SIGNATURES_MAX - 1), BODY, AT).is_ok());
+    assert_eq!(heard(ID, &at, &behind(SIGNATURES_MAX), BODY, AT), Err(Unbelieved::Forged));
+    assert_eq!(SIGNATURES_MAX, 16, "docs/payments.md says so");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use doorbuster_core::event::By;
 use doorbuster_core::model::Model;
-use doorbuster_core::money::Money;
+use doorbuster_core::money::{Money, RefundTold};
 use doorbuster_core::rows::Item;
 use doorbuster_core::sale::Step;
 use doorbuster_core::stock::Adjusted;
@@ -238,7 +238,8 @@ async fn about_money(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
         Tx::Capture(told, last, _) => Done::Captured(store.capture(told.clone(), *last).await?),
         Tx::FailPayment(told, _) => Done::Taken(store.fail_payment(told.clone()).await?),
         Tx::SettleRefund(event, id, news, _) => {
-            Done::Taken(store.settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone()).await?)
+            let told = store.settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone()).await?;
+            Done::Taken(told == RefundTold::Taken)
         }
         Tx::AnswerRefund(asked, news, _) => Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?),
         Tx::RetryRefund(id, _) => Done::Refund(store.retry_refund(id.clone()).await?),

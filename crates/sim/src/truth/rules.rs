@@ -30,7 +30,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::Capture(told, last, now) => Done::Captured(money::capture(ledger, told, *now, *last)?),
         Tx::FailPayment(told, now) => Done::Taken(money::fail(ledger, told, *now)?),
         Tx::SettleRefund(event, id, news, now) => {
-            Done::Taken(money::settle_refund(ledger, PROVIDER, event, id, news, *now)?)
+            Done::Taken(money::settle_refund(ledger, PROVIDER, event, id, news, *now)? == money::RefundTold::Taken)
         }
         Tx::AnswerRefund(asked, news, now) => Done::Refund(money::answer_refund(ledger, asked, news, *now)?),
         Tx::RetryRefund(id, now) => Done::Refund(money::retry_refund(ledger, id, *now)?),

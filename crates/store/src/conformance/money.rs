@@ -5,6 +5,7 @@ use doorbuster_core::event::By;
 use doorbuster_core::limits::{REFUND_TRIES_MAX, backoff_ms};
 use doorbuster_core::money::{
     Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundNews, RefundState,
+    RefundTold,
 };
 use doorbuster_core::order::{Changed, Ending};
 use doorbuster_core::{Cause, Counter, Millis, Order, OrderState};
@@ -274,43 +275,42 @@ pub async fn a_refunded_order_refunds_its_payment(rig: Rig) {
     assert_eq!(payments(&rig, of(&order)).await[0].state, PaymentState::Refunded);
     rig.expect_units(grant.slot.item, 2, 8, 0, 0).await;
     rig.clock.pass(9);
-    let settle = |event: &str, id: &RefundId| {
-        rig.store.settle_refund(PROVIDER.to_owned(), event.to_owned(), id.clone(), RefundNews::Settled)
+    let tell = async |event: &str, id: &RefundId, news| {
+        let (provider, event) = (PROVIDER.to_owned(), event.to_owned());
+        rig.store.settle_refund(provider, event, id.clone(), news).await.expect("writes")
     };
-    assert!(settle("evt_2", &refund.id).await.expect("writes"));
-    assert!(!settle("evt_2", &refund.id).await.expect("writes"), "taken before");
+    assert_eq!(tell("evt_2", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
+    assert_eq!(tell("evt_2", &refund.id, RefundNews::Settled).await, RefundTold::Repeated);
     let settled = refunds(&rig, of(&order)).await.remove(0);
     assert_eq!((settled.state, settled.settled_at), (RefundState::Settled, Some(rig.clock.now())));
     rig.clock.pass(9);
-    assert!(settle("evt_3", &refund.id).await.expect("writes"));
+    assert_eq!(tell("evt_3", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
     let failed = rig.store.note_refund(refund.id.clone(), RefundNews::Failed("?".to_owned())).await.expect("writes");
     assert_eq!(failed, Some(settled.clone()), "what arrived has arrived");
-    assert!(!settle("evt_4", &RefundId("re_none".to_owned())).await.expect("writes"), "of no refund of ours");
+    let nobodys = RefundId("re_none".to_owned());
+    for _ in 0..2 {
+        assert_eq!(tell("evt_4", &nobodys, RefundNews::Settled).await, RefundTold::NoRefund, "it is not taken");
+    }
     assert_eq!(refunds(&rig, of(&order)).await, from_ref(&settled));
     // But for the money itself: the provider says that it came back.
     let news = async |news| rig.store.note_refund(refund.id.clone(), news).await.expect("writes").expect("a refund");
     let why = || RefundNews::CameBack("the account is closed".to_owned());
-    assert!(
-        rig.store
-            .settle_refund(PROVIDER.to_owned(), "evt_5".to_owned(), refund.id.clone(), why())
-            .await
-            .expect("writes")
-    );
+    assert_eq!(tell("evt_5", &refund.id, why()).await, RefundTold::Taken);
     let back = refunds(&rig, of(&order)).await.remove(0);
     assert_eq!((back.state, back.settled_at, back.accepted), (RefundState::Failed, None, false));
     assert!(back.error.as_deref().is_some_and(|error| error.contains("the account is closed")), "{back:?}");
     assert_eq!(rig.store.dead_counts().await.expect("reads").refunds, 1, "an operator is to look");
-    assert!(settle("evt_6", &refund.id).await.expect("writes"));
+    assert_eq!(tell("evt_6", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
     for late in [RefundNews::Settled, RefundNews::Accepted { again_ms: 5 }, RefundNews::Failed("?".to_owned())] {
         assert_eq!(news(late).await, back, "nothing late undoes it");
     }
     // An operator has it asked for anew; older news are of what came back.
     let again = rig.store.retry_refund(refund.id.clone()).await.expect("writes").expect("it was given up");
     assert_eq!((again.state, again.accepted, again.tries), (RefundState::Pending, false, 0));
-    assert!(settle("evt_7", &refund.id).await.expect("writes"));
+    assert_eq!(tell("evt_7", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
     assert_eq!(refunds(&rig, of(&order)).await[0].state, RefundState::Pending);
     assert!(news(RefundNews::Accepted { again_ms: 5 }).await.accepted, "an answer is believed");
-    assert!(settle("evt_8", &refund.id).await.expect("writes"));
+    assert_eq!(tell("evt_8", &refund.id, RefundNews::Settled).await, RefundTold::Taken);
     let doubted = refunds(&rig, of(&order)).await.remove(0);
     assert_eq!(
         (doubted.state, doubted.next_at),

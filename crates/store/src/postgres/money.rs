@@ -2,7 +2,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use doorbuster_core::money::{self, Capture, Captured, Payment, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{self, Capture, Captured, Payment, Refund, RefundId, RefundNews, RefundTold};
 use doorbuster_core::{GrantId, Ledger, Millis, OrderState, TicketId};
 
 use crate::contract::{MoneyPage, MoneyQuery};
@@ -83,7 +83,7 @@ impl Postgres {
         event: String,
         id: RefundId,
         news: RefundNews,
-    ) -> StoreResult<bool> {
+    ) -> StoreResult<RefundTold> {
         let settle = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             money::settle_refund(ledger, &provider, &event, &id, &news, now)

@@ -4,7 +4,7 @@ use rusqlite::{Row, params, params_from_iter};
 
 use doorbuster_core::money::{
     self, Capture, Captured, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundNews,
-    RefundState,
+    RefundState, RefundTold,
 };
 use doorbuster_core::{ItemId, Millis, TicketId};
 
@@ -265,7 +265,7 @@ impl Sqlite {
         event: String,
         id: RefundId,
         news: RefundNews,
-    ) -> StoreResult<bool> {
+    ) -> StoreResult<RefundTold> {
         self.job(move |ledger| {
             let now = ledger.now;
             money::settle_refund(ledger, &provider, &event, &id, &news, now)

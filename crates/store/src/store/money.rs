@@ -1,6 +1,8 @@
 //! Payments, refunds, checkouts, an order's history, and what the built-in provider keeps.
 use doorbuster_core::event::By;
-use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Payment, Refund, RefundId, RefundNews};
+use doorbuster_core::money::{
+    Capture, Captured, Checkout, CheckoutKept, Payment, Refund, RefundId, RefundNews, RefundTold,
+};
 use doorbuster_core::order::Changed;
 use doorbuster_core::{Millis, Order, TicketId};
 
@@ -33,7 +35,7 @@ impl Store {
         event: String,
         id: RefundId,
         news: RefundNews,
-    ) -> StoreResult<bool> {
+    ) -> StoreResult<RefundTold> {
         match self {
             Self::Sqlite(s) => s.settle_refund(provider, event, id, news).await,
             Self::Postgres(s) => Box::pin(s.settle_refund(provider, event, id, news)).await,

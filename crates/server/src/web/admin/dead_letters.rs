@@ -18,7 +18,7 @@ use doorbuster_store::{Dead, DeadId, DeadOutcome, Held, Read};
 use http::StatusCode;
 use serde_json::{Value, json as object};
 
-use super::note;
+use super::{note, webhook_endpoints};
 use crate::auth::Operator;
 use crate::outbox::seen_id;
 use crate::web::cursor::{self, List};
@@ -127,6 +127,9 @@ pub(crate) async fn discard_many(
 /// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let be, without one tried again.
 async fn many(app: &App, by: &Operator, query: Option<&str>, which: &ManyDead) -> Answer {
     let query = DeadLetterQuery::of_operator(query.unwrap_or_default())?;
+    if let Some(endpoint) = &which.endpoint {
+        webhook_endpoints::find(app, endpoint).await?;
+    }
     let (found, next_cursor) = page(app, &query).await?;
     let (store, mut told) = (app.engine.store(), ManySeenTo { done: 0, skipped: 0, next_cursor });
     let is_meant = |dead: &Dead| match (&which.endpoint, &dead.delivery) {

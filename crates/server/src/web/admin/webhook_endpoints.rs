@@ -193,7 +193,7 @@ fn no_endpoint() -> Problem {
 }
 
 /// The endpoint of this id.
-async fn find(app: &App, id: &str) -> Result<store::Endpoint, crate::web::reply::Refused> {
+pub(super) async fn find(app: &App, id: &str) -> Result<store::Endpoint, crate::web::reply::Refused> {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
     let found = endpoints.into_iter().find(|row| row.id == id);
     Ok(found.ok_or_else(no_endpoint)?)

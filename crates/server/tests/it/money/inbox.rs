@@ -178,6 +178,31 @@ async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
 }
 
 #[tokio::test]
+async fn a_malformed_header_hears_what_is_wrong_with_it_and_not_whether_its_signature_fits() {
+    let app = start().await;
+    let (secs, millis) = (now_secs().to_string(), (now_secs() * 1_000).to_string());
+    let long = "m".repeat(257);
+    for (id, time, wrong) in [
+        ("msg_1", millis.as_str(), "whole seconds since 1970"),
+        ("msg_1", "2026-11-20T10:00:42Z", "whole seconds since 1970"),
+        ("msg_1", "1795168842.5", "whole seconds since 1970"),
+        (long.as_str(), secs.as_str(), "at most 256 characters"),
+        ("msg 1", secs.as_str(), "visible ASCII"),
+    ] {
+        let fits = signature(KEY, id, time, "{}");
+        for proof in [fits.as_str(), "v1,bm9uZQ==", "v1,a"] {
+            let headers = [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", proof)];
+            let told = send(&app, &headers, "{}").await;
+            assert_eq!(told.verdict(), "401 unauthenticated", "{id} {time}");
+            let detail = told.json()["detail"].as_str().unwrap_or_default().to_owned();
+            assert!(detail.contains(wrong) && !detail.contains("needed"), "{detail}");
+        }
+    }
+    let missing = send(&app, &[("webhook-id", "msg_1"), ("webhook-timestamp", &secs)], "{}").await;
+    assert!(missing.json()["detail"].as_str().is_some_and(|detail| detail.contains("are needed, once each")));
+}
+
+#[tokio::test]
 async fn what_is_signed_and_malformed_is_400_and_not_remembered() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

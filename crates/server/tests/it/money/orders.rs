@@ -61,8 +61,31 @@ async fn a_refund_settles_by_its_payment_as_well() {
     let settled = json!({"type": "refund.settled", "data": {"payment": "pay_1"}});
     assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "noted");
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_1".into(), "settled".into())]);
-    let nobodys = json!({"type": "refund.settled", "data": {"payment": "pay_2"}});
-    assert_eq!(tell(&app, "msg_3", &nobodys).await.verdict(), "200");
+    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
+}
+
+#[tokio::test]
+async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_however_often_it_is_told() {
+    let app = start().await;
+    let amount = json!({"amount_minor": 100, "currency": "CNY"});
+    let unknown = [
+        ("refund.settled", json!({"payment": "pay_2"})),
+        ("refund.settled", json!({"refund": "ref_none", "payment": "pay_2", "amount": amount})),
+        ("refund.settled", json!({"refund": "ref_none"})),
+        ("refund.failed", json!({"payment": "pay_2", "reason": "closed"})),
+        ("refund.failed", json!({"refund": "ref_none"})),
+        ("payment.returned", json!({"payment": "pay_2", "amount": amount})),
+        ("payment.disputed", json!({"payment": "pay_2", "order": "ord_none"})),
+    ];
+    for (kind, data) in &unknown {
+        for _ in 0..2 {
+            let told = tell(&app, "msg_1", &json!({"type": kind, "data": data})).await;
+            assert_eq!((told.verdict().as_str(), &told.json()["outcome"]), ("200", &json!("ignored")), "{kind} {data}");
+        }
+    }
+    // None of them spent the message's id.
+    tell(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
+    assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ async fn what_is_no_endpoint_is_refused_with_the_reason() {
     }
     check(url("https://user:pw@shop.example/"), "/url", "user name").await;
     check(url("shop.example"), "/url", "https").await;
+    check(url("https:///x"), "/url", "must name a host").await;
     check(json!({"url": "https://8.8.8.8/", "types": ["order.payed"]}), "/types/0", "known are").await;
     check(json!({"url": "https://8.8.8.8/", "types": []}), "/types", "1 to").await;
     check(json!({"url": "https://8.8.8.8/", "types": ["*"], "secret": "mine"}), "/secret", "not known").await;
@@ -76,6 +77,21 @@ async fn what_is_no_endpoint_is_refused_with_the_reason() {
     let body = json!({"url": "https://8.8.8.8/", "types": ["*"]}).to_string();
     assert_eq!(closed.call("POST", PATH, &headers, body.as_bytes()).await.verdict(), "403 forbidden");
     assert_eq!(closed.call("GET", PATH, &headers[..1], b"").await.verdict(), "200");
+}
+
+#[tokio::test]
+async fn an_address_is_kept_in_its_plain_form() {
+    let app = start().await;
+    let (id, _) = add(&app, "HTTPS://Shop.Example/Hook", json!(["order.paid"])).await;
+    let path = format!("{PATH}/{id}");
+    assert_eq!(app.admin("GET", &path, None).await.json()["url"], "https://shop.example/Hook");
+    let changed = app.admin("PATCH", &path, Some(json!({"url": "Http://127.0.0.1:9/"}))).await;
+    assert_eq!((changed.verdict().as_str(), &changed.json()["url"]), ("200", &json!("http://127.0.0.1:9/")));
+    for (wrong, word) in [("http://127.0.0.1/a b", "a space"), ("http://127.0.0.1/é", "'é'")] {
+        let told = app.admin("PATCH", &path, Some(json!({"url": wrong}))).await;
+        assert_eq!(told.verdict(), "422 invalid_request", "{wrong}");
+        assert!(told.json()["errors"][0]["detail"].as_str().is_some_and(|why| why.contains(word)), "{}", told.text());
+    }
 }
 
 #[tokio::test]

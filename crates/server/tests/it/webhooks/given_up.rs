@@ -65,6 +65,15 @@ async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
     ] {
         assert_eq!(ask(how, body.clone()).await.verdict(), "422 invalid_request", "{how} {body}");
     }
+    for (how, body) in
+        [("retry", json!({"endpoint": "end_x"})), ("discard", json!({"endpoint": "end_x", "reason": "why"}))]
+    {
+        let told = ask(how, body).await;
+        assert_eq!(
+            (told.verdict().as_str(), &told.json()["detail"]),
+            ("404 not_found", &json!("there is no such endpoint"))
+        );
+    }
     is_mended.store(true, Ordering::SeqCst);
     let (mut done, mut cursor, mut calls) = (0, String::new(), 0);
     loop {

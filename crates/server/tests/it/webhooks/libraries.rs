@@ -1,4 +1,4 @@
-//! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a real server.
+//! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a real server, and by whoever forges.
 //!
 //! Python and Node are needed: see [`super::official`].
 
@@ -11,9 +11,14 @@ use tokio::sync::mpsc;
 
 use super::official::Official;
 use super::{add, buy, start};
+use crate::http::{Wire, request};
+use crate::money::now_secs;
 
 /// How long a line of an example may take, with its language's start.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Signatures that prove nothing: some are none at all, with no comma or several, or are no base64.
+const FORGED: [&str; 5] = ["garbage", "v1,a,b", "v1,a", "v1,", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="];
 
 /// The first block of the guide in this language.
 fn example(language: &str) -> String {
@@ -59,10 +64,22 @@ async fn hears_everything(official: Official, mut command: Command) {
     for n in 0..2 {
         let order = buy(&app, n).await;
         assert_eq!(heard().await, format!("order.reserved {order}"));
+        refuses_what_is_forged(port).await;
     }
     app.step("spring", "close").await;
     let closed = heard().await;
     assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
+}
+
+/// What is signed by nobody hears 401, however it is written.
+async fn refuses_what_is_forged(port: u16) {
+    let time = now_secs().to_string();
+    for forged in FORGED {
+        let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &time), ("webhook-signature", forged)];
+        let mut wire = Wire::connect(([127, 0, 0, 1], port).into()).await;
+        wire.send(&request("POST", "/", &headers, b"{}")).await;
+        assert_eq!(wire.head().await.status, 401, "{forged}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 use doorbuster_core::Millis;
 use doorbuster_core::event::{By, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
-use doorbuster_core::money::{Money, PaymentId, Refund, RefundId, RefundNews, RefundState};
+use doorbuster_core::money::{Money, PaymentId, Refund, RefundId, RefundNews, RefundState, RefundTold};
 use doorbuster_core::order::Ending;
 
 use super::{PROVIDER, capture, message, of, price, refunds};
@@ -22,7 +22,7 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(rig: Rig) {
         rig.clock.pass(1);
         let settle =
             rig.store.settle_refund(PROVIDER.to_owned(), event.to_owned(), id.clone(), RefundNews::Ask { lost });
-        assert!(settle.await.expect("writes"), "{event}");
+        assert_eq!(settle.await.expect("writes"), RefundTold::Taken, "{event}");
         refunds(&rig, of(&order)).await.remove(0)
     };
     let asks = |refund: &Refund, accepted: bool| {
@@ -103,7 +103,7 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(rig: Rig) {
     rig.clock.pass(1);
     let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
     let told = rig.store.settle_refund(provider, event, asked.id.clone(), RefundNews::Ask { lost: true });
-    assert!(told.await.expect("writes"));
+    assert_eq!(told.await.expect("writes"), RefundTold::Taken);
     let again = due().await.expect("it is due still");
     let back = RefundNews::CameBack("the account is closed".to_owned());
     assert_eq!(answer(&asked, back.clone()).await, again, "the answer is older");
@@ -211,14 +211,14 @@ pub async fn a_reversal_is_taken_once(rig: Rig) {
     assert_eq!(tell("evt_10", Returned, Some(70), false).await, Noted);
     // What names no refund of ours leaves its id to what it says beside that.
     let no_refund = RefundId::of(&PaymentId("pay_1".to_owned()));
-    for (taken, came) in [("evt_7", Noted), ("evt_7", Known)] {
+    for (taken, first, came) in [("evt_7", RefundTold::NoRefund, Noted), ("evt_7", RefundTold::Repeated, Known)] {
         let settled = rig.store.settle_refund(
             PROVIDER.to_owned(),
             taken.to_owned(),
             no_refund.clone(),
             RefundNews::Ask { lost: false },
         );
-        assert!(!settled.await.expect("writes"));
+        assert_eq!(settled.await.expect("writes"), first);
         assert_eq!(tell(taken, Returned, Some(50), true).await, came);
     }
     rig.adds_up().await;
