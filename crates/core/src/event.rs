@@ -199,12 +199,25 @@ pub struct Event {
 /// Why an order exists that a place in line became.
 pub const FROM_LINE: &str = "a unit came back for the first in line";
 
+/// Why a place in line became nothing though nobody gave it up and its turn never came.
+pub const LINE_ENDED: &str = "the sale ended before a unit came back";
+
 impl Event {
     /// Whether it tells of an order that a place in line became. Others who give this reason are not the engine.
     #[must_use]
     pub fn is_from_line(&self) -> bool {
-        let by_line = self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(FROM_LINE);
-        self.what == EventType::OrderReserved && by_line
+        self.what == EventType::OrderReserved && self.is_because(FROM_LINE)
+    }
+
+    /// Whether it tells of a place in line that ended with its sale.
+    #[must_use]
+    pub fn is_end_of_line(&self) -> bool {
+        self.what == EventType::OrderRefused && self.is_because(LINE_ENDED)
+    }
+
+    /// Whether the engine made the change, for this reason.
+    fn is_because(&self, why: &str) -> bool {
+        self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }
 }
 

@@ -20,6 +20,8 @@ pub trait Ledger {
 
     /// Whether the item's sale is announced or open as of this transaction: not a draft, not paused, not ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
+    /// Whether the item's sale has ended as of this transaction: for good, so that it stays so.
+    fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
     /// The grant, locked until the transaction ends.
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;

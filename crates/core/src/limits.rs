@@ -33,7 +33,7 @@ pub const PARKED_MAX: usize = 20_000;
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// Places in one item's line; at the bound nobody joins.
 pub const LINE_PLACES_MAX: u64 = 10_000;
-/// Places that one transaction serves; the rest waits for the next one.
+/// Places that one transaction serves, or ends with their sale; the rest waits for the next one.
 pub const LINE_BATCH_MAX: usize = 100;
 /// Longest payment window of an order that came out of a line; an item's own holds where it is shorter. Others wait behind it.
 pub const LINE_HOLD_MS: i64 = 5 * 60_000;

@@ -70,6 +70,15 @@ pub struct LineServed {
     pub more: bool,
 }
 
+/// What ending a line with its sale came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineEnded {
+    /// Places that ended, by turn.
+    pub places: Vec<Place>,
+    /// Somebody still stands there: end it again.
+    pub more: bool,
+}
+
 /// Who asks for a place, and what was drawn for it.
 #[derive(Clone, Debug)]
 pub struct Joiner {
@@ -253,6 +262,31 @@ fn serve_first<L: Ledger>(ledger: &mut L, id: ItemId, now: Millis) -> Result<Fir
     Ok(First::Order(order))
 }
 
+/// Ends the places of a line whose sale has ended, by turn: at most so many at once. Nobody is served after a sale's end, so none of them can become an
+/// order. What is left is read from the rows: whoever ends the line again, after whatever happened, goes on behind what ended before.
+pub fn end_with_sale<L: Ledger>(ledger: &mut L, id: ItemId, places: usize, now: Millis) -> Result<LineEnded, L::Error> {
+    let mut ended = LineEnded::default();
+    let is_over = ledger.has_ended(id)? || !keeps(Rule::PauseKeepsLine);
+    if !is_over || !keeps(Rule::LineEndsWithSale) {
+        return Ok(ended);
+    }
+    let Some(mut line) = ledger.line(id)? else { return Ok(ended) };
+    let first = ledger.in_line(id, places)?;
+    if first.is_empty() {
+        return Ok(ended);
+    }
+    let Some(mut item) = ledger.item(id)? else { return Ok(ended) };
+    for mut place in first {
+        end(ledger, &mut line, &mut item, &mut place, PlaceState::PassedOver, now)?;
+        return_unserved(ledger, &line, &place, Verdict::Unavailable, now)?;
+        ended.places.push(place);
+    }
+    ended.more = item.waiting > 0;
+    ledger.put_item(&item)?;
+    ledger.put_grant(&line)?;
+    Ok(ended)
+}
+
 /// What a place is for.
 const ONE: Units = Units::ONE;
 
@@ -305,8 +339,13 @@ fn return_unserved<L: Ledger>(
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE.wide(), verdict };
-    let by = if place.state == PlaceState::Left { By::BUYER } else { By::ENGINE };
-    event::append(ledger, EventType::OrderRefused, subject, by, now)
+    let by = match (place.state, verdict) {
+        (PlaceState::Left, _) => By::BUYER.clone(),
+        // A turn that came is refused for the limit alone.
+        (_, Verdict::Unavailable) => By::engine(event::LINE_ENDED),
+        _ => By::ENGINE.clone(),
+    };
+    event::append(ledger, EventType::OrderRefused, subject, &by, now)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub struct Model {
     pub items: BTreeMap<ItemId, Item>,
     /// Items whose sale is paused or ended.
     pub stopped: BTreeSet<ItemId>,
+    /// Of these, the items whose sale has ended.
+    pub over: BTreeSet<ItemId>,
     /// Grants by id.
     pub grants: BTreeMap<GrantId, Grant>,
     /// Feed rows by (grant, turn).
@@ -62,6 +64,10 @@ impl Ledger for Model {
 
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Infallible> {
         Ok(!self.stopped.contains(&item))
+    }
+
+    fn has_ended(&mut self, item: ItemId) -> Result<bool, Infallible> {
+        Ok(self.over.contains(&item))
     }
 
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Infallible> {

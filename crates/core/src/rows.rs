@@ -64,7 +64,7 @@ pub enum PlaceState {
     Served,
     /// Its buyer gave it up.
     Left,
-    /// When its turn came, its buyer held as much as the limit allows.
+    /// When its turn came, its buyer held as much as the limit allows; or its sale ended before.
     PassedOver,
 }
 

@@ -312,6 +312,10 @@ rules! {
     LineFindsOrder,
     /// Nobody is served while the sale is paused, or after its end.
     LineOnSale,
+    /// A sale that has ended ends the lines of its items.
+    LineEndsWithSale,
+    /// A sale that is on, or paused, keeps its lines.
+    PauseKeepsLine,
     /// A place ends once.
     PlaceEndsOnce,
     /// The verdict on a place in line is not forced: it waits as long as its buyer does.

@@ -14,6 +14,7 @@ pub struct Meter {
     expired: AtomicU64,
     line_served: AtomicU64,
     line_passed_over: AtomicU64,
+    line_closed: AtomicU64,
     recalls: AtomicU64,
     findings: AtomicU64,
     leads: AtomicU64,
@@ -42,6 +43,8 @@ pub struct Reading {
     pub line_served: u64,
     /// Places in line whose buyers held as much as they may when their turn came.
     pub line_passed_over: u64,
+    /// Places in line that ended with their sale.
+    pub line_closed: u64,
     /// Recalls finished.
     pub recalls: u64,
     /// Findings of the continuous audit.
@@ -85,6 +88,11 @@ impl Meter {
     pub fn serve_line(&self, served: usize, passed_over: usize) {
         self.line_served.fetch_add(served as u64, Ordering::Relaxed);
         self.line_passed_over.fetch_add(passed_over as u64, Ordering::Relaxed);
+    }
+
+    /// Places in line ended with their sale.
+    pub fn end_line(&self, places: usize) {
+        self.line_closed.fetch_add(places as u64, Ordering::Relaxed);
     }
 
     /// A recall was finished.
@@ -144,6 +152,7 @@ impl Meter {
             expired: get(&self.expired),
             line_served: get(&self.line_served),
             line_passed_over: get(&self.line_passed_over),
+            line_closed: get(&self.line_closed),
             recalls: get(&self.recalls),
             findings: get(&self.findings),
             leads: get(&self.leads),

@@ -51,6 +51,15 @@ pub enum Kind {
         /// Why.
         verdict: Verdict,
     },
+    /// A place in line ended with its sale.
+    LineEnded {
+        /// Its id.
+        id: TicketId,
+        /// Of which item.
+        item: ItemId,
+        /// Whose.
+        buyer: BuyerId,
+    },
     /// A sale's status changed; the newest is in the catalogue.
     Status(Arc<str>),
     /// The line of a sale's waiting room moved.
@@ -78,7 +87,7 @@ impl Kind {
     fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
-            Self::Refused { buyer, .. } => Some(buyer),
+            Self::Refused { buyer, .. } | Self::LineEnded { buyer, .. } => Some(buyer),
             Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
         }
     }
@@ -197,7 +206,9 @@ impl Hub {
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let followers = match &kind {
             Kind::Order(order) => readers.buyers.get(&order.buyer),
-            Kind::Refused { buyer, .. } | Kind::Place { buyer, .. } => readers.buyers.get(buyer),
+            Kind::Refused { buyer, .. } | Kind::LineEnded { buyer, .. } | Kind::Place { buyer, .. } => {
+                readers.buyers.get(buyer)
+            }
             Kind::Status(sale) | Kind::Room(sale) => readers.sales.get(sale),
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();

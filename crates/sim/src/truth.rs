@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use doorbuster_core::event::By;
-use doorbuster_core::line::{Joined, Joiner, Left, LineServed};
+use doorbuster_core::line::{Joined, Joiner, Left, LineEnded, LineServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Capture, Captured, Checkout, CheckoutKept, Refund, RefundId, RefundNews};
 use doorbuster_core::order::{Changed, Ending};
@@ -68,6 +68,8 @@ pub enum Tx {
     Leave(TicketId, Millis),
     /// [`doorbuster_core::line::serve`], as many as the pool has units for.
     Serve(ItemId, Millis),
+    /// [`doorbuster_core::line::end_with_sale`].
+    EndLine(ItemId, Millis),
     /// An item is to stop for this phase: no new grants; slots are told to stop.
     Intend(ItemId, Phase),
     /// The phase that buyers are shown from now on: the one that was intended by that commit, or open again (`None`) after a pause.
@@ -109,6 +111,8 @@ pub enum Done {
     Left(Left),
     /// Of [`Tx::Serve`].
     Served(LineServed),
+    /// Of [`Tx::EndLine`].
+    LineEnded(LineEnded),
 }
 
 /// An item's phase in the truth.
@@ -219,6 +223,9 @@ impl Truth {
             Some((phase, _)) => {
                 *row = PhaseRow { shown: phase, intent: None };
                 self.model.stopped.insert(item);
+                if phase == Phase::Closed {
+                    self.model.over.insert(item);
+                }
                 true
             }
             None if row.shown == Phase::Paused => {

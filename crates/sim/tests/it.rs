@@ -38,6 +38,7 @@ const REACHED: &[&str] = &[
     "checkout handed out",
     "dead letter",
     "ended",
+    "ended with its sale",
     "epoch_foreign",
     "epoch_missing",
     "expired",

@@ -2,7 +2,7 @@
 use doorbuster_core::line::{Joined, Joiner};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
-use doorbuster_core::{Item, ItemId, Millis};
+use doorbuster_core::{Item, ItemId, Millis, Phase};
 
 use crate::contract::StoreError;
 use crate::sqlite::{Failure, Memory, SqliteLedger};
@@ -36,9 +36,9 @@ impl InMemory {
         self.0.set_price(item, price).map_err(StoreError::from)
     }
 
-    /// Says whether the item's sale is on ([`doorbuster_core::Ledger::on_sale`]); it is from the start. Its grants stay as they are.
-    pub fn set_on_sale(&mut self, item: ItemId, on: bool) -> StoreResult<()> {
-        self.0.set_on_sale(item, on).map_err(StoreError::from)
+    /// Says which phase the item's sale is in; it is open from the start. Its grants stay as they are.
+    pub fn set_phase(&mut self, item: ItemId, phase: Phase) -> StoreResult<()> {
+        self.0.set_phase(item, phase).map_err(StoreError::from)
     }
 
     /// Runs `work` as one transaction at `now`: whole, or not at all.

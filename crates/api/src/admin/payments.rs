@@ -102,7 +102,7 @@ pub enum RefundCause {
     Mismatch,
     /// The order was paid before.
     Second,
-    /// There is no such order.
+    /// No order had this id when the money came.
     UnknownOrder,
     /// An operator refunded the order.
     Operator,

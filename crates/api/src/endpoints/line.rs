@@ -57,7 +57,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/items/{item}/line",
         id: "leave_line",
         summary: "Leave an item's line",
-        description: "Also where the buyer has no place there. A unit that came in the very moment is an order: `wrong_state`.",
+        description: "Also where the buyer has no place there. A place that a unit came for is an order, and is not left: `wrong_state`, with that order's state.",
         answers: &[Answer::new(204, Content::None, "The buyer does not wait there.")],
         codes: &[Code::WrongState],
         ..BUYING

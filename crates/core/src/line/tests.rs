@@ -1,4 +1,4 @@
-//! Who joins, what is kept for them, and the id of a place.
+//! Who joins, what is kept for them, the id of a place, and the end of a line.
 
 use std::convert::Infallible;
 
@@ -171,4 +171,31 @@ fn the_id_of_a_place_proves_itself_and_is_not_decided_while_it_waits() {
     let verdict = sure(settle::force(&mut model, &id_key(), anna.id, &parts, &anna.buyer, late));
     assert_eq!(verdict.map(|resolved| resolved.verdict), Some(Verdict::Unavailable));
     assert!(matches!(sure(leave(&mut model, &anna.id, late)), Left::Already(_)));
+}
+
+#[test]
+fn a_line_ends_with_its_sale_and_not_before() {
+    let (mut model, order) = held_out();
+    let Joined::Done(anna) = stand(&mut model, "anna") else { panic!("a place") };
+    let Joined::Done(bert) = stand(&mut model, "bert") else { panic!("a place") };
+    assert_eq!(sure(end_with_sale(&mut model, ITEM, 9, NOW)), LineEnded::default(), "it is on");
+    model.stopped.insert(ITEM);
+    assert_eq!(sure(end_with_sale(&mut model, ITEM, 9, NOW)), LineEnded::default(), "it is paused");
+    model.over.insert(ITEM);
+    sure(order::end(&mut model, &order.id, Ending::Cancel, By::BUYER, NOW));
+    assert_eq!(sure(serve(&mut model, ITEM, 9, NOW)), LineServed::default(), "nobody is served after the end");
+    let mut ended = Vec::new();
+    for more in [true, false] {
+        let some = sure(end_with_sale(&mut model, ITEM, 1, NOW));
+        assert_eq!((some.places.len(), some.more), (1, more));
+        ended.extend(some.places.iter().map(|place| (place.id, place.state)));
+    }
+    assert_eq!(ended, [(anna.id, PlaceState::PassedOver), (bert.id, PlaceState::PassedOver)]);
+    assert_eq!(sure(end_with_sale(&mut model, ITEM, 9, NOW)), LineEnded::default(), "nobody is left");
+    let row = item(&mut model);
+    assert_eq!((row.waiting, row.kept(), row.pool), (0, 0, 2));
+    assert_eq!(model.events.iter().filter(|event| event.is_end_of_line()).count(), 2, "each is told once");
+    assert!([anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable));
+    assert!(matches!(sure(leave(&mut model, &anna.id, NOW)), Left::Already(_)), "it ended before");
+    assert_eq!(sure(model.line(ITEM)).map(|line| (line.settled, line.resolved)), Some((0, 2)));
 }

@@ -58,12 +58,11 @@ const LATE: Duration = Duration::from_secs(40);
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
 /// Points whose other side is another node, or a store that another process keeps. Each takes as long as a sale with two nodes, 25 seconds where five are
 /// tried at once and nothing else is done.
-const SHARED: [Point; 15] = [
+const SHARED: [Point; 14] = [
     Point::Committed,
     Point::SettleCommitted,
     Point::CheckoutAsked,
     Point::MessageTaken,
-    Point::LateLacks,
     Point::RefundAsked,
     Point::ReconcileCaptured,
     Point::ReconcileClosed,

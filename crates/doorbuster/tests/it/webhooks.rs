@@ -344,12 +344,12 @@ async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits
     assert!(letter["error"].as_str().is_some_and(|error| error.contains("cannot be read")), "{letter}");
     let shown = rig.shown(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"))).await;
     assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "there is nothing to show");
-    let waits = rig.until("what only a later program knows is tried again", PATIENCE, async || {
+    let waits = rig.until("what only a later program knows waits", PATIENCE, async || {
         let list = rig.shown(&deliveries).await;
         list["deliveries"]
             .as_array()?
             .iter()
-            .find(|one| one["type"] == "sale.moved" && one["tries"] != json!(0))
+            .find(|one| one["type"] == "sale.moved" && one["error"] != Value::Null)
             .cloned()
     });
     let waits = waits.await;

@@ -135,7 +135,7 @@ fn notices(truth: &Truth, findings: &mut Findings<'_>) {
         let said = match &*refund.cause {
             "mismatch" => "is not what its order costs",
             "second" => "came for an order that was paid before",
-            _ => "names an order that does not exist",
+            _ => "named no order when it came",
         };
         let Refund { payment, minor, currency, state, .. } = refund;
         let detail = format!("payment {payment}, {minor} {currency} in minor units, {said}; its refund is {state}");

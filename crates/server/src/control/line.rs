@@ -1,20 +1,20 @@
-//! Serves those who stand in line with units that came back. Woken by the commit that left such a unit, by a sale that goes on, and every second for
-//! whatever was missed. The leader does it; two who do, do no harm: the store gives each unit once, by turn. Whoever was passed over is told by
-//! the node that they listen to.
+//! Serves those who stand in line with units that came back, and ends the lines of sales that have ended. Woken by the commit that left such a unit, by a
+//! sale that goes on or ends, and every second for whatever was missed, also by a leader before. The leader does it; two who do, do no harm: the store
+//! gives each unit once, by turn, and ends each place once. Whoever was passed over is told by the node that they listen to.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_core::{Phase, Place, PlaceState, TicketId};
+use doorbuster_core::{Phase, Place, PlaceState, TicketId, Verdict};
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 
-use crate::catalogue::ItemState;
+use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::notify::Kind;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Items whose lines are served at the same time; the store commits them in groups.
-const SERVED_AT_ONCE: usize = 16;
+/// Items whose lines are tended at the same time; the store commits them in groups.
+const TENDED_AT_ONCE: usize = 16;
 
 /// Refusals from elsewhere that wait to be looked at; at the bound they are let go, and a page that waits in line asks by itself.
 const REFUSED_MAX: usize = 1_000;
@@ -60,27 +60,50 @@ pub(super) async fn tell_from_elsewhere(engine: Arc<Engine>) {
     }
 }
 
-/// Serves until the program stops.
+/// What is to be done about a line.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// Units are kept for those who stand there.
+    Serve,
+    /// They stand there though the sale has ended.
+    End,
+}
+
+/// Serves, and ends, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         drop(tokio::time::timeout(EVERY, engine.control().lines_changed.notified()).await);
-        while engine.control().leads() && !engine.is_stopping() && serve_all(&engine).await {}
+        while engine.control().leads() && !engine.is_stopping() && tend_all(&engine).await {}
     }
 }
 
-/// Serves each line that units are kept for, as many places as one transaction takes. True: somebody is to be served again.
-async fn serve_all(engine: &Engine) -> bool {
+/// Does what is due about each line, for as many places as one transaction takes. True: somebody is left.
+async fn tend_all(engine: &Engine) -> bool {
     let catalogue = engine.catalogue().clone();
-    let on = catalogue.sales().filter(|sale| sale.row.phase == Phase::Open && !sale.is_draining());
-    let items = on.flat_map(|sale| sale.items.iter().cloned()).filter(|item| item.gauge.counts().kept > 0);
-    let items: Vec<Arc<ItemState>> = items.collect();
-    let each = futures_util::stream::iter(items).map(|item| async move {
-        serve(engine, &item).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, item = %item.row.id, "those in line could not be served yet");
+    let mut lines: Vec<(Arc<ItemState>, Due)> = Vec::new();
+    for sale in catalogue.sales() {
+        lines.extend(sale.items.iter().filter_map(|item| Some((item.clone(), due(sale, item)?))));
+    }
+    let each = futures_util::stream::iter(lines).map(|(item, due)| async move {
+        let done = match due {
+            Due::Serve => serve(engine, &item).await,
+            Due::End => end(engine, &item).await,
+        };
+        done.unwrap_or_else(|error| {
+            tracing::warn!(%error, item = %item.row.id, ?due, "a line could not be tended yet");
             false
         })
     });
-    each.buffer_unordered(SERVED_AT_ONCE).fold(false, async |any, more| any | more).await
+    each.buffer_unordered(TENDED_AT_ONCE).fold(false, async |any, more| any | more).await
+}
+
+fn due(sale: &SaleState, item: &ItemState) -> Option<Due> {
+    let counts = item.gauge.counts();
+    match sale.row.phase {
+        Phase::Open if !sale.is_draining() && counts.kept > 0 => Some(Due::Serve),
+        Phase::Closed if counts.waiting > 0 => Some(Due::End),
+        _ => None,
+    }
 }
 
 async fn serve(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
@@ -92,19 +115,32 @@ async fn serve(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
     Ok(served.more)
 }
 
+async fn end(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
+    let ended = engine.store().end_line(item.row.id).await?;
+    engine.meter().end_line(ended.places.len());
+    ended.places.into_iter().for_each(|place| tell_of_end(engine, place));
+    Ok(ended.more)
+}
+
+fn tell_of_end(engine: &Engine, place: Place) {
+    let Place { id, item, buyer, .. } = place;
+    engine.hub().publish(Kind::LineEnded { id, item, buyer });
+}
+
 /// Tells whoever was passed over and listens here; others read it. Who got an order is told of it as of any.
 async fn tell(engine: &Engine, place: Place) -> Result<(), EngineError> {
     if !engine.hub().is_heard() {
         return Ok(());
     }
     let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };
-    let Place { id, item, buyer, .. } = place;
-    engine.hub().publish(match resolved.order {
-        Some(order) => Kind::Order(Arc::new(order)),
-        None => {
-            let (units, verdict) = (doorbuster_core::Units::ONE, resolved.verdict);
-            Kind::Refused { id, item, buyer, units, verdict }
+    match (resolved.order, resolved.verdict) {
+        (Some(order), _) => engine.hub().publish(Kind::Order(Arc::new(order))),
+        // A turn that came is refused for the limit alone.
+        (None, Verdict::Unavailable) => tell_of_end(engine, place),
+        (None, verdict) => {
+            let Place { id, item, buyer, .. } = place;
+            engine.hub().publish(Kind::Refused { id, item, buyer, units: doorbuster_core::Units::ONE, verdict });
         }
-    });
+    }
     Ok(())
 }

@@ -3,7 +3,9 @@
 //! What is asked of the store for whoever asks is asked in lanes, one for each buyer and few at once, so that what a crowd in line costs is bounded.
 use doorbuster_core::limits::LINE_PLACES_MAX;
 use doorbuster_core::line::{Joined, Left};
-use doorbuster_core::{BuyerId, ItemId, Order, OrderState, Place, PlaceState, RequestKey, TicketId, Units};
+use doorbuster_core::{
+    BuyerId, ItemId, Order, OrderState, Phase, Place, PlaceState, RequestKey, TicketId, Units, Verdict,
+};
 use doorbuster_store::LinePlace;
 
 use super::{Engine, EngineError, Looked};
@@ -61,7 +63,7 @@ pub enum NotInLine {
 pub enum Leaving {
     /// The buyer does not wait there.
     Done,
-    /// A unit came in that very moment: the place is an order.
+    /// A unit came for the last place that the buyer had: it is an order.
     Served(OrderState),
     /// Too many ask at once.
     Busy,
@@ -137,29 +139,37 @@ impl Engine {
         Ok(Some(read?.filter(|found| found.place.state == PlaceState::Waiting)))
     }
 
-    /// Gives up the place in which a buyer waits, if there is one.
+    /// Gives up the place in which a buyer waits, if there is one. `is_over`: the sale has ended, and what became of the place was told.
     ///
     /// # Errors
     /// When the store is away: the same request may be sent again.
-    pub async fn leave_line(&self, item: ItemId, buyer: &BuyerId) -> Result<Leaving, EngineError> {
+    pub async fn leave_line(&self, item: ItemId, buyer: &BuyerId, is_over: bool) -> Result<Leaving, EngineError> {
         let Some(found) = self.place_in_line(item, buyer).await? else { return Ok(Leaving::Busy) };
-        let Some(LinePlace { place, .. }) = found else { return Ok(Leaving::Done) };
-        match self.store.leave_line(place.id).await? {
-            Left::Already(Place { state: PlaceState::Served, .. }) => {
-                let state = self.store.verdict(place.id).await?.and_then(|resolved| resolved.order);
-                Ok(Leaving::Served(state.map_or(OrderState::Reserved, |order| order.state)))
+        if let Some(LinePlace { place, .. }) = found {
+            if is_over {
+                return Ok(Leaving::Done);
             }
-            Left::Done(_) | Left::Already(_) | Left::NotFound => Ok(Leaving::Done),
+            match self.store.leave_line(place.id).await? {
+                Left::Already(Place { state: PlaceState::Served, .. }) => {}
+                Left::Done(_) | Left::Already(_) | Left::NotFound => return Ok(Leaving::Done),
+            }
         }
+        // The last place may have become an order, just now or long ago.
+        let reading = self.store.line_order_of(item, buyer);
+        let Some(read) = self.holders().line_lanes.read(self.lane(buyer), reading).await else {
+            return Ok(Leaving::Busy);
+        };
+        Ok(read?.map_or(Leaving::Done, |order| Leaving::Served(order.state)))
     }
 
-    /// Gives up every place in which a buyer waits: they are turned away from now on, and are not served.
+    /// Gives up every place in which a buyer waits: they are turned away from now on, and are not served. Nobody is after a sale's end.
     ///
     /// # Errors
     /// When the store is away: some places may be left, and it may be asked again.
     pub async fn leave_lines(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
-        for item in catalogue.sales().flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0) {
+        let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
+        for item in sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0) {
             if let Some(found) = self.store.line_place_of(item.row.id, buyer).await? {
                 self.store.leave_line(found.place.id).await?;
             }
@@ -187,6 +197,8 @@ impl Engine {
             PlaceState::Served | PlaceState::PassedOver => match self.store.verdict(id).await? {
                 Some(resolved) => match resolved.order {
                     Some(order) => Looked::Order(order),
+                    // A turn that came is refused for the limit alone.
+                    None if resolved.verdict == Verdict::Unavailable => Looked::Ended { item, place },
                     None => Looked::Refused { item, units: Units::ONE, verdict: resolved.verdict },
                 },
                 None => Looked::NotFound,

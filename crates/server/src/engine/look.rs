@@ -55,6 +55,13 @@ pub enum Looked {
         /// The place.
         place: Place,
     },
+    /// A place in line that ended with its sale.
+    Ended {
+        /// Of which item.
+        item: Arc<ItemState>,
+        /// The place.
+        place: Place,
+    },
     /// Not an id of ours, or another buyer's.
     NotFound,
 }

@@ -73,7 +73,7 @@ impl Mailbox {
         match &event.kind {
             Kind::Status(sale) => waiting.events.retain(|e| !matches!(&e.kind, Kind::Status(s) if s == sale)),
             Kind::Room(sale) => waiting.events.retain(|e| !matches!(&e.kind, Kind::Room(s) if s == sale)),
-            Kind::Order(_) | Kind::Refused { .. } | Kind::Place { .. } => {}
+            Kind::Order(_) | Kind::Refused { .. } | Kind::LineEnded { .. } | Kind::Place { .. } => {}
         }
         if waiting.events.len() >= BACKLOG_MAX {
             waiting.lagged = true;

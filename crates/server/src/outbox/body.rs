@@ -44,6 +44,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<Data> {
             // What a buyer undoes before it is an order is a place in line.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
+                Actor::Engine if event.is_end_of_line() => RefusalCode::Ended,
                 Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => wire::refusal_code(*verdict),
             };
             Data::Refused(RefusedData { order: wire::refused(*id, buyer.as_str(), item, units, code) })

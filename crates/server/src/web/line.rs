@@ -75,15 +75,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names(
 /// `DELETE /v1/sales/{sale}/items/{item}/line`
 pub(crate) async fn leave(State(app): State<Arc<App>>, Buyer(buyer): Buyer, Names([sale, item]): Names<2>) -> Answer {
     let (sale, item) = found(&app, &sale, &item).await?;
-    if sale.row.phase == Phase::Closed {
-        // Nobody waits there any more, and what became of the place was told.
-        return Ok(empty(StatusCode::NO_CONTENT));
-    }
-    match app.engine.leave_line(item.row.id, &buyer).await.map_err(failed)? {
+    match app.engine.leave_line(item.row.id, &buyer, sale.row.phase == Phase::Closed).await.map_err(failed)? {
         Leaving::Done => Ok(empty(StatusCode::NO_CONTENT)),
         Leaving::Served(state) => {
-            Err(Problem::wrong_state(state.as_str(), "a unit came back: the place is an order, which can be cancelled")
-                .into())
+            let detail = "a unit came back: the place is an order, which can be cancelled while it is reserved";
+            Err(Problem::wrong_state(state.as_str(), detail).into())
         }
         Leaving::Busy => Err(busy().into()),
     }

@@ -10,7 +10,7 @@ use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::By;
 use doorbuster_core::money::PaymentState;
 use doorbuster_core::order::Changed;
-use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units};
+use doorbuster_core::{BuyerId, ItemId, Phase, Place, TicketId, Units};
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
@@ -21,6 +21,7 @@ use super::limits::RETRY_SECS;
 use super::reply::{Answer, Refused, Reply, json};
 use super::who::{Asker, Buyer};
 use super::{App, wire};
+use crate::catalogue::ItemState;
 use crate::engine::{EngineError, Looked};
 use crate::failpoint::{self, Point};
 
@@ -157,18 +158,19 @@ pub(crate) fn shown(app: &App, id: TicketId, looked: Looked, buyer: Option<&Buye
         Looked::Waiting { item, place, ahead } => {
             // Nobody is served after the end.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
-                true => {
-                    let code = RefusalCode::Ended;
-                    AnyOrder::Refused(wire::refused(id, place.buyer.as_str(), &item, Units::ONE, code))
-                }
+                true => no_order(&item, &place, RefusalCode::Ended),
                 false => AnyOrder::Waiting(wire::waiting(&item, &place, ahead)),
             }
         }
-        Looked::Left { item, place } => {
-            AnyOrder::Refused(wire::refused(id, place.buyer.as_str(), &item, Units::ONE, RefusalCode::Left))
-        }
+        Looked::Left { item, place } => no_order(&item, &place, RefusalCode::Left),
+        Looked::Ended { item, place } => no_order(&item, &place, RefusalCode::Ended),
         Looked::NotFound => return Err(nothing()),
     })
+}
+
+/// A place in line that is no order and will be none.
+fn no_order(item: &ItemState, place: &Place, code: RefusalCode) -> AnyOrder {
+    AnyOrder::Refused(wire::refused(place.id, place.buyer.as_str(), item, Units::ONE, code))
 }
 
 /// The id that a path names.

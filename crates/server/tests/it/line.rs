@@ -11,6 +11,8 @@ use crate::money::{self, captured, tell};
 
 #[path = "line/door.rs"]
 mod door;
+#[path = "line/ends.rs"]
+mod ends;
 #[path = "line/nodes.rs"]
 mod nodes;
 #[path = "line/turns.rs"]
@@ -225,7 +227,7 @@ async fn who_leaves_is_in_line_no_more_and_those_behind_move_up() {
     assert_ne!(id(&again.json()), b);
     app.cancel("a", &first).await;
     app.becomes("c", &c, "reserved").await;
-    assert_eq!(app.buyer("c", "DELETE", LINE).await.verdict(), "204", "there is no place any more");
+    assert_eq!(app.buyer("c", "DELETE", LINE).await.verdict(), "409 wrong_state", "it is an order");
     assert_eq!(app.stands("c", &c).await["state"], "reserved", "and the order stays");
     app.is_well().await;
 }
@@ -375,26 +377,5 @@ async fn stock_that_is_raised_is_the_lines_first() {
             assert!(begun.elapsed() < PATIENCE, "the rest is for sale: {}", app.row().await);
         }
     }
-    app.is_well().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_outlives_the_server() {
-    let app = TestApp::start().await;
-    let first = app.held_out(1, 1, 900).await;
-    let (b, c) = (app.joined("b").await, app.joined("c").await);
-    app.step("spring", "pause").await;
-    app.cancel("a", &first).await;
-    let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
-    let waits = app.stands("c", &c).await;
-    assert_eq!((&waits["state"], &waits["ahead"]), (&json!("waiting"), &json!(1)));
-    app.step("spring", "resume").await;
-    app.becomes("b", &b, "reserved").await;
-    let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
-    assert_eq!(app.buy("d", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
-    app.cancel("b", &b).await;
-    app.becomes("c", &c, "reserved").await;
     app.is_well().await;
 }

@@ -1,9 +1,9 @@
 //! Those in line, by a list of the judge's own: who came first is served first, with units that nobody else got meanwhile.
 use doorbuster_core::event::By;
-use doorbuster_core::line::{Joined, Joiner, Left, LineServed};
+use doorbuster_core::line::{Joined, Joiner, Left, LineEnded, LineServed};
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{Changed, Ending};
-use doorbuster_core::{ItemId, Millis, Order, OrderState, Phase, PlaceState, Stock, TicketId, Units};
+use doorbuster_core::{ItemId, Millis, Order, OrderState, Phase, PlaceState, Stock, TicketId, Units, Verdict};
 use hashbrown::{HashMap, HashSet};
 
 use super::money::Before;
@@ -13,7 +13,7 @@ use crate::truth::{Done, Truth, Tx};
 
 /// The window of an order out of a line, unless the item's own is shorter.
 const WINDOW_MS: i64 = 300_000;
-/// Places that are served at once.
+/// Places that are served, or end with their sale, at once.
 const AT_ONCE: usize = 100;
 
 /// Somebody in line.
@@ -75,6 +75,7 @@ impl Judge {
             (Tx::Join(item, joiner, _), Done::Joined(joined)) => self.joined(truth, *item, joiner, joined, before),
             (Tx::Leave(id, _), Done::Left(left)) => self.left(id, left),
             (Tx::Serve(item, _), Done::Served(served)) => self.served(truth, *item, served, before, now),
+            (Tx::EndLine(item, _), Done::LineEnded(ended)) => self.ended_with_sale(truth, *item, ended),
             (Tx::End(id, Ending::Cancel, by, _), Done::Ended(Changed::Done(_))) if by != By::BUYER => {
                 self.lines.taken_away.insert(*id);
             }
@@ -188,18 +189,18 @@ impl Judge {
         away.any(taken)
     }
 
-    fn end(&mut self, id: &TicketId, state: PlaceState) {
+    fn end(&mut self, id: &TicketId, state: PlaceState, how: &'static str) {
         let at = self.lines.standing.iter().position(|s| s.id == *id);
         let Some(at) = at else { return self.find("line", || format!("{id} is {} and did not wait", state.as_str())) };
         self.lines.standing.remove(at);
         self.lines.ended.insert(*id, state);
-        self.reach(state.as_str());
+        self.reach(how);
     }
 
     fn left(&mut self, id: &TicketId, left: &Left) {
         let stands = self.lines.standing.iter().any(|s| s.id == *id);
         match left {
-            Left::Done(_) => self.end(id, PlaceState::Left),
+            Left::Done(_) => self.end(id, PlaceState::Left, "left"),
             Left::Already(place) => {
                 let ended = self.lines.ended.get(id).copied();
                 self.check(ended == Some(place.state), "line", || format!("{id} is {place:?}, it was {ended:?}"));
@@ -239,9 +240,22 @@ impl Judge {
             let window = row.hold_ms.min(WINDOW_MS);
             let right = order.units == Units::ONE && order.reserved_at == now && order.pay_by == now.plus(window);
             self.check(right, "line", || format!("{order:?} out of a line, its window {window} ms"));
-            self.end(&order.id, PlaceState::Served);
+            self.end(&order.id, PlaceState::Served, "served");
         }
-        over.iter().for_each(|id| self.end(id, PlaceState::PassedOver));
+        over.iter().for_each(|id| self.end(id, PlaceState::PassedOver, "passed_over"));
+    }
+
+    /// Whoever stands there after the sale's end gets nothing any more, by turn; until then everybody stays.
+    fn ended_with_sale(&mut self, truth: &Truth, item: ItemId, ended: &LineEnded) {
+        let is_over = truth.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
+        let standing: Vec<_> = self.lines.of(item).map(|s| s.id).filter(|_| is_over).collect();
+        let wanted: Vec<_> = standing.iter().take(AT_ONCE).copied().collect();
+        let ids: Vec<_> = ended.places.iter().map(|p| p.id).collect();
+        let right = ids == wanted && ended.more == (standing.len() > wanted.len());
+        self.check(right, "line", || {
+            format!("ended {ids:?}, more: {}, with the sale of item {item}; they were to be {wanted:?}", ended.more)
+        });
+        ids.iter().for_each(|id| self.end(id, PlaceState::PassedOver, "ended with its sale"));
     }
 
     /// The rows say what the judge saw, and each place that ended has its order or its refusal.
@@ -275,11 +289,22 @@ impl Judge {
         self.reach("told to wait in line");
     }
 
-    /// Nobody waits for what is there.
+    /// A buyer asked for a place whose sale has ended, and heard so: it never becomes an order.
+    pub(crate) fn told_over(&mut self, id: &TicketId) {
+        let first = *self.told.entry(*id).or_insert(Verdict::Unavailable);
+        self.check(first == Verdict::Unavailable, "I8", || format!("{id}: told {first:?}, then that its sale is over"));
+        self.reach("told that its sale is over");
+    }
+
+    /// Nobody waits for what is there, nor for what is over.
     pub(crate) fn lines_at_rest(&mut self, truth: &Truth) {
         for item in truth.model.items.values() {
-            let on = truth.phases.get(&item.id).is_some_and(|p| p.shown == Phase::Open);
+            let shown = truth.phases.get(&item.id).map(|p| p.shown);
+            let on = shown == Some(Phase::Open);
             let waits = self.lines.of(item.id).count();
+            self.check(shown != Some(Phase::Closed) || waits == 0, "line", || {
+                format!("{waits} wait at rest for item {}, whose sale has ended", item.id)
+            });
             self.check(!on || waits == 0 || item.pool == 0, "line", || {
                 format!("{waits} wait at rest for item {}, and its pool holds {}", item.id, item.pool)
             });

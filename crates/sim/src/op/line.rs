@@ -30,6 +30,13 @@ pub enum Line {
         /// Of which item.
         item: u8,
     },
+    /// A leader ends the line, as of an item whose sale has ended.
+    End {
+        /// Which leader.
+        leader: u8,
+        /// Of which item.
+        item: u8,
+    },
     /// A buyer asks what became of a place.
     Ask {
         /// Among all places.

@@ -35,7 +35,8 @@ pub fn rules_follow(story: &Story) -> Result<u64, String> {
     }
     for (i, (tx, wanted)) in story.trace.iter().enumerate() {
         if let Tx::Show(item, intent) = tx {
-            sqlite.set_on_sale(*item, intent.is_none()).map_err(|e| e.to_string())?;
+            let phase = intent.map_or(Phase::Open, |(phase, _)| phase);
+            sqlite.set_phase(*item, phase).map_err(|e| e.to_string())?;
         }
         let got = sqlite.run(time_of(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
         let got = got.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
@@ -70,6 +71,9 @@ fn on_model(model: &mut Model, tx: &Tx) {
             Some(_) => model.stopped.insert(*item),
             None => model.stopped.remove(item),
         };
+        if matches!(intent, Some((Phase::Closed, _))) {
+            model.over.insert(*item);
+        }
     }
     let Ok(_) = rules::run(model, &NAMES.key, tx);
 }
@@ -89,7 +93,8 @@ fn time_of(tx: &Tx) -> Option<Millis> {
         | Tx::AskInVain(.., now)
         | Tx::Join(.., now)
         | Tx::Leave(_, now)
-        | Tx::Serve(_, now) => Some(*now),
+        | Tx::Serve(_, now)
+        | Tx::EndLine(_, now) => Some(*now),
         _ => None,
     }
 }
@@ -220,6 +225,7 @@ async fn make(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreErr
         Tx::Join(item, joiner, _) => Done::Joined(inspect::join_line(store, *item, joiner.clone()).await?),
         Tx::Leave(id, _) => Done::Left(store.leave_line(*id).await?),
         Tx::Serve(item, _) => Done::Served(store.serve_line(*item).await?),
+        Tx::EndLine(item, _) => Done::LineEnded(store.end_line(*item).await?),
         Tx::Show(item, intent) => {
             let step = match intent {
                 None => Step::Resume,

@@ -46,6 +46,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
             let places = usize::try_from(kept).unwrap_or(usize::MAX).min(LINE_BATCH_MAX);
             Done::Served(line::serve(ledger, *item, places, *now)?)
         }
+        Tx::EndLine(item, now) => Done::LineEnded(line::end_with_sale(ledger, *item, LINE_BATCH_MAX, *now)?),
         Tx::Show(item, Some((Phase::Closed, _))) => Done::Moved(stock::close_item(ledger, *item, Cause::Ended)?),
         Tx::Show(item, Some(_)) => Done::Moved(stock::close_item(ledger, *item, Cause::Rolled)?),
         Tx::Show(_, None) | Tx::Intend(..) => Done::Nothing,

@@ -217,6 +217,7 @@ impl World {
         // Times are the store's.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
+            Tx::EndLine(item, _) => Tx::EndLine(item, self.now),
             tx => tx,
         };
         let rolled = match &tx {

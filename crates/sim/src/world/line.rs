@@ -25,6 +25,10 @@ impl World {
                 let tx = Tx::Serve(self.item_of(item), self.now);
                 self.send(Message::Commit { leader: leader % 2, tx });
             }
+            Line::End { leader, item } => {
+                let tx = Tx::EndLine(self.item_of(item), self.now);
+                self.send(Message::Commit { leader: leader % 2, tx });
+            }
             Line::Ask { place } => self.ask_for_place(place),
         }
     }
@@ -45,13 +49,15 @@ impl World {
         self.commit(Tx::Join(item, joiner, self.now));
     }
 
-    /// A leader that sees somebody in line and a unit for them serves.
-    pub(crate) fn serve_line(&mut self, leader: u8, item: ItemId) {
-        let kept = self.truth.model.items.get(&item).map_or(0, |i| i.kept());
-        let shows = self.truth.phases.get(&item).is_some_and(|row| row.shown == Phase::Open);
-        if kept > 0 && shows {
-            self.send(Message::Commit { leader, tx: Tx::Serve(item, self.now) });
-        }
+    /// A leader that sees somebody in line and a unit for them serves; one that sees somebody there after the sale's end ends the line.
+    pub(crate) fn tend_line(&mut self, leader: u8, item: ItemId) {
+        let (waiting, kept) = self.truth.model.items.get(&item).map_or((0, 0), |i| (i.waiting, i.kept()));
+        let tx = match self.truth.phases.get(&item).map(|row| row.shown) {
+            Some(Phase::Open) if kept > 0 => Tx::Serve(item, self.now),
+            Some(Phase::Closed) if waiting > 0 => Tx::EndLine(item, self.now),
+            _ => return,
+        };
+        self.send(Message::Commit { leader, tx });
     }
 
     fn ask_for_place(&mut self, pick: u8) {
@@ -65,8 +71,10 @@ impl World {
                 _ => None,
             },
         };
+        let is_over = self.truth.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
         match verdict {
             Some(verdict) => self.judge.verdict_told(&self.truth, id, verdict, self.now),
+            None if is_over => self.judge.told_over(&id),
             None => self.judge.told_to_wait(&id),
         }
     }

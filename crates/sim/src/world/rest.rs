@@ -118,7 +118,7 @@ impl World {
         }
         for item in 0..self.setup.items.len() {
             self.drain(0, ItemId(item as i64 + 1));
-            self.serve_line(0, ItemId(item as i64 + 1));
+            self.tend_line(0, ItemId(item as i64 + 1));
         }
         self.deliver_all();
         for node in 0..self.nodes.len() {

@@ -13,6 +13,7 @@ use doorbuster_core::{
 use super::{HOLD_MS, Rig, buyer, new_item, new_sale, request_key};
 use crate::contract::LineServed;
 
+pub mod ends;
 pub mod orders;
 
 /// An item whose every unit is in a reserved order, one for each.

@@ -113,6 +113,10 @@ impl Ledger for PostgresLedger<'_> {
         Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
     }
 
+    fn has_ended(&mut self, item: ItemId) -> Done<bool> {
+        line::has_ended(self, item)
+    }
+
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
         if let Some(kept) = self.held.grants.get(&grant) {
             return Ok(Some(kept.row.clone()));

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use doorbuster_core::event::Actor;
 use doorbuster_core::limits::LINE_BATCH_MAX;
-use doorbuster_core::line::{self, Joined, Joiner, Left};
+use doorbuster_core::line::{self, Joined, Joiner, Left, LineEnded};
 use doorbuster_core::{
     BuyerId, Grant, GrantId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey, TicketId, TicketN,
 };
@@ -67,6 +67,12 @@ pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
     }
     let held = ledger.held.grants.values().map(|kept| &kept.row);
     Ok(units + held.filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum::<u64>())
+}
+
+/// What has ended stays so: nothing is locked.
+pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
+    let sql = "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1";
+    Ok(ledger.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
 }
 
 fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
@@ -185,6 +191,15 @@ fn serve(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<LineServed> {
     line::serve(ledger, item, at_most, now)
 }
 
+fn end_with_sale(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<LineEnded> {
+    let sql = "SELECT waiting FROM item WHERE id = $1";
+    if ledger.one(sql, &[&item.0], |row| rows::number(row, 0))?.unwrap_or(0) == 0 {
+        return Ok(LineEnded::default());
+    }
+    let now = ledger.now;
+    line::end_with_sale(ledger, item, LINE_BATCH_MAX, now)
+}
+
 fn turn(found: &Row) -> Done<LinePlace> {
     Ok(LinePlace { place: row(found)?, ahead: rows::number(found, 8)? })
 }
@@ -209,6 +224,23 @@ impl Postgres {
 
     pub(crate) async fn serve_line(&self, item: ItemId) -> StoreResult<LineServed> {
         self.job(Again::Safe, move |ledger| serve(ledger, item)).await
+    }
+
+    pub(crate) async fn end_line(&self, item: ItemId) -> StoreResult<LineEnded> {
+        self.job(Again::Safe, move |ledger| end_with_sale(ledger, item)).await
+    }
+
+    /// Looked for among the buyer's orders, as what was not paid for is.
+    pub(crate) async fn line_order_of(&self, item: ItemId, buyer: BuyerId) -> StoreResult<Option<Order>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            rows::order_columns!(),
+            " FROM (SELECT * FROM orders o WHERE o.buyer = $2 OFFSET 0) o
+              WHERE o.grant_id = (SELECT g.id FROM slot_grant g WHERE g.item_id = $1 AND g.slot = $3)
+              AND NOT EXISTS (SELECT FROM waitlist w WHERE w.item_id = $1 AND w.n > o.n AND w.buyer = $2)
+              ORDER BY o.n DESC LIMIT 1"
+        );
+        self.one(SQL, &[&item.0, &buyer.as_str(), &i64::from(SlotKey::LINE)], rows::order).await
     }
 
     pub(crate) async fn line_place(&self, id: TicketId) -> StoreResult<Option<LinePlace>> {

@@ -31,6 +31,8 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
         [],
         |row| Ok(ItemId(row.get(0)?)),
     )?);
+    let over = "SELECT item.id FROM item JOIN sale ON sale.id = item.sale_id WHERE phase = 'closed'";
+    model.over.extend(sql.all(over, [], |row| Ok(ItemId(row.get(0)?)))?);
     for grant in sql.all(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant"), [], rows::grant)? {
         model.grants.insert(grant.id, grant);
     }
@@ -140,8 +142,7 @@ impl Memory {
         Ok(())
     }
 
-    pub(crate) fn set_on_sale(&mut self, item: ItemId, on: bool) -> Done<()> {
-        let phase = if on { Phase::Open } else { Phase::Paused };
+    pub(crate) fn set_phase(&mut self, item: ItemId, phase: Phase) -> Done<()> {
         self.0.execute("UPDATE sale SET phase = ?2 WHERE id = ?1", params![item.0.to_string(), phase.as_str()])?;
         Ok(())
     }

@@ -120,6 +120,10 @@ impl Ledger for SqliteLedger<'_> {
         Ok(phase.unwrap_or(false))
     }
 
+    fn has_ended(&mut self, item: ItemId) -> Done<bool> {
+        line::has_ended(&mut self.sql, item)
+    }
+
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
         if let Some(copy) = self.copies.grant(grant) {
             return Ok(Some(copy.clone()));

@@ -2,8 +2,10 @@
 use rusqlite::{Row, params};
 
 use doorbuster_core::limits::LINE_BATCH_MAX;
-use doorbuster_core::line::{Joined, Joiner, Left};
-use doorbuster_core::{BuyerId, ItemId, Ledger, Millis, Place, PlaceState, RequestKey, TicketId, TicketN, line};
+use doorbuster_core::line::{Joined, Joiner, Left, LineEnded};
+use doorbuster_core::{
+    BuyerId, ItemId, Ledger, Millis, Order, Place, PlaceState, RequestKey, SlotKey, TicketId, TicketN, line,
+};
 
 use crate::contract::{LinePlace, LineServed};
 use crate::store::StoreResult;
@@ -40,6 +42,11 @@ pub(super) fn in_slots(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
     let text =
         "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1 AND open = 1 AND counted = 1";
     Ok(sql.one(text, params![item.0], |row| rows::number(row, 0))?.unwrap_or(0))
+}
+
+pub(super) fn has_ended(sql: &mut Statements<'_>, item: ItemId) -> Done<bool> {
+    let text = "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = ?1";
+    Ok(sql.one(text, params![item.0], |row| Ok(row.get::<_, bool>(0)?))?.unwrap_or(false))
 }
 
 pub(super) fn place(sql: &mut Statements<'_>, id: &TicketId) -> Done<Option<Place>> {
@@ -80,6 +87,18 @@ pub(super) fn put_place(sql: &mut Statements<'_>, place: &Place) -> Done<()> {
     Ok(())
 }
 
+/// The order that the buyer's last place in a line became. Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the grant's.
+fn order_of_last(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<Option<Order>> {
+    let text = concat!(
+        "SELECT ",
+        rows::order_columns!(),
+        " FROM orders WHERE buyer = ?2 AND +grant_id = (SELECT g.id FROM slot_grant g WHERE g.item_id = ?1 AND g.slot = ?3)
+          AND NOT EXISTS (SELECT 1 FROM waitlist w WHERE w.item_id = ?1 AND w.n > orders.n AND w.buyer = ?2)
+          ORDER BY n DESC LIMIT 1"
+    );
+    sql.one(text, params![item.0, buyer.as_str(), SlotKey::LINE], rows::order)
+}
+
 fn with_turn(sql: &mut Reader<'_>, place: Option<Place>) -> Done<Option<LinePlace>> {
     let Some(place) = place else { return Ok(None) };
     let mut ahead = 0;
@@ -115,6 +134,18 @@ impl Sqlite {
             line::serve(ledger, item, usize::try_from(kept).unwrap_or(usize::MAX).min(LINE_BATCH_MAX), now)
         })
         .await
+    }
+
+    pub(crate) async fn end_line(&self, item: ItemId) -> StoreResult<LineEnded> {
+        self.job(move |ledger| {
+            let now = ledger.now;
+            line::end_with_sale(ledger, item, LINE_BATCH_MAX, now)
+        })
+        .await
+    }
+
+    pub(crate) async fn line_order_of(&self, item: ItemId, buyer: BuyerId) -> StoreResult<Option<Order>> {
+        self.read(move |sql| order_of_last(sql, item, &buyer)).await
     }
 
     pub(crate) async fn line_place(&self, id: TicketId) -> StoreResult<Option<LinePlace>> {

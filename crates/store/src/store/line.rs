@@ -1,7 +1,7 @@
 //! Lines of items that are held out: who waits for a unit that comes back.
 use doorbuster_core::limits::LINE_PLACES_MAX;
-use doorbuster_core::line::{Joined, Joiner, Left};
-use doorbuster_core::{BuyerId, GrantId, ItemId, RequestKey, TicketId, Token};
+use doorbuster_core::line::{Joined, Joiner, Left, LineEnded};
+use doorbuster_core::{BuyerId, GrantId, ItemId, Order, RequestKey, TicketId, Token};
 
 use crate::contract::{LinePlace, LineServed};
 
@@ -41,6 +41,25 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.serve_line(item).await,
             Self::Postgres(s) => Box::pin(s.serve_line(item)).await,
+        }
+    }
+
+    /// Ends the places of those who still stand in line though the sale has ended, at most [`doorbuster_core::limits::LINE_BATCH_MAX`]
+    /// ([`doorbuster_core::line::end_with_sale`]). Where the sale has not ended, or nobody is left, it writes nothing.
+    ///
+    /// Whatever it did is told like any commit, also what a lost answer left unknown; then the answer may lack it.
+    pub async fn end_line(&self, item: ItemId) -> StoreResult<LineEnded> {
+        match self {
+            Self::Sqlite(s) => s.end_line(item).await,
+            Self::Postgres(s) => Box::pin(s.end_line(item)).await,
+        }
+    }
+
+    /// The order that the buyer's last place in the item's line became, as it is now. `None`: there was no place, or the last one became nothing, or waits.
+    pub async fn line_order_of(&self, item: ItemId, buyer: &BuyerId) -> StoreResult<Option<Order>> {
+        match self {
+            Self::Sqlite(s) => s.line_order_of(item, buyer.clone()).await,
+            Self::Postgres(s) => Box::pin(s.line_order_of(item, buyer.clone())).await,
         }
     }
 

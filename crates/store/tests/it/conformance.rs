@@ -1,5 +1,5 @@
 //! The conformance suite on every backend.
-use doorbuster_store::conformance::line::orders as line_orders;
+use doorbuster_store::conformance::line::{ends as line_ends, orders as line_orders};
 use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{by_hand, checkouts, pages, races, told};
 use doorbuster_store::conformance::{
@@ -111,6 +111,8 @@ every! {
         a_buyer_has_one_place, a_crowd_joins_at_once, a_line_is_for_what_is_held_out, those_in_line_are_served_by_turn,
         served_at_once_nobody_is_twice, whoever_has_enough_is_passed_over, a_place_is_given_up_once, a_line_is_no_longer_than_what_may_come_back, a_line_stands_while_its_sale_does,
         the_verdict_of_a_place_that_waits_is_not_forced;
+    line_ends:
+        a_line_ends_with_its_sale, a_long_line_ends_piece_by_piece, the_last_place_of_a_buyer_is_known_by_its_order;
     line_orders:
         the_window_is_the_shorter_one, an_order_out_of_a_line_lives_as_others_do, a_late_payment_and_the_next_in_line,
         the_books_of_a_line_add_up, whoever_was_served_in_vain_does_not_join_again, whose_order_an_operator_cancelled_joins_again;

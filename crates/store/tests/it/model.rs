@@ -9,8 +9,8 @@ use doorbuster_core::money::RefundCause;
 use doorbuster_core::order::{self, Changed, Ending};
 use doorbuster_core::sale::Step;
 use doorbuster_core::{
-    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, RecallId, RecallTarget, RequestKey,
-    SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
+    BuyerId, Cause, Counter, GrantId, Item, ItemId, Ledger, Millis, NodeId, Order, Phase, RecallId, RecallTarget,
+    RequestKey, SlotKey, Stock, Ticket, TicketId, TicketN, Token, Units, Verdict, recall, settle, stock,
 };
 use doorbuster_store::conformance::{Clock, HOLD_MS, Rig, id_key, new_item, new_sale};
 use doorbuster_store::{Store, inspect};
@@ -323,7 +323,8 @@ proptest! {
             let tickets = tickets_of(&mut world, op);
             let there = sqlite.run(world.now, |ledger| by_the_rules(&world, ledger, op, &tickets)).expect("runs");
             if let Op::OnSale(item, on) = op {
-                sqlite.set_on_sale(world.items[*item], *on).expect("an item");
+                let phase = if *on { Phase::Open } else { Phase::Paused };
+                sqlite.set_phase(world.items[*item], phase).expect("an item");
             }
             let here = on_model(&mut world, &mut model, op, &tickets);
             prop_assert_eq!(&there, &here, "{:?}", op);

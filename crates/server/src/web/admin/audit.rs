@@ -67,7 +67,7 @@ fn notice(found: &store::Notice) -> Notice {
     let said = match found.what {
         RefundCause::Mismatch => "is not what its order costs",
         RefundCause::Second => "came for an order that was paid before",
-        RefundCause::UnknownOrder => "names an order that does not exist",
+        RefundCause::UnknownOrder => "named no order when it came",
         RefundCause::Late | RefundCause::Operator => "goes back",
     };
     let money = &found.money;

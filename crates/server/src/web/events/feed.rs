@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::Room;
-use doorbuster_api::order::AnyOrder;
-use doorbuster_core::{BuyerId, Phase};
+use doorbuster_api::order::{AnyOrder, RefusalCode};
+use doorbuster_core::{BuyerId, Phase, Units};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -249,6 +249,11 @@ impl Feed {
             Kind::Refused { id, item, buyer, units, verdict } => {
                 let item = self.app.engine.catalogue().item_of(*item)?.clone();
                 let refused = wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
+                Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
+            }
+            Kind::LineEnded { id, item, buyer } => {
+                let item = self.app.engine.catalogue().item_of(*item)?.clone();
+                let refused = wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             Kind::Room(sale) | Kind::Place { sale, .. } => {

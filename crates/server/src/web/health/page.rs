@@ -176,7 +176,8 @@ fn lines(app: &App, text: &mut Text) {
         "Places in line that this node ended, by what became of them.",
     )
     .sample(&[("outcome", "served")], reading.line_served)
-    .sample(&[("outcome", "passed_over")], reading.line_passed_over);
+    .sample(&[("outcome", "passed_over")], reading.line_passed_over)
+    .sample(&[("outcome", "closed")], reading.line_closed);
 }
 
 fn rooms(app: &App, text: &mut Text) {

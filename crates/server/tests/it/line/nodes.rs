@@ -165,3 +165,26 @@ async fn in_a_cluster_who_is_passed_over_hears_it_at_their_own_node() {
     }
     leader.is_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_whoever_stands_there_at_the_end_hears_it_at_their_own_node() {
+    let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+    let (leader, here) = pair(&home, &slots).await;
+    leader.held_out(1, 1, 900).await;
+    let b = joined_at(&here, "b").await;
+    let mut events = socket(&here, "b", "").await;
+    here.step("spring", "close").await;
+    let begun = Instant::now();
+    loop {
+        let event = next(&mut events).await;
+        assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
+        if event["order"]["id"] == *b {
+            let told = (&event["order"]["state"], &event["order"]["code"]);
+            assert_eq!(told, (&json!("refused"), &json!("ended")), "{event}");
+            break;
+        }
+    }
+    let over = |found: &serde_json::Value| found["items"][0]["waiting"] == 0;
+    here.until("/v1/admin/sales/spring/stock", "the line ends", over).await;
+    leader.is_well().await;
+}
