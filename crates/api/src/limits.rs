@@ -103,7 +103,7 @@ pub const PAGE_MAX: u32 = 200;
 pub const PAGE_DEFAULT: u32 = 50;
 
 /// Longest cursor, in bytes; longer: `422`.
-pub const CURSOR_BYTES_MAX: usize = 256;
+pub const CURSOR_BYTES_MAX: usize = 512;
 
 /// Most faults listed in one answer; further ones are left out and the last entry says so.
 pub const FAULTS_MAX: usize = 256;
