@@ -61,6 +61,8 @@ pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// Longest wait between two tries of what could not be sent for a reason that is not the endpoint's.
 pub const LATER_PAUSE_MAX_MS: i64 = 60_000;
+/// Times in a row that an event cannot be sent for such a reason, until it is given up: a day and a half.
+pub const LATER_TIMES_MAX: u32 = 2_160;
 /// Events that are on their way to one endpoint at once; more wait.
 pub const DELIVERIES_AT_ONCE: usize = 8;
 /// Events that are read ahead of an endpoint's position; more stay in the store.

@@ -164,9 +164,15 @@ impl Desk {
         self.later.retain(|at, _| is_here(at));
     }
 
-    /// The endpoint has another address: that it was down, or asked for a pause, says nothing of what is there.
+    /// The endpoint has another address: that it was down, refused, or asked for a pause, says nothing of what is there.
     pub fn moved(&mut self, now: Millis) {
         self.breaker = Breaker::default();
+        self.refused.clear();
+        for fresh in self.window.values_mut() {
+            if let Fresh::Failed(parcel) = fresh {
+                parcel.next_at = parcel.next_at.min(now);
+            }
+        }
         self.hurry(now);
     }
 

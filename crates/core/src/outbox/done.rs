@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use super::{Desk, Fresh, Note, Outcome, Parcel};
-use crate::limits::{LATER_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms, spread_out};
+use crate::limits::{LATER_PAUSE_MAX_MS, LATER_TIMES_MAX, REFUSED_PAUSE_MAX_MS, backoff_ms, spread_out};
 use crate::rules::{Rule, keeps};
 use crate::value::Millis;
 
@@ -50,8 +50,16 @@ impl Desk {
         if dead {
             self.rows.remove(&position);
             self.refused.remove(&position);
+            self.later.remove(&position);
         }
         Some(Note::Again(parcel))
+    }
+
+    /// What came of an event that was sent to an address that is the endpoint's no more: it waits as if it had not been sent.
+    pub fn sent_elsewhere(&mut self, position: i64) {
+        if let Some((about, _)) = self.flying.remove(&position) {
+            self.wait(position, about);
+        }
     }
 
     /// What an outcome says of the endpoint, and of how an event's failures follow each other.
@@ -101,12 +109,12 @@ impl Desk {
                 let wait_ms = spread_out(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(Verdict { error, tries, wait_ms, is_over: is_last || self.is_final(refused, now) })
             }
-            // The endpoint was asked nothing, so this is none of the event's tries, and it is not given up for it.
+            // The endpoint was asked nothing, so this is none of the event's tries, and it is not given up for it soon.
             Outcome::Later { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
                 let wait_ms = spread_out(backoff_ms(*times).min(LATER_PAUSE_MAX_MS), spread);
-                Some(Verdict { error, tries: before, wait_ms, is_over: false })
+                Some(Verdict { error, tries: before, wait_ms, is_over: *times >= LATER_TIMES_MAX })
             }
             Outcome::Never { error } => {
                 Some(Verdict { error, tries, wait_ms: spread_out(backoff_ms(tries), spread), is_over: true })

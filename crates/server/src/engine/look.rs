@@ -141,7 +141,8 @@ impl Engine {
             return Ok(items);
         }
         self.catch_up().await?;
-        let unknown = |id: &ItemId| StoreError::Unexpected(format!("item {} is in no sale", id.0));
+        let reason = |id: &ItemId| format!("item {} is in no sale that is known here yet", id.0);
+        let unknown = |id: &ItemId| StoreError::Unavailable { reason: reason(id), may_have_happened: false };
         Ok(ids.iter().map(|id| known(id).ok_or_else(|| unknown(id))).collect::<Result<_, _>>()?)
     }
 

@@ -56,6 +56,9 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
     id
 }
 
+/// An event that was sent, the endpoint as it was then, and what it answered.
+type Answered = (i64, Arc<Endpoint>, Result<(), Unsent>);
+
 /// What a worker has in its hands.
 struct Worker<'o> {
     outbox: &'o Arc<Outbox>,
@@ -66,7 +69,7 @@ struct Worker<'o> {
     desk: Desk,
     /// Events that were read and are not told.
     events: HashMap<i64, Arc<Read>>,
-    sending: JoinSet<(i64, Result<(), Unsent>)>,
+    sending: JoinSet<Answered>,
     /// What the store does not know yet of rows that were tried.
     notes: Vec<Note>,
     /// Whether the position may be moved.
@@ -233,7 +236,10 @@ impl Worker<'_> {
         while let Some(position) = self.desk.next(now) {
             let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
             let read = self.events.get(&position).cloned();
-            self.sending.spawn(async move { (position, send(&outbox, &endpoint, position, read).await) });
+            self.sending.spawn(async move {
+                let answer = send(&outbox, &endpoint, position, read).await;
+                (position, endpoint, answer)
+            });
         }
     }
 
@@ -245,9 +251,13 @@ impl Worker<'_> {
         Instant::now() + due.min(write).min(POLL_EVERY)
     }
 
-    fn sent(&mut self, sent: Result<(i64, Result<(), Unsent>), JoinError>) -> Result<(), StoreError> {
-        let (position, answer) =
+    fn sent(&mut self, sent: Result<Answered, JoinError>) -> Result<(), StoreError> {
+        let (position, to, answer) =
             sent.map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
+        if answer.is_err() && to.url != self.url {
+            self.desk.sent_elsewhere(position);
+            return Ok(());
+        }
         if answer.is_ok() {
             failpoint::pass(Point::OutboxSent);
         }
@@ -255,9 +265,12 @@ impl Worker<'_> {
         let (outcome, error) = outcome(answer);
         self.is_gone |= outcome == Outcome::Gone;
         self.may_go = true;
+        let was_sent = !matches!(outcome, Outcome::Later { .. });
         let now = self.outbox.engine.now();
         let note = self.desk.done(position, outcome, now, rand::random());
-        self.outbox.meter.count(self.kind, if error.is_none() { Sent::Told } else { Sent::Failed });
+        if was_sent {
+            self.outbox.meter.count(self.kind, if error.is_none() { Sent::Told } else { Sent::Failed });
+        }
         if let Some(Note::Again(parcel)) = &note
             && parcel.dead
         {
@@ -335,7 +348,7 @@ async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<
     };
     let told = match &*read {
         Ok(told) => told,
-        Err(Unreadable { what, .. }) if EventType::parse(what).is_none() => {
+        Err(Unreadable { what, .. }) if EventType::parse(what).is_none() && is_type(what) => {
             return Err(Unsent::Later(format!("this version knows no event {what:?}; a newer one does")));
         }
         Err(unreadable) => return Err(Unsent::Unreadable(format!("its row cannot be read: {}", unreadable.reason))),
@@ -344,6 +357,12 @@ async fn send(outbox: &Outbox, endpoint: &Endpoint, position: i64, read: Option<
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
         None => Err(Unsent::Later("the event's item is not known here yet".to_owned())),
     }
+}
+
+/// Whether a text may be an event's type that only a newer version knows.
+fn is_type(text: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    text.split_once('.').is_some_and(|(of, what)| is_word(of) && is_word(what))
 }
 
 #[cfg(test)]

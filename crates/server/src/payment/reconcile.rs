@@ -4,7 +4,7 @@
 //! cannot be asked, a due order waits, for as long as the rules have it and no longer. While it does not answer at all (`silence`), whole pages are put off
 //! as if each had been asked about.
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::spread_out;
 use doorbuster_core::money::Checkout;
@@ -19,11 +19,11 @@ use super::silence::{Heard, Silence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 
-/// Checkouts that are read at once.
-const PAGE: usize = 256;
-/// The same while the provider is silent: most of them are only put off.
-const PAGE_SILENT: usize = 1_024;
-/// Between two looks, unless there was more to see than a page. A hold that ended is told within two seconds.
+/// Checkouts that are read at once: each reading looks through all that are over.
+const PAGE: usize = 1_024;
+/// Checkouts that one transaction puts off: purchases wait behind it.
+const PUT_OFF_AT_ONCE: usize = 100;
+/// Between two looks, unless there was more to see than a page, or orders that wait are yet to be asked about. A hold that ended is told within two seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long nobody is asked after an answer that could not be written down.
 const REST: Duration = Duration::from_secs(1);
@@ -47,13 +47,17 @@ impl Payments {
         let (mut asking, mut asked) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = Silence::default();
         loop {
-            let page = if silence.lasts() { PAGE_SILENT } else { PAGE };
-            let mut waiting = self.to_ask(page).await;
-            let is_full = waiting.len() == page;
+            if !self.leads() {
+                // What a leader before heard, or this one long ago, says nothing of now.
+                silence = Silence::default();
+            }
+            let mut waiting = self.to_ask().await;
+            let is_full = waiting.len() == PAGE;
             // They are told until they are answered: those that are asked about already are left out.
             waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
             waiting.reverse();
-            let mut all_noted = self.spare(silence.spare(&mut waiting, asking.len())).await;
+            let spared = silence.spare(&mut waiting, asking.len());
+            let mut all_noted = self.spare(spared, silence.is_believed(Instant::now())).await;
             let look = tokio::time::sleep(LOOK_EVERY);
             tokio::pin!(look);
             loop {
@@ -66,21 +70,23 @@ impl Payments {
                     }
                 }
                 let goes_on = silence.lasts() || silence.free(asking.len()) > 0;
+                // Those that are yet to be asked about are put off with the next page.
+                let fell_silent = silence.lasts() && !waiting.is_empty();
                 tokio::select! {
                     // Whoever is asked about is looked after in any case.
                     biased;
                     Some((session, heard)) = asking.next(), if !asking.is_empty() => {
                         asked.remove(&session);
                         match heard {
-                            Ok(heard) => silence.hear(heard),
+                            Ok(heard) => silence.hear(heard, Instant::now()),
                             Err(error) => {
                                 all_noted = false;
                                 tracing::warn!(%error, "what a provider said of a checkout could not be written down");
                             }
                         }
                     }
-                    () = std::future::ready(()), if reads_on(is_full, waiting.len(), goes_on) => break,
-                    () = &mut look => break,
+                    () = std::future::ready(()), if reads_on(is_full, waiting.len(), goes_on) || fell_silent => break,
+                    () = &mut look, if !is_urgent(&waiting) => break,
                 }
             }
             if !all_noted {
@@ -91,12 +97,12 @@ impl Payments {
     }
 
     /// Checkouts that are over, those of orders that wait for it first. None on a node that does not lead, or where they cannot be read.
-    async fn to_ask(&self, page: usize) -> Vec<(Checkout, Order)> {
+    async fn to_ask(&self) -> Vec<(Checkout, Order)> {
         if !self.leads() {
             self.meter.lag(0);
             return Vec::new();
         }
-        match self.engine.store().checkouts_to_close(page).await {
+        match self.engine.store().checkouts_to_close(PAGE).await {
             Ok(found) => {
                 self.meter.lag(lag_ms(found.iter().map(|(_, order)| order), self.engine.now()));
                 found
@@ -108,16 +114,16 @@ impl Payments {
         }
     }
 
-    /// Puts those off that nobody is asked about while the provider is silent, all at once. False: that could not be written down.
-    async fn spare(&self, spared: Vec<(Checkout, Order)>) -> bool {
-        if spared.is_empty() {
-            return true;
+    /// Puts those off that nobody is asked about while the provider is silent, many at once. False: that could not be written down.
+    async fn spare(&self, spared: Vec<(Checkout, Order)>, in_vain: bool) -> bool {
+        let later = spared.into_iter().map(|(checkout, order)| self.later(checkout, &order, in_vain, AGAIN_SILENT_MS));
+        for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
+            if let Err(error) = self.engine.store().put_off_checkouts(some.to_vec()).await {
+                tracing::warn!(%error, "checkouts of a silent provider could not be put off");
+                return false;
+            }
         }
-        let later = spared.into_iter().map(|(checkout, order)| self.later(checkout, &order, true, AGAIN_SILENT_MS));
-        let put_off = self.engine.store().put_off_checkouts(later.collect()).await;
-        put_off
-            .inspect_err(|error| tracing::warn!(%error, "checkouts of a silent provider could not be put off"))
-            .is_ok()
+        true
     }
 
     /// Has a checkout asked about once more, later. `in_vain`: its provider was asked, or cannot be.
@@ -155,7 +161,11 @@ impl Payments {
         match said {
             Ok(Standing::Closed) => {}
             Ok(Standing::Paid(found)) => {
-                self.found(found).await?;
+                if let Err(error) = self.found(found).await {
+                    // It keeps no place before others meanwhile.
+                    self.put_off(checkout, &order, false).await?;
+                    return Err(error);
+                }
                 failpoint::pass(Point::ReconcileCaptured);
             }
             Ok(Standing::Undecided) if self.is_long_over(&order) => {
@@ -184,6 +194,11 @@ impl Payments {
 /// Whether the next page is read at once: there is more than this one had, and something can be done about it.
 fn reads_on(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
+}
+
+/// Whether an order waits to be asked about next: those that were due later stand behind it in any page.
+fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
+    waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
 /// How long a checkout that is over waits for its provider's word.

@@ -1,11 +1,15 @@
 //! Whether a provider answers at all. One that does not is asked by a few at a time, and nobody else waits for a turn to hear nothing: with thousands of
 //! orders due, each of which waited for as long as an answer may take, the last would be asked long after the grace of the first.
+use std::time::{Duration, Instant};
+
 use super::provider::{ProviderError, Standing};
 
 /// Checkouts that are asked about at the same time.
 pub(super) const AT_ONCE: usize = 32;
 /// Questions that come to nothing, with no answer between them, after which a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
+/// How long it must have been silent until whoever is not asked about counts as asked in vain: what passes sooner costs nobody time.
+const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 /// Checkouts of which a silent provider is asked at the same time.
 const PROBES: usize = 4;
 
@@ -34,22 +38,25 @@ impl Heard {
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     in_vain: usize,
+    /// Since when it counts as silent.
+    since: Option<Instant>,
 }
 
 impl Silence {
     /// Counts what came of a question. One answer ends it.
-    pub(super) fn hear(&mut self, heard: Heard) {
+    pub(super) fn hear(&mut self, heard: Heard, now: Instant) {
         match heard {
             Heard::Unasked => {}
             Heard::Answer => {
                 if self.lasts() {
                     tracing::info!("the payment provider answers again about checkouts");
                 }
-                self.in_vain = 0;
+                *self = Self::default();
             }
             Heard::Nothing => {
                 self.in_vain = self.in_vain.saturating_add(1);
                 if self.in_vain == SILENT_AFTER {
+                    self.since = Some(now);
                     tracing::warn!(
                         "the payment provider does not answer about checkouts: it is asked about a few only"
                     );
@@ -61,6 +68,11 @@ impl Silence {
     /// Whether the provider counts as silent.
     pub(super) fn lasts(&self) -> bool {
         self.in_vain >= SILENT_AFTER
+    }
+
+    /// Whether it has been silent for so long that those who are not asked about count as asked in vain.
+    pub(super) fn is_believed(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.duration_since(since) >= BELIEVED_AFTER)
     }
 
     /// How many more may be asked about while so many are.
@@ -85,28 +97,28 @@ mod tests {
 
     fn silent() -> Silence {
         let mut silence = Silence::default();
-        (0..SILENT_AFTER).for_each(|_| silence.hear(Heard::Nothing));
+        (0..SILENT_AFTER).for_each(|_| silence.hear(Heard::Nothing, Instant::now()));
         silence
     }
 
     #[test]
     fn a_provider_is_silent_after_as_many_questions_in_vain_until_it_answers_once() {
-        let mut silence = Silence::default();
+        let (mut silence, now) = (Silence::default(), Instant::now());
         for _ in 1..SILENT_AFTER {
-            silence.hear(Heard::Nothing);
-            silence.hear(Heard::Unasked);
+            silence.hear(Heard::Nothing, now);
+            silence.hear(Heard::Unasked, now);
         }
         assert!(!silence.lasts());
-        silence.hear(Heard::Answer);
+        silence.hear(Heard::Answer, now);
         for _ in 1..SILENT_AFTER {
-            silence.hear(Heard::Nothing);
+            silence.hear(Heard::Nothing, now);
         }
         assert!(!silence.lasts(), "there was an answer between them");
-        silence.hear(Heard::Nothing);
-        silence.hear(Heard::Nothing);
-        silence.hear(Heard::Unasked);
+        silence.hear(Heard::Nothing, now);
+        silence.hear(Heard::Nothing, now);
+        silence.hear(Heard::Unasked, now);
         assert!(silence.lasts());
-        silence.hear(Heard::Answer);
+        silence.hear(Heard::Answer, now);
         assert!(!silence.lasts());
     }
 
@@ -123,6 +135,18 @@ mod tests {
         assert!(silence.spare(&mut waiting, 1).is_empty(), "these are asked about");
         assert_eq!(silence.spare(&mut waiting, AT_ONCE).len(), PROBES - 1, "questions of before are under way");
         assert!(silence.spare(&mut waiting, 0).is_empty());
+    }
+
+    #[test]
+    fn a_short_silence_costs_nobody_time() {
+        let (mut silence, now) = (Silence::default(), Instant::now());
+        (1..SILENT_AFTER).for_each(|_| silence.hear(Heard::Nothing, now));
+        assert!(!silence.is_believed(now + 2 * BELIEVED_AFTER), "it is not silent yet");
+        silence.hear(Heard::Nothing, now);
+        silence.hear(Heard::Nothing, now + BELIEVED_AFTER);
+        assert!(!silence.is_believed(now) && silence.is_believed(now + BELIEVED_AFTER));
+        silence.hear(Heard::Answer, now + BELIEVED_AFTER);
+        assert!(!silence.is_believed(now + 2 * BELIEVED_AFTER));
     }
 
     #[test]

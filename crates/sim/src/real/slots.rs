@@ -1,9 +1,9 @@
 //! Real slots against the reference slot, call by call.
 use std::time::Duration;
 
-use doorbuster_core::{Delivery, SlotKey};
+use doorbuster_core::{Delivery, SlotKey, Token};
 use doorbuster_slots::{Done as Acknowledged, SlotError, Slots};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tokio::time::timeout;
 
 use super::Story;
@@ -47,6 +47,9 @@ struct Follower {
     /// Where the ticket that the reference delivered at a position stands here: positions mean nothing but to the queue that gave them. Those from before a
     /// redelivery are forgotten: the reference knows them no more, and another slot may.
     positions: HashMap<u64, u64>,
+    /// What was acknowledged here. Whoever reads a queue again may have read it just before that, and deliver it once more, which settles nothing; the
+    /// reference reads and acknowledges one after the other.
+    acknowledged: HashSet<(u64, Token)>,
     /// A slot that is not there yet cannot be stopped: it is told again when it is.
     stopped: bool,
 }
@@ -55,7 +58,7 @@ impl Follower {
     async fn new(at: SlotKey, fresh: &impl AsyncFn() -> Result<Slots, SlotError>) -> Result<Self, SlotError> {
         let slots = fresh().await?;
         slots.serve(&[at])?;
-        Ok(Self { slots, at, positions: HashMap::default(), stopped: false })
+        Ok(Self { slots, at, positions: HashMap::default(), acknowledged: HashSet::default(), stopped: false })
     }
 
     async fn follow(&mut self, call: &Call, wanted: &Said) -> Result<Said, SlotError> {
@@ -82,6 +85,7 @@ impl Follower {
             }
             Call::Acknowledge(position, token) => {
                 if let Some(&position) = self.positions.get(position) {
+                    self.acknowledged.insert((position, *token));
                     slots.acknowledge(&[Acknowledged { slot: at, at: position, token: *token }]).await?;
                 }
                 Said::Done
@@ -100,10 +104,12 @@ impl Follower {
     /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as many as the reference delivered, and looks once for more.
     async fn take(&mut self, at_most: usize, wanted: &Said) -> Result<Vec<Delivery>, SlotError> {
         let Said::Taken(wanted) = wanted else { return Ok(Vec::new()) };
+        let acknowledged = &self.acknowledged;
+        let is_news = |delivery: &Delivery| !acknowledged.contains(&(delivery.at, delivery.ticket.token));
         let mut taken = Vec::new();
         while taken.len() < wanted.len() {
             let Ok(some) = timeout(ARRIVES_WITHIN, self.slots.take(at_most - taken.len())).await else { break };
-            taken.extend(some?.into_iter().map(|t| t.delivery));
+            taken.extend(some?.into_iter().map(|t| t.delivery).filter(is_news));
         }
         if taken.len() < at_most {
             let more = tokio::select! {
@@ -111,7 +117,7 @@ impl Follower {
                 more = self.slots.take(at_most - taken.len()) => more?,
                 () = std::future::ready(()) => Vec::new(),
             };
-            taken.extend(more.into_iter().map(|t| t.delivery));
+            taken.extend(more.into_iter().map(|t| t.delivery).filter(is_news));
         }
         for (here, there) in taken.iter_mut().zip(wanted) {
             self.positions.insert(there.at, here.at);

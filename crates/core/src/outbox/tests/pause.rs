@@ -1,5 +1,6 @@
 //! A pause that an endpoint asks for: it holds for everything that the endpoint is to be told, and nothing but an operator shortens it.
 use super::*;
+use crate::limits::{LATER_PAUSE_MAX_MS, LATER_TIMES_MAX};
 
 fn asks(pause_ms: i64) -> Outcome {
     Outcome::Failed { error: "503".to_owned(), pause_ms }
@@ -132,4 +133,32 @@ fn at_another_address_neither_a_pause_nor_a_failure_is_left() {
     desk.moved(now);
     assert!(!desk.is_open());
     assert_eq!(sent(&mut desk, now).len(), 8);
+}
+
+#[test]
+fn what_an_address_of_before_answers_says_nothing_of_the_new_one() {
+    let mut desk = wide(3);
+    assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
+    // Kept behind the first, which is on its way still.
+    desk.done(2, asks(3_600_000), AT, 0);
+    desk.moved(AT);
+    desk.sent_elsewhere(1);
+    assert_eq!(sent(&mut desk, AT), [1], "it waits as if it had not been sent");
+    desk.done(1, Outcome::Told, AT, 0);
+    desk.done(3, Outcome::Told, AT, 0);
+    keep(&mut desk);
+    assert_eq!(sent(&mut desk, AT), [2], "what the old address asked for holds no longer");
+}
+
+#[test]
+fn what_cannot_be_sent_for_a_day_and_a_half_is_given_up() {
+    let mut desk = wide(1);
+    for times in 1..=LATER_TIMES_MAX {
+        let now = AT.plus(i64::from(times) * 2 * LATER_PAUSE_MAX_MS);
+        assert_eq!(sent(&mut desk, now), [1], "{times}");
+        let note = desk.done(1, Outcome::Later { error: "not known here".to_owned() }, now, 0);
+        let is_dead = matches!(&note, Some(Note::Again(parcel)) if parcel.dead);
+        assert_eq!(is_dead, times == LATER_TIMES_MAX, "{times}: {note:?}");
+        keep(&mut desk);
+    }
 }

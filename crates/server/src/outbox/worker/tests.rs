@@ -60,6 +60,14 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
         let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
         assert!(matches!(&unsent, Err(Unsent::Later(error)) if error.contains(why)), "{unsent:?}");
     }
+    let damaged: Read = Err(Unreadable {
+        position: 3,
+        what: "sale opened".to_owned(),
+        about: "sale:spring".to_owned(),
+        reason: "no type".to_owned(),
+    });
+    let unsent = send(&outbox, &endpoint, 3, Some(Arc::new(damaged))).await;
+    assert_eq!(unsent, Err(Unsent::Unreadable("its row cannot be read: no type".to_owned())));
     let forgotten = send(&outbox, &endpoint, 7, None).await;
     assert_eq!(forgotten, Err(Unsent::Unreadable("the event is forgotten".to_owned())));
     outbox.engine.stop().await;

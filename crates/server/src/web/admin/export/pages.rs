@@ -144,6 +144,6 @@ async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() 
     }
     let query = doorbuster_api::query::OrderQuery::of_operator("").expect("no conditions");
     let refused = crate::web::orders::page(&app, &query, None, None).await.expect_err("a list that is not whole");
-    assert_eq!(refused.problem.status(), 500);
+    assert_eq!(refused.problem.status(), 503);
     app.engine.stop().await;
 }

@@ -98,6 +98,10 @@ fn written(more: &[(DifferenceKind, i64)]) -> String {
 /// What was written for a cursor; `None`: something else.
 fn places(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     let is_letter = |c: char| c.is_ascii_uppercase();
+    let is_of_us = |c: char| is_letter(c) || c.is_ascii_hexdigit();
+    if text.is_empty() || !text.chars().all(is_of_us) {
+        return None;
+    }
     let mut digits = text.split(is_letter);
     digits.next().filter(|before| before.is_empty())?;
     let kind = |wanted: char| DifferenceKind::ALL.iter().copied().find(|kind| letter(*kind) == wanted);
@@ -121,7 +125,7 @@ mod tests {
             assert_eq!(places(&written(more)).as_deref(), Some(more));
         }
         assert!(cursor::cursor(List::Differences, 0, &written(&all)).len() <= CURSOR_BYTES_MAX);
-        for bad in ["7", "B", "Bx", "Z7", "7B7", "b7", "é"] {
+        for bad in ["", "7", "B", "Bx", "B+7", "B-7", "Z7", "7B7", "b7", "é"] {
             assert_eq!(places(bad), None, "{bad}");
         }
     }

@@ -1,5 +1,7 @@
 //! How long an order waits for its provider's word: where the provider is down, where it is asked too much, and where many orders are due at once.
 
+use std::time::Duration;
+
 use doorbuster_core::limits::{PROVIDER_ASK_WITHIN_MS, PROVIDER_GRACE_MS};
 
 use super::*;
@@ -8,6 +10,8 @@ use crate::several::address;
 
 /// More orders than are asked about at once, and than fit in a page.
 const MANY: usize = 300;
+/// How long a provider must have been silent until it counts as asked in vain about those that it was not asked about.
+const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server over a database in which time can be let pass.
 struct Shop {
@@ -123,6 +127,12 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
+    // Nobody believes a silence of a moment: until it has lasted, those that are not asked about are only put off.
+    let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
+    until("all are put off", async || (shop.checkouts(put_off) == MANY).then_some(())).await;
+    assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is young");
+    tokio::time::sleep(BELIEVED_AFTER).await;
+    shop.home.psql(&shop.database, "UPDATE checkout SET due = 0 WHERE asked_at IS NULL").expect("a change");
     until("the grace of all begins", async || (shop.checkouts("asked_at IS NULL") == 0).then_some(())).await;
     let questions = shop.questions();
     assert!((1..MANY).contains(&questions), "{questions} of {MANY}: others do not wait for their turn to hear nothing");
